@@ -1,0 +1,32 @@
+"""The two batches that stay on the device, between the generator and the encoder.
+
+They stand apart from `data.py` because they hold torch tensors, and planning must not load torch.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from jaxtyping import Float, Int64, UInt8
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class ImageBatch:
+    """Images of a batch with the inner features that were asked for, still on the device."""
+
+    images: UInt8[Tensor, "n h w 3"]
+    """RGB, 0 to 255."""
+    features: Mapping[str, Float[Tensor, "n _c _h _w"]]
+    """Feature maps by layer name, each at its own resolution, after activation."""
+
+
+@dataclass(frozen=True, slots=True)
+class MaskBatch:
+    """Masks of a batch, still on the device."""
+
+    masks: UInt8[Tensor, "n h w"]
+    """Class ids below the number of classes; 255 = ignore."""
+    confidence: Float[Tensor, " n"]
+    """Mean pixel confidence of each mask, 0 to 1."""
+    class_px: Int64[Tensor, "n k"]
+    """Pixels of each class in each mask."""

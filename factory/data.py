@@ -1,0 +1,69 @@
+"""The things that flow between the rooms, and the letters of their axes.
+
+Axes: `n` samples of a batch, `h` rows, `w` columns, `c` channels (3 = red, green, blue), `k` classes,
+`z` latent width. A tensor in another order says so in its name (`images_nchw`).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Int64, UInt8
+
+IGNORE = 255
+"""The mask value of a pixel that belongs to no class; it is never scored and never trained on."""
+
+
+@dataclass(frozen=True, slots=True)
+class ShardTask:
+    """An order to make one shard: all a worker must know, nothing it must look up."""
+
+    dataset_id: str
+    """The dataset the shard belongs to."""
+    name: str
+    """The shard's name without ending, e.g. `cells-000012`."""
+    round_index: int
+    """The plan round that asked for it."""
+    shard_index: int
+    """Position among all shards of the dataset."""
+    first_index: int
+    """First sample index of the range this shard owns."""
+    num_indices: int
+    """Length of that range; at least `num_samples`."""
+    num_samples: int
+    """Samples to keep: the first accepted ones of the range."""
+
+
+@dataclass(frozen=True, slots=True)
+class LatentBatch:
+    """What a generator turns into images. A pure function of (dataset, indices)."""
+
+    indices: Int64[np.ndarray, " n"]
+    """Sample indices. Padding repeats the last index of the range."""
+    z: Float[np.ndarray, "n z"]
+    """Latents, standard normal unless the generator says otherwise."""
+    class_labels: Int64[np.ndarray, " n"]
+    """Class of each sample; -1 for a generator without classes."""
+    truncation_psi: float
+    """How far from the mean latent: 1 = no truncation."""
+    truncation_cutoff: int | None
+    """Style rows below this are truncated; None = all."""
+    noise_seed: int | None
+    """Seed of per-sample noise maps; None = the checkpoint's own, or none at all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One image with its mask and facts, on the host, ready to be encoded."""
+
+    index: int
+    """The sample's index; its key is the zero-padded form."""
+    image: UInt8[np.ndarray, "h w 3"]
+    """RGB, 0 to 255."""
+    mask: UInt8[np.ndarray, "h w"]
+    """Class ids; 255 = ignore."""
+    class_label: int
+    """The generator's class, -1 for none."""
+    confidence: float
+    """Mean pixel confidence of the mask, 0 to 1."""
+    class_px: tuple[int, ...]
+    """Pixels of each class, by class id."""

@@ -1,0 +1,79 @@
+"""Sample indices to latents and class labels: pure functions of (dataset, index)."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from factory.data import LatentBatch
+from factory.errors import JobError
+from factory.generate.base import Generator, GeneratorFacts
+from factory.identity import counter_rng
+from factory.spec import GeneratorSpec, LatentsSpec
+
+
+class LatentSampler:
+    """Draws the latents of any sample indices, in any order, on any worker."""
+
+    def __init__(
+        self, generator: Generator, latents: LatentsSpec, spec: GeneratorSpec
+    ) -> None:
+        """Prepare for one dataset.
+
+        Raises:
+            JobError: If the job names classes that the generator does not have.
+        """
+        self._generator = generator
+        self._spec = latents
+        self._class_ids, self._odds = _resolve_classes(latents, generator.facts)
+        self._noise_seed = latents.seed if spec.noise == "per_sample" else None
+
+    def draw(self, indices: Sequence[int]) -> LatentBatch:
+        """The latents of samples `indices`."""
+        seed = self._spec.seed
+        rngs = (counter_rng("latent", seed, index) for index in indices)
+        return LatentBatch(
+            indices=np.array(indices, dtype=np.int64),
+            z=np.stack([self._generator.draw_z(rng) for rng in rngs]),
+            class_labels=np.array([self._class_label(i) for i in indices], dtype=np.int64),
+            truncation_psi=self._spec.truncation_psi,
+            truncation_cutoff=self._spec.truncation_cutoff,
+            noise_seed=self._noise_seed,
+        )
+
+    def _class_label(self, index: int) -> int:
+        if not self._class_ids:
+            return -1
+        if self._odds is None:
+            return self._class_ids[index % len(self._class_ids)]
+        rng = counter_rng("class_label", self._spec.seed, index)
+        position = int(np.searchsorted(self._odds, rng.random(), side="right"))
+        return self._class_ids[min(position, len(self._class_ids) - 1)]
+
+
+def _resolve_classes(
+    latents: LatentsSpec, facts: GeneratorFacts
+) -> tuple[list[int], np.ndarray | None]:
+    """Class ids to visit, and their cumulative odds if they are drawn rather than visited in turn."""
+    wanted = latents.classes
+    if wanted is None:
+        return list(range(facts.num_classes)), None
+    if not facts.num_classes:
+        raise JobError(
+            "dataset.latents.classes: this generator has no classes; remove the setting"
+        )
+    ids = [_class_id(name, facts) for name in wanted]
+    if isinstance(wanted, list):
+        return ids, None
+    odds = np.cumsum(list(wanted.values()))
+    return ids, odds / odds[-1]
+
+
+def _class_id(name: int | str, facts: GeneratorFacts) -> int:
+    if isinstance(name, int) and 0 <= name < facts.num_classes:
+        return name
+    if name in facts.class_names:
+        return facts.class_names.index(str(name))
+    names = f" or one of {', '.join(facts.class_names)}" if facts.class_names else ""
+    raise JobError(
+        f"dataset.latents.classes: found {name!r}; allowed: 0 to {facts.num_classes - 1}{names}"
+    )

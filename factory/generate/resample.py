@@ -1,0 +1,52 @@
+"""FIR resampling as StyleGAN2 does it: true convolution, zero padding, filters that sum to one.
+
+It is not bilinear interpolation: the zero padding shows at the borders, and networks were trained
+with it. Source: Karras et al. 2020, "Analyzing and improving the image quality of StyleGAN",
+section 2 and appendix B.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional
+
+
+class Fir:
+    """One 2-D low-pass filter, kept in the forms the two resampling steps need."""
+
+    def __init__(self, taps: Float[Tensor, "..."], channels: int) -> None:
+        """Use `taps`: a square 2-D filter, or a 1-D one that stands for its outer product.
+
+        `channels` is the number of maps it will be applied to.
+        """
+        square = torch.outer(taps, taps) if taps.ndim == 1 else taps
+        size = square.shape[0]
+        # Gain 4 makes up for the zeros between samples; conv2d correlates, so the blur is flipped.
+        self._up = (square * 4)[None, None].repeat(channels, 1, 1, 1)
+        self._blur = (square * 4).flip(0, 1)[None, None].repeat(channels, 1, 1, 1)
+        self._up_start = size - 1 - (size + 1) // 2
+        before, after = (size + 1) // 2 - 1, (size - 2) // 2
+        self._blur_pad = (before, after, before, after)
+        self.channels = channels
+
+    def to(self, device: torch.device, dtype: torch.dtype) -> "Fir":
+        """Move to `device` and compute in `dtype`. Changes and returns itself."""
+        self._up = self._up.to(device, dtype)
+        self._blur = self._blur.to(device, dtype)
+        return self
+
+    def upsample(self, maps: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h2 w2"]:
+        """Twice the resolution, with a zero after every sample before filtering."""
+        height, width = maps.shape[2] * 2, maps.shape[3] * 2
+        full = functional.conv_transpose2d(maps, self._up, stride=2, groups=self.channels)
+        start = self._up_start
+        return full[:, :, start : start + height, start : start + width]
+
+    def blur(self, maps: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h2 w2"]:
+        """Filter what a transposed convolution of stride 2 left, with its gain of 4."""
+        before, after = self._blur_pad[:2]
+        if before == after:
+            return functional.conv2d(maps, self._blur, padding=before, groups=self.channels)
+        return functional.conv2d(
+            functional.pad(maps, self._blur_pad), self._blur, groups=self.channels
+        )

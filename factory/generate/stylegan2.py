@@ -1,0 +1,109 @@
+"""StyleGAN2 and StyleGAN2-ADA generators, unconditional or class-conditional."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+from torch.nn import functional
+
+from factory.batch import ImageBatch
+from factory.data import LatentBatch
+from factory.errors import WeightsError
+from factory.generate.base import GeneratorFacts, LayerShape
+from factory.generate.stylegan2_network import Network, Noise, Numerics
+from factory.generate.weights import read_weights
+from factory.identity import counter_rng
+from factory.spec import GeneratorSpec
+
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def to_bytes(images: Float[Tensor, "n c h w"]) -> UInt8[Tensor, "n h w 3"]:
+    """NVIDIA's rule for bytes: floor(clamp(127.5 x + 128, 0, 255)). Grey becomes RGB."""
+    scaled = (images * 127.5 + 128).clamp_(0, 255).to(torch.uint8)
+    return scaled.permute(0, 2, 3, 1).expand(-1, -1, -1, 3)
+
+
+class StyleGAN2:
+    """The generator plugin `stylegan2`. Reads safetensors in NVIDIA's tensor names."""
+
+    def __init__(self, spec: GeneratorSpec, weights: Path | None, device: torch.device) -> None:
+        """Load `weights` onto `device`.
+
+        Raises:
+            WeightsError: If there are none, or they are not those of a StyleGAN2.
+        """
+        if weights is None:
+            raise WeightsError(
+                "dataset.generator.weights: missing; stylegan2 needs a weights file, "
+                "e.g. shipped:blood_cells"
+            )
+        content = read_weights(weights)
+        at = Numerics(device, _DTYPES[spec.precision])
+        self.network = Network(content.tensors, content.kwargs, at)
+        self._noise_mode = spec.noise
+        self._const_noise = self.network.const_noise() if spec.noise == "const" else {}
+        self.facts = GeneratorFacts(
+            resolution=self.network.resolution,
+            num_classes=self.network.mapping.c_dim,
+            class_names=tuple(json.loads(content.metadata.get("class_names", "[]"))),
+            layers=_layer_shapes(self.network),
+            attribution=content.metadata.get("attribution", ""),
+            license=content.metadata.get("license", ""),
+        )
+
+    def draw_z(self, rng: np.random.Generator) -> Float[np.ndarray, " z"]:
+        """One standard normal latent."""
+        return rng.standard_normal(self.network.mapping.z_dim, dtype=np.float32)
+
+    def generate(self, latents: LatentBatch, layers: Sequence[str]) -> ImageBatch:
+        """Images of `latents` (RGB bytes) with the feature maps named in `layers`."""
+        ws = self.styles(latents)
+        images, features = self.network.synthesise(ws, self._noise(latents), layers)
+        return ImageBatch(to_bytes(images), features)
+
+    def styles(self, latents: LatentBatch) -> Float[Tensor, "n rows w_dim"]:
+        """The truncated style rows (W+) of `latents`."""
+        device = self.network.at.device
+        labels = None
+        if self.facts.num_classes:
+            ids = torch.from_numpy(latents.class_labels).to(device)
+            labels = functional.one_hot(ids, self.facts.num_classes).float()
+        return self.network.styles(
+            torch.from_numpy(latents.z).to(device),
+            labels,
+            psi=latents.truncation_psi,
+            cutoff=latents.truncation_cutoff,
+        )
+
+    def _noise(self, latents: LatentBatch) -> Noise:
+        if self._noise_mode != "per_sample" or latents.noise_seed is None:
+            return self._const_noise
+        noise = {}
+        for lane, layer in enumerate(self.network.layers):
+            if layer.noise_const is None:
+                continue
+            shape = layer.noise_const.shape[1:]
+            maps = [
+                counter_rng("noise", latents.noise_seed, int(index), lane).standard_normal(
+                    shape, dtype=np.float32
+                )
+                for index in latents.indices
+            ]
+            drawn = torch.from_numpy(np.stack(maps)).to(self.network.at.device)
+            noise[layer.name] = drawn * layer.noise_strength
+        return noise
+
+
+def _layer_shapes(network: Network) -> dict[str, LayerShape]:
+    shapes = {}
+    for position, block in enumerate(network.blocks):
+        side = 4 << position
+        if block.conv0 is not None:
+            shapes[block.conv0.name] = LayerShape(block.conv0.channels, side, side)
+        shapes[block.output_name] = LayerShape(block.conv1.channels, side, side)
+    return shapes

@@ -1,0 +1,125 @@
+"""Read a job file: YAML to `JobSpec`, every problem at once, each with its dotted path."""
+
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from factory.errors import JobError
+from factory.spec import (
+    DatasetSpec,
+    JobSpec,
+    KlishSpec,
+    KMeansSpec,
+    PluginSegmenterSpec,
+    Settings,
+)
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """A safe loader that refuses a key written twice, which YAML would silently overwrite."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002 - yaml's signature
+        seen: set[object] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]
+            if key in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"key {key!r} is written twice", key_node.start_mark
+                )
+            seen.add(key)
+        return cast("dict[Any, Any]", super().construct_mapping(node, deep=deep))
+
+
+def load_job(path: Path) -> JobSpec:
+    """Read and check the job file at `path`.
+
+    Raises:
+        JobError: If the file cannot be read, is not YAML, or breaks a rule; the message holds one
+            line per problem.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not UTF-8 text"
+        raise JobError(f"{path}: cannot read the job file ({reason})") from error
+    try:
+        document = yaml.load(text, Loader=_StrictLoader)  # noqa: S506 - a SafeLoader
+    except yaml.YAMLError as error:
+        raise JobError(f"{path}: not valid YAML: {_one_line(error)}") from error
+    if not isinstance(document, dict):
+        found = "nothing" if document is None else type(document).__name__
+        raise JobError(f"{path}: found {found}; a job file is a mapping with name, dataset, output")
+    return check_job(document, source=str(path))
+
+
+def check_job(document: dict[str, Any], *, source: str) -> JobSpec:
+    """Turn a plain mapping into a `JobSpec`. `source` names it in errors.
+
+    Raises:
+        JobError: If it breaks a rule; the message holds one line per problem.
+    """
+    try:
+        return JobSpec.model_validate(document)
+    except ValidationError as error:
+        problems = [_describe(problem) for problem in error.errors(include_url=False)]
+        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+        lines = "\n".join(f"  {problem}" for problem in problems)
+        raise JobError(f"{source}: {count}\n{lines}") from error
+
+
+def _one_line(error: yaml.YAMLError) -> str:
+    return " ".join(str(error).split())
+
+
+def _describe(problem: Any) -> str:  # noqa: ANN401 - pydantic's ErrorDetails
+    """One line for one problem: dotted path, what was found, what is allowed."""
+    path, model = _follow(problem["loc"])
+    dotted = ".".join(path)
+    if problem["type"] == "extra_forbidden":
+        known = sorted(model.model_fields) if model else []
+        close = difflib.get_close_matches(path[-1], known, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"known here: {', '.join(known)}"
+        return f"{dotted}: unknown key; {hint}"
+    if problem["type"] == "missing":
+        return f"{dotted}: missing, and required"
+    message = problem["msg"].removeprefix("Value error, ")
+    message = message[0].lower() + message[1:]
+    return f"{dotted}: {message} (got {problem['input']!r})"
+
+
+_BY_TAG: dict[str, type[Settings]] = {
+    "kmeans": KMeansSpec,
+    "klish": KlishSpec,
+    "plugin": PluginSegmenterSpec,
+}
+
+
+def _follow(loc: Sequence[str | int]) -> tuple[list[str], type[BaseModel] | None]:
+    """The dotted path of a pydantic location, and the model its last key was looked up in.
+
+    Pydantic puts the tag of a union's member into the location; people did not write it.
+    """
+    path: list[str] = []
+    model: type[BaseModel] | None = JobSpec
+    for position, part in enumerate(loc):
+        if model is DatasetSpec and part == "segmenter":
+            tag = loc[position + 1] if position + 1 < len(loc) else None
+            path.append("segmenter")
+            model = _BY_TAG.get(str(tag))
+            continue
+        if path[-1:] == ["segmenter"] and part in _BY_TAG:
+            continue
+        if isinstance(part, str) and ("[" in part or part in ("int", "str", "float")):
+            continue  # the tag of a plain union, such as `list[union[int,str]]`
+        path.append(str(part))
+        if position == len(loc) - 1:
+            break
+        field = model.model_fields.get(str(part)) if model else None
+        annotation = field.annotation if field else None
+        is_model = isinstance(annotation, type) and issubclass(annotation, BaseModel)
+        model = annotation if is_model else None
+    return path, model

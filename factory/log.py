@@ -1,0 +1,36 @@
+"""One structured line per event, on standard error. It knows nothing of progress bars."""
+
+import logging
+import sys
+from datetime import UTC, datetime
+
+_logger = logging.getLogger("factory")
+
+
+class _EventFormatter(logging.Formatter):
+    """`time level event key=value ...`, one line whatever the values hold."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        time = datetime.fromtimestamp(record.created, UTC).strftime("%H:%M:%S")
+        text = record.getMessage().replace("\n", "\\n")
+        return f"{time} {record.levelname.lower():<7} {text}"
+
+
+def start_log(level: str = "INFO") -> None:
+    """Send events of `level` and above to standard error. Calling it again changes the level."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_EventFormatter())
+    _logger.handlers[:] = [handler]
+    _logger.setLevel(level)
+    _logger.propagate = False
+
+
+def log_event(event: str, /, *, level: int = logging.INFO, **facts: object) -> None:
+    """Write one event with its facts, in the order given."""
+    words = " ".join(f"{key}={_quoted(value)}" for key, value in facts.items())
+    _logger.log(level, "%s", f"{event} {words}".rstrip())
+
+
+def _quoted(value: object) -> str:
+    text = f"{value:.4g}" if isinstance(value, float) else str(value)
+    return repr(text) if " " in text or not text else text

@@ -1,0 +1,1 @@
+"""Samples to bytes that repeat: image files, facts, tar shards, sidecar tables."""

@@ -1,0 +1,89 @@
+"""The facts of a sample: `KEY.json` in the tar, and its row of the sidecar table.
+
+Readers infer a schema from the first few samples, so every sample has the same keys, none is null
+(-1, "" and [] stand for absent), floats are always written as floats, and lists run by class id.
+"""
+
+import io
+import json
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import BaseModel, ConfigDict
+
+from factory.data import Sample
+from factory.identity import sample_key
+
+
+class SampleFacts(BaseModel):
+    """The facts of one sample."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    key: str
+    """Name of the sample's files: its index, zero-padded."""
+    index: int
+    """Sample index; with the dataset's seed it gives the latent again."""
+    dataset_id: str
+    """The dataset the sample belongs to."""
+    class_label: int
+    """The generator's class, -1 for none."""
+    class_name: str
+    """Name of that class, empty for none."""
+    confidence: float
+    """Mean pixel confidence of the mask, 0 to 1."""
+    width: int
+    """Pixels."""
+    height: int
+    """Pixels."""
+    class_px: list[int]
+    """Pixels of each mask class, by class id."""
+    ignore_px: int
+    """Pixels of no class (mask value 255)."""
+
+
+SIDECAR_SCHEMA = pa.schema(
+    [
+        ("key", pa.string()),
+        ("index", pa.int64()),
+        ("dataset_id", pa.string()),
+        ("class_label", pa.int64()),
+        ("class_name", pa.string()),
+        ("confidence", pa.float64()),
+        ("width", pa.int64()),
+        ("height", pa.int64()),
+        ("class_px", pa.list_(pa.int64())),
+        ("ignore_px", pa.int64()),
+    ]
+)
+
+
+def make_facts(sample: Sample, *, dataset_id: str, class_names: tuple[str, ...]) -> SampleFacts:
+    """The facts of `sample`. `class_names` are the generator's, by class label."""
+    height, width = sample.mask.shape
+    has_name = 0 <= sample.class_label < len(class_names)
+    return SampleFacts(
+        key=sample_key(sample.index),
+        index=sample.index,
+        dataset_id=dataset_id,
+        class_label=sample.class_label,
+        class_name=class_names[sample.class_label] if has_name else "",
+        confidence=round(sample.confidence, 6),
+        width=width,
+        height=height,
+        class_px=list(sample.class_px),
+        ignore_px=sample.mask.size - sum(sample.class_px),
+    )
+
+
+def encode_facts(facts: SampleFacts) -> bytes:
+    """`KEY.json`: one line, keys in the order of `SampleFacts`."""
+    return (json.dumps(facts.model_dump(), allow_nan=False) + "\n").encode()
+
+
+def encode_sidecar(rows: list[SampleFacts]) -> bytes:
+    """A Parquet table with one row per sample, in the tar's order."""
+    table = pa.Table.from_pylist([row.model_dump() for row in rows], schema=SIDECAR_SCHEMA)
+    sink = io.BytesIO()
+    pq.write_table(table, sink, compression="zstd")
+    return sink.getvalue()

@@ -1,0 +1,193 @@
+"""`JobSpec` to `Plan`: pure arithmetic over sample indices. It loads neither torch nor Ray.
+
+A dataset grows by rounds. A round is immutable once written: it owns a range of shards and a range
+of sample indices, and nothing in it depends on how far other shards have come.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from factory.data import ShardTask
+from factory.errors import JobError, StoreError
+from factory.identity import digest_of, shard_name
+from factory.spec import JobSpec
+
+BYTES_VERSION = 1
+"""Raised by us when the same job would give other bytes than before; it is part of every id."""
+
+
+class Round(BaseModel):
+    """One immutable step of a dataset's growth, as kept in `plan/round-NNNN.json`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    schema_version: int = 1
+    """Version of this file's layout."""
+    dataset_id: str
+    """The dataset this round belongs to."""
+    name: str
+    """The dataset's name, the first part of every shard's name."""
+    round_index: int
+    """Position of the round, from 0."""
+    first_shard: int
+    """Index of its first shard."""
+    first_index: int
+    """Its first sample index."""
+    num_samples: int
+    """Samples it adds."""
+    samples_per_shard: int
+    """Samples of each shard but the last."""
+    oversample: float
+    """Sample indices owned per sample kept."""
+    identity: dict[str, Any]
+    """What the dataset id is the digest of; used to say what differs."""
+
+    @property
+    def num_shards(self) -> int:
+        """Shards of this round."""
+        return math.ceil(self.num_samples / self.samples_per_shard)
+
+    @property
+    def end_index(self) -> int:
+        """One past the last sample index this round owns."""
+        tasks = list(self.tasks())
+        return tasks[-1].first_index + tasks[-1].num_indices
+
+    def tasks(self) -> Iterator[ShardTask]:
+        """The shards of this round, in order. Every index belongs to exactly one of them."""
+        first_index = self.first_index
+        for position in range(self.num_shards):
+            done = position * self.samples_per_shard
+            num_samples = min(self.samples_per_shard, self.num_samples - done)
+            num_indices = math.ceil(num_samples * self.oversample)
+            shard_index = self.first_shard + position
+            yield ShardTask(
+                dataset_id=self.dataset_id,
+                name=shard_name(self.name, shard_index),
+                round_index=self.round_index,
+                shard_index=shard_index,
+                first_index=first_index,
+                num_indices=num_indices,
+                num_samples=num_samples,
+            )
+            first_index += num_indices
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Everything a dataset consists of, made or not."""
+
+    dataset_id: str
+    rounds: tuple[Round, ...]
+
+    @property
+    def num_samples(self) -> int:
+        """Samples asked for, over all rounds."""
+        return sum(round_.num_samples for round_ in self.rounds)
+
+    def tasks(self) -> list[ShardTask]:
+        """Every shard, in order."""
+        return [task for round_ in self.rounds for task in round_.tasks()]
+
+    def without(self, done: set[int]) -> list[ShardTask]:
+        """The shards that are left when those with an index in `done` exist."""
+        return [task for task in self.tasks() if task.shard_index not in done]
+
+
+def make_identity(spec: JobSpec, *, weights_sha256: str, segmenter_sha256: str) -> dict[str, Any]:
+    """What makes this dataset this dataset, as a plain mapping.
+
+    The size is left out, so that a dataset can grow; where weights and segmenter lie is replaced by
+    what is in them.
+    """
+    section = spec.dataset.model_dump(mode="json")
+    generator = {k: v for k, v in section["generator"].items() if k not in ("weights", "sha256")}
+    return {
+        "bytes_version": BYTES_VERSION,
+        "name": spec.name,
+        "generator": generator | {"weights_sha256": weights_sha256},
+        "segmenter": {"kind": section["segmenter"]["kind"], "sha256": segmenter_sha256},
+        "latents": section["latents"],
+        "accept": section["accept"],
+        "encode": section["encode"],
+        "batch_size": section["batch_size"],
+        "samples_per_shard": section["samples_per_shard"],
+        "oversample": section["oversample"],
+    }
+
+
+def dataset_id_of(identity: dict[str, Any]) -> str:
+    """The short name of an identity: the first 16 hex digits of its digest."""
+    return digest_of(identity)[:16]
+
+
+def make_plan(spec: JobSpec, identity: dict[str, Any], existing: Sequence[Round] = ()) -> Plan:
+    """Plan the job on top of the rounds that the output already holds.
+
+    Raises:
+        JobError: If the job asks for fewer samples than are already planned.
+    """
+    rounds = list(existing)
+    planned = sum(round_.num_samples for round_ in rounds)
+    wanted = spec.dataset.num_samples
+    if wanted < planned:
+        raise JobError(
+            f"dataset.num_samples: found {wanted}, but {planned} are already planned in this output;"
+            f" a dataset only grows: set it to {planned} or more, or choose another output.uri"
+        )
+    if wanted > planned:
+        last = rounds[-1] if rounds else None
+        rounds.append(
+            Round(
+                dataset_id=dataset_id_of(identity),
+                name=spec.name,
+                round_index=len(rounds),
+                first_shard=last.first_shard + last.num_shards if last else 0,
+                first_index=last.end_index if last else 0,
+                num_samples=wanted - planned,
+                samples_per_shard=spec.dataset.samples_per_shard,
+                oversample=spec.dataset.oversample,
+                identity=identity,
+            )
+        )
+    return Plan(rounds[0].dataset_id, tuple(rounds))
+
+
+def read_round(data: bytes, *, source: str) -> Round:
+    """Parse a round file. `source` names it in errors.
+
+    Raises:
+        StoreError: If it is not a round file of this version.
+    """
+    try:
+        return Round.model_validate_json(data)
+    except ValidationError as error:
+        raise StoreError(
+            f"{source}: not a round of a plan ({error.error_count()} problems); it was changed by "
+            "hand or written by another version: restore it, or choose another output.uri"
+        ) from error
+
+
+def identity_differences(ours: dict[str, Any], theirs: dict[str, Any]) -> list[str]:
+    """One line for every leaf that differs: `path: theirs -> ours`."""
+    lines = []
+    mine, other = _leaves(ours), _leaves(theirs)
+    for path in sorted(mine.keys() | other.keys()):
+        if mine.get(path) != other.get(path):
+            found, wanted = other.get(path, "absent"), mine.get(path, "absent")
+            lines.append(f"{path}: {found!r} there, {wanted!r} in the job")
+    return lines
+
+
+def _leaves(value: Any, prefix: str = "") -> dict[str, Any]:  # noqa: ANN401 - any JSON
+    if not isinstance(value, dict) or not value:
+        return {prefix: value}
+    return {
+        path: leaf
+        for key, inner in value.items()
+        for path, leaf in _leaves(inner, f"{prefix}.{key}" if prefix else str(key)).items()
+    }

@@ -1,0 +1,64 @@
+"""Find a plugin by name and import it only then.
+
+A name is found in a room's literal table, in an entry point group, or as `module:attribute`, which
+is how people start a plugin of their own. It knows nothing of what a plugin does.
+"""
+
+import difflib
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+
+from factory.errors import PluginError
+
+
+@dataclass(frozen=True, slots=True)
+class Registry:
+    """The plugins of one room."""
+
+    noun: str
+    """What the room calls them, e.g. `generator`."""
+    group: str
+    """Entry point group in which other distributions offer theirs."""
+    table: Mapping[str, str]
+    """Our own: name to `module:attribute`."""
+
+    def names(self) -> list[str]:
+        """Every name that can be asked for, sorted."""
+        return sorted({*self.table, *(point.name for point in entry_points(group=self.group))})
+
+    def target(self, name: str) -> str:
+        """The `module:attribute` behind `name`, without importing it.
+
+        Raises:
+            PluginError: If nothing has that name.
+        """
+        if name in self.table:
+            return self.table[name]
+        if ":" in name:
+            return name
+        for point in entry_points(group=self.group, name=name):
+            return point.value
+        close = difflib.get_close_matches(name, self.names(), n=1)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        known = ", ".join(self.names())
+        raise PluginError(
+            f"no {self.noun} named {name!r}; known: {known}, or module:attribute{hint}"
+        )
+
+    def load(self, name: str) -> object:
+        """Import the plugin called `name` and return it.
+
+        Raises:
+            PluginError: If nothing has that name, or what it points to cannot be imported.
+        """
+        target = self.target(name)
+        module_name, _, attribute = target.partition(":")
+        try:
+            return getattr(importlib.import_module(module_name), attribute)
+        except (ImportError, AttributeError) as error:
+            raise PluginError(
+                f"{self.noun} {name!r}: cannot import {target!r} ({error}); "
+                "check the spelling and that its package is installed here and on every worker"
+            ) from error

@@ -1,0 +1,56 @@
+"""Where bytes come from: the versions and the machine. It imports none of what it names."""
+
+import os
+import platform
+import secrets
+import socket
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+DECIDING = ("maskfactory", "torch", "numpy", "pillow", "safetensors")
+"""Distributions whose version can change a byte of a dataset."""
+
+
+@cache
+def find_versions() -> dict[str, str]:
+    """Versions of Python and of every distribution that can change a byte."""
+    found = {"python": platform.python_version()}
+    for name in DECIDING:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "absent"
+    return found
+
+
+@cache
+def cpu_name() -> str:
+    """The processor's model, as the system states it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.machine())
+
+
+def worker_name() -> str:
+    """Host and process, e.g. `node7/4711`."""
+    return f"{socket.gethostname()}/{os.getpid()}"
+
+
+def new_run_id() -> str:
+    """A name for one run: host, process and eight random hex digits.
+
+    The first two let a later run on the same host tell that its owner is dead.
+    """
+    return f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+
+
+def run_is_dead(run_id: str) -> bool:
+    """Whether the run was this host's and its process is gone. False when that cannot be known."""
+    host, pid, _ = (run_id.rsplit("-", 2) + ["", ""])[:3]
+    if host != socket.gethostname() or not pid.isdigit():
+        return False
+    return not Path(f"/proc/{pid}").exists()

@@ -1,0 +1,210 @@
+"""The job file: YAML to `JobSpec`, with all its problems reported at once.
+
+`dataset` says what is made, `run` how, `output` where. Nothing in `run` or `output` changes a byte.
+The sentence under each field is its documentation, its schema description and its help.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class Settings(BaseModel):
+    """A frozen part of the job file that refuses unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class GeneratorSpec(Settings):
+    """Which pretrained image generator, and how it is run."""
+
+    kind: str
+    """Generator family, e.g. `stylegan2`; `factory generators` lists them. Or `module:attribute`."""
+    weights: str = ""
+    """Weights: a file, `shipped:blood_cells`, or `https://...` with `sha256`. Paths are relative to
+    the folder the command runs in."""
+    sha256: Sha256 | None = None
+    """Refuse weights whose SHA-256 differs. Required for downloads."""
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Arithmetic of the synthesis network. The mapping network and the image sum stay float32."""
+    noise: Literal["const", "none", "per_sample"] = "const"
+    """Noise inputs: the checkpoint's own maps, none, or fresh maps drawn from each sample's seed."""
+
+
+class LatentsSpec(Settings):
+    """Where the samples lie in the generator's latent space."""
+
+    seed: int = Field(0, ge=0, lt=2**63)
+    """Sample i is a pure function of (seed, i)."""
+    truncation_psi: float = Field(1.0, ge=0, le=2)
+    """Pull latents towards the mean latent: 1 = none, 0.5 = less variety and fewer broken images."""
+    truncation_cutoff: int | None = Field(None, ge=0)
+    """Truncate only the style rows below this one. Empty = all rows."""
+    classes: list[int | str] | dict[int | str, Annotated[float, Field(gt=0)]] | None = None
+    """Classes of a class-conditional generator, by name or number: a list is visited in turn, a
+    mapping to weights is drawn at random. Empty = all classes in turn."""
+
+    @field_validator("classes")
+    @classmethod
+    def _not_empty(cls, value: object) -> object:
+        if value is not None and not value:
+            raise ValueError("names no class; leave it out to use all classes")
+        return value
+
+
+class FitSpec(Settings):
+    """What a segmenter without labels is fitted on: pixels streamed from the generator itself."""
+
+    num_images: int = Field(128, ge=2)
+    """Images to sample pixels from."""
+    pixels_per_image: int = Field(512, ge=1)
+    """Pixels taken from each, at random places."""
+    seed: int = Field(0, ge=0, lt=2**62)
+    """Seed of the fitting images (never those of the dataset), the pixels and the clustering."""
+
+
+class KMeansSpec(Settings):
+    """Clusters of generator features by k-means: the baseline, and stage one of KLiSH."""
+
+    kind: Literal["kmeans"]
+    """`kmeans`."""
+    num_clusters: int = Field(8, ge=2, le=255)
+    """Number of classes in the masks."""
+    layers: Literal["auto"] | list[str] = "auto"
+    """Feature maps to use, by name. `auto` = the last one of each resolution, the coarsest dropped
+    until at most 1000 channels are left."""
+    fit: FitSpec = FitSpec()
+    """What it is fitted on."""
+
+
+class KlishSpec(Settings):
+    """KLiSH (Xu et al., TPAMI 2023): k-means clusters merged by linear separability."""
+
+    kind: Literal["klish"]
+    """`klish`."""
+    initial_clusters: int = Field(100, ge=2, le=255)
+    """Clusters of the k-means stage."""
+    num_classes: int = Field(26, ge=2, le=255)
+    """Where the merge tree is cut."""
+    layers: Literal["auto"] | list[str] = "auto"
+    """Feature maps to use, as for `kmeans`."""
+    fit: FitSpec = FitSpec(num_images=256, pixels_per_image=4096)
+    """What it is fitted on."""
+
+
+class PluginSegmenterSpec(Settings):
+    """A segmenter from outside this package."""
+
+    kind: str = Field(pattern=r"^[\w.]+:[\w.]+$|^[\w-]+$")
+    """`module:attribute`, or the name of an entry point in group `factory.segmenters`."""
+    settings: dict[str, Any] = {}
+    """Handed to the plugin as it is."""
+
+
+_BUILT_IN = ("kmeans", "klish")
+
+
+def _segmenter_tag(value: object) -> str:
+    kind = value.get("kind") if isinstance(value, dict) else getattr(value, "kind", None)
+    return kind if kind in _BUILT_IN else "plugin"
+
+
+SegmenterSpec = Annotated[
+    Annotated[KMeansSpec, Tag("kmeans")]
+    | Annotated[KlishSpec, Tag("klish")]
+    | Annotated[PluginSegmenterSpec, Tag("plugin")],
+    Discriminator(_segmenter_tag),
+]
+
+
+class AcceptSpec(Settings):
+    """Which samples are kept. A rejected one is counted with its reason, and replaced from the range
+    of indices its shard owns."""
+
+    min_confidence: Fraction = 0.0
+    """Drop samples whose mean mask confidence is lower."""
+    class_share: dict[int, tuple[Fraction, Fraction]] = {}
+    """Allowed share of the mask's pixels by class id, e.g. `{3: [0.05, 0.6]}`."""
+
+
+class EncodeSpec(Settings):
+    """How images become files. Masks are always lossless PNG, mode L."""
+
+    image: Literal["png", "webp", "jpeg"] = "png"
+    """File format; `webp` is lossless."""
+    png_level: int = Field(1, ge=0, le=9)
+    """Zlib level; level 6 costs about six times the time of level 1 for a sixth less bytes."""
+    jpeg_quality: int = Field(95, ge=1, le=100)
+    """Only for `jpeg`."""
+
+
+class DatasetSpec(Settings):
+    """What is made. Equal sections give equal bytes on equal hardware and libraries."""
+
+    num_samples: int = Field(ge=1, le=10**9)
+    """Image/mask pairs to make. Raise it and run again to grow the dataset."""
+    samples_per_shard: int = Field(1000, ge=1)
+    """Pairs per tar file. Have at least as many shards as your training has loader workers."""
+    oversample: float = Field(1.0, ge=1, le=100)
+    """Indices a shard owns for each sample it keeps; more than 1 makes room for rejected samples."""
+    batch_size: int = Field(8, ge=1, le=1024)
+    """Samples per forward pass. It is here, not in `run`, because it changes floating-point sums."""
+    generator: GeneratorSpec
+    """The image generator."""
+    latents: LatentsSpec = LatentsSpec()
+    """Where the samples lie in its latent space."""
+    segmenter: SegmenterSpec
+    """What makes the masks."""
+    accept: AcceptSpec = AcceptSpec()
+    """Which samples are kept."""
+    encode: EncodeSpec = EncodeSpec()
+    """How images become files."""
+
+
+class RunSpec(Settings):
+    """How it is made. Nothing here changes a byte."""
+
+    executor: Literal["ray", "inline"] = "ray"
+    """`ray` fans actors over this machine or a cluster; `inline` works in this process."""
+    address: str | None = None
+    """Ray cluster to join, e.g. `auto` or `ray://head:10001`. Empty = a local one for this run."""
+    num_actors: int | Literal["auto"] = "auto"
+    """Workers. `auto` = as many as the cluster's CPUs (or GPUs) hold."""
+    threads_per_actor: int = Field(1, ge=1, le=256)
+    """Batches a worker computes side by side on the CPU, each on one thread: the number of threads
+    never changes a sum."""
+    gpus_per_actor: float = Field(0, ge=0, le=1)
+    """GPU share of a worker; above 0 it computes on the GPU."""
+    encode_threads: int = Field(2, ge=1, le=256)
+    """Threads of a worker that encode images while the next batch is computed."""
+
+    @field_validator("num_actors")
+    @classmethod
+    def _at_least_one(cls, value: int | str) -> int | str:
+        if isinstance(value, int) and value < 1:
+            raise ValueError("must be `auto` or at least 1")
+        return value
+
+
+class OutputSpec(Settings):
+    """Where it goes. Nothing here changes a byte."""
+
+    uri: str = Field(min_length=1)
+    """Folder or `s3://bucket/prefix` for the dataset; one folder holds one dataset."""
+
+
+class JobSpec(Settings):
+    """One job: what is made, how, and where."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")
+    """Name of the dataset and of its shards: lower case, digits, `_` and `-`; no dots, because
+    readers split names at the first dot."""
+    dataset: DatasetSpec
+    """What is made."""
+    run: RunSpec = RunSpec()
+    """How."""
+    output: OutputSpec
+    """Where."""

@@ -1,0 +1,41 @@
+"""The promise of a store: a file is absent or whole, and a name that was created never changes.
+
+`create` and `publish` are exclusive: of two writers one wins, and the other is told. `replace` is
+for views that can be rebuilt. All paths are relative to the dataset's root and use `/`.
+"""
+
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+
+@runtime_checkable
+class Store(Protocol):
+    """Keeps the files of one dataset. Every method raises `StoreError` if the store refuses."""
+
+    uri: str
+    """How a person names this store."""
+
+    def create(self, path: str, data: bytes) -> bool:
+        """Write a new file; False (and no change) if the name exists."""
+
+    def publish(self, path: str, file: Path) -> bool:
+        """Move a finished local file under its final name; False (and no change) if that exists."""
+
+    def replace(self, path: str, data: bytes) -> None:
+        """Write a file whatever was there; readers see the old bytes or the new."""
+
+    def read(self, path: str) -> bytes | None:
+        """A file's bytes; None if it is absent."""
+
+    def fetch(self, path: str) -> AbstractContextManager[Path | None]:
+        """A local path with the file's bytes while the context lasts; None if it is absent."""
+
+    def names(self, folder: str) -> list[str]:
+        """Paths of all files below `folder`, sorted; empty if there is none."""
+
+    def work_folder(self, run_id: str) -> Path:
+        """A local folder for the unfinished files of a run, on the store's file system if it has one."""
+
+    def clean_up(self, run_id: str) -> None:
+        """Remove what run `run_id` left unfinished, and what runs known to be dead left."""

@@ -1,0 +1,147 @@
+"""A store in a local folder: temporary file, fsync, hard link under the final name, fsync the folder.
+
+A hard link cannot replace a file, which makes creation exclusive on every POSIX file system.
+"""
+
+import errno
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from factory.errors import StoreError
+from factory.provenance import new_run_id, run_is_dead
+
+_REMEDY = {
+    errno.ENOSPC: "free some space and run the command again: everything committed is kept",
+    errno.EDQUOT: "free some quota and run the command again: everything committed is kept",
+    errno.EACCES: "give yourself write permission, or choose another output.uri",
+    errno.EPERM: "give yourself write permission, or choose another output.uri",
+    errno.EROFS: "mount it writable, or choose another output.uri",
+    errno.ENOTDIR: "choose an output.uri whose parents are folders",
+}
+
+
+class LocalStore:
+    """A dataset in the folder `root`; see `base.Store` for the promise of each method."""
+
+    def __init__(self, root: str) -> None:
+        """Use the folder `root`; it is made when something is first written."""
+        self.root = Path(root).expanduser().absolute()
+        self.uri = str(self.root)
+
+    def create(self, path: str, data: bytes) -> bool:
+        """Write a new file; False (and no change) if the name exists."""
+        with _explained(self.root / path):
+            staged = self._stage(data)
+            return self._link(staged, self.root / path)
+
+    def publish(self, path: str, file: Path) -> bool:
+        """Move a finished file, already synced, under its final name; False if that exists."""
+        with _explained(self.root / path):
+            return self._link(file, self.root / path)
+
+    def replace(self, path: str, data: bytes) -> None:
+        """Write a file whatever was there; readers see the old bytes or the new."""
+        target = self.root / path
+        with _explained(target):
+            staged = self._stage(data)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            staged.replace(target)
+            _sync_folder(target.parent)
+
+    def read(self, path: str) -> bytes | None:
+        """A file's bytes; None if it is absent."""
+        with _explained(self.root / path):
+            try:
+                return (self.root / path).read_bytes()
+            except (FileNotFoundError, NotADirectoryError):
+                return None
+
+    @contextmanager
+    def fetch(self, path: str) -> Iterator[Path | None]:
+        """The file itself; None if it is absent."""
+        target = self.root / path
+        yield target if target.is_file() else None
+
+    def names(self, folder: str) -> list[str]:
+        """Paths of all files below `folder`, sorted; empty if there is none."""
+        found = (self.root / folder).rglob("*")
+        return sorted(path.relative_to(self.root).as_posix() for path in found if path.is_file())
+
+    def work_folder(self, run_id: str) -> Path:
+        """`tmp/RUN_ID`, beside the data, so that publishing never copies."""
+        folder = self.root / "tmp" / run_id
+        with _explained(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def clean_up(self, run_id: str) -> None:
+        """Remove the unfinished files of `run_id` and of this host's dead runs."""
+        folder = self.root / "tmp"
+        if not folder.is_dir():
+            return
+        for path in folder.iterdir():
+            if path.name == run_id or run_is_dead(path.name):
+                _remove(path)
+        try:
+            folder.rmdir()
+        except OSError:
+            return  # another run is using it
+
+    def _stage(self, data: bytes) -> Path:
+        folder = self.root / "tmp"
+        folder.mkdir(parents=True, exist_ok=True)
+        staged = folder / new_run_id()
+        try:
+            with staged.open("xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError:
+            staged.unlink(missing_ok=True)
+            raise
+        return staged
+
+    def _link(self, staged: Path, target: Path) -> bool:
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            os.link(staged, target)
+        except FileExistsError:
+            if not target.is_file():
+                raise
+            return False
+        finally:
+            staged.unlink(missing_ok=True)
+        _sync_folder(target.parent)
+        return True
+
+
+def explain_os_error(path: Path, error: OSError) -> StoreError:
+    """What went wrong at `path`, and what to do about it."""
+    remedy = _REMEDY.get(error.errno or 0, "mend it and run the command again")
+    return StoreError(f"{path}: {(error.strerror or str(error)).lower()}; {remedy}")
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise explain_os_error(path, error) from error
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
