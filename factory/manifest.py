@@ -30,6 +30,21 @@ class ClassLabel(_Facts):
     """RGB, 0 to 255, for pictures only: masks hold ids, never colours."""
 
 
+class DatasetLabels(_Facts):
+    """What the samples' numbers mean, as kept in `labels.json`."""
+
+    schema_version: int = 1
+    """Version of this layout."""
+    labels: list[ClassLabel]
+    """Classes of the masks."""
+    generator_classes: list[str]
+    """Names of the generator's classes, by `class_label`; empty if it has none."""
+    attribution: str
+    """Line that must go with the images, from the generator's weights; empty if none."""
+    license: str
+    """Licence of the weights as they state it; empty if unknown."""
+
+
 class ShardRecord(_Facts):
     """The facts about one committed shard, as kept in `receipts/RRRR/NNNNNN.json`."""
 
@@ -90,12 +105,8 @@ class Manifest(_Facts):
     """Digest of its identity."""
     identity: dict[str, Any]
     """What the dataset is: the job's `dataset` section with digests of weights and segmenter."""
-    labels: list[ClassLabel]
-    """Classes of the masks."""
-    attribution: str
-    """Line that must go with the images, from the generator's weights; empty if none."""
-    license: str
-    """Licence of the weights as they state it; empty if unknown."""
+    meaning: DatasetLabels
+    """What the samples' numbers mean."""
     num_planned: int
     """Samples asked for."""
     records: list[ShardRecord]
@@ -110,6 +121,26 @@ class Manifest(_Facts):
 def receipt_path(round_index: int, shard_index: int) -> str:
     """Where the receipt of a shard lies."""
     return f"receipts/{round_index:04d}/{shard_index:06d}.json"
+
+
+def encode_labels(labels: DatasetLabels) -> bytes:
+    """The bytes of `labels.json`."""
+    return (labels.model_dump_json(indent=1) + "\n").encode()
+
+
+def read_labels(data: bytes, *, source: str) -> DatasetLabels:
+    """Parse `labels.json`. `source` names it in errors.
+
+    Raises:
+        StoreError: If it is not one of this version.
+    """
+    try:
+        return DatasetLabels.model_validate_json(data)
+    except ValidationError as error:
+        raise StoreError(
+            f"{source}: not a label table ({error.error_count()} problems); delete it and run the "
+            "job again: it is written anew"
+        ) from error
 
 
 def encode_record(record: ShardRecord) -> bytes:
@@ -131,6 +162,9 @@ def read_record(data: bytes, *, source: str) -> ShardRecord:
             "again: its shard is checked and the receipt written anew"
         ) from error
 
+
+LABELS_PATH = "labels.json"
+MANIFEST_PATH = "manifest.parquet"
 
 _RECORD_SCHEMA = pa.schema(
     [

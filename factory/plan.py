@@ -110,7 +110,7 @@ def make_identity(spec: JobSpec, *, weights_sha256: str, segmenter_sha256: str) 
         "bytes_version": BYTES_VERSION,
         "name": spec.name,
         "generator": generator | {"weights_sha256": weights_sha256},
-        "segmenter": {"kind": section["segmenter"]["kind"], "sha256": segmenter_sha256},
+        "segmenter": section["segmenter"] | {"sha256": segmenter_sha256},
         "latents": section["latents"],
         "accept": section["accept"],
         "encode": section["encode"],

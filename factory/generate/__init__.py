@@ -10,3 +10,6 @@ GENERATORS = Registry(
         "stylegan2": "factory.generate.stylegan2:StyleGAN2",
     },
 )
+
+SHIPPED = {"blood_cells": "blood_cells_64.safetensors"}
+"""Weights inside this package, by the name after `shipped:`."""

@@ -10,12 +10,9 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from factory.errors import WeightsError
+from factory.generate import SHIPPED
 from factory.identity import digest_of_file
 from factory.spec import GeneratorSpec
-
-SHIPPED = {"blood_cells": "blood_cells_64.safetensors"}
-"""Weights inside this package, by the name after `shipped:`."""
-
 
 @dataclass(frozen=True, slots=True)
 class LocalWeights:

@@ -8,6 +8,9 @@ from PIL import Image, UnidentifiedImageError
 
 from factory.spec import EncodeSpec
 
+IMAGE_ENDING = {"png": "png", "webp": "webp", "jpeg": "jpg"}
+"""File name ending of each image format."""
+
 
 def encode_image(image: UInt8[np.ndarray, "h w 3"], spec: EncodeSpec) -> bytes:
     """An RGB image (0 to 255) as PNG, lossless WebP or JPEG. Pillow releases the GIL meanwhile."""

@@ -4,6 +4,7 @@
 for views that can be rebuilt. All paths are relative to the dataset's root and use `/`.
 """
 
+from collections.abc import Collection
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -33,6 +34,9 @@ class Store(Protocol):
 
     def names(self, folder: str) -> list[str]:
         """Paths of all files below `folder`, sorted; empty if there is none."""
+
+    def find_stranger(self, known: Collection[str]) -> str | None:
+        """The name of something at the root that is not in `known`; None if there is nothing."""
 
     def work_folder(self, run_id: str) -> Path:
         """A local folder for the unfinished files of a run, on the store's file system if it has one."""

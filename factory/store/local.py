@@ -6,7 +6,7 @@ A hard link cannot replace a file, which makes creation exclusive on every POSIX
 import errno
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -69,6 +69,15 @@ class LocalStore:
         """Paths of all files below `folder`, sorted; empty if there is none."""
         found = (self.root / folder).rglob("*")
         return sorted(path.relative_to(self.root).as_posix() for path in found if path.is_file())
+
+    def find_stranger(self, known: Collection[str]) -> str | None:
+        """The name of something at the root that is not in `known`; None if there is nothing."""
+        with _explained(self.root):
+            try:
+                names = sorted(path.name for path in self.root.iterdir())
+            except FileNotFoundError:
+                return None
+        return next((name for name in names if name not in known), None)
 
     def work_folder(self, run_id: str) -> Path:
         """`tmp/RUN_ID`, beside the data, so that publishing never copies."""

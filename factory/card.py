@@ -1,0 +1,86 @@
+"""The dataset card: `README.md` of a dataset, with the front matter that dataset hubs read."""
+
+import yaml
+
+from factory.manifest import Manifest
+from factory.preview import CARD_PICTURE
+
+_SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
+
+
+def encode_card(manifest: Manifest) -> bytes:
+    """The card of a dataset: picture, size, classes, reading it, origin, licence."""
+    return "\n".join(
+        [
+            "---",
+            yaml.safe_dump(_front_matter(manifest), sort_keys=False).strip(),
+            "---",
+            f"# {manifest.name}",
+            "",
+            f"![images, and masks over images]({CARD_PICTURE})",
+            "",
+            f"{manifest.num_samples:,} image/mask pairs in {len(manifest.records):,} shards, made by "
+            f"a generator and a segmenter without annotators. Dataset id `{manifest.dataset_id}`.",
+            "",
+            *_classes(manifest),
+            "",
+            *_reading(manifest),
+            "",
+            *_origin(manifest),
+            "",
+        ]
+    ).encode()
+
+
+def _front_matter(manifest: Manifest) -> dict[str, object]:
+    count = manifest.num_samples
+    size = next((word for limit, word in _SIZES if count < limit), "n>1M")
+    license_id = manifest.meaning.license.lower() or "unknown"
+    return {
+        "pretty_name": manifest.name,
+        "license": license_id,
+        "task_categories": ["image-segmentation"],
+        "size_categories": [size],
+        "tags": ["synthetic", "webdataset"],
+        "configs": [
+            {
+                "config_name": "default",
+                "data_files": [{"split": "train", "path": "data/train/*.tar"}],
+            }
+        ],
+    }
+
+
+def _classes(manifest: Manifest) -> list[str]:
+    total_px = sum(sum(record.class_px) for record in manifest.records) or 1
+    lines = ["| mask value | class | samples | share of pixels |", "|---|---|---|---|"]
+    for label in manifest.meaning.labels:
+        images = sum(record.class_images[label.id] for record in manifest.records)
+        px = sum(record.class_px[label.id] for record in manifest.records)
+        lines.append(f"| {label.id} | {label.name} | {images:,} | {px / total_px:.1%} |")
+    return [*lines, "| 255 | no class: do not score | | |"]
+
+
+def _reading(manifest: Manifest) -> list[str]:
+    last = max((record.shard_index for record in manifest.records), default=0)
+    pattern = f"data/train/{manifest.name}-{{000000..{last:06d}}}.tar"
+    return [
+        "```python",
+        "import webdataset as wds",
+        f'pairs = wds.WebDataset("{pattern}", shardshuffle=False).decode("pil")',
+        "for sample in pairs:",
+        '    image, mask, facts = sample["image.png"], sample["mask.png"], sample["json"]',
+        "```",
+    ]
+
+
+def _origin(manifest: Manifest) -> list[str]:
+    generator, segmenter = manifest.identity["generator"], manifest.identity["segmenter"]
+    lines = [
+        f"Generator `{generator['kind']}`, weights sha256 `{generator['weights_sha256'] or 'none'}`; "
+        f"segmenter `{segmenter['kind']}`, sha256 `{segmenter['sha256'] or 'none'}`. `job.yaml` makes "
+        "the same bytes again; `factory verify --regenerate 10` proves it.",
+    ]
+    if manifest.meaning.attribution:
+        lines += ["", manifest.meaning.attribution]
+    return lines

@@ -1,0 +1,287 @@
+"""The command line: words in, calls out; it decides nothing.
+
+Heavy imports happen inside the commands, so that `factory --help` and `factory plan` are quick.
+"""
+
+import dataclasses
+import json
+import sys
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Annotated, Any, ParamSpec, TypeVar
+
+import typer
+
+from factory.errors import DamageError, FactoryError, Interrupted, JobError
+from factory.log import start_log
+from factory.spec import JobSpec
+
+app = typer.Typer(
+    help="Turn a pretrained image generator into a segmentation dataset, without annotators.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+JobFile = Annotated[Path, typer.Argument(help="Job file (YAML).", metavar="JOB")]
+Where = Annotated[
+    str, typer.Argument(help="Dataset folder, or the job file that makes it.", metavar="DATASET")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object, for scripts.")]
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+
+def _one_line_errors(command: Callable[_P, _R]) -> Callable[_P, _R]:
+    """Show deliberate errors as a message with their exit code; anything else is a bug, in full."""
+
+    @wraps(command)
+    def wrapped(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+        start_log()
+        try:
+            return command(*args, **kwargs)
+        except FactoryError as error:
+            word = "stopped" if isinstance(error, Interrupted) else "error"
+            typer.echo(f"{word}: {error}", err=True)
+            raise typer.Exit(error.exit_code) from error
+        except KeyboardInterrupt as error:
+            typer.echo("stopped: run the same command again to resume", err=True)
+            raise typer.Exit(Interrupted.exit_code) from error
+
+    return wrapped
+
+
+@app.command()
+@_one_line_errors
+def plan(job: JobFile, as_json: AsJson = False) -> None:  # noqa: FBT002 - a command line flag
+    """Dry run: shards, bytes, time, and warnings. Writes nothing."""
+    from factory.estimate import estimate_job
+
+    estimate = estimate_job(_load(job))
+    if as_json:
+        _print_json(dataclasses.asdict(estimate))
+        return
+    side = estimate.resolution_px
+    size = estimate.bytes_in_all
+    seconds = estimate.seconds_left
+    rows = {
+        "dataset": estimate.name,
+        "output": estimate.output_uri,
+        "pairs": f"{estimate.num_samples:,} ({estimate.num_done:,} made)",
+        "shards": f"{estimate.num_shards:,}",
+        "image": f"{side} x {side} px" if side else "unknown",
+        "size": f"{size / 1e6:,.1f} MB" if size else "unknown",
+        "workers": f"{estimate.num_actors}",
+        "time left": f"{seconds:,.0f} s" if seconds is not None else "unknown",
+    }
+    for name, value in rows.items():
+        typer.echo(f"{name:<10}{value}")
+    for warning in estimate.warnings:
+        typer.echo(f"warning   {warning}")
+
+
+@app.command()
+@_one_line_errors
+def fit(
+    job: JobFile,
+    output: Annotated[Path | None, typer.Option("-o", help="Also write the file here.")] = None,
+) -> None:
+    """Fit the job's segmenter and keep it, so that `run` finds it."""
+    import torch
+
+    from factory.fit.fitted import find_fitted, fit_segmenter
+    from factory.generate.weights import find_weights
+    from factory.run.progress import make_observer
+    from factory.run.worker import settle_process
+
+    spec = _load(job)
+    _import_from_here()
+    settle_process()
+    weights = find_weights(spec.dataset.generator)
+    data = find_fitted(spec.dataset, weights.sha256)
+    if data is None:
+        device = torch.device("cuda" if spec.run.gpus_per_actor > 0 else "cpu")
+        with make_observer() as observer:
+            data = fit_segmenter(
+                spec.dataset, weights, device=device, on_progress=observer.fitting
+            )
+        typer.echo(f"fitted {spec.dataset.segmenter.kind}")
+    else:
+        typer.echo(f"{spec.dataset.segmenter.kind} was fitted before; nothing to do")
+    if output is not None:
+        _write_file(output, data)
+        typer.echo(f"wrote {output}")
+
+
+@app.command()
+@_one_line_errors
+def run(job: JobFile) -> None:
+    """Make the dataset, or what is missing of it. Running it again resumes."""
+    from factory.job import run_job
+    from factory.run.progress import make_observer
+    from factory.run.worker import settle_process
+
+    spec = _load(job)
+    _import_from_here()
+    settle_process()
+    with make_observer() as observer:
+        manifest = run_job(spec, observer)
+    short = manifest.num_planned - manifest.num_samples
+    typer.echo(
+        f"{manifest.num_samples:,} pairs in {len(manifest.records):,} shards: {spec.output.uri}"
+        f" (look at {spec.output.uri.rstrip('/')}/preview.png)"
+    )
+    if short:
+        typer.echo(
+            f"warning: {short:,} fewer than asked for, because samples were rejected; "
+            "see `factory status`, then raise dataset.num_samples",
+            err=True,
+        )
+
+
+@app.command()
+@_one_line_errors
+def status(dataset: Where, as_json: AsJson = False) -> None:  # noqa: FBT002
+    """What is planned, made and rejected so far."""
+    from factory.dataset import find_holdings
+    from factory.report import make_status
+
+    found = make_status(find_holdings(_open(dataset)))
+    if as_json:
+        _print_json(found)
+        return
+    for name, value in found.items():
+        text = f"{value:,}" if isinstance(value, int) else str(value)
+        typer.echo(f"{name:<20}{text}")
+
+
+@app.command()
+@_one_line_errors
+def verify(
+    dataset: Where,
+    regenerate: Annotated[
+        int, typer.Option(min=0, help="Also make this many samples again and compare bytes.")
+    ] = 0,
+    as_json: AsJson = False,  # noqa: FBT002
+) -> None:
+    """Check every byte of a dataset against its receipts."""
+    from factory.verify import verify_dataset
+
+    store = _open(dataset)
+    findings = verify_dataset(store)
+    problems = list(findings.problems)
+    if regenerate and not problems:
+        from factory.replay import regenerate_samples
+        from factory.run.worker import settle_process
+
+        _import_from_here()
+        settle_process()
+        problems += regenerate_samples(store, regenerate)
+    if as_json:
+        _print_json(dataclasses.asdict(findings) | {"problems": problems})
+    else:
+        for problem in problems:
+            typer.echo(problem)
+    if problems:
+        raise DamageError(
+            f"{store.uri}: {len(problems)} problems; to make a damaged shard again, delete its tar "
+            "and its receipt and run the job again"
+        )
+    if not as_json:
+        again = f", {regenerate} made again byte for byte" if regenerate else ""
+        typer.echo(
+            f"{findings.num_shards:,} shards, {findings.num_samples:,} samples: all good{again}"
+        )
+
+
+@app.command()
+@_one_line_errors
+def preview(
+    dataset: Where,
+    output: Annotated[Path, typer.Option("-o", help="Where to write the PNG.")] = Path(
+        "preview.png"
+    ),
+) -> None:
+    """Draw a contact sheet: images, masks over images, legend."""
+    from factory.dataset import make_manifest
+    from factory.errors import StoreError
+    from factory.preview import make_preview
+
+    store = _open(dataset)
+    picture = make_preview(store, make_manifest(store))
+    if picture is None:
+        raise StoreError(f"{store.uri}: no shard is committed yet; run the job first")
+    _write_file(output, picture)
+    typer.echo(f"wrote {output}")
+
+
+@app.command()
+@_one_line_errors
+def schema(
+    folder: Annotated[Path, typer.Argument(help="Folder to write them into.")] = Path("schemas"),
+) -> None:
+    """Write the JSON Schemas of every file that the factory reads or writes."""
+    from factory.schema import write_schemas
+
+    try:
+        changed = write_schemas(folder)
+    except OSError as error:
+        raise JobError(f"{folder}: cannot write ({error.strerror}); give another folder") from error
+    typer.echo(f"wrote {', '.join(changed)}" if changed else "all schemas are up to date")
+
+
+@app.command()
+@_one_line_errors
+def generators() -> None:
+    """List the generators, and the weights that come with this package."""
+    from factory.generate import GENERATORS, SHIPPED
+
+    _print_names(GENERATORS.names(), GENERATORS.target)
+    for name, file in SHIPPED.items():
+        typer.echo(f"{'shipped:' + name:<20}{file}")
+
+
+@app.command()
+@_one_line_errors
+def segmenters() -> None:
+    """List the segmenters."""
+    from factory.segment import SEGMENTERS
+
+    _print_names(SEGMENTERS.names(), SEGMENTERS.target)
+
+
+def _print_names(names: list[str], target: Callable[[str], str]) -> None:
+    for name in names:
+        typer.echo(f"{name:<20}{target(name)}")
+
+
+def _load(job: Path) -> JobSpec:
+    from factory.job_file import load_job
+
+    return load_job(job)
+
+
+def _open(dataset: str) -> Any:  # noqa: ANN401 - Store, without importing it at the top
+    from factory.store import open_store
+
+    is_job = dataset.endswith((".yaml", ".yml"))
+    return open_store(_load(Path(dataset)).output.uri if is_job else dataset)
+
+
+def _import_from_here() -> None:
+    """Let `module:attribute` plugins lie in the folder the command runs in."""
+    if "" not in sys.path:
+        sys.path.append("")
+
+
+def _write_file(path: Path, data: bytes) -> None:
+    try:
+        path.write_bytes(data)
+    except OSError as error:
+        raise JobError(f"{path}: cannot write ({error.strerror}); give another path") from error
+
+
+def _print_json(value: object) -> None:
+    typer.echo(json.dumps(value, indent=1))

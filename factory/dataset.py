@@ -1,0 +1,159 @@
+"""A dataset in a store: its rounds, its records, and the views that are rebuilt from them.
+
+Everything here is read from the store alone: no generator, no torch, no Ray.
+"""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from factory.errors import StoreError
+from factory.job_file import check_job
+from factory.manifest import (
+    LABELS_PATH,
+    MANIFEST_PATH,
+    DatasetLabels,
+    Manifest,
+    ShardRecord,
+    encode_manifest,
+    read_labels,
+    read_record,
+)
+from factory.plan import Plan, Round, read_round
+from factory.spec import JobSpec
+from factory.store import Store
+
+JOB_PATH = "job.yaml"
+SEGMENTER_PATH = "segmenter.safetensors"
+INDEX_PATH = "index/train.wids.json"
+
+_OURS = ("plan", "data", "meta", "receipts", "index", "tmp")
+
+
+@dataclass(frozen=True, slots=True)
+class Holdings:
+    """What a store holds of a dataset."""
+
+    plan: Plan
+    records: tuple[ShardRecord, ...]
+    """Committed shards, in order."""
+
+    @property
+    def done(self) -> set[int]:
+        """Indices of the committed shards."""
+        return {record.shard_index for record in self.records}
+
+
+def round_path(round_index: int) -> str:
+    """Where a round of the plan lies."""
+    return f"plan/round-{round_index:04d}.json"
+
+
+def find_rounds(store: Store) -> list[Round]:
+    """The rounds of the dataset in `store`, in order; none if it is empty.
+
+    Raises:
+        StoreError: If the store holds something that is not a dataset of ours.
+    """
+    rounds = []
+    while (data := store.read(round_path(len(rounds)))) is not None:
+        rounds.append(read_round(data, source=f"{store.uri}/{round_path(len(rounds))}"))
+    if not rounds:
+        stranger = store.find_stranger(_OURS)
+        if stranger is not None:
+            raise StoreError(
+                f"{store.uri}: holds {stranger!r} and no dataset of ours; choose an empty or new "
+                "folder as output.uri"
+            )
+    return rounds
+
+
+def find_holdings(store: Store) -> Holdings:
+    """The plan and the records of the dataset in `store`.
+
+    Raises:
+        StoreError: If there is none, or a receipt belongs to another dataset.
+    """
+    rounds = find_rounds(store)
+    if not rounds:
+        raise StoreError(f"{store.uri}: no dataset here; make one with `factory run JOB`")
+    plan = Plan(rounds[0].dataset_id, tuple(rounds))
+    return Holdings(plan, find_records(store, plan.dataset_id))
+
+
+def find_records(store: Store, dataset_id: str) -> tuple[ShardRecord, ...]:
+    """Every receipt of the dataset, in shard order.
+
+    Raises:
+        StoreError: If one of them belongs to another dataset.
+    """
+    records = []
+    for name in store.names("receipts"):
+        record = read_record(store.read(name) or b"", source=f"{store.uri}/{name}")
+        if record.dataset_id != dataset_id:
+            raise StoreError(
+                f"{store.uri}/{name}: belongs to dataset {record.dataset_id}, this is {dataset_id}; "
+                "somebody mixed two datasets in one folder: move that receipt and its shard away"
+            )
+        records.append(record)
+    return tuple(sorted(records, key=lambda record: record.shard_index))
+
+
+def load_stored_job(store: Store) -> JobSpec:
+    """The job file that began the dataset.
+
+    Raises:
+        StoreError: If it is missing.
+    """
+    data = store.read(JOB_PATH)
+    if data is None:
+        raise StoreError(f"{store.uri}/{JOB_PATH}: missing; copy the job's file there")
+    return check_job(yaml.safe_load(data), source=f"{store.uri}/{JOB_PATH}")
+
+
+def find_labels(store: Store) -> DatasetLabels:
+    """What the samples' numbers mean.
+
+    Raises:
+        StoreError: If the table is missing or damaged.
+    """
+    data = store.read(LABELS_PATH)
+    if data is None:
+        raise StoreError(f"{store.uri}/{LABELS_PATH}: missing; run the job again to write it")
+    return read_labels(data, source=f"{store.uri}/{LABELS_PATH}")
+
+
+def make_manifest(store: Store) -> Manifest:
+    """Gather the manifest from the plan and the receipts."""
+    holdings = find_holdings(store)
+    first = holdings.plan.rounds[0]
+    return Manifest(
+        name=first.name,
+        dataset_id=first.dataset_id,
+        identity=first.identity,
+        meaning=find_labels(store),
+        num_planned=holdings.plan.num_samples,
+        records=list(holdings.records),
+    )
+
+
+def write_views(store: Store, manifest: Manifest) -> None:
+    """Write the files that are derived from receipts: the wids index and the manifest."""
+    store.replace(INDEX_PATH, _encode_index(manifest))
+    store.replace(MANIFEST_PATH, encode_manifest(manifest))
+
+
+def _encode_index(manifest: Manifest) -> bytes:
+    """The index that `wids` reads; shard paths are relative to the index file."""
+    shards: list[dict[str, Any]] = [
+        {
+            "url": f"../{record.path}",
+            "nsamples": record.num_samples,
+            "filesize": record.size_bytes,
+        }
+        for record in manifest.records
+    ]
+    document = {"wids_version": 1, "name": manifest.name, "shardlist": shards}
+    return (json.dumps(document, indent=1) + "\n").encode()

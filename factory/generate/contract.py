@@ -1,0 +1,108 @@
+"""What every generator plugin does alike: open its weights, and hold a request against its facts.
+
+It knows the promise of `base.py` and nothing of any network.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from factory.data import LatentBatch
+from factory.errors import JobError, WeightsError
+from factory.generate.base import GeneratorFacts, LayerShape
+from factory.generate.stylegan2_network import Numerics
+from factory.generate.weights import WeightsContent, read_weights
+from factory.spec import GeneratorSpec
+
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def open_weights(spec: GeneratorSpec, weights: Path | None) -> WeightsContent:
+    """The content of the weights file that `spec` names.
+
+    Raises:
+        WeightsError: If the job names none, or the file cannot be read.
+    """
+    if weights is None:
+        raise WeightsError(
+            f"dataset.generator.weights: missing; {spec.kind} needs a safetensors file"
+        )
+    return read_weights(weights)
+
+
+def numerics(spec: GeneratorSpec, device: torch.device) -> Numerics:
+    """Where and in which precision `spec` wants the synthesis computed."""
+    return Numerics(device, _DTYPES[spec.precision])
+
+
+def facts_of(
+    content: WeightsContent,
+    *,
+    resolution: int,
+    num_classes: int,
+    layers: Mapping[str, LayerShape],
+) -> GeneratorFacts:
+    """The facts of a generator, with the names and lines that its file's metadata adds."""
+    return GeneratorFacts(
+        resolution=resolution,
+        num_classes=num_classes,
+        class_names=tuple(json.loads(content.metadata.get("class_names", "[]"))),
+        layers=layers,
+        attribution=content.metadata.get("attribution", ""),
+        license=content.metadata.get("license", ""),
+    )
+
+
+def refuse_fresh_noise(spec: GeneratorSpec) -> None:
+    """Say that a family without noise inputs cannot have fresh ones; `const` and `none` are equal.
+
+    Raises:
+        JobError: If the job asks for noise per sample.
+    """
+    if spec.noise == "per_sample":
+        raise JobError(
+            f"dataset.generator.noise: found 'per_sample', but {spec.kind} has no noise inputs; "
+            "use 'const' or 'none', which are the same for it"
+        )
+
+
+def refuse_unknown_layers(layers: Sequence[str], facts: GeneratorFacts) -> None:
+    """Say that feature maps must be among those the generator offers.
+
+    Raises:
+        JobError: If one is not.
+    """
+    for name in layers:
+        if name not in facts.layers:
+            raise JobError(
+                f"dataset.segmenter.layers: this generator has no feature map {name!r}; it has "
+                + ", ".join(facts.layers)
+            )
+
+
+def z_of(latents: LatentBatch, device: torch.device) -> Float[Tensor, "n z"]:
+    """The latents on `device`, float32."""
+    return torch.from_numpy(latents.z).to(device, torch.float32)
+
+
+def class_ids(
+    latents: LatentBatch, num_classes: int, device: torch.device
+) -> Int64[Tensor, " n"] | None:
+    """The class of each sample on `device`; None for a generator without classes.
+
+    Raises:
+        JobError: If a label is not a class, as -1 is not: indexing with it would take the last one.
+    """
+    if not num_classes:
+        return None
+    labels = latents.class_labels
+    if labels.min() < 0 or labels.max() >= num_classes:
+        raise JobError(
+            f"dataset.latents.classes: found classes {labels.min()} to {labels.max()}; this "
+            f"generator needs one of 0 to {num_classes - 1} for every sample"
+        )
+    return torch.from_numpy(labels).to(device)

@@ -1,0 +1,103 @@
+"""A toy generator whose masks are known exactly: a square and a disc with a core on a plain ground.
+
+It needs no weights, runs in microseconds and has feature maps that separate its parts the way a
+GAN's do: each part has its own direction, blurred by the map's resolution and disturbed by noise.
+Segmenters are scored on it, and tests of everything else are quick with it.
+"""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+from torch.nn import functional
+
+from factory.batch import ImageBatch
+from factory.data import LatentBatch
+from factory.errors import WeightsError
+from factory.generate.base import GeneratorFacts, LayerShape
+from factory.identity import counter_rng
+from factory.spec import GeneratorSpec
+
+PARTS = ("ground", "square", "disc", "core")
+"""Names of the exact mask's classes, by class id."""
+
+_SIDE = 32
+_CHANNELS = {"s8": 12, "s16": 12, "s32": 8}
+_NOISE = 0.15
+
+
+class ShapesGenerator:
+    """The generator plugin `shapes`."""
+
+    def __init__(self, spec: GeneratorSpec, weights: Path | None, device: torch.device) -> None:
+        """Prepare its fixed colours and directions on `device`.
+
+        Raises:
+            WeightsError: If the job names weights.
+        """
+        if weights is not None:
+            raise WeightsError("dataset.generator.weights: shapes has no weights; remove the setting")
+        self._device = device
+        self._dtype = getattr(torch, spec.precision)
+        rng = np.random.default_rng(20)
+        self._directions = {
+            name: torch.from_numpy(rng.standard_normal((channels, len(PARTS)), dtype=np.float32))
+            for name, channels in _CHANNELS.items()
+        }
+        self.facts = GeneratorFacts(
+            resolution=_SIDE,
+            num_classes=0,
+            class_names=(),
+            layers={
+                name: LayerShape(channels, int(name[1:]), int(name[1:]))
+                for name, channels in _CHANNELS.items()
+            },
+        )
+
+    def draw_z(self, rng: np.random.Generator) -> Float[np.ndarray, " z"]:
+        """Sixteen standard normal numbers: places, sizes, colours and a seed for the noise."""
+        return rng.standard_normal(16, dtype=np.float32)
+
+    def generate(self, latents: LatentBatch, layers: Sequence[str]) -> ImageBatch:
+        """Images of `latents` with the feature maps named in `layers`."""
+        z = torch.from_numpy(latents.z) * latents.truncation_psi
+        parts = functional.one_hot(self.masks(latents), len(PARTS)).permute(0, 3, 1, 2).float()
+        colours = (z[:, 4:16].view(-1, 4, 3) * 25 + 128).round()
+        noise = torch.stack([_noise_map(row) for row in latents.z])
+        images = torch.einsum("nkhw,nkc->nhwc", parts, colours) + noise[..., None] * 6
+        features = {}
+        for name in layers:
+            side = int(name[1:])
+            pooled = functional.adaptive_avg_pool2d(parts, side)
+            disturbed = functional.adaptive_avg_pool2d(noise[:, None], side) * _NOISE
+            maps = torch.einsum("nkhw,ck->nchw", pooled, self._directions[name]) + disturbed
+            features[name] = maps.to(self._device, self._dtype)
+        pixels = images.clamp(0, 255).to(torch.uint8).contiguous()
+        return ImageBatch(pixels.to(self._device), features)
+
+    def masks(self, latents: LatentBatch) -> Int64[Tensor, "n h w"]:
+        """The exact masks of `latents`: indices into `PARTS`."""
+        z = torch.from_numpy(latents.z)[:, :, None, None] * latents.truncation_psi
+        grid = torch.arange(_SIDE) + 0.5
+        y, x = grid[None, :, None], grid[None, None, :]
+        masks = torch.zeros(len(latents.z), _SIDE, _SIDE, dtype=torch.int64)
+        far = torch.maximum((x - 9 - z[:, 0]).abs(), (y - 9 - z[:, 1]).abs())
+        masks[far < 5 + z[:, 2].clamp(-2, 2)] = 1
+        radius = torch.hypot(x - 20 - z[:, 1], y - 20 - z[:, 0])
+        size = 8 + z[:, 3].clamp(-2, 2)
+        masks[radius < size] = 2
+        masks[radius < size / 2] = 3
+        return masks
+
+
+def _noise_map(z: Float[np.ndarray, " z"]) -> Float[Tensor, "h w"]:
+    """Smooth noise that is a function of the latent alone."""
+    seed = int.from_bytes(z[:2].tobytes(), "little") >> 1
+    coarse = counter_rng("noise", seed, 0).standard_normal((1, 1, 16, 16), dtype=np.float32)
+    size = (_SIDE, _SIDE)
+    smooth = functional.interpolate(torch.from_numpy(coarse), size, mode="bilinear")
+    return smooth[0, 0] * math.sqrt(2)

@@ -1,0 +1,201 @@
+"""STORY 1: a checked spec becomes a manifest.
+
+The steps, in order: find the weights, make sure that the output is empty or holds this very
+dataset, fit the segmenter once, write the plan, make the shards that are missing, gather the views.
+Running it again is the resume; raising `num_samples` is the growth.
+"""
+
+import hashlib
+import importlib
+import os
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+import yaml
+
+from factory.card import encode_card
+from factory.dataset import (
+    JOB_PATH,
+    SEGMENTER_PATH,
+    find_records,
+    find_rounds,
+    make_manifest,
+    round_path,
+    write_views,
+)
+from factory.errors import IncompleteError, StoreError
+from factory.fit.fitted import check_kind, find_fitted, fit_segmenter, needs_fitting
+from factory.generate.weights import LocalWeights, find_weights
+from factory.log import log_event
+from factory.manifest import Manifest
+from factory.plan import (
+    Plan,
+    dataset_id_of,
+    identity_differences,
+    make_identity,
+    make_plan,
+)
+from factory.preview import CARD_PICTURE, make_preview
+from factory.provenance import new_run_id
+from factory.run import EXECUTORS
+from factory.run.base import Observer, Outcome, WorkOrder
+from factory.run.signals import stop_on_signals
+from factory.spec import JobSpec
+from factory.store import Store, open_store
+
+
+class JobObserver(Observer, Protocol):
+    """Is told what happens during a whole job."""
+
+    def fitting(self, num_done: int, num_images: int) -> None:
+        """The segmenter is being fitted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A job that is ready to run: everything is found, fitted and claimed."""
+
+    spec: JobSpec
+    store: Store
+    weights: LocalWeights
+    plan: Plan
+
+
+def run_job(spec: JobSpec, observer: JobObserver) -> Manifest:
+    """Make the dataset that `spec` asks for, or what is missing of it.
+
+    Raises:
+        JobError, PluginError, StoreError: If the job cannot begin; nothing was changed.
+        IncompleteError: If shards are missing at the end; what is made is kept.
+        Interrupted: If a signal asked to stop; what is made is kept.
+    """
+    stop = threading.Event()
+    with stop_on_signals(stop):
+        prepared = prepare_job(spec, observer.fitting)
+        outcome = _make_missing(prepared, observer, stop)
+        manifest = finish_job(prepared.store)
+    if outcome.failures:
+        name, reason = next(iter(outcome.failures.items()))
+        raise IncompleteError(
+            f"{prepared.store.uri}: {len(outcome.failures)} of {len(prepared.plan.tasks())} shards "
+            f"could not be made, the first is {name} ({reason}); the rest is committed: mend the "
+            "cause and run the job again"
+        )
+    return manifest
+
+
+def prepare_job(spec: JobSpec, on_fit: Callable[[int, int], None]) -> Prepared:
+    """Find weights, check the output, fit the segmenter, and write the plan.
+
+    Raises:
+        WeightsError: If the weights are missing or are not those the job demands.
+        StoreError: If the output holds another dataset; the message lists what differs.
+    """
+    check_kind(spec.dataset)
+    store = open_store(spec.output.uri)
+    rounds = find_rounds(store)
+    weights = find_weights(spec.dataset.generator)
+    theirs = rounds[0].identity if rounds else None
+    if theirs is not None:
+        ours = make_identity(spec, weights_sha256=weights.sha256, segmenter_sha256="")
+        _refuse_another(store, _without_fit(ours), _without_fit(theirs))
+    fitted = _fitted_segmenter(spec, store, weights, on_fit)
+    digest = hashlib.sha256(fitted).hexdigest() if fitted else ""
+    identity = make_identity(spec, weights_sha256=weights.sha256, segmenter_sha256=digest)
+    if theirs is not None:
+        _refuse_another(store, identity, theirs)
+    plan = _claim(store, spec, identity)
+    if fitted:
+        store.create(SEGMENTER_PATH, fitted)
+    store.create(JOB_PATH, _encode_job(spec))
+    return Prepared(spec, store, weights, plan)
+
+
+def finish_job(store: Store) -> Manifest:
+    """Write everything that is derived from the receipts: manifest, index, preview, card."""
+    manifest = make_manifest(store)
+    write_views(store, manifest)
+    preview = make_preview(store, manifest)
+    if preview is not None:
+        store.replace(CARD_PICTURE, preview)
+    store.replace("README.md", encode_card(manifest))
+    return manifest
+
+
+def _make_missing(prepared: Prepared, observer: JobObserver, stop: threading.Event) -> Outcome:
+    spec, store, plan = prepared.spec, prepared.store, prepared.plan
+    records = find_records(store, plan.dataset_id)
+    observer.started(plan.num_samples, sum(record.num_samples for record in records))
+    tasks = plan.without({record.shard_index for record in records})
+    if not tasks:
+        return Outcome()
+    order = WorkOrder(
+        dataset=spec.dataset,
+        run=spec.run,
+        output_uri=spec.output.uri if "://" in spec.output.uri else store.uri,
+        weights_sha256=prepared.weights.sha256,
+        segmenter_path=SEGMENTER_PATH if needs_fitting(spec.dataset) else "",
+        run_id=new_run_id(),
+        import_paths=tuple(path or os.getcwd() for path in sys.path),
+    )
+    store.clean_up(order.run_id)
+    module, _, name = EXECUTORS[spec.run.executor].partition(":")
+    execute = getattr(importlib.import_module(module), name)
+    try:
+        outcome: Outcome = execute(tasks, order, observer, stop)
+    finally:
+        store.clean_up(order.run_id)
+    return outcome
+
+
+def _fitted_segmenter(
+    spec: JobSpec, store: Store, weights: LocalWeights, on_fit: Callable[[int, int], None]
+) -> bytes:
+    """The segmenter file from the output, the cache, or a new fit; empty if none is needed."""
+    if not needs_fitting(spec.dataset):
+        return b""
+    stored = store.read(SEGMENTER_PATH) or find_fitted(spec.dataset, weights.sha256)
+    if stored is not None:
+        return stored
+    device = torch.device("cuda" if spec.run.gpus_per_actor > 0 else "cpu")
+    log_event("fit_started", segmenter=spec.dataset.segmenter.kind)
+    return fit_segmenter(spec.dataset, weights, device=device, on_progress=on_fit)
+
+
+def _claim(store: Store, spec: JobSpec, identity: dict[str, Any]) -> Plan:
+    """Write the job's next round, unless another driver was faster: then use theirs."""
+    while True:
+        plan = make_plan(spec, identity, find_rounds(store))
+        newest = plan.rounds[-1]
+        data = (newest.model_dump_json(indent=1) + "\n").encode()
+        if store.create(round_path(newest.round_index), data):
+            log_event("planned", round=newest.round_index, samples=newest.num_samples)
+            return plan
+        rounds = find_rounds(store)
+        _refuse_another(store, identity, rounds[0].identity)
+        if sum(round_.num_samples for round_ in rounds) >= spec.dataset.num_samples:
+            return make_plan(spec, identity, rounds)
+
+
+def _refuse_another(store: Store, ours: dict[str, Any], theirs: dict[str, Any]) -> None:
+    differences = identity_differences(ours, theirs)
+    if differences:
+        lines = "\n".join(f"  {line}" for line in differences)
+        raise StoreError(
+            f"{store.uri}: holds another dataset ({dataset_id_of(theirs)}); choose another "
+            f"output.uri, or make the job equal. What differs:\n{lines}"
+        )
+
+
+def _without_fit(identity: dict[str, Any]) -> dict[str, Any]:
+    segmenter = {k: v for k, v in identity["segmenter"].items() if k != "sha256"}
+    return identity | {"segmenter": segmenter}
+
+
+def _encode_job(spec: JobSpec) -> bytes:
+    document = spec.model_dump(mode="json", exclude_unset=True)
+    return yaml.safe_dump(document, sort_keys=False).encode()

@@ -1,0 +1,80 @@
+"""The last stage of the pipeline: encoded samples into a tar, in order, on a thread of its own."""
+
+import threading
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from queue import Queue
+
+from factory.data import Sample
+from factory.pack.facts import SampleFacts, encode_facts, make_facts
+from factory.pack.image import IMAGE_ENDING, encode_image, encode_mask
+from factory.pack.tar import ShardWriter
+from factory.spec import EncodeSpec
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedSample:
+    """One sample as files."""
+
+    facts: SampleFacts
+    files: tuple[tuple[str, bytes], ...]
+    """(ending, bytes), in the order they lie in the tar."""
+
+
+def encode_sample(
+    sample: Sample, spec: EncodeSpec, *, dataset_id: str, class_names: tuple[str, ...]
+) -> EncodedSample:
+    """The files of `sample`: image, mask, facts."""
+    facts = make_facts(sample, dataset_id=dataset_id, class_names=class_names)
+    return EncodedSample(
+        facts,
+        (
+            (f"image.{IMAGE_ENDING[spec.image]}", encode_image(sample.image, spec)),
+            ("mask.png", encode_mask(sample.mask)),
+            ("json", encode_facts(facts)),
+        ),
+    )
+
+
+class Packing:
+    """Writes batches to `writer` in the order they are put, as soon as they are encoded."""
+
+    def __init__(self, writer: ShardWriter, pool: ThreadPoolExecutor, *, depth: int) -> None:
+        """Start on a thread of `pool`. At most `depth` batches wait; `put` blocks beyond that."""
+        self._writer = writer
+        self._queue: Queue[Future[list[EncodedSample]] | None] = Queue(depth)
+        self._failed = threading.Event()
+        self._rows = pool.submit(self._write)
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether there is no use in putting more; `close` raises the reason."""
+        return self._failed.is_set()
+
+    def put(self, batch: Future[list[EncodedSample]]) -> None:
+        """Queue a batch that is being encoded."""
+        self._queue.put(batch)
+
+    def close(self) -> list[SampleFacts]:
+        """Wait for the rest and return the facts of all samples, in order.
+
+        Raises:
+            Exception: Whatever stopped an encoder or the writer.
+        """
+        self._queue.put(None)
+        return self._rows.result()
+
+    def _write(self) -> list[SampleFacts]:
+        rows: list[SampleFacts] = []
+        try:
+            while (batch := self._queue.get()) is not None:
+                for sample in batch.result():
+                    for ending, data in sample.files:
+                        self._writer.add(f"{sample.facts.key}.{ending}", data)
+                    rows.append(sample.facts)
+        except BaseException:
+            self._failed.set()
+            while self._queue.get() is not None:  # whoever puts must not wait for ever
+                pass
+            raise
+        return rows

@@ -1,0 +1,30 @@
+"""Numbers about a dataset, from its plan and receipts alone."""
+
+from collections import Counter
+
+from factory.dataset import Holdings
+
+
+def make_status(holdings: Holdings) -> dict[str, int | str | dict[str, int]]:
+    """What is planned, made and rejected, as plain values."""
+    records = holdings.records
+    rejected: Counter[str] = Counter()
+    for record in records:
+        rejected.update(record.num_rejected)
+    num_shards = len(holdings.plan.tasks())
+    committed = {record.shard_index for record in records}
+    asked = sum(t.num_samples for t in holdings.plan.tasks() if t.shard_index in committed)
+    made = sum(record.num_samples for record in records)
+    return {
+        "dataset_id": holdings.plan.dataset_id,
+        "state": "complete" if len(records) == num_shards else "incomplete",
+        "rounds": len(holdings.plan.rounds),
+        "shards_planned": num_shards,
+        "shards_committed": len(records),
+        "samples_planned": holdings.plan.num_samples,
+        "samples_committed": made,
+        "samples_short": asked - made,
+        "samples_rejected": dict(sorted(rejected.items())),
+        "bytes": sum(record.size_bytes for record in records),
+        "last_commit": max((record.finished_at for record in records), default="never"),
+    }

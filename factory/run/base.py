@@ -1,0 +1,72 @@
+"""The promise of an executor, and the order that every worker gets.
+
+An executor runs each task once to a record, tries again what may pass, and goes on with the rest
+when one shard cannot be made. It never changes a byte of a shard.
+"""
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from factory.data import ShardTask
+from factory.manifest import ShardRecord
+from factory.spec import DatasetSpec, RunSpec
+
+MOST_ATTEMPTS = 3
+"""Times a shard is tried before the run goes on without it."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkOrder:
+    """All a worker needs to build its shard maker, on any machine."""
+
+    dataset: DatasetSpec
+    run: RunSpec
+    output_uri: str
+    weights_sha256: str
+    segmenter_path: str
+    """The fitted segmenter inside the output; empty if it needs none."""
+    run_id: str
+    import_paths: tuple[str, ...]
+    """Folders in which `module:attribute` plugins are looked for."""
+
+
+class Observer(Protocol):
+    """Is told what happens, from the driver's thread."""
+
+    def started(self, num_samples: int, num_done: int) -> None:
+        """The run begins: `num_samples` are planned, `num_done` of them exist."""
+
+    def committed(self, record: ShardRecord) -> None:
+        """A shard is in the store."""
+
+    def failed(self, task: ShardTask, reason: str, *, again: bool) -> None:
+        """An attempt failed; `again` says whether the shard will be tried once more."""
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What an executor leaves behind."""
+
+    records: list[ShardRecord] = field(default_factory=list)
+    failures: dict[str, str] = field(default_factory=dict)
+    """Shards that were given up, by name, with the last reason."""
+
+
+class Executor(Protocol):
+    """Runs tasks."""
+
+    def __call__(
+        self,
+        tasks: Sequence[ShardTask],
+        order: WorkOrder,
+        observer: Observer,
+        stop: threading.Event,
+    ) -> Outcome:
+        """Make every task's shard.
+
+        Raises:
+            Interrupted: If `stop` was set before all were made.
+            FactoryError: If something is wrong that no other attempt can mend.
+        """

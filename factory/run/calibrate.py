@@ -1,0 +1,128 @@
+"""`python -m factory.run.calibrate`: time a few batches of the job on standard input.
+
+It runs as a worker would, in a process of its own, and answers with one JSON object. Without a
+fitted segmenter it measures a head of the same shape with random weights.
+"""
+
+import json
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+
+from factory.errors import FactoryError, JobError, WeightsError
+from factory.fit.fitted import find_fitted, needs_fitting
+from factory.fit.pixels import choose_layers, fitting_batches
+from factory.generate.base import Generator, load_generator
+from factory.generate.latents import LatentSampler
+from factory.generate.weights import find_weights
+from factory.pack.packing import encode_sample
+from factory.run.worker import settle_process
+from factory.segment.base import Segmenter, load_segmenter
+from factory.segment.labels import unnamed_labels
+from factory.segment.linear_head import weight_name
+from factory.segment.segmenter_file import SegmenterFacts, encode_segmenter
+from factory.shard import compute_samples
+from factory.spec import JobSpec, KMeansSpec
+
+_BATCHES = 3
+_TAR_BYTES_PER_PAIR = 3 * 512 + 3 * 256
+
+
+def calibrate(spec: JobSpec) -> dict[str, float]:
+    """Pairs per second of one worker, bytes per pair, and seconds of the fit that is still to do.
+
+    Raises:
+        FactoryError: If generator or segmenter cannot be loaded on this machine.
+    """
+    dataset = spec.dataset
+    device = torch.device("cuda" if spec.run.gpus_per_actor > 0 else "cpu")
+    weights = find_weights(dataset.generator)
+    generator = load_generator(dataset.generator, weights.path, device=device)
+    fitted = find_fitted(dataset, weights.sha256) if needs_fitting(dataset) else None
+    segmenter = _segmenter(spec, generator, fitted, device)
+    sampler = LatentSampler(generator, dataset.latents, dataset.generator)
+    size = dataset.batch_size
+    times, num_bytes = [], 0
+    for batch in range(1 + _BATCHES):
+        started = time.perf_counter()
+        indices = range(batch * size, (batch + 1) * size)
+        samples = compute_samples(generator, segmenter, sampler.draw(indices), size)
+        names = generator.facts.class_names
+        files = [
+            encode_sample(sample, dataset.encode, dataset_id="0" * 16, class_names=names).files
+            for sample in samples
+        ]
+        times.append(time.perf_counter() - started)
+        num_bytes = sum(len(data) for sample in files for _, data in sample)
+    seconds = sum(times[1:]) / _BATCHES
+    fit_s = 0.0
+    if needs_fitting(dataset) and fitted is None and hasattr(dataset.segmenter, "fit"):
+        fit_s = dataset.segmenter.fit.num_images / size * seconds
+    return {
+        "pairs_per_s": size * spec.run.threads_per_actor / seconds,
+        "bytes_per_pair": num_bytes / size + _TAR_BYTES_PER_PAIR,
+        "fit_s": fit_s,
+        "resolution_px": generator.facts.resolution,
+    }
+
+
+def _segmenter(
+    spec: JobSpec, generator: Generator, fitted: bytes | None, device: torch.device
+) -> Segmenter:
+    kind = spec.dataset.segmenter
+    with tempfile.TemporaryDirectory() as folder:
+        path = None
+        if needs_fitting(spec.dataset):
+            path = Path(folder) / "segmenter.safetensors"
+            path.write_bytes(fitted or _untrained(spec, generator))
+        return load_segmenter(kind, path, generator.facts, device)
+
+
+def _untrained(spec: JobSpec, generator: Generator) -> bytes:
+    """A head of the right shape whose classes are single pixels' features: plausible masks."""
+    kind = spec.dataset.segmenter
+    assert isinstance(kind, KMeansSpec)  # the only kind in fit.FITTERS
+    layers = choose_layers(kind.layers, generator.facts)
+    latents = next(iter(fitting_batches(generator, spec.dataset, kind.fit)))
+    features = generator.generate(latents, layers).features
+    tensors, bias = {}, torch.zeros(kind.num_clusters)
+    for layer in layers:
+        maps = features[layer].float().cpu()
+        step = torch.linspace(0, maps[:, 0].numel() - 1, kind.num_clusters).long()
+        rows = maps.permute(0, 2, 3, 1).flatten(0, 2)[step].contiguous()
+        tensors[weight_name(layer)] = rows
+        bias -= rows.square().sum(dim=1) / 2
+    facts = SegmenterFacts(
+        kind=kind.kind,
+        generator_kind=spec.dataset.generator.kind,
+        weights_sha256="",
+        layers=list(layers),
+        labels=list(unnamed_labels(kind.num_clusters)),
+        margin_scale=1.0,
+        fitted_on={},
+    )
+    return encode_segmenter({**tensors, "bias": bias}, facts)
+
+
+def main() -> None:
+    """Answer on standard output."""
+    spec = JobSpec.model_validate_json(sys.stdin.read())
+    settle_process()
+    answer: dict[str, float | str]
+    try:
+        with torch.inference_mode():
+            answer = dict(calibrate(spec))
+    except WeightsError as error:
+        answer = {"error": str(error)}
+    except JobError as error:
+        answer = {"job_error": str(error)}
+    except FactoryError as error:
+        answer = {"error": str(error)}
+    sys.stdout.write(json.dumps(answer) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,130 @@
+"""Events of a job, as a progress bar on a terminal and as one line per event elsewhere."""
+
+import logging
+import sys
+import time
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from factory.data import ShardTask
+from factory.log import log_event
+from factory.manifest import ShardRecord
+
+
+class LogObserver:
+    """One log line per event."""
+
+    def __init__(self) -> None:
+        """Start the clock."""
+        self._planned = 0
+        self._done = 0
+        self._made = 0
+        self._start = time.monotonic()
+
+    def __enter__(self) -> Self:
+        """Nothing to open."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Nothing to close."""
+
+    def fitting(self, num_done: int, num_images: int) -> None:
+        """Say when the fitting images are through."""
+        if num_done == num_images:
+            log_event("fit_images_done", images=num_images)
+
+    def started(self, num_samples: int, num_done: int) -> None:
+        """Say what is asked for and what is there."""
+        self._planned, self._done, self._start = num_samples, num_done, time.monotonic()
+        log_event("run_started", samples=num_samples, done=num_done)
+
+    def committed(self, record: ShardRecord) -> None:
+        """Say which shard came, how fast, and how long the rest will take."""
+        self._made += record.num_samples
+        rate = self._made / max(time.monotonic() - self._start, 1e-9)
+        left = self._planned - self._done - self._made
+        log_event(
+            "shard_committed",
+            shard=record.shard_index,
+            samples=record.num_samples,
+            done=f"{self._done + self._made}/{self._planned}",
+            pairs_per_s=rate,
+            eta_s=round(max(left, 0) / rate),
+        )
+
+    def failed(self, task: ShardTask, reason: str, *, again: bool) -> None:
+        """Say which shard failed and what happens now."""
+        event = "shard_tried_again" if again else "shard_given_up"
+        log_event(event, level=logging.WARNING, shard=task.name, reason=reason)
+
+
+class BarObserver:
+    """A bar with rate and time left, for people at a terminal."""
+
+    def __init__(self) -> None:
+        """Prepare the bar."""
+        self._progress = Progress(
+            TextColumn("{task.description:<10}"),
+            BarColumn(),
+            TextColumn("{task.completed:,.0f}/{task.total:,.0f}"),
+            TextColumn("{task.fields[rate]}"),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+        )
+        self._fit: TaskID | None = None
+        self._run: TaskID | None = None
+        self._made = 0
+        self._start = time.monotonic()
+
+    def __enter__(self) -> Self:
+        """Show the bar."""
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Leave the bar as it stands."""
+        self._progress.stop()
+
+    def fitting(self, num_done: int, num_images: int) -> None:
+        """Move the first bar."""
+        if self._fit is None:
+            self._fit = self._progress.add_task("fitting", total=num_images, rate="images")
+        self._progress.update(self._fit, completed=num_done)
+
+    def started(self, num_samples: int, num_done: int) -> None:
+        """Begin the second bar at what is there already."""
+        self._start = time.monotonic()
+        self._run = self._progress.add_task(
+            "making", total=num_samples, completed=num_done, rate="pairs"
+        )
+
+    def committed(self, record: ShardRecord) -> None:
+        """Move the second bar."""
+        self._made += record.num_samples
+        rate = self._made / max(time.monotonic() - self._start, 1e-9)
+        if self._run is not None:
+            text = f"{rate:,.0f} pairs/s"
+            self._progress.update(self._run, advance=record.num_samples, rate=text)
+
+    def failed(self, task: ShardTask, reason: str, *, again: bool) -> None:
+        """Print above the bar."""
+        what = "trying again" if again else "given up"
+        self._progress.console.print(f"{task.name}: {what}: {reason}")
+
+
+def make_observer() -> LogObserver | BarObserver:
+    """A bar if standard error is a terminal, else log lines."""
+    return BarObserver() if sys.stderr.isatty() else LogObserver()

@@ -1,0 +1,77 @@
+"""A worker's process: set it up for speed, then build the maker that an order asks for."""
+
+import ctypes
+import sys
+from contextlib import ExitStack
+
+import torch
+
+from factory.errors import WeightsError
+from factory.generate.base import load_generator
+from factory.generate.weights import find_weights
+from factory.manifest import LABELS_PATH, DatasetLabels, encode_labels
+from factory.run.base import WorkOrder
+from factory.segment.base import load_segmenter
+from factory.shard import Crew, ShardMaker
+from factory.store import open_store
+
+_M_TRIM_THRESHOLD = -1
+_M_MMAP_MAX = -4
+
+
+def settle_process() -> None:
+    """Keep freed memory, and compute every operation on one thread.
+
+    PyTorch frees and maps every large activation anew, and the page faults of the default allocator
+    cost more than the arithmetic; both settings below keep freed memory with the process. One
+    thread per operation makes sums independent of how many cores a machine has: cores are used by
+    computing several batches side by side. Call it before the first large tensor.
+    """
+    try:
+        libc = ctypes.CDLL(None)
+        libc.mallopt(_M_MMAP_MAX, 0)
+        libc.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+    except (OSError, AttributeError):
+        pass  # another C library: slower, not wrong
+    torch.set_num_threads(1)
+
+
+def build_maker(order: WorkOrder) -> ShardMaker:
+    """Load generator and segmenter, and make the maker.
+
+    Raises:
+        WeightsError: If this machine has other weights than the driver.
+        FactoryError: If generator or segmenter cannot be loaded here.
+    """
+    sys.path.extend(path for path in order.import_paths if path not in sys.path)
+    device = torch.device("cuda" if order.run.gpus_per_actor > 0 else "cpu")
+    weights = find_weights(order.dataset.generator)
+    if weights.sha256 != order.weights_sha256:
+        raise WeightsError(
+            f"dataset.generator.weights: this worker has sha256 {weights.sha256[:16]}, the driver "
+            f"{order.weights_sha256[:16]}; put the same file on every machine"
+        )
+    generator = load_generator(order.dataset.generator, weights.path, device=device)
+    store = open_store(order.output_uri)
+    with ExitStack() as stack:
+        fitted = None
+        if order.segmenter_path:
+            fitted = stack.enter_context(store.fetch(order.segmenter_path))
+        segmenter = load_segmenter(order.dataset.segmenter, fitted, generator.facts, device)
+    meaning = DatasetLabels(
+        labels=list(segmenter.labels),
+        generator_classes=list(generator.facts.class_names),
+        attribution=generator.facts.attribution,
+        license=generator.facts.license,
+    )
+    store.create(LABELS_PATH, encode_labels(meaning))
+    is_gpu = device.type == "cuda"
+    return ShardMaker(
+        order.dataset,
+        generator,
+        segmenter,
+        store,
+        device=device,
+        crew=Crew(1 if is_gpu else order.run.threads_per_actor, order.run.encode_threads),
+        run_id=order.run_id,
+    )

@@ -1,0 +1,9 @@
+"""Images and their features to masks. The table of segmenters; `base.py` has the promise."""
+
+from factory.plugins import Registry
+
+SEGMENTERS = Registry(
+    noun="segmenter",
+    group="factory.segmenters",
+    table={"kmeans": "factory.segment.linear_head:LinearHead"},
+)

@@ -1,0 +1,24 @@
+"""Names and colours for classes that nobody has named yet."""
+
+import colorsys
+
+from factory.manifest import ClassLabel
+
+_GOLDEN_RATIO = 0.618033988749895
+
+
+def unnamed_labels(num_classes: int, noun: str = "cluster") -> tuple[ClassLabel, ...]:
+    """`cluster_00`, `cluster_01`, ... in colours that stay apart: hues by the golden ratio, with
+    lightness alternating between three steps.
+    """
+    return tuple(
+        ClassLabel(id=index, name=f"{noun}_{index:02d}", colour=_colour(index))
+        for index in range(num_classes)
+    )
+
+
+def _colour(index: int) -> tuple[int, int, int]:
+    hue = (0.58 + index * _GOLDEN_RATIO) % 1.0
+    lightness = (0.5, 0.65, 0.38)[index % 3]
+    red, green, blue = colorsys.hls_to_rgb(hue, lightness, 0.75)
+    return round(red * 255), round(green * 255), round(blue * 255)

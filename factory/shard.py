@@ -1,0 +1,277 @@
+"""STORY 2: a task becomes a record.
+
+Three stages work side by side: lanes compute batches, threads encode them, one thread packs the
+tar. Queues between them are bounded. Two calls of `make` may overlap: the second computes while the
+first still encodes, packs and commits, so the device never waits at a shard's border.
+
+The order of writes is the promise: the tar, then its sidecar table, then the receipt, which alone
+says that the shard exists.
+"""
+
+import contextlib
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from factory.accept import reason_to_drop
+from factory.data import LatentBatch, Sample, ShardTask
+from factory.errors import Interrupted, ShardError, StoreError
+from factory.generate.base import Generator
+from factory.generate.latents import LatentSampler
+from factory.identity import digest_of_file
+from factory.manifest import ShardRecord, encode_record, read_record, receipt_path
+from factory.pack.facts import SampleFacts, encode_sidecar
+from factory.pack.packing import EncodedSample, Packing, encode_sample
+from factory.pack.tar import PackedShard, ShardWriter
+from factory.provenance import cpu_name, find_versions, worker_name
+from factory.segment.base import Segmenter
+from factory.spec import DatasetSpec
+from factory.store import Store
+from factory.store.local import explain_os_error
+
+
+@dataclass(frozen=True, slots=True)
+class Crew:
+    """How many threads a maker may use. No number here changes a byte."""
+
+    lanes: int
+    """Batches computed side by side."""
+    encoders: int
+    """Batches encoded side by side."""
+
+
+class ShardMaker:
+    """Makes shards of one dataset. Thread-safe."""
+
+    def __init__(
+        self,
+        dataset: DatasetSpec,
+        generator: Generator,
+        segmenter: Segmenter,
+        store: Store,
+        *,
+        device: torch.device,
+        crew: Crew,
+        run_id: str,
+    ) -> None:
+        """Hold what every shard of the dataset needs."""
+        self.dataset = dataset
+        self.generator = generator
+        self.segmenter = segmenter
+        self.store = store
+        self.device = device
+        self.run_id = run_id
+        self.stop = threading.Event()
+        """Set it to make every call of `make` end soon, with nothing left behind."""
+        self._sampler = LatentSampler(generator, dataset.latents, dataset.generator)
+        self._crew = crew
+        self._lanes = ThreadPoolExecutor(crew.lanes, "lane")
+        self._encoders = ThreadPoolExecutor(crew.encoders, "encode")
+        self._packers = ThreadPoolExecutor(2, "pack")
+        self._turn = threading.Lock()
+
+    def make(self, task: ShardTask) -> ShardRecord:
+        """Make the shard `task` asks for, and commit it; or return its record if it exists.
+
+        Raises:
+            ShardError: If no sample of its range is accepted.
+            StoreError: If the output refuses the files.
+            Interrupted: If `stop` was set.
+        """
+        done = self._find_record(task)
+        if done is not None:
+            return done
+        started = time.monotonic()
+        path = self.store.work_folder(self.run_id) / f"{task.name}.tar"
+        try:
+            with ShardWriter(path) as writer:
+                produced = self._produce(task, writer)
+                packed = writer.finish()
+        except OSError as error:
+            raise explain_os_error(path, error) from error
+        record = self._record(task, produced, packed, wall_s=time.monotonic() - started)
+        return self._commit(task, path, record, produced.rows)
+
+    def replay(self, task: ShardTask, index: int) -> EncodedSample:
+        """Make one sample of `task` again, exactly as it was made for its shard."""
+        size = self.dataset.batch_size
+        first = index - (index - task.first_index) % size
+        count = min(size, task.first_index + task.num_indices - first)
+        sample = self._compute(first, count)[index - first]
+        return self._encode(task.dataset_id, [sample])[0]
+
+    def _find_record(self, task: ShardTask) -> ShardRecord | None:
+        name = receipt_path(task.round_index, task.shard_index)
+        data = self.store.read(name)
+        return read_record(data, source=f"{self.store.uri}/{name}") if data else None
+
+    def _produce(self, task: ShardTask, writer: ShardWriter) -> "_Produced":
+        """Compute, encode and pack the samples of `task`, each stage as far ahead as queues let it."""
+        with self._turn:
+            started = time.monotonic()
+            packing = Packing(writer, self._packers, depth=2 * self._crew.encoders)
+            try:
+                rejected = self._fill(task, packing)
+            except BaseException:
+                with contextlib.suppress(Exception):
+                    packing.close()
+                raise
+            generate_s = time.monotonic() - started
+        rows = packing.close()
+        if not rows:
+            counts = ", ".join(f"{reason}: {count}" for reason, count in rejected.most_common())
+            raise ShardError(
+                f"shard {task.name}: none of {task.num_indices} samples was accepted ({counts}); "
+                "loosen dataset.accept or raise dataset.oversample"
+            )
+        return _Produced(rows, dict(sorted(rejected.items())), generate_s)
+
+    def _fill(self, task: ShardTask, packing: Packing) -> Counter[str]:
+        """Send the first accepted samples of the range to `packing`; count the others by reason."""
+        rejected: Counter[str] = Counter()
+        missing = task.num_samples
+        for samples in self._batches(task):
+            chosen: list[Sample] = []
+            for sample in samples:
+                reason = reason_to_drop(sample, self.dataset.accept)
+                if reason is not None:
+                    rejected[reason] += 1
+                elif len(chosen) < missing:
+                    chosen.append(sample)
+            missing -= len(chosen)
+            packing.put(self._encoders.submit(self._encode, task.dataset_id, chosen))
+            if not missing or packing.has_failed:
+                break
+        return rejected
+
+    def _batches(self, task: ShardTask) -> Iterator[list[Sample]]:
+        """The samples of the task's range, batch by batch, in order.
+
+        Borders follow from the range alone, and the last batch is padded to full size, because the
+        size of a batch changes floating-point sums.
+        """
+        size = self.dataset.batch_size
+        firsts = iter(range(task.first_index, task.first_index + task.num_indices, size))
+        window: deque[Future[list[Sample]]] = deque()
+        try:
+            while True:
+                while len(window) <= self._crew.lanes:
+                    first = next(firsts, None)
+                    if first is None:
+                        break
+                    count = min(size, task.first_index + task.num_indices - first)
+                    window.append(self._lanes.submit(self._compute, first, count))
+                if not window:
+                    return
+                if self.stop.is_set():
+                    raise Interrupted(f"shard {task.name}: stopped before it was whole")
+                yield window.popleft().result()
+        finally:
+            for future in window:
+                future.cancel()
+
+    def _compute(self, first: int, count: int) -> list[Sample]:
+        """Samples `first` to `first + count`, computed as one full batch."""
+        last = first + count - 1
+        indices = [min(first + offset, last) for offset in range(self.dataset.batch_size)]
+        return compute_samples(self.generator, self.segmenter, self._sampler.draw(indices), count)
+
+    def _encode(self, dataset_id: str, samples: list[Sample]) -> list[EncodedSample]:
+        names = self.generator.facts.class_names
+        return [
+            encode_sample(s, self.dataset.encode, dataset_id=dataset_id, class_names=names)
+            for s in samples
+        ]
+
+    def _record(
+        self, task: ShardTask, produced: "_Produced", packed: PackedShard, *, wall_s: float
+    ) -> ShardRecord:
+        px = np.array([row.class_px for row in produced.rows], dtype=np.int64)
+        confidence = [row.confidence for row in produced.rows]
+        is_gpu = self.device.type == "cuda"
+        return ShardRecord(
+            dataset_id=task.dataset_id,
+            round_index=task.round_index,
+            shard_index=task.shard_index,
+            path=f"data/train/{task.name}.tar",
+            first_index=task.first_index,
+            num_indices=task.num_indices,
+            num_samples=len(produced.rows),
+            num_rejected=produced.rejected,
+            num_members=packed.num_members,
+            size_bytes=packed.size_bytes,
+            sha256=packed.sha256,
+            class_images=(px > 0).sum(axis=0).tolist(),
+            class_px=px.sum(axis=0).tolist(),
+            confidence=[
+                round(float(q), 6) for q in np.quantile(confidence, [0, 0.05, 0.5, 0.95, 1])
+            ],
+            wall_s=round(wall_s, 3),
+            generate_s=round(produced.generate_s, 3),
+            device=torch.cuda.get_device_name(self.device) if is_gpu else cpu_name(),
+            worker=worker_name(),
+            run_id=self.run_id,
+            versions=find_versions(),
+            finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        )
+
+    def _commit(
+        self, task: ShardTask, path: Path, record: ShardRecord, rows: list[SampleFacts]
+    ) -> ShardRecord:
+        """First the shard, then its table, then the proof that it is whole."""
+        if not self.store.publish(record.path, path):
+            self._check_twin(record)
+        self.store.replace(f"meta/train/{task.name}.parquet", encode_sidecar(rows))
+        name = receipt_path(task.round_index, task.shard_index)
+        if not self.store.create(name, encode_record(record)):
+            return self._find_record(task) or record
+        return record
+
+    def _check_twin(self, record: ShardRecord) -> None:
+        """A tar that is already there (an earlier run died before its receipt) must be the same."""
+        with self.store.fetch(record.path) as twin:
+            found = digest_of_file(twin) if twin else "nothing"
+        if found != record.sha256:
+            raise StoreError(
+                f"{self.store.uri}/{record.path}: there without a receipt, with sha256 {found[:16]}, "
+                f"while the job makes {record.sha256[:16]}; delete that file and run the job again"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class _Produced:
+    rows: list[SampleFacts]
+    rejected: dict[str, int]
+    generate_s: float
+
+
+def compute_samples(
+    generator: Generator, segmenter: Segmenter, latents: LatentBatch, count: int
+) -> list[Sample]:
+    """Images and masks of `latents`, brought to the host; the first `count` of them, unpadded."""
+    with torch.inference_mode():
+        batch = generator.generate(latents, segmenter.layers)
+        labelled = segmenter.segment(batch)
+        images = batch.images.cpu().numpy()
+        masks = labelled.masks.cpu().numpy()
+        confidence = labelled.confidence.cpu().tolist()
+        class_px = labelled.class_px.cpu().tolist()
+    return [
+        Sample(
+            index=int(latents.indices[i]),
+            image=images[i],
+            mask=masks[i],
+            class_label=int(latents.class_labels[i]),
+            confidence=confidence[i],
+            class_px=tuple(class_px[i]),
+        )
+        for i in range(count)
+    ]
