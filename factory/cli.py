@@ -104,9 +104,7 @@ def fit(
     if data is None:
         device = torch.device("cuda" if spec.run.gpus_per_actor > 0 else "cpu")
         with make_observer() as observer:
-            data = fit_segmenter(
-                spec.dataset, weights, device=device, on_progress=observer.fitting
-            )
+            data = fit_segmenter(spec.dataset, weights, device=device, on_progress=observer.fitting)
         typer.echo(f"fitted {spec.dataset.segmenter.kind}")
     else:
         typer.echo(f"{spec.dataset.segmenter.kind} was fitted before; nothing to do")

@@ -57,7 +57,7 @@ def find_rounds(store: Store) -> list[Round]:
     Raises:
         StoreError: If the store holds something that is not a dataset of ours.
     """
-    rounds = []
+    rounds: list[Round] = []
     while (data := store.read(round_path(len(rounds)))) is not None:
         rounds.append(read_round(data, source=f"{store.uri}/{round_path(len(rounds))}"))
     if not rounds:

@@ -114,7 +114,7 @@ def _reader_warnings(spec: JobSpec, num_shards: int) -> list[str]:
 
 def _calibrate(spec: JobSpec, warnings: list[str]) -> dict[str, float] | None:
     """Measure a few batches in a child process; None, with a warning, if that cannot be done."""
-    finished = subprocess.run(  # noqa: S603 - our own module
+    finished = subprocess.run(
         [sys.executable, "-m", "factory.run.calibrate"],
         input=spec.model_dump_json(),
         capture_output=True,

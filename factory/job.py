@@ -7,11 +7,11 @@ Running it again is the resume; raising `num_samples` is the growth.
 
 import hashlib
 import importlib
-import os
 import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import torch
@@ -76,8 +76,13 @@ def run_job(spec: JobSpec, observer: JobObserver) -> Manifest:
     stop = threading.Event()
     with stop_on_signals(stop):
         prepared = prepare_job(spec, observer.fitting)
-        outcome = _make_missing(prepared, observer, stop)
+        run_id = new_run_id()
+        try:
+            outcome = _make_missing(prepared, run_id, observer, stop)
+        finally:
+            prepared.store.clean_up(run_id)
         manifest = finish_job(prepared.store)
+        prepared.store.clean_up(run_id)
     if outcome.failures:
         name, reason = next(iter(outcome.failures.items()))
         raise IncompleteError(
@@ -126,7 +131,9 @@ def finish_job(store: Store) -> Manifest:
     return manifest
 
 
-def _make_missing(prepared: Prepared, observer: JobObserver, stop: threading.Event) -> Outcome:
+def _make_missing(
+    prepared: Prepared, run_id: str, observer: JobObserver, stop: threading.Event
+) -> Outcome:
     spec, store, plan = prepared.spec, prepared.store, prepared.plan
     records = find_records(store, plan.dataset_id)
     observer.started(plan.num_samples, sum(record.num_samples for record in records))
@@ -139,16 +146,12 @@ def _make_missing(prepared: Prepared, observer: JobObserver, stop: threading.Eve
         output_uri=spec.output.uri if "://" in spec.output.uri else store.uri,
         weights_sha256=prepared.weights.sha256,
         segmenter_path=SEGMENTER_PATH if needs_fitting(spec.dataset) else "",
-        run_id=new_run_id(),
-        import_paths=tuple(path or os.getcwd() for path in sys.path),
+        run_id=run_id,
+        import_paths=tuple(path or str(Path.cwd()) for path in sys.path),
     )
-    store.clean_up(order.run_id)
     module, _, name = EXECUTORS[spec.run.executor].partition(":")
     execute = getattr(importlib.import_module(module), name)
-    try:
-        outcome: Outcome = execute(tasks, order, observer, stop)
-    finally:
-        store.clean_up(order.run_id)
+    outcome: Outcome = execute(tasks, order, observer, stop)
     return outcome
 
 

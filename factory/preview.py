@@ -90,12 +90,11 @@ def overlay(pair: Pair, labels: list[ClassLabel]) -> UInt8[np.ndarray, "h w 3"]:
     border = np.zeros(pair.mask.shape, dtype=bool)
     border[:, 1:] |= pair.mask[:, 1:] != pair.mask[:, :-1]
     border[1:] |= pair.mask[1:] != pair.mask[:-1]
-    return np.where(border[..., None], colours, blended).round().astype(np.uint8)
+    pixels: np.ndarray = np.where(border[..., None], colours, blended).round().astype(np.uint8)
+    return pixels
 
 
-def draw_sheet(
-    pairs: list[Pair], labels: list[ClassLabel], shares: list[float]
-) -> Image.Image:
+def draw_sheet(pairs: list[Pair], labels: list[ClassLabel], shares: list[float]) -> Image.Image:
     """Pairs side by side in a grid, each image left of its overlay, with a legend below."""
     columns = min(_COLUMNS, len(pairs))
     rows = -(-len(pairs) // columns)

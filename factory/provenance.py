@@ -50,7 +50,7 @@ def new_run_id() -> str:
 
 def run_is_dead(run_id: str) -> bool:
     """Whether the run was this host's and its process is gone. False when that cannot be known."""
-    host, pid, _ = (run_id.rsplit("-", 2) + ["", ""])[:3]
+    host, pid, _ = [*run_id.rsplit("-", 2), "", ""][:3]
     if host != socket.gethostname() or not pid.isdigit():
         return False
     return not Path(f"/proc/{pid}").exists()

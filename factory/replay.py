@@ -1,5 +1,6 @@
 """Make samples of a dataset again and compare bytes: the proof that it is what it says."""
 
+from factory.data import ShardTask
 from factory.dataset import SEGMENTER_PATH, find_holdings, load_stored_job
 from factory.errors import StoreError
 from factory.fit.fitted import needs_fitting
@@ -9,7 +10,6 @@ from factory.pack.tar import read_members
 from factory.provenance import find_versions, new_run_id
 from factory.run.base import WorkOrder
 from factory.run.worker import build_maker
-from factory.data import ShardTask
 from factory.shard import ShardMaker
 from factory.store import Store
 

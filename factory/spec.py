@@ -121,8 +121,10 @@ SegmenterSpec = Annotated[
 
 
 class AcceptSpec(Settings):
-    """Which samples are kept. A rejected one is counted with its reason, and replaced from the range
-    of indices its shard owns."""
+    """Which samples are kept.
+
+    A rejected one is counted with its reason, and replaced from the indices its shard owns.
+    """
 
     min_confidence: Fraction = 0.0
     """Drop samples whose mean mask confidence is lower."""

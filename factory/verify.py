@@ -20,7 +20,6 @@ from factory.manifest import ShardRecord
 from factory.pack.facts import SampleFacts
 from factory.pack.image import IMAGE_ENDING, decode_image, decode_mask
 from factory.pack.tar import read_members
-
 from factory.store import Store
 
 _THREADS = 4
@@ -98,7 +97,9 @@ def _check_members(
     num_samples = 0
     for key, group in groupby(members, key=lambda member: member[0].partition(".")[0]):
         num_samples += 1
-        yield from (f"sample {key}: {p}" for p in _check_sample(key, dict(group), task, num_classes))
+        yield from (
+            f"sample {key}: {p}" for p in _check_sample(key, dict(group), task, num_classes)
+        )
     if num_samples != record.num_samples:
         yield f"{num_samples} samples inside, its receipt says {record.num_samples}"
 
@@ -120,12 +121,22 @@ def _check_sample(
     except ValueError as error:
         yield str(error)
         return
+    yield from _check_facts(key, facts, task)
+    yield from _check_mask(image, mask, facts, num_classes)
+
+
+def _check_facts(key: str, facts: SampleFacts, task: ShardTask) -> Iterator[str]:
     if facts.dataset_id != task.dataset_id:
         yield f"of dataset {facts.dataset_id}, this is {task.dataset_id}"
     if key != facts.key or key != sample_key(facts.index):
         yield f"its facts name it {facts.key} with index {facts.index}"
     if not 0 <= facts.index - task.first_index < task.num_indices:
         yield f"index {facts.index} lies outside its shard's range"
+
+
+def _check_mask(
+    image: np.ndarray, mask: np.ndarray, facts: SampleFacts, num_classes: int
+) -> Iterator[str]:
     if image.shape[:2] != mask.shape:
         yield f"image {image.shape[:2]} and mask {mask.shape} differ in size"
     counts = np.bincount(mask.ravel(), minlength=256)

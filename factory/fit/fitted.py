@@ -76,7 +76,9 @@ def fit_segmenter(
     """
     kind = dataset.segmenter.kind
     if kind not in FITTERS:
-        raise PluginError(f"segmenter {kind!r}: there is nothing to fit; known: {', '.join(FITTERS)}")
+        raise PluginError(
+            f"segmenter {kind!r}: there is nothing to fit; known: {', '.join(FITTERS)}"
+        )
     module, _, name = FITTERS[kind].partition(":")
     fit = getattr(importlib.import_module(module), name)
     with torch.inference_mode():

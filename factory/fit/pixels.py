@@ -39,7 +39,7 @@ class PixelSample:
 
     def split(self, weights: Float[Tensor, "k c"]) -> dict[str, Float[Tensor, "k _c"]]:
         """Per-class vectors over all channels, cut into one block per layer."""
-        return dict(zip(self.layers, weights.split(self.widths, dim=1), strict=True))
+        return dict(zip(self.layers, torch.split(weights, list(self.widths), dim=1), strict=True))
 
 
 def choose_layers(wanted: str | list[str], facts: GeneratorFacts) -> tuple[str, ...]:
@@ -113,9 +113,7 @@ def _places(latents: LatentBatch, fit: FitSpec) -> Float[Tensor, "n p 2"]:
     return torch.from_numpy(np.stack(rows).astype(np.float32))
 
 
-def _read(
-    maps: Float[Tensor, "n c h w"], places: Float[Tensor, "n p 2"]
-) -> Float[Tensor, "n p c"]:
+def _read(maps: Float[Tensor, "n c h w"], places: Float[Tensor, "n p 2"]) -> Float[Tensor, "n p c"]:
     """Feature vectors at `places`, bilinear with corners aligned, float32."""
     read = functional.grid_sample(
         maps.float(), places[:, :, None], mode="bilinear", align_corners=True

@@ -60,9 +60,7 @@ class Generator(Protocol):
         """Images of `latents`, with the feature maps named in `layers`."""
 
 
-def load_generator(
-    spec: GeneratorSpec, weights: Path | None, *, device: torch.device
-) -> Generator:
+def load_generator(spec: GeneratorSpec, weights: Path | None, *, device: torch.device) -> Generator:
     """Build the generator that `spec` names.
 
     A plugin is a class (or function) called with the spec, the local weights file (None if the job

@@ -14,9 +14,7 @@ from factory.spec import GeneratorSpec, LatentsSpec
 class LatentSampler:
     """Draws the latents of any sample indices, in any order, on any worker."""
 
-    def __init__(
-        self, generator: Generator, latents: LatentsSpec, spec: GeneratorSpec
-    ) -> None:
+    def __init__(self, generator: Generator, latents: LatentsSpec, spec: GeneratorSpec) -> None:
         """Prepare for one dataset.
 
         Raises:
@@ -58,9 +56,7 @@ def _resolve_classes(
     if wanted is None:
         return list(range(facts.num_classes)), None
     if not facts.num_classes:
-        raise JobError(
-            "dataset.latents.classes: this generator has no classes; remove the setting"
-        )
+        raise JobError("dataset.latents.classes: this generator has no classes; remove the setting")
     ids = [_class_id(name, facts) for name in wanted]
     if isinstance(wanted, list):
         return ids, None

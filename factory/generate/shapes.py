@@ -40,7 +40,9 @@ class ShapesGenerator:
             WeightsError: If the job names weights.
         """
         if weights is not None:
-            raise WeightsError("dataset.generator.weights: shapes has no weights; remove the setting")
+            raise WeightsError(
+                "dataset.generator.weights: shapes has no weights; remove the setting"
+            )
         self._device = device
         self._dtype = getattr(torch, spec.precision)
         rng = np.random.default_rng(20)

@@ -72,7 +72,7 @@ class Mapping:
     def __call__(
         self, z: Float[Tensor, "n z"], labels: Float[Tensor, "n k"] | None
     ) -> Float[Tensor, "n w_dim"]:
-        """w of each latent; `labels` are one-hot rows (any real row is legal)."""
+        """W of each latent; `labels` are one-hot rows (any real row is legal)."""
         x = second_moment_normalised(z) if self.z_dim else z
         if self.embed is not None and labels is not None:
             x = torch.cat([x, second_moment_normalised(self.embed(labels))], dim=1)
@@ -172,9 +172,7 @@ class ToRGB:
 class Block:
     """The layers of one resolution."""
 
-    def __init__(
-        self, bag: TensorBag, resolution: int, clamp: float | None, at: Numerics
-    ) -> None:
+    def __init__(self, bag: TensorBag, resolution: int, clamp: float | None, at: Numerics) -> None:
         """Take the tensors below `synthesis.bR`; which exist decides the architecture."""
         self.name = f"b{resolution}"
         prefix = f"synthesis.{self.name}"
@@ -189,9 +187,11 @@ class Block:
         self.conv1 = StyledConv(bag, f"{self.name}.conv1", up=False, gain=gain, clamp=clamp, at=at)
         has_rgb = f"{prefix}.torgb.weight" in bag
         self.to_rgb = ToRGB(bag, f"{self.name}.torgb", clamp, at) if has_rgb else None
-        self.image_fir = Fir(taps, self.to_rgb.img_channels).to(at.device, torch.float32) if (
-            self.to_rgb
-        ) else None
+        self.image_fir = (
+            Fir(taps, self.to_rgb.img_channels).to(at.device, torch.float32)
+            if (self.to_rgb)
+            else None
+        )
         self._skip: Tensor | None = None
         if self.is_resnet:
             skip = bag.take(f"{prefix}.skip.weight")

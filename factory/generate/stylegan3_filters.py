@@ -4,7 +4,6 @@ Source: Karras et al. 2021, "Alias-free generative adversarial networks", sectio
 are taken from the checkpoint, so nothing here designs one.
 """
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
@@ -108,7 +107,7 @@ def _kernels(taps: Tensor | None) -> list[Tensor]:
     """The passes of a filter: columns and rows of a separable one, or one square."""
     if taps is None:
         return []
-    return [taps] if taps.ndim == 2 else [taps[:, None], taps[None, :]]  # noqa: PLR2004 - axes
+    return [taps] if taps.ndim == 2 else [taps[:, None], taps[None, :]]
 
 
 def _fitted(maps: Tensor, axis: int, num_taps: int, factor: int, before: int, after: int) -> Tensor:

@@ -35,7 +35,7 @@ class StyleMapping:
             name = f"mapping.fc{len(self._layers)}"
             self._layers.append(Linear(bag, name, lr_multiplier, device))
         self._w_avg = bag.take("mapping.w_avg").to(device)
-        self._has_centres = self._w_avg.ndim == 2  # noqa: PLR2004 - StyleGAN-XL: one row per class
+        self._has_centres = self._w_avg.ndim == 2
         self.z_dim = self._layers[0].weight.shape[1]
         self.num_classes = 0
         if self._class_codes is not None:
@@ -50,7 +50,7 @@ class StyleMapping:
     def __call__(
         self, z: Float[Tensor, "n z"], classes: Int64[Tensor, " n"] | None
     ) -> Float[Tensor, "n w_dim"]:
-        """w of each latent and class id; `classes` is None for a network without classes."""
+        """W of each latent and class id; `classes` is None for a network without classes."""
         x = second_moment_normalised(z)
         if self._class_codes is not None:
             x = torch.cat([x, self._class_codes[classes]], dim=1)

@@ -14,6 +14,7 @@ from factory.generate import SHIPPED
 from factory.identity import digest_of_file
 from factory.spec import GeneratorSpec
 
+
 @dataclass(frozen=True, slots=True)
 class LocalWeights:
     """A weights file on this machine, with the digest of what is in it."""

@@ -37,7 +37,7 @@ class _Worker:
     """The actor: a shell around `ShardMaker`, so that everything is tested without Ray."""
 
     def __init__(self, order: WorkOrder) -> None:
-        from factory.run.worker import build_maker, settle_process  # noqa: PLC0415 - loads torch
+        from factory.run.worker import build_maker, settle_process
 
         settle_process()
         self._maker = build_maker(order)
@@ -194,7 +194,7 @@ def _num_actors(run: RunSpec) -> int:
     Raises:
         PluginError: If the cluster cannot hold them; Ray would wait for ever.
     """
-    resources = ray.cluster_resources()
+    resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
     cpus, gpus = resources.get("CPU", 0), resources.get("GPU", 0)
     room = int(cpus // run.threads_per_actor)
     if run.gpus_per_actor > 0:

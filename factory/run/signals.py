@@ -22,7 +22,9 @@ def stop_on_signals(stop: threading.Event) -> Iterator[None]:
             signal.default_int_handler(number, frame)
         stop.set()
 
-    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {
+        number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)
+    }
     try:
         yield
     finally:

@@ -8,8 +8,9 @@ _GOLDEN_RATIO = 0.618033988749895
 
 
 def unnamed_labels(num_classes: int, noun: str = "cluster") -> tuple[ClassLabel, ...]:
-    """`cluster_00`, `cluster_01`, ... in colours that stay apart: hues by the golden ratio, with
-    lightness alternating between three steps.
+    """`cluster_00`, `cluster_01`, ... in colours that stay apart.
+
+    Hues step by the golden ratio, lightness alternates between three values.
     """
     return tuple(
         ClassLabel(id=index, name=f"{noun}_{index:02d}", colour=_colour(index))

@@ -33,9 +33,9 @@ class LocalStore:
 
     def create(self, path: str, data: bytes) -> bool:
         """Write a new file; False (and no change) if the name exists."""
-        with _explained(self.root / path):
-            staged = self._stage(data)
-            return self._link(staged, self.root / path)
+        target = self.root / path
+        with _explained(target):
+            return not target.is_file() and self._link(self._stage(data), target)
 
     def publish(self, path: str, file: Path) -> bool:
         """Move a finished file, already synced, under its final name; False if that exists."""

@@ -1,0 +1,105 @@
+"""Where bytes come from and what reading them may cost: the one place that words a refusal."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NoReturn
+
+from factory.errors import WeightsError
+
+MIB = 1 << 20
+MAX_OPCODES = 5_000_000
+MAX_NODES = 1_000_000
+MAX_MARKS = 200
+MAX_DEPTH = 200
+MAX_STRING_BYTES = 16 * MIB
+MAX_TEXT_BYTES = 256 * MIB
+MAX_TENSORS = 50_000
+MAX_WALK = 1_000_000
+TENSOR_SLACK_BYTES = MIB
+"""Tied tensors may be counted twice; a file never gives more than its size and this."""
+
+GET_AGAIN = "get the file again"
+DISTRUST = "do not load it with any other program; get the weights from a source you trust"
+
+
+def shown(text: object, limit: int = 80) -> str:
+    """`text` as one short printable line in quotes, whatever a hostile file put into it."""
+    line = ascii(text if len(text) <= limit else text[:limit]) if isinstance(text, str) else None
+    if line is None:
+        line = ascii(text)
+    return line if len(line) <= limit + 2 else line[:limit] + "..."
+
+
+def refuse(file: str, found: str, allowed: str, remedy: str) -> NoReturn:
+    """Stop reading `file`: what was found (and where), what is allowed, what to do.
+
+    Raises:
+        WeightsError: Always.
+    """
+    raise WeightsError(f"{file}: {found}; {allowed}; {remedy}")
+
+
+@dataclass(slots=True)
+class Budget:
+    """What all streams of one file may cost together, nested ones included."""
+
+    file: str
+    tensor_bytes: int
+    opcodes: int = MAX_OPCODES
+    nodes: int = MAX_NODES
+    text_bytes: int = MAX_TEXT_BYTES
+    tensors: int = MAX_TENSORS
+    walk: int = MAX_WALK
+
+    def spend_steps(self, count: int, where: str) -> None:
+        """Charge the walk over `count` entries of something already parsed."""
+        self.walk -= count
+        if self.walk < 0:
+            refuse(
+                self.file,
+                f"{where} repeats the same objects until they are more than {MAX_WALK}",
+                "a checkpoint names each of its parts once",
+                DISTRUST,
+            )
+
+    def spend_tensor(self, size_bytes: int, where: str) -> None:
+        """Charge one tensor that is about to be copied out of the file."""
+        self.tensors -= 1
+        self.tensor_bytes -= size_bytes
+        if self.tensors < 0 or self.tensor_bytes < 0:
+            refuse(
+                self.file,
+                f"{where} brings the tensors to more bytes than the file has, or to more than "
+                f"{MAX_TENSORS}",
+                "tensors may together be as large as the file",
+                DISTRUST,
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """A run of bytes with the name of its file and its place therein, for errors."""
+
+    view: memoryview
+    file: str
+    inside: str = ""
+    """Words that place byte 0 of `view`, such as ` of data.pkl`; empty for the file itself."""
+    nested: bool = field(default=False)
+    """Whether this is a stream inside a stream; no deeper nesting is allowed."""
+
+    @classmethod
+    def of_bytes(cls, data: bytes | memoryview, path: Path) -> "Stream":
+        """All of a file."""
+        return cls(memoryview(data), str(path))
+
+    def at(self, offset: int) -> str:
+        """`at byte N`, with what the bytes are counted in."""
+        return f"at byte {offset}{self.inside}"
+
+    def refuse(self, found: str, offset: int, allowed: str, remedy: str) -> NoReturn:
+        """Stop reading because of `found` at `offset`.
+
+        Raises:
+            WeightsError: Always.
+        """
+        refuse(self.file, f"{found} {self.at(offset)}", allowed, remedy)
