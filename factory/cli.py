@@ -43,8 +43,8 @@ def _one_line_errors(command: Callable[_P, _R]) -> Callable[_P, _R]:
         try:
             return command(*args, **kwargs)
         except FactoryError as error:
-            word = "stopped" if isinstance(error, Interrupted) else "error"
-            typer.echo(f"{word}: {error}", err=True)
+            prefix = "" if isinstance(error, Interrupted) else "error: "
+            typer.echo(f"{prefix}{error}", err=True)
             raise typer.Exit(error.exit_code) from error
         except KeyboardInterrupt as error:
             typer.echo("stopped: run the same command again to resume", err=True)

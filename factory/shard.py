@@ -9,6 +9,7 @@ says that the shard exists.
 """
 
 import contextlib
+import secrets
 import threading
 import time
 from collections import Counter, deque
@@ -90,7 +91,8 @@ class ShardMaker:
         if done is not None:
             return done
         started = time.monotonic()
-        path = self.store.work_folder(self.run_id) / f"{task.name}.tar"
+        # A worker that was killed leaves its file: every attempt has a name of its own.
+        path = self.store.work_folder(self.run_id) / f"{task.name}-{secrets.token_hex(4)}.tar"
         try:
             with ShardWriter(path) as writer:
                 produced = self._produce(task, writer)

@@ -180,7 +180,7 @@ class RunSpec(Settings):
     never changes a sum."""
     gpus_per_actor: float = Field(0, ge=0, le=1)
     """GPU share of a worker; above 0 it computes on the GPU."""
-    encode_threads: int = Field(2, ge=1, le=256)
+    encode_threads: int = Field(1, ge=1, le=256)
     """Threads of a worker that encode images while the next batch is computed."""
 
     @field_validator("num_actors")

@@ -69,8 +69,8 @@ class Packing:
         try:
             while (batch := self._queue.get()) is not None:
                 for sample in batch.result():
-                    for ending, data in sample.files:
-                        self._writer.add(f"{sample.facts.key}.{ending}", data)
+                    key = sample.facts.key
+                    self._writer.add([(f"{key}.{ending}", data) for ending, data in sample.files])
                     rows.append(sample.facts)
         except BaseException:
             self._failed.set()

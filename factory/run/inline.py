@@ -1,16 +1,15 @@
 """Run shards in this process: the same maker as on a cluster, without Ray."""
 
 import threading
-from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
 from factory.data import ShardTask
-from factory.errors import Interrupted
 from factory.manifest import ShardRecord
-from factory.run.base import MOST_ATTEMPTS, Observer, Outcome, WorkOrder
-from factory.run.retry import HOPELESS, may_pass
+from factory.run.base import Observer, Outcome, WorkOrder
+from factory.run.drive import Waiting, drive
 from factory.run.worker import build_maker, settle_process
+from factory.shard import ShardMaker
 
 _WINDOW = 2
 """Calls in flight: one computes while the other still packs."""
@@ -23,39 +22,30 @@ def run_inline(
     settle_process()
     maker = build_maker(order)
     maker.stop = stop
-    waiting = deque((task, 1) for task in tasks)
-    flying: dict[Future[ShardRecord], tuple[ShardTask, int]] = {}
-    outcome = Outcome()
     with ThreadPoolExecutor(_WINDOW, "shard") as pool:
         try:
-            while waiting or flying:
-                if stop.is_set():
-                    raise Interrupted(f"stopped with {len(waiting) + len(flying)} shards to make")
-                while waiting and len(flying) < _WINDOW:
-                    task, attempt = waiting.popleft()
-                    flying[pool.submit(maker.make, task)] = (task, attempt)
-                for future in wait(flying, timeout=0.5, return_when=FIRST_COMPLETED).done:
-                    task, attempt = flying.pop(future)
-                    error = future.exception()
-                    if error is None:
-                        outcome.records.append(future.result())
-                        observer.committed(future.result())
-                        continue
-                    if isinstance(error, HOPELESS):
-                        raise error
-                    again = may_pass(error) and attempt < MOST_ATTEMPTS
-                    observer.failed(task, describe(error), again=again)
-                    if again:
-                        waiting.append((task, attempt + 1))
-                    else:
-                        outcome.failures[task.name] = describe(error)
+            return drive(tasks, _Threads(maker, pool), observer, stop)
         except BaseException:
             stop.set()  # the other call must not keep the process
             raise
-    return outcome
 
 
-def describe(error: BaseException) -> str:
-    """One line for an error of any kind."""
-    text = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {text[-1] if text else 'no message'}"
+class _Threads:
+    """One maker, called from two threads."""
+
+    def __init__(self, maker: ShardMaker, pool: ThreadPoolExecutor) -> None:
+        self._maker = maker
+        self._pool = pool
+        self._flying: dict[Future[ShardRecord], tuple[ShardTask, int]] = {}
+
+    def fill(self, waiting: Waiting) -> None:
+        """Keep two calls in flight."""
+        while waiting and len(self._flying) < _WINDOW:
+            task, attempt = waiting.popleft()
+            self._flying[self._pool.submit(self._maker.make, task)] = (task, attempt)
+
+    def landed(self) -> Iterator[tuple[ShardTask, int, ShardRecord | BaseException]]:
+        """Calls that ended within half a second."""
+        for future in wait(self._flying, timeout=0.5, return_when=FIRST_COMPLETED).done:
+            task, attempt = self._flying.pop(future)
+            yield task, attempt, future.exception() or future.result()

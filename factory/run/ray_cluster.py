@@ -7,9 +7,9 @@ attempt, sends the shard elsewhere and starts a replacement.
 
 import logging
 import os
+import socket
 import sys
 import threading
-from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -18,17 +18,17 @@ import ray
 from ray.exceptions import ActorDiedError, RayActorError, RayError, RayTaskError
 
 from factory.data import ShardTask
-from factory.errors import FactoryError, Interrupted, JobError, PluginError, RetryableError
+from factory.errors import FactoryError, JobError, PluginError, RetryableError
 from factory.log import log_event
 from factory.manifest import ShardRecord
-from factory.run.base import MOST_ATTEMPTS, Observer, Outcome, WorkOrder
-from factory.run.inline import describe
-from factory.run.retry import HOPELESS, may_pass
+from factory.run.base import Observer, Outcome, WorkOrder
+from factory.run.drive import Waiting, describe, drive
 from factory.run.signals import stop_on_signals
 from factory.spec import RunSpec
 
 _WINDOW = 2
 _MAX_DEATHS_IN_A_ROW = 5
+_KNOCK_S = 10
 _OBJECT_STORE_BYTES = 128 * 2**20  # records only: Ray's default of 30 % of memory would be wasted
 _LOCAL = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
 
@@ -53,37 +53,9 @@ def run_on_ray(
     with _cluster(order.run), stop_on_signals(stop):
         fleet = _Fleet(order, most=len(tasks))
         try:
-            return _drive(deque((task, 1) for task in tasks), fleet, observer, stop)
+            return drive(tasks, fleet, observer, stop)
         finally:
             fleet.dismiss()
-
-
-def _drive(
-    waiting: deque[tuple[ShardTask, int]],
-    fleet: "_Fleet",
-    observer: Observer,
-    stop: threading.Event,
-) -> Outcome:
-    outcome = Outcome()
-    while waiting or fleet.flying:
-        if stop.is_set():
-            left = len(waiting) + len(fleet.flying)
-            raise Interrupted(f"stopped with {left} shards to make")
-        fleet.fill(waiting)
-        for task, attempt, result in fleet.landed():
-            if isinstance(result, ShardRecord):
-                outcome.records.append(result)
-                observer.committed(result)
-                continue
-            if isinstance(result, HOPELESS):
-                raise result
-            again = may_pass(result) and attempt < MOST_ATTEMPTS
-            observer.failed(task, describe(result), again=again)
-            if again:
-                waiting.append((task, attempt + 1))
-            else:
-                outcome.failures[task.name] = describe(result)
-    return outcome
 
 
 class _Fleet:
@@ -98,19 +70,19 @@ class _Fleet:
             max_task_retries=0,
             max_concurrency=_WINDOW,
         )
-        self.flying: dict[Any, tuple[ShardTask, int, Any]] = {}
+        self._flying: dict[Any, tuple[ShardTask, int, Any]] = {}
         self._deaths = 0
         count = min(_num_actors(order.run), max(most, 1))
         self._load = {self._start(): 0 for _ in range(count)}
 
-    def fill(self, waiting: deque[tuple[ShardTask, int]]) -> None:
+    def fill(self, waiting: Waiting) -> None:
         """Give every actor two calls, the least busy first."""
         while waiting:
             actor = min(self._load, key=lambda a: self._load[a])
             if self._load[actor] >= _WINDOW:
                 return
             task, attempt = waiting.popleft()
-            self.flying[actor.make.remote(task)] = (task, attempt, actor)
+            self._flying[actor.make.remote(task)] = (task, attempt, actor)
             self._load[actor] += 1
 
     def landed(self) -> Iterator[tuple[ShardTask, int, ShardRecord | BaseException]]:
@@ -119,9 +91,9 @@ class _Fleet:
         Raises:
             FactoryError: If workers die again and again before they finish anything.
         """
-        ready, _ = ray.wait(list(self.flying), num_returns=1, timeout=1)
+        ready, _ = ray.wait(list(self._flying), num_returns=1, timeout=1)
         for reference in ready:
-            task, attempt, actor = self.flying.pop(reference)
+            task, attempt, actor = self._flying.pop(reference)
             if actor in self._load:
                 self._load[actor] -= 1
             try:
@@ -181,10 +153,9 @@ _ERRORS: dict[str, type[FactoryError]] = {
 
 
 def _reason(error: BaseException) -> str:
-    text = str(error)
-    for sign, words in (("OOM", "out of memory"), ("SIGKILL", "killed"), ("exit code", "exited")):
-        if sign in text:
-            return words
+    """Why an actor is gone, as far as Ray knows: it cannot tell a kill from a lack of memory."""
+    if "SIGKILL" in str(error) or "OOM" in str(error):
+        return "killed, or out of memory"
     return type(error).__name__
 
 
@@ -209,6 +180,13 @@ def _num_actors(run: RunSpec) -> int:
     return wanted
 
 
+def _knock(address: str | None) -> None:
+    """Fail within seconds when nobody listens at `address`; Ray itself tries for many minutes."""
+    host, _, port = (address or "").removeprefix("ray://").rpartition(":")
+    if host and port.isdigit():
+        socket.create_connection((host, int(port)), timeout=_KNOCK_S).close()
+
+
 @contextmanager
 def _cluster(run: RunSpec) -> Iterator[None]:
     """Join the cluster of the job, or start one on this machine for as long as the run lasts."""
@@ -223,8 +201,9 @@ def _cluster(run: RunSpec) -> Iterator[None]:
     else:
         options["address"] = run.address
     try:
+        _knock(run.address)
         ray.init(**options)
-    except (ConnectionError, ValueError, RuntimeError, OSError) as error:
+    except (ValueError, RuntimeError, OSError) as error:
         raise PluginError(
             f"run.address: cannot reach a Ray cluster at {run.address or 'this machine'!r} "
             f"({describe(error)}); start one with `ray start --head`, or use run.executor: inline"

@@ -44,10 +44,8 @@ class LinearHead:
         self.layers = tuple(head.layers)
         self._side = facts.resolution
         self._margin_scale = head.margin_scale
-        self._bias = tensors["bias"].to(device)[None, :, None, None]
-        self._weights = {
-            layer: tensors[weight_name(layer)].to(device)[:, :, None, None] for layer in self.layers
-        }
+        self._bias = tensors["bias"].to(device)[:, None]
+        self._weights = {layer: tensors[weight_name(layer)].to(device) for layer in self.layers}
 
     def segment(self, batch: ImageBatch) -> MaskBatch:
         """Masks of the images of `batch`.
@@ -59,33 +57,32 @@ class LinearHead:
         confidence = (margins / (margins + self._margin_scale)).mean(dim=(1, 2))
         return MaskBatch(masks, confidence, _count_px(masks, len(self.labels)))
 
-    def logits(self, batch: ImageBatch) -> Float[Tensor, "n k h w"]:
-        """One score per class and pixel, float32."""
+    def logits(self, batch: ImageBatch) -> Float[Tensor, "k n h w"]:
+        """One score per class and pixel, float32. Classes come first: the fastest layout to reduce."""
         by_side: dict[int, Tensor] = {}
         for layer, weight in self._weights.items():
             maps = batch.features[layer]
-            scores = functional.conv2d(maps, weight.to(maps.dtype)).float()
-            side = scores.shape[-1]
-            by_side[side] = by_side[side] + scores if side in by_side else scores
-        total = self._bias
-        for side, scores in by_side.items():
-            total = total + (_upsample(scores, self._side) if side != self._side else scores)
-        return total
-
-
-def _upsample(scores: Float[Tensor, "n k h w"], side: int) -> Float[Tensor, "n k h2 w2"]:
-    size = (side, side)
-    plain = scores.contiguous()  # the channels-last kernel is slower for few channels
-    return functional.interpolate(plain, size, mode="bilinear", align_corners=True)
+            count, channels, side, _ = maps.shape
+            pixels = maps.permute(0, 2, 3, 1).reshape(-1, channels).float()
+            scores = (weight @ pixels.T).view(-1, count, side, side)
+            by_side[side] = by_side[side].add_(scores) if side in by_side else scores
+        total = by_side.pop(self._side, None)
+        for scores in by_side.values():
+            wide = functional.interpolate(
+                scores, (self._side, self._side), mode="bilinear", align_corners=True
+            )
+            total = wide if total is None else total.add_(wide)
+        assert total is not None  # a head has at least one layer
+        return total.add_(self._bias[:, :, None, None])
 
 
 def _best_class(
-    logits: Float[Tensor, "n k h w"],
+    logits: Float[Tensor, "k n h w"],
 ) -> tuple[UInt8[Tensor, "n h w"], Float[Tensor, "n h w"]]:
     """The class with the highest logit, and its lead over the second. Overwrites `logits`."""
-    best, ids = logits.max(dim=1, keepdim=True)
-    second = logits.scatter_(1, ids, -torch.inf).amax(dim=1)
-    return ids[:, 0].to(torch.uint8), best[:, 0] - second
+    best, ids = logits.max(dim=0, keepdim=True)
+    second = logits.scatter_(0, ids, -torch.inf).amax(dim=0)
+    return ids[0].to(torch.uint8), best[0] - second
 
 
 def _count_px(masks: UInt8[Tensor, "n h w"], num_classes: int) -> Tensor:
