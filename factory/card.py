@@ -3,9 +3,17 @@
 import yaml
 
 from factory.manifest import Manifest
+from factory.pack.image import IMAGE_ENDING
 from factory.preview import CARD_PICTURE
 
-_SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
+_SIZES = (
+    (10**3, "n<1K"),
+    (10**4, "1K<n<10K"),
+    (10**5, "10K<n<100K"),
+    (10**6, "100K<n<1M"),
+    (10**7, "1M<n<10M"),
+    (10**8, "10M<n<100M"),
+)
 
 
 def encode_card(manifest: Manifest) -> bytes:
@@ -34,7 +42,7 @@ def encode_card(manifest: Manifest) -> bytes:
 
 def _front_matter(manifest: Manifest) -> dict[str, object]:
     count = manifest.num_samples
-    size = next((word for limit, word in _SIZES if count < limit), "n>1M")
+    size = next((word for limit, word in _SIZES if count < limit), "100M<n<1B")
     license_id = manifest.meaning.license.lower() or "unknown"
     return {
         "pretty_name": manifest.name,
@@ -64,12 +72,14 @@ def _classes(manifest: Manifest) -> list[str]:
 def _reading(manifest: Manifest) -> list[str]:
     last = max((record.shard_index for record in manifest.records), default=0)
     pattern = f"data/train/{manifest.name}-{{000000..{last:06d}}}.tar"
+    image = f"image.{IMAGE_ENDING[manifest.identity['encode']['image']]}"
     return [
         "```python",
         "import webdataset as wds",
         f'pairs = wds.WebDataset("{pattern}", shardshuffle=False).decode("pil")',
         "for sample in pairs:",
-        '    image, mask, facts = sample["image.png"], sample["mask.png"], sample["json"]',
+        f'    image, facts = sample["{image}"], sample["json"]',
+        '    mask = sample["mask.png"].getchannel(0)  # class ids; this decoder repeats them thrice',
         "```",
     ]
 

@@ -20,8 +20,9 @@ from factory.manifest import (
     encode_manifest,
     read_labels,
     read_record,
+    receipt_path,
 )
-from factory.plan import Plan, Round, read_round
+from factory.plan import Plan, Round, dataset_id_of, identity_differences, read_round
 from factory.spec import JobSpec
 from factory.store import Store
 
@@ -97,6 +98,11 @@ def find_records(store: Store, dataset_id: str) -> tuple[ShardRecord, ...]:
                 f"{store.uri}/{name}: belongs to dataset {record.dataset_id}, this is {dataset_id}; "
                 "somebody mixed two datasets in one folder: move that receipt and its shard away"
             )
+        if name != receipt_path(record.round_index, record.shard_index):
+            raise StoreError(
+                f"{store.uri}/{name}: is the receipt of shard {record.shard_index}, filed under "
+                "another name; delete it and run the job again"
+            )
         records.append(record)
     return tuple(sorted(records, key=lambda record: record.shard_index))
 
@@ -110,7 +116,28 @@ def load_stored_job(store: Store) -> JobSpec:
     data = store.read(JOB_PATH)
     if data is None:
         raise StoreError(f"{store.uri}/{JOB_PATH}: missing; copy the job's file there")
-    return check_job(yaml.safe_load(data), source=f"{store.uri}/{JOB_PATH}")
+    try:
+        document = yaml.safe_load(data)
+    except yaml.YAMLError as error:
+        raise StoreError(
+            f"{store.uri}/{JOB_PATH}: not YAML; copy the job's file there again"
+        ) from error
+    return check_job(document, source=f"{store.uri}/{JOB_PATH}")
+
+
+def refuse_another(store: Store, ours: dict[str, Any], theirs: dict[str, Any]) -> None:
+    """Make sure that a job's identity is that of the dataset in `store`.
+
+    Raises:
+        StoreError: If it is not; the message lists what differs.
+    """
+    differences = identity_differences(ours, theirs)
+    if differences:
+        lines = "\n".join(f"  {line}" for line in differences)
+        raise StoreError(
+            f"{store.uri}: holds another dataset ({dataset_id_of(theirs)}); choose another "
+            f"output.uri, or make the job equal. What differs:\n{lines}"
+        )
 
 
 def find_labels(store: Store) -> DatasetLabels:

@@ -11,7 +11,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 
-from factory.dataset import find_holdings, find_rounds
+from factory.dataset import find_holdings, find_rounds, refuse_another
 from factory.errors import FactoryError, JobError
 from factory.plan import make_identity, make_plan
 from factory.spec import JobSpec
@@ -86,7 +86,13 @@ def _count_shards(spec: JobSpec, warnings: list[str]) -> tuple[int, int]:
     rounds = find_rounds(store)
     if not rounds:
         return 0, plain
-    identity = make_identity(spec, weights_sha256="", segmenter_sha256="")
+    theirs = rounds[0].identity
+    identity = make_identity(  # planning looks into neither weights nor segmenter
+        spec,
+        weights_sha256=theirs["generator"]["weights_sha256"],
+        segmenter_sha256=theirs["segmenter"]["sha256"],
+    )
+    refuse_another(store, identity, theirs)
     plan = make_plan(spec, identity, rounds)
     done = sum(record.num_samples for record in find_holdings(store).records)
     return done, len(plan.tasks())

@@ -12,6 +12,9 @@ import numpy as np
 KEY_DIGITS = 9
 """Digits of a sample key: a dataset holds up to 10^9 sample indices."""
 
+SHARD_DIGITS = 6
+"""Digits of a shard's name: a dataset holds up to 10^6 shards."""
+
 _STREAMS = {"latent": 0, "class_label": 1, "noise": 2, "pixels": 3, "seeding": 4}
 
 
@@ -42,7 +45,7 @@ def sample_key(index: int) -> str:
 
 def shard_name(dataset: str, shard_index: int) -> str:
     """The name of a shard without its ending, e.g. `cells-000012`."""
-    return f"{dataset}-{shard_index:06d}"
+    return f"{dataset}-{shard_index:0{SHARD_DIGITS}d}"
 
 
 def counter_rng(stream: str, seed: int, index: int, lane: int = 0) -> np.random.Generator:

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 import yaml
@@ -24,30 +24,27 @@ from factory.dataset import (
     find_records,
     find_rounds,
     make_manifest,
+    refuse_another,
     round_path,
     write_views,
 )
-from factory.errors import IncompleteError, StoreError
+from factory.errors import IncompleteError
 from factory.fit.fitted import check_kind, find_fitted, fit_segmenter, needs_fitting
 from factory.generate.weights import LocalWeights, find_weights
 from factory.log import log_event
-from factory.manifest import Manifest
-from factory.plan import (
-    Plan,
-    dataset_id_of,
-    identity_differences,
-    make_identity,
-    make_plan,
-)
+from factory.manifest import LABELS_PATH, Manifest
+from factory.plan import Plan, make_identity, make_plan
 from factory.preview import CARD_PICTURE, make_preview
 from factory.provenance import new_run_id
 from factory.run import EXECUTORS
 from factory.run.base import Observer, Outcome, WorkOrder
 from factory.run.signals import stop_on_signals
+from factory.run.worker import build_maker
 from factory.spec import JobSpec
 from factory.store import Store, open_store
 
 
+@runtime_checkable
 class JobObserver(Observer, Protocol):
     """Is told what happens during a whole job."""
 
@@ -104,15 +101,19 @@ def prepare_job(spec: JobSpec, on_fit: Callable[[int, int], None]) -> Prepared:
     store = open_store(spec.output.uri)
     rounds = find_rounds(store)
     weights = find_weights(spec.dataset.generator)
-    theirs = rounds[0].identity if rounds else None
-    if theirs is not None:
-        ours = make_identity(spec, weights_sha256=weights.sha256, segmenter_sha256="")
-        _refuse_another(store, _without_fit(ours), _without_fit(theirs))
+    if rounds:
+        theirs = rounds[0].identity
+        before_fit = make_identity(
+            spec,
+            weights_sha256=weights.sha256,
+            segmenter_sha256=theirs.get("segmenter", {}).get("sha256", ""),
+        )
+        refuse_another(store, before_fit, theirs)
     fitted = _fitted_segmenter(spec, store, weights, on_fit)
     digest = hashlib.sha256(fitted).hexdigest() if fitted else ""
     identity = make_identity(spec, weights_sha256=weights.sha256, segmenter_sha256=digest)
-    if theirs is not None:
-        _refuse_another(store, identity, theirs)
+    if rounds:
+        refuse_another(store, identity, rounds[0].identity)
     plan = _claim(store, spec, identity)
     if fitted:
         store.create(SEGMENTER_PATH, fitted)
@@ -138,8 +139,6 @@ def _make_missing(
     records = find_records(store, plan.dataset_id)
     observer.started(plan.num_samples, sum(record.num_samples for record in records))
     tasks = plan.without({record.shard_index for record in records})
-    if not tasks:
-        return Outcome()
     order = WorkOrder(
         dataset=spec.dataset,
         run=spec.run,
@@ -149,6 +148,10 @@ def _make_missing(
         run_id=run_id,
         import_paths=tuple(path or str(Path.cwd()) for path in sys.path),
     )
+    if not tasks:
+        if store.read(LABELS_PATH) is None:
+            build_maker(order)  # writes the table
+        return Outcome()
     module, _, name = EXECUTORS[spec.run.executor].partition(":")
     execute = getattr(importlib.import_module(module), name)
     outcome: Outcome = execute(tasks, order, observer, stop)
@@ -179,24 +182,9 @@ def _claim(store: Store, spec: JobSpec, identity: dict[str, Any]) -> Plan:
             log_event("planned", round=newest.round_index, samples=newest.num_samples)
             return plan
         rounds = find_rounds(store)
-        _refuse_another(store, identity, rounds[0].identity)
+        refuse_another(store, identity, rounds[0].identity)
         if sum(round_.num_samples for round_ in rounds) >= spec.dataset.num_samples:
             return make_plan(spec, identity, rounds)
-
-
-def _refuse_another(store: Store, ours: dict[str, Any], theirs: dict[str, Any]) -> None:
-    differences = identity_differences(ours, theirs)
-    if differences:
-        lines = "\n".join(f"  {line}" for line in differences)
-        raise StoreError(
-            f"{store.uri}: holds another dataset ({dataset_id_of(theirs)}); choose another "
-            f"output.uri, or make the job equal. What differs:\n{lines}"
-        )
-
-
-def _without_fit(identity: dict[str, Any]) -> dict[str, Any]:
-    segmenter = {k: v for k, v in identity["segmenter"].items() if k != "sha256"}
-    return identity | {"segmenter": segmenter}
 
 
 def _encode_job(spec: JobSpec) -> bytes:

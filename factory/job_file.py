@@ -1,7 +1,7 @@
 """Read a job file: YAML to `JobSpec`, every problem at once, each with its dotted path."""
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,6 +18,8 @@ from factory.spec import (
     Settings,
 )
 
+_MERGE_TAG = "tag:yaml.org,2002:merge"
+
 
 class _StrictLoader(yaml.SafeLoader):
     """A safe loader that refuses a key written twice, which YAML would silently overwrite."""
@@ -25,7 +27,13 @@ class _StrictLoader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002 - yaml's signature
         seen: set[object] = set()
         for key_node, _ in node.value:
+            if key_node.tag == _MERGE_TAG:
+                continue
             key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, Hashable):
+                raise yaml.constructor.ConstructorError(
+                    None, None, "a key is a list or a mapping", key_node.start_mark
+                )
             if key in seen:
                 raise yaml.constructor.ConstructorError(
                     None, None, f"key {key!r} is written twice", key_node.start_mark
@@ -83,6 +91,8 @@ def _describe(problem: Any) -> str:  # noqa: ANN401 - pydantic's ErrorDetails
         known = sorted(model.model_fields) if model else []
         close = difflib.get_close_matches(path[-1], known, n=1)
         hint = f"did you mean {close[0]!r}?" if close else f"known here: {', '.join(known)}"
+        if model is PluginSegmenterSpec:
+            hint = f"a segmenter from outside has only {' and '.join(known)}; ours: kmeans, klish"
         return f"{dotted}: unknown key; {hint}"
     if problem["type"] == "missing":
         return f"{dotted}: missing, and required"

@@ -225,7 +225,7 @@ def read_manifest(data: bytes, *, source: str) -> Manifest:
             for row in table.to_pylist()
         ]
         return Manifest.model_validate(head | {"records": rows})
-    except (pa.ArrowException, KeyError, ValueError) as error:
+    except (pa.ArrowException, OSError, KeyError, ValueError) as error:
         raise StoreError(
             f"{source}: not a manifest ({type(error).__name__}); delete it and run the job again: it"
             " is rebuilt from the receipts"

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from factory.data import ShardTask
 from factory.errors import JobError, StoreError
-from factory.identity import digest_of, shard_name
+from factory.identity import KEY_DIGITS, SHARD_DIGITS, digest_of, shard_name
 from factory.spec import JobSpec
 
 BYTES_VERSION = 1
@@ -54,8 +54,10 @@ class Round(BaseModel):
     @property
     def end_index(self) -> int:
         """One past the last sample index this round owns."""
-        tasks = list(self.tasks())
-        return tasks[-1].first_index + tasks[-1].num_indices
+        whole = math.ceil(self.samples_per_shard * self.oversample)
+        rest = self.num_samples - (self.num_shards - 1) * self.samples_per_shard
+        tail = math.ceil(rest * self.oversample)
+        return self.first_index + (self.num_shards - 1) * whole + tail
 
     def tasks(self) -> Iterator[ShardTask]:
         """The shards of this round, in order. Every index belongs to exactly one of them."""
@@ -154,7 +156,25 @@ def make_plan(spec: JobSpec, identity: dict[str, Any], existing: Sequence[Round]
                 identity=identity,
             )
         )
-    return Plan(rounds[0].dataset_id, tuple(rounds))
+    plan = Plan(rounds[0].dataset_id, tuple(rounds))
+    _check_names(plan)
+    return plan
+
+
+def _check_names(plan: Plan) -> None:
+    """Names sort as numbers do only while their digits suffice."""
+    newest = plan.rounds[-1]
+    if newest.end_index > 10**KEY_DIGITS:
+        raise JobError(
+            f"dataset.oversample: the dataset would own {newest.end_index:,} sample indices, keys "
+            f"have {KEY_DIGITS} digits; lower dataset.oversample or dataset.num_samples"
+        )
+    num_shards = newest.first_shard + newest.num_shards
+    if num_shards > 10**SHARD_DIGITS:
+        raise JobError(
+            f"dataset.samples_per_shard: the dataset would have {num_shards:,} shards, their names "
+            f"have {SHARD_DIGITS} digits; raise dataset.samples_per_shard"
+        )
 
 
 def read_round(data: bytes, *, source: str) -> Round:
@@ -177,14 +197,14 @@ def identity_differences(ours: dict[str, Any], theirs: dict[str, Any]) -> list[s
     lines = []
     mine, other = _leaves(ours), _leaves(theirs)
     for path in sorted(mine.keys() | other.keys()):
-        if mine.get(path) != other.get(path):
-            found, wanted = other.get(path, "absent"), mine.get(path, "absent")
+        found, wanted = other.get(path, "absent"), mine.get(path, "absent")
+        if found != wanted:
             lines.append(f"{path}: {found!r} there, {wanted!r} in the job")
     return lines
 
 
 def _leaves(value: Any, prefix: str = "") -> dict[str, Any]:  # noqa: ANN401 - any JSON
-    if not isinstance(value, dict) or not value:
+    if not isinstance(value, dict) or (prefix and not value):
         return {prefix: value}
     return {
         path: leaf

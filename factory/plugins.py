@@ -57,7 +57,7 @@ class Registry:
         module_name, _, attribute = target.partition(":")
         try:
             return getattr(importlib.import_module(module_name), attribute)
-        except (ImportError, AttributeError) as error:
+        except (ImportError, AttributeError, ValueError, TypeError) as error:
             raise PluginError(
                 f"{self.noun} {name!r}: cannot import {target!r} ({error}); "
                 "check the spelling and that its package is installed here and on every worker"

@@ -53,4 +53,10 @@ def run_is_dead(run_id: str) -> bool:
     host, pid, _ = [*run_id.rsplit("-", 2), "", ""][:3]
     if host != socket.gethostname() or not pid.isdigit():
         return False
-    return not Path(f"/proc/{pid}").exists()
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return True
+    except OSError:
+        return False  # it is there, and somebody else's
+    return False

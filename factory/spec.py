@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
+Weight = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -43,7 +44,7 @@ class LatentsSpec(Settings):
     """Pull latents towards the mean latent: 1 = none, 0.5 = less variety and fewer broken images."""
     truncation_cutoff: int | None = Field(None, ge=0)
     """Truncate only the style rows below this one. Empty = all rows."""
-    classes: list[int | str] | dict[int | str, Annotated[float, Field(gt=0)]] | None = None
+    classes: list[int | str] | dict[int | str, Weight] | None = None
     """Classes of a class-conditional generator, by name or number: a list is visited in turn, a
     mapping to weights is drawn at random. Empty = all classes in turn."""
 
@@ -130,6 +131,13 @@ class AcceptSpec(Settings):
     """Drop samples whose mean mask confidence is lower."""
     class_share: dict[int, tuple[Fraction, Fraction]] = {}
     """Allowed share of the mask's pixels by class id, e.g. `{3: [0.05, 0.6]}`."""
+
+    @field_validator("class_share")
+    @classmethod
+    def _in_order(cls, value: dict[int, tuple[float, float]]) -> dict[int, tuple[float, float]]:
+        if any(least > most for least, most in value.values()):
+            raise ValueError("the least share comes first and is not above the most")
+        return value
 
 
 class EncodeSpec(Settings):

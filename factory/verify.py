@@ -95,7 +95,11 @@ def _check_members(
     if len(members) != record.num_members:
         yield f"{len(members)} files inside, its receipt says {record.num_members}"
     num_samples = 0
+    previous = ""
     for key, group in groupby(members, key=lambda member: member[0].partition(".")[0]):
+        if key <= previous:
+            yield f"sample {key}: after {previous}; keys ascend"
+        previous = key
         num_samples += 1
         yield from (
             f"sample {key}: {p}" for p in _check_sample(key, dict(group), task, num_classes)

@@ -17,7 +17,7 @@ Family = Literal[
 ]
 """Generator families whose checkpoints are understood."""
 
-FAMILIES: tuple[str, ...] = get_args(Family)
+FAMILIES: tuple[Family, ...] = get_args(Family)
 """The names of `Family`, for checks at run time."""
 
 

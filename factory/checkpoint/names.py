@@ -69,7 +69,13 @@ _TOLERATED_PAIRS: Final = {
     *(("torch", str(dtype).removeprefix("torch.")) for dtype in _STORAGES.values()),
     *(
         ("dill._dill", name)
-        for name in ("_load_type", "_create_type", "_create_function", "_create_code")
+        for name in (
+            "_load_type",
+            "_create_type",
+            "_create_function",
+            "_create_code",
+            "_create_cell",
+        )
     ),
 }
 _TOLERATED_PACKAGES: Final = (

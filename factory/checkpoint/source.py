@@ -8,11 +8,11 @@ from factory.errors import WeightsError
 
 MIB = 1 << 20
 MAX_OPCODES = 5_000_000
-MAX_NODES = 1_000_000
+MAX_NODES = 500_000
 MAX_MARKS = 200
 MAX_DEPTH = 200
 MAX_STRING_BYTES = 16 * MIB
-MAX_TEXT_BYTES = 256 * MIB
+MAX_TEXT_BYTES = 128 * MIB
 MAX_TENSORS = 50_000
 MAX_WALK = 1_000_000
 TENSOR_SLACK_BYTES = MIB
@@ -30,13 +30,18 @@ def shown(text: object, limit: int = 80) -> str:
     return line if len(line) <= limit + 2 else line[:limit] + "..."
 
 
+def refusal(file: str, found: str, allowed: str, remedy: str) -> WeightsError:
+    """The one form of a refusal: what was found (and where), what is allowed, what to do."""
+    return WeightsError(f"{file}: {found}; {allowed}; {remedy}")
+
+
 def refuse(file: str, found: str, allowed: str, remedy: str) -> NoReturn:
-    """Stop reading `file`: what was found (and where), what is allowed, what to do.
+    """Stop reading `file`.
 
     Raises:
         WeightsError: Always.
     """
-    raise WeightsError(f"{file}: {found}; {allowed}; {remedy}")
+    raise refusal(file, found, allowed, remedy)
 
 
 @dataclass(slots=True)
@@ -96,10 +101,14 @@ class Stream:
         """`at byte N`, with what the bytes are counted in."""
         return f"at byte {offset}{self.inside}"
 
+    def refusal(self, found: str, offset: int, allowed: str, remedy: str) -> WeightsError:
+        """What to raise because of `found` at `offset`."""
+        return refusal(self.file, f"{found} {self.at(offset)}", allowed, remedy)
+
     def refuse(self, found: str, offset: int, allowed: str, remedy: str) -> NoReturn:
         """Stop reading because of `found` at `offset`.
 
         Raises:
             WeightsError: Always.
         """
-        refuse(self.file, f"{found} {self.at(offset)}", allowed, remedy)
+        raise self.refusal(found, offset, allowed, remedy)

@@ -71,7 +71,7 @@ def load_generator(spec: GeneratorSpec, weights: Path | None, *, device: torch.d
         WeightsError: If the weights do not fit it.
     """
     make = GENERATORS.load(spec.kind)
-    generator = make(spec, weights, device)  # type: ignore[operator]  # checked on the next line
+    generator = make(spec, weights, device) if callable(make) else make
     if not isinstance(generator, Generator):
         raise PluginError(
             f"generator {spec.kind!r}: {type(generator).__name__} is not a generator; it needs "

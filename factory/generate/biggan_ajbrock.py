@@ -9,7 +9,6 @@ from jaxtyping import Float
 
 from factory.batch import ImageBatch
 from factory.data import LatentBatch
-from factory.errors import JobError
 from factory.generate.base import LayerShape
 from factory.generate.biggan_ajbrock_network import Block, Network
 from factory.generate.biggan_blocks import to_bytes_floored
@@ -18,6 +17,7 @@ from factory.generate.contract import (
     facts_of,
     numerics,
     open_weights,
+    refuse_cutoff,
     refuse_fresh_noise,
     refuse_unknown_layers,
     z_of,
@@ -65,11 +65,7 @@ class BigGAN:
             JobError: If a layer or class is unknown, or a truncation cutoff is set.
         """
         refuse_unknown_layers(layers, self.facts)
-        if latents.truncation_cutoff is not None:
-            raise JobError(
-                f"dataset.latents.truncation_cutoff: found {latents.truncation_cutoff}; BigGAN has "
-                "no style rows; remove the setting"
-            )
+        refuse_cutoff(latents)
         device = self.network.at.device
         classes = class_ids(latents, self.facts.num_classes, device)
         assert classes is not None  # this family always has classes

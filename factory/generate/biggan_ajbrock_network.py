@@ -53,9 +53,9 @@ def _drop(bag: TensorBag, name: str) -> bool:
     return found
 
 
-def _take_conv(bag: TensorBag, name: str, at: Numerics) -> Conv:
+def _take_conv(bag: TensorBag, name: str, at: Numerics, *, biased: bool) -> Conv:
     weight = _take_normalised(bag, name)
-    bias = bag.take(f"{name}.bias", weight.shape[0]) if f"{name}.bias" in bag else None
+    bias = bag.take(f"{name}.bias", weight.shape[0]) if biased else None
     return Conv(weight, bias, at)
 
 
@@ -112,9 +112,11 @@ class Block:
             ConditionalNorm(bag, f"{name}.bn{i}", shared=shared, eps=eps, device=at.device)
             for i in numbers
         ]
-        self._convs = [_take_conv(bag, f"{name}.conv{i}", at) for i in numbers]
+        self._convs = [_take_conv(bag, f"{name}.conv{i}", at, biased=True) for i in numbers]
         has_shortcut = f"{name}.conv_sc.weight" in bag
-        self._shortcut = _take_conv(bag, f"{name}.conv_sc", at) if has_shortcut else None
+        self._shortcut = (
+            _take_conv(bag, f"{name}.conv_sc", at, biased=True) if has_shortcut else None
+        )
         self.up, self._up_before = up, len(self._convs) // 2 - 1
         self.in_channels, self.channels = self._convs[0].in_channels, self._convs[-1].channels
 
@@ -180,7 +182,7 @@ class Network:
             name = f"blocks.{index}.1"
             if f"{name}.gamma" in bag:
                 convs = {
-                    part: _take_conv(bag, f"{name}.{part}", self.at)
+                    part: _take_conv(bag, f"{name}.{part}", self.at, biased=False)
                     for part in ("theta", "phi", "g", "o")
                 }
                 self.layers[name] = SelfAttention(**convs, gamma=bag.take(f"{name}.gamma"))
@@ -222,7 +224,7 @@ class Network:
         if self.is_deep:
             condition = torch.cat([embedded, z], dim=1)
             return condition, [condition] * num_blocks
-        first, *others = z.split(self.chunk_dim, dim=1)
+        first, *others = torch.split(z, self.chunk_dim, dim=1)
         return first, [torch.cat([embedded, chunk], dim=1) for chunk in others]
 
     def synthesise(

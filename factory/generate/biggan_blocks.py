@@ -81,7 +81,7 @@ class SelfAttention:
         key = functional.max_pool2d(self._phi(x), 2).flatten(2)
         value = functional.max_pool2d(self._g(x), 2).flatten(2)
         weights = (query.transpose(1, 2) @ key).float().softmax(dim=-1).to(x.dtype)
-        found = (value @ weights.transpose(1, 2)).unflatten(2, x.shape[2:])
+        found = (value @ weights.transpose(1, 2)).reshape(len(x), -1, *x.shape[2:])
         return x + self._gamma * self._o(found)
 
 

@@ -34,6 +34,7 @@ from factory.generate.contract import (
     facts_of,
     numerics,
     open_weights,
+    refuse_cutoff,
     refuse_fresh_noise,
     refuse_unknown_layers,
     z_of,
@@ -52,8 +53,8 @@ def _take_normalised(bag: TensorBag, name: str) -> Tensor:
     return weight / torch.dot(u, weight.flatten(1) @ v)
 
 
-def _take_conv(bag: TensorBag, name: str, at: Numerics) -> Conv:
-    bias = bag.take(f"{name}.bias") if f"{name}.bias" in bag else None
+def _take_conv(bag: TensorBag, name: str, at: Numerics, *, biased: bool) -> Conv:
+    bias = bag.take(f"{name}.bias") if biased else None
     return Conv(_take_normalised(bag, name), bias, at)
 
 
@@ -106,7 +107,7 @@ class Block:
     def __init__(self, bag: TensorBag, name: str, *, up: bool, eps: float, at: Numerics) -> None:
         """Take the tensors below `name`."""
         self._norms = [ConditionalNorm(bag, f"{name}.bn_{i}", eps, at.device) for i in range(4)]
-        self._convs = [_take_conv(bag, f"{name}.conv_{i}", at) for i in range(4)]
+        self._convs = [_take_conv(bag, f"{name}.conv_{i}", at, biased=True) for i in range(4)]
         self.up = up
         self.channels = self._convs[-1].channels
 
@@ -171,7 +172,7 @@ class Network:
                 name = f"layers.{len(self.layers)}"
                 parts = {"theta": "theta", "phi": "phi", "g": "g", "o": "o_conv"}
                 convs = {
-                    part: _take_conv(bag, f"{prefix}.snconv1x1_{ending}", self.at)
+                    part: _take_conv(bag, f"{prefix}.snconv1x1_{ending}", self.at, biased=False)
                     for part, ending in parts.items()
                 }
                 self.layers[name] = SelfAttention(**convs, gamma=bag.take(f"{prefix}.gamma"))
@@ -195,10 +196,7 @@ class Network:
         x = start.reshape(len(z), 4, 4, -1).permute(0, 3, 1, 2).to(self.at.dtype)
         features = {}
         for name, layer in self.layers.items():
-            if isinstance(layer, Block):
-                x = layer(x, condition, truncation)
-            else:
-                x = layer(x)
+            x = layer(x, condition, truncation) if isinstance(layer, Block) else layer(x)
             if name in wanted:
                 features[name] = x
         x = normalised_relu(x, self._norm.at(truncation), self._gain, self._offset, eps=self._eps)
@@ -257,11 +255,7 @@ class BigGANDeepHF:
                 f"dataset.latents.truncation_psi: found {truncation}; BigGAN-deep has statistics "
                 "for truncations above 0 and up to 1"
             )
-        if latents.truncation_cutoff is not None:
-            raise JobError(
-                f"dataset.latents.truncation_cutoff: found {latents.truncation_cutoff}; BigGAN has "
-                "no style rows; remove the setting"
-            )
+        refuse_cutoff(latents)
         device = self.network.at.device
         classes = class_ids(latents, self.facts.num_classes, device)
         assert classes is not None  # this family always has classes

@@ -84,6 +84,19 @@ def refuse_unknown_layers(layers: Sequence[str], facts: GeneratorFacts) -> None:
             )
 
 
+def refuse_cutoff(latents: LatentBatch) -> None:
+    """Say that only networks with style rows have rows to truncate.
+
+    Raises:
+        JobError: If the job sets a truncation cutoff.
+    """
+    if latents.truncation_cutoff is not None:
+        raise JobError(
+            f"dataset.latents.truncation_cutoff: found {latents.truncation_cutoff}; this generator "
+            "has no style rows; remove the setting"
+        )
+
+
 def z_of(latents: LatentBatch, device: torch.device) -> Float[Tensor, "n z"]:
     """The latents on `device`, float32."""
     return torch.from_numpy(latents.z).to(device, torch.float32)

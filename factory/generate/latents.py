@@ -60,8 +60,9 @@ def _resolve_classes(
     ids = [_class_id(name, facts) for name in wanted]
     if isinstance(wanted, list):
         return ids, None
-    odds = np.cumsum(list(wanted.values()))
-    return ids, odds / odds[-1]
+    by_id = sorted(zip(ids, wanted.values(), strict=True))  # the order of writing must not matter
+    odds = np.cumsum([weight for _, weight in by_id])
+    return [class_id for class_id, _ in by_id], odds / odds[-1]
 
 
 def _class_id(name: int | str, facts: GeneratorFacts) -> int:
@@ -69,6 +70,8 @@ def _class_id(name: int | str, facts: GeneratorFacts) -> int:
         return name
     if name in facts.class_names:
         return facts.class_names.index(str(name))
+    if isinstance(name, str) and name.isdigit():  # JSON knows no numbers as keys
+        return _class_id(int(name), facts)
     names = f" or one of {', '.join(facts.class_names)}" if facts.class_names else ""
     raise JobError(
         f"dataset.latents.classes: found {name!r}; allowed: 0 to {facts.num_classes - 1}{names}"

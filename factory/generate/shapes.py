@@ -19,6 +19,7 @@ from factory.batch import ImageBatch
 from factory.data import LatentBatch
 from factory.errors import WeightsError
 from factory.generate.base import GeneratorFacts, LayerShape
+from factory.generate.contract import refuse_unknown_layers
 from factory.identity import counter_rng
 from factory.spec import GeneratorSpec
 
@@ -66,6 +67,7 @@ class ShapesGenerator:
 
     def generate(self, latents: LatentBatch, layers: Sequence[str]) -> ImageBatch:
         """Images of `latents` with the feature maps named in `layers`."""
+        refuse_unknown_layers(layers, self.facts)
         z = torch.from_numpy(latents.z) * latents.truncation_psi
         parts = functional.one_hot(self.masks(latents), len(PARTS)).permute(0, 3, 1, 2).float()
         colours = (z[:, 4:16].view(-1, 4, 3) * 25 + 128).round()

@@ -1,6 +1,5 @@
 """StyleGAN2 and StyleGAN2-ADA generators, unconditional or class-conditional."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,14 +11,18 @@ from torch.nn import functional
 
 from factory.batch import ImageBatch
 from factory.data import LatentBatch
-from factory.errors import WeightsError
-from factory.generate.base import GeneratorFacts, LayerShape
-from factory.generate.stylegan2_network import Network, Noise, Numerics
-from factory.generate.weights import read_weights
+from factory.generate.base import LayerShape
+from factory.generate.contract import (
+    class_ids,
+    facts_of,
+    numerics,
+    open_weights,
+    refuse_unknown_layers,
+    z_of,
+)
+from factory.generate.stylegan2_network import Network, Noise
 from factory.identity import counter_rng
 from factory.spec import GeneratorSpec
-
-_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 def to_bytes(images: Float[Tensor, "n c h w"]) -> UInt8[Tensor, "n h w 3"]:
@@ -37,23 +40,15 @@ class StyleGAN2:
         Raises:
             WeightsError: If there are none, or they are not those of a StyleGAN2.
         """
-        if weights is None:
-            raise WeightsError(
-                "dataset.generator.weights: missing; stylegan2 needs a weights file, "
-                "e.g. shipped:blood_cells"
-            )
-        content = read_weights(weights)
-        at = Numerics(device, _DTYPES[spec.precision])
-        self.network = Network(content.tensors, content.kwargs, at)
+        content = open_weights(spec, weights)
+        self.network = Network(content.tensors, content.kwargs, numerics(spec, device))
         self._noise_mode = spec.noise
         self._const_noise = self.network.const_noise() if spec.noise == "const" else {}
-        self.facts = GeneratorFacts(
+        self.facts = facts_of(
+            content,
             resolution=self.network.resolution,
             num_classes=self.network.mapping.c_dim,
-            class_names=tuple(json.loads(content.metadata.get("class_names", "[]"))),
             layers=_layer_shapes(self.network),
-            attribution=content.metadata.get("attribution", ""),
-            license=content.metadata.get("license", ""),
         )
 
     def draw_z(self, rng: np.random.Generator) -> Float[np.ndarray, " z"]:
@@ -62,6 +57,7 @@ class StyleGAN2:
 
     def generate(self, latents: LatentBatch, layers: Sequence[str]) -> ImageBatch:
         """Images of `latents` (RGB bytes) with the feature maps named in `layers`."""
+        refuse_unknown_layers(layers, self.facts)
         ws = self.styles(latents)
         images, features = self.network.synthesise(ws, self._noise(latents), layers)
         return ImageBatch(to_bytes(images), features)
@@ -69,13 +65,10 @@ class StyleGAN2:
     def styles(self, latents: LatentBatch) -> Float[Tensor, "n rows w_dim"]:
         """The truncated style rows (W+) of `latents`."""
         device = self.network.at.device
-        labels = None
-        if self.facts.num_classes:
-            ids = torch.from_numpy(latents.class_labels).to(device)
-            labels = functional.one_hot(ids, self.facts.num_classes).float()
+        ids = class_ids(latents, self.facts.num_classes, device)
         return self.network.styles(
-            torch.from_numpy(latents.z).to(device),
-            labels,
+            z_of(latents, device),
+            None if ids is None else functional.one_hot(ids, self.facts.num_classes).float(),
             psi=latents.truncation_psi,
             cutoff=latents.truncation_cutoff,
         )

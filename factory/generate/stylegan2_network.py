@@ -20,7 +20,7 @@ from torch.nn import functional
 from factory.generate.resample import Fir
 from factory.generate.weights import TensorBag
 
-Noise = dict[str, Float[Tensor, "n 1 h w"]]
+Noise = dict[str, Float[Tensor, "_n 1 _h _w"]]
 """Noise maps by layer name, already scaled by the layer's strength. A missing layer gets none."""
 
 

@@ -30,20 +30,20 @@ class LayerPlan:
     """Samples per image side on exit."""
     is_torgb: bool
     """Whether it makes the colours: no demodulation, no non-linearity, no filters."""
-    lrelu_upsampling: int
-    """How much finer than the finer of both rates the non-linearity is computed."""
+    inner_rate: int
+    """Samples per image side while the non-linearity is computed."""
     clamp: float | None
     """Largest magnitude after the non-linearity; None = any."""
 
     @property
     def up(self) -> int:
         """Upsampling factor before the non-linearity."""
-        return self._inner_rate // self.in_rate
+        return self.inner_rate // self.in_rate
 
     @property
     def down(self) -> int:
         """Downsampling factor after it."""
-        return self._inner_rate // self.out_rate
+        return self.inner_rate // self.out_rate
 
     @property
     def margin(self) -> int:
@@ -57,11 +57,6 @@ class LayerPlan:
         total += up_taps + down_taps - 2
         before = (total + self.up) // 2
         return before, total - before
-
-    @property
-    def _inner_rate(self) -> int:
-        finer = max(self.in_rate, self.out_rate)
-        return finer if self.is_torgb else finer * self.lrelu_upsampling
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +118,7 @@ def _computed_plan(kwargs: Mapping[str, Any]) -> SynthesisPlan:
     channels[-1] = int(kwargs.get("img_channels", 3))
     layers = []
     for position in range(num_layers + 1):
-        before = max(position - 1, 0)
+        before, is_torgb = max(position - 1, 0), position == num_layers
         layers.append(
             LayerPlan(
                 name=f"L{position}_{sizes[position]}_{channels[position]}",
@@ -131,12 +126,12 @@ def _computed_plan(kwargs: Mapping[str, Any]) -> SynthesisPlan:
                 out_size=sizes[position],
                 in_rate=rates[before],
                 out_rate=rates[position],
-                is_torgb=position == num_layers,
-                lrelu_upsampling=int(kwargs.get("lrelu_upsampling", 2)),
-                clamp=kwargs.get("conv_clamp", 256),
+                inner_rate=_inner_rate(kwargs, rates[before], rates[position], is_torgb=is_torgb),
+                is_torgb=is_torgb,
+                clamp=_clamp(kwargs),
             )
         )
-    return SynthesisPlan(InputPlan(sizes[0], rates[0], cutoffs[0]), tuple(layers))
+    return SynthesisPlan(InputPlan(sizes[0], float(rates[0]), float(cutoffs[0])), tuple(layers))
 
 
 def _cutoffs_and_rates(
@@ -167,19 +162,33 @@ def _given_plan(kwargs: Mapping[str, Any]) -> SynthesisPlan:
 
 
 def _given_layer(name: str, settings: Mapping[str, Any]) -> LayerPlan:
+    in_rate, out_rate = int(settings["in_sampling_rate"]), int(settings["out_sampling_rate"])
+    is_torgb = bool(settings["is_torgb"])
     return LayerPlan(
         name=name,
         in_size=_side(settings["in_size"]),
         out_size=_side(settings["out_size"]),
-        in_rate=int(settings["in_sampling_rate"]),
-        out_rate=int(settings["out_sampling_rate"]),
-        is_torgb=bool(settings["is_torgb"]),
-        lrelu_upsampling=int(settings.get("lrelu_upsampling", 2)),
-        clamp=settings.get("conv_clamp", 256),
+        in_rate=in_rate,
+        out_rate=out_rate,
+        inner_rate=_inner_rate(settings, in_rate, out_rate, is_torgb=is_torgb),
+        is_torgb=is_torgb,
+        clamp=_clamp(settings),
     )
 
 
-def _side(size: float | Sequence[float]) -> int:
+def _inner_rate(settings: Mapping[str, Any], in_rate: int, out_rate: int, *, is_torgb: bool) -> int:
+    if "tmp_sampling_rate" in settings:
+        return int(settings["tmp_sampling_rate"])
+    finer = max(in_rate, out_rate)
+    return finer if is_torgb else finer * int(settings.get("lrelu_upsampling", 2))
+
+
+def _clamp(settings: Mapping[str, Any]) -> float | None:
+    found = settings.get("conv_clamp", 256)
+    return None if found is None else float(found)
+
+
+def _side(size: int | float | Sequence[int | float]) -> int:
     """One number for a square size, which checkpoints write as a number or as [width, height]."""
     if not isinstance(size, Sequence):
         return int(size)

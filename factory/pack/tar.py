@@ -11,7 +11,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
 
 _BLOCK = 512
 _RECORD = 20 * _BLOCK
@@ -38,7 +37,7 @@ class ShardWriter:
         self._num_members = 0
         self._finished = False
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "ShardWriter":
         """Nothing more to do: the file is open."""
         return self
 

@@ -7,7 +7,7 @@ when one shard cannot be made. It never changes a byte of a shard.
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from factory.data import ShardTask
 from factory.manifest import ShardRecord
@@ -32,6 +32,7 @@ class WorkOrder:
     """Folders in which `module:attribute` plugins are looked for."""
 
 
+@runtime_checkable
 class Observer(Protocol):
     """Is told what happens, from the driver's thread."""
 
@@ -54,6 +55,7 @@ class Outcome:
     """Shards that were given up, by name, with the last reason."""
 
 
+@runtime_checkable
 class Executor(Protocol):
     """Runs tasks."""
 

@@ -6,7 +6,7 @@ It does not know who makes the shards: a `Fleet` does.
 import threading
 from collections import deque
 from collections.abc import Iterable, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from factory.data import ShardTask
 from factory.errors import Interrupted
@@ -18,6 +18,7 @@ Waiting = deque[tuple[ShardTask, int]]
 """Tasks to hand out, each with the number of its attempt, from 1."""
 
 
+@runtime_checkable
 class Fleet(Protocol):
     """Workers with a bounded number of calls in flight."""
 

@@ -4,7 +4,6 @@ import logging
 import sys
 import time
 from types import TracebackType
-from typing import Self
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
@@ -24,7 +23,7 @@ class LogObserver:
         self._made = 0
         self._start = time.monotonic()
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "LogObserver":
         """Nothing to open."""
         return self
 
@@ -84,7 +83,7 @@ class BarObserver:
         self._made = 0
         self._start = time.monotonic()
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "BarObserver":
         """Show the bar."""
         self._progress.start()
         return self

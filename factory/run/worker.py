@@ -6,7 +6,7 @@ from contextlib import ExitStack
 
 import torch
 
-from factory.errors import WeightsError
+from factory.errors import JobError, WeightsError
 from factory.generate.base import load_generator
 from factory.generate.weights import find_weights
 from factory.manifest import LABELS_PATH, DatasetLabels, encode_labels
@@ -58,6 +58,7 @@ def build_maker(order: WorkOrder) -> ShardMaker:
         if order.segmenter_path:
             fitted = stack.enter_context(store.fetch(order.segmenter_path))
         segmenter = load_segmenter(order.dataset.segmenter, fitted, generator.facts, device)
+    _check_rules(order, len(segmenter.labels))
     meaning = DatasetLabels(
         labels=list(segmenter.labels),
         generator_classes=list(generator.facts.class_names),
@@ -75,3 +76,12 @@ def build_maker(order: WorkOrder) -> ShardMaker:
         crew=Crew(1 if is_gpu else order.run.threads_per_actor, order.run.encode_threads),
         run_id=order.run_id,
     )
+
+
+def _check_rules(order: WorkOrder, num_classes: int) -> None:
+    unknown = [i for i in order.dataset.accept.class_share if not 0 <= i < num_classes]
+    if unknown:
+        raise JobError(
+            f"dataset.accept.class_share: found class {unknown[0]}; the segmenter has classes 0 to "
+            f"{num_classes - 1}"
+        )

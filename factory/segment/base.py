@@ -43,7 +43,7 @@ def load_segmenter(
             that the generator does not offer.
     """
     make = SEGMENTERS.load(spec.kind)
-    segmenter = make(spec, fitted, facts, device)  # type: ignore[operator]  # checked below
+    segmenter = make(spec, fitted, facts, device) if callable(make) else make
     if not isinstance(segmenter, Segmenter):
         raise PluginError(
             f"segmenter {spec.kind!r}: {type(segmenter).__name__} is not a segmenter; it needs "

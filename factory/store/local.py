@@ -47,8 +47,12 @@ class LocalStore:
         target = self.root / path
         with _explained(target):
             staged = self._stage(data)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            staged.replace(target)
+            try:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                staged.replace(target)
+            except OSError:
+                staged.unlink(missing_ok=True)
+                raise
             _sync_folder(target.parent)
 
     def read(self, path: str) -> bytes | None:

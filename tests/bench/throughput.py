@@ -9,7 +9,6 @@ no masks, no files.
 """
 
 import argparse
-import io
 import json
 import multiprocessing
 import os
@@ -65,12 +64,8 @@ class Kit:
         )
         path = folder / f"segmenter-{os.getpid()}"
         path.write_bytes(fitted)
-        self.segmenter = load_segmenter(
-            self.dataset.segmenter, path, self.generator.facts, device
-        )
-        self.sampler = LatentSampler(
-            self.generator, self.dataset.latents, self.dataset.generator
-        )
+        self.segmenter = load_segmenter(self.dataset.segmenter, path, self.generator.facts, device)
+        self.sampler = LatentSampler(self.generator, self.dataset.latents, self.dataset.generator)
 
     def forward(self, first: int) -> None:
         import torch
@@ -145,9 +140,7 @@ def factory(folder: Path, samples: int, actors: int) -> dict[str, float]:
         [sys.executable, "-m", "factory", "run", str(job)], stderr=subprocess.PIPE, text=True
     )
     peaks, done = {"driver": 0.0, "actor": 0.0}, threading.Event()
-    watcher = threading.Thread(
-        target=watch_memory, args=(psutil.Process(process.pid), peaks, done)
-    )
+    watcher = threading.Thread(target=watch_memory, args=(psutil.Process(process.pid), peaks, done))
     watcher.start()
     lines = [(time.monotonic(), line) for line in process.stderr or ()]
     if process.wait() != 0:
@@ -228,7 +221,9 @@ def main() -> None:
                 f"{made['wall']:.1f} with start-up; {made['steady'] / loop:.2f} of the bare loop; "
                 f"peak driver {made['driver']:.0f} MiB, actor {made['actor']:.0f} MiB"
             )
-        print(f"webdataset.ShardWriter loop    {shard_writer(folder, options.samples // 4):8.1f} pairs/s")
+        print(
+            f"webdataset.ShardWriter loop    {shard_writer(folder, options.samples // 4):8.1f} pairs/s"
+        )
         if not options.skip_ray_data:
             other = ray_data(folder, options.samples)
             print(f"Ray Data, 2 actors             {other['wall']:8.1f} pairs/s with start-up")

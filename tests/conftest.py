@@ -1,0 +1,27 @@
+"""Check every shape in every signature, keep out of the real home, and tell which tests need a GPU."""
+
+import os
+import tempfile
+
+_CACHE = tempfile.TemporaryDirectory(prefix="maskfactory-tests-")
+os.environ["XDG_CACHE_HOME"] = _CACHE.name
+
+from jaxtyping import install_import_hook  # noqa: E402 - the cache's place is decided first
+
+install_import_hook(["factory"], "beartype.beartype")
+
+import pytest  # noqa: E402 - nothing may import factory before the hook
+import torch  # noqa: E402
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if torch.cuda.is_available():
+        return
+    skip = pytest.mark.skip(reason="needs a CUDA device, and this machine has none")
+    for item in items:
+        if item.get_closest_marker("gpu"):
+            item.add_marker(skip)
+
+
+def pytest_unconfigure() -> None:
+    _CACHE.cleanup()

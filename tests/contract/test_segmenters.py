@@ -1,0 +1,125 @@
+"""The promise of `factory/segment/base.py`, held against every segmenter on every generator here."""
+
+import pytest
+import torch
+from small_job import small_job
+
+from contract.test_generators import BUILT, SHIPPED_FOR, draw
+from factory.errors import JobError, PluginError
+from factory.fit import FITTERS
+from factory.fit.fitted import fit_segmenter, needs_fitting
+from factory.generate.base import GeneratorFacts, LayerShape, load_generator
+from factory.generate.weights import find_weights
+from factory.segment import SEGMENTERS
+from factory.segment.base import Segmenter, load_segmenter
+
+CPU = torch.device("cpu")
+FIT = {"num_images": 8, "pixels_per_image": 256}
+SMALL = {
+    "kmeans": {"kind": "kmeans", "num_clusters": 5, "fit": FIT},
+    "klish": {"kind": "klish", "initial_clusters": 12, "num_classes": 4, "fit": FIT},
+}
+
+
+def build(kind, generator_kind, folder):
+    """A generator and a segmenter fitted on it."""
+    spec = small_job(
+        folder,
+        {
+            "dataset.segmenter": SMALL[kind],
+            "dataset.generator": {
+                "kind": generator_kind,
+                "weights": SHIPPED_FOR.get(generator_kind, ""),
+            },
+        },
+    ).dataset
+    weights = find_weights(spec.generator)
+    generator = load_generator(spec.generator, weights.path, device=CPU)
+    path = None
+    if needs_fitting(spec):
+        path = folder / "segmenter.safetensors"
+        path.write_bytes(fit_segmenter(spec, weights, device=CPU, on_progress=lambda *_: None))
+    return generator, load_segmenter(spec.segmenter, path, generator.facts, CPU), spec, path
+
+
+@pytest.fixture(
+    scope="module", params=[(kind, on) for kind in sorted(SEGMENTERS.table) for on in BUILT]
+)
+def pair(request, tmp_path_factory):
+    with torch.inference_mode():
+        return build(*request.param, tmp_path_factory.mktemp("segmenter"))
+
+
+def make(pair, indices=range(4)):
+    generator, segmenter, _, _ = pair
+    with torch.inference_mode():
+        batch = generator.generate(draw(generator, indices), segmenter.layers)
+        return batch, segmenter.segment(batch)
+
+
+def test_every_segmenter_has_a_small_spec_here_and_every_fitted_kind_is_a_segmenter():
+    assert set(SEGMENTERS.table) <= set(SMALL)
+    assert set(FITTERS) <= set(SEGMENTERS.table)
+
+
+def test_it_is_a_segmenter_and_its_feature_maps_are_offered(pair):
+    generator, segmenter, _, _ = pair
+    assert isinstance(segmenter, Segmenter)
+    assert set(segmenter.layers) <= set(generator.facts.layers)
+
+
+def test_a_label_s_position_is_its_id_and_names_are_unique(pair):
+    labels = pair[1].labels
+    assert [label.id for label in labels] == list(range(len(labels)))
+    assert len({label.name for label in labels}) == len(labels)
+
+
+def test_masks_are_bytes_of_the_image_s_size_with_known_labels_only(pair):
+    batch, found = make(pair)
+    assert found.masks.dtype == torch.uint8
+    assert found.masks.shape == batch.images.shape[:3]
+    known = [*range(len(pair[1].labels)), 255]
+    assert set(found.masks.unique().tolist()) <= set(known)
+    assert len(found.masks.unique()) > 1
+
+
+def test_confidence_is_a_number_from_0_to_1_for_each_mask(pair):
+    _, found = make(pair)
+    assert found.confidence.shape == (4,)
+    assert ((found.confidence >= 0) & (found.confidence <= 1)).all()
+
+
+def test_pixels_are_counted_as_they_are(pair):
+    _, found = make(pair)
+    count = len(pair[1].labels)
+    for mask, counts in zip(found.masks, found.class_px, strict=True):
+        assert counts.tolist() == torch.bincount(mask.flatten(), minlength=256)[:count].tolist()
+
+
+def test_equal_batches_give_equal_masks(pair):
+    _, first = make(pair)
+    _, second = make(pair)
+    assert torch.equal(first.masks, second.masks)
+    assert torch.equal(first.confidence, second.confidence)
+    assert torch.equal(first.class_px, second.class_px)
+
+
+def test_a_mask_does_not_depend_on_its_neighbours(pair):
+    _, whole = make(pair, [5, 6, 7, 8])
+    _, other = make(pair, [90, 6, 17, 90])
+    assert (whole.masks[1] != other.masks[1]).float().mean() < 2e-3
+    assert torch.allclose(whole.confidence[1], other.confidence[1], atol=1e-3)
+
+
+def test_a_generator_without_its_feature_maps_is_refused_before_any_image(pair):
+    _, segmenter, spec, path = pair
+    facts = GeneratorFacts(32, 0, (), {"x": LayerShape(1, 4, 4)})
+    with pytest.raises(PluginError, match=f"needs feature map {segmenter.layers[0]!r}"):
+        load_segmenter(spec.segmenter, path, facts, CPU)
+
+
+@pytest.mark.parametrize("kind", sorted(FITTERS))
+def test_a_segmenter_that_must_be_fitted_says_so(kind, tmp_path):
+    spec = small_job(tmp_path, {"dataset.segmenter": SMALL[kind]}).dataset.segmenter
+    with pytest.raises(JobError, match="not fitted yet; run `factory fit` first"):
+        load_segmenter(spec, None, GeneratorFacts(32, 0, (), {}), CPU)

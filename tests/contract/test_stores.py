@@ -1,0 +1,102 @@
+"""The promise of `factory/store/base.py`, held against every store that needs no server."""
+
+import threading
+
+import pytest
+
+from factory.store import Store, open_store
+
+
+@pytest.fixture(params=["{}", "file://{}"], ids=["path", "file uri"])
+def store(request, tmp_path):
+    return open_store(request.param.format(tmp_path / "data set"))
+
+
+def a_file(store, data):
+    file = store.work_folder("run-1") / "unfinished"
+    file.write_bytes(data)
+    return file
+
+
+def test_it_is_a_store_with_a_name_for_people(store):
+    assert isinstance(store, Store)
+    assert "data set" in store.uri
+
+
+def test_an_empty_store_has_nothing_and_is_nobody_s(store):
+    assert store.read("a") is None
+    assert store.names("receipts") == []
+    assert store.find_stranger([]) is None
+    with store.fetch("a") as path:
+        assert path is None
+    store.clean_up("run-1")
+
+
+def test_what_is_created_is_read_and_never_changes(store):
+    assert store.create("plan/a.json", b"one") is True
+    assert store.create("plan/a.json", b"two") is False
+    assert store.read("plan/a.json") == b"one"
+
+
+def test_an_empty_file_is_a_file(store):
+    assert store.create("a", b"") is True
+    assert store.read("a") == b""
+    assert store.create("a", b"x") is False
+
+
+def test_what_is_published_is_fetched_and_never_changes(store):
+    assert store.publish("data/a.tar", a_file(store, b"one")) is True
+    assert store.publish("data/a.tar", a_file(store, b"two")) is False
+    with store.fetch("data/a.tar") as path:
+        assert path.read_bytes() == b"one"
+
+
+def test_what_is_replaced_is_new(store):
+    store.replace("view", b"one")
+    store.replace("view", b"two")
+    assert store.read("view") == b"two"
+
+
+def test_a_created_name_can_not_be_published_nor_the_other_way_round(store):
+    store.create("a", b"one")
+    assert store.publish("a", a_file(store, b"two")) is False
+    store.publish("b", a_file(store, b"two"))
+    assert store.create("b", b"one") is False
+    assert (store.read("a"), store.read("b")) == (b"one", b"two")
+
+
+def test_of_many_that_create_one_name_one_wins(store):
+    results = []
+    barrier = threading.Barrier(6)
+
+    def work(data):
+        barrier.wait()
+        results.append((store.create("a", data), data))
+
+    threads = [threading.Thread(target=work, args=(b"%d" % i,)) for i in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [data for won, data in results if won] == [store.read("a")]
+
+
+def test_names_are_whole_paths_of_one_folder_in_order(store):
+    for name in ("receipts/0001/000000.json", "receipts/0000/000001.json", "receipts2/x", "a"):
+        store.create(name, b"")
+    assert store.names("receipts") == ["receipts/0000/000001.json", "receipts/0001/000000.json"]
+
+
+def test_a_stranger_is_found_among_known_names(store):
+    store.create("data/a", b"")
+    store.create("zebra", b"")
+    assert store.find_stranger(["data", "tmp"]) == "zebra"
+    assert store.find_stranger(["data", "tmp", "zebra"]) is None
+
+
+def test_unfinished_files_are_no_part_of_the_dataset_and_go_with_their_run(store):
+    file = a_file(store, b"half")
+    assert file.exists()
+    assert all(not store.names(folder) for folder in ("data", "meta", "receipts", "plan"))
+    store.clean_up("run-1")
+    assert not file.exists()

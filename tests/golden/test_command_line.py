@@ -1,0 +1,229 @@
+import json
+import logging
+import sys
+
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from small_job import small_document
+from typer.testing import CliRunner
+
+from factory.cli import app
+from factory.plan import Round
+
+
+@pytest.fixture(autouse=True)
+def _own_log_and_paths(monkeypatch, tmp_path):
+    """The command line logs to standard error and looks for plugins in the folder it runs in."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path)])
+    yield
+    logger = logging.getLogger("factory")
+    logger.handlers.clear()
+    logger.propagate = True
+
+
+def write_job(folder, overrides=None):
+    path = folder / "job.yaml"
+    path.write_text(yaml.safe_dump(small_document(folder, overrides)))
+    return str(path)
+
+
+def call(*words):
+    result = CliRunner().invoke(app, [str(word) for word in words])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+def plugin(folder, name, body):
+    (folder / f"{name}.py").write_text(
+        "from factory import errors\n\n\ndef make(spec, weights, device):\n" + f"    {body}\n"
+    )
+    return {"dataset.generator": {"kind": f"{name}:make"}}
+
+
+def test_a_job_runs_to_a_dataset_that_every_command_understands(tmp_path):
+    job, out = write_job(tmp_path), tmp_path / "out"
+    ran = call("run", job)
+    assert ran.exit_code == 0
+    assert ran.stdout == f"10 pairs in 3 shards: {out} (look at {out}/preview.png)\n"
+    status = call("status", out)
+    assert "state               complete\n" in status.stdout
+    assert "samples_committed   10\n" in status.stdout
+    assert call("status", job).stdout == status.stdout
+    assert json.loads(call("status", out, "--json").stdout)["shards_committed"] == 3
+    assert call("verify", out).stdout == "3 shards, 10 samples: all good\n"
+    again = call("verify", out, "--regenerate", "2")
+    assert again.stdout == "3 shards, 10 samples: all good, 2 made again byte for byte\n"
+    assert json.loads(call("verify", out, "--json").stdout) == {
+        "num_shards": 3,
+        "num_samples": 10,
+        "problems": [],
+    }
+    assert call("preview", out, "-o", tmp_path / "p.png").stdout == f"wrote {tmp_path}/p.png\n"
+    assert (tmp_path / "p.png").read_bytes() == (out / "preview.png").read_bytes()
+    assert call("run", job).exit_code == 0
+
+
+def test_fitting_first_makes_the_file_that_the_run_takes(tmp_path):
+    job = write_job(tmp_path, {"dataset.segmenter.fit.seed": 123})
+    first = call("fit", job, "-o", tmp_path / "s")
+    assert first.stdout == f"fitted kmeans\nwrote {tmp_path}/s\n"
+    assert call("fit", job).stdout == "kmeans was fitted before; nothing to do\n"
+    call("run", job)
+    assert (tmp_path / "out/segmenter.safetensors").read_bytes() == (tmp_path / "s").read_bytes()
+
+
+def test_a_plan_is_told_in_words_and_as_json(tmp_path):
+    job = write_job(tmp_path)
+    words = call("plan", job)
+    assert "pairs     10 (0 made)\n" in words.stdout
+    assert "shards    3\n" in words.stdout
+    assert "image     32 x 32 px\n" in words.stdout
+    assert json.loads(call("plan", job, "--json").stdout)["num_shards"] == 3
+    assert not (tmp_path / "out").exists()
+
+
+def test_plugins_and_shipped_weights_are_listed():
+    listed = call("generators").stdout
+    assert "stylegan2           factory.generate.stylegan2:StyleGAN2\n" in listed
+    assert "shipped:blood_cells blood_cells_64.safetensors\n" in listed
+    assert "kmeans " in call("segmenters").stdout
+
+
+def test_schemas_are_written_once(tmp_path):
+    assert call("schema", tmp_path / "schemas").stdout.startswith("wrote job.schema.json, ")
+    assert call("schema", tmp_path / "schemas").stdout == "all schemas are up to date\n"
+
+
+def test_a_plugin_in_the_folder_is_found(tmp_path):
+    (tmp_path / "mine.py").write_text(
+        "from factory.generate.shapes import ShapesGenerator\n\n\nclass Mine(ShapesGenerator):\n"
+        "    pass\n"
+    )
+    ran = call("run", write_job(tmp_path, {"dataset.generator": {"kind": "mine:Mine"}}))
+    assert ran.exit_code == 0
+
+
+def test_a_shortfall_is_told_with_what_to_do(tmp_path):
+    call("run", write_job(tmp_path))
+    tables = sorted((tmp_path / "out/meta/train").iterdir())
+    values = sorted(v for t in tables for v in pq.read_table(t)["confidence"].to_pylist())
+    settings = {
+        "dataset.accept": {"min_confidence": (values[1] + values[2]) / 2},
+        "output.uri": str(tmp_path / "choosy"),
+    }
+    ran = call("run", write_job(tmp_path, settings))
+    assert ran.exit_code == 0
+    assert ran.stdout.startswith("8 pairs in 3 shards: ")
+    assert ran.stderr.splitlines()[-1] == (
+        "warning: 2 fewer than asked for, because samples were rejected; see `factory status`, then "
+        "raise dataset.num_samples"
+    )
+
+
+REFUSALS = {
+    "a setting is wrong": ({"dataset.num_samples": 0}, 2, "job.yaml: 1 problem\n"),
+    "weights are missing": (
+        {"dataset.generator": {"kind": "stylegan2", "weights": "none"}},
+        2,
+        "error: dataset.generator.weights: no file 'none'; ",
+    ),
+    "a plugin is unknown": (
+        {"dataset.generator": {"kind": "shape"}},
+        3,
+        "error: no generator named 'shape'; ",
+    ),
+    "nothing is accepted": (
+        {"dataset.accept": {"class_share": {0: [0, 0.001]}}},
+        5,
+        "3 of 3 shards could not be made",
+    ),
+    "the scheme is unknown": ({"output.uri": "ftp://x/y"}, 6, "error: output.uri: found 'ftp://"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSALS)
+def test_a_run_ends_with_the_exit_code_of_its_error_and_one_message(tmp_path, case):
+    overrides, code, text = REFUSALS[case]
+    result = call("run", write_job(tmp_path, overrides))
+    assert result.exit_code == code
+    assert text in result.stderr
+    assert "Traceback" not in result.stderr
+    assert result.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("kind", "code", "line"),
+    [
+        ("FactoryError", 1, "error: on purpose"),
+        ("JobError", 2, "error: on purpose"),
+        ("PluginError", 3, "error: on purpose"),
+        ("ShardError", 4, "error: on purpose"),
+        ("StoreError", 6, "error: on purpose"),
+        ("Interrupted", 75, "on purpose"),
+    ],
+)
+def test_whatever_a_plugin_raises_on_purpose_sets_the_exit_code(tmp_path, kind, code, line):
+    settings = plugin(tmp_path, f"raises_{kind.lower()}", f"raise errors.{kind}('on purpose')")
+    result = call("run", write_job(tmp_path, settings))
+    assert result.exit_code == code
+    assert result.stderr.splitlines()[-1] == line
+
+
+def test_a_keyboard_interrupt_is_a_stop(tmp_path):
+    settings = plugin(tmp_path, "is_interrupted", "raise KeyboardInterrupt")
+    result = call("run", write_job(tmp_path, settings))
+    assert result.exit_code == 75
+    assert result.stderr.splitlines()[-1] == "stopped: run the same command again to resume"
+
+
+def test_a_bug_is_shown_in_full(tmp_path):
+    settings = plugin(tmp_path, "has_a_bug", "return 1 / 0")
+    with pytest.raises(ZeroDivisionError):
+        call("run", write_job(tmp_path, settings))
+
+
+def test_damage_has_an_exit_code_of_its_own(tmp_path):
+    call("run", write_job(tmp_path))
+    (tmp_path / "out/data/train/tiny-000000.tar").unlink()
+    result = call("verify", tmp_path / "out")
+    assert result.exit_code == 7
+    assert result.stdout == "data/train/tiny-000000.tar: missing\n"
+    assert result.stderr == (
+        f"error: {tmp_path}/out: 1 problems; to make a damaged shard again, delete its tar and its "
+        "receipt and run the job again\n"
+    )
+    as_json = call("verify", tmp_path / "out", "--json")
+    assert as_json.exit_code == 7
+    assert json.loads(as_json.stdout)["problems"] == ["data/train/tiny-000000.tar: missing"]
+
+
+@pytest.mark.parametrize("command", ["status", "verify", "preview"])
+def test_a_folder_without_a_dataset_is_refused(tmp_path, command):
+    result = call(command, tmp_path)
+    assert result.exit_code == 6
+    strange = f"error: {tmp_path}: no dataset here; make one with `factory run JOB`\n"
+    assert result.stderr == strange
+
+
+def test_a_file_that_cannot_be_written_is_told(tmp_path):
+    call("run", write_job(tmp_path))
+    result = call("preview", tmp_path / "out", "-o", tmp_path / "none" / "p.png")
+    assert result.exit_code == 2
+    assert result.stderr == (
+        f"error: {tmp_path}/none/p.png: cannot write (No such file or directory); give another path\n"
+    )
+
+
+@pytest.mark.parametrize("words", [["run"], ["nonsense"], ["run", "--nonsense", "x"]])
+def test_wrong_words_are_refused(words):
+    assert call(*words).exit_code == 2
+
+
+def test_a_round_is_kept_as_readable_json(tmp_path):
+    call("run", write_job(tmp_path))
+    text = (tmp_path / "out/plan/round-0000.json").read_text()
+    assert Round.model_validate_json(text).num_samples == 10
+    assert text.count("\n") > 10

@@ -1,0 +1,84 @@
+"""The rules of the house, each with its machine."""
+
+import ast
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+FILES = sorted((ROOT / "factory").rglob("*.py"))
+
+
+def run(*command: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("ruff", "check", "factory", "tests"),
+        ("ruff", "format", "--check", "factory"),
+        ("mypy",),
+        ("lint-imports",),
+    ],
+    ids=" ".join,
+)
+def test_the_tools_have_nothing_to_say(command: tuple[str, ...]) -> None:
+    tool = str(Path(sys.executable).with_name(command[0]))
+    result = run(tool, *command[1:])
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_no_file_is_longer_than_300_lines() -> None:
+    lengths = {str(path): len(path.read_text().splitlines()) for path in FILES}
+    assert {name: n for name, n in lengths.items() if n > 300} == {}
+
+
+def test_no_function_is_longer_than_50_lines() -> None:
+    long = []
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef):
+                long += [f"{path.name}:{node.name}"] if node.end_lineno - node.lineno > 50 else []
+    assert long == []
+
+
+def modules_after(code: str) -> set[str]:
+    result = run(
+        sys.executable, "-c", f"import sys, json; {code}; print(json.dumps([*sys.modules]))"
+    )
+    assert result.returncode == 0, result.stderr
+    return set(json.loads(result.stdout.splitlines()[-1]))
+
+
+def test_planning_loads_neither_torch_nor_ray() -> None:
+    loaded = modules_after(
+        "from pathlib import Path; from factory.job_file import load_job; "
+        "from factory.estimate import estimate_job; estimate_job(load_job(Path('jobs/smoke.yaml')))"
+    )
+    assert not loaded & {"torch", "ray"}
+    assert "torch" in modules_after("import factory.shard"), "this test can see what is loaded"
+
+
+def test_the_command_line_starts_without_heavy_imports() -> None:
+    assert not modules_after("import factory.cli") & {"torch", "ray", "numpy", "pyarrow"}
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "jobs").rglob("*.yaml")), ids=lambda p: p.name)
+def test_every_job_in_the_repository_plans(path: Path) -> None:
+    result = run(sys.executable, "-m", "factory", "plan", "--json", str(path))
+    assert result.returncode == 0, result.stderr
+    plan = json.loads(result.stdout)
+    assert plan["num_shards"] > 0
+    if path.stem != "ffhq_100k":
+        assert plan["pairs_per_s"] > 0
+    else:
+        assert plan["num_shards"] == 391
+        assert any("weights" in warning for warning in plan["warnings"])
+
+
+def test_all_three_jobs_were_seen() -> None:
+    assert len(list((ROOT / "jobs").rglob("*.yaml"))) == 3

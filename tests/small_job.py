@@ -1,0 +1,93 @@
+"""A dataset of a dozen pairs on the toy generator: made in a fraction of a second, nothing mocked."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from factory.data import ShardTask
+from factory.job import run_job
+from factory.job_file import check_job
+from factory.manifest import Manifest, ShardRecord
+from factory.spec import JobSpec, KlishSpec, KMeansSpec, PluginSegmenterSpec
+
+SEGMENTER_KINDS: dict[str, type[BaseModel]] = {
+    "kmeans": KMeansSpec,
+    "klish": KlishSpec,
+    "plugin": PluginSegmenterSpec,
+}
+
+
+def small_document(folder: Path, overrides: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The tiny job as a plain mapping. `overrides` maps dotted paths to values."""
+    document: dict[str, Any] = {
+        "name": "tiny",
+        "dataset": {
+            "num_samples": 10,
+            "samples_per_shard": 4,
+            "batch_size": 4,
+            "generator": {"kind": "shapes"},
+            "segmenter": {
+                "kind": "kmeans",
+                "num_clusters": 4,
+                "fit": {"num_images": 8, "pixels_per_image": 64},
+            },
+        },
+        "run": {"executor": "inline"},
+        "output": {"uri": str(folder / "out")},
+    }
+    for path, value in (overrides or {}).items():
+        *parents, last = path.split(".")
+        section = document
+        for parent in parents:
+            section = section.setdefault(parent, {})
+        section[last] = value
+    return document
+
+
+def small_job(folder: Path, overrides: Mapping[str, Any] | None = None) -> JobSpec:
+    """The tiny job, checked. Its output is `folder/out`."""
+    return check_job(small_document(folder, overrides), source="small_job")
+
+
+class Witness:
+    """An observer that remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.fitted: list[tuple[int, int]] = []
+        self.starts: list[tuple[int, int]] = []
+        self.records: list[ShardRecord] = []
+        self.failures: list[tuple[str, str, bool]] = []
+
+    def fitting(self, num_done: int, num_images: int) -> None:
+        self.fitted.append((num_done, num_images))
+
+    def started(self, num_samples: int, num_done: int) -> None:
+        self.starts.append((num_samples, num_done))
+
+    def committed(self, record: ShardRecord) -> None:
+        self.records.append(record)
+
+    def failed(self, task: ShardTask, reason: str, *, again: bool) -> None:
+        self.failures.append((task.name, reason, again))
+
+
+def make_small(folder: Path, overrides: Mapping[str, Any] | None = None) -> Manifest:
+    """Run the tiny job in this process."""
+    return run_job(small_job(folder, overrides), Witness())
+
+
+def setting_names(model: type[BaseModel] = JobSpec, prefix: str = "") -> list[str]:
+    """The dotted name of every setting; those of a segmenter carry its kind in brackets."""
+    names: list[str] = []
+    for name, field in model.model_fields.items():
+        kind = field.annotation
+        if name == "segmenter":
+            for tag, member in SEGMENTER_KINDS.items():
+                names += setting_names(member, f"{prefix}segmenter[{tag}].")
+        elif isinstance(kind, type) and issubclass(kind, BaseModel):
+            names += setting_names(kind, f"{prefix}{name}.")
+        else:
+            names.append(f"{prefix}{name}")
+    return names

@@ -1,0 +1,102 @@
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from factory.pack.image import (
+    IMAGE_ENDING,
+    decode_image,
+    decode_mask,
+    encode_image,
+    encode_mask,
+)
+from factory.spec import EncodeSpec
+
+
+@pytest.fixture
+def pixels():
+    return np.random.default_rng(0).integers(0, 256, (24, 37, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize(
+    "spec", [EncodeSpec(image="webp"), *(EncodeSpec(png_level=level) for level in (0, 1, 9))]
+)
+def test_png_and_webp_keep_every_pixel(pixels, spec):
+    assert np.array_equal(decode_image(encode_image(pixels, spec)), pixels)
+
+
+def test_webp_keeps_pixels_of_one_colour_too():
+    black = np.zeros((16, 16, 3), np.uint8)
+    assert np.array_equal(decode_image(encode_image(black, EncodeSpec(image="webp"))), black)
+
+
+def test_jpeg_stays_close_and_gets_closer_with_quality():
+    y, x = np.mgrid[0:32, 0:32]
+    smooth = np.stack([x * 8, y * 8, (x + y) * 4], axis=2).astype(np.uint8)
+
+    def error(quality):
+        data = encode_image(smooth, EncodeSpec(image="jpeg", jpeg_quality=quality))
+        return np.abs(decode_image(data).astype(int) - smooth).mean()
+
+    assert error(95) < 3
+    assert error(95) < error(20)
+
+
+@pytest.mark.parametrize("name", IMAGE_ENDING)
+def test_a_format_is_what_its_name_says(pixels, name):
+    data = encode_image(pixels, EncodeSpec(image=name))
+    assert Image.open(io.BytesIO(data)).format == name.upper()
+
+
+@pytest.mark.parametrize("name", IMAGE_ENDING)
+def test_the_same_pixels_give_the_same_bytes(pixels, name):
+    spec = EncodeSpec(image=name)
+    assert encode_image(pixels, spec) == encode_image(pixels.copy(), spec)
+
+
+def test_a_mask_keeps_every_id_as_a_plain_grey_png():
+    mask = np.arange(256, dtype=np.uint8).reshape(8, 32)
+    data = encode_mask(mask)
+    picture = Image.open(io.BytesIO(data))
+    assert (picture.format, picture.mode) == ("PNG", "L")
+    assert np.array_equal(decode_mask(data), mask)
+
+
+def as_file(picture, kind):
+    sink = io.BytesIO()
+    picture.save(sink, kind)
+    return sink.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("mode", "kind", "found"),
+    [
+        ("P", "PNG", "PNG mode P"),
+        ("RGB", "PNG", "PNG mode RGB"),
+        ("1", "PNG", "PNG mode 1"),
+        ("L", "JPEG", "JPEG mode L"),
+    ],
+)
+def test_a_mask_in_any_other_form_is_refused(mode, kind, found):
+    data = as_file(Image.new(mode, (4, 4)), kind)
+    with pytest.raises(ValueError, match=f"^found {found}; masks are PNG mode L$"):
+        decode_mask(data)
+
+
+def test_a_grey_image_is_read_as_rgb():
+    data = as_file(Image.new("L", (5, 3), 77), "PNG")
+    assert np.array_equal(decode_image(data), np.full((3, 5, 3), 77))
+
+
+@pytest.mark.parametrize("name", IMAGE_ENDING)
+@pytest.mark.parametrize("read", [decode_image, decode_mask])
+def test_an_image_that_ends_early_is_refused(pixels, name, read):
+    data = encode_image(pixels, EncodeSpec(image=name))
+    with pytest.raises(ValueError, match="not a whole image"):
+        read(data[: len(data) // 2])
+
+
+def test_what_is_no_image_is_refused():
+    with pytest.raises(ValueError, match="not a whole image"):
+        decode_image(b"hello")

@@ -1,0 +1,450 @@
+import io
+import json
+import shutil
+import threading
+
+import pyarrow.parquet as pq
+import pytest
+import torch
+import yaml
+from PIL import Image
+from small_job import Witness, make_small, small_job
+
+from factory.dataset import find_holdings, find_rounds, make_manifest
+from factory.errors import IncompleteError, Interrupted, JobError, PluginError, StoreError
+from factory.job import finish_job, run_job
+from factory.job_file import load_job
+from factory.manifest import read_manifest
+from factory.pack.facts import SampleFacts
+from factory.pack.tar import read_members
+from factory.replay import regenerate_samples
+from factory.report import make_status
+from factory.run.base import WorkOrder
+from factory.run.worker import build_maker
+from factory.store import open_store
+from factory.verify import verify_dataset
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("finished")
+    make_small(folder)
+    return folder
+
+
+@pytest.fixture
+def made(finished, tmp_path):
+    """A folder with a finished dataset of its own in `out`."""
+    shutil.copytree(finished / "out", tmp_path / "out")
+    return tmp_path
+
+
+def files_of(folder):
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def shard_stats(folder):
+    paths = sorted((folder / "out").glob("data/train/*.tar"))
+    return {path.name: (path.stat().st_ino, path.stat().st_mtime_ns) for path in paths}
+
+
+def facts_of(folder):
+    """The facts of every sample, shard by shard."""
+    return [
+        [
+            SampleFacts.model_validate_json(data)
+            for name, data in read_members(path)
+            if name.endswith(".json")
+        ]
+        for path in sorted((folder / "out").glob("data/train/*.tar"))
+    ]
+
+
+def test_a_finished_dataset_holds_the_documented_files_and_no_other(finished):
+    names = [f"tiny-{i:06d}" for i in range(3)]
+    assert sorted(files_of(finished / "out")) == sorted(
+        [
+            "README.md",
+            "index/train.wids.json",
+            "job.yaml",
+            "labels.json",
+            "manifest.parquet",
+            "plan/round-0000.json",
+            "preview.png",
+            "segmenter.safetensors",
+            *(f"data/train/{name}.tar" for name in names),
+            *(f"meta/train/{name}.parquet" for name in names),
+            *(f"receipts/0000/{i:06d}.json" for i in range(3)),
+        ]
+    )
+    assert not (finished / "out/tmp").exists()
+
+
+def test_every_sample_is_an_image_a_mask_and_its_facts_in_order(finished):
+    first = 0
+    for path, count in zip(sorted((finished / "out/data/train").iterdir()), (4, 4, 2), strict=True):
+        keys = [f"{index:09d}" for index in range(first, first + count)]
+        first += count
+        assert [name for name, _ in read_members(path)] == [
+            f"{key}.{ending}" for key in keys for ending in ("image.png", "mask.png", "json")
+        ]
+
+
+def test_the_sidecar_tables_are_the_facts_in_the_tars(finished):
+    for facts, path in zip(
+        facts_of(finished), sorted((finished / "out/meta/train").iterdir()), strict=True
+    ):
+        assert [SampleFacts(**row) for row in pq.read_table(path).to_pylist()] == facts
+
+
+def test_receipts_count_what_is_in_the_tars(finished):
+    store = open_store(str(finished / "out"))
+    for record, facts in zip(find_holdings(store).records, facts_of(finished), strict=True):
+        assert record.num_samples == len(facts)
+        assert record.num_members == 3 * len(facts)
+        counts = torch.tensor([fact.class_px for fact in facts])
+        assert record.class_px == counts.sum(dim=0).tolist()
+        assert record.class_images == (counts > 0).sum(dim=0).tolist()
+        assert record.confidence[0] == min(fact.confidence for fact in facts)
+        assert record.confidence[-1] == max(fact.confidence for fact in facts)
+        assert record.num_rejected == {}
+
+
+def test_the_manifest_is_the_plan_and_the_receipts(finished):
+    store = open_store(str(finished / "out"))
+    manifest = read_manifest(store.read("manifest.parquet"), source="x")
+    assert manifest == make_manifest(store)
+    assert manifest.num_samples == manifest.num_planned == 10
+
+
+def test_the_stored_job_makes_the_same_dataset(finished, tmp_path):
+    stored = load_job(finished / "out/job.yaml")
+    assert stored == small_job(finished)
+    document = yaml.safe_load((finished / "out/job.yaml").read_text())
+    document["output"]["uri"] = str(tmp_path / "again")
+    (tmp_path / "job.yaml").write_text(yaml.safe_dump(document))
+    run_job(load_job(tmp_path / "job.yaml"), Witness())
+    tars = [path.read_bytes() for path in sorted((finished / "out/data/train").iterdir())]
+    again = [path.read_bytes() for path in sorted((tmp_path / "again/data/train").iterdir())]
+    assert tars == again
+
+
+def test_nothing_in_run_changes_a_byte(finished, tmp_path):
+    run = {"executor": "inline", "threads_per_actor": 3, "encode_threads": 5}
+    make_small(tmp_path, {"run": run})
+    tars = [path.read_bytes() for path in sorted((finished / "out/data/train").iterdir())]
+    assert tars == [path.read_bytes() for path in sorted((tmp_path / "out/data/train").iterdir())]
+
+
+def test_a_finished_dataset_verifies_and_comes_out_the_same_again(finished):
+    store = open_store(str(finished / "out"))
+    findings = verify_dataset(store)
+    assert (findings.num_shards, findings.num_samples, findings.problems) == (3, 10, ())
+    assert regenerate_samples(store, 7) == []
+
+
+def test_making_again_tells_of_a_sample_that_differs(made):
+    store = open_store(str(made / "out"))
+    document = yaml.safe_load((made / "out/job.yaml").read_text())
+    document["dataset"]["latents"] = {"seed": 1}
+    (made / "out/job.yaml").write_text(yaml.safe_dump(document))
+    problems = regenerate_samples(store, 2)
+    assert problems
+    assert problems[0].startswith(
+        "data/train/tiny-000000.tar: 000000000.image.png comes out differ"
+    )
+
+
+def test_the_observer_is_told_of_the_fit_the_start_and_every_shard(tmp_path):
+    witness = Witness()
+    run_job(small_job(tmp_path, {"dataset.segmenter.fit.seed": 99}), witness)
+    assert witness.fitted == [(4, 8), (8, 8)]
+    assert witness.starts == [(10, 0)]
+    assert sorted(record.shard_index for record in witness.records) == [0, 1, 2]
+    assert witness.failures == []
+
+
+def test_running_again_makes_nothing_new(made):
+    before, views = shard_stats(made), files_of(made / "out")
+    witness = Witness()
+    run_job(small_job(made), witness)
+    assert shard_stats(made) == before
+    assert witness.records == []
+    assert witness.starts == [(10, 10)]
+    assert files_of(made / "out") == views
+
+
+def test_growing_adds_shards_and_leaves_every_old_byte(made):
+    before, stats = files_of(made / "out"), shard_stats(made)
+    manifest = make_small(made, {"dataset.num_samples": 17})
+    after = files_of(made / "out")
+    views = {"README.md", "index/train.wids.json", "manifest.parquet", "preview.png"}
+    assert {name for name in before if after[name] != before[name]} <= views
+    assert {name: shard_stats(made)[name] for name in stats} == stats
+    assert [record.num_samples for record in manifest.records] == [4, 4, 2, 4, 3]
+    assert [record.first_index for record in manifest.records] == [0, 4, 8, 10, 14]
+    assert verify_dataset(open_store(str(made / "out"))).problems == ()
+    assert regenerate_samples(open_store(str(made / "out")), 5) == []
+
+
+def test_shrinking_is_refused_and_changes_nothing(made):
+    before = files_of(made / "out")
+    with pytest.raises(JobError, match=r"found 9, but 10 are already planned"):
+        make_small(made, {"dataset.num_samples": 9})
+    assert files_of(made / "out") == before
+
+
+def test_a_dataset_that_was_stopped_midway_is_finished_with_the_same_bytes(made):
+    whole = files_of(made / "out")
+    for name in ("receipts/0000/000001.json", "receipts/0000/000002.json"):
+        (made / "out" / name).unlink()
+    (made / "out/data/train/tiny-000002.tar").unlink()
+    for name in ("README.md", "manifest.parquet", "index/train.wids.json"):
+        (made / "out" / name).unlink()
+    witness = Witness()
+    run_job(small_job(made), witness)
+    assert sorted(record.shard_index for record in witness.records) == [1, 2]
+    again = files_of(made / "out")
+    assert {n: d for n, d in again.items() if n.startswith(("data", "meta"))} == {
+        n: d for n, d in whole.items() if n.startswith(("data", "meta"))
+    }
+
+
+def test_another_tar_in_a_shard_s_place_is_not_taken_for_it(made):
+    (made / "out/receipts/0000/000001.json").unlink()
+    tar = made / "out/data/train/tiny-000001.tar"
+    data = bytearray(tar.read_bytes())
+    data[600] ^= 1
+    tar.write_bytes(data)
+    with pytest.raises(StoreError) as caught:
+        make_small(made)
+    text = str(caught.value)
+    assert text.startswith(f"{tar}: there without a receipt, with sha256 ")
+    assert text.endswith("; delete that file and run the job again")
+    tar.unlink()
+    make_small(made)
+    assert verify_dataset(open_store(str(made / "out"))).problems == ()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "lines"),
+    [
+        (
+            {"dataset.latents": {"seed": 1}, "dataset.batch_size": 2},
+            ["batch_size: 4 there, 2 in the job", "latents.seed: 0 there, 1 in the job"],
+        ),
+        ({"name": "other"}, ["name: 'tiny' there, 'other' in the job"]),
+        (
+            {"dataset.segmenter.num_clusters": 3},
+            ["segmenter.num_clusters: 4 there, 3 in the job"],
+        ),
+    ],
+)
+def test_another_dataset_in_the_same_folder_is_refused_with_what_differs(made, overrides, lines):
+    before = files_of(made / "out")
+    with pytest.raises(StoreError) as caught:
+        make_small(made, overrides)
+    head, *rest = str(caught.value).splitlines()
+    assert head.startswith(f"{made}/out: holds another dataset (")
+    assert head.endswith("); choose another output.uri, or make the job equal. What differs:")
+    assert rest == [f"  {line}" for line in lines]
+    assert files_of(made / "out") == before
+
+
+def test_the_refusal_names_the_dataset_that_is_there(made):
+    id_there = find_rounds(open_store(str(made / "out")))[0].dataset_id
+    with pytest.raises(StoreError, match=f"holds another dataset \\({id_there}\\)"):
+        make_small(made, {"name": "other"})
+
+
+def test_a_folder_of_somebody_else_is_refused_and_left_alone(tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "thesis.tex").write_text("years of work")
+    with pytest.raises(StoreError) as caught:
+        make_small(tmp_path)
+    assert str(caught.value) == (
+        f"{tmp_path}/out: holds 'thesis.tex' and no dataset of ours; choose an empty or new folder "
+        "as output.uri"
+    )
+    assert files_of(tmp_path / "out") == {"thesis.tex": b"years of work"}
+
+
+def test_a_receipt_of_another_dataset_is_refused(made):
+    path = made / "out/receipts/0000/000001.json"
+    document = json.loads(path.read_text()) | {"dataset_id": "f" * 16}
+    path.write_text(json.dumps(document))
+    with pytest.raises(StoreError, match=f"belongs to dataset {'f' * 16}, this is [0-9a-f]+; "):
+        make_small(made)
+
+
+def test_an_unknown_segmenter_is_refused_before_anything_is_written(tmp_path):
+    with pytest.raises(PluginError, match=r"^no segmenter named 'kmean'; known: .*did you mean"):
+        make_small(tmp_path, {"dataset.segmenter": {"kind": "kmean"}})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_layer_that_does_not_exist_is_refused_before_anything_is_written(tmp_path):
+    with pytest.raises(JobError, match="found 's64'; allowed: auto, or some of s8, s16, s32"):
+        make_small(tmp_path, {"dataset.segmenter.layers": ["s64"]})
+    assert list(tmp_path.iterdir()) == []
+
+
+def between(values, count):
+    """A limit that the `count` smallest of sorted `values` miss; facts are rounded to 1e-6."""
+    assert values[count] - values[count - 1] > 4e-6
+    return (values[count - 1] + values[count]) / 2
+
+
+def test_oversampling_keeps_the_first_accepted_samples_and_counts_the_others(finished, tmp_path):
+    confidence = {f.index: f.confidence for shard in facts_of(finished) for f in shard}
+    limit = between(sorted(confidence.values()), 4)
+    manifest = make_small(
+        tmp_path, {"dataset.accept": {"min_confidence": limit}, "dataset.oversample": 2.5,
+                   "dataset.batch_size": 4, "dataset.num_samples": 8}
+    )  # fmt: skip
+    shards = facts_of(tmp_path)
+    for record, facts in zip(manifest.records, shards, strict=True):
+        kept = [fact.index for fact in facts]
+        assert kept == sorted(kept)
+        assert record.num_indices == 10
+        assert all(fact.confidence >= limit for fact in facts)
+        assert all(record.first_index <= i < record.first_index + 10 for i in kept)
+    first = [i for i in range(10) if confidence[i] >= limit][:4]
+    assert [fact.index for fact in shards[0]] == first
+    last_batch_end = min(10, (first[-1] // 4 + 1) * 4)
+    rejected = sum(confidence[i] < limit for i in range(last_batch_end))
+    assert manifest.records[0].num_rejected == {"confidence": rejected}
+    assert rejected > 0
+    assert verify_dataset(open_store(str(tmp_path / "out"))).problems == ()
+    assert regenerate_samples(open_store(str(tmp_path / "out")), 4) == []
+
+
+def test_a_shard_is_never_fuller_than_was_asked_for(tmp_path):
+    manifest = make_small(tmp_path, {"dataset.oversample": 2.5, "dataset.batch_size": 3})
+    assert [record.num_samples for record in manifest.records] == [4, 4, 2]
+    kept = [[fact.index for fact in shard] for shard in facts_of(tmp_path)]
+    assert kept == [[0, 1, 2, 3], [10, 11, 12, 13], [20, 21]]
+    assert all(record.num_rejected == {} for record in manifest.records)
+
+
+def test_without_oversampling_rejected_samples_make_shards_short(finished, tmp_path):
+    confidence = sorted(f.confidence for shard in facts_of(finished) for f in shard)
+    make_small(tmp_path, {"dataset.accept": {"min_confidence": between(confidence, 2)}})
+    status = make_status(find_holdings(open_store(str(tmp_path / "out"))))
+    assert status["state"] == "complete"
+    assert status["samples_short"] == 2
+    assert status["samples_rejected"] == {"confidence": 2}
+
+
+def test_a_shard_of_which_nothing_is_accepted_is_told_and_the_rest_is_kept(tmp_path):
+    witness = Witness()
+    spec = small_job(tmp_path, {"dataset.accept": {"class_share": {0: [0, 0.001]}}})
+    with pytest.raises(IncompleteError) as caught:
+        run_job(spec, witness)
+    assert str(caught.value).startswith(
+        f"{tmp_path}/out: 3 of 3 shards could not be made, the first is tiny-00000"
+    )
+    _, reason, again = next(failure for failure in witness.failures if "000002" in failure[0])
+    assert reason == (
+        "ShardError: shard tiny-000002: none of 2 samples was accepted (class_0_too_large: 2); "
+        "loosen dataset.accept or raise dataset.oversample"
+    )
+    assert not again
+    assert len(witness.failures) == 3
+    assert not (tmp_path / "out/tmp").exists()
+    assert verify_dataset(open_store(str(tmp_path / "out"))).num_shards == 0
+    assert (tmp_path / "out/README.md").exists()
+
+
+@pytest.mark.parametrize(("image", "ending"), [("webp", "webp"), ("jpeg", "jpg")])
+def test_other_image_formats_verify_too(tmp_path, image, ending):
+    make_small(tmp_path, {"dataset.encode": {"image": image}, "dataset.num_samples": 3})
+    members = dict(read_members(tmp_path / "out/data/train/tiny-000000.tar"))
+    data = members[f"000000000.image.{ending}"]
+    assert Image.open(io.BytesIO(data)).format == image.upper()
+    store = open_store(str(tmp_path / "out"))
+    assert verify_dataset(store).problems == ()
+    assert regenerate_samples(store, 2) == []
+
+
+def test_views_that_were_lost_are_written_again(made):
+    before = files_of(made / "out")
+    for name in ("README.md", "manifest.parquet", "index/train.wids.json", "preview.png"):
+        (made / "out" / name).unlink()
+    finish_job(open_store(str(made / "out")))
+    after = files_of(made / "out")
+    assert {n: d for n, d in after.items() if n != "preview.png"} == {
+        n: d for n, d in before.items() if n != "preview.png"
+    }
+
+
+def test_a_lost_label_table_is_written_again_as_its_message_says(made):
+    before = (made / "out/labels.json").read_bytes()
+    (made / "out/labels.json").unlink()
+    make_small(made)
+    assert (made / "out/labels.json").read_bytes() == before
+
+
+@pytest.mark.parametrize("share", [{9: [0, 1]}, {0: [0.9, 0.1]}])
+def test_accept_rules_that_cannot_be_met_are_refused_at_once(tmp_path, share):
+    with pytest.raises(JobError, match=r"dataset\.accept\.class_share"):
+        make_small(tmp_path, {"dataset.accept": {"class_share": share}})
+
+
+def maker_of(folder, run_id="some-run"):
+    spec = small_job(folder)
+    order = WorkOrder(
+        spec.dataset, spec.run, str(folder / "out"), "", "segmenter.safetensors", run_id, ()
+    )
+    return build_maker(order)
+
+
+def first_task(folder):
+    return next(find_rounds(open_store(str(folder / "out")))[0].tasks())
+
+
+def test_a_shard_that_exists_is_not_made_again(made):
+    record = maker_of(made).make(first_task(made))
+    assert record == find_holdings(open_store(str(made / "out"))).records[0]
+    assert not (made / "out/tmp").exists()
+
+
+def test_what_a_killed_worker_of_the_same_run_left_does_not_stop_its_successor(made):
+    (made / "out/receipts/0000/000000.json").unlink()
+    folder = made / "out/tmp/some-run"
+    folder.mkdir(parents=True)
+    (folder / "tiny-000000.tar").write_bytes(b"half a shard")
+    assert maker_of(made).make(first_task(made)).num_samples == 4
+
+
+def test_a_maker_that_is_told_to_stop_leaves_nothing(made):
+    (made / "out/receipts/0000/000000.json").unlink()
+    maker = maker_of(made)
+    maker.stop.set()
+    with pytest.raises(Interrupted) as caught:
+        maker.make(first_task(made))
+    assert str(caught.value) == "shard tiny-000000: stopped before it was whole"
+    assert list((made / "out/tmp").rglob("*.tar")) == []
+
+
+def test_one_task_made_by_two_workers_at_once_is_one_shard(made):
+    whole = files_of(made / "out/data")
+    shutil.rmtree(made / "out/data")
+    shutil.rmtree(made / "out/receipts")
+    task = first_task(made)
+    records = []
+
+    def work(maker):
+        records.append(maker.make(task))
+
+    threads = [threading.Thread(target=work, args=(maker_of(made, f"run-{i}"),)) for i in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert records[0] == records[1]
+    assert files_of(made / "out/data") == {"train/tiny-000000.tar": whole["train/tiny-000000.tar"]}

@@ -1,0 +1,105 @@
+import numpy as np
+import pytest
+import torch
+from small_job import small_job
+from torch.nn import functional
+
+from factory.data import LatentBatch
+from factory.errors import JobError
+from factory.fit.pixels import (
+    FIRST_FITTING_INDEX,
+    _read,
+    choose_layers,
+    fitting_batches,
+    sample_pixels,
+)
+from factory.generate.base import GeneratorFacts, LayerShape, load_generator
+from factory.spec import FitSpec, GeneratorSpec
+
+CPU = torch.device("cpu")
+
+
+def facts(**layers):
+    shapes = {name: LayerShape(c, side, side) for name, (c, side) in layers.items()}
+    return GeneratorFacts(64, 0, (), shapes)
+
+
+@pytest.mark.parametrize("size", [4, 8, 16])
+def test_reading_at_pixel_centres_equals_the_upsampled_map(size):
+    torch.manual_seed(0)
+    maps = torch.randn(2, 3, size, size)
+    side = 16
+    line = torch.linspace(-1, 1, side)
+    y, x = torch.meshgrid(line, line, indexing="ij")
+    places = torch.stack([x, y], dim=-1).view(1, -1, 2).expand(2, -1, 2)
+    read = _read(maps, places).transpose(1, 2).view(2, 3, side, side)
+    whole = functional.interpolate(maps, (side, side), mode="bilinear", align_corners=True)
+    assert (read - whole).abs().max() < 1e-5
+
+
+def test_auto_takes_the_last_map_of_each_resolution_from_coarse_to_fine():
+    offered = facts(a0=(8, 4), a1=(8, 4), b0=(8, 8), b1=(9, 8), c0=(7, 16))
+    assert choose_layers("auto", offered) == ("a1", "b1", "c0")
+
+
+def test_auto_drops_the_coarsest_maps_until_a_thousand_channels_are_left():
+    offered = facts(a=(512, 4), b=(512, 8), c=(256, 16), d=(128, 32), e=(104, 64))
+    assert choose_layers("auto", offered) == ("b", "c", "d", "e")
+    wider = facts(a=(512, 4), b=(513, 8), c=(256, 16), d=(128, 32), e=(104, 64))
+    assert choose_layers("auto", wider) == ("c", "d", "e")
+
+
+def test_auto_keeps_the_finest_map_however_wide_it_is():
+    assert choose_layers("auto", facts(a=(10, 4), b=(2000, 8))) == ("b",)
+
+
+def test_named_layers_come_in_the_generator_s_order():
+    assert choose_layers(["c", "a"], facts(a=(1, 4), b=(1, 8), c=(1, 16))) == ("a", "c")
+
+
+@pytest.mark.parametrize(("wanted", "found"), [(["a", "z"], "'z'"), ([], "an empty list")])
+def test_a_layer_that_is_not_offered_is_told_with_those_that_are(wanted, found):
+    with pytest.raises(JobError) as caught:
+        choose_layers(wanted, facts(a=(1, 4), b=(1, 8)))
+    assert str(caught.value) == (
+        f"dataset.segmenter.layers: found {found}; allowed: auto, or some of a, b"
+    )
+
+
+@pytest.fixture(scope="module")
+def generator():
+    return load_generator(GeneratorSpec(kind="shapes"), None, device=CPU)
+
+
+@pytest.mark.parametrize(("num_images", "batch_size"), [(8, 4), (5, 4), (2, 8)])
+def test_as_many_pixels_come_as_were_asked_for(tmp_path, generator, num_images, batch_size):
+    dataset = small_job(tmp_path, {"dataset.batch_size": batch_size}).dataset
+    fit = FitSpec(num_images=num_images, pixels_per_image=10)
+    told = []
+    pixels = sample_pixels(generator, dataset, fit, ("s8", "s32"), lambda *now: told.append(now))
+    assert pixels.vectors.shape == (num_images * 10, 20)
+    assert pixels.vectors.dtype == torch.float32
+    assert told[-1] == (num_images, num_images)
+    blocks = pixels.split(pixels.vectors[:3])
+    assert {name: block.shape for name, block in blocks.items()} == {"s8": (3, 12), "s32": (3, 8)}
+    assert torch.equal(torch.cat(list(blocks.values()), dim=1), pixels.vectors[:3])
+
+
+def test_the_first_images_give_the_same_pixels_however_many_follow(tmp_path, generator):
+    dataset = small_job(tmp_path).dataset
+    few, many = (
+        sample_pixels(
+            generator, dataset, FitSpec(num_images=n, pixels_per_image=6), ("s16",), lambda *_: None
+        ).vectors
+        for n in (4, 12)
+    )
+    assert torch.equal(few, many[: len(few)])
+
+
+def test_a_dataset_is_never_fitted_on_its_own_samples(tmp_path, generator):
+    dataset = small_job(tmp_path).dataset
+    batches = list(fitting_batches(generator, dataset, FitSpec(num_images=5)))
+    assert all(isinstance(batch, LatentBatch) for batch in batches)
+    indices = np.concatenate([batch.indices for batch in batches])
+    assert indices.tolist() == list(range(FIRST_FITTING_INDEX, FIRST_FITTING_INDEX + 8))
+    assert FIRST_FITTING_INDEX > 10**9 * 100
