@@ -4,17 +4,16 @@ Heavy imports happen inside the commands, so that `factory --help` and `factory 
 """
 
 import dataclasses
-import json
 import sys
 from collections.abc import Callable
-from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any, ParamSpec, TypeVar
+from typing import Annotated, Any
 
 import typer
 
-from factory.errors import DamageError, FactoryError, Interrupted, JobError
-from factory.log import start_log
+from factory import cli_weights
+from factory.cli_words import AsJson, one_line_errors, print_json
+from factory.errors import DamageError, JobError
 from factory.spec import JobSpec
 
 app = typer.Typer(
@@ -28,40 +27,17 @@ JobFile = Annotated[Path, typer.Argument(help="Job file (YAML).", metavar="JOB")
 Where = Annotated[
     str, typer.Argument(help="Dataset folder, or the job file that makes it.", metavar="DATASET")
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object, for scripts.")]
-
-_P = ParamSpec("_P")
-_R = TypeVar("_R")
-
-
-def _one_line_errors(command: Callable[_P, _R]) -> Callable[_P, _R]:
-    """Show deliberate errors as a message with their exit code; anything else is a bug, in full."""
-
-    @wraps(command)
-    def wrapped(*args: _P.args, **kwargs: _P.kwargs) -> _R:
-        start_log()
-        try:
-            return command(*args, **kwargs)
-        except FactoryError as error:
-            prefix = "" if isinstance(error, Interrupted) else "error: "
-            typer.echo(f"{prefix}{error}", err=True)
-            raise typer.Exit(error.exit_code) from error
-        except KeyboardInterrupt as error:
-            typer.echo("stopped: run the same command again to resume", err=True)
-            raise typer.Exit(Interrupted.exit_code) from error
-
-    return wrapped
 
 
 @app.command()
-@_one_line_errors
+@one_line_errors
 def plan(job: JobFile, as_json: AsJson = False) -> None:  # noqa: FBT002 - a command line flag
     """Dry run: shards, bytes, time, and warnings. Writes nothing."""
     from factory.estimate import estimate_job
 
     estimate = estimate_job(_load(job))
     if as_json:
-        _print_json(dataclasses.asdict(estimate))
+        print_json(dataclasses.asdict(estimate))
         return
     side = estimate.resolution_px
     size = estimate.bytes_in_all
@@ -83,7 +59,7 @@ def plan(job: JobFile, as_json: AsJson = False) -> None:  # noqa: FBT002 - a com
 
 
 @app.command()
-@_one_line_errors
+@one_line_errors
 def fit(
     job: JobFile,
     output: Annotated[Path | None, typer.Option("-o", help="Also write the file here.")] = None,
@@ -99,12 +75,13 @@ def fit(
     spec = _load(job)
     _import_from_here()
     settle_process()
-    weights = find_weights(spec.dataset.generator)
-    data = find_fitted(spec.dataset, weights.sha256)
-    if data is None:
-        device = torch.device("cuda" if spec.run.gpus_per_actor > 0 else "cpu")
-        with make_observer() as observer:
+    with make_observer() as observer:
+        weights = find_weights(spec.dataset.generator, observer.downloading)
+        data = found = find_fitted(spec.dataset, weights.sha256)
+        if data is None:
+            device = torch.device("cuda" if spec.run.gpus_per_actor > 0 else "cpu")
             data = fit_segmenter(spec.dataset, weights, device=device, on_progress=observer.fitting)
+    if found is None:
         typer.echo(f"fitted {spec.dataset.segmenter.kind}")
     else:
         typer.echo(f"{spec.dataset.segmenter.kind} was fitted before; nothing to do")
@@ -114,7 +91,7 @@ def fit(
 
 
 @app.command()
-@_one_line_errors
+@one_line_errors
 def run(job: JobFile) -> None:
     """Make the dataset, or what is missing of it. Running it again resumes."""
     from factory.job import run_job
@@ -140,7 +117,7 @@ def run(job: JobFile) -> None:
 
 
 @app.command()
-@_one_line_errors
+@one_line_errors
 def status(dataset: Where, as_json: AsJson = False) -> None:  # noqa: FBT002
     """What is planned, made and rejected so far."""
     from factory.dataset import find_holdings
@@ -148,7 +125,7 @@ def status(dataset: Where, as_json: AsJson = False) -> None:  # noqa: FBT002
 
     found = make_status(find_holdings(_open(dataset)))
     if as_json:
-        _print_json(found)
+        print_json(found)
         return
     for name, value in found.items():
         text = f"{value:,}" if isinstance(value, int) else str(value)
@@ -156,7 +133,7 @@ def status(dataset: Where, as_json: AsJson = False) -> None:  # noqa: FBT002
 
 
 @app.command()
-@_one_line_errors
+@one_line_errors
 def verify(
     dataset: Where,
     regenerate: Annotated[
@@ -178,7 +155,7 @@ def verify(
         settle_process()
         problems += regenerate_samples(store, regenerate)
     if as_json:
-        _print_json(dataclasses.asdict(findings) | {"problems": problems})
+        print_json(dataclasses.asdict(findings) | {"problems": problems})
     else:
         for problem in problems:
             typer.echo(problem)
@@ -195,7 +172,7 @@ def verify(
 
 
 @app.command()
-@_one_line_errors
+@one_line_errors
 def preview(
     dataset: Where,
     output: Annotated[Path, typer.Option("-o", help="Where to write the PNG.")] = Path(
@@ -216,7 +193,7 @@ def preview(
 
 
 @app.command()
-@_one_line_errors
+@one_line_errors
 def schema(
     folder: Annotated[Path, typer.Argument(help="Folder to write them into.")] = Path("schemas"),
 ) -> None:
@@ -231,7 +208,7 @@ def schema(
 
 
 @app.command()
-@_one_line_errors
+@one_line_errors
 def generators() -> None:
     """List the generators, and the weights that come with this package."""
     from factory.generate import GENERATORS, SHIPPED
@@ -242,12 +219,16 @@ def generators() -> None:
 
 
 @app.command()
-@_one_line_errors
+@one_line_errors
 def segmenters() -> None:
     """List the segmenters."""
     from factory.segment import SEGMENTERS
 
     _print_names(SEGMENTERS.names(), SEGMENTERS.target)
+
+
+app.command()(cli_weights.inspect)
+app.command()(cli_weights.convert)
 
 
 def _print_names(names: list[str], target: Callable[[str], str]) -> None:
@@ -279,7 +260,3 @@ def _write_file(path: Path, data: bytes) -> None:
         path.write_bytes(data)
     except OSError as error:
         raise JobError(f"{path}: cannot write ({error.strerror}); give another path") from error
-
-
-def _print_json(value: object) -> None:
-    typer.echo(json.dumps(value, indent=1))

@@ -48,6 +48,9 @@ from factory.store import Store, open_store
 class JobObserver(Observer, Protocol):
     """Is told what happens during a whole job."""
 
+    def downloading(self, num_bytes: int, total_bytes: int) -> None:
+        """Weights are being fetched; `total_bytes` is 0 if the server does not say."""
+
     def fitting(self, num_done: int, num_images: int) -> None:
         """The segmenter is being fitted."""
 
@@ -72,7 +75,7 @@ def run_job(spec: JobSpec, observer: JobObserver) -> Manifest:
     """
     stop = threading.Event()
     with stop_on_signals(stop):
-        prepared = prepare_job(spec, observer.fitting)
+        prepared = prepare_job(spec, observer)
         run_id = new_run_id()
         try:
             outcome = _make_missing(prepared, run_id, observer, stop)
@@ -90,7 +93,7 @@ def run_job(spec: JobSpec, observer: JobObserver) -> Manifest:
     return manifest
 
 
-def prepare_job(spec: JobSpec, on_fit: Callable[[int, int], None]) -> Prepared:
+def prepare_job(spec: JobSpec, observer: JobObserver) -> Prepared:
     """Find weights, check the output, fit the segmenter, and write the plan.
 
     Raises:
@@ -100,7 +103,7 @@ def prepare_job(spec: JobSpec, on_fit: Callable[[int, int], None]) -> Prepared:
     check_kind(spec.dataset)
     store = open_store(spec.output.uri)
     rounds = find_rounds(store)
-    weights = find_weights(spec.dataset.generator)
+    weights = find_weights(spec.dataset.generator, observer.downloading)
     if rounds:
         theirs = rounds[0].identity
         before_fit = make_identity(
@@ -109,7 +112,7 @@ def prepare_job(spec: JobSpec, on_fit: Callable[[int, int], None]) -> Prepared:
             segmenter_sha256=theirs.get("segmenter", {}).get("sha256", ""),
         )
         refuse_another(store, before_fit, theirs)
-    fitted = _fitted_segmenter(spec, store, weights, on_fit)
+    fitted = _fitted_segmenter(spec, store, weights, observer.fitting)
     digest = hashlib.sha256(fitted).hexdigest() if fitted else ""
     identity = make_identity(spec, weights_sha256=weights.sha256, segmenter_sha256=digest)
     if rounds:

@@ -40,6 +40,9 @@ class LatentsSpec(Settings):
 
     seed: int = Field(0, ge=0, lt=2**63)
     """Sample i is a pure function of (seed, i)."""
+    draw: Literal["counter", "nvidia_seed"] = "counter"
+    """How sample i gets its latent: `counter` from a counter-based generator keyed by (seed, i);
+    `nvidia_seed` as NVIDIA's tools do for seed number `seed + i`, so that the images are theirs."""
     truncation_psi: float = Field(1.0, ge=0, le=2)
     """Pull latents towards the mean latent: 1 = none, 0.5 = less variety and fewer broken images."""
     truncation_cutoff: int | None = Field(None, ge=0)

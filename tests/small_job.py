@@ -60,6 +60,9 @@ class Witness:
         self.records: list[ShardRecord] = []
         self.failures: list[tuple[str, str, bool]] = []
 
+    def downloading(self, num_bytes: int, total_bytes: int) -> None:
+        """Nothing to note."""
+
     def fitting(self, num_done: int, num_images: int) -> None:
         self.fitted.append((num_done, num_images))
 

@@ -29,6 +29,15 @@ _PLAN_SETTINGS = (
     "channel_base", "channel_max", "num_layers", "num_critical", "first_cutoff", "first_stopband",
     "last_stopband_rel", "margin_size", "num_fp16_res",
 )  # fmt: skip
+_PUBLISHED = {
+    "num_critical": 2, "first_cutoff": 2, "first_stopband": 2**2.1, "last_stopband_rel": 2**0.3,
+    "margin_size": 10, "num_fp16_res": 4, "conv_clamp": 256,
+}  # fmt: skip
+"""Settings of all published networks (Karras et al. 2021, appendix D)."""
+_ASSUMED_PLAN = (
+    "StyleGAN3's published filter plan (first_cutoff 2, first_stopband 2^2.1, last_stopband_rel "
+    "2^0.3, 2 critical layers) and conv_clamp 256: a bare state dict does not say"
+)
 _OUTPUT_SCALE = 0.25
 _MOST_LAYERS = 64
 _Spec = tuple[tuple[int, ...], float, float, int, int]
@@ -106,13 +115,8 @@ def kwargs_of_tensors(
     shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     names = _names_by_number(file, shapes)
     resolution = int(names[-1].split("_")[1])
-    num_layers = len(names) - 1
-    settings = {
-        "num_critical": 2, "first_cutoff": 2, "first_stopband": 2**2.1, "last_stopband_rel": 2**0.3,
-        "margin_size": 10, "num_fp16_res": 4, "conv_clamp": 256,
-        **{key: value for key, value in given.items() if key in (*_PLAN_SETTINGS, "conv_clamp")},
-        "num_layers": num_layers,
-    }  # fmt: skip
+    stated = {key: value for key, value in given.items() if key in (*_PLAN_SETTINGS, "conv_clamp")}
+    settings = {**_PUBLISHED, **stated, "num_layers": len(names) - 1}
     layers = _plan(file, settings, resolution, names, shapes)
     mapping = dict(given.get("mapping_kwargs") or {})
     depth = 0
@@ -123,11 +127,7 @@ def kwargs_of_tensors(
     w_dim, width = shapes[f"mapping.fc{depth - 1}.weight"][0], shapes["mapping.fc0.weight"][1]
     z_dim = width // 2 if is_xl else width - embed[0]
     first = layers[names[0]]
-    assumptions = [] if given else [
-        ASSUMED_LR,
-        "StyleGAN3's published filter plan (first_cutoff 2, first_stopband 2^2.1, last_stopband_rel "
-        "2^0.3, 2 critical layers) and conv_clamp 256: a bare state dict does not say",
-    ]  # fmt: skip
+    assumptions = [] if given else [ASSUMED_LR, _ASSUMED_PLAN]
     kwargs = {
         "z_dim": z_dim,
         "c_dim": embed[0] if is_xl else embed[1],

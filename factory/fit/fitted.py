@@ -1,12 +1,11 @@
 """Find the fitted segmenter of a dataset in the cache, or fit it: same inputs, same file."""
 
 import importlib
-import os
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 
+from factory.cache import cache_folder
 from factory.errors import FactoryError, PluginError
 from factory.fit import FITTERS
 from factory.generate.base import load_generator
@@ -16,12 +15,6 @@ from factory.plan import BYTES_VERSION
 from factory.segment import SEGMENTERS
 from factory.spec import DatasetSpec
 from factory.store import LocalStore
-
-
-def cache_folder() -> Path:
-    """Where fitted segmenters are kept: `$XDG_CACHE_HOME/maskfactory`, or below `~/.cache`."""
-    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(base).expanduser() / "maskfactory" / "segmenters"
 
 
 def needs_fitting(dataset: DatasetSpec) -> bool:
@@ -98,7 +91,7 @@ def fit_segmenter(
 
 
 def _cache() -> LocalStore:
-    return LocalStore(str(cache_folder()))
+    return LocalStore(str(cache_folder("segmenters")))
 
 
 def _cache_name(dataset: DatasetSpec, weights_sha256: str) -> str:

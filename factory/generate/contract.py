@@ -28,9 +28,7 @@ def open_weights(spec: GeneratorSpec, weights: Path | None) -> WeightsContent:
         WeightsError: If the job names none, or the file cannot be read.
     """
     if weights is None:
-        raise WeightsError(
-            f"dataset.generator.weights: missing; {spec.kind} needs a safetensors file"
-        )
+        raise WeightsError(f"dataset.generator.weights: missing; {spec.kind} needs a weights file")
     return read_weights(weights)
 
 

@@ -10,6 +10,8 @@ from factory.generate.base import Generator, GeneratorFacts
 from factory.identity import counter_rng
 from factory.spec import GeneratorSpec, LatentsSpec
 
+_NVIDIA_KINDS = ("stylegan2", "stylegan3", "stylegan_xl")
+
 
 class LatentSampler:
     """Draws the latents of any sample indices, in any order, on any worker."""
@@ -23,20 +25,25 @@ class LatentSampler:
         self._generator = generator
         self._spec = latents
         self._class_ids, self._odds = _resolve_classes(latents, generator.facts)
+        self._nvidia_width = _nvidia_width(generator, spec) if latents.draw != "counter" else None
         self._noise_seed = latents.seed if spec.noise == "per_sample" else None
 
     def draw(self, indices: Sequence[int]) -> LatentBatch:
         """The latents of samples `indices`."""
-        seed = self._spec.seed
-        rngs = (counter_rng("latent", seed, index) for index in indices)
         return LatentBatch(
             indices=np.array(indices, dtype=np.int64),
-            z=np.stack([self._generator.draw_z(rng) for rng in rngs]),
+            z=np.stack([self._z(index) for index in indices]),
             class_labels=np.array([self._class_label(i) for i in indices], dtype=np.int64),
             truncation_psi=self._spec.truncation_psi,
             truncation_cutoff=self._spec.truncation_cutoff,
             noise_seed=self._noise_seed,
         )
+
+    def _z(self, index: int) -> np.ndarray:
+        if self._nvidia_width is not None:
+            state = np.random.RandomState(self._spec.seed + index)
+            return state.randn(self._nvidia_width).astype(np.float32)
+        return self._generator.draw_z(counter_rng("latent", self._spec.seed, index))
 
     def _class_label(self, index: int) -> int:
         if not self._class_ids:
@@ -46,6 +53,20 @@ class LatentSampler:
         rng = counter_rng("class_label", self._spec.seed, index)
         position = int(np.searchsorted(self._odds, rng.random(), side="right"))
         return self._class_ids[min(position, len(self._class_ids) - 1)]
+
+
+def _nvidia_width(generator: Generator, spec: GeneratorSpec) -> int:
+    """Width of the latent that NVIDIA's tools draw for one seed.
+
+    Raises:
+        JobError: If the generator is not of a family that those tools know.
+    """
+    if spec.kind not in _NVIDIA_KINDS:
+        raise JobError(
+            f"dataset.latents.draw: found 'nvidia_seed', but {spec.kind} is not one of "
+            f"{', '.join(_NVIDIA_KINDS)}; use 'counter'"
+        )
+    return len(generator.draw_z(counter_rng("latent", 0, 0)))
 
 
 def _resolve_classes(

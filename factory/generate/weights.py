@@ -1,18 +1,24 @@
-"""Find a generator's weights, check their SHA-256, and read them without running any of their bytes."""
+"""A generator's weights: found, checked, converted once, and read as data."""
 
 import json
+import logging
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from factory.cache import cache_folder
+from factory.checkpoint import FAMILIES, read_checkpoint, write_safetensors
 from factory.errors import WeightsError
-from factory.generate import SHIPPED
-from factory.identity import digest_of_file
+from factory.generate.fetch import OnBytes, fetch_weights, ignore_bytes
+from factory.identity import digest_of, digest_of_file
+from factory.log import log_event
 from factory.spec import GeneratorSpec
+
+_CONVERSION = 1
+"""Raised by us when the same file would be converted to other tensors than before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,44 +85,80 @@ class WeightsContent:
     """All of the file's metadata."""
 
 
-def find_weights(spec: GeneratorSpec) -> LocalWeights:
-    """Locate the weights of `spec` on this machine and check their digest.
+def find_weights(spec: GeneratorSpec, on_bytes: OnBytes = ignore_bytes) -> LocalWeights:
+    """Bring the weights of `spec` to this machine, check their digest, and convert them.
+
+    A family of ours never reads a file as it came: any format is read once as data, written as
+    safetensors into the cache under the source's digest, and only that is used from then on.
+    `on_bytes` is told of a download: (bytes here, bytes in all; 0 if unknown).
 
     Raises:
-        WeightsError: If they are not here, or their SHA-256 is not the one the job demands.
+        WeightsError: If they cannot be had, their SHA-256 is not the one the job demands, or they
+            are not those of the generator's family.
     """
     if not spec.weights:
         return LocalWeights(None, "")
-    path = _locate(spec)
-    if not path.is_file():
-        raise WeightsError(
-            f"dataset.generator.weights: no file {str(path)!r}; give the path of a weights file, or"
-            f" one of {', '.join('shipped:' + name for name in SHIPPED)}"
-        )
-    found = digest_of_file(path)
+    path = fetch_weights(spec, on_bytes)
+    found = digest_of_weights(path)
     if spec.sha256 and found != spec.sha256:
         raise WeightsError(
             f"dataset.generator.sha256: {path} has {found}, the job demands {spec.sha256}; get the "
             "right file, or correct the job if you trust this one"
         )
-    return LocalWeights(path, found)
-
-
-def _locate(spec: GeneratorSpec) -> Path:
-    scheme, separator, name = spec.weights.partition(":")
-    if scheme == "shipped" and separator:
-        if name not in SHIPPED:
-            raise WeightsError(
-                f"dataset.generator.weights: nothing shipped as {name!r}; shipped: "
-                + ", ".join(SHIPPED)
-            )
-        return Path(str(files("factory.generate") / SHIPPED[name]))
-    if "://" in spec.weights:
+    if spec.kind not in FAMILIES:
+        return LocalWeights(path, found)
+    converted = path if is_converted(path) else _convert_once(path, found)
+    family = _metadata_of(converted).get("family", spec.kind)
+    if family != spec.kind:
         raise WeightsError(
-            f"dataset.generator.weights: {spec.weights} is not on this machine; download it and "
-            "give its path (this version does not download)"
+            f"dataset.generator.kind: found {spec.kind!r}, but {spec.weights} holds a {family}; set "
+            f"kind: {family}"
         )
-    return Path(spec.weights).expanduser()
+    return LocalWeights(converted, found)
+
+
+def digest_of_weights(path: Path) -> str:
+    """SHA-256 of a weights file; of a model's folder, of the digests of the files in it."""
+    if path.is_dir():
+        names = sorted(entry for entry in path.iterdir() if entry.is_file())
+        return digest_of({entry.name: digest_of_file(entry) for entry in names})
+    return digest_of_file(path)
+
+
+def is_converted(path: Path) -> bool:
+    """Whether `path` is safetensors that states its family and settings: nothing to convert."""
+    return path.is_file() and {"family", "kwargs"} <= _metadata_of(path).keys()
+
+
+def _metadata_of(path: Path) -> dict[str, str]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            return dict(file.metadata() or {})
+    except (SafetensorError, OSError):
+        return {}
+
+
+def _convert_once(path: Path, sha256: str) -> Path:
+    """The converted file of `path` from the cache, whole by its digest; else a new conversion."""
+    folder = cache_folder("weights")
+    target = folder / f"{sha256}-{_CONVERSION}.safetensors"
+    proof = target.with_suffix(".sha256")
+    if target.is_file() and proof.is_file() and proof.read_text() == digest_of_file(target):
+        return target
+    checkpoint = read_checkpoint(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_safetensors(checkpoint, target)
+        proof.write_text(digest_of_file(target))
+    except OSError as error:
+        raise WeightsError(
+            f"{target}: {(error.strerror or str(error)).lower()}; the converted weights need room "
+            "there: set XDG_CACHE_HOME to another folder"
+        ) from error
+    log_event("weights_converted", family=checkpoint.family, layout=checkpoint.layout)
+    for assumption in checkpoint.assumptions:
+        log_event("weights_assumed", level=logging.WARNING, what=assumption)
+    return target
 
 
 def read_weights(path: Path) -> WeightsContent:

@@ -16,6 +16,7 @@ from factory.errors import FactoryError, JobError, WeightsError
 from factory.fit.fitted import find_fitted, needs_fitting
 from factory.fit.pixels import choose_layers, fitting_batches
 from factory.generate.base import Generator, load_generator
+from factory.generate.fetch import must_download
 from factory.generate.latents import LatentSampler
 from factory.generate.weights import find_weights
 from factory.pack.packing import encode_sample
@@ -39,6 +40,11 @@ def calibrate(spec: JobSpec) -> dict[str, float]:
     """
     dataset = spec.dataset
     device = torch.device("cuda" if spec.run.gpus_per_actor > 0 else "cpu")
+    if must_download(dataset.generator):
+        raise WeightsError(
+            f"dataset.generator.weights: {dataset.generator.weights} is not on this machine yet; "
+            "`factory fit` or `factory run` fetch it"
+        )
     weights = find_weights(dataset.generator)
     generator = load_generator(dataset.generator, weights.path, device=device)
     fitted = find_fitted(dataset, weights.sha256) if needs_fitting(dataset) else None

@@ -21,6 +21,7 @@ class LogObserver:
         self._planned = 0
         self._done = 0
         self._made = 0
+        self._tenth = 0
         self._start = time.monotonic()
 
     def __enter__(self) -> "LogObserver":
@@ -34,6 +35,13 @@ class LogObserver:
         trace: TracebackType | None,
     ) -> None:
         """Nothing to close."""
+
+    def downloading(self, num_bytes: int, total_bytes: int) -> None:
+        """Say every tenth of the way."""
+        tenth = 10 * num_bytes // total_bytes if total_bytes else num_bytes >> 26
+        if tenth > self._tenth:
+            self._tenth = tenth
+            log_event("downloading", bytes=num_bytes, of=total_bytes or "unknown")
 
     def fitting(self, num_done: int, num_images: int) -> None:
         """Say when the fitting images are through."""
@@ -78,6 +86,7 @@ class BarObserver:
             TimeRemainingColumn(),
             console=Console(stderr=True),
         )
+        self._fetch: TaskID | None = None
         self._fit: TaskID | None = None
         self._run: TaskID | None = None
         self._made = 0
@@ -96,6 +105,13 @@ class BarObserver:
     ) -> None:
         """Leave the bar as it stands."""
         self._progress.stop()
+
+    def downloading(self, num_bytes: int, total_bytes: int) -> None:
+        """Move a bar in bytes."""
+        total = total_bytes or None
+        if self._fetch is None:
+            self._fetch = self._progress.add_task("fetching", total=total, rate="bytes")
+        self._progress.update(self._fetch, completed=num_bytes, total=total)
 
     def fitting(self, num_done: int, num_images: int) -> None:
         """Move the first bar."""

@@ -5,12 +5,9 @@ import json
 import pickle
 import struct
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import assemble as a
-import jaxtyping
 import numpy as np
 import pytest
 import torch
@@ -43,16 +40,6 @@ def arrays_of(case: str) -> dict[str, np.ndarray]:
         return dict(arrays)
 
 
-@contextmanager
-def shapes_unchecked() -> Iterator[None]:
-    """The annotation of noise maps binds one height for all of them, which no network has."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    try:
-        yield
-    finally:
-        jaxtyping.config.update("jaxtyping_disable", False)
-
-
 def stylegan2_images(checkpoint: Checkpoint, case: str) -> tuple[torch.Tensor, torch.Tensor]:
     """Our images and the reference's; styles come from z wherever the case has one."""
     arrays, facts = arrays_of(case), json.loads((PARITY / f"{case}.json").read_text())
@@ -69,8 +56,7 @@ def stylegan2_images(checkpoint: Checkpoint, case: str) -> tuple[torch.Tensor, t
             ws = network.styles(z, labels, psi=psi, cutoff=facts.get("truncation_cutoff"))
         else:
             ws = torch.from_numpy(arrays["ws"])
-        with shapes_unchecked():
-            images, _ = network.synthesise(ws, noise)
+        images, _ = network.synthesise(ws, noise)
     return images, torch.from_numpy(arrays["image"])
 
 

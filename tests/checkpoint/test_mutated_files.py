@@ -25,8 +25,21 @@ NAMES = [
     "small zip",
     "small legacy",
 ]
-EVIL = [b"cos\nsystem\n", b"R", b"b", b"\x81", b"(", b"t", b".", b"\x85" * 300, b"\xff" * 8,
-        b"\0" * 8, b"N", b"K\x07", b"}", b"]", b"h\0", b"q\0", a.text("G_ema"), a.number(2**40), b"\x94"]  # fmt: skip
+EVIL = [
+    *(
+        b"cos\nsystem\n",
+        b"R",
+        b"b",
+        b"\x81",
+        b"(",
+        b"t",
+        b".",
+        b"\x85" * 300,
+        b"\xff" * 8,
+        b"\0" * 8,
+    ),
+    *(b"N", b"K\x07", b"}", b"]", b"h\0", b"q\0", b"\x94", a.text("G_ema"), a.number(2**40)),
+]
 MOST_SECONDS = 15
 
 

@@ -68,8 +68,9 @@ def test_the_command_line_starts_without_heavy_imports() -> None:
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "jobs").rglob("*.yaml")), ids=lambda p: p.name)
-def test_every_job_in_the_repository_plans(path: Path) -> None:
-    result = run(sys.executable, "-m", "factory", "plan", "--json", str(path))
+def test_every_job_in_the_repository_plans(path: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "factory", "plan", "--json", str(path)]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     plan = json.loads(result.stdout)
     assert plan["num_shards"] > 0

@@ -2,8 +2,9 @@ import pytest
 import torch
 from small_job import small_job
 
+from factory.cache import cache_folder
 from factory.errors import JobError
-from factory.fit.fitted import cache_folder, find_fitted, fit_key, fit_segmenter
+from factory.fit.fitted import find_fitted, fit_key, fit_segmenter
 from factory.fit.kmeans import cluster, nearest
 from factory.fit.pixels import choose_layers, sample_pixels
 from factory.generate.base import load_generator
@@ -105,7 +106,7 @@ def test_what_changes_a_fit_changes_its_key(tmp_path, setting, value):
 
 def test_the_cache_lies_where_the_environment_says(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert cache_folder() == tmp_path / "maskfactory" / "segmenters"
+    assert cache_folder("segmenters") == tmp_path / "maskfactory" / "segmenters"
 
 
 def test_a_cache_that_cannot_be_written_does_not_cost_the_fit(monkeypatch, tmp_path):

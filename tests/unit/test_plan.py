@@ -141,6 +141,7 @@ CHANGES = {
     "dataset.generator.precision": "float16",
     "dataset.generator.noise": "none",
     "dataset.latents.seed": 1,
+    "dataset.latents.draw": "nvidia_seed",
     "dataset.latents.truncation_psi": 0.5,
     "dataset.latents.truncation_cutoff": 3,
     "dataset.latents.classes": [1],

@@ -117,10 +117,7 @@ def test_settings_and_metadata_come_with_the_tensors(tmp_path):
 
 def test_stylegan2_without_weights_says_what_to_give():
     text = refusal(lambda: load_generator(spec(), None, device=torch.device("cpu")))
-    assert text == (
-        "dataset.generator.weights: missing; stylegan2 needs a weights file, e.g. "
-        "shipped:blood_cells"
-    )
+    assert text == ("dataset.generator.weights: missing; stylegan2 needs a weights file")
 
 
 def test_tensors_of_another_network_are_refused(tmp_path):

@@ -1,0 +1,40 @@
+"""What all commands share: options, one-line errors, JSON output."""
+
+import json
+from collections.abc import Callable
+from functools import wraps
+from typing import Annotated, ParamSpec, TypeVar
+
+import typer
+
+from factory.errors import FactoryError, Interrupted
+from factory.log import start_log
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object, for scripts.")]
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+
+def one_line_errors(command: Callable[_P, _R]) -> Callable[_P, _R]:
+    """Show deliberate errors as a message with their exit code; anything else is a bug, in full."""
+
+    @wraps(command)
+    def wrapped(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+        start_log()
+        try:
+            return command(*args, **kwargs)
+        except FactoryError as error:
+            prefix = "" if isinstance(error, Interrupted) else "error: "
+            typer.echo(f"{prefix}{error}", err=True)
+            raise typer.Exit(error.exit_code) from error
+        except KeyboardInterrupt as error:
+            typer.echo("stopped: run the same command again to resume", err=True)
+            raise typer.Exit(Interrupted.exit_code) from error
+
+    return wrapped
+
+
+def print_json(value: object) -> None:
+    """Print `value` for scripts."""
+    typer.echo(json.dumps(value, indent=1))
