@@ -147,6 +147,7 @@ def _open_https(address: str, first: int) -> Iterator[tuple[IO[bytes], int, int]
     try:
         answer = director.open(request, timeout=_TIMEOUT_S)
     except urllib.error.HTTPError as error:
+        error.close()
         if error.code != 416:  # the file is here to its last byte, or has changed: the digest tells
             raise
         with director.open(address, timeout=_TIMEOUT_S) as whole:
