@@ -4,6 +4,7 @@ import os
 import platform
 import secrets
 import socket
+import zlib
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -15,7 +16,7 @@ DECIDING = ("maskfactory", "torch", "numpy", "pillow", "safetensors")
 @cache
 def find_versions() -> dict[str, str]:
     """Versions of Python and of every distribution that can change a byte."""
-    found = {"python": platform.python_version()}
+    found = {"python": platform.python_version(), "zlib": zlib.ZLIB_RUNTIME_VERSION}
     for name in DECIDING:
         try:
             found[name] = version(name)

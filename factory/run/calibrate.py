@@ -26,7 +26,7 @@ from factory.segment.labels import unnamed_labels
 from factory.segment.linear_head import weight_name
 from factory.segment.segmenter_file import SegmenterFacts, encode_segmenter
 from factory.shard import compute_samples
-from factory.spec import JobSpec, KMeansSpec
+from factory.spec import JobSpec, KlishSpec, KMeansSpec
 
 _BATCHES = 3
 _TAR_BYTES_PER_PAIR = 3 * 512 + 3 * 256
@@ -90,14 +90,15 @@ def _segmenter(
 def _untrained(spec: JobSpec, generator: Generator) -> bytes:
     """A head of the right shape whose classes are single pixels' features: plausible masks."""
     kind = spec.dataset.segmenter
-    assert isinstance(kind, KMeansSpec)  # the only kind in fit.FITTERS
+    assert isinstance(kind, KMeansSpec | KlishSpec)  # the kinds in fit.FITTERS
+    num_classes = kind.num_clusters if isinstance(kind, KMeansSpec) else kind.num_classes
     layers = choose_layers(kind.layers, generator.facts)
     latents = next(iter(fitting_batches(generator, spec.dataset, kind.fit)))
     features = generator.generate(latents, layers).features
-    tensors, bias = {}, torch.zeros(kind.num_clusters)
+    tensors, bias = {}, torch.zeros(num_classes)
     for layer in layers:
         maps = features[layer].float().cpu()
-        step = torch.linspace(0, maps[:, 0].numel() - 1, kind.num_clusters).long()
+        step = torch.linspace(0, maps[:, 0].numel() - 1, num_classes).long()
         rows = maps.permute(0, 2, 3, 1).flatten(0, 2)[step].contiguous()
         tensors[weight_name(layer)] = rows
         bias -= rows.square().sum(dim=1) / 2
@@ -106,7 +107,7 @@ def _untrained(spec: JobSpec, generator: Generator) -> bytes:
         generator_kind=spec.dataset.generator.kind,
         weights_sha256="",
         layers=list(layers),
-        labels=list(unnamed_labels(kind.num_clusters)),
+        labels=list(unnamed_labels(num_classes)),
         margin_scale=1.0,
         fitted_on={},
     )

@@ -30,6 +30,11 @@ _WINDOW = 2
 _MAX_DEATHS_IN_A_ROW = 5
 _KNOCK_S = 10
 _OBJECT_STORE_BYTES = 128 * 2**20  # records only: Ray's default of 30 % of memory would be wasted
+_ALLOCATOR = {  # as in `settle_process`, but before Ray's own threads have arenas
+    "MALLOC_ARENA_MAX": "1",
+    "MALLOC_MMAP_MAX_": "0",
+    "MALLOC_TRIM_THRESHOLD_": "-1",
+}
 _LOCAL = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
 
 
@@ -69,6 +74,7 @@ class _Fleet:
             max_restarts=0,
             max_task_retries=0,
             max_concurrency=_WINDOW,
+            runtime_env={"env_vars": _ALLOCATOR},
         )
         self._flying: dict[Any, tuple[ShardTask, int, Any]] = {}
         self._deaths = 0

@@ -15,22 +15,22 @@ from factory.segment.base import load_segmenter
 from factory.shard import Crew, ShardMaker
 from factory.store import open_store
 
-_M_TRIM_THRESHOLD = -1
-_M_MMAP_MAX = -4
+_MALLOPT = {-1: -1, -4: 0, -8: 1}  # M_TRIM_THRESHOLD never, M_MMAP_MAX none, M_ARENA_MAX one
 
 
 def settle_process() -> None:
     """Keep freed memory, and compute every operation on one thread.
 
     PyTorch frees and maps every large activation anew, and the page faults of the default allocator
-    cost more than the arithmetic; both settings below keep freed memory with the process. One
+    cost more than the arithmetic: nothing is mapped apart, nothing is given back, and all threads
+    share one arena, because the arenas of other threads ignore the first two. One
     thread per operation makes sums independent of how many cores a machine has: cores are used by
     computing several batches side by side. Call it before the first large tensor.
     """
     try:
         libc = ctypes.CDLL(None)
-        libc.mallopt(_M_MMAP_MAX, 0)
-        libc.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+        for parameter, value in _MALLOPT.items():
+            libc.mallopt(parameter, value)
     except (OSError, AttributeError):
         pass  # another C library: slower, not wrong
     torch.set_num_threads(1)

@@ -5,5 +5,8 @@ from factory.plugins import Registry
 SEGMENTERS = Registry(
     noun="segmenter",
     group="factory.segmenters",
-    table={"kmeans": "factory.segment.linear_head:LinearHead"},
+    table={
+        "kmeans": "factory.segment.linear_head:LinearHead",
+        "klish": "factory.segment.linear_head:LinearHead",
+    },
 )

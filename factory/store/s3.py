@@ -1,0 +1,264 @@
+"""A store in a bucket of any S3 server that honours conditional writes.
+
+A name is created by a request that says `If-None-Match: *`: the server answers 412 to all but one.
+Endpoint, region, profile and credentials come from where every AWS tool looks for them. No text made
+here repeats what an exception or a server says: either may hold any of them.
+"""
+
+import base64
+import hashlib
+import logging
+import math
+import os
+import random
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager, suppress
+from io import BytesIO
+from pathlib import Path
+from typing import Any, BinaryIO, TypeVar
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    FlexibleChecksumError,
+    HTTPClientError,
+    IncompleteReadError,
+    NoCredentialsError,
+    PartialCredentialsError,
+)
+
+from factory.errors import StoreError
+from factory.log import log_event
+from factory.provenance import new_run_id, run_is_dead
+from factory.store.local import explain_os_error
+
+_Value = TypeVar("_Value")
+_Write = Callable[[str, BinaryIO], None]
+
+_MIB = 2**20
+_MOST_PARTS = 10_000  # S3's limit
+_TRIES = 8
+_LONGEST_WAIT_S = 16.0
+_PROBES = "_probe"
+
+# One attempt per call: what 412 means depends on the attempts before, and only `_commit_by` looks.
+_CONFIG = Config(
+    retries={"total_max_attempts": 1, "mode": "standard"}, connect_timeout=10, read_timeout=60
+)
+_BROKEN = (HTTPClientError, IncompleteReadError, FlexibleChecksumError)
+_PASSING = {409, 429, 500, 502, 503, 504, "RequestTimeout", "BadDigest"}
+
+_CREDENTIALS = "give valid credentials (AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY)"
+_REMEDY = {
+    "NoSuchBucket": "make the bucket, or correct output.uri",
+    "AccessDenied": "allow this identity to list, get, put and delete objects there",
+    "NotImplemented": "this server lacks what a dataset needs; use another",
+    "InvalidAccessKeyId": _CREDENTIALS,
+    "SignatureDoesNotMatch": _CREDENTIALS,
+    "ExpiredToken": _CREDENTIALS,
+    "InvalidToken": _CREDENTIALS,
+}
+
+_honest: set[tuple[str, str, str]] = set()  # endpoint, bucket and way seen to honour conditions
+_probing = threading.Lock()
+
+
+class S3Store:
+    """A dataset below `s3://bucket/prefix`; see `base.Store` for the promise of each method.
+
+    A worker killed in the middle of a large upload leaves an invisible part of it: give the bucket
+    a lifecycle rule that aborts incomplete uploads.
+    """
+
+    def __init__(
+        self,
+        uri: str,
+        *,
+        multipart_above: int = 64 * _MIB,
+        part_bytes: int = 16 * _MIB,
+        first_wait_s: float = 0.5,
+    ) -> None:
+        """Use the place `uri` names; nothing is sent yet.
+
+        Args:
+            uri: `s3://bucket` or `s3://bucket/prefix`.
+            multipart_above: Files of more bytes are sent in parts.
+            part_bytes: Size of a part; S3 wants 5 MiB or more.
+            first_wait_s: Pause before the second attempt of a request; each later one doubles.
+
+        Raises:
+            StoreError: If `uri` names no bucket, or S3 is set up wrongly on this machine.
+        """
+        self._bucket, _, prefix = uri.removeprefix("s3://").partition("/")
+        self._root = f"{prefix.strip('/')}/".lstrip("/")
+        self.uri = f"s3://{self._bucket}/{self._root}".rstrip("/")
+        self._multipart_above = multipart_above
+        self._part_bytes = part_bytes
+        self._first_wait_s = first_wait_s
+        if not self._bucket:
+            raise StoreError(f"output.uri: found {uri!r}; give s3://bucket/prefix")
+        try:
+            self._client = boto3.Session().client("s3", config=_CONFIG)
+        except (BotoCoreError, ValueError) as error:
+            raise StoreError(
+                f"{self.uri}: S3 is set up wrongly here ({type(error).__name__}); look at "
+                "AWS_ENDPOINT_URL (http://host:port), AWS_PROFILE and AWS_DEFAULT_REGION"
+            ) from error
+
+    def create(self, path: str, data: bytes) -> bool:
+        """Write a new file; False (and no change) if the name exists."""
+        return self._commit(path, BytesIO(data))
+
+    def publish(self, path: str, file: Path) -> bool:
+        """Send a finished local file and remove it here; False (and no change) if `path` exists."""
+        with _explained(file):
+            try:
+                with file.open("rb") as source:
+                    return self._commit(path, source)
+            finally:
+                file.unlink(missing_ok=True)
+
+    def replace(self, path: str, data: bytes) -> None:
+        """Write a file whatever was there; readers see the old bytes or the new."""
+        self._make_sure_of(self._put_new)
+        self._try(path, lambda: self._put(path, data))
+
+    def read(self, path: str) -> bytes | None:
+        """A file's bytes; None if it is absent."""
+        sink = BytesIO()
+        return sink.getvalue() if self._load(path, sink) else None
+
+    @contextmanager
+    def fetch(self, path: str) -> Iterator[Path | None]:
+        """A temporary copy of the file; None if it is absent."""
+        target = self.work_folder(new_run_id()) / "copy"  # found dead later, should we die here
+        try:
+            with _explained(target), target.open("wb") as sink:
+                is_there = self._load(path, sink)
+            yield target if is_there else None
+        finally:
+            shutil.rmtree(target.parent, ignore_errors=True)
+
+    def names(self, folder: str) -> list[str]:
+        """Paths of all files below `folder`, sorted; empty if there is none."""
+        keys = [key for key, _ in self._entries(f"{folder}/".lstrip("/"))]
+        return sorted(key for key in keys if not key.endswith("/"))  # consoles write such "folders"
+
+    def find_stranger(self, known: Collection[str]) -> str | None:
+        """The name of something at the root that is not in `known`; None if there is nothing."""
+        names = (key.rstrip("/") for key, _ in self._entries("", Delimiter="/"))
+        ours = ("", _PROBES, *known)  # another run may be probing at this moment
+        return next((name for name in names if name not in ours), None)
+
+    def work_folder(self, run_id: str) -> Path:
+        """A folder on this machine, below the system's folder for temporary files."""
+        folder = _scratch() / run_id
+        with _explained(folder):
+            if not folder.parent.is_dir():
+                folder.parent.mkdir(exist_ok=True)
+                folder.parent.chmod(0o1777)  # like its parent: all users of a machine share it
+            folder.mkdir(mode=0o700, exist_ok=True)
+        return folder
+
+    def clean_up(self, run_id: str) -> None:
+        """Remove what `run_id` and this host's dead runs left on this machine."""
+        for folder in _scratch().glob("*"):
+            if folder.name == run_id or run_is_dead(folder.name):
+                shutil.rmtree(folder, ignore_errors=True)
+
+    def _commit(self, path: str, source: BinaryIO) -> bool:
+        is_large = source.seek(0, os.SEEK_END) > self._multipart_above
+        write = self._upload_new if is_large else self._put_new
+        self._make_sure_of(write)
+        return self._commit_by(write, path, source)
+
+    def _commit_by(self, write: _Write, path: str, source: BinaryIO) -> bool:
+        """Do a conditional write; False if the name exists.
+
+        When an attempt breaks, the server may have committed it before. The next one then sees 412,
+        and the name is ours if it holds our bytes. Should somebody else have written the very same
+        bytes, both are told that they won: no byte differs from what either wanted.
+        """
+        is_unsure = False
+
+        def attempt() -> bool:
+            nonlocal is_unsure
+            try:
+                write(path, source)
+            except (ClientError, BotoCoreError) as error:
+                if _status(error) == 412:
+                    return is_unsure and self._holds(path, source)
+                is_unsure = is_unsure or _status(error) != 409
+                raise
+            return True
+
+        return self._try(path, attempt)
+
+    def _holds(self, path: str, source: BinaryIO) -> bool:
+        source.seek(0)
+        ours = hashlib.file_digest(source, "sha256").digest()  # type: ignore[arg-type]
+        with self.fetch(path) as stored:
+            if stored is None:
+                return False
+            with stored.open("rb") as file:
+                return hashlib.file_digest(file, "sha256").digest() == ours
+
+    def _put(self, path: str, data: bytes, **condition: str) -> None:
+        self._client.put_object(**self._at(path), **_body(data), **condition)
+
+    def _put_new(self, path: str, source: BinaryIO) -> None:
+        source.seek(0)
+        self._put(path, source.read(), IfNoneMatch="*")
+
+    def _upload_new(self, path: str, source: BinaryIO) -> None:
+        """Send a file in parts; it appears, whole, with the last request or not at all."""
+        part_bytes = max(self._part_bytes, math.ceil(source.seek(0, os.SEEK_END) / _MOST_PARTS))
+        source.seek(0)
+        begin, send = self._client.create_multipart_upload, self._client.upload_part
+        begun = self._try(path, lambda: begin(**self._at(path), ChecksumAlgorithm="SHA256"))
+        upload = self._at(path) | {"UploadId": begun["UploadId"]}
+        parts: list[dict[str, Any]] = []
+        try:
+            while data := source.read(part_bytes):
+                part = upload | {"PartNumber": len(parts) + 1} | _body(data)
+                sent = self._try(path, lambda part=part: send(**part))
+                parts.append({k: part[k] for k in ("PartNumber", "ChecksumSHA256")})
+                parts[-1]["ETag"] = sent["ETag"]
+            finish = self._client.complete_multipart_upload
+            finish(**upload, MultipartUpload={"Parts": parts}, IfNoneMatch="*")
+        except BaseException:
+            with suppress(ClientError, BotoCoreError):  # nothing to abort, or nobody to ask
+                self._client.abort_multipart_upload(**upload)
+            raise
+
+    def _load(self, path: str, sink: BinaryIO) -> bool:
+        """Write a file's bytes to `sink`; False if it is absent."""
+
+        def attempt() -> bool:
+            sink.seek(0)
+            sink.truncate()
+            try:
+                body = self._client.get_object(**self._at(path))["Body"]
+            except ClientError as error:
+                if _code(error) in ("NoSuchKey", "404"):
+                    return False
+                raise
+            shutil.copyfileobj(body, sink, _MIB)
+            return True
+
+        return self._try(path, attempt)
+
+    def _entries(self, below: str, **options: str) -> Iterator[tuple[str, bool]]:
+        query = {"Bucket": self._bucket, "Prefix": f"{self._root}{below}", **options}
+        while True:
+            page = self._try(below, lambda: self._client.list_objects_v2(**query))
+            pass
+
+    def _at(self, path: str) -> dict[str, Any]:
+        return {"Bucket": self._bucket, "Key": f"{self._root}{path}"}
