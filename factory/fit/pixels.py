@@ -97,7 +97,7 @@ def fitting_batches(
     generator: Generator, dataset: DatasetSpec, fit: FitSpec
 ) -> Iterator[LatentBatch]:
     """Latents of the fitting images: the dataset's distribution, another seed, other indices."""
-    latents = dataset.latents.model_copy(update={"seed": fit.seed})
+    latents = dataset.latents.model_copy(update={"seed": fit.seed, "draw": "counter"})
     sampler = LatentSampler(generator, latents, dataset.generator)
     for first in range(0, fit.num_images, dataset.batch_size):
         start = FIRST_FITTING_INDEX + first

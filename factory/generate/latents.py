@@ -41,7 +41,13 @@ class LatentSampler:
 
     def _z(self, index: int) -> np.ndarray:
         if self._nvidia_width is not None:
-            state = np.random.RandomState(self._spec.seed + index)
+            seed = self._spec.seed + index
+            if seed >= 2**32:
+                raise JobError(
+                    f"dataset.latents.draw: NVIDIA's seeds end at {2**32 - 1}, sample {index} would "
+                    f"need {seed}; lower dataset.latents.seed or use 'counter'"
+                )
+            state = np.random.RandomState(seed)
             return state.randn(self._nvidia_width).astype(np.float32)
         return self._generator.draw_z(counter_rng("latent", self._spec.seed, index))
 

@@ -8,17 +8,21 @@ __all__ = ["LocalStore", "Store", "open_store"]
 
 
 def open_store(uri: str) -> Store:
-    """The store at `uri`: a local folder (a path or `file://`).
+    """The store at `uri`: a local folder (a path or `file://`), or `s3://bucket/prefix`.
 
     Raises:
-        StoreError: If the scheme is not one we can write to.
+        StoreError: If the scheme is not one we can write to, or S3 is set up wrongly here.
     """
     scheme, separator, rest = uri.partition("://")
     if not separator:
         return LocalStore(uri)
     if scheme == "file":
         return LocalStore(rest)
+    if scheme == "s3":
+        from factory.store.s3 import S3Store  # the AWS client is slow to import
+
+        return S3Store(uri)
     raise StoreError(
-        f"output.uri: found {uri!r}; this version writes to local folders (a path or file://); "
-        "give a folder here and copy it to the bucket afterwards"
+        f"output.uri: found {uri!r}; a dataset lies in a local folder (a path or file://) or in a "
+        "bucket (s3://bucket/prefix); give one of these and copy it elsewhere afterwards"
     )

@@ -17,23 +17,18 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
 import boto3
+from botocore import exceptions as failures
 from botocore.config import Config
-from botocore.exceptions import (
-    BotoCoreError,
-    ClientError,
-    FlexibleChecksumError,
-    HTTPClientError,
-    IncompleteReadError,
-    NoCredentialsError,
-    PartialCredentialsError,
-)
+from botocore.exceptions import BotoCoreError, ClientError
 
 from factory.errors import StoreError
+from factory.identity import digest_of_file
 from factory.log import log_event
 from factory.provenance import new_run_id, run_is_dead
 from factory.store.local import explain_os_error
@@ -44,25 +39,24 @@ _Write = Callable[[str, BinaryIO], None]
 _MIB = 2**20
 _MOST_PARTS = 10_000  # S3's limit
 _TRIES = 8
-_LONGEST_WAIT_S = 16.0
 _PROBES = "_probe"
 
 # One attempt per call: what 412 means depends on the attempts before, and only `_commit_by` looks.
-_CONFIG = Config(
-    retries={"total_max_attempts": 1, "mode": "standard"}, connect_timeout=10, read_timeout=60
-)
-_BROKEN = (HTTPClientError, IncompleteReadError, FlexibleChecksumError)
-_PASSING = {409, 429, 500, 502, 503, 504, "RequestTimeout", "BadDigest"}
+_ONE_TRY = {"total_max_attempts": 1, "mode": "standard"}
+_CONFIG = Config(retries=_ONE_TRY, connect_timeout=10, read_timeout=60)
 
-_CREDENTIALS = "give valid credentials (AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY)"
+_BROKEN = (failures.HTTPClientError, failures.IncompleteReadError, failures.FlexibleChecksumError)
+_PASSING = {409, 429, 500, 502, 503, 504, "RequestTimeout", "BadDigest"}
+_CREDENTIALS = "give valid credentials (AWS_PROFILE, or AWS_ACCESS_KEY_ID and its secret)"
+_LATER = (
+    "look at the server, the network and AWS_ENDPOINT_URL, then run the command again: everything "
+    "committed is kept"
+)
 _REMEDY = {
     "NoSuchBucket": "make the bucket, or correct output.uri",
     "AccessDenied": "allow this identity to list, get, put and delete objects there",
-    "NotImplemented": "this server lacks what a dataset needs; use another",
-    "InvalidAccessKeyId": _CREDENTIALS,
-    "SignatureDoesNotMatch": _CREDENTIALS,
-    "ExpiredToken": _CREDENTIALS,
-    "InvalidToken": _CREDENTIALS,
+    **dict.fromkeys(["NoCredentialsError", "PartialCredentialsError"], _CREDENTIALS),
+    **dict.fromkeys(["InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken"], _CREDENTIALS),
 }
 
 _honest: set[tuple[str, str, str]] = set()  # endpoint, bucket and way seen to honour conditions
@@ -76,21 +70,11 @@ class S3Store:
     a lifecycle rule that aborts incomplete uploads.
     """
 
-    def __init__(
-        self,
-        uri: str,
-        *,
-        multipart_above: int = 64 * _MIB,
-        part_bytes: int = 16 * _MIB,
-        first_wait_s: float = 0.5,
-    ) -> None:
+    def __init__(self, uri: str, *, part_bytes: int = 64 * _MIB, first_wait_s: float = 0.5) -> None:
         """Use the place `uri` names; nothing is sent yet.
 
-        Args:
-            uri: `s3://bucket` or `s3://bucket/prefix`.
-            multipart_above: Files of more bytes are sent in parts.
-            part_bytes: Size of a part; S3 wants 5 MiB or more.
-            first_wait_s: Pause before the second attempt of a request; each later one doubles.
+        Files of more than `part_bytes` (for S3, 5 MiB or more) are sent in parts of that size. The
+        pause before a second attempt is `first_wait_s`; each later one doubles.
 
         Raises:
             StoreError: If `uri` names no bucket, or S3 is set up wrongly on this machine.
@@ -98,7 +82,6 @@ class S3Store:
         self._bucket, _, prefix = uri.removeprefix("s3://").partition("/")
         self._root = f"{prefix.strip('/')}/".lstrip("/")
         self.uri = f"s3://{self._bucket}/{self._root}".rstrip("/")
-        self._multipart_above = multipart_above
         self._part_bytes = part_bytes
         self._first_wait_s = first_wait_s
         if not self._bucket:
@@ -147,18 +130,18 @@ class S3Store:
 
     def names(self, folder: str) -> list[str]:
         """Paths of all files below `folder`, sorted; empty if there is none."""
-        keys = [key for key, _ in self._entries(f"{folder}/".lstrip("/"))]
+        keys = self._keys(f"{folder}/".lstrip("/"))
         return sorted(key for key in keys if not key.endswith("/"))  # consoles write such "folders"
 
     def find_stranger(self, known: Collection[str]) -> str | None:
         """The name of something at the root that is not in `known`; None if there is nothing."""
-        names = (key.rstrip("/") for key, _ in self._entries("", Delimiter="/"))
+        names = (key.rstrip("/") for key in self._keys("", Delimiter="/"))
         ours = ("", _PROBES, *known)  # another run may be probing at this moment
         return next((name for name in names if name not in ours), None)
 
     def work_folder(self, run_id: str) -> Path:
         """A folder on this machine, below the system's folder for temporary files."""
-        folder = _scratch() / run_id
+        folder = Path(tempfile.gettempdir(), "maskfactory", run_id)
         with _explained(folder):
             if not folder.parent.is_dir():
                 folder.parent.mkdir(exist_ok=True)
@@ -168,12 +151,12 @@ class S3Store:
 
     def clean_up(self, run_id: str) -> None:
         """Remove what `run_id` and this host's dead runs left on this machine."""
-        for folder in _scratch().glob("*"):
+        for folder in Path(tempfile.gettempdir(), "maskfactory").glob("*"):
             if folder.name == run_id or run_is_dead(folder.name):
                 shutil.rmtree(folder, ignore_errors=True)
 
     def _commit(self, path: str, source: BinaryIO) -> bool:
-        is_large = source.seek(0, os.SEEK_END) > self._multipart_above
+        is_large = source.seek(0, os.SEEK_END) > self._part_bytes
         write = self._upload_new if is_large else self._put_new
         self._make_sure_of(write)
         return self._commit_by(write, path, source)
@@ -192,9 +175,10 @@ class S3Store:
             try:
                 write(path, source)
             except (ClientError, BotoCoreError) as error:
-                if _status(error) == 412:
+                status, _ = _answer(error)
+                if status == 412:
                     return is_unsure and self._holds(path, source)
-                is_unsure = is_unsure or _status(error) != 409
+                is_unsure = is_unsure or status != 409
                 raise
             return True
 
@@ -202,12 +186,9 @@ class S3Store:
 
     def _holds(self, path: str, source: BinaryIO) -> bool:
         source.seek(0)
-        ours = hashlib.file_digest(source, "sha256").digest()  # type: ignore[arg-type]
+        ours = hashlib.file_digest(source, "sha256").hexdigest()  # type: ignore[arg-type]
         with self.fetch(path) as stored:
-            if stored is None:
-                return False
-            with stored.open("rb") as file:
-                return hashlib.file_digest(file, "sha256").digest() == ours
+            return stored is not None and digest_of_file(stored) == ours
 
     def _put(self, path: str, data: bytes, **condition: str) -> None:
         self._client.put_object(**self._at(path), **_body(data), **condition)
@@ -227,7 +208,7 @@ class S3Store:
         try:
             while data := source.read(part_bytes):
                 part = upload | {"PartNumber": len(parts) + 1} | _body(data)
-                sent = self._try(path, lambda part=part: send(**part))
+                sent = self._try(path, partial(send, **part))
                 parts.append({k: part[k] for k in ("PartNumber", "ChecksumSHA256")})
                 parts[-1]["ETag"] = sent["ETag"]
             finish = self._client.complete_multipart_upload
@@ -246,7 +227,7 @@ class S3Store:
             try:
                 body = self._client.get_object(**self._at(path))["Body"]
             except ClientError as error:
-                if _code(error) in ("NoSuchKey", "404"):
+                if _answer(error) == (404, "NoSuchKey"):
                     return False
                 raise
             shutil.copyfileobj(body, sink, _MIB)
@@ -254,11 +235,80 @@ class S3Store:
 
         return self._try(path, attempt)
 
-    def _entries(self, below: str, **options: str) -> Iterator[tuple[str, bool]]:
+    def _keys(self, below: str, **options: str) -> Iterator[str]:
+        """Paths, and common prefixes if `options` ask for them, page by page."""
         query = {"Bucket": self._bucket, "Prefix": f"{self._root}{below}", **options}
         while True:
             page = self._try(below, lambda: self._client.list_objects_v2(**query))
-            pass
+            found = [entry["Prefix"] for entry in page.get("CommonPrefixes", ())]
+            found += [entry["Key"] for entry in page.get("Contents", ())]
+            yield from (key.removeprefix(self._root) for key in sorted(found))
+            if not page.get("IsTruncated"):
+                return
+            query["ContinuationToken"] = page["NextContinuationToken"]
+
+    def _make_sure_of(self, write: _Write) -> None:
+        """Refuse a server that lets a second writer replace a file: nothing but an attempt can tell."""
+        place = (self._client.meta.endpoint_url, self._bucket, write.__name__)
+        with _probing:
+            if place in _honest:
+                return
+            path = f"{_PROBES}/{new_run_id()}"
+            try:
+                won = [self._commit_by(write, path, BytesIO(data)) for data in (b"1", b"2")]
+            finally:
+                with suppress(ClientError, BotoCoreError):  # some may write and never delete
+                    self._client.delete_object(**self._at(path))
+            if won != [True, False]:
+                raise StoreError(
+                    f"{self.uri}: this server ignores conditional writes, so two workers could "
+                    "overwrite each other's shards; use another server, or a folder"
+                )
+            _honest.add(place)
+
+    def _try(self, path: str, attempt: Callable[[], _Value]) -> _Value:
+        """Do `attempt` until it succeeds, fails for good, or has failed often enough."""
+        where = f"{self.uri}/{path}".rstrip("/")
+        for num_left in reversed(range(_TRIES)):
+            try:
+                return attempt()
+            except (ClientError, BotoCoreError) as error:
+                may_pass = isinstance(error, _BROKEN) or not _PASSING.isdisjoint(_answer(error))
+                if not num_left or not may_pass:
+                    raise _explain(where, error, may_pass=may_pass) from error
+                reason = _answer(error)[1]
+                log_event("s3_tried_again", level=logging.WARNING, path=where, reason=reason)
+            longest_s = self._first_wait_s * 2 ** (_TRIES - 1 - num_left)
+            time.sleep(longest_s * random.uniform(0.5, 1))  # noqa: S311 - keeps workers apart
+        raise AssertionError("the last attempt returns or raises")
 
     def _at(self, path: str) -> dict[str, Any]:
         return {"Bucket": self._bucket, "Key": f"{self._root}{path}"}
+
+
+def _explain(where: str, error: Exception, *, may_pass: bool) -> StoreError:
+    status, code = _answer(error)
+    found = f"the server answers {status} {code}" if status else f"no answer ({code})"
+    if may_pass:
+        return StoreError(f"{where}: {found}, {_TRIES} times; {_LATER}")
+    return StoreError(f"{where}: {found}; {_REMEDY.get(code, 'mend it and run the command again')}")
+
+
+def _answer(error: Exception) -> tuple[int, str]:
+    """The HTTP status and S3's word for it; 0 and the exception's name if no answer came."""
+    response: dict[str, Any] = getattr(error, "response", {})
+    status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    return status, response.get("Error", {}).get("Code", type(error).__name__)
+
+
+def _body(data: bytes) -> dict[str, Any]:
+    digest = base64.b64encode(hashlib.sha256(data).digest()).decode()
+    return {"Body": data, "ChecksumSHA256": digest}
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise explain_os_error(path, error) from error

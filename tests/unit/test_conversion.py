@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from small_job import make_small
 from typer.testing import CliRunner
 
 from factory.cache import cache_folder
@@ -14,7 +15,10 @@ from factory.cli import app
 from factory.errors import JobError, WeightsError
 from factory.generate.base import load_generator
 from factory.generate.latents import LatentSampler
+from factory.generate.stylegan2 import to_bytes
 from factory.generate.weights import find_weights, read_weights
+from factory.pack.image import decode_image
+from factory.pack.tar import read_members
 from factory.spec import GeneratorSpec, LatentsSpec
 
 PARITY = Path(__file__).parents[1] / "golden" / "parity"
@@ -134,3 +138,34 @@ def test_a_family_without_nvidia_seeds_says_so() -> None:
     generator = load_generator(spec, None, device=CPU)
     with pytest.raises(JobError, match=r"dataset\.latents\.draw: found 'nvidia_seed', but shapes"):
         LatentSampler(generator, LatentsSpec(draw="nvidia_seed"), spec)
+
+
+def test_seeds_beyond_nvidia_s_are_refused() -> None:
+    spec = spec_of(PICKLE)
+    generator = load_generator(spec, find_weights(spec).path, device=CPU)
+    latents = LatentsSpec(seed=2**32 - 1, draw="nvidia_seed")
+    sampler = LatentSampler(generator, latents, spec)
+    assert len(sampler.draw([0]).z) == 1
+    with pytest.raises(JobError, match=r"NVIDIA's seeds end at 4294967295, sample 1 would need"):
+        sampler.draw([1])
+
+
+def test_a_whole_job_runs_on_a_pickle_with_nvidia_s_seeds(tmp_path: Path) -> None:
+    """The image of sample i is what NVIDIA's tool makes of seed `seed + i`, psi 0.7."""
+    job = {
+        "dataset.num_samples": 3,
+        "dataset.batch_size": 2,
+        "dataset.generator": {"kind": "stylegan2", "weights": str(PICKLE)},
+        "dataset.latents": {"draw": "nvidia_seed", "seed": 10, "truncation_psi": 0.7},
+        "dataset.segmenter.layers": ["b64.conv1"],
+    }
+    make_small(tmp_path, job)
+    spec = spec_of(PICKLE)
+    network = load_generator(spec, find_weights(spec).path, device=CPU).network
+    z = torch.from_numpy(np.random.RandomState(12).randn(1, 64)).float()
+    with torch.inference_mode():
+        image, _ = network.synthesise(network.styles(z, None, psi=0.7), network.const_noise())
+    expected = to_bytes(image)[0].numpy()
+    shard = next((tmp_path / "out" / "data" / "train").glob("*.tar"))
+    made = decode_image(dict(read_members(shard))["000000002.image.png"])
+    assert np.abs(made.astype(int) - expected.astype(int)).max() <= 1
