@@ -69,13 +69,13 @@ def fit(
 
     from factory.fit.fitted import find_fitted, fit_segmenter
     from factory.generate.weights import find_weights
-    from factory.run.progress import make_observer
+    from factory.run.progress import watching
     from factory.run.worker import settle_process
 
     spec = _load(job)
     _import_from_here()
     settle_process()
-    with make_observer() as observer:
+    with watching() as observer:
         weights = find_weights(spec.dataset.generator, observer.downloading)
         data = found = find_fitted(spec.dataset, weights.sha256)
         if data is None:
@@ -95,13 +95,13 @@ def fit(
 def run(job: JobFile) -> None:
     """Make the dataset, or what is missing of it. Running it again resumes."""
     from factory.job import run_job
-    from factory.run.progress import make_observer
+    from factory.run.progress import watching
     from factory.run.worker import settle_process
 
     spec = _load(job)
     _import_from_here()
     settle_process()
-    with make_observer() as observer:
+    with watching() as observer:
         manifest = run_job(spec, observer)
     short = manifest.num_planned - manifest.num_samples
     typer.echo(

@@ -23,7 +23,7 @@ from torch import Tensor
 from factory.errors import JobError
 from factory.fit.kmeans import cluster, nearest
 from factory.fit.pixels import PixelSample, choose_layers, sample_pixels
-from factory.fit.separation import centre, measure, separate
+from factory.fit.separation import measure, separate
 from factory.generate.base import Generator
 from factory.segment.labels import unnamed_labels
 from factory.segment.linear_head import weight_name
@@ -41,7 +41,7 @@ class Merged:
     """Clusters that are left, and how it came to them."""
 
     planes: Float32[Tensor, "k c1"]
-    """One plane per cluster for pixels as they are, the bias last."""
+    """One plane per cluster, the bias last."""
     ids: Int64[Tensor, " p"]
     """The cluster of each pixel. It is not always the one with the highest score."""
     history: Float32[Tensor, "m 4"]
@@ -101,13 +101,11 @@ def merge_clusters(
         JobError: If fewer than `num_classes` clusters hold a pixel.
     """
     ids, sizes, centres = _by_size(vectors, centres)
-    pixels, mean = centre(vectors.clone())
-    planes = _first_planes(centres, mean)
     nodes = list(range(len(centres)))
     history = []
     classes = torch.arange(len(centres))
-    planes, rounds = separate(pixels, ids, classes, planes)
-    iou, alike = measure(pixels.vectors, ids, planes)
+    planes, rounds = separate(vectors, ids, classes, _first_planes(centres))
+    iou, alike = measure(vectors, ids, planes)
     while len(planes) > num_classes:
         worst, partner = choose_pair(iou, alike, sizes)
         history.append(
@@ -121,16 +119,15 @@ def merge_clusters(
         planes, sizes = _without(planes, worst), _without(sizes, worst)
         nodes.pop(worst)
         new = torch.tensor([partner - (partner > worst)])
-        planes[new], taken = separate(pixels, ids, new, planes[new])
+        planes[new], taken = separate(vectors, ids, new, planes[new])
         rounds += taken
-        iou, alike = measure(pixels.vectors, ids, planes)
+        iou, alike = measure(vectors, ids, planes)
     if not bool(sizes.all()):
         raise JobError(
             f"dataset.segmenter.num_classes: found {num_classes}, but only "
             f"{int(sizes.count_nonzero())} clusters hold fitting pixels; ask for fewer classes or "
             "fit on more images"
         )
-    planes[:, -1] -= planes[:, :-1] @ mean
     return Merged(planes, ids, torch.tensor(history).view(-1, 4), float(iou.min()), rounds)
 
 
@@ -179,12 +176,11 @@ def _by_size(vectors: Tensor, centres: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return order.argsort()[ids], sizes[order], centres[order]
 
 
-def _first_planes(centres: Tensor, mean: Tensor) -> Tensor:
+def _first_planes(centres: Tensor) -> Tensor:
     """The planes whose highest score is the nearest centre, scaled as in the release."""
     squares = centres.square().sum(dim=1)
     scale = squares.max().clamp(min=torch.finfo(torch.float32).tiny)
-    weights, bias = centres / scale, -squares / 2 / scale
-    return torch.cat([weights, (bias + weights @ mean)[:, None]], dim=1)
+    return torch.cat([centres, -squares[:, None] / 2], dim=1) / scale
 
 
 def _without(rows: Tensor, position: int) -> Tensor:

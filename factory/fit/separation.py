@@ -8,7 +8,6 @@ A plane is a row of channel weights with the bias last; a pixel's score is its s
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float32, Float64, Int64
@@ -23,30 +22,6 @@ _MOST_HALVINGS = 12
 _HISTORY = 20
 _LEAST_GAIN = 1e-5
 _ARMIJO = 1e-4
-
-
-@dataclass(frozen=True, slots=True)
-class CentredPixels:
-    """Pixels to separate, their mean at the origin, and how they are spread."""
-
-    vectors: Float32[Tensor, "p c"]
-    """One row per pixel."""
-    root: Float32[Tensor, "c1 c1"]
-    """Inverse root of the covariance plus 1 / 2C, and 1 for the bias: see `separate`."""
-
-
-def centre(vectors: Float32[Tensor, "p c"]) -> tuple[CentredPixels, Float32[Tensor, " c"]]:
-    """`vectors` moved, in place, to have their mean at the origin; and where the mean was."""
-    mean = vectors.mean(dim=0, dtype=torch.float64).float()
-    vectors -= mean
-    channels = vectors.shape[1]
-    spread = torch.zeros(channels, channels, dtype=torch.float64)
-    for rows in torch.split(vectors, _CHUNK):
-        spread += rows.T @ rows
-    values, axes = torch.linalg.eigh(spread / len(vectors))
-    root = torch.eye(channels + 1)
-    root[:-1, :-1] = axes * (values.clamp(min=0) + 1 / (2 * PENALTY)).rsqrt() @ axes.T
-    return CentredPixels(vectors, root), mean
 
 
 def hinge_loss(
@@ -78,25 +53,24 @@ def hinge_loss(
 
 
 def separate(
-    pixels: CentredPixels,
+    vectors: Float32[Tensor, "p c"],
     ids: Int64[Tensor, " p"],
     classes: Int64[Tensor, " k"],
     start: Float32[Tensor, "k c1"],
 ) -> tuple[Float32[Tensor, "k c1"], int]:
     """The planes of least `hinge_loss` for `classes`, and the rounds it took to find them.
 
-    L-BFGS from `start`, each plane by itself, until a round gains less than 1e-5 of its loss.
-    Where we differ: the search runs in coordinates in which the loss curves alike in every
-    direction while all pixels are short of their margin, and it checks its steps; the loss and its
-    minimum are the same. The release takes up to 100 unchecked steps with all planes as one point.
+    L-BFGS from `start`, each plane by itself, until a round gains less than 1e-5 of its loss. Where
+    we differ: steps are shortened until the loss falls. The release takes up to 100 steps of length
+    one with all planes as a single point, and stops when no weight moves by 1e-4.
     """
     open_ids = torch.arange(len(classes))
     planes = start.clone()
-    search = _Search(pixels, ids, classes, start)
+    search = _Search(vectors, ids, classes, start)
     rounds = 0
     while len(open_ids) and rounds < _MOST_ROUNDS:
         gains = search.descend()
-        planes[open_ids] = search.planes()
+        planes[open_ids] = search.planes
         is_open = gains > _LEAST_GAIN * search.losses
         open_ids = open_ids[is_open]
         search.keep(is_open)
@@ -131,74 +105,86 @@ def measure(
 class _Search:
     """L-BFGS for several planes at once: each has its own loss, curvature and step length."""
 
-    def __init__(self, pixels: CentredPixels, ids: Tensor, classes: Tensor, start: Tensor) -> None:
-        self._pixels, self._ids, self._classes = pixels, ids, classes
-        self._points: Tensor = torch.linalg.solve(pixels.root, start, left=False)
-        self.losses, self._gradients = self._evaluate(self._points, classes)
+    def __init__(self, vectors: Tensor, ids: Tensor, classes: Tensor, start: Tensor) -> None:
+        self._vectors, self._ids, self._classes = vectors, ids, classes
+        self.planes = start
+        self.losses, self._gradients = hinge_loss(vectors, ids, classes, start)
+        steepest = 1 + 2 * PENALTY * (1 + _mean_square(vectors))
+        self._scale = torch.full((len(start), 1), 1 / steepest)
         self._moves: list[Tensor] = []
         self._changes: list[Tensor] = []
-
-    def planes(self) -> Tensor:
-        """The planes as they are now."""
-        return self._points @ self._pixels.root
 
     def keep(self, chosen: Bool[Tensor, " k"]) -> None:
         """Go on with some of the planes only."""
         self._classes, self.losses = self._classes[chosen], self.losses[chosen]
-        self._points, self._gradients = self._points[chosen], self._gradients[chosen]
+        self.planes, self._gradients = self.planes[chosen], self._gradients[chosen]
+        self._scale = self._scale[chosen]
         self._moves = [move[chosen] for move in self._moves]
         self._changes = [change[chosen] for change in self._changes]
 
     def descend(self) -> Float64[Tensor, " k"]:
         """Take one round and return what each plane's loss gained; 0 where no step helps."""
-        way = -self._newton_like(self._gradients)
+        way = self._downhill()
         slope = (way * self._gradients).sum(dim=1).double()
-        points, losses = self._points.clone(), self.losses.clone()
-        gradients = self._gradients.clone()
-        pending = torch.arange(len(points))
+        planes, losses, gradients = (
+            self.planes.clone(),
+            self.losses.clone(),
+            self._gradients.clone(),
+        )
+        pending = torch.arange(len(planes))
         for halvings in range(_MOST_HALVINGS):
             step = 0.5**halvings
-            tried = self._points[pending] + step * way[pending]
-            found, slopes = self._evaluate(tried, self._classes[pending])
+            tried = self.planes[pending] + step * way[pending]
+            found, slopes = hinge_loss(self._vectors, self._ids, self._classes[pending], tried)
             is_better = found <= self.losses[pending] + _ARMIJO * step * slope[pending]
             better = pending[is_better]
-            points[better], losses[better] = tried[is_better], found[is_better]
+            planes[better], losses[better] = tried[is_better], found[is_better]
             gradients[better] = slopes[is_better]
             pending = pending[~is_better]
             if not len(pending):
                 break
-        self._moves = [*self._moves, points - self._points][-_HISTORY:]
-        self._changes = [*self._changes, gradients - self._gradients][-_HISTORY:]
         gains = self.losses - losses
-        self._points, self.losses, self._gradients = points, losses, gradients
+        self._learn(planes - self.planes, gradients - self._gradients)
+        self.planes, self.losses, self._gradients = planes, losses, gradients
         return gains
 
-    def _evaluate(self, points: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
-        root = self._pixels.root
-        losses, gradients = hinge_loss(self._pixels.vectors, self._ids, classes, points @ root)
-        return losses, gradients @ root
+    def _learn(self, move: Tensor, change: Tensor) -> None:
+        bend, square = _dot(move, change), _dot(change, change)
+        self._scale = torch.where(bend > 0, _ratio(bend, square), self._scale)
+        self._moves = [*self._moves, move][-_HISTORY:]
+        self._changes = [*self._changes, change][-_HISTORY:]
 
-    def _newton_like(self, gradients: Tensor) -> Tensor:
-        """The inverse curvature seen so far, applied to `gradients` (Nocedal 1980, two loops)."""
-        way = gradients.clone()
+    def _downhill(self) -> Tensor:
+        """Against the gradients, bent by the curvature seen so far (Nocedal 1980, two loops)."""
+        way = -self._gradients
         pairs = [
-            (move, change, (move * change).sum(dim=1, keepdim=True))
+            (move, change, _dot(move, change))
             for move, change in zip(self._moves, self._changes, strict=True)
         ]
         shares = []
         for move, change, bend in reversed(pairs):
-            share = _ratio((move * way).sum(dim=1, keepdim=True), bend)
-            way -= share * change
+            share = _ratio(_dot(move, way), bend)
+            way = way - share * change
             shares.append(share)
-        way /= 2 * PENALTY
+        way = way * self._scale
         for (move, change, bend), share in zip(pairs, reversed(shares), strict=True):
-            way += move * (share - _ratio((change * way).sum(dim=1, keepdim=True), bend))
+            way = way + move * (share - _ratio(_dot(change, way), bend))
         return way
 
 
+def _dot(first: Tensor, second: Tensor) -> Tensor:
+    return (first * second).sum(dim=1, keepdim=True)
+
+
 def _ratio(top: Tensor, bottom: Tensor) -> Tensor:
-    """`top / bottom`, and 0 where a curvature is lost in rounding."""
-    return torch.where(bottom > 1e-12, top / bottom.clamp(min=1e-12), 0.0)
+    """`top / bottom`, and 0 where nothing moved."""
+    return torch.where(bottom > 0, top / bottom, 0.0)
+
+
+def _mean_square(vectors: Tensor) -> float:
+    """Mean squared length; with 1 for the bias it bounds how fast the hinge's slope can change."""
+    total = sum(float(rows.square().sum()) for rows in torch.split(vectors, _CHUNK))
+    return total / len(vectors)
 
 
 def _scored(

@@ -3,7 +3,8 @@
 import logging
 import sys
 import time
-from types import TracebackType
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
@@ -23,18 +24,6 @@ class LogObserver:
         self._made = 0
         self._tenth = 0
         self._start = time.monotonic()
-
-    def __enter__(self) -> "LogObserver":
-        """Nothing to open."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Nothing to close."""
 
     def downloading(self, num_bytes: int, total_bytes: int) -> None:
         """Say every tenth of the way."""
@@ -78,7 +67,7 @@ class BarObserver:
 
     def __init__(self) -> None:
         """Prepare the bar."""
-        self._progress = Progress(
+        self.progress = Progress(
             TextColumn("{task.description:<10}"),
             BarColumn(),
             TextColumn("{task.completed:,.0f}/{task.total:,.0f}"),
@@ -92,37 +81,23 @@ class BarObserver:
         self._made = 0
         self._start = time.monotonic()
 
-    def __enter__(self) -> "BarObserver":
-        """Show the bar."""
-        self._progress.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Leave the bar as it stands."""
-        self._progress.stop()
-
     def downloading(self, num_bytes: int, total_bytes: int) -> None:
         """Move a bar in bytes."""
         total = total_bytes or None
         if self._fetch is None:
-            self._fetch = self._progress.add_task("fetching", total=total, rate="bytes")
-        self._progress.update(self._fetch, completed=num_bytes, total=total)
+            self._fetch = self.progress.add_task("fetching", total=total, rate="bytes")
+        self.progress.update(self._fetch, completed=num_bytes, total=total)
 
     def fitting(self, num_done: int, num_images: int) -> None:
         """Move the first bar."""
         if self._fit is None:
-            self._fit = self._progress.add_task("fitting", total=num_images, rate="images")
-        self._progress.update(self._fit, completed=num_done)
+            self._fit = self.progress.add_task("fitting", total=num_images, rate="images")
+        self.progress.update(self._fit, completed=num_done)
 
     def started(self, num_samples: int, num_done: int) -> None:
         """Begin the second bar at what is there already."""
         self._start = time.monotonic()
-        self._run = self._progress.add_task(
+        self._run = self.progress.add_task(
             "making", total=num_samples, completed=num_done, rate="pairs"
         )
 
@@ -132,14 +107,20 @@ class BarObserver:
         rate = self._made / max(time.monotonic() - self._start, 1e-9)
         if self._run is not None:
             text = f"{rate:,.0f} pairs/s"
-            self._progress.update(self._run, advance=record.num_samples, rate=text)
+            self.progress.update(self._run, advance=record.num_samples, rate=text)
 
     def failed(self, task: ShardTask, reason: str, *, again: bool) -> None:
         """Print above the bar."""
         what = "trying again" if again else "given up"
-        self._progress.console.print(f"{task.name}: {what}: {reason}")
+        self.progress.console.print(f"{task.name}: {what}: {reason}")
 
 
-def make_observer() -> LogObserver | BarObserver:
-    """A bar if standard error is a terminal, else log lines."""
-    return BarObserver() if sys.stderr.isatty() else LogObserver()
+@contextmanager
+def watching() -> Iterator[LogObserver | BarObserver]:
+    """A bar if standard error is a terminal, else log lines, for as long as the context lasts."""
+    if not sys.stderr.isatty():
+        yield LogObserver()
+        return
+    observer = BarObserver()
+    with observer.progress:
+        yield observer

@@ -1,8 +1,9 @@
 """A store in a bucket of any S3 server that honours conditional writes.
 
 A name is created by a request that says `If-None-Match: *`: the server answers 412 to all but one.
-Endpoint, region, profile and credentials come from where every AWS tool looks for them. No text made
-here repeats what an exception or a server says: either may hold any of them.
+Endpoint, region, profile and credentials come from where every AWS tool looks for them; no text made
+here repeats what an exception or a server says, which may hold any of them. A worker killed during a
+large upload leaves invisible parts: a lifecycle rule of the bucket should abort such uploads.
 """
 
 import base64
@@ -18,9 +19,9 @@ import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
-from io import BytesIO
+from io import BufferedIOBase, BytesIO
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, TypeVar
 
 import boto3
 from botocore import exceptions as failures
@@ -34,24 +35,17 @@ from factory.provenance import new_run_id, run_is_dead
 from factory.store.local import explain_os_error
 
 _Value = TypeVar("_Value")
-_Write = Callable[[str, BinaryIO], None]
+_Write = Callable[[str, BufferedIOBase], None]
 
-_MIB = 2**20
-_MOST_PARTS = 10_000  # S3's limit
 _TRIES = 8
 _PROBES = "_probe"
 
 # One attempt per call: what 412 means depends on the attempts before, and only `_commit_by` looks.
-_ONE_TRY = {"total_max_attempts": 1, "mode": "standard"}
-_CONFIG = Config(retries=_ONE_TRY, connect_timeout=10, read_timeout=60)
-
+_CONFIG = Config(retries={"total_max_attempts": 1}, connect_timeout=10, read_timeout=60)
 _BROKEN = (failures.HTTPClientError, failures.IncompleteReadError, failures.FlexibleChecksumError)
 _PASSING = {409, 429, 500, 502, 503, 504, "RequestTimeout", "BadDigest"}
 _CREDENTIALS = "give valid credentials (AWS_PROFILE, or AWS_ACCESS_KEY_ID and its secret)"
-_LATER = (
-    "look at the server, the network and AWS_ENDPOINT_URL, then run the command again: everything "
-    "committed is kept"
-)
+_LATER = "look at server and network, then run the command again: everything committed is kept"
 _REMEDY = {
     "NoSuchBucket": "make the bucket, or correct output.uri",
     "AccessDenied": "allow this identity to list, get, put and delete objects there",
@@ -64,13 +58,11 @@ _probing = threading.Lock()
 
 
 class S3Store:
-    """A dataset below `s3://bucket/prefix`; see `base.Store` for the promise of each method.
+    """A dataset below `s3://bucket/prefix`; see `base.Store` for the promise of each method."""
 
-    A worker killed in the middle of a large upload leaves an invisible part of it: give the bucket
-    a lifecycle rule that aborts incomplete uploads.
-    """
-
-    def __init__(self, uri: str, *, part_bytes: int = 64 * _MIB, first_wait_s: float = 0.5) -> None:
+    def __init__(
+        self, uri: str, *, part_bytes: int = 64 * 2**20, first_wait_s: float = 0.5
+    ) -> None:
         """Use the place `uri` names; nothing is sent yet.
 
         Files of more than `part_bytes` (for S3, 5 MiB or more) are sent in parts of that size. The
@@ -110,7 +102,7 @@ class S3Store:
     def replace(self, path: str, data: bytes) -> None:
         """Write a file whatever was there; readers see the old bytes or the new."""
         self._make_sure_of(self._put_new)
-        self._try(path, lambda: self._put(path, data))
+        self._try(path, lambda: self._client.put_object(**self._at(path), **_body(data)))
 
     def read(self, path: str) -> bytes | None:
         """A file's bytes; None if it is absent."""
@@ -143,8 +135,8 @@ class S3Store:
         """A folder on this machine, below the system's folder for temporary files."""
         folder = Path(tempfile.gettempdir(), "maskfactory", run_id)
         with _explained(folder):
-            if not folder.parent.is_dir():
-                folder.parent.mkdir(exist_ok=True)
+            with suppress(FileExistsError):
+                folder.parent.mkdir()
                 folder.parent.chmod(0o1777)  # like its parent: all users of a machine share it
             folder.mkdir(mode=0o700, exist_ok=True)
         return folder
@@ -155,13 +147,13 @@ class S3Store:
             if folder.name == run_id or run_is_dead(folder.name):
                 shutil.rmtree(folder, ignore_errors=True)
 
-    def _commit(self, path: str, source: BinaryIO) -> bool:
-        is_large = source.seek(0, os.SEEK_END) > self._part_bytes
-        write = self._upload_new if is_large else self._put_new
+    def _commit(self, path: str, source: BufferedIOBase) -> bool:
+        size_bytes = source.seek(0, os.SEEK_END)
+        write = self._upload_new if size_bytes > self._part_bytes else self._put_new
         self._make_sure_of(write)
         return self._commit_by(write, path, source)
 
-    def _commit_by(self, write: _Write, path: str, source: BinaryIO) -> bool:
+    def _commit_by(self, write: _Write, path: str, source: BufferedIOBase) -> bool:
         """Do a conditional write; False if the name exists.
 
         When an attempt breaks, the server may have committed it before. The next one then sees 412,
@@ -175,31 +167,29 @@ class S3Store:
             try:
                 write(path, source)
             except (ClientError, BotoCoreError) as error:
-                status, _ = _answer(error)
-                if status == 412:
+                if _answer(error)[0] == 412:
                     return is_unsure and self._holds(path, source)
-                is_unsure = is_unsure or status != 409
+                is_unsure = is_unsure or _answer(error)[0] != 409
                 raise
             return True
 
         return self._try(path, attempt)
 
-    def _holds(self, path: str, source: BinaryIO) -> bool:
+    def _holds(self, path: str, source: BufferedIOBase) -> bool:
         source.seek(0)
         ours = hashlib.file_digest(source, "sha256").hexdigest()  # type: ignore[arg-type]
         with self.fetch(path) as stored:
             return stored is not None and digest_of_file(stored) == ours
 
-    def _put(self, path: str, data: bytes, **condition: str) -> None:
-        self._client.put_object(**self._at(path), **_body(data), **condition)
-
-    def _put_new(self, path: str, source: BinaryIO) -> None:
+    def _put_new(self, path: str, source: BufferedIOBase) -> None:
         source.seek(0)
-        self._put(path, source.read(), IfNoneMatch="*")
+        self._client.put_object(**self._at(path), **_body(source.read()), IfNoneMatch="*")
 
-    def _upload_new(self, path: str, source: BinaryIO) -> None:
+    def _upload_new(self, path: str, source: BufferedIOBase) -> None:
         """Send a file in parts; it appears, whole, with the last request or not at all."""
-        part_bytes = max(self._part_bytes, math.ceil(source.seek(0, os.SEEK_END) / _MOST_PARTS))
+        part_bytes = max(
+            self._part_bytes, math.ceil(source.seek(0, os.SEEK_END) / 10_000)
+        )  # S3's limit
         source.seek(0)
         begin, send = self._client.create_multipart_upload, self._client.upload_part
         begun = self._try(path, lambda: begin(**self._at(path), ChecksumAlgorithm="SHA256"))
@@ -208,9 +198,8 @@ class S3Store:
         try:
             while data := source.read(part_bytes):
                 part = upload | {"PartNumber": len(parts) + 1} | _body(data)
-                sent = self._try(path, partial(send, **part))
-                parts.append({k: part[k] for k in ("PartNumber", "ChecksumSHA256")})
-                parts[-1]["ETag"] = sent["ETag"]
+                part |= {"ETag": self._try(path, partial(send, **part))["ETag"]}
+                parts.append({k: part[k] for k in ("PartNumber", "ETag", "ChecksumSHA256")})
             finish = self._client.complete_multipart_upload
             finish(**upload, MultipartUpload={"Parts": parts}, IfNoneMatch="*")
         except BaseException:
@@ -218,19 +207,18 @@ class S3Store:
                 self._client.abort_multipart_upload(**upload)
             raise
 
-    def _load(self, path: str, sink: BinaryIO) -> bool:
+    def _load(self, path: str, sink: BufferedIOBase) -> bool:
         """Write a file's bytes to `sink`; False if it is absent."""
 
         def attempt() -> bool:
-            sink.seek(0)
-            sink.truncate()
+            sink.truncate(sink.seek(0))
             try:
                 body = self._client.get_object(**self._at(path))["Body"]
             except ClientError as error:
                 if _answer(error) == (404, "NoSuchKey"):
                     return False
                 raise
-            shutil.copyfileobj(body, sink, _MIB)
+            shutil.copyfileobj(body, sink)
             return True
 
         return self._try(path, attempt)
@@ -240,15 +228,15 @@ class S3Store:
         query = {"Bucket": self._bucket, "Prefix": f"{self._root}{below}", **options}
         while True:
             page = self._try(below, lambda: self._client.list_objects_v2(**query))
-            found = [entry["Prefix"] for entry in page.get("CommonPrefixes", ())]
-            found += [entry["Key"] for entry in page.get("Contents", ())]
+            entries = [*page.get("CommonPrefixes", ()), *page.get("Contents", ())]
+            found = [entry.get("Prefix") or entry["Key"] for entry in entries]
             yield from (key.removeprefix(self._root) for key in sorted(found))
             if not page.get("IsTruncated"):
                 return
             query["ContinuationToken"] = page["NextContinuationToken"]
 
     def _make_sure_of(self, write: _Write) -> None:
-        """Refuse a server that lets a second writer replace a file: nothing but an attempt can tell."""
+        """Refuse a server that lets a second writer replace a file; only an attempt can tell."""
         place = (self._client.meta.endpoint_url, self._bucket, write.__name__)
         with _probing:
             if place in _honest:
@@ -269,17 +257,17 @@ class S3Store:
     def _try(self, path: str, attempt: Callable[[], _Value]) -> _Value:
         """Do `attempt` until it succeeds, fails for good, or has failed often enough."""
         where = f"{self.uri}/{path}".rstrip("/")
-        for num_left in reversed(range(_TRIES)):
+        for num_tries in range(1, _TRIES + 1):
             try:
                 return attempt()
             except (ClientError, BotoCoreError) as error:
                 may_pass = isinstance(error, _BROKEN) or not _PASSING.isdisjoint(_answer(error))
-                if not num_left or not may_pass:
+                if num_tries == _TRIES or not may_pass:
                     raise _explain(where, error, may_pass=may_pass) from error
                 reason = _answer(error)[1]
                 log_event("s3_tried_again", level=logging.WARNING, path=where, reason=reason)
-            longest_s = self._first_wait_s * 2 ** (_TRIES - 1 - num_left)
-            time.sleep(longest_s * random.uniform(0.5, 1))  # noqa: S311 - keeps workers apart
+            # Workers that failed together must not come back together.
+            time.sleep(self._first_wait_s * 2**num_tries * random.uniform(0.25, 0.5))  # noqa: S311
         raise AssertionError("the last attempt returns or raises")
 
     def _at(self, path: str) -> dict[str, Any]:

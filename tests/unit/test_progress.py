@@ -1,0 +1,47 @@
+"""What a person at a terminal sees, and what a log file gets."""
+
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+from small_job import small_document
+
+
+def run_small(folder: Path, stderr: int) -> None:
+    job = folder / "job.yaml"
+    job.write_text(yaml.safe_dump(small_document(folder)))
+    command = [sys.executable, "-m", "factory", "run", str(job)]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=stderr, timeout=60)
+
+
+def test_a_terminal_gets_a_bar_with_rate_and_time_left(tmp_path: Path) -> None:
+    reader, writer = pty.openpty()
+    run_small(tmp_path, writer)
+    os.close(writer)
+    shown = b""
+    try:
+        while piece := os.read(reader, 1 << 16):
+            shown += piece
+    except OSError:
+        pass  # Linux says so when the other end is closed
+    os.close(reader)
+    text = shown.decode()
+    assert "10/10" in text
+    assert "pairs/s" in text
+    assert "0:00:00" in text
+    assert "shard_committed" not in text
+
+
+def test_a_file_gets_one_line_per_event(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with log.open("wb") as file:
+        run_small(tmp_path, file.fileno())
+    lines = log.read_text().splitlines()
+    commits = [line for line in lines if "shard_committed" in line]
+    assert len(commits) == 3
+    assert all("pairs_per_s=" in line and "eta_s=" in line for line in commits)
+    assert "done=10/10" in commits[-1]
+    assert "\x1b" not in log.read_text()

@@ -1,0 +1,468 @@
+import http.client
+import os
+import stat
+import subprocess
+import sys
+import tempfile
+import threading
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import boto3
+import pytest
+from moto.server import ThreadedMotoServer
+
+from factory.errors import StoreError
+from factory.provenance import new_run_id
+from factory.store import open_store
+from factory.store.s3 import S3Store
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
+
+PART = 5 * 2**20
+SECRET = "a-secret-that-nobody-may-see"
+
+
+@dataclass
+class Fault:
+    """What to do to the next `times` requests of a method whose address holds `address`."""
+
+    method: str
+    address: str
+    kind: str
+    """An HTTP status to answer instead, `cut` after the server has answered, or `refuse` before."""
+    times: int = 1
+    seen: int = 0
+
+
+@dataclass
+class Middle:
+    """A proxy before the server that commits faults and counts requests."""
+
+    port: int
+    faults: list[Fault] = field(default_factory=list)
+    requests: list[tuple[str, str]] = field(default_factory=list)
+
+    def fault(self, method: str, address: str) -> str:
+        self.requests.append((method, address))
+        for fault in self.faults:
+            if fault.method == method and fault.address in address and fault.seen < fault.times:
+                fault.seen += 1
+                return fault.kind
+        return ""
+
+    def count(self, method: str, text: str) -> int:
+        return sum(m == method and text in address for m, address in self.requests)
+
+
+def handler_for(middle):
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_any(self):
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            kind = middle.fault(self.command, self.path)
+            if kind.isdigit():
+                self.reply(int(kind), {}, b"<Error><Code>Injected</Code></Error>")
+                return
+            if kind != "refuse":
+                server = http.client.HTTPConnection("127.0.0.1", middle.port)
+                headers = {k: v for k, v in self.headers.items() if k != "Expect"}
+                server.request(self.command, self.path, body, headers)
+                answer = server.getresponse()
+                data = answer.read()
+                server.close()
+            if kind in ("cut", "refuse"):
+                self.close_connection = True
+                return
+            kept = {k: v for k, v in answer.getheaders() if k.lower() not in SKIPPED}
+            self.reply(answer.status, kept, data)
+
+        def reply(self, status, headers, data):
+            self.send_response(status)
+            for name, value in headers.items():
+                self.send_header(name, value)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, *words):
+            pass
+
+        do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = do_any  # noqa: N815
+
+    return Handler
+
+
+SKIPPED = {"content-length", "transfer-encoding", "connection", "date", "server"}
+
+
+@pytest.fixture(scope="module")
+def server():
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    server.start()
+    yield server.get_host_and_port()[1]
+    server.stop()
+
+
+@pytest.fixture
+def middle(server, monkeypatch, tmp_path):
+    middle = Middle(server)
+    proxy = ThreadingHTTPServer(("127.0.0.1", 0), handler_for(middle))
+    thread = threading.Thread(target=proxy.serve_forever, args=(0.05,))
+    thread.start()
+    for name, value in {
+        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{proxy.server_port}",
+        "AWS_ACCESS_KEY_ID": "an-id",
+        "AWS_SECRET_ACCESS_KEY": SECRET,
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    boto3.client("s3").create_bucket(Bucket="bucket")
+    yield middle
+    proxy.shutdown()
+    proxy.server_close()
+    thread.join()
+
+
+@pytest.fixture
+def store(middle, request):
+    prefix = request.node.name.replace("[", "-").replace("]", "")
+    return S3Store(f"s3://bucket/{prefix}", part_bytes=PART, first_wait_s=0.01)
+
+
+def a_file(store, data, name="x.tar"):
+    file = store.work_folder("run") / name
+    file.write_bytes(data)
+    return file
+
+
+def race(actions):
+    barrier = threading.Barrier(len(actions))
+    results = [None] * len(actions)
+
+    def run(position):
+        barrier.wait()
+        results[position] = actions[position]()
+
+    threads = [threading.Thread(target=run, args=(i,)) for i in range(len(actions))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return results
+
+
+def refusal(action):
+    with pytest.raises(StoreError) as caught:
+        action()
+    text = str(caught.value)
+    assert "\n" not in text
+    assert SECRET not in text
+    assert "an-id" not in text
+    return text
+
+
+def uploads():
+    return boto3.client("s3").list_multipart_uploads(Bucket="bucket").get("Uploads", [])
+
+
+def test_of_eight_that_create_one_name_exactly_one_wins(store):
+    for round_index in range(5):
+        name = f"a/b/{round_index}.json"
+        won = race([lambda i=i, name=name: store.create(name, b"%d" % i * 100) for i in range(8)])
+        assert sorted(won) == [False] * 7 + [True]
+        assert store.read(name) == b"%d" % won.index(True) * 100
+
+
+def test_of_four_stores_that_publish_one_large_file_exactly_one_wins(store):
+    files = [a_file(store, bytes([i]) * (PART + 1), str(i)) for i in range(4)]
+    stores = [S3Store(store.uri, part_bytes=PART) for _ in files]
+    pairs = zip(stores, files, strict=True)
+    won = race([lambda s=s, f=f: s.publish("data/x.tar", f) for s, f in pairs])
+    assert sorted(won) == [False] * 3 + [True]
+    assert store.read("data/x.tar") == bytes([won.index(True)]) * (PART + 1)
+    assert uploads() == []
+    assert not any(file.exists() for file in files)
+
+
+def test_a_large_file_is_sent_in_parts_and_comes_back_whole(store, middle):
+    data = os.urandom(2 * PART + 7)
+    file = a_file(store, data)
+    assert store.publish("data/x.tar", file)
+    assert not file.exists()
+    assert middle.count("PUT", "data/x.tar?partNumber=") == 3
+    with store.fetch("data/x.tar") as copy:
+        assert copy.read_bytes() == data
+        place = copy.parent
+    assert not place.exists()
+    again = a_file(store, data)
+    assert not store.publish("data/x.tar", again)
+    assert not again.exists()
+    assert uploads() == []
+
+
+def test_an_empty_file_and_one_of_exactly_a_part_need_no_parts(store, middle):
+    assert store.publish("empty", a_file(store, b""))
+    assert store.publish("part", a_file(store, bytes(PART)))
+    assert middle.count("PUT", "partNumber=") == 0
+    assert (store.read("empty"), len(store.read("part"))) == (b"", PART)
+
+
+def test_a_name_that_exists_is_never_written_again(store):
+    assert store.create("a", b"first")
+    assert not store.create("a", b"second")
+    file = a_file(store, b"third")
+    assert not store.publish("a", file)
+    assert store.read("a") == b"first"
+    assert not file.exists()
+
+
+@pytest.mark.parametrize("kind", ["409", "500", "503", "cut", "refuse"])
+def test_a_create_outlives_what_may_pass(store, middle, kind):
+    store.create("before", b"")
+    middle.faults = [Fault("PUT", "/a.json", kind, times=3)]
+    assert store.create("a.json", b"ours")
+    assert store.read("a.json") == b"ours"
+    assert not store.create("a.json", b"theirs")
+
+
+def test_a_412_after_a_cut_connection_is_ours_only_if_the_bytes_are(store, middle):
+    store.create("before", b"")
+    middle.faults = [Fault("PUT", "/a.json", "cut")]
+    assert store.create("a.json", b"ours"), "the server had committed before the cut"
+    boto3.client("s3").put_object(
+        Bucket="bucket", Key=f"{store.uri.removeprefix('s3://bucket/')}/b.json", Body=b"theirs"
+    )
+    middle.faults = [Fault("PUT", "/b.json", "cut")]
+    assert not store.create("b.json", b"ours"), "somebody else was first"
+    assert store.read("b.json") == b"theirs"
+
+
+def test_without_a_cut_equal_bytes_are_still_somebody_elses(store):
+    assert store.create("a", b"same")
+    assert not store.create("a", b"same")
+
+
+@pytest.mark.parametrize("kind", ["409", "500", "cut"])
+def test_a_completion_that_breaks_is_begun_again(store, middle, kind):
+    store.publish("before", a_file(store, bytes(PART + 1)))
+    middle.faults = [Fault("POST", "/x.tar?uploadId=", kind)]
+    data = os.urandom(PART + 9)
+    assert store.publish("x.tar", a_file(store, data))
+    assert store.read("x.tar") == data
+    assert middle.count("POST", "/x.tar?uploads") == 2
+    assert uploads() == []
+
+
+def test_a_part_that_breaks_is_sent_again_and_the_upload_goes_on(store, middle):
+    store.publish("before", a_file(store, bytes(PART + 1)))
+    middle.faults = [Fault("PUT", "/x.tar?partNumber=2", "503", times=2)]
+    assert store.publish("x.tar", a_file(store, bytes(PART + 1)))
+    assert middle.count("POST", "/x.tar?uploads") == 1
+    assert middle.count("PUT", "/x.tar?partNumber=1") == 1
+    assert middle.count("PUT", "/x.tar?partNumber=2") == 3
+
+
+def test_an_upload_that_fails_for_good_leaves_nothing(store, middle):
+    store.publish("before", a_file(store, bytes(PART + 1)))
+    middle.faults = [Fault("PUT", "/x.tar?partNumber=2", "403")]
+    file = a_file(store, bytes(PART + 1))
+    text = refusal(lambda: store.publish("x.tar", file))
+    assert text == (
+        f"{store.uri}/x.tar: the server answers 403 Injected; mend it and run the command again"
+    )
+    assert uploads() == []
+    assert store.read("x.tar") is None
+    assert not file.exists()
+
+
+@pytest.mark.parametrize("kind", ["500", "refuse", "cut"])
+def test_reading_listing_and_replacing_outlive_what_may_pass(store, middle, kind):
+    store.create("d/a", b"one")
+    middle.faults = [
+        Fault("GET", "/d/a", kind),
+        Fault("GET", "list-type=2", kind),
+        Fault("PUT", "/d/a", kind),
+    ]
+    assert store.read("d/a") == b"one"
+    assert store.names("d") == ["d/a"]
+    store.replace("d/a", b"two")
+    assert store.read("d/a") == b"two"
+    assert all(fault.seen for fault in middle.faults)
+
+
+def test_a_server_that_stays_broken_is_told_after_eight_tries(store, middle):
+    middle.faults = [Fault("GET", "", "503", times=100)]
+    text = refusal(lambda: store.read("a"))
+    assert text == (
+        f"{store.uri}/a: the server answers 503 Injected, 8 times; look at server and network, "
+        "then run the command again: everything committed is kept"
+    )
+    assert middle.faults[0].seen == 8
+    middle.faults = [Fault("GET", "", "refuse", times=100)]
+    assert f"{store.uri}/a: no answer (ConnectionClosedError), 8 times; look at" in refusal(
+        lambda: store.read("a")
+    )
+
+
+def test_a_server_is_probed_once_for_each_way_of_writing_and_nothing_stays(store, middle):
+    store.create("a", b"")
+    S3Store(store.uri).create("b", b"")
+    assert middle.count("PUT", "/_probe/") == 2
+    store.publish("c", a_file(store, bytes(PART + 1)))
+    store.publish("d", a_file(store, bytes(PART + 1)))
+    assert middle.count("POST", "/_probe/") == 4
+    assert store.names("") == ["a", "b", "c", "d"]
+
+
+def test_nothing_is_written_by_readers(store, middle):
+    assert store.read("a") is None
+    assert store.names("") == []
+    assert store.find_stranger([]) is None
+    with store.fetch("a") as path:
+        assert path is None
+    store.clean_up("run")
+    assert {method for method, _ in middle.requests} == {"GET", "PUT"}
+    assert middle.count("PUT", "") == middle.count("PUT", "/bucket") == 1, "the fixture's bucket"
+
+
+def test_a_server_that_ignores_conditions_is_refused(store, monkeypatch):
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_PUT(self):  # noqa: N802
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            self.send_response(200)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        do_DELETE = do_PUT  # noqa: N815
+
+        def log_message(self, *words):
+            pass
+
+    blind = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=blind.serve_forever, args=(0.05,))
+    thread.start()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{blind.server_port}")
+    refused = S3Store("s3://bucket/x")
+    wanted = (
+        "s3://bucket/x: this server ignores conditional writes, so two workers could overwrite "
+        "each other's shards; use another server, or a folder"
+    )
+    try:
+        assert refusal(lambda: refused.create("a", b"")) == wanted
+        assert refusal(lambda: refused.replace("a", b"")) == wanted
+        assert refusal(lambda: refused.publish("a", a_file(refused, b""))) == wanted
+    finally:
+        blind.shutdown()
+        blind.server_close()
+        thread.join()
+
+
+def test_names_and_strangers_are_found_on_every_page(store):
+    client = boto3.client("s3")
+    root = store.uri.removeprefix("s3://bucket/")
+    for i in range(1005):
+        client.put_object(Bucket="bucket", Key=f"{root}/receipts/{i:04d}.json", Body=b"")
+    client.put_object(Bucket="bucket", Key=f"{root}/", Body=b"")
+    client.put_object(Bucket="bucket", Key=f"{root}/receipts/", Body=b"")
+    client.put_object(Bucket="bucket", Key=f"{root}/_probe/x", Body=b"")
+    client.put_object(Bucket="bucket", Key=f"{root}2/x", Body=b"")
+    assert store.names("receipts") == [f"receipts/{i:04d}.json" for i in range(1005)]
+    assert store.find_stranger(["receipts"]) is None
+    assert store.find_stranger([]) == "receipts"
+    assert S3Store("s3://bucket").find_stranger([]) is not None
+    assert S3Store("s3://bucket/").uri == "s3://bucket"
+
+
+def test_a_missing_bucket_is_told_at_the_first_look(middle):
+    store = S3Store("s3://nowhere/x")
+    wanted = (
+        "s3://nowhere/x/plan: the server answers 404 NoSuchBucket; make the bucket, or correct "
+        "output.uri"
+    )
+    assert refusal(lambda: store.read("plan")) == wanted
+    assert "NoSuchBucket" in refusal(lambda: store.names(""))
+    assert "NoSuchBucket" in refusal(lambda: store.create("a", b""))
+
+
+def test_missing_credentials_are_told(middle, monkeypatch):
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nowhere")
+    monkeypatch.setenv("AWS_CONFIG_FILE", "/nowhere")
+    assert refusal(lambda: S3Store("s3://bucket/x").read("a")) == (
+        "s3://bucket/x/a: no answer (NoCredentialsError); give valid credentials (AWS_PROFILE, or "
+        "AWS_ACCESS_KEY_ID and its secret)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("AWS_PROFILE", "nobody"), ("AWS_ENDPOINT_URL", f"user:{SECRET}@127.0.0.1:1")],
+)
+def test_wrong_settings_of_this_machine_are_told(middle, monkeypatch, name, value):
+    monkeypatch.setenv(name, value)
+    text = refusal(lambda: S3Store("s3://bucket/x"))
+    assert text.startswith("s3://bucket/x: S3 is set up wrongly here (")
+    assert text.endswith("AWS_ENDPOINT_URL (http://host:port), AWS_PROFILE and AWS_DEFAULT_REGION")
+
+
+def test_secrets_in_an_address_stay_out_of_errors(middle, monkeypatch):
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://an-id:{SECRET}@127.0.0.1:1")
+    store = S3Store("s3://bucket/x", first_wait_s=0.01)
+    assert "no answer (EndpointConnectionError), 8 times" in refusal(lambda: store.read("a"))
+
+
+@pytest.mark.parametrize("uri", ["s3://", "s3:///prefix"])
+def test_an_address_without_a_bucket_is_refused(uri):
+    assert refusal(lambda: open_store(uri)) == (
+        f"output.uri: found {uri!r}; give s3://bucket/prefix"
+    )
+
+
+def test_a_published_file_that_is_not_there_is_told(store, tmp_path):
+    assert refusal(lambda: store.publish("a", tmp_path / "none")) == (
+        f"{tmp_path}/none: no such file or directory; mend it and run the command again"
+    )
+
+
+def test_a_temporary_folder_that_cannot_be_used_is_told(store, tmp_path):
+    (tmp_path / "maskfactory").write_bytes(b"")
+    assert refusal(lambda: store.work_folder("run")).startswith(f"{tmp_path}/maskfactory/run: not a")
+
+
+def test_work_folders_are_shared_by_users_and_private_to_runs(store, tmp_path):
+    folder = store.work_folder("run")
+    assert folder == tmp_path / "maskfactory" / "run"
+    assert stat.S_IMODE(folder.parent.stat().st_mode) == 0o1777
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert store.work_folder("run") == folder
+
+
+def test_clean_up_removes_this_run_and_dead_ones_and_no_living_one(store, tmp_path):
+    finished = subprocess.run(
+        [sys.executable, "-c", "from factory.provenance import new_run_id as n; print(n())"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    dead, living = finished.stdout.strip(), new_run_id()
+    elsewhere = "another-host-1-00000000"
+    for run_id in ("mine", dead, living, elsewhere):
+        (store.work_folder(run_id) / "x.tar").write_bytes(b"x")
+    store.clean_up("mine")
+    left = sorted(path.name for path in (tmp_path / "maskfactory").iterdir())
+    assert left == sorted([living, elsewhere])
+
+
+def test_a_local_store_does_not_load_the_aws_client():
+    code = "import sys; from factory.store import open_store; open_store('x'); print('boto3' in sys.modules)"
+    run = [sys.executable, "-c", code]
+    found = subprocess.run(run, capture_output=True, text=True, check=True, cwd=Path.cwd())
+    assert found.stdout.strip() == "False"
