@@ -1,7 +1,8 @@
 """STORY 2: a task becomes a record.
 
-Three stages work side by side: lanes compute batches, threads encode them, one thread packs the
-tar. Queues between them are bounded. Two calls of `make` may overlap: the second computes while the
+Three stages work side by side: lanes compute batches, threads encode them (on the CPU the lanes do
+it: there is no idle core to give it to), one thread packs the tar. Queues between them are bounded.
+Two calls of `make` may overlap: the second computes while the
 first still encodes, packs and commits, so the device never waits at a shard's border.
 
 The order of writes is the promise: the tar, then its sidecar table, then the receipt, which alone
@@ -46,7 +47,7 @@ class Crew:
     lanes: int
     """Batches computed side by side."""
     encoders: int
-    """Batches encoded side by side."""
+    """Batches encoded side by side while others are computed; 0 = each lane encodes its own."""
 
 
 class ShardMaker:
@@ -75,9 +76,10 @@ class ShardMaker:
         self._sampler = LatentSampler(generator, dataset.latents, dataset.generator)
         self._crew = crew
         self._lanes = ThreadPoolExecutor(crew.lanes, "lane")
-        self._encoders = ThreadPoolExecutor(crew.encoders, "encode")
+        self._encoders = ThreadPoolExecutor(crew.encoders, "encode") if crew.encoders else None
         self._packers = ThreadPoolExecutor(2, "pack")
         self._turn = threading.Lock()
+        self._depth = 2 * max(crew.lanes, crew.encoders)
 
     def make(self, task: ShardTask) -> ShardRecord:
         """Make the shard `task` asks for, and commit it; or return its record if it exists.
@@ -119,7 +121,7 @@ class ShardMaker:
         """Compute, encode and pack the samples of `task`, each stage as far ahead as queues let it."""
         with self._turn:
             started = time.monotonic()
-            packing = Packing(writer, self._packers, depth=2 * self._crew.encoders)
+            packing = Packing(writer, self._packers, limit=task.num_samples, depth=self._depth)
             try:
                 rejected = self._fill(task, packing)
             except BaseException:
@@ -137,32 +139,26 @@ class ShardMaker:
         return _Produced(rows, dict(sorted(rejected.items())), generate_s)
 
     def _fill(self, task: ShardTask, packing: Packing) -> Counter[str]:
-        """Send the first accepted samples of the range to `packing`; count the others by reason."""
+        """Send the accepted samples of the range to `packing`; count the others by reason."""
         rejected: Counter[str] = Counter()
-        missing = task.num_samples
-        for samples in self._batches(task):
-            chosen: list[Sample] = []
-            for sample in samples:
-                reason = reason_to_drop(sample, self.dataset.accept)
-                if reason is not None:
-                    rejected[reason] += 1
-                elif len(chosen) < missing:
-                    chosen.append(sample)
-            missing -= len(chosen)
-            packing.put(self._encoders.submit(self._encode, task.dataset_id, chosen))
-            if not missing or packing.has_failed:
+        num_accepted = 0
+        for batch in self._batches(task):
+            rejected += batch.rejected
+            num_accepted += batch.num_accepted
+            packing.put(batch.encoded)
+            if num_accepted >= task.num_samples or packing.has_failed:
                 break
         return rejected
 
-    def _batches(self, task: ShardTask) -> Iterator[list[Sample]]:
-        """The samples of the task's range, batch by batch, in order.
+    def _batches(self, task: ShardTask) -> Iterator["_Batch"]:
+        """The batches of the task's range, in order.
 
         Borders follow from the range alone, and the last batch is padded to full size, because the
         size of a batch changes floating-point sums.
         """
         size = self.dataset.batch_size
         firsts = iter(range(task.first_index, task.first_index + task.num_indices, size))
-        window: deque[Future[list[Sample]]] = deque()
+        window: deque[Future[_Batch]] = deque()
         try:
             while True:
                 while len(window) <= self._crew.lanes:
@@ -170,7 +166,7 @@ class ShardMaker:
                     if first is None:
                         break
                     count = min(size, task.first_index + task.num_indices - first)
-                    window.append(self._lanes.submit(self._compute, first, count))
+                    window.append(self._lanes.submit(self._work, task, first, count))
                 if not window:
                     return
                 if self.stop.is_set():
@@ -179,6 +175,23 @@ class ShardMaker:
         finally:
             for future in window:
                 future.cancel()
+
+    def _work(self, task: ShardTask, first: int, count: int) -> "_Batch":
+        """One batch, computed and judged; encoded here too unless there are threads for that."""
+        rejected: Counter[str] = Counter()
+        accepted = []
+        for sample in self._compute(first, count):
+            reason = reason_to_drop(sample, self.dataset.accept)
+            if reason is None:
+                accepted.append(sample)
+            else:
+                rejected[reason] += 1
+        if self._encoders is None:
+            encoded: Future[list[EncodedSample]] = Future()
+            encoded.set_result(self._encode(task.dataset_id, accepted))
+        else:
+            encoded = self._encoders.submit(self._encode, task.dataset_id, accepted)
+        return _Batch(encoded, len(accepted), rejected)
 
     def _compute(self, first: int, count: int) -> list[Sample]:
         """Samples `first` to `first + count`, computed as one full batch."""
@@ -246,6 +259,13 @@ class ShardMaker:
                 f"{self.store.uri}/{record.path}: there without a receipt, with sha256 {found[:16]}, "
                 f"while the job makes {record.sha256[:16]}; delete that file and run the job again"
             )
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    encoded: Future[list[EncodedSample]]
+    num_accepted: int
+    rejected: Counter[str]
 
 
 @dataclass(frozen=True, slots=True)

@@ -192,8 +192,9 @@ class RunSpec(Settings):
     never changes a sum."""
     gpus_per_actor: float = Field(0, ge=0, le=1)
     """GPU share of a worker; above 0 it computes on the GPU."""
-    encode_threads: int = Field(1, ge=1, le=256)
-    """Threads of a worker that encode images while the next batch is computed."""
+    encode_threads: Annotated[int, Field(ge=0, le=256)] | Literal["auto"] = "auto"
+    """Threads of a worker that encode images while the next batch is computed; 0 = whoever computed
+    a batch encodes it. `auto` = 4 beside a GPU, 0 where workers fill the CPU anyway."""
 
     @field_validator("num_actors")
     @classmethod

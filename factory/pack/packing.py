@@ -39,9 +39,15 @@ def encode_sample(
 class Packing:
     """Writes batches to `writer` in the order they are put, as soon as they are encoded."""
 
-    def __init__(self, writer: ShardWriter, pool: ThreadPoolExecutor, *, depth: int) -> None:
-        """Start on a thread of `pool`. At most `depth` batches wait; `put` blocks beyond that."""
+    def __init__(
+        self, writer: ShardWriter, pool: ThreadPoolExecutor, *, limit: int, depth: int
+    ) -> None:
+        """Start on a thread of `pool`.
+
+        The first `limit` samples are written. At most `depth` batches wait; `put` blocks beyond.
+        """
         self._writer = writer
+        self._limit = limit
         self._queue: Queue[Future[list[EncodedSample]] | None] = Queue(depth)
         self._failed = threading.Event()
         self._rows = pool.submit(self._write)
@@ -68,7 +74,7 @@ class Packing:
         rows: list[SampleFacts] = []
         try:
             while (batch := self._queue.get()) is not None:
-                for sample in batch.result():
+                for sample in batch.result()[: self._limit - len(rows)]:
                     key = sample.facts.key
                     self._writer.add([(f"{key}.{ending}", data) for ending, data in sample.files])
                     rows.append(sample.facts)

@@ -15,6 +15,7 @@ from factory.segment.base import load_segmenter
 from factory.shard import Crew, ShardMaker
 from factory.store import open_store
 
+_GPU_ENCODERS = 4
 _MALLOPT = {-1: -1, -4: 0, -8: 1}  # M_TRIM_THRESHOLD never, M_MMAP_MAX none, M_ARENA_MAX one
 
 
@@ -67,13 +68,16 @@ def build_maker(order: WorkOrder) -> ShardMaker:
     )
     store.create(LABELS_PATH, encode_labels(meaning))
     is_gpu = device.type == "cuda"
+    encoders = order.run.encode_threads
+    if encoders == "auto":
+        encoders = _GPU_ENCODERS if is_gpu else 0
     return ShardMaker(
         order.dataset,
         generator,
         segmenter,
         store,
         device=device,
-        crew=Crew(1 if is_gpu else order.run.threads_per_actor, order.run.encode_threads),
+        crew=Crew(1 if is_gpu else order.run.threads_per_actor, encoders),
         run_id=order.run_id,
     )
 

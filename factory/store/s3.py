@@ -8,7 +8,6 @@ large upload leaves invisible parts: a lifecycle rule of the bucket should abort
 
 import base64
 import hashlib
-import logging
 import math
 import os
 import random
@@ -20,6 +19,7 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from io import BufferedIOBase, BytesIO
+from logging import WARNING
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -42,8 +42,8 @@ _PROBES = "_probe"
 
 # One attempt per call: what 412 means depends on the attempts before, and only `_commit_by` looks.
 _CONFIG = Config(retries={"total_max_attempts": 1}, connect_timeout=10, read_timeout=60)
-_BROKEN = (failures.HTTPClientError, failures.IncompleteReadError, failures.FlexibleChecksumError)
-_PASSING = {409, 429, 500, 502, 503, 504, "RequestTimeout", "BadDigest"}
+_BROKEN = (failures.ConnectionError, failures.HTTPClientError, failures.IncompleteReadError)
+_PASSING = {409, 429, 500, 502, 503, 504, "RequestTimeout", "BadDigest", "FlexibleChecksumError"}
 _CREDENTIALS = "give valid credentials (AWS_PROFILE, or AWS_ACCESS_KEY_ID and its secret)"
 _LATER = "look at server and network, then run the command again: everything committed is kept"
 _REMEDY = {
@@ -65,8 +65,7 @@ class S3Store:
     ) -> None:
         """Use the place `uri` names; nothing is sent yet.
 
-        Files of more than `part_bytes` (for S3, 5 MiB or more) are sent in parts of that size. The
-        pause before a second attempt is `first_wait_s`; each later one doubles.
+        Larger files are sent in parts of `part_bytes`. Each pause is twice the one before.
 
         Raises:
             StoreError: If `uri` names no bucket, or S3 is set up wrongly on this machine.
@@ -177,7 +176,7 @@ class S3Store:
 
     def _holds(self, path: str, source: BufferedIOBase) -> bool:
         source.seek(0)
-        ours = hashlib.file_digest(source, "sha256").hexdigest()  # type: ignore[arg-type]
+        ours = hashlib.file_digest(source, "sha256").hexdigest()
         with self.fetch(path) as stored:
             return stored is not None and digest_of_file(stored) == ours
 
@@ -264,8 +263,7 @@ class S3Store:
                 may_pass = isinstance(error, _BROKEN) or not _PASSING.isdisjoint(_answer(error))
                 if num_tries == _TRIES or not may_pass:
                     raise _explain(where, error, may_pass=may_pass) from error
-                reason = _answer(error)[1]
-                log_event("s3_tried_again", level=logging.WARNING, path=where, reason=reason)
+                log_event("s3_tried_again", level=WARNING, path=where, reason=_answer(error)[1])
             # Workers that failed together must not come back together.
             time.sleep(self._first_wait_s * 2**num_tries * random.uniform(0.25, 0.5))  # noqa: S311
         raise AssertionError("the last attempt returns or raises")
@@ -284,9 +282,9 @@ def _explain(where: str, error: Exception, *, may_pass: bool) -> StoreError:
 
 def _answer(error: Exception) -> tuple[int, str]:
     """The HTTP status and S3's word for it; 0 and the exception's name if no answer came."""
-    response: dict[str, Any] = getattr(error, "response", {})
-    status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    return status, response.get("Error", {}).get("Code", type(error).__name__)
+    if not isinstance(error, ClientError):
+        return 0, type(error).__name__
+    return error.response["ResponseMetadata"]["HTTPStatusCode"], error.response["Error"]["Code"]
 
 
 def _body(data: bytes) -> dict[str, Any]:

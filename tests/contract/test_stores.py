@@ -1,15 +1,45 @@
-"""The promise of `factory/store/base.py`, held against every store that needs no server."""
+"""The promise of `factory/store/base.py`, held against every store."""
 
+import tempfile
 import threading
 
+import boto3
 import pytest
+from moto.server import ThreadedMotoServer
 
 from factory.store import Store, open_store
 
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
 
-@pytest.fixture(params=["{}", "file://{}"], ids=["path", "file uri"])
+
+@pytest.fixture(scope="module")
+def endpoint():
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def bucket(endpoint, monkeypatch, tmp_path):
+    for name, value in {
+        "AWS_ENDPOINT_URL": endpoint,
+        "AWS_ACCESS_KEY_ID": "an-id",
+        "AWS_SECRET_ACCESS_KEY": "a-secret",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    boto3.client("s3").create_bucket(Bucket="bucket")
+    return f"bucket/{tmp_path.name}"
+
+
+@pytest.fixture(params=["{}", "file://{}", "s3://{}"], ids=["path", "file uri", "s3 uri"])
 def store(request, tmp_path):
-    return open_store(request.param.format(tmp_path / "data set"))
+    is_s3 = request.param.startswith("s3:")
+    place = request.getfixturevalue("bucket") if is_s3 else tmp_path
+    return open_store(request.param.format(f"{place}/data set"))
 
 
 def a_file(store, data):

