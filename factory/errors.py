@@ -8,6 +8,7 @@
     │   └── RetryableError 4 ... for a reason that may pass: another worker may try again
     ├── IncompleteError 5    the run ended with shards missing
     ├── StoreError 6         the output cannot be read or written, or belongs to another dataset
+    │   └── UnreachableError 6   ... because its server does not answer or does not let us in
     ├── DamageError 7        `verify` found bytes that are not what the receipts say
     └── Interrupted 75       stopped by a signal; running the same command again resumes
 
@@ -58,6 +59,10 @@ class StoreError(FactoryError):
     """The output cannot be read or written, or belongs to another dataset."""
 
     exit_code = 6
+
+
+class UnreachableError(StoreError):
+    """The output's server does not answer, or does not let us in."""
 
 
 class DamageError(FactoryError):

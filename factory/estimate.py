@@ -12,7 +12,7 @@ import sys
 from dataclasses import dataclass
 
 from factory.dataset import find_holdings, find_rounds, refuse_another
-from factory.errors import FactoryError, JobError
+from factory.errors import FactoryError, JobError, UnreachableError
 from factory.plan import make_identity, make_plan
 from factory.spec import JobSpec
 from factory.store import open_store
@@ -80,10 +80,10 @@ def _count_shards(spec: JobSpec, warnings: list[str]) -> tuple[int, int]:
     plain = math.ceil(spec.dataset.num_samples / spec.dataset.samples_per_shard)
     try:
         store = open_store(spec.output.uri)
-    except FactoryError as error:
-        warnings.append(str(error))
+        rounds = find_rounds(store)
+    except UnreachableError as error:
+        warnings.append(f"nothing is known of what the output holds: {error}")
         return 0, plain
-    rounds = find_rounds(store)
     if not rounds:
         return 0, plain
     theirs = rounds[0].identity

@@ -28,7 +28,7 @@ from botocore import exceptions as failures
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from factory.errors import StoreError
+from factory.errors import StoreError, UnreachableError
 from factory.identity import digest_of_file
 from factory.log import log_event
 from factory.provenance import new_run_id, run_is_dead
@@ -60,9 +60,7 @@ _probing = threading.Lock()
 class S3Store:
     """A dataset below `s3://bucket/prefix`; see `base.Store` for the promise of each method."""
 
-    def __init__(
-        self, uri: str, *, part_bytes: int = 64 * 2**20, first_wait_s: float = 0.5
-    ) -> None:
+    def __init__(self, uri: str, *, part_bytes: int = 2**26, first_wait_s: float = 0.5) -> None:
         """Use the place `uri` names; nothing is sent yet.
 
         Larger files are sent in parts of `part_bytes`. Each pause is twice the one before.
@@ -272,12 +270,13 @@ class S3Store:
         return {"Bucket": self._bucket, "Key": f"{self._root}{path}"}
 
 
-def _explain(where: str, error: Exception, *, may_pass: bool) -> StoreError:
+def _explain(where: str, error: Exception, *, may_pass: bool) -> UnreachableError:
     status, code = _answer(error)
     found = f"the server answers {status} {code}" if status else f"no answer ({code})"
     if may_pass:
-        return StoreError(f"{where}: {found}, {_TRIES} times; {_LATER}")
-    return StoreError(f"{where}: {found}; {_REMEDY.get(code, 'mend it and run the command again')}")
+        return UnreachableError(f"{where}: {found}, {_TRIES} times; {_LATER}")
+    remedy = _REMEDY.get(code, "mend it and run the command again")
+    return UnreachableError(f"{where}: {found}; {remedy}")
 
 
 def _answer(error: Exception) -> tuple[int, str]:

@@ -8,6 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +20,11 @@ import yaml
 from botocore.exceptions import BotoCoreError, ClientError
 from conftest import Lab
 
+from factory.store.s3 import S3Store
+
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
+PART = 5 * 2**20
 KEY, SECRET = "a-key", "a-secret-of-the-bucket"
 RIGHTS = ["Admin", "Read", "Write", "List", "Tagging"]
 
@@ -213,6 +217,28 @@ def test_two_drivers_on_one_bucket_make_one_dataset(lab: Lab, bucket: Bucket) ->
     assert [driver.returncode for driver in drivers] == [0, 0], errors
     assert bucket.digests("shared") == expected
     check_whole(lab, bucket, "shared")
+
+
+# Not in parts: there this server checks the condition too early, and several of eight win (seen).
+@pytest.mark.parametrize("size_bytes", [100, PART], ids=["small", "just not in parts"])
+def test_of_eight_that_publish_one_name_exactly_one_wins(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, size_bytes: int
+) -> None:
+    for name, value in bucket.env.items():
+        monkeypatch.setenv(name, value)
+    stores = [S3Store(f"s3://bucket/race-{size_bytes}", part_bytes=PART) for _ in range(8)]
+    for round_index in range(3):
+        files = [tmp_path / str(i) for i in range(8)]
+        for i, file in enumerate(files):
+            file.write_bytes(bytes([i]) * size_bytes)
+        with ThreadPoolExecutor(8) as pool:
+            won = list(
+                pool.map(lambda s, f, r=round_index: s.publish(f"{r}.tar", f), stores, files)
+            )
+        assert sorted(won) == [False] * 7 + [True]
+        winner = bytes([won.index(True)]) * size_bytes
+        assert stores[0].read(f"{round_index}.tar") == winner
+        assert not any(file.exists() for file in files)
 
 
 def test_a_server_that_ignores_conditions_is_refused_before_anything_is_written(

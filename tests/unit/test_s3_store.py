@@ -181,17 +181,6 @@ def test_of_eight_that_create_one_name_exactly_one_wins(store):
         assert store.read(name) == b"%d" % won.index(True) * 100
 
 
-def test_of_four_stores_that_publish_one_large_file_exactly_one_wins(store):
-    files = [a_file(store, bytes([i]) * (PART + 1), str(i)) for i in range(4)]
-    stores = [S3Store(store.uri, part_bytes=PART) for _ in files]
-    pairs = zip(stores, files, strict=True)
-    won = race([lambda s=s, f=f: s.publish("data/x.tar", f) for s, f in pairs])
-    assert sorted(won) == [False] * 3 + [True]
-    assert store.read("data/x.tar") == bytes([won.index(True)]) * (PART + 1)
-    assert uploads() == []
-    assert not any(file.exists() for file in files)
-
-
 def test_a_large_file_is_sent_in_parts_and_comes_back_whole(store, middle):
     data = os.urandom(2 * PART + 7)
     file = a_file(store, data)
@@ -437,7 +426,9 @@ def test_a_published_file_that_is_not_there_is_told(store, tmp_path):
 
 def test_a_temporary_folder_that_cannot_be_used_is_told(store, tmp_path):
     (tmp_path / "maskfactory").write_bytes(b"")
-    assert refusal(lambda: store.work_folder("run")).startswith(f"{tmp_path}/maskfactory/run: not a")
+    assert refusal(lambda: store.work_folder("run")).startswith(
+        f"{tmp_path}/maskfactory/run: not a"
+    )
 
 
 def test_work_folders_are_shared_by_users_and_private_to_runs(store, tmp_path):
