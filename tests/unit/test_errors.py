@@ -16,6 +16,7 @@ TREE = {
     "RetryableError": ("ShardError", 4),
     "IncompleteError": ("FactoryError", 5),
     "StoreError": ("FactoryError", 6),
+    "UnreachableError": ("StoreError", 6),
     "DamageError": ("FactoryError", 7),
     "Interrupted": ("FactoryError", 75),
 }
