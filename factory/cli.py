@@ -65,12 +65,10 @@ def fit(
     output: Annotated[Path | None, typer.Option("-o", help="Also write the file here.")] = None,
 ) -> None:
     """Fit the job's segmenter and keep it, so that `run` finds it."""
-    import torch
-
     from factory.fit.fitted import find_fitted, fit_segmenter
     from factory.generate.weights import find_weights
     from factory.run.progress import watching
-    from factory.run.worker import settle_process
+    from factory.run.worker import device_of, settle_process
 
     spec = _load(job)
     _import_from_here()
@@ -79,7 +77,7 @@ def fit(
         weights = find_weights(spec.dataset.generator, observer.downloading)
         data = found = find_fitted(spec.dataset, weights.sha256)
         if data is None:
-            device = torch.device("cuda" if spec.run.gpus_per_actor > 0 else "cpu")
+            device = device_of(spec.run)
             data = fit_segmenter(spec.dataset, weights, device=device, on_progress=observer.fitting)
     if found is None:
         typer.echo(f"fitted {spec.dataset.segmenter.kind}")

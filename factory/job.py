@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-import torch
 import yaml
 
 from factory.card import encode_card
@@ -39,7 +38,7 @@ from factory.provenance import new_run_id
 from factory.run import EXECUTORS
 from factory.run.base import Observer, Outcome, WorkOrder
 from factory.run.signals import stop_on_signals
-from factory.run.worker import build_maker
+from factory.run.worker import build_maker, device_of
 from factory.spec import JobSpec
 from factory.store import Store, open_store
 
@@ -170,7 +169,7 @@ def _fitted_segmenter(
     stored = store.read(SEGMENTER_PATH) or find_fitted(spec.dataset, weights.sha256)
     if stored is not None:
         return stored
-    device = torch.device("cuda" if spec.run.gpus_per_actor > 0 else "cpu")
+    device = device_of(spec.run)
     log_event("fit_started", segmenter=spec.dataset.segmenter.kind)
     return fit_segmenter(spec.dataset, weights, device=device, on_progress=on_fit)
 

@@ -12,8 +12,8 @@ def make_status(holdings: Holdings) -> dict[str, int | str | dict[str, int]]:
     for record in records:
         rejected.update(record.num_rejected)
     num_shards = len(holdings.plan.tasks())
-    committed = {record.shard_index for record in records}
-    asked = sum(t.num_samples for t in holdings.plan.tasks() if t.shard_index in committed)
+    done = holdings.done
+    asked = sum(t.num_samples for t in holdings.plan.tasks() if t.shard_index in done)
     made = sum(record.num_samples for record in records)
     return {
         "dataset_id": holdings.plan.dataset_id,

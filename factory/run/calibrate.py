@@ -20,7 +20,7 @@ from factory.generate.fetch import must_download
 from factory.generate.latents import LatentSampler
 from factory.generate.weights import find_weights
 from factory.pack.packing import encode_sample
-from factory.run.worker import settle_process
+from factory.run.worker import device_of, settle_process
 from factory.segment.base import Segmenter, load_segmenter
 from factory.segment.labels import unnamed_labels
 from factory.segment.linear_head import weight_name
@@ -39,7 +39,7 @@ def calibrate(spec: JobSpec) -> dict[str, float]:
         FactoryError: If generator or segmenter cannot be loaded on this machine.
     """
     dataset = spec.dataset
-    device = torch.device("cuda" if spec.run.gpus_per_actor > 0 else "cpu")
+    device = device_of(spec.run)
     if must_download(dataset.generator):
         raise WeightsError(
             f"dataset.generator.weights: {dataset.generator.weights} is not on this machine yet; "

@@ -8,7 +8,6 @@ attempt, sends the shard elsewhere and starts a replacement.
 import logging
 import os
 import socket
-import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -218,4 +217,3 @@ def _cluster(run: RunSpec) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
-        sys.stdout.flush()

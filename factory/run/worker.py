@@ -13,6 +13,7 @@ from factory.manifest import LABELS_PATH, DatasetLabels, encode_labels
 from factory.run.base import WorkOrder
 from factory.segment.base import load_segmenter
 from factory.shard import Crew, ShardMaker
+from factory.spec import RunSpec
 from factory.store import open_store
 
 _GPU_ENCODERS = 4
@@ -37,6 +38,11 @@ def settle_process() -> None:
     torch.set_num_threads(1)
 
 
+def device_of(run: RunSpec) -> torch.device:
+    """Where a worker of `run` computes: on a GPU if it has a share of one."""
+    return torch.device("cuda" if run.gpus_per_actor > 0 else "cpu")
+
+
 def build_maker(order: WorkOrder) -> ShardMaker:
     """Load generator and segmenter, and make the maker.
 
@@ -45,7 +51,7 @@ def build_maker(order: WorkOrder) -> ShardMaker:
         FactoryError: If generator or segmenter cannot be loaded here.
     """
     sys.path.extend(path for path in order.import_paths if path not in sys.path)
-    device = torch.device("cuda" if order.run.gpus_per_actor > 0 else "cpu")
+    device = device_of(order.run)
     weights = find_weights(order.dataset.generator)
     if weights.sha256 != order.weights_sha256:
         raise WeightsError(
