@@ -21,7 +21,8 @@ from factory.errors import JobError
 PLANES_NAME = "merge/planes"
 SIZES_NAME = "merge/sizes"
 HISTORY_NAME = "merge/history"
-"""Names of the three tensors in a segmenter file."""
+MARGINS_NAME = "merge/margins"
+"""Names of the four tensors in a segmenter file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,9 @@ class Hierarchy:
     history: Float32[Tensor, "merges 4"]
     """Each merge: the two nodes, the worse separated one first; its cluster IoU; their extended
     cosine similarity."""
+    margins: Float32[Tensor, " cuts"]
+    """Median lead of the best class over the second on the fitting pixels, in logits, at 2, 3, ...
+    classes of the flat cuts."""
 
     @property
     def num_leaves(self) -> int:
@@ -115,5 +119,8 @@ def read_hierarchy(tensors: dict[str, Tensor]) -> Hierarchy | None:
     if PLANES_NAME not in tensors:
         return None
     return Hierarchy(
-        tensors[PLANES_NAME].to(torch.float32), tensors[SIZES_NAME], tensors[HISTORY_NAME]
+        tensors[PLANES_NAME].to(torch.float32),
+        tensors[SIZES_NAME],
+        tensors[HISTORY_NAME],
+        tensors[MARGINS_NAME],
     )
