@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
+from factory.data import Instances
+
 
 @dataclass(frozen=True, slots=True)
 class ImageBatch:
@@ -30,3 +32,8 @@ class MaskBatch:
     """Mean pixel confidence of each mask, 0 to 1."""
     class_px: Int64[Tensor, "n k"]
     """Pixels of each class in each mask."""
+    rejections: tuple[str, ...] = ()
+    """For each mask why it is not to be used, as a short word for the record, or an empty text.
+    Empty if the method rejects nothing."""
+    instances: tuple[Instances, ...] = ()
+    """The objects of each image, on the host. Empty if the method tells no objects apart."""

@@ -7,7 +7,7 @@ Axes: `n` samples of a batch, `h` rows, `w` columns, `c` channels (3 = red, gree
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int64, UInt8
+from jaxtyping import Float, Int64, UInt8, UInt16
 
 IGNORE = 255
 """The mask value of a pixel that belongs to no class; it is never scored and never trained on."""
@@ -52,6 +52,23 @@ class LatentBatch:
 
 
 @dataclass(frozen=True, slots=True)
+class Instances:
+    """The objects of one image, on the host."""
+
+    ids: UInt16[np.ndarray, "h w"]
+    """Instance of each pixel, from 1; 0 = none."""
+    class_ids: tuple[int, ...]
+    """Class of each instance, an index into the dataset's instance classes."""
+    boxes_xyxy: tuple[tuple[int, int, int, int], ...]
+    """Smallest box around each instance's pixels: left, top, right and bottom, the latter two one
+    past the last pixel."""
+    scores: tuple[float, ...]
+    """The detector's score, 0 to 1; 1 for connected components."""
+    num_px: tuple[int, ...]
+    """Pixels of each instance."""
+
+
+@dataclass(frozen=True, slots=True)
 class Sample:
     """One image with its mask and facts, on the host, ready to be encoded."""
 
@@ -67,3 +84,7 @@ class Sample:
     """Mean pixel confidence of the mask, 0 to 1."""
     class_px: tuple[int, ...]
     """Pixels of each class, by class id."""
+    rejection: str = ""
+    """Why its segmenter disowns the mask; empty if it does not."""
+    instances: Instances | None = None
+    """Its objects; None if the dataset has none."""

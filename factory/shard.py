@@ -34,7 +34,7 @@ from factory.pack.facts import SampleFacts, encode_sidecar
 from factory.pack.packing import EncodedSample, Packing, encode_sample
 from factory.pack.tar import PackedShard, ShardWriter
 from factory.provenance import cpu_name, find_versions, worker_name
-from factory.segment.base import Segmenter
+from factory.segment.base import AnySegmenter, label_latents
 from factory.spec import DatasetSpec
 from factory.store import Store
 from factory.store.local import explain_os_error
@@ -57,7 +57,7 @@ class ShardMaker:
         self,
         dataset: DatasetSpec,
         generator: Generator,
-        segmenter: Segmenter,
+        segmenter: AnySegmenter,
         store: Store,
         *,
         device: torch.device,
@@ -276,12 +276,11 @@ class _Produced:
 
 
 def compute_samples(
-    generator: Generator, segmenter: Segmenter, latents: LatentBatch, count: int
+    generator: Generator, segmenter: AnySegmenter, latents: LatentBatch, count: int
 ) -> list[Sample]:
     """Images and masks of `latents`, brought to the host; the first `count` of them, unpadded."""
     with torch.inference_mode():
-        batch = generator.generate(latents, segmenter.layers)
-        labelled = segmenter.segment(batch)
+        batch, labelled = label_latents(generator, segmenter, latents)
         images = batch.images.cpu().numpy()
         masks = labelled.masks.cpu().numpy()
         confidence = labelled.confidence.cpu().tolist()
@@ -294,6 +293,8 @@ def compute_samples(
             class_label=int(latents.class_labels[i]),
             confidence=confidence[i],
             class_px=tuple(class_px[i]),
+            rejection=labelled.rejections[i] if labelled.rejections else "",
+            instances=labelled.instances[i] if labelled.instances else None,
         )
         for i in range(count)
     ]

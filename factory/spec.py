@@ -6,17 +6,10 @@ The sentence under each field is its documentation, its schema description and i
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator
+from pydantic import Discriminator, Field, Tag, field_validator
 
-Fraction = Annotated[float, Field(ge=0, le=1)]
-Weight = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-
-
-class Settings(BaseModel):
-    """A frozen part of the job file that refuses unknown keys."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+from factory.mixing_spec import StyleMixingSpec
+from factory.settings import FitSpec, Fraction, Settings, Sha256, Weight
 
 
 class GeneratorSpec(Settings):
@@ -59,17 +52,6 @@ class LatentsSpec(Settings):
         return value
 
 
-class FitSpec(Settings):
-    """What a segmenter without labels is fitted on: pixels streamed from the generator itself."""
-
-    num_images: int = Field(128, ge=2)
-    """Images to sample pixels from."""
-    pixels_per_image: int = Field(512, ge=1)
-    """Pixels taken from each, at random places."""
-    seed: int = Field(0, ge=0, lt=2**62)
-    """Seed of the fitting images (never those of the dataset), the pixels and the clustering."""
-
-
 class KMeansSpec(Settings):
     """Clusters of generator features by k-means: the baseline, and stage one of KLiSH."""
 
@@ -104,11 +86,11 @@ class PluginSegmenterSpec(Settings):
 
     kind: str = Field(pattern=r"^[\w.]+:[\w.]+$|^[\w-]+$")
     """`module:attribute`, or the name of an entry point in group `factory.segmenters`."""
-    settings: dict[str, Any] = {}
+    settings: dict[str, Any] = Field({})
     """Handed to the plugin as it is."""
 
 
-_BUILT_IN = ("kmeans", "klish")
+_BUILT_IN = ("kmeans", "klish", "style_mixing", "distil")
 
 
 def _segmenter_tag(value: object) -> str:
@@ -116,9 +98,43 @@ def _segmenter_tag(value: object) -> str:
     return kind if kind in _BUILT_IN else "plugin"
 
 
+TeacherSpec = Annotated[
+    Annotated[KMeansSpec, Tag("kmeans")]
+    | Annotated[KlishSpec, Tag("klish")]
+    | Annotated[StyleMixingSpec, Tag("style_mixing")]
+    | Annotated[PluginSegmenterSpec, Tag("plugin")],
+    Discriminator(_segmenter_tag),
+]
+
+
+class DistilSpec(Settings):
+    """A linear head that imitates a slow method: masks at the price of one forward pass."""
+
+    kind: Literal["distil"]
+    """`distil`."""
+    teacher: TeacherSpec
+    """The method to imitate: any other kind, with its own settings."""
+    samples: int = Field(500, ge=10)
+    """Images that the teacher labels."""
+    drop_share: float = Field(0.2, ge=0, lt=1)
+    """Share of the teacher's masks left out, the least certain ones; those it rejects always are."""
+    held_out: float = Field(0.2, gt=0, lt=1)
+    """Share of the rest that the head is scored on instead of fitted."""
+    min_agreement: Fraction = 0.8
+    """Fail if head and teacher agree less on the held-out images (mean over classes of IoU)."""
+    pixels_per_image: int = Field(256, ge=1)
+    """Pixels taken from each image, at random places."""
+    layers: Literal["auto"] | list[str] = "auto"
+    """Feature maps of the head, as for `kmeans`."""
+    seed: int = Field(0, ge=0, lt=2**62)
+    """Seed of the images (never those of the dataset) and of the pixels."""
+
+
 SegmenterSpec = Annotated[
     Annotated[KMeansSpec, Tag("kmeans")]
     | Annotated[KlishSpec, Tag("klish")]
+    | Annotated[StyleMixingSpec, Tag("style_mixing")]
+    | Annotated[DistilSpec, Tag("distil")]
     | Annotated[PluginSegmenterSpec, Tag("plugin")],
     Discriminator(_segmenter_tag),
 ]
@@ -132,7 +148,7 @@ class AcceptSpec(Settings):
 
     min_confidence: Fraction = 0.0
     """Drop samples whose mean mask confidence is lower."""
-    class_share: dict[int, tuple[Fraction, Fraction]] = {}
+    class_share: dict[int, tuple[Fraction, Fraction]] = Field({})
     """Allowed share of the mask's pixels by class id, e.g. `{3: [0.05, 0.6]}`."""
 
     @field_validator("class_share")

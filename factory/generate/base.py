@@ -12,6 +12,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 import torch
 from jaxtyping import Float
+from torch import Tensor
 
 from factory.batch import ImageBatch
 from factory.data import LatentBatch
@@ -30,6 +31,17 @@ class LayerShape:
 
 
 @dataclass(frozen=True, slots=True)
+class StyleFacts:
+    """Where the styles of two latents can be mixed, and how large the mixture can be shown."""
+
+    layers: tuple[str, ...]
+    """Layers from which on another latent's styles may be used, from coarse to fine."""
+    sides: tuple[int, ...]
+    """Rows of the colours that can be had: the image's own last, and before it those at which the
+    synthesis may stop early because the architecture has colours there."""
+
+
+@dataclass(frozen=True, slots=True)
 class GeneratorFacts:
     """What can be known of a generator without running it."""
 
@@ -45,6 +57,8 @@ class GeneratorFacts:
     """Line that must go with its images."""
     license: str = ""
     """Licence of the weights, as they state it."""
+    styles: StyleFacts | None = None
+    """What it can do as a `StyleMixer`; None for a family without a style per layer."""
 
 
 @runtime_checkable
@@ -58,6 +72,29 @@ class Generator(Protocol):
 
     def generate(self, latents: LatentBatch, layers: Sequence[str]) -> ImageBatch:
         """Images of `latents`, with the feature maps named in `layers`."""
+
+
+@runtime_checkable
+class StyleMixer(Protocol):
+    """A generator with a style per layer, so that one latent can give the shape and others the look."""
+
+    def mix(
+        self, base: LatentBatch, looks: LatentBatch, start: str, stop_px: int
+    ) -> Float[Tensor, "v 3 s s"]:
+        """Variants of one image: its coarse styles and noise, the fine styles of each of `looks`.
+
+        What they share is computed once.
+
+        Args:
+            base: One latent.
+            looks: One latent per variant.
+            start: The first layer that takes a variant's style; one of `facts.styles.layers`.
+            stop_px: Rows of the result; one of `facts.styles.sides`.
+
+        Returns:
+            Colours as the network gives them, float32, nominally -1 to 1. Below the image's own
+            size they are not a smaller image: the layers left out would still add contrast.
+        """
 
 
 def load_generator(spec: GeneratorSpec, weights: Path | None, *, device: torch.device) -> Generator:

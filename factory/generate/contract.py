@@ -13,7 +13,7 @@ from torch import Tensor
 
 from factory.data import LatentBatch
 from factory.errors import JobError, WeightsError
-from factory.generate.base import GeneratorFacts, LayerShape
+from factory.generate.base import GeneratorFacts, LayerShape, StyleFacts
 from factory.generate.stylegan2_network import Numerics
 from factory.generate.weights import WeightsContent, read_weights
 from factory.spec import GeneratorSpec
@@ -43,6 +43,7 @@ def facts_of(
     resolution: int,
     num_classes: int,
     layers: Mapping[str, LayerShape],
+    styles: StyleFacts | None = None,
 ) -> GeneratorFacts:
     """The facts of a generator, with the names and lines that its file's metadata adds."""
     return GeneratorFacts(
@@ -52,6 +53,7 @@ def facts_of(
         layers=layers,
         attribution=content.metadata.get("attribution", ""),
         license=content.metadata.get("license", ""),
+        styles=styles,
     )
 
 

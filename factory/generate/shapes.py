@@ -18,7 +18,7 @@ from torch.nn import functional
 from factory.batch import ImageBatch
 from factory.data import LatentBatch
 from factory.errors import WeightsError
-from factory.generate.base import GeneratorFacts, LayerShape
+from factory.generate.base import GeneratorFacts, LayerShape, StyleFacts
 from factory.generate.contract import refuse_unknown_layers
 from factory.identity import counter_rng
 from factory.spec import GeneratorSpec
@@ -29,6 +29,8 @@ PARTS = ("ground", "square", "disc", "core")
 _SIDE = 32
 _CHANNELS = {"s8": 12, "s16": 12, "s32": 8}
 _NOISE = 0.15
+_COLOURED = "s8"
+"""Colours are styles from this layer on; places and sizes come before it."""
 
 
 class ShapesGenerator:
@@ -59,6 +61,7 @@ class ShapesGenerator:
                 name: LayerShape(channels, int(name[1:]), int(name[1:]))
                 for name, channels in _CHANNELS.items()
             },
+            styles=StyleFacts((_COLOURED,), (8, 16, _SIDE)),
         )
 
     def draw_z(self, rng: np.random.Generator) -> Float[np.ndarray, " z"]:
@@ -68,11 +71,9 @@ class ShapesGenerator:
     def generate(self, latents: LatentBatch, layers: Sequence[str]) -> ImageBatch:
         """Images of `latents` with the feature maps named in `layers`."""
         refuse_unknown_layers(layers, self.facts)
-        z = torch.from_numpy(latents.z) * latents.truncation_psi
-        parts = functional.one_hot(self.masks(latents), len(PARTS)).permute(0, 3, 1, 2).float()
-        colours = (z[:, 4:16].view(-1, 4, 3) * 25 + 128).round()
+        parts = self._parts(latents)
         noise = torch.stack([_noise_map(row) for row in latents.z])
-        images = torch.einsum("nkhw,nkc->nhwc", parts, colours) + noise[..., None] * 6
+        images = torch.einsum("nkhw,nkc->nhwc", parts, _colours(latents)) + noise[..., None] * 6
         features = {}
         for name in layers:
             side = int(name[1:])
@@ -82,6 +83,22 @@ class ShapesGenerator:
             features[name] = maps.to(self._device, self._dtype)
         pixels = images.clamp(0, 255).to(torch.uint8).contiguous()
         return ImageBatch(pixels.to(self._device), features)
+
+    def mix(
+        self,
+        base: LatentBatch,
+        looks: LatentBatch,
+        start: str,  # noqa: ARG002 - there is one layer to start from
+        stop_px: int,
+    ) -> Float[Tensor, "v 3 s s"]:
+        """The parts and noise of `base` in the colours of `looks`; see `StyleMixer`."""
+        parts = functional.adaptive_avg_pool2d(self._parts(base), stop_px)
+        noise = functional.adaptive_avg_pool2d(_noise_map(base.z[0])[None], stop_px)
+        colours = torch.einsum("khw,vkc->vchw", parts[0], _colours(looks)) + noise * 6
+        return ((colours - 128) / 127.5).to(self._device)
+
+    def _parts(self, latents: LatentBatch) -> Float[Tensor, "n k h w"]:
+        return functional.one_hot(self.masks(latents), len(PARTS)).permute(0, 3, 1, 2).float()
 
     def masks(self, latents: LatentBatch) -> Int64[Tensor, "n h w"]:
         """The exact masks of `latents`: indices into `PARTS`."""
@@ -96,6 +113,12 @@ class ShapesGenerator:
         masks[radius < size] = 2
         masks[radius < size / 2] = 3
         return masks
+
+
+def _colours(latents: LatentBatch) -> Float[Tensor, "n k 3"]:
+    """Each part's colour, 0 to 255 for most latents."""
+    z = torch.from_numpy(latents.z[:, 4:16]) * latents.truncation_psi
+    return (z.view(-1, 4, 3) * 25 + 128).round()
 
 
 def _noise_map(z: Float[np.ndarray, " z"]) -> Float[Tensor, "h w"]:

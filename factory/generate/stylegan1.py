@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Float
+from torch import Tensor
 
 from factory.batch import ImageBatch
 from factory.data import LatentBatch
-from factory.generate.base import LayerShape
+from factory.generate.base import LayerShape, StyleFacts
 from factory.generate.contract import (
     class_ids,
     facts_of,
@@ -53,6 +54,7 @@ class StyleGAN1:
             resolution=self.network.resolution,
             num_classes=self.network.mapping.num_classes,
             layers=shapes,
+            styles=StyleFacts(tuple(shapes)[1:], (self.network.resolution,)),
         )
 
     def draw_z(self, rng: np.random.Generator) -> Float[np.ndarray, " z"]:
@@ -66,15 +68,36 @@ class StyleGAN1:
             JobError: If a layer is unknown, or a sample has no class and the network has classes.
         """
         refuse_unknown_layers(layers, self.facts)
+        images, features = self.network.synthesise(
+            self._styles(latents), self._noise(latents), layers
+        )
+        return ImageBatch(to_bytes(images), features)
+
+    def mix(
+        self,
+        base: LatentBatch,
+        looks: LatentBatch,
+        start: str,
+        stop_px: int,  # noqa: ARG002 - colours of lower resolutions are those of earlier training
+    ) -> Float[Tensor, "v 3 s s"]:
+        """Variants of `base` with the styles of `looks` from `start` on; see `StyleMixer`.
+
+        The synthesis cannot stop early: while the network grew, the colours of lower resolutions
+        were left behind.
+        """
+        colours = self.network.mix(
+            self._styles(base), self._styles(looks), self._noise(base), start
+        )
+        return colours.expand(-1, 3, -1, -1)
+
+    def _styles(self, latents: LatentBatch) -> Float[Tensor, "n rows w_dim"]:
         device = self.network.at.device
-        ws = self.network.styles(
+        return self.network.styles(
             z_of(latents, device),
             class_ids(latents, self.facts.num_classes, device),
             psi=latents.truncation_psi,
             cutoff=latents.truncation_cutoff,
         )
-        images, features = self.network.synthesise(ws, self._noise(latents), layers)
-        return ImageBatch(to_bytes(images), features)
 
     def _noise(self, latents: LatentBatch) -> NoiseMaps:
         if self._noise_mode != "per_sample" or latents.noise_seed is None:

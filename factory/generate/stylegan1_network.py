@@ -6,7 +6,7 @@ scale and one shift per sample and channel. Tensor names are genforce's.
 """
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -244,6 +244,22 @@ class Network:
 
         Feature maps are taken after the style, before the colours.
         """
+        return self._run(ws.unbind(1), noise, wanted)
+
+    def mix(
+        self,
+        base: Float[Tensor, "1 rows w_dim"],
+        looks: Float[Tensor, "v rows w_dim"],
+        noise: NoiseMaps,
+        start: str,
+    ) -> Float[Tensor, "v c h w"]:
+        """Images with the styles of `looks` from the layer `start` on; the layers before run once."""
+        row = [layer.name for layer in self.layers].index(start)
+        return self._run([*base.unbind(1)[:row], *looks.unbind(1)[row:]], noise, ())[0]
+
+    def _run(
+        self, rows: Sequence[Tensor], noise: NoiseMaps, wanted: Collection[str]
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         x: Tensor | None = None
         image: Tensor | None = None
         features: dict[str, Tensor] = {}
@@ -251,7 +267,7 @@ class Network:
             if self.output.runs(block):
                 for position in (2 * block, 2 * block + 1):
                     layer = self.layers[position]
-                    x = layer(x, ws[:, position], noise.get(layer.name))
+                    x = layer(x, rows[position], noise.get(layer.name))
                     if layer.name in wanted:
                         features[layer.name] = x
             assert x is not None  # the first block always runs

@@ -20,6 +20,7 @@ from factory.generate.contract import (
     refuse_unknown_layers,
     z_of,
 )
+from factory.generate.stylegan2_mixing import mixed_colours, style_facts
 from factory.generate.stylegan2_network import Network, Noise
 from factory.identity import counter_rng
 from factory.spec import GeneratorSpec
@@ -44,11 +45,13 @@ class StyleGAN2:
         self.network = Network(content.tensors, content.kwargs, numerics(spec, device))
         self._noise_mode = spec.noise
         self._const_noise = self.network.const_noise() if spec.noise == "const" else {}
+        shapes = _layer_shapes(self.network)
         self.facts = facts_of(
             content,
             resolution=self.network.resolution,
             num_classes=self.network.mapping.c_dim,
-            layers=_layer_shapes(self.network),
+            layers=shapes,
+            styles=style_facts(self.network, shapes),
         )
 
     def draw_z(self, rng: np.random.Generator) -> Float[np.ndarray, " z"]:
@@ -61,6 +64,16 @@ class StyleGAN2:
         ws = self.styles(latents)
         images, features = self.network.synthesise(ws, self._noise(latents), layers)
         return ImageBatch(to_bytes(images), features)
+
+    def mix(
+        self, base: LatentBatch, looks: LatentBatch, start: str, stop_px: int
+    ) -> Float[Tensor, "v 3 s s"]:
+        """Variants of `base` with the styles of `looks` from `start` on; see `StyleMixer`."""
+        first = tuple(self.facts.layers).index(start)  # the layer's position is its style row
+        colours = mixed_colours(
+            self.network, self.styles(base), self.styles(looks), self._noise(base), first, stop_px
+        )
+        return colours.expand(-1, 3, -1, -1)
 
     def styles(self, latents: LatentBatch) -> Float[Tensor, "n rows w_dim"]:
         """The truncated style rows (W+) of `latents`."""

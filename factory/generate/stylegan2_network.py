@@ -230,7 +230,7 @@ class Network:
         self.at = at
         self.mapping = Mapping(bag, mapping.get("lr_multiplier", 0.01), at.device)
         const = bag.take("synthesis.b4.const")
-        self._const = const[None].to(at.device, at.dtype)
+        self.const = const[None].to(at.device, at.dtype)
         self.blocks: list[Block] = []
         while f"synthesis.b{4 << len(self.blocks)}.conv1.weight" in bag:
             self.blocks.append(Block(bag, 4 << len(self.blocks), clamp, at))
@@ -272,7 +272,7 @@ class Network:
 
         Feature maps are taken after noise, bias, leaky ReLU and gain, in the synthesis precision.
         """
-        x = self._const.repeat(len(ws), 1, 1, 1).contiguous(memory_format=torch.channels_last)
+        x = self.const.repeat(len(ws), 1, 1, 1).contiguous(memory_format=torch.channels_last)
         image: Tensor | None = None
         features: dict[str, Tensor] = {}
         for position, block in enumerate(self.blocks):

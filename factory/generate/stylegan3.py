@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Float
+from torch import Tensor
 
 from factory.batch import ImageBatch
 from factory.data import LatentBatch
-from factory.generate.base import LayerShape
+from factory.generate.base import LayerShape, StyleFacts
 from factory.generate.contract import (
     class_ids,
     facts_of,
@@ -56,6 +57,9 @@ class StyleGAN3:
                 )
                 for layer in exposed
             },
+            styles=StyleFacts(
+                tuple(layer.plan.name for layer in exposed), (self.network.resolution,)
+            ),
         )
 
     def draw_z(self, rng: np.random.Generator) -> Float[np.ndarray, " z"]:
@@ -69,16 +73,38 @@ class StyleGAN3:
             JobError: If a layer is unknown, or a sample has no class and the network has classes.
         """
         refuse_unknown_layers(layers, self.facts)
-        device = self.network.at.device
-        ws = self.network.styles(
-            z_of(latents, device),
-            class_ids(latents, self.facts.num_classes, device),
-            psi=latents.truncation_psi,
-            cutoff=latents.truncation_cutoff,
-        )
-        images, features = self.network.synthesise(ws, layers)
+        images, features = self.network.synthesise(self._styles(latents), layers)
         cropped = {}
         for name, maps in features.items():
             margin, height = self._margins[name], maps.shape[2]
             cropped[name] = maps[:, :, margin : height - margin, margin : height - margin]
         return ImageBatch(to_bytes(images), cropped)
+
+    def mix(
+        self,
+        base: LatentBatch,
+        looks: LatentBatch,
+        start: str,
+        stop_px: int,  # noqa: ARG002
+    ) -> Float[Tensor, "v 3 s s"]:
+        """Variants of `base` with the styles of `looks` from `start` on; see `StyleMixer`.
+
+        Only the last layer makes colours: the synthesis cannot stop before it.
+        """
+        ws, all_looks = self._styles(base), self._styles(looks)
+        x = self.network.input(ws[:, 0]).to(self.network.at.dtype)
+        for row, layer in enumerate(self.network.layers, start=1):
+            if layer.plan.name == start:
+                x, ws = x.repeat(len(all_looks), 1, 1, 1), all_looks
+            x = layer(x, ws[:, row])
+        colours: Tensor = x.float() * self.network.output_scale
+        return colours.expand(-1, 3, -1, -1)
+
+    def _styles(self, latents: LatentBatch) -> Float[Tensor, "n rows w_dim"]:
+        device = self.network.at.device
+        return self.network.styles(
+            z_of(latents, device),
+            class_ids(latents, self.facts.num_classes, device),
+            psi=latents.truncation_psi,
+            cutoff=latents.truncation_cutoff,
+        )

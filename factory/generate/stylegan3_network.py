@@ -216,9 +216,9 @@ class Network:
         mapping = kwargs.get("mapping_kwargs", {})
         self.at = at
         self.mapping = StyleMapping(bag, mapping.get("lr_multiplier", 0.01), at.device)
-        self._input = FourierInput(bag, plan.input, at.device)
+        self.input = FourierInput(bag, plan.input, at.device)
         self.layers = [SynthesisLayer(bag, layer, at) for layer in plan.layers]
-        self._output_scale = kwargs.get("output_scale", 0.25)
+        self.output_scale = kwargs.get("output_scale", 0.25)
         bag.finish()
         self.resolution = plan.layers[-1].out_size
         self.num_ws = len(self.layers) + 1
@@ -251,11 +251,11 @@ class Network:
         Maps are named as layers are (`L3_52_512`; `input` for the Fourier features), come in the
         synthesis precision, margin included, and before the output scale.
         """
-        x = self._input(ws[:, 0])
+        x = self.input(ws[:, 0])
         features = {"input": x} if "input" in wanted else {}
         x = x.to(self.at.dtype)
         for row, layer in enumerate(self.layers, start=1):
             x = layer(x, ws[:, row])
             if layer.plan.name in wanted:
                 features[layer.plan.name] = x
-        return x.float() * self._output_scale, features
+        return x.float() * self.output_scale, features

@@ -21,7 +21,7 @@ from factory.generate.latents import LatentSampler
 from factory.generate.weights import find_weights
 from factory.pack.packing import encode_sample
 from factory.run.worker import device_of, settle_process
-from factory.segment.base import Segmenter, load_segmenter
+from factory.segment.base import AnySegmenter, load_segmenter
 from factory.segment.labels import unnamed_labels
 from factory.segment.linear_head import weight_name
 from factory.segment.segmenter_file import SegmenterFacts, encode_segmenter
@@ -77,7 +77,7 @@ def calibrate(spec: JobSpec) -> dict[str, float]:
 
 def _segmenter(
     spec: JobSpec, generator: Generator, fitted: bytes | None, device: torch.device
-) -> Segmenter:
+) -> AnySegmenter:
     kind = spec.dataset.segmenter
     with tempfile.TemporaryDirectory() as folder:
         path = None

@@ -4,14 +4,16 @@ It names the feature maps it needs before any image is made; equal batches give 
 lie below the number of its classes, or are 255 where no class claims the pixel.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import torch
 
 from factory.batch import ImageBatch, MaskBatch
+from factory.data import LatentBatch
 from factory.errors import PluginError
-from factory.generate.base import GeneratorFacts
+from factory.generate.base import Generator, GeneratorFacts
 from factory.manifest import ClassLabel
 from factory.segment import SEGMENTERS
 from factory.spec import SegmenterSpec
@@ -30,9 +32,44 @@ class Segmenter(Protocol):
         """Masks of the images of `batch`."""
 
 
+@runtime_checkable
+class RenderingSegmenter(Protocol):
+    """A segmenter that has the generator make more images of each latent, beside the first one."""
+
+    labels: tuple[ClassLabel, ...]
+    """Classes of the masks; a class's position is its id."""
+    layers: tuple[str, ...]
+    """Feature maps of the first image that it needs."""
+
+    def segment_latents(
+        self, generator: Generator, latents: LatentBatch, batch: ImageBatch
+    ) -> MaskBatch:
+        """Masks of the images of `batch`, which `generator` made of `latents`."""
+
+
+AnySegmenter = Segmenter | RenderingSegmenter
+
+
+def label_latents(
+    generator: Generator, segmenter: AnySegmenter, latents: LatentBatch, layers: Sequence[str] = ()
+) -> tuple[ImageBatch, MaskBatch]:
+    """Images of `latents` and their masks.
+
+    The images come with the feature maps that the segmenter needs, and those named in `layers`.
+
+    Raises:
+        JobError, PluginError: If segmenter and generator do not fit each other.
+    """
+    wanted = dict.fromkeys((*segmenter.layers, *layers))
+    batch = generator.generate(latents, tuple(wanted))
+    if isinstance(segmenter, RenderingSegmenter):
+        return batch, segmenter.segment_latents(generator, latents, batch)
+    return batch, segmenter.segment(batch)
+
+
 def load_segmenter(
     spec: SegmenterSpec, fitted: Path | None, facts: GeneratorFacts, device: torch.device
-) -> Segmenter:
+) -> AnySegmenter:
     """Build the segmenter that `spec` names for a generator with `facts`.
 
     A plugin is a class (or function) called with the spec, its fitted file (None if it needs no
@@ -44,10 +81,10 @@ def load_segmenter(
     """
     make = SEGMENTERS.load(spec.kind)
     segmenter = make(spec, fitted, facts, device) if callable(make) else make
-    if not isinstance(segmenter, Segmenter):
+    if not isinstance(segmenter, Segmenter | RenderingSegmenter):
         raise PluginError(
             f"segmenter {spec.kind!r}: {type(segmenter).__name__} is not a segmenter; it needs "
-            "labels, layers and segment (see factory/segment/base.py)"
+            "labels, layers and segment or segment_latents (see factory/segment/base.py)"
         )
     missing = [name for name in segmenter.layers if name not in facts.layers]
     if missing:

@@ -1,0 +1,69 @@
+"""Where style mixing starts and stops: its settings held against the generator's facts."""
+
+from dataclasses import dataclass
+
+from factory.errors import JobError
+from factory.generate.base import GeneratorFacts, StyleFacts
+from factory.segment import SEGMENTERS
+from factory.spec import StyleMixingSpec
+
+_START_PX = 64
+_STOP_PX = 128
+_SMALL = 4
+"""Smaller generators start and stop at this fraction of their side."""
+
+
+@dataclass(frozen=True, slots=True)
+class MixingPlan:
+    """Settings with every `auto` settled."""
+
+    start: str
+    """First layer with a variant's style."""
+    stop_px: int
+    """Rows of the colours that the generator is asked for."""
+    side: int
+    """Rows at which pixels are clustered."""
+    refine_px: int
+    """Radius of the guided filter in image pixels; 0 = none."""
+
+
+def plan_mixing(spec: StyleMixingSpec, facts: GeneratorFacts) -> MixingPlan:
+    """Settle `spec` for a generator with `facts`.
+
+    Raises:
+        JobError: If the generator has no styles to mix, or a setting does not fit it.
+    """
+    styles = facts.styles
+    if styles is None:
+        others = [n for n in SEGMENTERS.table if n not in ("style_mixing", "distil")]
+        raise JobError(
+            "dataset.segmenter.kind: found 'style_mixing', but this generator has no style per layer "
+            f"to mix; methods that work on it: {', '.join(sorted(others))}"
+        )
+    start = _start(spec, facts, styles)
+    height = facts.layers[start].height
+    side = max(height, min(_STOP_PX, facts.resolution // _SMALL))
+    stop_px = min(px for px in styles.sides if px >= side)
+    if spec.stop_px != "auto":
+        allowed = [px for px in styles.sides if px >= height]
+        if spec.stop_px not in allowed:
+            raise JobError(
+                f"dataset.segmenter.stop_px: found {spec.stop_px}; from {start} on this generator "
+                f"has colours at {', '.join(map(str, allowed))} px; use one of these or auto"
+            )
+        side = stop_px = spec.stop_px
+    half = max(2, facts.resolution // side // 2)
+    refine_px = half if spec.refine_px == "auto" else spec.refine_px
+    return MixingPlan(start, stop_px, side, refine_px)
+
+
+def _start(spec: StyleMixingSpec, facts: GeneratorFacts, styles: StyleFacts) -> str:
+    if spec.start == "auto":
+        wanted = min(_START_PX, facts.resolution // _SMALL)
+        return next(name for name in styles.layers if facts.layers[name].height >= wanted)
+    if spec.start not in styles.layers:
+        raise JobError(
+            f"dataset.segmenter.start: found {spec.start!r}; allowed: auto, or one of "
+            f"{', '.join(styles.layers)}"
+        )
+    return spec.start
