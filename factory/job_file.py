@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Hashable, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -11,11 +11,13 @@ from pydantic import BaseModel, ValidationError
 from factory.errors import JobError
 from factory.spec import (
     DatasetSpec,
+    DistilSpec,
     JobSpec,
     KlishSpec,
     KMeansSpec,
     PluginSegmenterSpec,
     Settings,
+    StyleMixingSpec,
 )
 
 _MERGE_TAG = "tag:yaml.org,2002:merge"
@@ -92,7 +94,9 @@ def _describe(problem: Any) -> str:  # noqa: ANN401 - pydantic's ErrorDetails
         close = difflib.get_close_matches(path[-1], known, n=1)
         hint = f"did you mean {close[0]!r}?" if close else f"known here: {', '.join(known)}"
         if model is PluginSegmenterSpec:
-            hint = f"a segmenter from outside has only {' and '.join(known)}; ours: kmeans, klish"
+            hint = (
+                f"a segmenter from outside has only {' and '.join(known)}; ours: {', '.join(_OURS)}"
+            )
         return f"{dotted}: unknown key; {hint}"
     if problem["type"] == "missing":
         return f"{dotted}: missing, and required"
@@ -101,11 +105,18 @@ def _describe(problem: Any) -> str:  # noqa: ANN401 - pydantic's ErrorDetails
     return f"{dotted}: {message} (got {problem['input']!r})"
 
 
+_OURS = ("kmeans", "klish", "style_mixing", "distil")
 _BY_TAG: dict[str, type[Settings]] = {
     "kmeans": KMeansSpec,
     "klish": KlishSpec,
+    "style_mixing": StyleMixingSpec,
+    "distil": DistilSpec,
     "plugin": PluginSegmenterSpec,
 }
+
+
+_UNIONS: tuple[tuple[object, str], ...] = ((DatasetSpec, "segmenter"), (DistilSpec, "teacher"))
+"""Settings that are one of several models, told apart by `kind`."""
 
 
 def _follow(loc: Sequence[str | int]) -> tuple[list[str], type[BaseModel] | None]:
@@ -116,12 +127,12 @@ def _follow(loc: Sequence[str | int]) -> tuple[list[str], type[BaseModel] | None
     path: list[str] = []
     model: type[BaseModel] | None = JobSpec
     for position, part in enumerate(loc):
-        if model is DatasetSpec and part == "segmenter":
+        if (model, part) in _UNIONS:
             tag = loc[position + 1] if position + 1 < len(loc) else None
-            path.append("segmenter")
+            path.append(str(part))
             model = _BY_TAG.get(str(tag))
             continue
-        if path[-1:] == ["segmenter"] and part in _BY_TAG:
+        if path[-1:] in (["segmenter"], ["teacher"]) and part in _BY_TAG:
             continue
         if isinstance(part, str) and ("[" in part or part in ("int", "str", "float")):
             continue  # the tag of a plain union, such as `list[union[int,str]]`
@@ -129,6 +140,13 @@ def _follow(loc: Sequence[str | int]) -> tuple[list[str], type[BaseModel] | None
         if position == len(loc) - 1:
             break
         field = model.model_fields.get(str(part)) if model else None
-        kind: object = field.annotation if field else None
-        model = kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
+        model = _model_of(field.annotation) if field else None
     return path, model
+
+
+def _model_of(annotation: object) -> type[BaseModel] | None:
+    """The model that a field holds, if it holds one, or may be empty."""
+    for kind in (annotation, *get_args(annotation)):
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            return kind
+    return None

@@ -43,6 +43,11 @@ class DatasetLabels(_Facts):
     """Line that must go with the images, from the generator's weights; empty if none."""
     license: str
     """Licence of the weights as they state it; empty if unknown."""
+    fitted_on: dict[str, int | float] = {}
+    """Numbers about the segmenter's fit, such as a distilled head's agreement with its teacher on
+    held-out images; empty if nothing was fitted."""
+    instance_classes: list[str] = []
+    """Names of the objects' classes, by class id; empty if the dataset has no instances."""
 
 
 class ShardRecord(_Facts):

@@ -95,8 +95,8 @@ class StyleMixingSpec(Settings):
     """Truncation of the variants' styles. Also the re-implementation's value."""
     start: str = "auto"
     """First layer that takes a variant's style, by name; those before it are computed once. `auto` =
-    the first of 64 px, or of a quarter of smaller images. The re-implementation draws the slot from
-    6 to 9 of 18, 32 to 64 px."""
+    the last of 64 px, or of a quarter of smaller images. The re-implementation draws the slot from 6
+    to 9 of 18, 32 to 128 px."""
     stop_px: int | Literal["auto"] = "auto"
     """Rows at which variants are looked at. `auto` = 128, or a quarter of smaller images, if the
     generator has colours there: StyleGAN2's skip architecture. Others make whole variants, and `auto`

@@ -6,7 +6,7 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from factory.manifest import DatasetLabels, Manifest, ShardRecord
-from factory.pack.facts import SampleFacts
+from factory.pack.facts import InstanceFacts, SampleFacts
 from factory.plan import Round
 from factory.spec import JobSpec
 
@@ -16,6 +16,7 @@ _TYPES: dict[str, type[BaseModel]] = {
     "manifest": Manifest,
     "round": Round,
     "sample": SampleFacts,
+    "sample_with_instances": InstanceFacts,
     "shard_record": ShardRecord,
 }
 

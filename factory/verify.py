@@ -17,13 +17,17 @@ from factory.data import IGNORE, ShardTask
 from factory.dataset import Holdings, find_holdings, find_labels
 from factory.identity import digest_of_file, sample_key
 from factory.manifest import ShardRecord
-from factory.pack.facts import SampleFacts
-from factory.pack.image import IMAGE_ENDING, decode_image, decode_mask
+from factory.pack.facts import InstanceFacts, SampleFacts
+from factory.pack.image import IMAGE_ENDING, decode_image, decode_instances, decode_mask
 from factory.pack.tar import read_members
 from factory.store import Store
 
 _THREADS = 4
-_ENDINGS = [[f"image.{ending}", "mask.png", "json"] for ending in IMAGE_ENDING.values()]
+_ENDINGS = [
+    [f"image.{ending}", "mask.png", *more, "json"]
+    for more in ([], ["instances.png"])
+    for ending in IMAGE_ENDING.values()
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,9 +119,9 @@ def _check_sample(
     if endings not in _ENDINGS:
         yield f"holds {', '.join(endings)}; expected {', '.join(_ENDINGS[0])}, in this order"
         return
-    image_data, mask_data, facts_data = files.values()
+    image_data, mask_data, *more, facts_data = files.values()
     try:
-        facts = SampleFacts.model_validate_json(facts_data)
+        facts = (InstanceFacts if more else SampleFacts).model_validate_json(facts_data)
         image, mask = decode_image(image_data), decode_mask(mask_data)
     except ValidationError as error:
         yield f"its facts have {error.error_count()} problems"
@@ -127,6 +131,8 @@ def _check_sample(
         return
     yield from _check_facts(key, facts, task)
     yield from _check_mask(image, mask, facts, num_classes)
+    if isinstance(facts, InstanceFacts):
+        yield from _check_instances(more[0], mask, facts)
 
 
 def _check_facts(key: str, facts: SampleFacts, task: ShardTask) -> Iterator[str]:
@@ -136,6 +142,21 @@ def _check_facts(key: str, facts: SampleFacts, task: ShardTask) -> Iterator[str]
         yield f"its facts name it {facts.key} with index {facts.index}"
     if not 0 <= facts.index - task.first_index < task.num_indices:
         yield f"index {facts.index} lies outside its shard's range"
+
+
+def _check_instances(data: bytes, mask: np.ndarray, facts: InstanceFacts) -> Iterator[str]:
+    try:
+        ids = decode_instances(data)
+    except ValueError as error:
+        yield str(error)
+        return
+    if ids.shape != mask.shape:
+        yield f"mask {mask.shape} and instances {ids.shape} differ in size"
+    lists = (facts.instance_class, facts.instance_box_xyxy, facts.instance_score)
+    if any(len(part) != len(facts.instance_px) for part in lists):
+        yield "its facts list other numbers of instances"
+    if np.bincount(ids.ravel())[1:].tolist() != facts.instance_px:
+        yield "its facts count other pixels per instance than its instances hold"
 
 
 def _check_mask(

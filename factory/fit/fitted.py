@@ -1,13 +1,12 @@
 """Find the fitted segmenter of a dataset in the cache, or fit it: same inputs, same file."""
 
-import importlib
 from collections.abc import Callable
 
 import torch
 
 from factory.cache import cache_folder
 from factory.errors import FactoryError, PluginError
-from factory.fit import FITTERS
+from factory.fit import FITTERS, is_fitted, load_fitter
 from factory.generate.base import load_generator
 from factory.generate.weights import LocalWeights
 from factory.identity import digest_of
@@ -19,7 +18,7 @@ from factory.store import LocalStore
 
 def needs_fitting(dataset: DatasetSpec) -> bool:
     """Whether the dataset's segmenter has to be fitted before it can make masks."""
-    return dataset.segmenter.kind in FITTERS
+    return is_fitted(dataset.segmenter)
 
 
 def check_kind(dataset: DatasetSpec) -> None:
@@ -68,15 +67,14 @@ def fit_segmenter(
         PluginError: If the kind is not one that is fitted.
     """
     kind = dataset.segmenter.kind
-    if kind not in FITTERS:
+    if not needs_fitting(dataset):
         raise PluginError(
             f"segmenter {kind!r}: there is nothing to fit; known: {', '.join(FITTERS)}"
         )
-    module, _, name = FITTERS[kind].partition(":")
-    fit = getattr(importlib.import_module(module), name)
+    fit = load_fitter(kind)
     with torch.inference_mode():
         generator = load_generator(dataset.generator, weights.path, device=device)
-        data: bytes = fit(
+        data = fit(
             dataset.segmenter,
             dataset,
             generator,

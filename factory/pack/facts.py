@@ -6,6 +6,7 @@ Readers infer a schema from the first few samples, so every sample has the same 
 
 import io
 import json
+from collections.abc import Sequence
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -42,6 +43,22 @@ class SampleFacts(BaseModel):
     """Pixels of no class (mask value 255)."""
 
 
+class InstanceFacts(SampleFacts):
+    """The facts of a sample with instances; the lists run by instance, 1 first.
+
+    A dataset has them in every sample or in none, so that keys stay constant.
+    """
+
+    instance_class: list[int]
+    """Class of each instance, an index into `instance_classes` of `labels.json`."""
+    instance_box_xyxy: list[list[int]]
+    """Smallest box of each: left, top, right and bottom, the latter two one past the last pixel."""
+    instance_score: list[float]
+    """The detector's score of each, 0 to 1."""
+    instance_px: list[int]
+    """Pixels of each in `KEY.instances.png`."""
+
+
 SIDECAR_SCHEMA = pa.schema(
     [
         ("key", pa.string()),
@@ -58,11 +75,22 @@ SIDECAR_SCHEMA = pa.schema(
 )
 
 
+_INSTANCE_SCHEMA = pa.schema(
+    [
+        *SIDECAR_SCHEMA,
+        ("instance_class", pa.list_(pa.int64())),
+        ("instance_box_xyxy", pa.list_(pa.list_(pa.int64()))),
+        ("instance_score", pa.list_(pa.float64())),
+        ("instance_px", pa.list_(pa.int64())),
+    ]
+)
+
+
 def make_facts(sample: Sample, *, dataset_id: str, class_names: tuple[str, ...]) -> SampleFacts:
     """The facts of `sample`. `class_names` are the generator's, by class label."""
     height, width = sample.mask.shape
     has_name = 0 <= sample.class_label < len(class_names)
-    return SampleFacts(
+    facts = SampleFacts(
         key=sample_key(sample.index),
         index=sample.index,
         dataset_id=dataset_id,
@@ -74,6 +102,16 @@ def make_facts(sample: Sample, *, dataset_id: str, class_names: tuple[str, ...])
         class_px=list(sample.class_px),
         ignore_px=sample.mask.size - sum(sample.class_px),
     )
+    found = sample.instances
+    if found is None:
+        return facts
+    return InstanceFacts(
+        **facts.model_dump(),
+        instance_class=list(found.class_ids),
+        instance_box_xyxy=[list(box) for box in found.boxes_xyxy],
+        instance_score=list(found.scores),
+        instance_px=list(found.num_px),
+    )
 
 
 def encode_facts(facts: SampleFacts) -> bytes:
@@ -81,9 +119,11 @@ def encode_facts(facts: SampleFacts) -> bytes:
     return (json.dumps(facts.model_dump(), allow_nan=False) + "\n").encode()
 
 
-def encode_sidecar(rows: list[SampleFacts]) -> bytes:
+def encode_sidecar(rows: Sequence[SampleFacts]) -> bytes:
     """A Parquet table with one row per sample, in the tar's order."""
-    table = pa.Table.from_pylist([row.model_dump() for row in rows], schema=SIDECAR_SCHEMA)
+    has_instances = bool(rows) and isinstance(rows[0], InstanceFacts)
+    schema = _INSTANCE_SCHEMA if has_instances else SIDECAR_SCHEMA
+    table = pa.Table.from_pylist([row.model_dump() for row in rows], schema=schema)
     sink = io.BytesIO()
     pq.write_table(table, sink, compression="zstd")
     return sink.getvalue()

@@ -5,7 +5,7 @@ import struct
 import zlib
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import UInt8, UInt16
 from PIL import Image, UnidentifiedImageError
 
 from factory.spec import EncodeSpec
@@ -39,7 +39,13 @@ def encode_mask(mask: UInt8[np.ndarray, "h w"]) -> bytes:
     return _fast_png(mask)
 
 
-def _fast_png(pixels: UInt8[np.ndarray, "h w *_c"]) -> bytes:
+def encode_instances(ids: UInt16[np.ndarray, "h w"]) -> bytes:
+    """Instance ids as 16-bit grey PNG: 0 = none."""
+    two_bytes = ids.astype(">u2")[..., None].view(np.uint8)
+    return _fast_png(two_bytes, depth=16)
+
+
+def _fast_png(pixels: UInt8[np.ndarray, "h w *_c"], *, depth: int = 8) -> bytes:
     """PNG with one filter for all rows (up: less the pixel above) and zlib matching runs only.
 
     Trying all five filters on every row, as libraries do, takes longer than compressing: this is
@@ -53,8 +59,8 @@ def _fast_png(pixels: UInt8[np.ndarray, "h w *_c"]) -> bytes:
     np.subtract(rows[1:], rows[:-1], out=filtered[1:, 1:])
     deflate = zlib.compressobj(1, zlib.DEFLATED, zlib.MAX_WBITS, 8, zlib.Z_RLE)
     body = deflate.compress(filtered.data) + deflate.flush()
-    colour_type = _COLOUR_RGB if pixels.ndim == 3 else _COLOUR_GREY
-    header = struct.pack(">IIBBBBB", width, height, 8, colour_type, 0, 0, 0)
+    colour_type = _COLOUR_RGB if pixels.ndim == 3 and depth == 8 else _COLOUR_GREY
+    header = struct.pack(">IIBBBBB", width, height, depth, colour_type, 0, 0, 0)
     chunks = ((b"IHDR", header), (b"IDAT", body), (b"IEND", b""))
     return _SIGNATURE + b"".join(_chunk(kind, data) for kind, data in chunks)
 
@@ -82,6 +88,20 @@ def decode_mask(data: bytes) -> UInt8[np.ndarray, "h w"]:
     if picture.format != "PNG" or picture.mode != "L":
         raise ValueError(f"found {picture.format} mode {picture.mode}; masks are PNG mode L")
     return np.asarray(picture)
+
+
+def decode_instances(data: bytes) -> UInt16[np.ndarray, "h w"]:
+    """The instance ids of an instance file.
+
+    Raises:
+        ValueError: If `data` is not a whole 16-bit grey PNG.
+    """
+    picture = _opened(data)
+    if picture.format != "PNG" or picture.mode != "I;16":
+        raise ValueError(
+            f"found {picture.format} mode {picture.mode}; instances are 16-bit grey PNG"
+        )
+    return np.asarray(picture).astype(np.uint16)
 
 
 def _opened(data: bytes) -> Image.Image:

@@ -7,7 +7,7 @@ from queue import Queue
 
 from factory.data import Sample
 from factory.pack.facts import SampleFacts, encode_facts, make_facts
-from factory.pack.image import IMAGE_ENDING, encode_image, encode_mask
+from factory.pack.image import IMAGE_ENDING, encode_image, encode_instances, encode_mask
 from factory.pack.tar import ShardWriter
 from factory.spec import EncodeSpec
 
@@ -24,16 +24,15 @@ class EncodedSample:
 def encode_sample(
     sample: Sample, spec: EncodeSpec, *, dataset_id: str, class_names: tuple[str, ...]
 ) -> EncodedSample:
-    """The files of `sample`: image, mask, facts."""
+    """The files of `sample`: image, mask, instances if it has any, facts."""
     facts = make_facts(sample, dataset_id=dataset_id, class_names=class_names)
-    return EncodedSample(
-        facts,
-        (
-            (f"image.{IMAGE_ENDING[spec.image]}", encode_image(sample.image, spec)),
-            ("mask.png", encode_mask(sample.mask)),
-            ("json", encode_facts(facts)),
-        ),
-    )
+    files = [
+        (f"image.{IMAGE_ENDING[spec.image]}", encode_image(sample.image, spec)),
+        ("mask.png", encode_mask(sample.mask)),
+    ]
+    if sample.instances is not None:
+        files.append(("instances.png", encode_instances(sample.instances.ids)))
+    return EncodedSample(facts, (*files, ("json", encode_facts(facts))))
 
 
 class Packing:

@@ -25,8 +25,17 @@ from factory.segment.base import AnySegmenter, load_segmenter
 from factory.segment.labels import unnamed_labels
 from factory.segment.linear_head import weight_name
 from factory.segment.segmenter_file import SegmenterFacts, encode_segmenter
+from factory.segment.style_mixing import PROTOTYPES_NAME
 from factory.shard import compute_samples
-from factory.spec import JobSpec, KlishSpec, KMeansSpec
+from factory.spec import (
+    DistilSpec,
+    FitSpec,
+    JobSpec,
+    KlishSpec,
+    KMeansSpec,
+    SegmenterSpec,
+    StyleMixingSpec,
+)
 
 _BATCHES = 3
 _TAR_BYTES_PER_PAIR = 3 * 512 + 3 * 256
@@ -64,9 +73,7 @@ def calibrate(spec: JobSpec) -> dict[str, float]:
         times.append(time.perf_counter() - started)
         num_bytes = sum(len(data) for sample in files for _, data in sample)
     seconds = sum(times[1:]) / _BATCHES
-    fit_s = 0.0
-    if needs_fitting(dataset) and fitted is None and hasattr(dataset.segmenter, "fit"):
-        fit_s = dataset.segmenter.fit.num_images / size * seconds
+    fit_s = _fit_s(spec, generator, seconds / size) if fitted is None else 0.0
     return {
         "pairs_per_s": size * spec.run.threads_per_actor / seconds,
         "bytes_per_pair": num_bytes / size + _TAR_BYTES_PER_PAIR,
@@ -87,13 +94,31 @@ def _segmenter(
         return load_segmenter(kind, path, generator.facts, device)
 
 
-def _untrained(spec: JobSpec, generator: Generator) -> bytes:
-    """A head of the right shape whose classes are single pixels' features: plausible masks."""
+def _fit_s(spec: JobSpec, generator: Generator, image_s: float) -> float:
+    """Seconds of a fit, when the fitted segmenter takes `image_s` for an image."""
     kind = spec.dataset.segmenter
-    assert isinstance(kind, KMeansSpec | KlishSpec)  # the kinds in fit.FITTERS
-    num_classes = kind.num_clusters if isinstance(kind, KMeansSpec) else kind.num_classes
-    layers = choose_layers(kind.layers, generator.facts)
-    latents = next(iter(fitting_batches(generator, spec.dataset, kind.fit)))
+    if not needs_fitting(spec.dataset):
+        return 0.0
+    if isinstance(kind, DistilSpec):
+        dataset = spec.dataset.model_copy(update={"segmenter": kind.teacher})
+        taught = spec.model_copy(update={"dataset": dataset})
+        teacher = _segmenter(taught, generator, None, device_of(spec.run))
+        sampler = LatentSampler(generator, dataset.latents, dataset.generator)
+        latents = sampler.draw(range(dataset.batch_size))
+        started = time.perf_counter()
+        compute_samples(generator, teacher, latents, dataset.batch_size)
+        taught_s = (time.perf_counter() - started) / dataset.batch_size
+        return kind.samples * taught_s + _fit_s(taught, generator, taught_s)
+    shared = kind.classes if isinstance(kind, StyleMixingSpec) else getattr(kind, "fit", None)
+    return shared.num_images * image_s if shared else 0.0
+
+
+def _untrained(spec: JobSpec, generator: Generator) -> bytes:
+    """A file of the right shape whose classes are single pixels' features: plausible masks."""
+    kind = spec.dataset.segmenter
+    num_classes, wanted = _shape_of(kind)
+    layers = choose_layers(wanted, generator.facts)
+    latents = next(iter(fitting_batches(generator, spec.dataset, FitSpec(num_images=2))))
     features = generator.generate(latents, layers).features
     tensors, bias = {}, torch.zeros(num_classes)
     for layer in layers:
@@ -111,7 +136,22 @@ def _untrained(spec: JobSpec, generator: Generator) -> bytes:
         margin_scale=1.0,
         fitted_on={},
     )
-    return encode_segmenter({**tensors, "bias": bias}, facts)
+    prototypes = torch.cat(list(tensors.values()), dim=1)
+    return encode_segmenter({**tensors, "bias": bias, PROTOTYPES_NAME: prototypes}, facts)
+
+
+def _shape_of(kind: SegmenterSpec) -> tuple[int, str | list[str]]:
+    """Classes and layers of the segmenter that a fit will give."""
+    match kind:
+        case KMeansSpec():
+            return kind.num_clusters, kind.layers
+        case KlishSpec():
+            return kind.num_classes, kind.layers
+        case StyleMixingSpec(classes=shared) if shared is not None:
+            return shared.num_classes, shared.layers
+        case DistilSpec():
+            return 2, kind.layers  # as many as the teacher has, known only when it is built
+    raise AssertionError(f"{kind.kind} is not fitted")
 
 
 def main() -> None:

@@ -71,6 +71,8 @@ def build_maker(order: WorkOrder) -> ShardMaker:
         generator_classes=list(generator.facts.class_names),
         attribution=generator.facts.attribution,
         license=generator.facts.license,
+        fitted_on=getattr(segmenter, "fitted_on", {}),
+        instance_classes=list(getattr(segmenter, "instance_classes", ())),
     )
     store.create(LABELS_PATH, encode_labels(meaning))
     is_gpu = device.type == "cuda"

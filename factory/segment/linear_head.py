@@ -42,6 +42,7 @@ class LinearHead:
         tensors, head = read_segmenter(fitted)
         self.labels = tuple(head.labels)
         self.layers = tuple(head.layers)
+        self.fitted_on = head.fitted_on
         self._side = facts.resolution
         self._margin_scale = head.margin_scale
         self._bias = tensors["bias"].to(device)[:, None]

@@ -60,7 +60,9 @@ def plan_mixing(spec: StyleMixingSpec, facts: GeneratorFacts) -> MixingPlan:
 def _start(spec: StyleMixingSpec, facts: GeneratorFacts, styles: StyleFacts) -> str:
     if spec.start == "auto":
         wanted = min(_START_PX, facts.resolution // _SMALL)
-        return next(name for name in styles.layers if facts.layers[name].height >= wanted)
+        heights = [facts.layers[name].height for name in styles.layers]
+        nearest = min(height for height in heights if height >= wanted)
+        return styles.layers[len(heights) - 1 - heights[::-1].index(nearest)]
     if spec.start not in styles.layers:
         raise JobError(
             f"dataset.segmenter.start: found {spec.start!r}; allowed: auto, or one of "

@@ -128,7 +128,7 @@ class StyleMixing:
     def _segment_one(
         self, generator: Generator, latents: LatentBatch, batch: ImageBatch, position: int
     ) -> _Labelled:
-        one = _single(latents, position)
+        one = single(latents, position)
         index = int(one.indices[0])
         colours = self._variants(generator, one)
         image = batch.images[position]
@@ -253,7 +253,8 @@ class StyleMixing:
         return _Labelled(mask, round(float(confidence.mean()), 6), rejection, found)
 
 
-def _single(latents: LatentBatch, position: int) -> LatentBatch:
+def single(latents: LatentBatch, position: int) -> LatentBatch:
+    """The latent at `position` as a batch of its own."""
     own = slice(position, position + 1)
     return dataclasses.replace(
         latents,

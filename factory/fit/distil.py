@@ -1,0 +1,164 @@
+"""Distil a slow method into a linear head: label images the slow way, imitate the sure ones.
+
+The head costs a fraction of one forward pass per pair, whatever its teacher costs. Images that the
+teacher rejects or is least sure of are left out; some of the rest are held out, and the head must
+agree with its teacher on them.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from factory.errors import JobError
+from factory.fit import is_fitted, load_fitter
+from factory.fit.lessons import Lesson, Lessons, collect_lessons
+from factory.fit.logistic import fit_logistic
+from factory.fit.pixels import choose_layers, fitting_batches
+from factory.generate.base import Generator
+from factory.segment.base import AnySegmenter, load_segmenter
+from factory.segment.linear_head import weight_name
+from factory.segment.segmenter_file import SegmenterFacts, encode_segmenter
+from factory.spec import DatasetSpec, DistilSpec, FitSpec
+
+_FEWEST = 2
+"""Images that must be left to fit on, and as many to score on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """How well a head repeats its teacher on pixels it was not fitted on."""
+
+    mean_iou: float
+    """Mean over the classes that either of them uses."""
+    accuracy: float
+    """Share of equal pixels."""
+    worst_class: int
+    """The class of least IoU."""
+    worst_iou: float
+    """Its IoU."""
+
+
+def fit_distil(
+    spec: DistilSpec,
+    dataset: DatasetSpec,
+    generator: Generator,
+    *,
+    weights_sha256: str,
+    on_progress: Callable[[int, int], None],
+) -> bytes:
+    """Fit a linear head on masks of `spec.teacher` and return the segmenter file.
+
+    Raises:
+        JobError: If too few of the teacher's masks can be used, or the head agrees too little with
+            them.
+    """
+    layers = choose_layers(spec.layers, generator.facts)
+    teacher = _teacher(spec, dataset, generator, weights_sha256)
+    lessons = collect_lessons(spec, dataset, generator, teacher, layers, on_progress)
+    train, test = _shared_out(lessons, spec)
+    vectors, ids = _joined(train)
+    if len(torch.unique(ids)) < 2:
+        name = teacher.labels[int(ids[0])].name
+        raise JobError(
+            f"dataset.segmenter.teacher: its masks hold one class only, {name!r}: there is nothing "
+            "to tell apart; choose another teacher"
+        )
+    weights, bias = fit_logistic(vectors, ids, len(teacher.labels))
+    found = measure_agreement(*_joined(test), weights, bias)
+    if found.mean_iou < spec.min_agreement:
+        raise JobError(
+            f"dataset.segmenter.min_agreement: head and teacher agree by {found.mean_iou:.3f} on "
+            f"{len(test)} held-out images (mean IoU; least for "
+            f"{teacher.labels[found.worst_class].name!r}, {found.worst_iou:.3f}), the job asks for "
+            f"{spec.min_agreement}; raise samples or drop_share, name more layers, choose another "
+            "teacher, or lower it"
+        )
+    best = torch.addmm(bias, vectors, weights.T).topk(2, dim=1).values
+    widths = [generator.facts.layers[layer].channels for layer in layers]
+    blocks = zip(layers, torch.split(weights, widths, dim=1), strict=True)
+    facts = SegmenterFacts(
+        kind=spec.kind,
+        generator_kind=dataset.generator.kind,
+        weights_sha256=weights_sha256,
+        layers=list(layers),
+        labels=list(teacher.labels),
+        margin_scale=float((best[:, 0] - best[:, 1]).median()),
+        fitted_on={
+            "num_images": len(train),
+            "num_held_out": len(test),
+            "num_rejected": sum(lessons.rejected.values()),
+            "num_uncertain": len(lessons.kept) - len(train) - len(test),
+            "num_pixels": len(vectors),
+            "num_channels": vectors.shape[1],
+            "agreement": round(found.mean_iou, 6),
+            "pixel_agreement": round(found.accuracy, 6),
+        },
+    )
+    return encode_segmenter(
+        {**{weight_name(layer): block for layer, block in blocks}, "bias": bias}, facts
+    )
+
+
+def measure_agreement(
+    vectors: Float[Tensor, "p c"],
+    ids: Int64[Tensor, " p"],
+    weights: Float[Tensor, "k c"],
+    bias: Float[Tensor, " k"],
+) -> Agreement:
+    """Hold the head's classes of `vectors` against the teacher's `ids`."""
+    said = torch.addmm(bias, vectors, weights.T).argmax(dim=1)
+    count = len(bias)
+    table = torch.bincount(ids * count + said, minlength=count * count).view(count, count)
+    both = table.diagonal().double()
+    either = table.sum(dim=0) + table.sum(dim=1) - both
+    iou = torch.where(either > 0, both / either.clamp(min=1), torch.inf)
+    used = iou[either > 0]
+    worst = int(iou.argmin())
+    accuracy = float(both.sum() / table.sum())
+    return Agreement(float(used.mean()), accuracy, worst, float(iou[worst]))
+
+
+def _teacher(
+    spec: DistilSpec, dataset: DatasetSpec, generator: Generator, weights_sha256: str
+) -> AnySegmenter:
+    """The teacher, fitted if it has to be."""
+    fit = FitSpec(num_images=2, pixels_per_image=1, seed=spec.seed)
+    probe = generator.generate(next(iter(fitting_batches(generator, dataset, fit))), ())
+    with TemporaryDirectory() as folder:
+        path = None
+        if is_fitted(spec.teacher):
+            path = Path(folder) / "teacher.safetensors"
+            data = load_fitter(spec.teacher.kind)(
+                spec.teacher,
+                dataset.model_copy(update={"segmenter": spec.teacher}),
+                generator,
+                weights_sha256=weights_sha256,
+                on_progress=lambda *_: None,
+            )
+            path.write_bytes(data)
+        return load_segmenter(spec.teacher, path, generator.facts, probe.images.device)
+
+
+def _shared_out(lessons: Lessons, spec: DistilSpec) -> tuple[list[Lesson], list[Lesson]]:
+    """The lessons to fit on and those to score on, without the least certain ones."""
+    order = sorted(range(len(lessons.kept)), key=lambda place: lessons.kept[place].confidence)
+    sure = [lessons.kept[place] for place in sorted(order[int(len(order) * spec.drop_share) :])]
+    num_test = max(_FEWEST, round(len(sure) * spec.held_out))
+    if len(sure) - num_test < _FEWEST:
+        counts = ", ".join(f"{reason}: {n}" for reason, n in lessons.rejected.most_common())
+        raise JobError(
+            f"dataset.segmenter.samples: {len(sure)} of {spec.samples} masks can be used (rejected "
+            f"{counts or 'none'}; uncertain: {len(lessons.kept) - len(sure)}), found "
+            f"{spec.samples}; ask for more, or loosen the teacher's rules"
+        )
+    return sure[:-num_test], sure[-num_test:]
+
+
+def _joined(lessons: list[Lesson]) -> tuple[Tensor, Tensor]:
+    vectors = torch.cat([lesson.vectors for lesson in lessons])
+    return vectors, torch.cat([lesson.ids for lesson in lessons])

@@ -1,0 +1,45 @@
+"""Multinomial logistic regression: a linear head from labelled pixels.
+
+L-BFGS on the mean cross-entropy with a small penalty on the weights of standardised channels, folded
+back into plain weights and biases. The problem is convex: the start does not matter.
+"""
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+from torch.nn import functional
+
+_PENALTY = 1e-4
+_MOST_ROUNDS = 200
+
+
+def fit_logistic(
+    vectors: Float[Tensor, "p c"], ids: Int64[Tensor, " p"], num_classes: int
+) -> tuple[Float[Tensor, "k c"], Float[Tensor, " k"]]:
+    """Weights and biases whose highest logit is the class of a pixel. A class without pixels loses."""
+    with torch.inference_mode(mode=False), torch.enable_grad():
+        rows, wanted = vectors.detach().clone(), ids.detach().clone()
+        deviation, mean = torch.std_mean(rows, dim=0, correction=0)
+        deviation = deviation.clamp(min=1e-6)
+        rows = (rows - mean) / deviation
+        weights = torch.zeros(num_classes, rows.shape[1], requires_grad=True)
+        bias = torch.zeros(num_classes, requires_grad=True)
+        search = torch.optim.LBFGS(
+            [weights, bias],
+            max_iter=_MOST_ROUNDS,
+            history_size=20,
+            tolerance_grad=1e-5,
+            tolerance_change=1e-7,
+            line_search_fn="strong_wolfe",
+        )
+
+        def loss() -> float:
+            search.zero_grad()
+            value = functional.cross_entropy(functional.linear(rows, weights, bias), wanted)
+            value = value + _PENALTY / 2 * weights.square().sum()
+            value.backward()  # type: ignore[no-untyped-call]
+            return float(value)
+
+        search.step(loss)  # type: ignore[no-untyped-call]
+    plain = weights.detach() / deviation
+    return plain, bias.detach() - plain @ mean
