@@ -129,6 +129,13 @@ class DistilSpec(Settings):
     seed: int = Field(0, ge=0, lt=2**62)
     """Seed of the images (never those of the dataset) and of the pixels."""
 
+    @field_validator("teacher")
+    @classmethod
+    def _no_instances(cls, value: TeacherSpec) -> TeacherSpec:
+        if isinstance(value, StyleMixingSpec) and value.instances is not None:
+            raise ValueError("a linear head tells no objects apart: leave out `instances`")
+        return value
+
 
 SegmenterSpec = Annotated[
     Annotated[KMeansSpec, Tag("kmeans")]
