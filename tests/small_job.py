@@ -10,11 +10,20 @@ from factory.data import ShardTask
 from factory.job import run_job
 from factory.job_file import check_job
 from factory.manifest import Manifest, ShardRecord
-from factory.spec import JobSpec, KlishSpec, KMeansSpec, PluginSegmenterSpec
+from factory.spec import (
+    DistilSpec,
+    JobSpec,
+    KlishSpec,
+    KMeansSpec,
+    PluginSegmenterSpec,
+    StyleMixingSpec,
+)
 
 SEGMENTER_KINDS: dict[str, type[BaseModel]] = {
     "kmeans": KMeansSpec,
     "klish": KlishSpec,
+    "style_mixing": StyleMixingSpec,
+    "distil": DistilSpec,
     "plugin": PluginSegmenterSpec,
 }
 

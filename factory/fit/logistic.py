@@ -38,7 +38,7 @@ def fit_logistic(
             value = functional.cross_entropy(functional.linear(rows, weights, bias), wanted)
             value = value + _PENALTY / 2 * weights.square().sum()
             value.backward()  # type: ignore[no-untyped-call]
-            return float(value)
+            return float(value.detach())
 
         search.step(loss)  # type: ignore[no-untyped-call]
     plain = weights.detach() / deviation

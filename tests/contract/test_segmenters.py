@@ -5,19 +5,36 @@ import torch
 from small_job import small_job
 
 from contract.test_generators import BUILT, SHIPPED_FOR, draw
+from contract.test_generators import build as build_generator
 from factory.errors import JobError, PluginError
 from factory.fit import FITTERS
 from factory.fit.fitted import fit_segmenter, needs_fitting
-from factory.generate.base import GeneratorFacts, LayerShape, load_generator
+from factory.generate.base import GeneratorFacts, LayerShape, StyleFacts, load_generator
 from factory.generate.weights import find_weights
 from factory.segment import SEGMENTERS
-from factory.segment.base import Segmenter, load_segmenter
+from factory.segment.base import (
+    RenderingSegmenter,
+    Segmenter,
+    label_latents,
+    load_segmenter,
+)
 
 CPU = torch.device("cpu")
 FIT = {"num_images": 8, "pixels_per_image": 256}
 SMALL = {
     "kmeans": {"kind": "kmeans", "num_clusters": 5, "fit": FIT},
     "klish": {"kind": "klish", "initial_clusters": 12, "num_classes": 4, "fit": FIT},
+    "style_mixing": {
+        "kind": "style_mixing",
+        "num_variants": 4,
+        "classes": {"num_classes": 3, "num_images": 8},
+    },
+    "distil": {
+        "kind": "distil",
+        "teacher": {"kind": "kmeans", "num_clusters": 3, "fit": FIT},
+        "samples": 16,
+        "min_agreement": 0,
+    },
 }
 
 
@@ -53,8 +70,7 @@ def pair(request, tmp_path_factory):
 def make(pair, indices=range(4)):
     generator, segmenter, _, _ = pair
     with torch.inference_mode():
-        batch = generator.generate(draw(generator, indices), segmenter.layers)
-        return batch, segmenter.segment(batch)
+        return label_latents(generator, segmenter, draw(generator, indices))
 
 
 def test_every_segmenter_has_a_small_spec_here_and_every_fitted_kind_is_a_segmenter():
@@ -64,7 +80,7 @@ def test_every_segmenter_has_a_small_spec_here_and_every_fitted_kind_is_a_segmen
 
 def test_it_is_a_segmenter_and_its_feature_maps_are_offered(pair):
     generator, segmenter, _, _ = pair
-    assert isinstance(segmenter, Segmenter)
+    assert isinstance(segmenter, Segmenter | RenderingSegmenter)
     assert set(segmenter.layers) <= set(generator.facts.layers)
 
 
@@ -113,7 +129,8 @@ def test_a_mask_does_not_depend_on_its_neighbours(pair):
 
 def test_a_generator_without_its_feature_maps_is_refused_before_any_image(pair):
     _, segmenter, spec, path = pair
-    facts = GeneratorFacts(32, 0, (), {"x": LayerShape(1, 4, 4)})
+    x = {"x": LayerShape(1, 32, 32)}
+    facts = GeneratorFacts(32, 0, (), x, styles=StyleFacts(("x",), (32,)))
     with pytest.raises(PluginError, match=f"needs feature map {segmenter.layers[0]!r}"):
         load_segmenter(spec.segmenter, path, facts, CPU)
 
@@ -122,4 +139,4 @@ def test_a_generator_without_its_feature_maps_is_refused_before_any_image(pair):
 def test_a_segmenter_that_must_be_fitted_says_so(kind, tmp_path):
     spec = small_job(tmp_path, {"dataset.segmenter": SMALL[kind]}).dataset.segmenter
     with pytest.raises(JobError, match="not fitted yet; run `factory fit` first"):
-        load_segmenter(spec, None, GeneratorFacts(32, 0, (), {}), CPU)
+        load_segmenter(spec, None, build_generator("shapes").facts, CPU)

@@ -6,13 +6,13 @@ import json
 import numpy as np
 import pytest
 import torch
+from contract.test_generators import BUILT, build, draw
 from families import CPU, load_tensors, save_weights
+from generate.test_stylegan2_parity import CASES, PARITY, load
 from safetensors.torch import load_file, save_file
 
-from contract.test_generators import BUILT, build, draw
 from factory.generate.base import StyleMixer, load_generator
 from factory.spec import GeneratorSpec
-from generate.test_stylegan2_parity import CASES, PARITY, load
 
 TOLERANCE = 2e-4
 
@@ -42,7 +42,7 @@ def furthest(first, second):
 @pytest.mark.parametrize("case", [name for name in CASES if "stylemix" not in name])
 @torch.inference_mode()
 def test_stylegan2_mixes_as_its_synthesis_does_from_every_layer_on(case, tmp_path):
-    facts, arrays, network = load(case)
+    facts, _arrays, network = load(case)
     path = tmp_path / "weights.safetensors"
     save_file(
         load_file(PARITY / facts["weights_file"]),

@@ -25,6 +25,7 @@ from factory.pack.tar import ShardWriter, read_members
 from factory.plan import dataset_id_of, make_identity
 
 WIDTH = 100
+STREAMS = ("latent", "class_label", "noise", "pixels", "seeding", "look", "clustering")
 
 
 def make_goldens() -> dict[str, str]:
@@ -70,7 +71,7 @@ def _tiny() -> dict[str, Any]:
             "dataset_id": dataset_id_of(identity),
             "random_numbers": {
                 stream: counter_rng(stream, 1, 2, 3).integers(0, 2**32, 3).tolist()
-                for stream in ("latent", "class_label", "noise", "pixels", "seeding")
+                for stream in STREAMS
             },
             "tar_sha256": _tar_digest(folder),
             "shards": [_shard(folder / "out" / record.path) for record in manifest.records],

@@ -81,5 +81,5 @@ def test_every_job_in_the_repository_plans(path: Path, tmp_path: Path) -> None:
         assert any("weights" in warning for warning in plan["warnings"])
 
 
-def test_all_three_jobs_were_seen() -> None:
-    assert len(list((ROOT / "jobs").rglob("*.yaml"))) == 3
+def test_all_four_jobs_were_seen() -> None:
+    assert len(list((ROOT / "jobs").rglob("*.yaml"))) == 4

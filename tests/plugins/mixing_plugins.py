@@ -5,9 +5,10 @@ import torch
 
 from factory.batch import ImageBatch, MaskBatch
 from factory.generate.base import GeneratorFacts
+from factory.generate.shapes import PARTS, ShapesGenerator
 from factory.manifest import ClassLabel
 from factory.segment.detectors import Detections
-from factory.spec import PluginSegmenterSpec
+from factory.spec import GeneratorSpec, PluginSegmenterSpec
 
 LABELS = (
     ClassLabel(id=0, name="dark", colour=(0, 0, 0)),
@@ -69,3 +70,25 @@ class Threshold:
             "disowned" if self.disown and i % self.disown == 0 else "" for i in range(len(masks))
         )
         return MaskBatch(masks, confidence, counts, rejections=words if self.disown else ())
+
+
+class Parts:
+    """A teacher that knows the toy's exact masks: it finds them by their features' directions."""
+
+    layers: tuple[str, ...] = ("s32",)
+
+    def __init__(
+        self, spec: PluginSegmenterSpec, fitted: object, facts: GeneratorFacts, device: torch.device
+    ) -> None:
+        generator = ShapesGenerator(GeneratorSpec(kind="shapes"), None, device)
+        self.directions = generator._directions["s32"].T
+        self.labels = tuple(
+            ClassLabel(id=k, name=name, colour=(k * 60, 0, 0)) for k, name in enumerate(PARTS)
+        )
+
+    def segment(self, batch: ImageBatch) -> MaskBatch:
+        pixels = batch.features["s32"].permute(0, 2, 3, 1)
+        scores = pixels @ self.directions.T - self.directions.square().sum(dim=1) / 2
+        masks = scores.argmax(dim=3).to(torch.uint8)
+        counts = torch.stack([(masks == k).sum(dim=(1, 2)) for k in range(4)], dim=1)
+        return MaskBatch(masks, torch.full((len(masks),), 0.9), counts)

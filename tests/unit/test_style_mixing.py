@@ -3,10 +3,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from contract.test_generators import build, draw
 from safetensors.torch import save_file
 from small_job import small_job
 
-from contract.test_generators import build, draw
 from factory.errors import JobError, PluginError
 from factory.fit.fitted import fit_segmenter
 from factory.generate.base import load_generator
@@ -98,7 +98,9 @@ def test_the_published_sizes_of_a_large_generator():
     from factory.generate.base import GeneratorFacts, LayerShape, StyleFacts
     from factory.segment.mixing_plan import plan_mixing
 
-    names = [(f"b{px}.conv{i}", px) for px in (4, 8, 16, 32, 64, 128, 256, 512, 1024) for i in (0, 1)]
+    names = [
+        (f"b{px}.conv{i}", px) for px in (4, 8, 16, 32, 64, 128, 256, 512, 1024) for i in (0, 1)
+    ]
     layers = {name: LayerShape(8, px, px) for name, px in names}
     sides = (4, 8, 16, 32, 64, 128, 256, 512, 1024)
     spec = StyleMixingSpec(kind="style_mixing")
@@ -294,7 +296,10 @@ def test_a_detector_s_boxes_are_clustered_one_by_one(toy):
             assert one.class_ids == (1,)
             assert one.scores == (0.9,)
             left, top, right, bottom = one.boxes_xyxy[0]
-            assert left >= 4 and top >= 4 and right <= 28 and bottom <= 28
+            assert left >= 4
+            assert top >= 4
+            assert right <= 28
+            assert bottom <= 28
     assert segmenter.instance_classes == ("thing", "middle")
 
 
