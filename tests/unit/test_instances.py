@@ -134,6 +134,7 @@ def test_damaged_instances_are_found(root, change, message):
     assert any(message in problem for problem in problems_of(root))
 
 
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 def test_pycocotools_reads_the_export_back(root, tmp_path):
     result = CliRunner().invoke(app, ["export", "coco", str(root), "-o", str(tmp_path / "coco")])
     assert result.exit_code == 0, result.output

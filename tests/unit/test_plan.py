@@ -1,4 +1,5 @@
 import math
+from copy import deepcopy
 
 import pytest
 from small_job import SEGMENTER_KINDS, setting_names, small_job
@@ -219,7 +220,7 @@ def base_and_change(setting, value):
     path = setting.replace(f"[{tag}]", "")
     if path == "dataset.segmenter.kind":
         return BASES[tag], {"dataset.segmenter": {"kind": value}}
-    return BASES[tag], BASES[tag] | {path: value}
+    return deepcopy(BASES[tag]), deepcopy(BASES[tag]) | {path: value}
 
 
 @pytest.mark.parametrize("setting", CHANGES)
