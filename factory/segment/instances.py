@@ -12,6 +12,7 @@ from factory.mixing_spec import InstancesSpec
 from factory.segment.components import label_components
 from factory.segment.detectors import Detections
 
+_MOST = 2**16 - 1
 NO_INSTANCE = "no_instance"
 """Why a mask without any object is rejected."""
 
@@ -34,10 +35,13 @@ class _Found:
 
 
 def connected_instances(foreground: Bool[np.ndarray, "h w"], spec: InstancesSpec) -> Instances:
-    """One instance per connected part of at least `spec.min_px` pixels, in reading order."""
+    """One instance per connected part of at least `spec.min_px` pixels, in reading order.
+
+    There are at most 65,535, which is what sixteen bits can tell apart.
+    """
     labels = label_components(foreground)
     sizes = np.bincount(labels.ravel())
-    large = [part for part in range(1, len(sizes)) if sizes[part] >= spec.min_px]
+    large = [part for part in range(1, len(sizes)) if sizes[part] >= spec.min_px][:_MOST]
     return _gathered([_Found(labels == part, 0, 1.0) for part in large], foreground.shape)
 
 

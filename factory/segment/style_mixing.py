@@ -101,8 +101,7 @@ class StyleMixing:
         """Masks of the images of `batch`, which `generator` made of `latents`.
 
         A pixel's confidence is (d2 - d1) / d2, where d1 and d2 are its distances to the nearest
-        clusters of the best two classes (the paper's reader would take the best two clusters, which
-        may be of one class).
+        clusters of the best two classes: two clusters of one class are no doubt about the class.
         """
         found: list[_Labelled] = []
         for position, index in enumerate(latents.indices):
@@ -216,8 +215,8 @@ class StyleMixing:
         maps = upsample(nearest, (height, width))
         if self._plan.refine_px:
             maps = guided_filter(maps, guide, self._plan.refine_px, self._spec.refine_epsilon)
-        best = maps.clamp_(min=0).topk(2, dim=0, largest=False)
-        first, second = best.values
+        best = maps.topk(2, dim=0, largest=False)
+        first, second = best.values.clamp(min=0)  # the filter may go below 0
         confidence = (second - first) / second.clamp(min=1e-12)
         return _Divided(best.indices[0].to(torch.uint8), confidence, "")
 

@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from factory.fit.fitted import fit_segmenter
 from factory.generate.base import load_generator
 from factory.generate.weights import find_weights
 from factory.identity import digest_of_file
+from factory.run.calibrate import calibrate
 from factory.segment.base import RenderingSegmenter, label_latents, load_segmenter
 from factory.segment.foreground import TOO_SMALL
 from factory.segment.instances import NO_INSTANCE
@@ -411,3 +413,31 @@ def test_mistakes_in_the_job_are_told_by_name(tmp_path, settings, message):
     with pytest.raises(JobError) as caught:
         small_job(tmp_path, {"dataset.segmenter": {"kind": "style_mixing", **settings}})
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("settings", "num_images"),
+    [
+        ({"kind": "style_mixing", "classes": {"num_classes": 3, "num_images": 1000}}, 1000),
+        (
+            {
+                "kind": "distil",
+                "samples": 1000,
+                "teacher": {
+                    "kind": "style_mixing",
+                    "classes": {"num_classes": 3, "num_images": 1000},
+                },
+            },
+            2000,
+        ),
+        ({"kind": "style_mixing"}, 0),
+    ],
+)
+def test_a_dry_run_foresees_the_time_of_the_fit(tmp_path, settings, num_images):
+    settings = json.loads(json.dumps(settings))
+    mixer = settings.get("teacher", settings)
+    mixer |= {"num_variants": 2, "restarts": 1}
+    with torch.inference_mode():
+        found = calibrate(small_job(tmp_path, {"dataset.segmenter": settings}))
+    assert (found["fit_s"] > 0) == (num_images > 0)
+    assert found["fit_s"] < num_images
