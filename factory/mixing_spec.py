@@ -98,9 +98,9 @@ class StyleMixingSpec(Settings):
     the last of 64 px, or of a quarter of smaller images. The re-implementation draws the slot from 6
     to 9 of 18, 32 to 128 px."""
     stop_px: int | Literal["auto"] = "auto"
-    """Rows at which variants are looked at. `auto` = 128, or a quarter of smaller images, if the
-    generator has colours there: StyleGAN2's skip architecture. Others make whole variants, and `auto`
-    averages them to that size. The re-implementation takes whole images."""
+    """Rows at which variants are looked at. `auto` = 128, or a quarter of smaller images but at
+    least 16, if the generator has colours there: StyleGAN2's skip architecture. Others make whole
+    variants, and `auto` averages them to that size. The re-implementation takes whole images."""
     standardise: bool = True
     """Give each variant's colours mean 0 and deviation 1, so that no garish one dominates. The
     re-implementation does not."""

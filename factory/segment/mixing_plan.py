@@ -9,6 +9,7 @@ from factory.spec import StyleMixingSpec
 
 _START_PX = 64
 _STOP_PX = 128
+_LEAST_PX = 16
 _SMALL = 4
 """Smaller generators start and stop at this fraction of their side."""
 
@@ -42,7 +43,7 @@ def plan_mixing(spec: StyleMixingSpec, facts: GeneratorFacts) -> MixingPlan:
         )
     start = _start(spec, facts, styles)
     height = facts.layers[start].height
-    side = max(height, min(_STOP_PX, facts.resolution // _SMALL))
+    side = max(height, min(_STOP_PX, max(_LEAST_PX, facts.resolution // _SMALL)))
     stop_px = min(px for px in styles.sides if px >= side)
     if spec.stop_px != "auto":
         allowed = [px for px in styles.sides if px >= height]

@@ -1,11 +1,12 @@
 """What style mixing costs and how good it is: the table and the curves behind its defaults.
 
-    python tests/bench/style_mixing.py [--samples 60] [--plot jobs/style_mixing.png]
+    python tests/bench/style_mixing.py [--samples 64] [--plot jobs/style_mixing.png]
 
-The table holds processor seconds per pair and forward-equivalents (those over the bare generator's,
-measured in turns in one run; everything runs on one thread, so that other load does not count) for the shipped generator at N = 20: whole
-variants made one synthesis each (naive), with their coarse layers shared, stopped early as well, and
-distilled into a linear head; beside each the foreground IoU. The plot shows IoU against the number of
+The table holds processor seconds per pair and forward-equivalents (those over the bare generator's)
+for the shipped generator at N = 20: variants made by one whole synthesis each (naive), with their
+coarse layers shared, stopped early as well, and distilled into a linear head; beside each the
+foreground IoU. All are measured in turns in one run, everything on one thread, so that other load on
+the machine counts little. The plot shows IoU against the number of
 variants and the side at which they are stopped, also for the toy, whose masks are exact.
 
 The shipped generator has no true masks. Its reference is a rule that was checked by eye on 50 images:

@@ -12,6 +12,7 @@ from factory.segment.base import label_latents, load_segmenter
 from factory.segment.segmenter_file import read_segmenter
 
 CPU = torch.device("cpu")
+pytestmark = pytest.mark.usefixtures("one_thread")
 THRESHOLD = "plugins.mixing_plugins:Threshold"
 TEACHERS = {
     "kmeans": {"kind": "kmeans", "num_clusters": 3, "fit": {"num_images": 8}},
