@@ -70,14 +70,7 @@ def fit_distil(
         )
     weights, bias = fit_logistic(vectors, ids, len(teacher.labels))
     found = measure_agreement(*_joined(test), weights, bias)
-    if found.mean_iou < spec.min_agreement:
-        raise JobError(
-            f"dataset.segmenter.min_agreement: head and teacher agree by {found.mean_iou:.3f} on "
-            f"{len(test)} held-out images (mean IoU; least for "
-            f"{teacher.labels[found.worst_class].name!r}, {found.worst_iou:.3f}), the job asks for "
-            f"{spec.min_agreement}; raise samples or drop_share, name more layers, choose another "
-            "teacher, or lower it"
-        )
+    _refuse_disagreement(found, teacher, spec, len(test))
     best = torch.addmm(bias, vectors, weights.T).topk(2, dim=1).values
     widths = [generator.facts.layers[layer].channels for layer in layers]
     blocks = zip(layers, torch.split(weights, widths, dim=1), strict=True)
@@ -101,6 +94,20 @@ def fit_distil(
     )
     return encode_segmenter(
         {**{weight_name(layer): block for layer, block in blocks}, "bias": bias}, facts
+    )
+
+
+def _refuse_disagreement(
+    found: Agreement, teacher: AnySegmenter, spec: DistilSpec, num_images: int
+) -> None:
+    if found.mean_iou >= spec.min_agreement:
+        return
+    raise JobError(
+        f"dataset.segmenter.min_agreement: head and teacher agree by {found.mean_iou:.3f} on "
+        f"{num_images} held-out images (mean IoU; least for "
+        f"{teacher.labels[found.worst_class].name!r}, {found.worst_iou:.3f}), the job asks for "
+        f"{spec.min_agreement}; raise samples or drop_share, name more layers, choose another "
+        "teacher, or lower it"
     )
 
 
