@@ -62,12 +62,7 @@ def fit_distil(
     lessons = collect_lessons(spec, dataset, generator, teacher, layers, on_progress)
     train, test = _shared_out(lessons, spec)
     vectors, ids = _joined(train)
-    if len(torch.unique(ids)) < 2:
-        name = teacher.labels[int(ids[0])].name
-        raise JobError(
-            f"dataset.segmenter.teacher: its masks hold one class only, {name!r}: there is nothing "
-            "to tell apart; choose another teacher"
-        )
+    _refuse_one_class(ids, teacher)
     weights, bias = fit_logistic(vectors, ids, len(teacher.labels))
     found = measure_agreement(*_joined(test), weights, bias)
     _refuse_disagreement(found, teacher, spec, len(test))
@@ -95,6 +90,15 @@ def fit_distil(
     return encode_segmenter(
         {**{weight_name(layer): block for layer, block in blocks}, "bias": bias}, facts
     )
+
+
+def _refuse_one_class(ids: Int64[Tensor, " p"], teacher: AnySegmenter) -> None:
+    if len(torch.unique(ids)) < 2:
+        name = teacher.labels[int(ids[0])].name
+        raise JobError(
+            f"dataset.segmenter.teacher: its masks hold one class only, {name!r}: there is nothing "
+            "to tell apart; choose another teacher"
+        )
 
 
 def _refuse_disagreement(
