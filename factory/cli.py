@@ -4,15 +4,21 @@ Heavy imports happen inside the commands, so that `factory --help` and `factory 
 """
 
 import dataclasses
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from factory import cli_weights
-from factory.cli_words import AsJson, one_line_errors, print_json
+from factory import cli_eval, cli_weights
+from factory.cli_words import (
+    AsJson,
+    Where,
+    import_from_here,
+    one_line_errors,
+    open_dataset,
+    print_json,
+)
 from factory.errors import DamageError, JobError
 from factory.spec import JobSpec
 
@@ -24,9 +30,6 @@ app = typer.Typer(
 )
 
 JobFile = Annotated[Path, typer.Argument(help="Job file (YAML).", metavar="JOB")]
-Where = Annotated[
-    str, typer.Argument(help="Dataset folder, or the job file that makes it.", metavar="DATASET")
-]
 
 
 @app.command()
@@ -71,7 +74,7 @@ def fit(
     from factory.run.worker import device_of, settle_process
 
     spec = _load(job)
-    _import_from_here()
+    import_from_here()
     settle_process()
     with watching() as observer:
         weights = find_weights(spec.dataset.generator, observer.downloading)
@@ -97,7 +100,7 @@ def run(job: JobFile) -> None:
     from factory.run.worker import settle_process
 
     spec = _load(job)
-    _import_from_here()
+    import_from_here()
     settle_process()
     with watching() as observer:
         manifest = run_job(spec, observer)
@@ -121,7 +124,7 @@ def status(dataset: Where, as_json: AsJson = False) -> None:  # noqa: FBT002
     from factory.dataset import find_holdings
     from factory.report import make_status
 
-    found = make_status(find_holdings(_open(dataset)))
+    found = make_status(find_holdings(open_dataset(dataset)))
     if as_json:
         print_json(found)
         return
@@ -142,14 +145,14 @@ def verify(
     """Check every byte of a dataset against its receipts."""
     from factory.verify import verify_dataset
 
-    store = _open(dataset)
+    store = open_dataset(dataset)
     findings = verify_dataset(store)
     problems = list(findings.problems)
     if regenerate and not problems:
         from factory.replay import regenerate_samples
         from factory.run.worker import settle_process
 
-        _import_from_here()
+        import_from_here()
         settle_process()
         problems += regenerate_samples(store, regenerate)
     if as_json:
@@ -182,7 +185,7 @@ def preview(
     from factory.errors import StoreError
     from factory.preview import make_preview
 
-    store = _open(dataset)
+    store = open_dataset(dataset)
     picture = make_preview(store, make_manifest(store))
     if picture is None:
         raise StoreError(f"{store.uri}: no shard is committed yet; run the job first")
@@ -227,6 +230,7 @@ def segmenters() -> None:
 
 app.command()(cli_weights.inspect)
 app.command()(cli_weights.convert)
+app.add_typer(cli_eval.app, name="eval")
 
 
 def _print_names(names: list[str], target: Callable[[str], str]) -> None:
@@ -238,19 +242,6 @@ def _load(job: Path) -> JobSpec:
     from factory.job_file import load_job
 
     return load_job(job)
-
-
-def _open(dataset: str) -> Any:  # noqa: ANN401 - Store, without importing it at the top
-    from factory.store import open_store
-
-    is_job = dataset.endswith((".yaml", ".yml"))
-    return open_store(_load(Path(dataset)).output.uri if is_job else dataset)
-
-
-def _import_from_here() -> None:
-    """Let `module:attribute` plugins lie in the folder the command runs in."""
-    if "" not in sys.path:
-        sys.path.append("")
 
 
 def _write_file(path: Path, data: bytes) -> None:

@@ -1,15 +1,20 @@
-"""What all commands share: options, one-line errors, JSON output."""
+"""What all commands share: options, one-line errors, JSON output, the dataset they are about."""
 
 import json
+import sys
 from collections.abc import Callable
 from functools import wraps
-from typing import Annotated, ParamSpec, TypeVar
+from pathlib import Path
+from typing import Annotated, Any, ParamSpec, TypeVar
 
 import typer
 
 from factory.errors import FactoryError, Interrupted
 from factory.log import start_log
 
+Where = Annotated[
+    str, typer.Argument(help="Dataset folder, or the job file that makes it.", metavar="DATASET")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object, for scripts.")]
 
 _P = ParamSpec("_P")
@@ -38,3 +43,18 @@ def one_line_errors(command: Callable[_P, _R]) -> Callable[_P, _R]:
 def print_json(value: object) -> None:
     """Print `value` for scripts."""
     typer.echo(json.dumps(value, indent=1))
+
+
+def open_dataset(dataset: str) -> Any:  # noqa: ANN401 - Store, without importing it at the top
+    """The store at a place, or the one that a job file names."""
+    from factory.job_file import load_job
+    from factory.store import open_store
+
+    is_job = dataset.endswith((".yaml", ".yml"))
+    return open_store(load_job(Path(dataset)).output.uri if is_job else dataset)
+
+
+def import_from_here() -> None:
+    """Let `module:attribute` plugins lie in the folder the command runs in."""
+    if "" not in sys.path:
+        sys.path.append("")
