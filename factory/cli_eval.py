@@ -42,8 +42,8 @@ def masks(  # noqa: PLR0913, PLR0917 - options, each by its name
         typer.Option(
             help="What the masks should be: 'generator' (if it knows its masks, as shapes does); a "
             "folder of KEY.mask.png or KEY.png; a tar, or a folder of tars, of the same; or a "
-            "segmenter, TorchScript (.pt) or ONNX (.onnx), that makes logits [n,k,h,w] or class "
-            "ids [n,h,w]. A TorchScript file is a program: run only files you trust."
+            "segmenter, TorchScript (.pt) or ONNX (.onnx), that makes logits (n, k, h, w) or class "
+            "ids (n, h, w). A TorchScript file is a program: run only files you trust."
         ),
     ],
     reference_names: Annotated[

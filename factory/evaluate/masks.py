@@ -174,7 +174,10 @@ def score_masks(
     shown = counts.truth.sum(axis=0) > 0
     front = shown & (np.arange(len(classes)) != background)
     shape = (len(classes), len(clusters))
-    in_front = table.where(table.truth != background) if background is not None else table
+    foreground = None
+    if background is not None and front.any():
+        in_front = table.where(table.truth != background)
+        foreground = _agree(in_front.pooled(*shape), counts, front)
     names = np.array(clusters)
     return MaskScores(
         num_samples=len(table.keys),
@@ -184,7 +187,7 @@ def score_masks(
         num_scored=len(scored.keys),
         background=classes[background] if background is not None else "",
         all_classes=_agree(table.pooled(*shape), counts, shown),
-        foreground=_agree(in_front.pooled(*shape), counts, front) if front.any() else None,
+        foreground=foreground,
         classes=_score_classes(counts, classes, names, assignment),
         unassigned=tuple(names[assignment == UNASSIGNED].tolist()),
     )

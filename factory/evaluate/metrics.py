@@ -195,8 +195,11 @@ def iou_global(counts: Overlaps) -> Float64[np.ndarray, " g"]:
 
 
 def pixel_accuracy(counts: Overlaps, classes: Bool[np.ndarray, " g"]) -> float:
-    """Share of the pixels whose reference is one of `classes` that were given their class."""
-    return float(_ratio(counts.shared[:, classes].sum(), counts.truth[:, classes].sum()))
+    """Share of the pixels whose reference is one of `classes` that were given their class.
+
+    The reference must show one of them.
+    """
+    return int(counts.shared[:, classes].sum()) / int(counts.truth[:, classes].sum())
 
 
 def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
