@@ -11,7 +11,7 @@ from factory.errors import DamageError, JobError, StoreError
 from factory.evaluate.contingency import Contingency, PairCounts, count_pair, gather
 from factory.evaluate.reference import Reference, ScoredSample
 from factory.manifest import ShardRecord
-from factory.pack.image import IMAGE_ENDING, decode_mask
+from factory.pack.image import IMAGE_ENDING, decode_image, decode_mask
 from factory.pack.tar import read_members
 from factory.store import Store
 
@@ -68,7 +68,8 @@ def _decode(key: str, files: dict[str, bytes]) -> ScoredSample:
     mask = files.pop(key + _MASK, None)
     if mask is None:
         raise ValueError(f"sample {key} has no mask")
-    return ScoredSample(key, decode_mask(mask), next(iter(files.values()), None))
+    image = next((decode_image(data) for data in files.values()), None)
+    return ScoredSample(key, decode_mask(mask), image)
 
 
 def _read_shards(

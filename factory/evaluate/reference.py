@@ -25,8 +25,8 @@ class ScoredSample:
     """Its key."""
     mask: UInt8[np.ndarray, "h w"]
     """Its mask; 255 = ignore."""
-    image: bytes | None
-    """Its image file, if the reference asked for images."""
+    image: UInt8[np.ndarray, "h w 3"] | None
+    """Its image, if the reference asked for images; RGB, 0 to 255."""
 
 
 @runtime_checkable

@@ -16,7 +16,6 @@ from torch.nn import functional
 from factory.data import IGNORE
 from factory.errors import PluginError
 from factory.evaluate.reference import ImageInput, ScoredSample
-from factory.pack.image import decode_image
 
 Network = Callable[[Float[Tensor, "n 3 h w"]], Shaped[Tensor, "..."]]
 """Images to logits [n, k, h, w] (floats) or class ids [n, h, w] (integers), of any size."""
@@ -39,7 +38,7 @@ class NetworkReference:
         Raises:
             PluginError: If the network fails, or its output is neither logits nor class ids.
         """
-        pixels = np.stack([decode_image(sample.image or b"") for sample in samples])
+        pixels = np.stack([sample.image for sample in samples if sample.image is not None])
         size = samples[0].mask.shape
         with torch.inference_mode():
             output = self._network(prepare(torch.from_numpy(pixels), self._images))

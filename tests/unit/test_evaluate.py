@@ -212,3 +212,21 @@ def test_files_are_scored_without_torch(tmp_path, store):
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr
     assert "mIoU global           1.0000     1.0000\n" in ran.stdout
+
+
+def test_an_image_that_does_not_open_is_damage(tmp_path, store):
+    class Itself:
+        name, classes, needs_images = "itself", (), True
+
+        def masks(self, samples):
+            return [sample.mask for sample in samples]
+
+    assert read_counts(store, Itself(), None).pooled(4, 4).trace() == 10 * 32 * 32
+    root = tmp_path / "out"
+    shutil.copytree(store.uri, root)
+    tar = root / "data/train/tiny-000001.tar"
+    data = tar.read_bytes()
+    tar.write_bytes(data.replace(b"\x89PNG", b"\x89png", 1))
+    assert refusal(DamageError, open_store(str(root)), Itself()).startswith(
+        f"{root}: not a whole image"
+    )
