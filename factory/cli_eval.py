@@ -33,42 +33,44 @@ _ROWS = {
 }
 
 
+Should = Annotated[
+    str,
+    typer.Option(
+        help="What the masks should be: 'generator' (if it knows its masks, as shapes does); a "
+        "folder of KEY.mask.png or KEY.png; a tar, or a folder of tars, of the same; or a "
+        "segmenter, TorchScript (.pt) or ONNX (.onnx), that makes logits (n, k, h, w) or class "
+        "ids (n, h, w). A TorchScript file is a program: run only files you trust."
+    ),
+]
+Names = Annotated[str, typer.Option(help="Names of the reference's classes by id: 'sky,tree'.")]
+Matching = Annotated[
+    Literal["greedy", "names"],
+    typer.Option(
+        help="How the dataset's classes find the reference's: greedily by IoU, fitted on one half "
+        "of the samples and scored on the other; or by equal names."
+    ),
+]
+Background = Annotated[str, typer.Option(help="Background of the reference: id, name, or 'none'.")]
+Limit = Annotated[int | None, typer.Option(min=1, help="Only the first so many.")]
+Mean = Annotated[Triple, typer.Option(help="Segmenter: subtracted from RGB in 0 to 1.")]
+Std = Annotated[Triple, typer.Option(help="Segmenter: then divided by.")]
+Size = Annotated[
+    int | None, typer.Option(min=1, help="Segmenter: resize images to this many px first.")
+]
+
+
 @app.command()
 @one_line_errors
 def masks(  # noqa: PLR0913, PLR0917 - options, each by its name
     dataset: Where,
-    reference: Annotated[
-        str,
-        typer.Option(
-            help="What the masks should be: 'generator' (if it knows its masks, as shapes does); a "
-            "folder of KEY.mask.png or KEY.png; a tar, or a folder of tars, of the same; or a "
-            "segmenter, TorchScript (.pt) or ONNX (.onnx), that makes logits (n, k, h, w) or class "
-            "ids (n, h, w). A TorchScript file is a program: run only files you trust."
-        ),
-    ],
-    reference_names: Annotated[
-        str, typer.Option(help="Names of the reference's classes by id: 'sky,tree,house'.")
-    ] = "",
-    match: Annotated[
-        Literal["greedy", "names"],
-        typer.Option(
-            help="How the dataset's classes find the reference's: greedily by IoU, fitted on one "
-            "half of the samples and scored on the other; or by equal names."
-        ),
-    ] = "greedy",
-    background: Annotated[
-        str, typer.Option(help="Background of the reference: id, name, or 'none'.")
-    ] = "0",
-    samples: Annotated[int | None, typer.Option(min=1, help="Only the first so many.")] = None,
-    mean: Annotated[Triple, typer.Option(help="Segmenter: subtracted from RGB in 0 to 1.")] = (
-        0.0,
-        0.0,
-        0.0,
-    ),
-    std: Annotated[Triple, typer.Option(help="Segmenter: then divided by.")] = (1.0, 1.0, 1.0),
-    size: Annotated[
-        int | None, typer.Option(min=1, help="Segmenter: resize images to this many px first.")
-    ] = None,
+    reference: Should,
+    reference_names: Names = "",
+    match: Matching = "greedy",
+    background: Background = "0",
+    samples: Limit = None,
+    mean: Mean = (0.0, 0.0, 0.0),
+    std: Std = (1.0, 1.0, 1.0),
+    size: Size = None,
     as_json: AsJson = False,  # noqa: FBT002
 ) -> None:
     """Score masks against a reference: ARI, AMI, V-measure, IoU. 255 on either side is ignored."""
@@ -99,7 +101,7 @@ def masks(  # noqa: PLR0913, PLR0917 - options, each by its name
 def _print(scores: "MaskScores", reference: str) -> None:
     front = scores.foreground
     typer.echo(f"{scores.num_samples:,} samples against {reference}")
-    without = f"without {scores.background}" if front and scores.background else ""
+    without = f"without {scores.background}" if front else ""
     typer.echo(f"{'':<16}{'all classes':>12}  {without}".rstrip())
     for title, name in _ROWS.items():
         line = f"{title:<16}{getattr(scores.all_classes, name):>12.4f}"

@@ -1,6 +1,6 @@
 """Pixels counted by (image, reference class, cluster): all that any score of masks needs.
 
-Entries above zero only: a 64 px mask has about twenty, so that 100,000 images take some 50 MB.
+Entries above zero only: a 64 px mask has about twenty, so that 100,000 images take some 150 MB.
 """
 
 import hashlib
