@@ -35,10 +35,10 @@ def cut(**settings):
     )
 
 
-def head(folder, **settings):
+def head(folder, tree=None, **settings):
     spec = klish(**settings)
     path = folder / "head"
-    path.write_bytes(finish_segmenter(tree_file(), spec, source="f"))
+    path.write_bytes(finish_segmenter(tree_file(tree), spec, source="f"))
     return LinearHead(spec, path, FACTS, CPU)
 
 
@@ -132,7 +132,9 @@ def test_a_class_claims_a_pixel_with_the_best_score_of_its_nodes(tmp_path, batch
 
 
 def test_a_pixel_that_no_plane_claims_is_255_and_has_no_confidence(tmp_path, batch):
-    plain, strict = head(tmp_path, cut=3), head(tmp_path, cut=3, ignore_unclaimed=True)
+    tree = a_tree()
+    tree.planes[:, -1] -= 1
+    plain, strict = (head(tmp_path, tree, cut=5, ignore_unclaimed=v) for v in (False, True))
     unclaimed = logits_of(plain, batch).max(axis=0) < 0
     assert 0.01 < unclaimed.mean() < 0.5
     before, found = plain.segment(batch), strict.segment(batch)
@@ -150,8 +152,11 @@ def test_a_pixel_that_no_plane_claims_is_255_and_has_no_confidence(tmp_path, bat
 
 
 def test_of_a_group_the_best_node_claims(tmp_path, batch):
-    fine = head(tmp_path, cut=5, ignore_unclaimed=True).segment(batch).masks
-    grouped = head(tmp_path, labels=named([0, 1, 2], [3, 4]), ignore_unclaimed=True)
+    tree = a_tree()
+    tree.planes[:, -1] -= 1
+    fine = head(tmp_path, tree, cut=5, ignore_unclaimed=True).segment(batch).masks
+    labels = named([0, 1, 2], [3, 4], tree=tree.digest())
+    grouped = head(tmp_path, tree, labels=labels, ignore_unclaimed=True)
     assert torch.equal(grouped.segment(batch).masks == 255, fine == 255)
 
 
@@ -160,9 +165,7 @@ def test_a_mask_of_which_nothing_is_claimed_has_confidence_0(tmp_path, batch):
     planes = torch.zeros_like(tree.planes)
     planes[:, -1] = -1.0 - torch.arange(8) / 8
     nowhere = Hierarchy(planes, tree.sizes, tree.history, tree.margins)
-    spec = klish(cut=3, ignore_unclaimed=True)
-    (tmp_path / "head").write_bytes(finish_segmenter(tree_file(nowhere), spec, source="f"))
-    found = LinearHead(spec, tmp_path / "head", FACTS, CPU).segment(batch)
+    found = head(tmp_path, nowhere, cut=3, ignore_unclaimed=True).segment(batch)
     assert (found.masks == 255).all()
     assert not found.confidence.any()
     assert not found.class_px.any()
