@@ -16,6 +16,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import yaml
 
+from factory.accept import find_rules
 from factory.card import encode_card
 from factory.dataset import (
     JOB_PATH,
@@ -46,6 +47,7 @@ from factory.run.base import Observer, Outcome, WorkOrder
 from factory.run.signals import stop_on_signals
 from factory.run.worker import build_maker, device_of
 from factory.segment.cut import finish_segmenter
+from factory.segment.segmenter_file import decode_segmenter
 from factory.spec import JobSpec
 from factory.store import Store, open_store
 
@@ -104,6 +106,7 @@ def prepare_job(spec: JobSpec, observer: JobObserver) -> Prepared:
 
     Raises:
         WeightsError: If the weights are missing or are not those the job demands.
+        JobError: If a fitted file or labels are not for this job, or a class has no such name.
         StoreError: If the output holds another dataset; the message lists what differs.
     """
     check_kind(spec.dataset)
@@ -119,6 +122,9 @@ def prepare_job(spec: JobSpec, observer: JobObserver) -> Prepared:
         )
         refuse_another(store, before_fit, theirs)
     fitted = _fitted_segmenter(spec, store, weights, observer.fitting)
+    if fitted:  # a misspelt class must not claim the output for a dataset that cannot be made
+        _, facts = decode_segmenter(fitted, source="the fitted segmenter")
+        find_rules(spec.dataset.accept, facts.labels)
     digest = hashlib.sha256(fitted).hexdigest() if fitted else ""
     identity = make_identity(spec, weights_sha256=weights.sha256, segmenter_sha256=digest)
     if rounds:

@@ -133,6 +133,11 @@ class KlishSpec(Settings):
     def _one_source(self) -> "KlishSpec":
         if self.labels is not None and "cut" in self.model_fields_set:
             raise ValueError("`labels` says which nodes are classes; leave out `cut`")
+        if self.fitted is None and isinstance(self.cut, int) and self.cut > self.initial_clusters:
+            raise ValueError(
+                f"`cut` asks for {self.cut} classes of {self.initial_clusters} `initial_clusters`; "
+                "lower the one or raise the other"
+            )
         settled = sorted({"initial_clusters", "layers", "fit"} & self.model_fields_set)
         if self.fitted is not None and settled:
             raise ValueError(

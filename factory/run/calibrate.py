@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 
+from factory.accept import find_rules
 from factory.errors import FactoryError, JobError, WeightsError
 from factory.fit.fitted import find_fitted, needs_fitting
 from factory.fit.pixels import choose_layers, fitting_batches
@@ -38,6 +39,7 @@ def calibrate(spec: JobSpec) -> dict[str, float]:
     """Pairs per second of one worker, bytes per pair, and seconds of the fit that is still to do.
 
     Raises:
+        JobError: If a fitted file or labels are not for this job, or a class has no such name.
         FactoryError: If generator or segmenter cannot be loaded on this machine.
     """
     dataset = spec.dataset
@@ -53,6 +55,8 @@ def calibrate(spec: JobSpec) -> dict[str, float]:
     if fitted is not None:
         fitted = finish_segmenter(fitted, dataset.segmenter, source="the fitted segmenter")
     segmenter = _segmenter(spec, generator, fitted, device)
+    if fitted is not None:
+        find_rules(dataset.accept, segmenter.labels)
     sampler = LatentSampler(generator, dataset.latents, dataset.generator)
     size = dataset.batch_size
     times, num_bytes = [], 0
