@@ -15,7 +15,7 @@ import torch
 from factory.accept import find_rules
 from factory.errors import FactoryError, JobError, WeightsError
 from factory.fit.fitted import find_fitted, needs_fitting
-from factory.fit.pixels import choose_layers, fitting_batches
+from factory.fit.pixels import choose_layers, fitting_batch
 from factory.generate.base import Generator, load_generator
 from factory.generate.fetch import must_download
 from factory.generate.latents import LatentSampler
@@ -104,7 +104,7 @@ def _untrained(spec: JobSpec, generator: Generator) -> bytes:
     assert isinstance(kind, KMeansSpec | KlishSpec)  # the kinds in fit.FITTERS
     num_classes = kind.num_clusters if isinstance(kind, KMeansSpec) else _num_classes(kind)
     layers = choose_layers(kind.layers, generator.facts)
-    latents = next(iter(fitting_batches(generator, spec.dataset, kind.fit)))
+    latents = fitting_batch(generator, spec.dataset, kind.fit.seed, 0)
     features = generator.generate(latents, layers).features
     tensors, bias = {}, torch.zeros(num_classes)
     for layer in layers:
