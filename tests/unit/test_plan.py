@@ -154,6 +154,8 @@ CHANGES = {
     "dataset.segmenter[klish].kind": "x:y",
     "dataset.segmenter[klish].initial_clusters": 99,
     "dataset.segmenter[klish].num_classes": 25,
+    "dataset.segmenter[klish].fit.memory_gib": 1.0,
+    "dataset.segmenter[kmeans].fit.memory_gib": 1.0,
     "dataset.segmenter[klish].layers": ["s8"],
     "dataset.segmenter[klish].fit.num_images": 9,
     "dataset.segmenter[klish].fit.pixels_per_image": 65,
