@@ -13,16 +13,17 @@ else with each other. Ratios are of CPU seconds, measured in one run.
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 from generators import random_weights
 from safetensors.torch import save_file
@@ -201,6 +202,26 @@ def held_out(generator: Generator, dataset: DatasetSpec, planes: Tensor, num_ima
     return torch.addmm(planes[:, -1], pixels, planes[:, :-1].T).argmax(dim=1)
 
 
+class Watch:
+    """The most memory that this process has held since now, in MiB beyond what it holds now."""
+
+    def __init__(self) -> None:
+        self._process = psutil.Process()
+        self._before = self._most = self._process.memory_info().rss
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._look)
+        self._thread.start()
+
+    def _look(self) -> None:
+        while not self._over.wait(0.005):
+            self._most = max(self._most, self._process.memory_info().rss)
+
+    def end(self) -> float:
+        self._over.set()
+        self._thread.join()
+        return (self._most - self._before) / 2**20
+
+
 def child(how: str, source: str, num_images: int, path: Path) -> None:
     """Fit once; say what it took, and leave the labels of held-out images in a file."""
     settle_process()
@@ -211,19 +232,19 @@ def child(how: str, source: str, num_images: int, path: Path) -> None:
         generator.generate(
             fitting_batch(generator, dataset, 0, 0), choose_layers("auto", generator.facts)
         )
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        watch = Watch()
         started, cpu = time.perf_counter(), time.process_time()
         fit: Callable[..., Tensor] = {"released": released, "ours": ours}[how]
         planes = fit(generator, dataset, num_images, NUM_CLASSES[source])
         cpu, wall = time.process_time() - cpu, time.perf_counter() - started
-        after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        mib = watch.end()
         labels = held_out(generator, dataset, planes, 8)
         truth = labels
         if source == "shapes":
             batches = [fitting_batch(generator, dataset, 99, b) for b in range(2)]
             truth = torch.cat([generator.masks(batch).flatten() for batch in batches])
     torch.save((labels, truth), path)
-    sys.stdout.write(json.dumps({"cpu_s": cpu, "wall_s": wall, "mib": (after - before) / 1024}))
+    sys.stdout.write(json.dumps({"cpu_s": cpu, "wall_s": wall, "mib": mib}))
 
 
 def measure(how: str, source: str, num_images: int) -> tuple[dict[str, float], Tensor, Tensor]:
