@@ -259,6 +259,7 @@ def _cluster(run: RunSpec) -> Iterator[None]:
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if run.address is None:
         options |= {"include_dashboard": False, "object_store_memory": _OBJECT_STORE_BYTES}
+        options["address"] = "local"  # else Ray joins whatever cluster runs on this machine
         wanted = run.num_actors if isinstance(run.num_actors, int) else 0
         needed = wanted * run.threads_per_actor
         options["num_cpus"] = max(os.cpu_count() or 1, needed)
