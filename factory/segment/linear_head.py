@@ -7,6 +7,7 @@ argmin |x - m|^2 = argmax (m.x - |m|^2 / 2). Interpolation aligns corners, as in
 LinearGAN (Xu and Zheng, CVPR 2021).
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -58,22 +59,31 @@ class LinearHead:
         return MaskBatch(masks, confidence, _count_px(masks, len(self.labels)))
 
     def logits(self, batch: ImageBatch) -> Float[Tensor, "k n h w"]:
-        """One score per class and pixel, float32. Classes come first: the fastest layout to reduce."""
-        by_side: dict[int, Tensor] = {}
-        for layer, weight in self._weights.items():
-            maps = batch.features[layer]
-            count, channels, side, _ = maps.shape
-            pixels = maps.permute(0, 2, 3, 1).reshape(-1, channels).float()
-            scores = (weight @ pixels.T).view(-1, count, side, side)
-            by_side[side] = by_side[side].add_(scores) if side in by_side else scores
-        total = by_side.pop(self._side, None)
-        for scores in by_side.values():
-            wide = functional.interpolate(
-                scores, (self._side, self._side), mode="bilinear", align_corners=True
-            )
-            total = wide if total is None else total.add_(wide)
-        assert total is not None  # a head has at least one layer
-        return total.add_(self._bias[:, :, None, None])
+        """One score per class and pixel, float32."""
+        return plane_scores(batch.features, self._weights, self._bias, self._side)
+
+
+def plane_scores(
+    features: Mapping[str, Tensor], weights: Mapping[str, Tensor], bias: Tensor, side: int
+) -> Float[Tensor, "k n h w"]:
+    """The scores of `k` planes at every pixel of images of `side` rows and columns, float32.
+
+    `weights` holds a block per layer (planes by channels), `bias` a column. Planes come first: the
+    fastest layout to reduce.
+    """
+    by_side: dict[int, Tensor] = {}
+    for layer, weight in weights.items():
+        maps = features[layer]
+        count, channels, rows, _ = maps.shape
+        pixels = maps.permute(0, 2, 3, 1).reshape(-1, channels).float()
+        scores = (weight @ pixels.T).view(-1, count, rows, rows)
+        by_side[rows] = by_side[rows].add_(scores) if rows in by_side else scores
+    total = by_side.pop(side, None)
+    for scores in by_side.values():
+        wide = functional.interpolate(scores, (side, side), mode="bilinear", align_corners=True)
+        total = wide if total is None else total.add_(wide)
+    assert total is not None  # a head has at least one layer
+    return total.add_(bias[:, :, None, None])
 
 
 def _best_class(
