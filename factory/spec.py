@@ -6,17 +6,21 @@ The sentence under each field is its documentation, its schema description and i
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator
+from pydantic import (
+    BeforeValidator,
+    Discriminator,
+    Field,
+    Tag,
+    field_validator,
+    model_validator,
+)
+
+from factory.labels_spec import LabelsSpec, NodeId
+from factory.settings import Settings
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Weight = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-
-
-class Settings(BaseModel):
-    """A frozen part of the job file that refuses unknown keys."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 class GeneratorSpec(Settings):
@@ -70,6 +74,15 @@ class FitSpec(Settings):
     """Seed of the fitting images (never those of the dataset), the pixels and the clustering."""
 
 
+ClassCount = Annotated[int, Field(ge=2, le=255)]
+
+
+def _refuse_path(value: object) -> object:
+    if isinstance(value, str):
+        raise ValueError("a path can only stand in a job file; give the labels themselves here")
+    return value
+
+
 class KMeansSpec(Settings):
     """Clusters of generator features by k-means: the baseline, and stage one of KLiSH."""
 
@@ -89,14 +102,37 @@ class KlishSpec(Settings):
 
     kind: Literal["klish"]
     """`klish`."""
+    cut: ClassCount | Literal["auto"] | list[NodeId] = "auto"
+    """Classes of the masks: how many; `auto` = as many as the merge tree suggests; or a list of the
+    tree's nodes that together hold every cluster once, to keep some parts fine and others coarse."""
+    labels: Annotated[
+        LabelsSpec | None, BeforeValidator(_refuse_path, json_schema_input_type=str | LabelsSpec)
+    ] = None
+    """Named classes in place of `cut`: a labels file, or its content. The path is relative to the
+    folder the command runs in."""
+    ignore_unclaimed: bool = False
+    """Give 255 to pixels that lie on the inner side of no class's plane, instead of the class that
+    is nearest to claiming them."""
+    fitted: str | None = Field(None, min_length=1)
+    """A segmenter file with its merge tree (`factory fit -o`), used instead of fitting here. The path
+    is relative to the folder the command runs in."""
     initial_clusters: int = Field(100, ge=2, le=255)
     """Clusters of the k-means stage."""
-    num_classes: int = Field(26, ge=2, le=255)
-    """Where the merge tree is cut."""
     layers: Literal["auto"] | list[str] = "auto"
     """Feature maps to use, as for `kmeans`."""
     fit: FitSpec = FitSpec(num_images=256, pixels_per_image=4096)
     """What it is fitted on."""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> "KlishSpec":
+        if self.labels is not None and "cut" in self.model_fields_set:
+            raise ValueError("`labels` says which nodes are classes; leave out `cut`")
+        settled = sorted({"initial_clusters", "layers", "fit"} & self.model_fields_set)
+        if self.fitted is not None and settled:
+            raise ValueError(
+                f"`fitted` names a file that is fitted already; leave out {', '.join(settled)}"
+            )
+        return self
 
 
 class PluginSegmenterSpec(Settings):
@@ -104,7 +140,7 @@ class PluginSegmenterSpec(Settings):
 
     kind: str = Field(pattern=r"^[\w.]+:[\w.]+$|^[\w-]+$")
     """`module:attribute`, or the name of an entry point in group `factory.segmenters`."""
-    settings: dict[str, Any] = {}
+    settings: dict[str, Any] = Field({})
     """Handed to the plugin as it is."""
 
 
@@ -132,7 +168,7 @@ class AcceptSpec(Settings):
 
     min_confidence: Fraction = 0.0
     """Drop samples whose mean mask confidence is lower."""
-    class_share: dict[int, tuple[Fraction, Fraction]] = {}
+    class_share: dict[int, tuple[Fraction, Fraction]] = Field({})
     """Allowed share of the mask's pixels by class id, e.g. `{3: [0.05, 0.6]}`."""
 
     @field_validator("class_share")
