@@ -4,15 +4,14 @@ Heavy imports happen inside the commands, so that `factory --help` and `factory 
 """
 
 import dataclasses
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from factory import cli_weights
-from factory.cli_words import AsJson, one_line_errors, print_json
+from factory import cli_label, cli_weights
+from factory.cli_words import AsJson, import_from_here, one_line_errors, print_json, write_file
 from factory.errors import DamageError, JobError
 from factory.spec import JobSpec
 
@@ -63,6 +62,10 @@ def plan(job: JobFile, as_json: AsJson = False) -> None:  # noqa: FBT002 - a com
 def fit(
     job: JobFile,
     output: Annotated[Path | None, typer.Option("-o", help="Also write the file here.")] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(help="Folder for report.html and report.png: all cuts to look at."),
+    ] = None,
 ) -> None:
     """Fit the job's segmenter and keep it, so that `run` finds it."""
     from factory.fit.fitted import find_fitted, fit_segmenter
@@ -71,7 +74,9 @@ def fit(
     from factory.run.worker import device_of, settle_process
 
     spec = _load(job)
-    _import_from_here()
+    if report is not None:
+        cli_label.check_has_tree(spec, job)
+    import_from_here()
     settle_process()
     with watching() as observer:
         weights = find_weights(spec.dataset.generator, observer.downloading)
@@ -84,8 +89,10 @@ def fit(
     else:
         typer.echo(f"{spec.dataset.segmenter.kind} was fitted before; nothing to do")
     if output is not None:
-        _write_file(output, data)
+        write_file(output, data)
         typer.echo(f"wrote {output}")
+    if report is not None:
+        cli_label.write_report(cli_label.material_of(spec, weights, data), report)
 
 
 @app.command()
@@ -97,7 +104,7 @@ def run(job: JobFile) -> None:
     from factory.run.worker import settle_process
 
     spec = _load(job)
-    _import_from_here()
+    import_from_here()
     settle_process()
     with watching() as observer:
         manifest = run_job(spec, observer)
@@ -149,7 +156,7 @@ def verify(
         from factory.replay import regenerate_samples
         from factory.run.worker import settle_process
 
-        _import_from_here()
+        import_from_here()
         settle_process()
         problems += regenerate_samples(store, regenerate)
     if as_json:
@@ -186,7 +193,7 @@ def preview(
     picture = make_preview(store, make_manifest(store))
     if picture is None:
         raise StoreError(f"{store.uri}: no shard is committed yet; run the job first")
-    _write_file(output, picture)
+    write_file(output, picture)
     typer.echo(f"wrote {output}")
 
 
@@ -225,6 +232,7 @@ def segmenters() -> None:
     _print_names(SEGMENTERS.names(), SEGMENTERS.target)
 
 
+app.command()(cli_label.label)
 app.command()(cli_weights.inspect)
 app.command()(cli_weights.convert)
 
@@ -245,16 +253,3 @@ def _open(dataset: str) -> Any:  # noqa: ANN401 - Store, without importing it at
 
     is_job = dataset.endswith((".yaml", ".yml"))
     return open_store(_load(Path(dataset)).output.uri if is_job else dataset)
-
-
-def _import_from_here() -> None:
-    """Let `module:attribute` plugins lie in the folder the command runs in."""
-    if "" not in sys.path:
-        sys.path.append("")
-
-
-def _write_file(path: Path, data: bytes) -> None:
-    try:
-        path.write_bytes(data)
-    except OSError as error:
-        raise JobError(f"{path}: cannot write ({error.strerror}); give another path") from error

@@ -1,13 +1,15 @@
-"""What all commands share: options, one-line errors, JSON output."""
+"""What all commands share: options, one-line errors, JSON output, files."""
 
 import json
+import sys
 from collections.abc import Callable
 from functools import wraps
+from pathlib import Path
 from typing import Annotated, ParamSpec, TypeVar
 
 import typer
 
-from factory.errors import FactoryError, Interrupted
+from factory.errors import FactoryError, Interrupted, JobError
 from factory.log import start_log
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object, for scripts.")]
@@ -38,3 +40,21 @@ def one_line_errors(command: Callable[_P, _R]) -> Callable[_P, _R]:
 def print_json(value: object) -> None:
     """Print `value` for scripts."""
     typer.echo(json.dumps(value, indent=1))
+
+
+def import_from_here() -> None:
+    """Let `module:attribute` plugins lie in the folder the command runs in."""
+    if "" not in sys.path:
+        sys.path.append("")
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Write a file that a command was asked for.
+
+    Raises:
+        JobError: If it cannot be written.
+    """
+    try:
+        path.write_bytes(data)
+    except OSError as error:
+        raise JobError(f"{path}: cannot write ({error.strerror}); give another path") from error

@@ -4,7 +4,7 @@ The mask of a cut is decided among the planes of its own nodes. It is not the un
 so that nothing less than all scores can show every cut as the dataset will have it.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,12 +53,11 @@ def draw_gallery(
     dataset: DatasetSpec,
     tree: Hierarchy,
     layers: Sequence[str],
-    on_progress: Callable[[int, int], None],
 ) -> Gallery:
     """The first twenty samples of `dataset`, with the scores of all nodes of `tree`.
 
     Pictures have at most 256 px, and masks at most as many as half a GiB of scores can hold; each
-    of their pixels is one of the full mask's. `on_progress` is called with (samples done, in all).
+    of their pixels is one of the full mask's.
     """
     resolution = generator.facts.resolution
     side = min(resolution, _LARGEST_SIDE)
@@ -72,7 +71,6 @@ def draw_gallery(
             batch = generator.generate(sampler.draw([index]), layers)
             images.append(_smaller(batch.images[0].cpu().numpy(), side))
             scores.append(_scores(batch.features, blocks, bias, resolution, picks))
-            on_progress(index + 1, NUM_SAMPLES)
         return Gallery(np.stack(images), torch.cat(scores, dim=1))
 
 

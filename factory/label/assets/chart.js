@@ -27,7 +27,7 @@ export function drawChart(svg, facts, numClasses, onChoose) {
 
 export function describeCut(facts, numClasses) {
   const cut = facts.cuts[numClasses - 2];
-  const star = numClasses === facts.suggested ? "★ suggested. " : "";
-  if (cut.iou === null) return `${star}Nothing is left to merge.`;
-  return `${star}Worst cluster IoU ${cut.iou.toFixed(3)}, likeness to its partner ${cut.ecos.toFixed(3)}.`;
+  const star = numClasses === facts.suggested ? "★ suggested · " : "";
+  if (cut.iou === null) return `${star}nothing is left to merge`;
+  return `${star}worst cluster IoU ${cut.iou.toFixed(3)} · likeness ${cut.ecos.toFixed(3)}`;
 }

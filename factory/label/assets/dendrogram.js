@@ -2,6 +2,7 @@
 
 const SPACE = "http://www.w3.org/2000/svg";
 const HEIGHT = 240;
+const ROOT = 1.4; // where the scale begins: all pixels are one class above it
 const TOP = 8;
 const LEFT = 30;
 const STRIP = 16;
@@ -14,7 +15,7 @@ export class Dendrogram {
 
   // Finer cuts lie lower; the scale is that of ratios, because the first splits matter most.
   y(numClasses) {
-    const depth = Math.log(numClasses) / Math.log(this.tree.numLeaves + 1);
+    const depth = Math.log(numClasses / ROOT) / Math.log((this.tree.numLeaves + 1) / ROOT);
     return TOP + depth * (HEIGHT - TOP - STRIP - 6);
   }
 

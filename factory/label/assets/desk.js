@@ -5,7 +5,7 @@ import { Dendrogram } from "label/dendrogram";
 import { History } from "label/history";
 import { ClassList } from "label/list";
 import * as naming from "label/naming";
-import { Pictures } from "label/pictures";
+import { Pictures, shares } from "label/pictures";
 import { Tree } from "label/tree";
 
 export const get = (id) => document.getElementById(id);
@@ -30,7 +30,7 @@ export class Desk {
       ? naming.fromLabels(this.tree, labels)
       : naming.freshState(this.tree, this.facts.suggested);
     this.history = new History(state);
-    this.kept = this.content();
+    this.kept = this.labels;
     Object.assign(this, { chosen: null, highlighted: null, marked: new Set() });
   }
 
@@ -39,11 +39,11 @@ export class Desk {
   }
 
   get isUnsaved() {
-    return this.content() !== this.kept;
+    return JSON.stringify(this.labels) !== JSON.stringify(this.kept);
   }
 
-  content() {
-    return JSON.stringify(naming.toLabels(this.tree, this.state));
+  get labels() {
+    return naming.toLabels(this.tree, this.state);
   }
 
   answers() {
@@ -138,7 +138,7 @@ export class Desk {
       const masks = await this.source.masks(cut);
       if (this.state.cut.join() !== cut.join()) return;
       this.shown = cut;
-      this.pictures.masks = masks;
+      this.masks = masks;
       this.recount();
       this.show();
     } catch (error) {
@@ -149,14 +149,13 @@ export class Desk {
   recount() {
     const byNode = new Map(this.classes.flatMap(({ nodes, id }) => nodes.map((node) => [node, id])));
     this.classIds = Uint8Array.from(this.shown, (node) => byNode.get(node));
-    this.shares = this.pictures.shares(this.classes.length);
+    this.shares = shares(this.masks, this.classIds, this.classes.length);
   }
 
   show() {
-    const { state, classes, marked, shares } = this;
-    const chosen = this.chosen;
+    const { state, classes, marked, chosen } = this;
     const highlighted = this.hovered ?? chosen;
-    const view = { state, classes, chosen, highlighted, marked, shares };
+    const view = { state, classes, chosen, highlighted, marked, shares: this.shares };
     this.dendrogram.show(view);
     this.list.show(view);
     this.showNumbers();
@@ -164,7 +163,7 @@ export class Desk {
     if (this.shown?.join() !== state.cut.join()) return;
     const place = classes.findIndex(({ key }) => key === highlighted);
     const colours = classes.map(({ colour }) => colour);
-    this.pictures.show(this.pictures.masks, this.classIds, colours, place < 0 ? null : place);
+    this.pictures.show(this.masks, this.classIds, colours, place < 0 ? null : place);
     get("pictures").dataset.cut = state.cut.length;
   }
 

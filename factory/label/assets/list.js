@@ -1,5 +1,7 @@
 // The classes: a line each, with a mark for joining, a colour, a name and a share of the pixels.
 
+import { tidy } from "label/naming";
+
 export class ClassList {
   constructor(place, on, canEdit) {
     Object.assign(this, { place, on, canEdit, lines: new Map() });
@@ -13,7 +15,7 @@ export class ClassList {
       this.lines.set(found.key, line);
       if (this.place.children[id] !== line) this.place.insertBefore(line, this.place.children[id]);
       line.classList.toggle("chosen", found.key === chosen);
-      line.classList.toggle("dim", highlighted !== null && highlighted !== found.key);
+      line.classList.toggle("highlighted", found.key === highlighted);
       this.fill(line, found, marked.has(found.key), shares?.[id]);
     });
     for (const [key, line] of gone) {
@@ -28,7 +30,8 @@ export class ClassList {
     mark.ariaLabel = `mark ${found.name} for joining`;
     colour.value = found.colour;
     colour.ariaLabel = `colour of ${found.name}`;
-    if (document.activeElement !== name) name.value = found.isNamed ? found.name : "";
+    const own = found.isNamed ? found.name : "";
+    if (tidy(name.value) !== own) name.value = own; // what is being typed may end in a space
     name.placeholder = found.plainName;
     name.ariaLabel = `name of ${found.plainName}`;
     id.textContent = found.id;

@@ -117,9 +117,11 @@ export function apart(state, key) {
 
 export function rename(state, key, name) {
   const { [key]: _, ...names } = state.names;
-  const words = name.trim().replaceAll(/\s+/g, " ");
+  const words = tidy(name);
   return { ...state, names: words ? { ...names, [key]: words } : names };
 }
+
+export const tidy = (name) => name.trim().replaceAll(/\s+/g, " ");
 
 export function recolour(state, key, colour) {
   return { ...state, colours: { ...state.colours, [key]: colour } };
@@ -142,6 +144,24 @@ export function fromLabels(tree, labels) {
   }
   state.cut.sort(ascending);
   return state;
+}
+
+// What differs between two lists of labels, in words; empty if nothing does.
+export function changes(before, after) {
+  const old = new Map(before.map((label, id) => [keyOf(label.nodes), { ...label, id }]));
+  const same = after.filter(({ nodes }) => old.has(keyOf(nodes)));
+  const was = ({ nodes }) => old.get(keyOf(nodes));
+  const fresh = after.filter(({ nodes, name }) => !old.has(keyOf(nodes)) && !name.startsWith("cluster_"));
+  const names = [...same.filter((label) => was(label).name !== label.name), ...fresh];
+  const colours = same.filter((label) => was(label).colour !== label.colour);
+  const isCut = same.length < Math.max(before.length, after.length);
+  const isMoved = !isCut && after.some((label, id) => was(label).id !== id);
+  return [
+    isCut && `${after.length} classes instead of ${before.length}`,
+    isMoved && "the order",
+    names.length && `named ${names.map(({ name }) => name).join(", ")}`,
+    colours.length && `coloured ${colours.map(({ name }) => name).join(", ")}`,
+  ].filter(Boolean).join("; ");
 }
 
 export function twins(classes) {

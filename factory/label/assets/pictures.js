@@ -44,13 +44,6 @@ export class Pictures {
     this.draw();
   }
 
-  // Share of the samples' pixels of each class.
-  shares(numClasses) {
-    const counts = new Array(numClasses).fill(0);
-    for (const position of this.masks) counts[this.classIds[position]] += 1;
-    return counts.map((count) => count / this.masks.length);
-  }
-
   draw() {
     if (!this.masks) return;
     const { fill, line } = this.paints();
@@ -72,7 +65,7 @@ export class Pictures {
       return ((Math.round(alpha * 255) << 24) | (blue << 16) | (green << 8) | red) >>> 0;
     };
     const isDim = (id) => highlighted !== null && id !== highlighted;
-    const inside = (id) => (id === highlighted ? Math.max(opacity, 0.6) : opacity);
+    const inside = (id) => (id === highlighted ? Math.max(opacity, 0.35) : opacity);
     const fill = this.colours.map((c, id) => (isDim(id) ? VEIL : word(c, inside(id))));
     const edge = (id) => (inside(id) ? Math.min(1, inside(id) + 0.4) : 0);
     const line = this.colours.map((c, id) => (isDim(id) ? VEIL : word(c, edge(id))));
@@ -87,4 +80,11 @@ function paint(words, mask, classIds, fill, line, side) {
     const above = at >= side ? classIds[mask[at - side]] : id;
     words[at] = left === id && above === id ? fill[id] : line[id];
   }
+}
+
+// Share of all pixels of each class.
+export function shares(masks, classIds, numClasses) {
+  const counts = new Array(numClasses).fill(0);
+  for (const position of masks) counts[classIds[position]] += 1;
+  return counts.map((count) => count / masks.length);
 }

@@ -1,7 +1,7 @@
 // What is saved, what is not, and what to do if somebody else changed the file.
 
 import { get } from "label/desk";
-import { toLabels } from "label/naming";
+import { changes } from "label/naming";
 
 export class Saving {
   constructor(source) {
@@ -32,22 +32,22 @@ export class Saving {
   }
 
   show() {
-    const { isUnsaved } = this.desk;
+    const { isUnsaved, kept, labels } = this.desk;
     document.title = `${isUnsaved ? "● " : ""}${this.title}`;
     const file = this.source.facts.labels_file;
     const quiet = this.isNew ? `nothing saved yet; Save writes ${file}` : `saved in ${file}`;
-    get("saved").textContent = isUnsaved ? `● not saved` : quiet;
+    get("saved").textContent = isUnsaved ? `● not saved: ${changes(kept, labels)}` : quiet;
     get("saved").classList.toggle("unsaved", isUnsaved);
     get("save").classList.toggle("unsaved", isUnsaved);
   }
 
   async save() {
     const { desk, source } = this;
-    const labels = toLabels(desk.tree, desk.state);
+    const { labels } = desk;
     try {
       const { seen } = await source.save(labels, this.seen);
       Object.assign(this, { seen, isNew: false });
-      desk.kept = JSON.stringify(labels);
+      desk.kept = labels;
       desk.tell(`Saved ${labels.length} classes at ${new Date().toLocaleTimeString()}.`);
     } catch (error) {
       if (error.status === 409) get("conflict").showModal();

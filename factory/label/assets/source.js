@@ -44,7 +44,7 @@ class LiveSource {
   async call(path, options = {}) {
     let answer;
     try {
-      answer = await fetch(path, { ...options, headers: { "X-Factory-Token": this.token } });
+      answer = await fetch(`/${path}`, { ...options, headers: { "X-Factory-Token": this.token } });
     } catch {
       throw new Error("no answer: is `factory label` still running?");
     }
