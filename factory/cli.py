@@ -125,10 +125,12 @@ def run(job: JobFile) -> None:
 @one_line_errors
 def status(dataset: Where, as_json: AsJson = False) -> None:  # noqa: FBT002
     """What is planned, made and rejected so far."""
-    from factory.dataset import find_holdings
+    from factory.dataset import find_holdings, find_labels
     from factory.report import make_status
 
-    found = make_status(find_holdings(_open(dataset)))
+    store = _open(dataset)
+    holdings = find_holdings(store)
+    found = make_status(holdings, find_labels(store).labels if holdings.records else [])
     if as_json:
         print_json(found)
         return

@@ -1,6 +1,5 @@
 """The command that names clusters, `label`, and the report that `fit` writes of them."""
 
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -53,8 +52,9 @@ def label(
             f"{segmenter}: a segmenter file does not hold its generator; name the job too: "
             f"factory label {segmenter} JOB"
         )
-    labels = output or _labels_named_in(job_file) or Path("labels.yaml")
-    material = _find_material(job_file, None if is_job else segmenter)
+    spec, named = _load_without_labels(job_file, None if is_job else segmenter)
+    labels = output or named or Path("labels.yaml")
+    material = _find_material(spec)
 
     def show(address: str) -> None:
         typer.echo(f"{address}\nnames go to {labels}; Ctrl+C ends")
@@ -95,48 +95,52 @@ def check_has_tree(spec: JobSpec, job: Path) -> None:
         )
 
 
-def material_of(spec: JobSpec, weights: "LocalWeights", segmenter: Path | bytes) -> "Material":
-    """The tree of a segmenter file (or its bytes), with samples that show its cuts."""
+def material_of(spec: JobSpec, weights: "LocalWeights", fitted: bytes) -> "Material":
+    """The tree of a fitted segmenter, with samples that show its cuts."""
+    from factory.label.gallery import NUM_SAMPLES
     from factory.label.material import make_material
     from factory.run.worker import device_of
 
-    if isinstance(segmenter, Path):
-        return make_material(spec, weights, segmenter, device=device_of(spec.run))
-    with tempfile.NamedTemporaryFile(suffix=".safetensors") as file:
-        file.write(segmenter)
-        file.flush()
-        return make_material(spec, weights, Path(file.name), device=device_of(spec.run))
+    typer.echo(f"drawing {NUM_SAMPLES} samples", err=True)
+    return make_material(spec, weights, fitted, device=device_of(spec.run))
 
 
-def _find_material(job: Path, file: Path | None) -> "Material":
-    """The material of a job, with the segmenter in `file`, or its own: found, or fitted now."""
+def _find_material(spec: JobSpec) -> "Material":
+    """The material of a job whose segmenter is found, or fitted now."""
     from factory.fit.fitted import find_fitted, fit_segmenter
     from factory.generate.weights import find_weights
-    from factory.job_file import load_job
     from factory.run.progress import watching
     from factory.run.worker import device_of, settle_process
 
-    spec = load_job(job)
-    if file is None:
-        check_has_tree(spec, job)
     import_from_here()
     settle_process()
     with watching() as observer:
         weights = find_weights(spec.dataset.generator, observer.downloading)
-        found = file or find_fitted(spec.dataset, weights.sha256)
-        if found is None:
-            device = device_of(spec.run)
-            found = fit_segmenter(
-                spec.dataset, weights, device=device, on_progress=observer.fitting
-            )
-    return material_of(spec, weights, found)
+        fitted = find_fitted(spec.dataset, weights.sha256) or fit_segmenter(
+            spec.dataset, weights, device=device_of(spec.run), on_progress=observer.fitting
+        )
+    return material_of(spec, weights, fitted)
 
 
-def _labels_named_in(job: Path) -> Path | None:
-    """The labels file that a job names: reading the job puts its content in place of the path."""
-    from factory.job_file import load_yaml
+def _load_without_labels(job: Path, fitted: Path | None) -> tuple[JobSpec, Path | None]:
+    """The job, with the segmenter in `fitted` if given, and the labels file that it names.
 
-    match load_yaml(job, noun="job file", keys="name, dataset, output"):
-        case {"dataset": {"segmenter": {"labels": str(path)}}}:
-            return Path(path)
-    return None
+    That file need not be there yet, and may be for another fit: it is what will be written.
+
+    Raises:
+        JobError: If the job has a mistake, or its segmenter no merge tree.
+    """
+    from factory.job_file import check_job, load_yaml
+
+    document = load_yaml(job, noun="job file", keys="name, dataset, output")
+    labels = None
+    match document:
+        case {"dataset": {"segmenter": {"kind": "klish"} as segmenter}}:
+            labels = segmenter.pop("labels", None)
+            if fitted is not None:
+                settled = ("initial_clusters", "layers", "fit")
+                kept = {name: value for name, value in segmenter.items() if name not in settled}
+                document["dataset"]["segmenter"] = kept | {"fitted": str(fitted)}
+    spec = check_job(document, source=str(job))
+    check_has_tree(spec, job)
+    return spec, Path(labels) if isinstance(labels, str) else None

@@ -28,7 +28,13 @@ from factory.dataset import (
     write_views,
 )
 from factory.errors import IncompleteError
-from factory.fit.fitted import check_kind, find_fitted, fit_segmenter, needs_fitting
+from factory.fit.fitted import (
+    check_kind,
+    find_fitted,
+    fit_segmenter,
+    names_fitted_file,
+    needs_fitting,
+)
 from factory.generate.weights import LocalWeights, find_weights
 from factory.log import log_event
 from factory.manifest import LABELS_PATH, Manifest
@@ -39,6 +45,7 @@ from factory.run import EXECUTORS
 from factory.run.base import Observer, Outcome, WorkOrder
 from factory.run.signals import stop_on_signals
 from factory.run.worker import build_maker, device_of
+from factory.segment.cut import finish_segmenter
 from factory.spec import JobSpec
 from factory.store import Store, open_store
 
@@ -163,15 +170,18 @@ def _make_missing(
 def _fitted_segmenter(
     spec: JobSpec, store: Store, weights: LocalWeights, on_fit: Callable[[int, int], None]
 ) -> bytes:
-    """The segmenter file from the output, the cache, or a new fit; empty if none is needed."""
+    """The segmenter file from the output, or finished from what is fitted; empty if not needed."""
     if not needs_fitting(spec.dataset):
         return b""
-    stored = store.read(SEGMENTER_PATH) or find_fitted(spec.dataset, weights.sha256)
-    if stored is not None:
+    stored = store.read(SEGMENTER_PATH)
+    if stored is not None and not names_fitted_file(spec.dataset):
         return stored
-    device = device_of(spec.run)
-    log_event("fit_started", segmenter=spec.dataset.segmenter.kind)
-    return fit_segmenter(spec.dataset, weights, device=device, on_progress=on_fit)
+    fitted = find_fitted(spec.dataset, weights.sha256)
+    if fitted is None:
+        log_event("fit_started", segmenter=spec.dataset.segmenter.kind)
+        device = device_of(spec.run)
+        fitted = fit_segmenter(spec.dataset, weights, device=device, on_progress=on_fit)
+    return finish_segmenter(fitted, spec.dataset.segmenter, source="the fitted segmenter")
 
 
 def _claim(store: Store, spec: JobSpec, identity: dict[str, Any]) -> Plan:

@@ -18,6 +18,7 @@ from factory.spec import DatasetSpec, JobSpec, KlishSpec, KMeansSpec, PluginSegm
 
 AnySettings = TypeVar("AnySettings", bound=Settings)
 
+_MOST_SHOWN = 100
 _MERGE_TAG = "tag:yaml.org,2002:merge"
 
 
@@ -126,7 +127,9 @@ def _describe(problem: Any, root: type[Settings]) -> str:  # noqa: ANN401 - pyda
         return f"{dotted}: missing, and required"
     message = problem["msg"].removeprefix("Value error, ")
     message = message[0].lower() + message[1:]
-    return f"{dotted}: {message} (got {problem['input']!r})"
+    found = repr(problem["input"])
+    shown = found if len(found) <= _MOST_SHOWN else f"{found[:_MOST_SHOWN]}..."
+    return f"{dotted}: {message} (got {shown})"
 
 
 _BY_TAG: dict[str, type[Settings]] = {

@@ -34,7 +34,7 @@ def _check_colour(value: object) -> object:
 class NamedLabel(Settings):
     """One class that a person named."""
 
-    name: Annotated[str, BeforeValidator(_check_name)]
+    name: Annotated[str, BeforeValidator(_check_name), Field(max_length=64)]
     """Letters, digits and `_ - + . / ( )`, with single spaces between words; not a bare number."""
     colour: Annotated[str, BeforeValidator(_check_colour)]
     """`"#rrggbb"`, for pictures only. The quotes are needed: `#` begins a comment in YAML."""

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
+from factory.labels_spec import LabelsSpec
 from factory.manifest import DatasetLabels, Manifest, ShardRecord
 from factory.pack.facts import SampleFacts
 from factory.plan import Round
@@ -13,6 +14,7 @@ from factory.spec import JobSpec
 _TYPES: dict[str, type[BaseModel]] = {
     "job": JobSpec,
     "labels": DatasetLabels,
+    "labels_file": LabelsSpec,
     "manifest": Manifest,
     "round": Round,
     "sample": SampleFacts,

@@ -23,8 +23,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from factory.accept import reason_to_drop
-from factory.data import LatentBatch, Sample, ShardTask
+from factory.accept import find_rules, reason_to_drop
+from factory.data import Sample, ShardTask
 from factory.errors import Interrupted, ShardError, StoreError
 from factory.generate.base import Generator
 from factory.generate.latents import LatentSampler
@@ -34,6 +34,7 @@ from factory.pack.facts import SampleFacts, encode_sidecar
 from factory.pack.packing import EncodedSample, Packing, encode_sample
 from factory.pack.tar import PackedShard, ShardWriter
 from factory.provenance import cpu_name, find_versions, worker_name
+from factory.samples import compute_samples
 from factory.segment.base import Segmenter
 from factory.spec import DatasetSpec
 from factory.store import Store
@@ -64,7 +65,11 @@ class ShardMaker:
         crew: Crew,
         run_id: str,
     ) -> None:
-        """Hold what every shard of the dataset needs."""
+        """Hold what every shard of the dataset needs.
+
+        Raises:
+            JobError: If the dataset accepts samples by a class that `segmenter` does not have.
+        """
         self.dataset = dataset
         self.generator = generator
         self.segmenter = segmenter
@@ -74,6 +79,7 @@ class ShardMaker:
         self.stop = threading.Event()
         """Set it to make every call of `make` end soon, with nothing left behind."""
         self._sampler = LatentSampler(generator, dataset.latents, dataset.generator)
+        self._rules = find_rules(dataset.accept, segmenter.labels)
         self._crew = crew
         self._lanes = ThreadPoolExecutor(crew.lanes, "lane")
         self._encoders = ThreadPoolExecutor(crew.encoders, "encode") if crew.encoders else None
@@ -181,7 +187,7 @@ class ShardMaker:
         rejected: Counter[str] = Counter()
         accepted = []
         for sample in self._compute(first, count):
-            reason = reason_to_drop(sample, self.dataset.accept)
+            reason = reason_to_drop(sample, self._rules)
             if reason is None:
                 accepted.append(sample)
             else:
@@ -197,7 +203,10 @@ class ShardMaker:
         """Samples `first` to `first + count`, computed as one full batch."""
         last = first + count - 1
         indices = [min(first + offset, last) for offset in range(self.dataset.batch_size)]
-        return compute_samples(self.generator, self.segmenter, self._sampler.draw(indices), count)
+        latents = self._sampler.draw(indices)
+        return compute_samples(
+            self.generator, self.segmenter, latents, count, by_px=self.dataset.encode.confidence
+        )
 
     def _encode(self, dataset_id: str, samples: list[Sample]) -> list[EncodedSample]:
         names = self.generator.facts.class_names
@@ -226,6 +235,7 @@ class ShardMaker:
             sha256=packed.sha256,
             class_images=(px > 0).sum(axis=0).tolist(),
             class_px=px.sum(axis=0).tolist(),
+            ignore_px=sum(row.ignore_px for row in produced.rows),
             confidence=[
                 round(float(q), 6) for q in np.quantile(confidence, [0, 0.05, 0.5, 0.95, 1])
             ],
@@ -273,27 +283,3 @@ class _Produced:
     rows: list[SampleFacts]
     rejected: dict[str, int]
     generate_s: float
-
-
-def compute_samples(
-    generator: Generator, segmenter: Segmenter, latents: LatentBatch, count: int
-) -> list[Sample]:
-    """Images and masks of `latents`, brought to the host; the first `count` of them, unpadded."""
-    with torch.inference_mode():
-        batch = generator.generate(latents, segmenter.layers)
-        labelled = segmenter.segment(batch)
-        images = batch.images.cpu().numpy()
-        masks = labelled.masks.cpu().numpy()
-        confidence = labelled.confidence.cpu().tolist()
-        class_px = labelled.class_px.cpu().tolist()
-    return [
-        Sample(
-            index=int(latents.indices[i]),
-            image=images[i],
-            mask=masks[i],
-            class_label=int(latents.class_labels[i]),
-            confidence=confidence[i],
-            class_px=tuple(class_px[i]),
-        )
-        for i in range(count)
-    ]

@@ -74,13 +74,19 @@ class FitSpec(Settings):
     """Seed of the fitting images (never those of the dataset), the pixels and the clustering."""
 
 
-ClassCount = Annotated[int, Field(ge=2, le=255)]
+def _number_or_name(value: object) -> object:
+    """JSON knows keys as text only."""
+    return int(value) if isinstance(value, str) and value.isdecimal() else value
 
 
 def _refuse_path(value: object) -> object:
     if isinstance(value, str):
         raise ValueError("a path can only stand in a job file; give the labels themselves here")
     return value
+
+
+ClassKey = Annotated[int | str, BeforeValidator(_number_or_name)]
+ClassCount = Annotated[int, Field(ge=2, le=255)]
 
 
 class KMeansSpec(Settings):
@@ -168,12 +174,15 @@ class AcceptSpec(Settings):
 
     min_confidence: Fraction = 0.0
     """Drop samples whose mean mask confidence is lower."""
-    class_share: dict[int, tuple[Fraction, Fraction]] = Field({})
-    """Allowed share of the mask's pixels by class id, e.g. `{3: [0.05, 0.6]}`."""
+    class_share: dict[ClassKey, tuple[Fraction, Fraction]] = Field({})
+    """Allowed share of the mask's pixels by class, e.g. `{nucleus: [0.05, 0.6]}`; a class is given by
+    its name or its mask value."""
 
     @field_validator("class_share")
     @classmethod
-    def _in_order(cls, value: dict[int, tuple[float, float]]) -> dict[int, tuple[float, float]]:
+    def _in_order(
+        cls, value: dict[ClassKey, tuple[float, float]]
+    ) -> dict[ClassKey, tuple[float, float]]:
         if any(least > most for least, most in value.values()):
             raise ValueError("the least share comes first and is not above the most")
         return value
@@ -189,6 +198,9 @@ class EncodeSpec(Settings):
     time of level 1 for a fifth less bytes."""
     jpeg_quality: int = Field(95, ge=1, le=100)
     """Only for `jpeg`."""
+    confidence: bool = False
+    """Also write `KEY.confidence.png` (mode L): each pixel's confidence in the mask, times 255. Of a
+    linear head it is m / (m + s): m = lead of the best class over the second, s = its median."""
 
 
 class DatasetSpec(Settings):

@@ -18,12 +18,14 @@ from factory.dataset import Holdings, find_holdings, find_labels
 from factory.identity import digest_of_file, sample_key
 from factory.manifest import ShardRecord
 from factory.pack.facts import SampleFacts
-from factory.pack.image import IMAGE_ENDING, decode_image, decode_mask
+from factory.pack.image import decode_image, decode_mask
+from factory.pack.packing import file_endings
 from factory.pack.tar import read_members
+from factory.spec import EncodeSpec
 from factory.store import Store
 
 _THREADS = 4
-_ENDINGS = [[f"image.{ending}", "mask.png", "json"] for ending in IMAGE_ENDING.values()]
+_ROUNDING = 0.5 / 255 + 1e-5
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,20 +45,34 @@ def verify_dataset(store: Store) -> Findings:
         StoreError: If there is no dataset, or a receipt belongs to another one.
     """
     holdings = find_holdings(store)
-    num_classes = len(find_labels(store).labels) if holdings.records else 0
+    promise = _find_promise(store, holdings)
     tasks = {task.shard_index: task for task in holdings.plan.tasks()}
 
     def check(record: ShardRecord) -> list[str]:
         task = tasks.get(record.shard_index)
         if task is None:
             return [f"{record.path}: its receipt names a shard that no round plans"]
-        return [f"{record.path}: {problem}" for problem in _check(store, record, task, num_classes)]
+        return [f"{record.path}: {problem}" for problem in _check(store, record, task, promise)]
 
     with ThreadPoolExecutor(_THREADS) as pool:
         problems = [line for lines in pool.map(check, holdings.records) for line in lines]
     problems += _check_strangers(store, holdings)
     count = sum(record.num_samples for record in holdings.records)
     return Findings(len(holdings.records), count, tuple(problems))
+
+
+@dataclass(frozen=True, slots=True)
+class _Promise:
+    """What holds for every sample of the dataset."""
+
+    num_classes: int
+    endings: list[str]
+
+
+def _find_promise(store: Store, holdings: Holdings) -> _Promise:
+    num_classes = len(find_labels(store).labels) if holdings.records else 0
+    encode = EncodeSpec.model_validate(holdings.plan.rounds[0].identity["encode"])
+    return _Promise(num_classes, file_endings(encode))
 
 
 def _check_strangers(store: Store, holdings: Holdings) -> list[str]:
@@ -69,7 +85,7 @@ def _check_strangers(store: Store, holdings: Holdings) -> list[str]:
     ]
 
 
-def _check(store: Store, record: ShardRecord, task: ShardTask, num_classes: int) -> Iterator[str]:
+def _check(store: Store, record: ShardRecord, task: ShardTask, promise: _Promise) -> Iterator[str]:
     with store.fetch(record.path) as path:
         if path is None:
             yield "missing"
@@ -81,11 +97,11 @@ def _check(store: Store, record: ShardRecord, task: ShardTask, num_classes: int)
         if (digest := digest_of_file(path)) != record.sha256:
             yield f"sha256 {digest[:16]}, its receipt says {record.sha256[:16]}"
             return
-        yield from _check_members(path, record, task, num_classes)
+        yield from _check_members(path, record, task, promise)
 
 
 def _check_members(
-    path: Path, record: ShardRecord, task: ShardTask, num_classes: int
+    path: Path, record: ShardRecord, task: ShardTask, promise: _Promise
 ) -> Iterator[str]:
     try:
         members = list(read_members(path))
@@ -101,24 +117,23 @@ def _check_members(
             yield f"sample {key}: after {previous}; keys ascend"
         previous = key
         num_samples += 1
-        yield from (
-            f"sample {key}: {p}" for p in _check_sample(key, dict(group), task, num_classes)
-        )
+        yield from (f"sample {key}: {p}" for p in _check_sample(key, dict(group), task, promise))
     if num_samples != record.num_samples:
         yield f"{num_samples} samples inside, its receipt says {record.num_samples}"
 
 
 def _check_sample(
-    key: str, files: dict[str, bytes], task: ShardTask, num_classes: int
+    key: str, files: dict[str, bytes], task: ShardTask, promise: _Promise
 ) -> Iterator[str]:
     endings = [name.partition(".")[2] for name in files]
-    if endings not in _ENDINGS:
-        yield f"holds {', '.join(endings)}; expected {', '.join(_ENDINGS[0])}, in this order"
+    if endings != promise.endings:
+        yield f"holds {', '.join(endings)}; expected {', '.join(promise.endings)}, in this order"
         return
-    image_data, mask_data, facts_data = files.values()
+    image_data, mask_data, *confidence_data, facts_data = files.values()
     try:
         facts = SampleFacts.model_validate_json(facts_data)
         image, mask = decode_image(image_data), decode_mask(mask_data)
+        confidence = [decode_mask(data) for data in confidence_data]
     except ValidationError as error:
         yield f"its facts have {error.error_count()} problems"
         return
@@ -126,7 +141,9 @@ def _check_sample(
         yield str(error)
         return
     yield from _check_facts(key, facts, task)
-    yield from _check_mask(image, mask, facts, num_classes)
+    yield from _check_mask(image, mask, facts, promise.num_classes)
+    for by_px in confidence:
+        yield from _check_confidence(by_px, mask, facts)
 
 
 def _check_facts(key: str, facts: SampleFacts, task: ShardTask) -> Iterator[str]:
@@ -149,3 +166,13 @@ def _check_mask(
         yield f"mask holds label {largest}; allowed: 0 to {num_classes - 1}, and 255"
     elif counts[:num_classes].tolist() != facts.class_px:
         yield "its facts count other pixels per class than its mask holds"
+
+
+def _check_confidence(by_px: np.ndarray, mask: np.ndarray, facts: SampleFacts) -> Iterator[str]:
+    if by_px.shape != mask.shape:
+        yield f"confidence {by_px.shape} and mask {mask.shape} differ in size"
+        return
+    claimed = by_px[mask != IGNORE]
+    mean = float(claimed.mean()) / 255 if claimed.size else 0.0
+    if abs(mean - facts.confidence) > _ROUNDING:
+        yield f"its facts say confidence {facts.confidence}, its pixels {mean:.6f}"

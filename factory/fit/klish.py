@@ -9,9 +9,10 @@ learning", https://arxiv.org/abs/2211.16710, and the released code. Where we dif
   is fitted again, to its minimum; the release takes a few steps on all of them.
 - Ties, which the release gives to the first cluster, go to the most alike pair, then to the
   smallest: on easy features all clusters are separated equally well.
-- The merging stops at the classes that the job asks for.
+- A plane is kept for every node of the merge tree, so that any cut can be made from one fit.
 """
 
+import dataclasses
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,13 +26,17 @@ from factory.fit.kmeans import cluster, nearest
 from factory.fit.pixels import PixelSample, choose_layers, sample_pixels
 from factory.fit.separation import measure, separate
 from factory.generate.base import Generator
+from factory.segment.hierarchy import (
+    HISTORY_NAME,
+    MARGINS_NAME,
+    PLANES_NAME,
+    SIZES_NAME,
+    Hierarchy,
+)
 from factory.segment.labels import unnamed_labels
 from factory.segment.linear_head import weight_name
 from factory.segment.segmenter_file import SegmenterFacts, encode_segmenter
 from factory.spec import DatasetSpec, KlishSpec
-
-HISTORY_NAME = "merge/history"
-"""Name of the merges in the segmenter file; `Merged.history` says what they are."""
 
 _SECOND_STAGE = 2**62
 
@@ -52,6 +57,10 @@ class Merged:
     """Cluster IoU of the worst separated cluster left."""
     rounds: int
     """Rounds of all fits of planes."""
+    nodes: list[Float32[Tensor, " c1"]]
+    """The plane of every node."""
+    node_sizes: list[int]
+    """Pixels of every node."""
 
 
 def fit_klish(
@@ -68,13 +77,8 @@ def fit_klish(
     thread, because their number would change the last digits.
 
     Raises:
-        JobError: If there is nothing to merge, too few distinct pixels, or an unknown layer.
+        JobError: If there are too few distinct pixels, or a layer is unknown.
     """
-    if spec.initial_clusters <= spec.num_classes:
-        raise JobError(
-            f"dataset.segmenter.initial_clusters: found {spec.initial_clusters}, which leaves "
-            f"nothing to merge into {spec.num_classes} classes; ask for more clusters, or use kmeans"
-        )
     layers = choose_layers(spec.layers, generator.facts)
     half = spec.fit.num_images
     second = spec.fit.model_copy(update={"seed": spec.fit.seed + _SECOND_STAGE})
@@ -86,8 +90,25 @@ def fit_klish(
         pixels = sample_pixels(
             generator, dataset, second, layers, lambda done, _: on_progress(half + done, 2 * half)
         )
-        merged = merge_clusters(pixels.vectors, centres, spec.num_classes)
-        return _encode(merged, pixels, spec, dataset, weights_sha256)
+        tree = grow_tree(pixels.vectors, centres)
+        return _encode(tree, pixels, spec, dataset, weights_sha256)
+
+
+def grow_tree(vectors: Float32[Tensor, "p c"], centres: Float32[Tensor, "m c"]) -> Hierarchy:
+    """The merge tree of the clusters of `vectors` around `centres`, down to two."""
+    merged = merge_clusters(vectors, centres, 2)
+    planes = torch.stack(merged.nodes)
+    sizes = torch.tensor(merged.node_sizes)
+    tree = Hierarchy(planes, sizes, merged.history, torch.zeros(len(centres) - 1))
+    margins = [
+        _lead(vectors, planes[list(tree.flat_cut(count))]) for count in range(2, len(centres) + 1)
+    ]
+    return dataclasses.replace(tree, margins=torch.stack(margins))
+
+
+def _lead(vectors: Tensor, planes: Tensor) -> Tensor:
+    best = torch.addmm(planes[:, -1], vectors, planes[:, :-1].T).topk(2, dim=1).values
+    return (best[:, 0] - best[:, 1]).median()
 
 
 def merge_clusters(
@@ -96,15 +117,13 @@ def merge_clusters(
     """Merge the clusters of `vectors` around `centres` until `num_classes` are left.
 
     The cluster that its plane separates worst joins the one that the planes find most alike.
-
-    Raises:
-        JobError: If fewer than `num_classes` clusters hold a pixel.
     """
     ids, sizes, centres = _by_size(vectors, centres)
     nodes = list(range(len(centres)))
     history = []
     classes = torch.arange(len(centres))
     planes, rounds = separate(vectors, ids, classes, _first_planes(centres))
+    all_planes, all_sizes = list(planes.clone()), sizes.tolist()
     iou, alike = measure(vectors, ids, planes)
     while len(planes) > num_classes:
         worst, partner = choose_pair(iou, alike, sizes)
@@ -121,14 +140,18 @@ def merge_clusters(
         new = torch.tensor([partner - (partner > worst)])
         planes[new], taken = separate(vectors, ids, new, planes[new])
         rounds += taken
+        all_planes.append(planes[new[0]].clone())
+        all_sizes.append(int(sizes[new[0]]))
         iou, alike = measure(vectors, ids, planes)
-    if not bool(sizes.all()):
-        raise JobError(
-            f"dataset.segmenter.num_classes: found {num_classes}, but only "
-            f"{int(sizes.count_nonzero())} clusters hold fitting pixels; ask for fewer classes or "
-            "fit on more images"
-        )
-    return Merged(planes, ids, torch.tensor(history).view(-1, 4), float(iou.min()), rounds)
+    return Merged(
+        planes,
+        ids,
+        torch.tensor(history).view(-1, 4),
+        float(iou.min()),
+        rounds,
+        all_planes,
+        all_sizes,
+    )
 
 
 def choose_pair(
@@ -188,35 +211,35 @@ def _without(rows: Tensor, position: int) -> Tensor:
 
 
 def _encode(
-    merged: Merged,
+    tree: Hierarchy,
     pixels: PixelSample,
     spec: KlishSpec,
     dataset: DatasetSpec,
     weights_sha256: str,
 ) -> bytes:
-    """The segmenter file: classes by decreasing size in the masks, as for k-means."""
-    best = torch.addmm(merged.planes[:, -1], pixels.vectors, merged.planes[:, :-1].T).topk(2, dim=1)
-    winners = best.indices[:, 0]
-    sizes = torch.bincount(winners, minlength=spec.num_classes)
-    planes = merged.planes[sizes.argsort(descending=True, stable=True)]
+    """The tree file: a head whose classes are the leaves, with all that other cuts need."""
+    planes = tree.planes[: tree.num_leaves]
     tensors = {weight_name(n): block for n, block in pixels.split(planes[:, :-1]).items()}
     facts = SegmenterFacts(
         kind=spec.kind,
         generator_kind=dataset.generator.kind,
         weights_sha256=weights_sha256,
         layers=list(pixels.layers),
-        labels=list(unnamed_labels(spec.num_classes)),
-        margin_scale=float((best.values[:, 0] - best.values[:, 1]).median()),
+        labels=list(unnamed_labels(tree.num_leaves)),
+        margin_scale=float(tree.margins[-1]),
         fitted_on={
             "num_images": 2 * spec.fit.num_images,
             "num_pixels": len(pixels.vectors),
             "num_channels": pixels.vectors.shape[1],
-            "num_rounds": merged.rounds,
-            "least_iou": round(merged.least_iou, 6),
-            "agreement": round(float((winners == merged.ids).float().mean()), 6),
         },
     )
-    return encode_segmenter({**tensors, "bias": planes[:, -1], HISTORY_NAME: merged.history}, facts)
+    merging = {
+        PLANES_NAME: tree.planes,
+        SIZES_NAME: tree.sizes,
+        HISTORY_NAME: tree.history,
+        MARGINS_NAME: tree.margins,
+    }
+    return encode_segmenter({**tensors, "bias": planes[:, -1], **merging}, facts)
 
 
 @contextmanager

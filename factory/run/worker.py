@@ -6,12 +6,12 @@ from contextlib import ExitStack
 
 import torch
 
-from factory.errors import JobError, WeightsError
+from factory.errors import WeightsError
 from factory.generate.base import load_generator
 from factory.generate.weights import find_weights
 from factory.manifest import LABELS_PATH, DatasetLabels, encode_labels
 from factory.run.base import WorkOrder
-from factory.segment.base import load_segmenter
+from factory.segment.base import Mergeable, load_segmenter
 from factory.shard import Crew, ShardMaker
 from factory.spec import RunSpec
 from factory.store import open_store
@@ -48,6 +48,7 @@ def build_maker(order: WorkOrder) -> ShardMaker:
 
     Raises:
         WeightsError: If this machine has other weights than the driver.
+        JobError: If the job accepts samples by a class that the segmenter does not have.
         FactoryError: If generator or segmenter cannot be loaded here.
     """
     sys.path.extend(path for path in order.import_paths if path not in sys.path)
@@ -65,9 +66,9 @@ def build_maker(order: WorkOrder) -> ShardMaker:
         if order.segmenter_path:
             fitted = stack.enter_context(store.fetch(order.segmenter_path))
         segmenter = load_segmenter(order.dataset.segmenter, fitted, generator.facts, device)
-    _check_rules(order, len(segmenter.labels))
     meaning = DatasetLabels(
         labels=list(segmenter.labels),
+        coarser=list(segmenter.coarser) if isinstance(segmenter, Mergeable) else [],
         generator_classes=list(generator.facts.class_names),
         attribution=generator.facts.attribution,
         license=generator.facts.license,
@@ -86,12 +87,3 @@ def build_maker(order: WorkOrder) -> ShardMaker:
         crew=Crew(1 if is_gpu else order.run.threads_per_actor, encoders),
         run_id=order.run_id,
     )
-
-
-def _check_rules(order: WorkOrder, num_classes: int) -> None:
-    unknown = [i for i in order.dataset.accept.class_share if not 0 <= i < num_classes]
-    if unknown:
-        raise JobError(
-            f"dataset.accept.class_share: found class {unknown[0]}; the segmenter has classes 0 to "
-            f"{num_classes - 1}"
-        )

@@ -10,7 +10,7 @@ Merging stops at two clusters: their union, all pixels, has no plane.
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -86,6 +86,11 @@ class Hierarchy:
         """The leaves below `node`."""
         pair = self.children(node)
         return frozenset({node}) if pair is None else self.leaves(pair[0]) | self.leaves(pair[1])
+
+    def by_size(self, nodes: Iterable[int]) -> list[int]:
+        """`nodes` in the order of classes without names: the largest first."""
+        sizes = self.sizes.tolist()
+        return sorted(nodes, key=lambda node: (-sizes[node], node))
 
     def flat_cut(self, num_classes: int) -> tuple[int, ...]:
         """The nodes left when merging had come down to `num_classes`.

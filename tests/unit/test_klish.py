@@ -7,7 +7,7 @@ from small_job import Witness, small_job
 
 from factory.errors import JobError
 from factory.fit.fitted import fit_segmenter
-from factory.fit.klish import HISTORY_NAME, choose_pair, fit_klish, merge_clusters, merged_plane
+from factory.fit.klish import choose_pair, fit_klish, merge_clusters, merged_plane
 from factory.fit.separation import PENALTY, hinge_loss, measure, separate
 from factory.generate.base import load_generator
 from factory.generate.latents import LatentSampler
@@ -16,13 +16,15 @@ from factory.generate.weights import LocalWeights
 from factory.job import run_job
 from factory.run.calibrate import calibrate
 from factory.segment.base import load_segmenter
+from factory.segment.cut import finish_segmenter
+from factory.segment.hierarchy import read_hierarchy
 from factory.segment.linear_head import weight_name
 from factory.segment.segmenter_file import read_segmenter
 from factory.spec import GeneratorSpec, LatentsSpec
 
 CPU = torch.device("cpu")
 SMALL_FIT = {"num_images": 8, "pixels_per_image": 64}
-KLISH = {"kind": "klish", "initial_clusters": 12, "num_classes": 4, "fit": SMALL_FIT}
+KLISH = {"kind": "klish", "initial_clusters": 12, "cut": 4, "fit": SMALL_FIT}
 
 
 def mixture(num_pixels=300, num_channels=5, num_classes=4, seed=0):
@@ -188,12 +190,6 @@ def test_a_cluster_without_pixels_is_merged_first():
     assert merged.history[0].tolist()[0] == 3.0, "the last by size"
     assert merged.history[0, 2] == 0
     assert merged.ids.bincount().tolist() == [400, 400, 400]
-    with pytest.raises(JobError) as caught:
-        merge_clusters(vectors, torch.cat([centres, centres[:1] + 9]), 4)
-    assert str(caught.value) == (
-        "dataset.segmenter.num_classes: found 4, but only 3 clusters hold fitting pixels; ask for "
-        "fewer classes or fit on more images"
-    )
 
 
 def test_nothing_is_merged_when_the_clusters_are_as_many_as_the_classes():
@@ -248,36 +244,31 @@ def test_the_merging_sees_other_images_than_the_clustering(tmp_path):
     assert len(latents) == len(np.unique(latents, axis=0)) == 16
 
 
-def test_the_file_is_a_head_with_classes_by_size_and_its_merges(tmp_path):
+def test_the_file_is_a_head_of_all_leaves_with_its_merges(tmp_path):
     data, _ = fit(tmp_path)
     path = tmp_path / "fit"
     path.write_bytes(data)
     tensors, facts = read_segmenter(path)
-    assert [label.name for label in facts.labels] == [f"cluster_{k:02d}" for k in range(4)]
+    assert [label.name for label in facts.labels] == [f"cluster_{k:02d}" for k in range(12)]
     assert facts.kind == "klish"
     assert facts.layers == ["s8", "s16", "s32"]
-    assert set(tensors) == {"bias", HISTORY_NAME, *(weight_name(name) for name in facts.layers)}
-    assert tensors["bias"].shape == (4,)
-    assert tensors[HISTORY_NAME].shape == (8, 4)
-    assert facts.margin_scale > 0
+    tree = read_hierarchy(tensors)
+    assert tree.planes.shape == (22, 33)
+    assert tensors["bias"].equal(tree.planes[:12, -1])
+    assert all(tensors[weight_name(name)].shape[0] == 12 for name in facts.layers)
+    assert tree.history.shape == (10, 4)
+    assert (tree.margins > 0).all()
+    assert int(tree.sizes[:12].sum()) == 512
+    for node in range(12, 22):
+        assert int(tree.sizes[node]) == sum(int(tree.sizes[leaf]) for leaf in tree.leaves(node))
     numbers = facts.fitted_on
     assert [numbers[name] for name in ("num_images", "num_pixels", "num_channels")] == [16, 512, 32]
-    assert numbers["num_rounds"] > 9
-    assert numbers["least_iou"] > 0.9
-    assert numbers["agreement"] > 0.9
 
 
 def refusal(folder, **settings):
     with pytest.raises(JobError) as caught:
         fit(folder, {"dataset.segmenter": KLISH | settings})
     return str(caught.value)
-
-
-def test_as_many_clusters_as_classes_are_refused(tmp_path):
-    assert refusal(tmp_path, initial_clusters=4) == (
-        "dataset.segmenter.initial_clusters: found 4, which leaves nothing to merge into 4 "
-        "classes; ask for more clusters, or use kmeans"
-    )
 
 
 def test_more_clusters_than_pixels_are_refused(tmp_path):
@@ -297,7 +288,7 @@ def score(folder, segmenter):
     dataset = small_job(folder, {"dataset.segmenter": segmenter}).dataset
     data, _ = fit(folder, {"dataset.segmenter": segmenter})
     path = folder / "fit"
-    path.write_bytes(data)
+    path.write_bytes(finish_segmenter(data, dataset.segmenter, source="fit"))
     generator = load_generator(GeneratorSpec(kind="shapes"), None, device=CPU)
     head = load_segmenter(dataset.segmenter, path, generator.facts, CPU)
     latents = LatentSampler(generator, LatentsSpec(seed=9), dataset.generator).draw(range(100))
@@ -330,7 +321,7 @@ def test_a_job_runs_to_its_end(tmp_path):
     assert totals.sum() == 10 * 32 * 32
     assert (totals > 0).all()
     tensors, _ = read_segmenter(tmp_path / "out" / "segmenter.safetensors")
-    assert len(tensors[HISTORY_NAME]) == 8
+    assert len(read_hierarchy(tensors).history) == 10
 
 
 def test_a_job_is_measured_before_it_is_fitted(tmp_path):

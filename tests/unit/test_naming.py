@@ -1,25 +1,16 @@
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from trees import a_tree
 
 from factory.errors import JobError
 from factory.labels_spec import LabelsSpec
-from factory.segment.hierarchy import Hierarchy
 from factory.segment.naming import (
     check_labels,
     class_labels,
     encode_labels_file,
     read_labels_file,
 )
-
-
-def a_tree():
-    """Leaves 0 to 4; 5 = 3 + 4, 6 = 1 + 2, 7 = 0 + 5."""
-    history = torch.tensor([[4.0, 3, 0.2, 0.9], [2, 1, 0.5, 0.5], [5, 0, 0.7, 0.4]])
-    sizes = torch.tensor([50, 40, 30, 20, 10, 30, 70, 80])
-    torch.manual_seed(0)
-    return Hierarchy(torch.randn(8, 6), sizes, history, torch.tensor([2.0, 1.5, 1.2, 1.0]))
 
 
 def named(*nodes, tree=None):
