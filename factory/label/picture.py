@@ -132,7 +132,7 @@ def _x(node: PlacedNode) -> float:
     return _AXIS_PX + node.x * (_WIDTH - _AXIS_PX - _GAP_PX)
 
 
-def _y(count: float, tree: Hierarchy) -> float:
+def _y(count: float | int, tree: Hierarchy) -> float:
     """Finer cuts lie lower; the scale is that of ratios, because the first splits matter most."""
     depth = math.log(count / _ROOT) / math.log((tree.num_leaves + 1) / _ROOT)
     return 4 + depth * (_TREE_PX - 16)

@@ -71,15 +71,23 @@ def serve(
             f"--port: cannot listen on {port} ({error.strerror}); give another, or 0 for a free one"
         ) from error
     with listener:
-        port = listener.getsockname()[1]
-        hosts = (f"127.0.0.1:{port}", f"localhost:{port}")
-        desk = Desk(material, LabelsFile(labels, material.tree), hosts)
-        config = uvicorn.Config(
-            make_app(desk), log_level="warning", lifespan="off", timeout_graceful_shutdown=2
-        )
-        on_address(f"http://{hosts[0]}/?token={desk.token}")
+        server, address = make_server(material, labels, listener)
+        on_address(address)
         with suppress(KeyboardInterrupt):
-            uvicorn.Server(config).run(sockets=[listener])
+            server.run(sockets=[listener])
+
+
+def make_server(
+    material: Material, labels: Path, listener: socket.socket
+) -> tuple[uvicorn.Server, str]:
+    """A server for one open socket, and the page's address there."""
+    port = listener.getsockname()[1]
+    hosts = (f"127.0.0.1:{port}", f"localhost:{port}")
+    desk = Desk(material, LabelsFile(labels, material.tree), hosts)
+    config = uvicorn.Config(
+        make_app(desk), log_level="warning", lifespan="off", timeout_graceful_shutdown=2
+    )
+    return uvicorn.Server(config), f"http://{hosts[0]}/?token={desk.token}"
 
 
 def make_app(desk: Desk) -> Starlette:
@@ -177,12 +185,9 @@ def _asset(path: Path) -> Callable[[Request], Awaitable[Response]]:
 
 
 def _read_cut(text: str) -> list[int]:
-    parts = text.split(",")
-    if len(parts) > 255 or not all(
-        part.isascii() and part.isdigit() and len(part) < 6 for part in parts
-    ):
-        raise HTTPException(400, "cut: give node numbers with commas between them")
-    return [int(part) for part in parts]
+    if not _CUT.fullmatch(text):
+        raise HTTPException(400, "cut: give at most 255 node numbers with commas between them")
+    return [int(part) for part in text.split(",")]
 
 
 async def _read_body(request: Request) -> bytes:
@@ -196,7 +201,7 @@ async def _read_body(request: Request) -> bytes:
 
 def _first_problem(error: ValidationError) -> str:
     problem = error.errors(include_url=False)[0]
-    where = ".".join(map(str, problem["loc"]))
+    where = ".".join(map(str, problem["loc"])) or "body"
     return f"{where}: {problem['msg'].removeprefix('Value error, ')}"
 
 
