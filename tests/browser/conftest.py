@@ -21,9 +21,12 @@ _FLAGS = (
 )
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Skips where there is none, unless FACTORY_BROWSER=required says that there must be one."""
+    """Skips where there is none, unless FACTORY_BROWSER=required says that there must be one.
+
+    Not kept for longer than a module: Playwright's event loop would be that of all later tests.
+    """
     program = next(filter(None, map(shutil.which, _NAMES)), None)
     if program is None:
         reason = "needs Chromium: apt-get install chromium"

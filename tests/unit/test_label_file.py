@@ -71,7 +71,9 @@ def test_a_link_stays_a_link(file, tmp_path):
 
 def test_a_place_that_cannot_be_written_is_said(tmp_path):
     file = LabelsFile(tmp_path / "none" / "labels.yaml", small_material().tree)
-    with pytest.raises(JobError, match=r"none/labels.yaml: cannot write \(No such file or directory\)"):
+    with pytest.raises(
+        JobError, match=r"none/labels.yaml: cannot write \(No such file or directory\)"
+    ):
         file.save(wanted())
     folder = LabelsFile(tmp_path, small_material().tree)
     with pytest.raises(JobError, match=r"cannot read \(Is a directory\); give another path"):

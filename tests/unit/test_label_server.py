@@ -147,7 +147,9 @@ def test_saving_writes_the_file_and_says_what_it_has_seen(ask, labels):
     status, body, _ = ask("/labels", "PUT", a_cut())
     assert status == 200
     found = read_labels_file(labels)
-    assert [label.nodes for label in found.labels] == [[n] for n in small_material().tree.flat_cut(3)]
+    assert [label.nodes for label in found.labels] == [
+        [n] for n in small_material().tree.flat_cut(3)
+    ]
     again = json.loads(ask("/labels")[1])
     assert again["seen"] == json.loads(body)["seen"]
     assert again["labels"] == found.model_dump(mode="json")["labels"]
@@ -195,5 +197,7 @@ def test_other_methods_are_refused(ask):
 def test_a_port_that_is_taken_is_said(labels):
     with serving(labels) as address:
         port = urlsplit(address).port
-        with pytest.raises(JobError, match=rf"--port: cannot listen on {port} \(Address already in use"):
+        with pytest.raises(
+            JobError, match=rf"--port: cannot listen on {port} \(Address already in use"
+        ):
             serve(small_material(), labels, port=port, on_address=print)

@@ -139,9 +139,14 @@ def test_a_segmenter_without_a_tree_cannot_be_named(tmp_path):
 
     tensors, facts = decode_segmenter(tree_file(), source="test")
     tensors = {k: v for k, v in tensors.items() if k != PLANES_NAME}
-    with pytest.raises(JobError, match="segmenter 'klish': holds no merge tree, only 5 classes; name"):
+    with pytest.raises(
+        JobError, match="segmenter 'klish': holds no merge tree, only 5 classes; name"
+    ):
         make_material(
-            label_job(tmp_path), LocalWeights(None, ""), encode_segmenter(tensors, facts), device=CPU
+            label_job(tmp_path),
+            LocalWeights(None, ""),
+            encode_segmenter(tensors, facts),
+            device=CPU,
         )
 
 

@@ -72,6 +72,7 @@ export class Desk {
   edit(state, kind = null, isView = false) {
     if (!this.source.canEdit && !isView) return;
     this.history.push(state, kind);
+    this.tell("");
     this.update();
   }
 

@@ -58,6 +58,7 @@ export class ClassList {
     parts.mark.addEventListener("change", () => this.on.mark(key));
     parts.colour.addEventListener("input", () => this.on.recolour(key, parts.colour.value));
     parts.name.addEventListener("input", () => this.on.rename(key, parts.name.value));
+    parts.name.addEventListener("blur", () => (parts.name.value = tidy(parts.name.value)));
     parts.name.addEventListener("keydown", (event) => this.move(event, line));
     return line;
   }

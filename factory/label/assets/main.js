@@ -31,7 +31,6 @@ for (const [id, act] of Object.entries(actions)) get(id).addEventListener("click
 const letters = {
   s: actions.split,
   m: actions.close,
-  a: actions.split,
   x: selected(mark),
   j: actions.join,
   n: selected(name),
