@@ -68,23 +68,11 @@ def fit(
     ] = None,
 ) -> None:
     """Fit the job's segmenter and keep it, so that `run` finds it."""
-    from factory.fit.fitted import find_fitted, fit_segmenter
-    from factory.generate.weights import find_weights
-    from factory.run.progress import watching
-    from factory.run.worker import device_of, settle_process
-
     spec = _load(job)
     if report is not None:
         cli_label.check_has_tree(spec, job)
-    import_from_here()
-    settle_process()
-    with watching() as observer:
-        weights = find_weights(spec.dataset.generator, observer.downloading)
-        data = found = find_fitted(spec.dataset, weights.sha256)
-        if data is None:
-            device = device_of(spec.run)
-            data = fit_segmenter(spec.dataset, weights, device=device, on_progress=observer.fitting)
-    if found is None:
+    weights, data, is_new = cli_label.find_or_fit(spec)
+    if is_new:
         typer.echo(f"fitted {spec.dataset.segmenter.kind}")
     else:
         typer.echo(f"{spec.dataset.segmenter.kind} was fitted before; nothing to do")

@@ -1,5 +1,6 @@
 """The command that names clusters, `label`, and the report that `fit` writes of them."""
 
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -54,7 +55,8 @@ def label(
         )
     spec, named = _load_without_labels(job_file, None if is_job else segmenter)
     labels = output or named or Path("labels.yaml")
-    material = _find_material(spec)
+    weights, fitted, _ = find_or_fit(spec)
+    material = material_of(spec, weights, fitted)
 
     def show(address: str) -> None:
         typer.echo(f"{address}\nnames go to {labels}; Ctrl+C ends")
@@ -105,21 +107,24 @@ def material_of(spec: JobSpec, weights: "LocalWeights", fitted: bytes) -> "Mater
     return make_material(spec, weights, fitted, device=device_of(spec.run))
 
 
-def _find_material(spec: JobSpec) -> "Material":
-    """The material of a job whose segmenter is found, or fitted now."""
-    from factory.fit.fitted import find_fitted, fit_segmenter
+def find_or_fit(spec: JobSpec) -> tuple["LocalWeights", bytes, bool]:
+    """The generator's weights, the fitted segmenter, and whether it was fitted only now."""
+    from factory.fit.fitted import find_fitted
     from factory.generate.weights import find_weights
+    from factory.run.fitting import fit_for
     from factory.run.progress import watching
-    from factory.run.worker import device_of, settle_process
+    from factory.run.signals import stop_on_signals
+    from factory.run.worker import settle_process
 
     import_from_here()
     settle_process()
-    with watching() as observer:
+    stop = threading.Event()
+    with watching() as observer, stop_on_signals(stop):
         weights = find_weights(spec.dataset.generator, observer.downloading)
-        fitted = find_fitted(spec.dataset, weights.sha256) or fit_segmenter(
-            spec.dataset, weights, device=device_of(spec.run), on_progress=observer.fitting
-        )
-    return material_of(spec, weights, fitted)
+        found = find_fitted(spec.dataset, weights.sha256)
+        if found is not None:
+            return weights, found, False
+        return weights, fit_for(spec, weights, observer.fitting, stop), True
 
 
 def _load_without_labels(job: Path, fitted: Path | None) -> tuple[JobSpec, Path | None]:

@@ -68,8 +68,12 @@ class FitSpec(Settings):
 
     num_images: int = Field(128, ge=2)
     """Images to sample pixels from."""
-    pixels_per_image: int = Field(512, ge=1)
-    """Pixels taken from each, at random places."""
+    pixels_per_image: Annotated[int, Field(ge=1)] | Literal["auto"] = 512
+    """Pixels taken from each, at random places. `auto` = as many as `memory_gib` holds, at most
+    4096."""
+    memory_gib: float = Field(2.0, gt=0, le=4096)
+    """Memory that the fit may hold beside the generator, all workers together: pixels, scores and
+    work arrays. It is here, not in `run`, because `auto` takes its pixels from it."""
     seed: int = Field(0, ge=0, lt=2**62)
     """Seed of the fitting images (never those of the dataset), the pixels and the clustering."""
 
@@ -122,17 +126,22 @@ class KlishSpec(Settings):
     fitted: str | None = Field(None, min_length=1)
     """A segmenter file with its merge tree (`factory fit -o`), used instead of fitting here. The path
     is relative to the folder the command runs in."""
-    initial_clusters: int = Field(100, ge=2, le=255)
-    """Clusters of the k-means stage."""
+    initial_clusters: int = Field(100, ge=3, le=255)
+    """Clusters of the k-means stage, from which merging goes down to two."""
     layers: Literal["auto"] | list[str] = "auto"
     """Feature maps to use, as for `kmeans`."""
-    fit: FitSpec = FitSpec(num_images=256, pixels_per_image=4096)
+    fit: FitSpec = FitSpec(num_images=256, pixels_per_image="auto")
     """What it is fitted on."""
 
     @model_validator(mode="after")
     def _one_source(self) -> "KlishSpec":
         if self.labels is not None and "cut" in self.model_fields_set:
             raise ValueError("`labels` says which nodes are classes; leave out `cut`")
+        if self.fitted is None and isinstance(self.cut, int) and self.cut > self.initial_clusters:
+            raise ValueError(
+                f"`cut` asks for {self.cut} classes of {self.initial_clusters} `initial_clusters`; "
+                "lower the one or raise the other"
+            )
         settled = sorted({"initial_clusters", "layers", "fit"} & self.model_fields_set)
         if self.fitted is not None and settled:
             raise ValueError(

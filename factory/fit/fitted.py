@@ -4,7 +4,7 @@ What is fitted is kept whole, a merge tree with all its nodes: cuts and names do
 """
 
 import importlib
-from collections.abc import Callable
+import threading
 from pathlib import Path
 
 import torch
@@ -12,6 +12,9 @@ import torch
 from factory.cache import cache_folder
 from factory.errors import FactoryError, JobError, PluginError
 from factory.fit import FITTERS
+from factory.fit.bench import Bench, Checkpoint
+from factory.fit.pool import LanePool, Pool, one_thread
+from factory.fit.progress import OnProgress, Progress
 from factory.generate.base import load_generator
 from factory.generate.weights import LocalWeights
 from factory.identity import digest_of
@@ -79,15 +82,19 @@ def fit_segmenter(
     weights: LocalWeights,
     *,
     device: torch.device,
-    on_progress: Callable[[int, int], None],
+    on_progress: OnProgress,
+    pool: Pool | None = None,
+    stop: threading.Event | None = None,
 ) -> bytes:
     """Fit the dataset's segmenter, keep it in the cache, and return the file.
 
-    `on_progress` is called with (images done, images in all).
+    Pixels are sampled and kept by `pool`, or by this thread if there is none. Neither it nor an
+    interruption in between changes a byte.
 
     Raises:
         JobError: If the settings do not fit the generator.
         PluginError: If the kind is not one that is fitted.
+        Interrupted: If `stop` was set; the next call goes on from the last checkpoint.
     """
     kind = dataset.segmenter.kind
     if kind not in FITTERS:
@@ -96,19 +103,19 @@ def fit_segmenter(
         )
     module, _, name = FITTERS[kind].partition(":")
     fit = getattr(importlib.import_module(module), name)
-    with torch.inference_mode():
-        generator = load_generator(dataset.generator, weights.path, device=device)
-        data: bytes = fit(
-            dataset.segmenter,
-            dataset,
-            generator,
-            weights_sha256=weights.sha256,
-            on_progress=on_progress,
-        )
+    checkpoint = Checkpoint(_cache(), _checkpoint_name(dataset, weights.sha256, device))
+    progress = Progress(on_progress, stop or threading.Event())
+    with one_thread(), torch.inference_mode():
+        if pool is None:
+            generator = load_generator(dataset.generator, weights.path, device=device)
+            pool = LanePool(generator, dataset, device, num_lanes=1)
+        bench = Bench(dataset, pool, progress, checkpoint)
+        data: bytes = fit(dataset.segmenter, bench, weights_sha256=weights.sha256)
     try:
         _cache().replace(_cache_name(dataset, weights.sha256), data)
     except FactoryError:
         return data  # the cache saves time; a full or read-only home must not cost the run
+    checkpoint.remove()
     return data
 
 
@@ -141,3 +148,9 @@ def _cache() -> LocalStore:
 
 def _cache_name(dataset: DatasetSpec, weights_sha256: str) -> str:
     return f"{fit_key(dataset, weights_sha256)}.safetensors"
+
+
+def _checkpoint_name(dataset: DatasetSpec, weights_sha256: str, device: torch.device) -> str:
+    """Other hardware or libraries would go on with other digits."""
+    here = digest_of([fit_key(dataset, weights_sha256), device.type, str(torch.__version__)])
+    return f"{here}.partial"

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import torch
 
+from factory.accept import find_rules
 from factory.errors import FactoryError, JobError, WeightsError
 from factory.fit.fitted import find_fitted, needs_fitting
-from factory.fit.pixels import choose_layers, fitting_batches
+from factory.fit.pixels import choose_layers, fitting_batch
 from factory.generate.base import Generator, load_generator
 from factory.generate.fetch import must_download
 from factory.generate.latents import LatentSampler
@@ -38,6 +39,7 @@ def calibrate(spec: JobSpec) -> dict[str, float]:
     """Pairs per second of one worker, bytes per pair, and seconds of the fit that is still to do.
 
     Raises:
+        JobError: If a fitted file or labels are not for this job, or a class has no such name.
         FactoryError: If generator or segmenter cannot be loaded on this machine.
     """
     dataset = spec.dataset
@@ -53,6 +55,8 @@ def calibrate(spec: JobSpec) -> dict[str, float]:
     if fitted is not None:
         fitted = finish_segmenter(fitted, dataset.segmenter, source="the fitted segmenter")
     segmenter = _segmenter(spec, generator, fitted, device)
+    if fitted is not None:
+        find_rules(dataset.accept, segmenter.labels)
     sampler = LatentSampler(generator, dataset.latents, dataset.generator)
     size = dataset.batch_size
     times, num_bytes = [], 0
@@ -100,7 +104,7 @@ def _untrained(spec: JobSpec, generator: Generator) -> bytes:
     assert isinstance(kind, KMeansSpec | KlishSpec)  # the kinds in fit.FITTERS
     num_classes = kind.num_clusters if isinstance(kind, KMeansSpec) else _num_classes(kind)
     layers = choose_layers(kind.layers, generator.facts)
-    latents = next(iter(fitting_batches(generator, spec.dataset, kind.fit)))
+    latents = fitting_batch(generator, spec.dataset, kind.fit.seed, 0)
     features = generator.generate(latents, layers).features
     tensors, bias = {}, torch.zeros(num_classes)
     for layer in layers:

@@ -1,4 +1,4 @@
-"""Run shards on Ray actors. THE ONLY FILE THAT KNOWS RAY.
+"""Run shards and fits on Ray actors. THE ONLY FILE THAT KNOWS RAY.
 
 The driver keeps two calls per actor in flight, which hides its own latency; pixels never cross Ray,
 a result is a small record. Actors are not restarted by Ray: the driver sees a death, counts the
@@ -18,10 +18,13 @@ from ray.exceptions import ActorDiedError, RayActorError, RayError, RayTaskError
 
 from factory.data import ShardTask
 from factory.errors import FactoryError, JobError, PluginError, RetryableError
+from factory.fit.pixels import NUM_PARTS
+from factory.generate.base import GeneratorFacts
 from factory.log import log_event
 from factory.manifest import ShardRecord
 from factory.run.base import Observer, Outcome, WorkOrder
 from factory.run.drive import Waiting, describe, drive
+from factory.run.scattered import Call, FitWorker, ScatteredPool, WorkerDied
 from factory.run.signals import stop_on_signals
 from factory.spec import RunSpec
 
@@ -62,19 +65,63 @@ def run_on_ray(
             fleet.dismiss()
 
 
+@contextmanager
+def fit_on_ray(order: WorkOrder) -> Iterator[ScatteredPool]:
+    """The fitting pixels of a job on actors, for as long as the context lasts.
+
+    Raises:
+        PluginError: If the cluster cannot be reached or does not hold the actors.
+    """
+    with _cluster(order.run):
+        crew = _FitCrew(order)
+        try:
+            yield ScatteredPool(crew, crew.workers)
+        finally:
+            for worker in crew.workers:
+                ray.kill(worker)
+
+
+class _FitCrew:
+    """The actors of a fit; see `scattered.Crew`."""
+
+    def __init__(self, order: WorkOrder) -> None:
+        self._order = order
+        self._make_actor = ray.remote(FitWorker).options(
+            **_options(order.run, calls=order.run.threads_per_actor)
+        )
+        self.workers: list[Any] = []
+        first = self.start()
+        try:
+            self.facts: GeneratorFacts = ray.get(first.facts.remote())
+        except ActorDiedError as error:
+            raise _constructor_error(error) from error
+        for _ in range(min(_num_actors(order.run), NUM_PARTS) - 1):
+            self.start()
+
+    def start(self) -> Any:  # noqa: ANN401
+        self.workers.append(self._make_actor.remote(self._order))
+        return self.workers[-1]
+
+    def call(self, worker: Any, part: int, calls: Sequence[Call], *, is_new: bool) -> Any:  # noqa: ANN401
+        return worker.answer.remote(part, calls, is_new=is_new)
+
+    def landed(self, promises: Sequence[Any]) -> Iterator[tuple[Any, Any]]:
+        ready, _ = ray.wait(list(promises), num_returns=1, timeout=1)
+        for promise in ready:
+            try:
+                yield promise, ray.get(promise)
+            except RayTaskError as error:
+                yield promise, error.cause if isinstance(error.cause, Exception) else error
+            except RayError as error:
+                yield promise, WorkerDied(_reason(error))
+
+
 class _Fleet:
     """The actors of a run and the calls they are working on."""
 
     def __init__(self, order: WorkOrder, *, most: int) -> None:
         self._order = order
-        self._make_actor = ray.remote(_Worker).options(
-            num_cpus=order.run.threads_per_actor,
-            num_gpus=order.run.gpus_per_actor,
-            max_restarts=0,
-            max_task_retries=0,
-            max_concurrency=_WINDOW,
-            runtime_env={"env_vars": _ALLOCATOR},
-        )
+        self._make_actor = ray.remote(_Worker).options(**_options(order.run, calls=_WINDOW))
         self._flying: dict[Any, tuple[ShardTask, int, Any]] = {}
         self._deaths = 0
         count = min(_num_actors(order.run), max(most, 1))
@@ -135,6 +182,18 @@ class _Fleet:
         log_event("worker_died", level=logging.WARNING, reason=_reason(error))
         del self._load[actor]
         self._load[self._start()] = 0
+
+
+def _options(run: RunSpec, *, calls: int) -> dict[str, Any]:
+    """What an actor takes of its machine, and how many calls it answers side by side."""
+    return {
+        "num_cpus": run.threads_per_actor,
+        "num_gpus": run.gpus_per_actor,
+        "max_restarts": 0,
+        "max_task_retries": 0,
+        "max_concurrency": calls,
+        "runtime_env": {"env_vars": _ALLOCATOR},
+    }
 
 
 def _constructor_error(error: ActorDiedError) -> Exception:

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 import torch
 
 from factory.errors import WeightsError
-from factory.generate.base import load_generator
+from factory.generate.base import Generator, load_generator
 from factory.generate.weights import find_weights
 from factory.manifest import LABELS_PATH, DatasetLabels, encode_labels
 from factory.run.base import WorkOrder
@@ -43,6 +43,23 @@ def device_of(run: RunSpec) -> torch.device:
     return torch.device("cuda" if run.gpus_per_actor > 0 else "cpu")
 
 
+def load_ordered(order: WorkOrder, device: torch.device) -> Generator:
+    """The generator that an order names, from this machine's copy of the weights.
+
+    Raises:
+        WeightsError: If this machine has other weights than the driver.
+        FactoryError: If the generator cannot be loaded here.
+    """
+    sys.path.extend(path for path in order.import_paths if path not in sys.path)
+    weights = find_weights(order.dataset.generator)
+    if weights.sha256 != order.weights_sha256:
+        raise WeightsError(
+            f"dataset.generator.weights: this worker has sha256 {weights.sha256[:16]}, the driver "
+            f"{order.weights_sha256[:16]}; put the same file on every machine"
+        )
+    return load_generator(order.dataset.generator, weights.path, device=device)
+
+
 def build_maker(order: WorkOrder) -> ShardMaker:
     """Load generator and segmenter, and make the maker.
 
@@ -51,15 +68,8 @@ def build_maker(order: WorkOrder) -> ShardMaker:
         JobError: If the job accepts samples by a class that the segmenter does not have.
         FactoryError: If generator or segmenter cannot be loaded here.
     """
-    sys.path.extend(path for path in order.import_paths if path not in sys.path)
     device = device_of(order.run)
-    weights = find_weights(order.dataset.generator)
-    if weights.sha256 != order.weights_sha256:
-        raise WeightsError(
-            f"dataset.generator.weights: this worker has sha256 {weights.sha256[:16]}, the driver "
-            f"{order.weights_sha256[:16]}; put the same file on every machine"
-        )
-    generator = load_generator(order.dataset.generator, weights.path, device=device)
+    generator = load_ordered(order, device)
     store = open_store(order.output_uri)
     with ExitStack() as stack:
         fitted = None

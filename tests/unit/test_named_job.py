@@ -5,6 +5,7 @@ import io
 import json
 import re
 from itertools import groupby
+from pathlib import Path
 
 import numpy as np
 import pyarrow.compute as pc
@@ -215,19 +216,33 @@ def test_samples_are_dropped_by_the_share_of_a_named_class(made, fitted, tmp_pat
     wrong = named_document(
         fitted, tmp_path / "b", **{"dataset.accept": {"class_share": {"square": [0, 1]}}}
     )
-    with pytest.raises(JobError, match="found class square; the segmenter has classes 0 to 2: gr"):
+    text = "found class square; the segmenter has classes 0 to 2: gr"
+    with pytest.raises(JobError, match=text):
         run(wrong, tmp_path / "b")
+    assert not (tmp_path / "b/out/plan").exists(), "the corrected job can use the folder"
+    with pytest.raises(JobError, match=text):
+        calibrate(load_job(tmp_path / "b/job.yaml"))
+
+
+README = (Path(__file__).parents[2] / "README.md").read_text()
+
+
+def run_documented(word, root, **names):
+    """What the README's Python lines that hold `word` leave behind, run on the dataset at `root`."""
+    blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    (code,) = [block for block in blocks if word in block]
+    exec(code.replace("out/blood_cells", str(root)), names)
+    return names
 
 
 def test_the_documented_lines_filter_by_facts_without_making_anything_again(made):
-    table = pq.read_table(made / "meta/train")
-    least = float(np.median(table["confidence"]))
-    sure = table.filter((pc.field("confidence") > least) & (pc.field("ignore_px") < 20))
-    keys = set(sure["key"].to_pylist())
     facts = [json.loads(files["json"]) for files in samples_in(made).values()]
-    expected = {f["key"] for f in facts if f["confidence"] > least and f["ignore_px"] < 20}
-    assert keys == expected
-    assert 0 < len(keys) < len(facts)
+    wanted = [f["key"] for f in facts if f["confidence"] > 0.4 and f["ignore_px"] < 200]
+    assert run_documented("pc.field", made)["keys"].to_pylist() == wanted
+    least = float(np.median([f["confidence"] for f in facts]))
+    table = pq.read_table(made / "meta/train").filter(pc.field("confidence") > least)
+    assert table["key"].to_pylist() == [f["key"] for f in facts if f["confidence"] > least]
+    assert 0 < len(table) < len(facts)
 
 
 def refused(document, folder):
@@ -348,10 +363,12 @@ def test_the_finest_masks_are_read_with_any_number_of_classes(tmp_path):
     run_job(cut_job(tmp_path / "fine", 10), Witness())
     meaning = find_labels(open_store(str(tmp_path / "fine/out")))
     assert [coarse.num_classes for coarse in meaning.coarser] == list(range(2, 10))
-    table = meaning.table(4)
-    pattern = str(tmp_path / "fine/out/data/train/tiny-{000000..000002}.tar")
-    pairs = webdataset.WebDataset(pattern, shardshuffle=False).decode("pil")
+    shards = str(tmp_path / "fine/out/data/train/tiny-{000000..000002}.tar")
+    names = run_documented("labels.table(4)", tmp_path / "fine/out", wds=webdataset, shards=shards)
+    table, last = names["table"], names["mask"]
+    pairs = webdataset.WebDataset(shards, shardshuffle=False).decode("pil")
     read = {s["__key__"]: table[np.asarray(s["mask.png"])[..., 0]] for s in pairs}
+    assert np.array_equal(last, list(read.values())[-1])
     run_job(cut_job(tmp_path / "coarse", 4), Witness())
     coarse = {k: decode_mask(f["mask.png"]) for k, f in samples_in(tmp_path / "coarse/out").items()}
     assert sorted(read) == sorted(coarse)
