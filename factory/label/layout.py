@@ -58,7 +58,6 @@ def _by_size(pair: tuple[int, int] | None, sizes: list[int]) -> tuple[int, int] 
 def _across(
     roots: list[int], pairs: list[tuple[int, int] | None], num_leaves: int
 ) -> dict[int, float]:
-    x: dict[int, float] = {}
     todo, order = list(reversed(roots)), []
     while todo:
         node = todo.pop()

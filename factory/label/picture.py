@@ -99,8 +99,9 @@ def _overlays(material: Material, count: int) -> UInt8[np.ndarray, "n h w 3"]:
     ]
     images = material.gallery.images[:_COLUMNS]
     masks = material.gallery.masks(cut)[:_COLUMNS]
-    times = images.shape[1] // masks.shape[1]
-    wide = masks.repeat(times, axis=1).repeat(times, axis=2)
+    side, rows = images.shape[1], masks.shape[1]
+    nearest = np.arange(side) * rows // side
+    wide = masks[:, nearest][:, :, nearest]
     pairs = zip(images, wide, strict=True)
     return np.stack([overlay(Pair("", image, mask), labels) for image, mask in pairs])
 

@@ -62,8 +62,9 @@ def serve(
     `port` 0 takes a free one. `on_address` is called with the page's address once it is reachable.
 
     Raises:
-        JobError: If the port is taken.
+        JobError: If the port is taken, or the labels file cannot be read.
     """
+    LabelsFile(labels, material.tree).load()
     try:
         listener = socket.create_server(("127.0.0.1", port))
     except OSError as error:

@@ -1,6 +1,6 @@
 import http.client
 import json
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, quote, urlsplit
 
 import numpy as np
 import pytest
@@ -135,8 +135,6 @@ def test_masks_of_a_cut_are_those_of_the_gallery(ask):
     ],
 )
 def test_cuts_that_are_none_are_refused(ask, cut, words):
-    from urllib.parse import quote
-
     status, body, _ = ask(f"/masks?cut={quote(cut)}")
     assert status == 400
     assert words in body.decode()
@@ -201,3 +199,8 @@ def test_a_port_that_is_taken_is_said(labels):
             JobError, match=rf"--port: cannot listen on {port} \(Address already in use"
         ):
             serve(small_material(), labels, port=port, on_address=print)
+
+
+def test_a_labels_file_that_cannot_be_read_is_said_before_anything_is_served(tmp_path):
+    with pytest.raises(JobError, match=r"cannot read \(Is a directory\); give another path"):
+        serve(small_material(), tmp_path, port=0, on_address=print)

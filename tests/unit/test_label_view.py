@@ -3,27 +3,29 @@
 import io
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 from small_label import fitted_tree, label_job, small_material
-from trees import a_tree
+from trees import a_tree, tree_file
 
 from factory.batch import ImageBatch
 from factory.errors import JobError
 from factory.generate.base import load_generator
 from factory.generate.latents import LatentSampler
 from factory.generate.weights import LocalWeights
-from factory.label.gallery import _mask_side, draw_gallery
+from factory.label.gallery import Gallery, _mask_side, draw_gallery
 from factory.label.layout import place_nodes
-from factory.label.material import make_material
-from factory.label.page import kept_page
+from factory.label.material import Material, make_material
+from factory.label.page import kept_page, make_facts
 from factory.label.picture import draw_picture
 from factory.segment.base import load_segmenter
 from factory.segment.cut import finish_segmenter
-from factory.segment.segmenter_file import read_segmenter
+from factory.segment.hierarchy import PLANES_NAME, Hierarchy
+from factory.segment.segmenter_file import decode_segmenter, encode_segmenter, read_segmenter
 
 CPU = torch.device("cpu")
 
@@ -132,11 +134,6 @@ def test_scores_are_kept_within_half_a_gib():
 
 
 def test_a_segmenter_without_a_tree_cannot_be_named(tmp_path):
-    from trees import tree_file
-
-    from factory.segment.hierarchy import PLANES_NAME
-    from factory.segment.segmenter_file import decode_segmenter, encode_segmenter
-
     tensors, facts = decode_segmenter(tree_file(), source="test")
     tensors = {k: v for k, v in tensors.items() if k != PLANES_NAME}
     with pytest.raises(
@@ -162,6 +159,14 @@ def test_the_picture_shows_the_tree_and_four_cuts_of_eight_samples():
         assert (pixels[30:280] == colour).all(axis=2).sum() > 100
 
 
+def test_a_tree_of_two_clusters_is_shown_as_well():
+    tree, gallery = small_material().tree, small_material().gallery
+    pair = Hierarchy(tree.planes[:2], tree.sizes[:2], tree.history[:0], tree.margins[:1])
+    material = Material("two", pair, Gallery(gallery.images, gallery.scores[:2]))
+    assert make_facts(material)["cuts"] == [{"k": 2, "iou": None, "ecos": None}]
+    assert Image.open(io.BytesIO(draw_picture(material))).width == 1096
+
+
 def test_the_kept_page_names_no_address():
     text = kept_page(small_material()).decode()
     assert "$" not in re.sub(r"\$\{", "", text.split('id="facts"')[0])
@@ -171,7 +176,5 @@ def test_the_kept_page_names_no_address():
 
 
 def test_a_name_cannot_end_the_script_it_stands_in():
-    from dataclasses import replace
-
     text = kept_page(replace(small_material(), name="</script><b>")).decode()
     assert "</script><b>" not in text
