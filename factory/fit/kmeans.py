@@ -22,9 +22,8 @@ from factory.segment.segmenter_file import SegmenterFacts, encode_segmenter
 from factory.spec import KMeansSpec
 
 _SEEDINGS = 4
-_TRIAL_ROUNDS = 10
 _ROUNDS = 100
-_LEAST_GAIN = 1e-5
+_LEAST_GAIN, _LEAST_TRIAL_GAIN = 1e-5, 1e-4
 
 
 def fit_kmeans(spec: KMeansSpec, bench: Bench, *, weights_sha256: str) -> bytes:
@@ -68,17 +67,20 @@ def cluster(bench: Bench, num_clusters: int, seed: int) -> tuple[Float[Tensor, "
         JobError: If there are fewer distinct vectors than clusters.
     """
     progress = bench.progress
-    progress.begin("clusters", _SEEDINGS * _TRIAL_ROUNDS + _ROUNDS)
+    progress.begin("clusters", (_SEEDINGS + 1) * _ROUNDS)
     sample = torch.cat(bench.pool.ask("spread", SEEDING_PIXELS // NUM_PARTS))
     trials = []
     for attempt in range(_SEEDINGS):
         centres = _seeded(sample, num_clusters, counter_rng("seeding", seed, attempt))
-        for _ in range(_TRIAL_ROUNDS):
-            progress.advance(1)
+        before = now = float("inf")
+        for done in range(_ROUNDS):
             ids, _ = nearest(sample, centres)
-            centres = _means(sample, ids, centres)
-        ids, _ = nearest(sample, centres)
-        trials.append((float((sample - centres[ids]).square_().sum(dim=1).mean()), centres))
+            now = float((sample - centres[ids]).square_().sum(dim=1).mean())
+            if now >= before * (1 - _LEAST_TRIAL_GAIN):
+                break
+            before, centres = now, _means(sample, ids, centres)
+            progress.reach(attempt * _ROUNDS + done)
+        trials.append((now, centres))
     centres = min(trials, key=lambda trial: trial[0])[1]
     del sample, trials
     before = float("inf")
@@ -90,8 +92,8 @@ def cluster(bench: Bench, num_clusters: int, seed: int) -> tuple[Float[Tensor, "
         before = now
         means = (sums / sizes[:, None].clamp(min=1)).float()
         centres = torch.where(sizes[:, None] > 0, means, centres)
-        progress.reach(_SEEDINGS * _TRIAL_ROUNDS + done)
-    progress.reach(_SEEDINGS * _TRIAL_ROUNDS + _ROUNDS)
+        progress.reach(_SEEDINGS * _ROUNDS + done)
+    progress.reach((_SEEDINGS + 1) * _ROUNDS)
     return centres, now
 
 

@@ -76,7 +76,7 @@ def test_the_same_job_gives_the_same_file_and_another_seed_another(tmp_path):
     assert fit(tmp_path)[0] == first
     assert fit(tmp_path, {"dataset.segmenter.fit.seed": 1})[0] != first
     assert told[0][:3] == ("sampling", 0, 8)
-    assert told[-1][:3] == ("clusters", 140, 140)
+    assert told[-1][:3] == ("clusters", 500, 500)
 
 
 def test_a_fit_is_found_again_by_what_decides_it(tmp_path):
