@@ -85,6 +85,7 @@ export class Dendrogram {
     const [low, high] = [this.bottom(node), this.y(this.tree.parentBorn(node) + 0.5)];
     const y = Math.min(low, Math.max(high, this.y(cut.length)));
     const x = this.x(this.tree.nodes[node].x);
+    const room = (this.width - LEFT) / cut.length / 2;
     const title = make("title", {});
     title.textContent = name;
     const lines = this.below(node).map((id) => this.fork(id) + (id === node ? "" : this.stem(id)));
@@ -94,7 +95,7 @@ export class Dendrogram {
       make("rect", { ...wide, y: high, height: HEIGHT - high, class: "reach" }),
       make("path", { d: `M${x} ${y}V${low}${lines.join("")}`, stroke: colour, class: "lines" }),
       make("rect", { ...wide, y: HEIGHT - STRIP, height: STRIP, fill: colour }),
-      make("circle", { cx: x, cy: y, r: 6, fill: colour }),
+      make("circle", { cx: x, cy: y, r: Math.max(2, Math.min(6, room)), fill: colour }),
     ];
   }
 
