@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from factory import cli_weights
+from factory import cli_train, cli_weights
 from factory.cli_words import AsJson, one_line_errors, print_json
 from factory.errors import DamageError, JobError
 from factory.spec import JobSpec
@@ -227,6 +227,8 @@ def segmenters() -> None:
 
 app.command()(cli_weights.inspect)
 app.command()(cli_weights.convert)
+app.command()(cli_train.train_generator)
+app.command()(cli_train.pack_training)
 
 
 def _print_names(names: list[str], target: Callable[[str], str]) -> None:

@@ -1,9 +1,9 @@
-"""Read a job file: YAML to `JobSpec`, every problem at once, each with its dotted path."""
+"""Read a job file: YAML to its settings, every problem at once, each with its dotted path."""
 
 import difflib
 from collections.abc import Hashable, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -17,6 +17,8 @@ from factory.spec import (
     PluginSegmenterSpec,
     Settings,
 )
+
+Spec = TypeVar("Spec", bound=Settings)
 
 _MERGE_TAG = "tag:yaml.org,2002:merge"
 
@@ -43,7 +45,12 @@ class _StrictLoader(yaml.SafeLoader):
 
 
 def load_job(path: Path) -> JobSpec:
-    """Read and check the job file at `path`.
+    """Read and check the job file at `path`; see `load_settings`."""
+    return load_settings(path, JobSpec)
+
+
+def load_settings(path: Path, kind: type[Spec]) -> Spec:
+    """Read and check a file of settings of this `kind` at `path`.
 
     Raises:
         JobError: If the file cannot be read, is not YAML, or breaks a rule; the message holds one
@@ -60,20 +67,25 @@ def load_job(path: Path) -> JobSpec:
         raise JobError(f"{path}: not valid YAML: {_one_line(error)}") from error
     if not isinstance(document, dict):
         found = "nothing" if document is None else type(document).__name__
-        raise JobError(f"{path}: found {found}; a job file is a mapping with name, dataset, output")
-    return check_job(document, source=str(path))
+        raise JobError(f"{path}: found {found}; a job file is a mapping with {_required(kind)}")
+    return check_settings(document, kind, source=str(path))
 
 
 def check_job(document: dict[str, Any], *, source: str) -> JobSpec:
-    """Turn a plain mapping into a `JobSpec`. `source` names it in errors.
+    """Turn a plain mapping into a `JobSpec`; see `check_settings`."""
+    return check_settings(document, JobSpec, source=source)
+
+
+def check_settings(document: dict[str, Any], kind: type[Spec], *, source: str) -> Spec:
+    """Turn a plain mapping into settings of this `kind`. `source` names it in errors.
 
     Raises:
         JobError: If it breaks a rule; the message holds one line per problem.
     """
     try:
-        return JobSpec.model_validate(document)
+        return kind.model_validate(document)
     except ValidationError as error:
-        problems = [_describe(problem) for problem in error.errors(include_url=False)]
+        problems = [_describe(problem, kind) for problem in error.errors(include_url=False)]
         count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
         lines = "\n".join(f"  {problem}" for problem in problems)
         raise JobError(f"{source}: {count}\n{lines}") from error
@@ -83,9 +95,14 @@ def _one_line(error: yaml.YAMLError) -> str:
     return " ".join(str(error).split())
 
 
-def _describe(problem: Any) -> str:  # noqa: ANN401 - pydantic's ErrorDetails
+def _required(kind: type[BaseModel]) -> str:
+    fields = kind.model_fields.items()
+    return ", ".join(name for name, field in fields if field.is_required())
+
+
+def _describe(problem: Any, kind: type[BaseModel]) -> str:  # noqa: ANN401 - pydantic's ErrorDetails
     """One line for one problem: dotted path, what was found, what is allowed."""
-    path, model = _follow(problem["loc"])
+    path, model = _follow(problem["loc"], kind)
     dotted = ".".join(path)
     if problem["type"] == "extra_forbidden":
         known = sorted(model.model_fields) if model else []
@@ -108,13 +125,15 @@ _BY_TAG: dict[str, type[Settings]] = {
 }
 
 
-def _follow(loc: Sequence[str | int]) -> tuple[list[str], type[BaseModel] | None]:
-    """The dotted path of a pydantic location, and the model its last key was looked up in.
+def _follow(
+    loc: Sequence[str | int], kind: type[BaseModel]
+) -> tuple[list[str], type[BaseModel] | None]:
+    """The dotted path of a pydantic location in `kind`, and the model its last key was looked up in.
 
     Pydantic puts the tag of a union's member into the location; people did not write it.
     """
     path: list[str] = []
-    model: type[BaseModel] | None = JobSpec
+    model: type[BaseModel] | None = kind
     for position, part in enumerate(loc):
         if model is DatasetSpec and part == "segmenter":
             tag = loc[position + 1] if position + 1 < len(loc) else None
@@ -129,6 +148,6 @@ def _follow(loc: Sequence[str | int]) -> tuple[list[str], type[BaseModel] | None
         if position == len(loc) - 1:
             break
         field = model.model_fields.get(str(part)) if model else None
-        kind: object = field.annotation if field else None
-        model = kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
+        inner: object = field.annotation if field else None
+        model = inner if isinstance(inner, type) and issubclass(inner, BaseModel) else None
     return path, model

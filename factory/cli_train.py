@@ -1,0 +1,48 @@
+"""The commands that train a generator: `train-generator` and `pack-training`."""
+
+import threading
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from factory.cli_words import one_line_errors
+
+TrainFile = Annotated[Path, typer.Argument(help="Training file (YAML).", metavar="JOB")]
+
+
+@one_line_errors
+def train_generator(job: TrainFile) -> None:
+    """Train a generator on labelled pictures. Running it again goes on where it ended."""
+    from factory.job_file import load_settings
+    from factory.run.signals import stop_on_signals
+    from factory.run.worker import settle_process
+    from factory.train.spec import TrainSpec
+
+    spec = load_settings(job, TrainSpec)
+    settle_process()
+    from factory.train.trainer import BEST_NAME, Training
+
+    stop = threading.Event()
+    with stop_on_signals(stop):
+        scores = Training(spec).run(stop)
+    typer.echo(
+        f"trained {spec.name}: KID {scores.kid:.3f}, precision {scores.precision:.3f}, recall "
+        f"{scores.recall:.3f}, classes right {scores.fidelity:.3f}: {spec.output}/{BEST_NAME}"
+    )
+
+
+@one_line_errors
+def pack_training(
+    job: TrainFile,
+    output: Annotated[Path, typer.Option("-o", help="Where to write the small state.")],
+) -> None:
+    """Write the state of a training in half its size, to be kept or sent; training goes on from it."""
+    from factory.job_file import load_settings
+    from factory.train.spec import TrainSpec
+
+    spec = load_settings(job, TrainSpec)
+    from factory.train.trainer import pack_state
+
+    num_images, num_bytes = pack_state(spec, output)
+    typer.echo(f"wrote {output}: {num_images:,} pictures shown, {num_bytes / 2**20:.1f} MiB")
