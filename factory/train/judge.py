@@ -17,12 +17,12 @@ from factory.train.generator import Tensors
 from factory.train.images import LabelledImages
 
 _WIDTHS = (3, 32, 64, 96, 128)
-_SIDE = 32
+_LEAST_SIDE = 16
 _THUMBNAIL = 4
 _BATCH = 64
 _HELD_OUT = 10
 _RATE = 2e-3
-_NUM_STEPS = 1_000
+_NUM_PASSES, _LEAST_STEPS = 6, 150
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +46,9 @@ def train_judge(images: LabelledImages, rng: torch.Generator, device: torch.devi
     seen = torch.nonzero(~held_out)[:, 0]
     tensors = _initial(max(len(images.class_names), 1), rng, device)
     optimiser = torch.optim.Adam([t.requires_grad_() for t in tensors.values()], lr=_RATE)
-    for step in range(_NUM_STEPS):
-        optimiser.param_groups[0]["lr"] = _RATE * (1 - step / _NUM_STEPS)
+    num_steps = max(_NUM_PASSES * len(seen) // _BATCH, _LEAST_STEPS)
+    for step in range(num_steps):
+        optimiser.param_groups[0]["lr"] = _RATE * (1 - step / num_steps)
         rows = seen[torch.randint(len(seen), (_BATCH,), generator=rng)]
         x = _prepared(images.pixels[rows].to(device))
         if torch.rand((), generator=rng) < 0.5:
@@ -73,9 +74,7 @@ def _loss(tensors: Tensors, x: Tensor, labels: Int64[Tensor, " n"]) -> Tensor:
 
 def _prepared(pixels: UInt8[Tensor, "n 3 h w"]) -> Float[Tensor, "n 3 h2 w2"]:
     x = pixels.float() / 64 - 2
-    if x.shape[2] <= _SIDE:
-        return functional.interpolate(x, (_SIDE, _SIDE))
-    return x
+    return functional.interpolate(x, scale_factor=max(_LEAST_SIDE // x.shape[2], 1))
 
 
 def _forward(tensors: Tensors, x: Tensor) -> tuple[Tensor, Tensor]:

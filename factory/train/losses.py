@@ -41,7 +41,7 @@ def r1_penalty(
 
 def path_length_penalty(
     images: Float[Tensor, "n 3 h w"],
-    ws: Float[Tensor, "n rows w"],
+    ws: Float[Tensor, "n rows w_dim"],
     mean_length: float,
     rng: torch.Generator,
 ) -> tuple[Float[Tensor, ""], float]:
@@ -50,5 +50,5 @@ def path_length_penalty(
     noise = drawn / math.sqrt(images.shape[2] * images.shape[3])
     (slope,) = torch.autograd.grad((images * noise).sum(), ws, create_graph=True)
     lengths = slope.square().sum(dim=2).mean(dim=1).sqrt()
-    mean = mean_length + PATH_DECAY * (float(lengths.mean()) - mean_length)
+    mean = mean_length + PATH_DECAY * (float(lengths.detach().mean()) - mean_length)
     return (lengths - mean).square().mean(), mean

@@ -115,7 +115,7 @@ def save_state(state: State, folder: Path) -> None:
 
 
 def load_state(path: Path, device: torch.device) -> State:
-    """Read the state file at `path`, packed or not. The optimisers' settings are to be set anew.
+    """Read the state file at `path`, packed or not.
 
     Raises:
         StoreError: If it is not a whole state file.
@@ -155,7 +155,7 @@ def load_state(path: Path, device: torch.device) -> State:
 
 
 def _optimiser(moments: Tensors, steps: dict[str, int]) -> Adam:
-    optimiser = Adam(0.0, 0.0)
+    optimiser = Adam()
     optimiser.moments, optimiser.steps = moments, steps
     return optimiser
 

@@ -134,7 +134,7 @@ class Step:
             loss = loss + penalty * _R1_EVERY
         gradients = torch.autograd.grad(loss, list(tensors.values()))
         named = dict(zip(tensors, gradients, strict=True))
-        state.discriminator_steps.step(state.discriminator, named)
+        state.discriminator_steps.step(state.discriminator, named, self.schedule.learning_rate)
         state.adaptation = state.adaptation.seen(of_real.detach())
         return losses
 
@@ -149,7 +149,7 @@ class Step:
             loss = loss + penalty * (weight * _PATH_EVERY)
         gradients = torch.autograd.grad(loss, list(learned.values()), allow_unused=True)
         named = {n: g for n, g in zip(learned, gradients, strict=True) if g is not None}
-        state.generator_steps.step(state.generator, named)
+        state.generator_steps.step(state.generator, named, self.schedule.learning_rate)
         return losses
 
     def _augmented(self, images: Tensor) -> Tensor:

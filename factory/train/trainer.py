@@ -30,7 +30,6 @@ from factory.train.step import Step, draw_batch, step_rng
 
 WEIGHTS_NAME, BEST_NAME, SCORES_NAME = "weights.safetensors", "best.safetensors", "scores.jsonl"
 
-_BETA2 = 0.99
 _SHEET_SEED, _SCORE_SEED = 1, 2
 
 
@@ -54,8 +53,6 @@ class Training:
         path = self.folder / STATE_NAME
         self.state = load_state(path, self.device) if path.exists() else self._begin()
         self._check_state(path)
-        for optimiser in (self.state.generator_steps, self.state.discriminator_steps):
-            optimiser.learning_rate, optimiser.beta2 = spec.schedule.learning_rate, _BETA2
         self._shown = self.images.at(self.state.resolution)
 
     def run(self, stop: threading.Event) -> Scores:
@@ -81,8 +78,14 @@ class Training:
             if _passed(state, run.save_every_images, self.spec.schedule.batch_size):
                 save_state(state, self.folder)
                 rate = (state.num_images - before) / (time.monotonic() - start)
-                log_event("training", images=state.num_images, images_per_s=rate,
-                          augment_p=state.adaptation.p, losses=" ".join(f"{name}={loss:.4g}" for name, loss in losses.items()))  # fmt: skip
+                log_event(
+                    "training",
+                    images=state.num_images,
+                    images_per_s=rate,
+                    augment_p=state.adaptation.p,
+                    loss_of_discriminator=losses["discriminator"],
+                    loss_of_generator=losses.get("generator", 0.0),
+                )
         if state.scores[-1]["images"] != state.num_images:
             self._judge()
         save_state(state, self.folder)
@@ -106,8 +109,8 @@ class Training:
         state.discriminator = self._here(
             discriminator.grow(state.discriminator, state.kwargs, resolution, rng)
         )
-        for name in state.discriminator_steps.moments.keys() - state.discriminator.keys():
-            del state.discriminator_steps.moments[name], state.discriminator_steps.steps[name]
+        known = state.discriminator_steps.moments.keys()
+        state.discriminator_steps.forget(known - state.discriminator.keys())
         state.resolution = resolution
         state.generator_waits_until = state.num_images + self.spec.schedule.warm_up_images
         self._shown = self.images.at(resolution)
@@ -147,8 +150,8 @@ class Training:
             generator=self._here(tensors),
             mean=self._here({name: tensor.clone() for name, tensor in tensors.items()}),
             discriminator=self._here(discriminator.initial_tensors(kwargs, resolution, rng)),
-            generator_steps=Adam(0, 0),
-            discriminator_steps=Adam(0, 0),
+            generator_steps=Adam(),
+            discriminator_steps=Adam(),
             judge=judge,
             generator_waits_until=spec.schedule.warm_up_images if spec.network.initial else 0,
         )
