@@ -95,7 +95,5 @@ def small_spec(uri: Path, output: Path, overrides: Mapping[str, Any] | None = No
     return check_settings(small_document(uri, output, overrides), TrainSpec, source="small")
 
 
-def small_training(
-    uri: Path, output: Path, overrides: Mapping[str, Any] | None = None
-) -> Training:
+def small_training(uri: Path, output: Path, overrides: Mapping[str, Any] | None = None) -> Training:
     return Training(small_spec(uri, output, overrides))

@@ -18,6 +18,7 @@ from factory.generate.stylegan2_network import Numerics
 from factory.generate.weights import find_weights
 from factory.spec import GeneratorSpec
 from factory.train.generator import network_of
+from factory.train.images import LabelledImages
 from factory.train.state import STATE_NAME, encode_state
 from factory.train.trainer import BEST_NAME, SCORES_NAME, WEIGHTS_NAME, pack_state, resolution_at
 
@@ -31,7 +32,7 @@ def rows(folder):
 
 def test_training_brings_samples_nearer_to_the_pictures_and_their_classes(tar, tmp_path):
     spec = {
-        "schedule.num_images": 24_000,
+        "schedule.num_images": 16_000,
         "schedule.batch_size": 16,
         "schedule.r1_gamma": 0.02,
         "schedule.ema_images": 1000,
@@ -41,10 +42,10 @@ def test_training_brings_samples_nearer_to_the_pictures_and_their_classes(tar, t
     }
     scores = small_training(tar, tmp_path, spec).run(NEVER)
     first, last = rows(tmp_path)
-    assert (first["images"], last["images"]) == (0, 24_000)
-    assert last["kid"] == scores.kid < 0.5 * first["kid"]
+    assert (first["images"], last["images"]) == (0, 16_000)
+    assert last["kid"] == scores.kid < 0.001 * first["kid"]
     assert scores.fidelity > 0.95
-    assert scores.recall > first["recall"] + 0.2
+    assert scores.recall > first["recall"] + 0.1
 
 
 def test_stopping_and_going_on_gives_the_same_bytes_as_never_stopping(tar, tmp_path):
@@ -65,30 +66,29 @@ def test_stopping_and_going_on_gives_the_same_bytes_as_never_stopping(tar, tmp_p
 def test_a_request_to_stop_saves_and_says_how_to_go_on(tar, tmp_path):
     stop = threading.Event()
     stop.set()
-    with pytest.raises(Interrupted, match="stopped after 0 pictures; run it again to go on"):
+    with pytest.raises(Interrupted, match=r"stopped after 0 pictures; run it again to go on"):
         small_training(tar, tmp_path).run(stop)
     assert (tmp_path / STATE_NAME).is_file()
 
 
-def test_overfitting_raises_the_augmentation_and_an_unsure_discriminator_lowers_it(tar, tmp_path):
-    from factory.train.augment import Adaptation
+def probabilities(training, num_steps):
+    found = []
+    for _ in range(num_steps):
+        training._step()
+        found.append(training.state.adaptation.p)
+    return found
 
-    sure = small_training(tar, tmp_path / "a")
-    rows = torch.tensor([0, 1, -2, -1])  # two pictures of each class are learned by heart
-    sure._shown = type(sure.images)(
-        sure.images.pixels[rows], sure.images.labels[rows], sure.images.class_names
+
+def test_pictures_learned_by_heart_raise_the_augmentation_and_many_lower_it_again(tar, tmp_path):
+    many, few = small_training(tar, tmp_path / "many"), small_training(tar, tmp_path / "few")
+    rows = torch.tensor([0, 1, -2, -1])
+    few._shown = LabelledImages(
+        few.images.pixels[rows], few.images.labels[rows], few.images.class_names
     )
-    certainties = []
-    for _ in range(400):
-        sure._step()
-        certainties.append(sure.state.adaptation.p)
-    assert certainties[-1] > certainties[200] > 0
-
-    unsure = small_training(tar, tmp_path / "b", {"schedule.learning_rate": 1e-12})
-    unsure.state.adaptation = Adaptation(p=0.5)
-    for _ in range(40):
-        unsure._step()
-    assert unsure.state.adaptation.p < 0.5
+    of_many, of_few = probabilities(many, 400), probabilities(few, 400)
+    assert of_few[-1] > 3 * of_many[-1]
+    assert of_few[-1] == max(of_few)
+    assert of_many[-1] < 0.6 * max(of_many)
 
 
 def test_what_is_written_makes_the_same_images_in_the_house_generator(tar, tmp_path):
@@ -108,6 +108,7 @@ def test_what_is_written_makes_the_same_images_in_the_house_generator(tar, tmp_p
     assert (ours - theirs).abs().max() <= 1e-5
     latents = LatentBatch(np.arange(4), z.numpy(), np.array([0, 1, 0, 1]), 1.0, None, None)
     assert torch.equal(house.generate(latents, ()).images, to_bytes(ours))
+    assert read_checkpoint(tmp_path / WEIGHTS_NAME).notes == ["trained on 64 real pictures shown"]
     assert house.facts.class_names == ("blue", "red")
     assert house.facts.attribution == "Nobody"
     assert house.facts.license == "CC0-1.0"
@@ -133,7 +134,7 @@ def test_weights_pass_through_convert_unchanged_in_nvidias_names(tar, tmp_path):
     assert before.tensors.keys() == after.tensors.keys()
     assert {"mapping.fc0.weight", "synthesis.b8.conv0.affine.weight"} <= after.tensors.keys()
     assert all(torch.equal(before.tensors[name], after.tensors[name]) for name in before.tensors)
-    assert after.notes == ["trained on 64 real pictures shown"]
+    assert after.notes == before.notes
 
 
 def test_growing_changes_no_image_before_it_learns(tar, tmp_path):
@@ -219,7 +220,7 @@ def test_initial_weights_of_another_size_are_refused(tar, tmp_path):
 
 def test_a_state_that_is_no_state_is_named(tar, tmp_path):
     (tmp_path / STATE_NAME).write_bytes(b"nothing")
-    with pytest.raises(StoreError, match="state.safetensors: not a whole training state"):
+    with pytest.raises(StoreError, match=r"state.safetensors: not a whole training state"):
         small_training(tar, tmp_path)
 
 
@@ -228,9 +229,7 @@ def test_sheets_show_real_pictures_beside_samples_for_each_class(tar, tmp_path):
 
     small_training(tar, tmp_path).run(NEVER)
     names = sorted(path.name for path in (tmp_path / "sheets").iterdir())
-    assert names == [
-        f"{name}-{n:09d}.png" for name in ("blue", "red") for n in (0, 64)
-    ]
+    assert names == [f"{name}-{n:09d}.png" for name in ("blue", "red") for n in (0, 64)]
     with Image.open(tmp_path / "sheets" / names[0]) as sheet:
         assert sheet.size == (2 * 6 * 8 + 8, 6 * 8)
         left = np.asarray(sheet)[:, : 6 * 8]
