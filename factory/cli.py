@@ -228,6 +228,7 @@ def segmenters() -> None:
 app.command()(cli_weights.inspect)
 app.command()(cli_weights.convert)
 app.command()(cli_train.train_generator)
+app.command()(cli_train.judge_generator)
 app.command()(cli_train.pack_training)
 
 

@@ -1,4 +1,4 @@
-"""The commands that train a generator: `train-generator` and `pack-training`."""
+"""The commands that train a generator: `train-generator`, `judge-generator`, `pack-training`."""
 
 import threading
 from pathlib import Path
@@ -20,7 +20,7 @@ def train_generator(job: TrainFile) -> None:
     from factory.train.spec import TrainSpec
 
     spec = load_settings(job, TrainSpec)
-    settle_process()
+    settle_process(spec.run.num_threads)
     from factory.train.trainer import BEST_NAME, Training
 
     stop = threading.Event()
@@ -30,6 +30,30 @@ def train_generator(job: TrainFile) -> None:
         f"trained {spec.name}: KID {scores.kid:.3f}, precision {scores.precision:.3f}, recall "
         f"{scores.recall:.3f}, classes right {scores.fidelity:.3f}: {spec.output}/{BEST_NAME}"
     )
+
+
+@one_line_errors
+def judge_generator(
+    job: TrainFile,
+    weights: Annotated[str, typer.Argument(help="Weights file, or `shipped:NAME`.")],
+) -> None:
+    """Score any generator of the same classes as a training scores its own."""
+    from factory.job_file import load_settings
+    from factory.run.worker import settle_process
+    from factory.train.spec import TrainSpec
+
+    spec = load_settings(job, TrainSpec)
+    settle_process(spec.run.num_threads)
+    from factory.train.samples import mean_scores
+    from factory.train.trainer import Training
+
+    found = Training(spec).judge_weights(weights)
+    typer.echo(f"{'':<20}{'KID':>10}{'precision':>12}{'recall':>10}{'class right':>13}")
+    for name, scores in {**found, "mean": mean_scores(found)}.items():
+        typer.echo(
+            f"{name:<20}{scores.kid:>10.3f}{scores.precision:>12.3f}{scores.recall:>10.3f}"
+            f"{scores.fidelity:>13.3f}"
+        )
 
 
 @one_line_errors

@@ -1,7 +1,7 @@
 """Samples of a generator in training: scored against real pictures, drawn as sheets."""
 
 import io
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +31,7 @@ _MEAN_OF = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """How good samples are. Each class is compared with itself, and the classes' mean is taken."""
+    """How good the samples of one class are beside real pictures of it, or the mean over classes."""
 
     kid: float
     """Kernel distance of the judge's features; 0 is best."""
@@ -62,26 +62,30 @@ def draw_samples(
 @torch.no_grad()
 def score_samples(
     network: Network, images: LabelledImages, judge: Judge, count: int, seed: int
-) -> Scores:
-    """Score `count` samples against as many real pictures, equally many of each class."""
+) -> dict[str, Scores]:
+    """Score `count` samples against as many real pictures, equally many of each class, by class."""
     num_classes = max(len(images.class_names), 1)
     each = max(count // num_classes, 2)
     classes = torch.arange(num_classes).repeat_interleave(each)
     device = network.at.device
     fake, logits = judge.look(draw_samples(network, classes, images, seed))
-    fidelity = float((logits.argmax(dim=1).cpu() == classes).float().mean())
+    right = (logits.argmax(dim=1).cpu() == classes).float().view(num_classes, each).mean(dim=1)
     rng = torch.Generator().manual_seed(seed)
-    found = []
-    for class_id in range(num_classes):
+    found = {}
+    for class_id, name in enumerate(images.class_names or ("all",)):
         members = torch.nonzero(images.labels == class_id)[:, 0]
         chosen = members[torch.randperm(len(members), generator=rng)[:each]]
         real, _ = judge.look(images.pixels[chosen].to(device))
         scale = real.std(dim=0) + 1e-6
         mine = fake[class_id * each : (class_id + 1) * each]
         x, y = (real - real.mean(dim=0)) / scale, (mine - real.mean(dim=0)) / scale
-        found.append((kernel_distance(x, y), *precision_recall(x, y)))
-    kid, precision, recall = np.mean(found, axis=0).tolist()
-    return Scores(kid, precision, recall, fidelity)
+        found[name] = Scores(kernel_distance(x, y), *precision_recall(x, y), float(right[class_id]))
+    return found
+
+
+def mean_scores(by_class: dict[str, Scores]) -> Scores:
+    """The mean over classes."""
+    return Scores(*np.mean([astuple(scores) for scores in by_class.values()], axis=0).tolist())
 
 
 @torch.no_grad()

@@ -23,7 +23,7 @@ from factory.train.generator import Tensors, network_of
 from factory.train.images import load_images
 from factory.train.judge import train_judge
 from factory.train.optimiser import Adam
-from factory.train.samples import Scores, draw_sheets, score_samples, write_weights
+from factory.train.samples import Scores, draw_sheets, mean_scores, score_samples, write_weights
 from factory.train.spec import TrainSpec
 from factory.train.state import STATE_NAME, State, encode_state, load_state, save_state
 from factory.train.step import Step, draw_batch, step_rng
@@ -89,7 +89,20 @@ class Training:
         if state.scores[-1]["images"] != state.num_images:
             self._judge()
         save_state(state, self.folder)
-        return Scores(**{k: v for k, v in state.scores[-1].items() if k != "images"})
+        last = state.scores[-1]
+        return Scores(last["kid"], last["precision"], last["recall"], last["fidelity"])
+
+    def judge_weights(self, weights: str) -> dict[str, Scores]:
+        """The scores of another generator of the same classes, by class, from this training's judge.
+
+        Raises:
+            JobError: If it has other classes or another size.
+        """
+        kwargs, tensors = _weights(weights, self.spec.network.resolution, self.images.class_names)
+        exact = Numerics(self.device, torch.float32)
+        network = network_of(self._here(tensors), kwargs, exact)
+        count = self.spec.run.num_judged
+        return score_samples(network, self.images, self.state.judge, count, _SCORE_SEED)
 
     def _step(self) -> dict[str, float]:
         state, schedule = self.state, self.spec.schedule
@@ -120,8 +133,10 @@ class Training:
         """Score the mean generator, draw sheets, and write its weights."""
         state, count = self.state, self.spec.run.num_judged
         network = network_of(state.mean, state.kwargs, Numerics(self.device, torch.float32))
-        scores = score_samples(network, self.images, state.judge, count, _SCORE_SEED)
-        state.scores.append({"images": state.num_images} | dataclasses.asdict(scores))
+        found = score_samples(network, self.images, state.judge, count, _SCORE_SEED)
+        scores = mean_scores(found)
+        place = {"images": state.num_images, "resolution": state.resolution}
+        state.scores.append(place | dataclasses.asdict(scores))
         log_event("scored", images=state.num_images, **dataclasses.asdict(scores))
         store = LocalStore(str(self.folder))
         for name, sheet in draw_sheets(network, self.images, _SHEET_SEED).items():
@@ -129,7 +144,8 @@ class Training:
         lines = "".join(json.dumps(row) + "\n" for row in state.scores)
         store.replace(SCORES_NAME, lines.encode())
         write_weights(state, self.spec.images, self.folder / WEIGHTS_NAME)
-        if scores.kid <= min(row["kid"] for row in state.scores):
+        rivals = [row["kid"] for row in state.scores if row["resolution"] == state.resolution]
+        if scores.kid <= min(rivals):
             write_weights(state, self.spec.images, self.folder / BEST_NAME)
 
     def _begin(self) -> State:
@@ -137,11 +153,11 @@ class Training:
         rng = step_rng(spec.schedule.seed, 2**62)  # no step has this number
         kwargs, tensors = generator.kwargs_of(spec.network, len(names)), None
         if spec.network.initial:
-            kwargs, tensors = _initial_weights(spec, names)
+            kwargs, tensors = _weights(spec.network.initial, spec.network.resolution, names)
         resolution = resolution_at(spec, 0)
         if tensors is None:
             tensors = generator.initial_tensors(kwargs, resolution, rng)
-        judge = train_judge(self.images, rng, self.device)
+        judge = train_judge(self.images, step_rng(spec.schedule.seed, 2**62 + 1), self.device)
         log_event("judge_trained", held_out_accuracy=judge.accuracy)
         return State(
             kwargs=kwargs,
@@ -190,25 +206,26 @@ def _device(wanted: str) -> torch.device:
     return torch.device("cuda" if has_gpu and wanted != "cpu" else "cpu")
 
 
-def _initial_weights(spec: TrainSpec, names: tuple[str, ...]) -> tuple[dict[str, object], Tensors]:
-    """Settings and tensors to go on from.
+def _weights(
+    uri: str, resolution: int, names: tuple[str, ...]
+) -> tuple[dict[str, object], Tensors]:
+    """Settings and tensors of a StyleGAN2 of this size and with these classes.
 
     Raises:
-        JobError: If they do not fit the job.
+        JobError: If it is another one.
     """
-    weights = find_weights(GeneratorSpec(kind="stylegan2", weights=spec.network.initial))
+    weights = find_weights(GeneratorSpec(kind="stylegan2", weights=uri))
     assert weights.path is not None
     content = read_weights(weights.path)
-    kwargs = content.kwargs
     tensors = content.tensors.take_all()
-    network = network_of(tensors, kwargs, Numerics(torch.device("cpu"), torch.float32))
+    network = network_of(tensors, content.kwargs, Numerics(torch.device("cpu"), torch.float32))
     found = (network.resolution, network.mapping.c_dim)
-    if found != (spec.network.resolution, len(names)):
+    if found != (resolution, len(names)):
         raise JobError(
-            f"network.initial: {spec.network.initial} makes {found[0]} px pictures of {found[1]} "
-            f"classes, the job has {spec.network.resolution} px and {len(names)}; take other weights"
+            f"network.initial: {uri} makes {found[0]} px pictures of {found[1]} classes, the job has "
+            f"{resolution} px and {len(names)}; take other weights"
         )
-    return kwargs, tensors
+    return content.kwargs, tensors
 
 
 def pack_state(spec: TrainSpec, output: Path) -> tuple[int, int]:
