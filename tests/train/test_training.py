@@ -5,7 +5,7 @@ import threading
 import numpy as np
 import pytest
 import torch
-from pictures import small_spec, small_training
+from pictures import small_document, small_spec, small_training
 from safetensors.torch import load_file
 from typer.testing import CliRunner
 
@@ -216,6 +216,22 @@ def test_initial_weights_of_another_size_are_refused(tar, tmp_path):
     with pytest.raises(JobError, match=r"network.initial: shipped:blood_cells makes 64 px pictures"
                        r" of 5 classes, the job has 8 px and 2; take other weights"):  # fmt: skip
         small_training(tar, tmp_path, overrides)
+
+
+def test_any_weights_are_scored_as_the_training_scores_its_own(tar, tmp_path):
+    training = small_training(tar, tmp_path)
+    training.run(NEVER)
+    job = tmp_path / "job.yaml"
+    job.write_text(json.dumps(small_document(tar, tmp_path)))
+    result = CliRunner().invoke(app, ["judge-generator", str(job), str(tmp_path / WEIGHTS_NAME)])
+    assert result.exit_code == 0, result.output
+    table = [line.split() for line in result.output.splitlines()[1:]]
+    assert [row[0] for row in table] == ["blue", "red", "mean"]
+    last = rows(tmp_path)[-1]
+    assert float(table[-1][1]) == pytest.approx(last["kid"], rel=1e-3)
+    assert [float(x) for x in table[-1][2:]] == pytest.approx(
+        [last["precision"], last["recall"], last["fidelity"]], abs=1e-3
+    )
 
 
 def test_a_state_that_is_no_state_is_named(tar, tmp_path):
