@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-_FLIP_TO_CERTAINTY_IMAGES = 500_000
+_IMAGES_TO_FULL_STRENGTH = 500_000
 """Pictures in which p can go from 0 to 1."""
 
 _LUMA = torch.full((3,), 1 / math.sqrt(3))
@@ -128,7 +128,7 @@ class Adaptation:
 
     def adapted(self, target: float) -> "Adaptation":
         """More if the discriminator is surer than `target`, less if it is not; p stays within 0 to 1."""
-        step = self.count / _FLIP_TO_CERTAINTY_IMAGES
+        step = self.count / _IMAGES_TO_FULL_STRENGTH
         p = self.p + math.copysign(step, self.certainty - target)
         return Adaptation(min(max(p, 0.0), 1.0))
 

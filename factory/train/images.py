@@ -58,13 +58,11 @@ def load_images(uri: str, resolution: int) -> LabelledImages:
     pictures: dict[str, UInt8[np.ndarray, "h w 3"]] = {}
     for name, data in _members(uri):
         path = Path(name)
-        key = f"{path.parent}/{path.name.partition('.')[0]}"
         if path.suffix == ".cls":
-            classes[key] = data.decode("utf-8", "replace").strip()
+            classes[_key(name)] = data.decode("utf-8", "replace").strip()
         elif path.suffix.lower() in _ENDINGS and not path.stem.endswith(_NOT_PICTURES):
             pictures[name] = _decode(name, data, resolution)
-            folder = path.parent.name
-            classes.setdefault(key, folder)
+            classes.setdefault(_key(name), path.parent.name)
     if not pictures:
         raise JobError(f"{_WHERE}: no pictures in {uri}; allowed: {', '.join(_ENDINGS)}")
     found = {name: classes[_key(name)] for name in pictures}
@@ -72,6 +70,7 @@ def load_images(uri: str, resolution: int) -> LabelledImages:
 
 
 def _key(name: str) -> str:
+    """What the files of one sample have in common, as in WebDataset."""
     path = Path(name)
     return f"{path.parent}/{path.name.partition('.')[0]}"
 

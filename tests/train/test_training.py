@@ -225,7 +225,7 @@ def test_any_weights_are_scored_as_the_training_scores_its_own(tar, tmp_path):
     job.write_text(json.dumps(small_document(tar, tmp_path)))
     result = CliRunner().invoke(app, ["judge-generator", str(job), str(tmp_path / WEIGHTS_NAME)])
     assert result.exit_code == 0, result.output
-    table = [line.split() for line in result.output.splitlines()[1:]]
+    table = [line.split() for line in result.stdout.splitlines()[1:]]
     assert [row[0] for row in table] == ["blue", "red", "mean"]
     last = rows(tmp_path)[-1]
     assert float(table[-1][1]) == pytest.approx(last["kid"], rel=1e-3)
