@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from factory import cli_eval, cli_label, cli_weights
+from factory import cli_eval, cli_label, cli_train, cli_weights
 from factory.cli_words import (
     AsJson,
     Where,
@@ -230,6 +230,9 @@ def segmenters() -> None:
 app.command()(cli_label.label)
 app.command()(cli_weights.inspect)
 app.command()(cli_weights.convert)
+app.command()(cli_train.train_generator)
+app.command()(cli_train.judge_generator)
+app.command()(cli_train.pack_training)
 app.add_typer(cli_eval.app, name="eval")
 
 

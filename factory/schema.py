@@ -10,6 +10,7 @@ from factory.manifest import DatasetLabels, Manifest, ShardRecord
 from factory.pack.facts import SampleFacts
 from factory.plan import Round
 from factory.spec import JobSpec
+from factory.train.spec import TrainSpec
 
 _TYPES: dict[str, type[BaseModel]] = {
     "job": JobSpec,
@@ -19,6 +20,7 @@ _TYPES: dict[str, type[BaseModel]] = {
     "round": Round,
     "sample": SampleFacts,
     "shard_record": ShardRecord,
+    "training": TrainSpec,
 }
 
 
