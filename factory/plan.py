@@ -16,7 +16,7 @@ from factory.errors import JobError, StoreError
 from factory.identity import KEY_DIGITS, SHARD_DIGITS, digest_of, shard_name
 from factory.spec import JobSpec
 
-BYTES_VERSION = 1
+BYTES_VERSION = 2
 """Raised by us when the same job would give other bytes than before; it is part of every id."""
 
 
