@@ -59,7 +59,7 @@ def build_maker(order: WorkOrder) -> ShardMaker:
             f"{order.weights_sha256[:16]}; put the same file on every machine"
         )
     generator = load_generator(order.dataset.generator, weights.path, device=device)
-    store = open_store(order.output_uri)
+    store = open_store(order.output_uri, single_writer=order.single_writer, is_known=True)
     with ExitStack() as stack:
         fitted = None
         if order.segmenter_path:

@@ -162,7 +162,7 @@ def s3_job(lab: Lab, prefix: str, kind: str = "mortal:Mortal", **run: Any) -> st
 
 def check_whole(lab: Lab, bucket: Bucket, prefix: str) -> None:
     uri = f"s3://bucket/{prefix}"
-    assert "all good" in lab.must_run("verify", uri, "--regenerate", "1", **bucket.env)
+    assert "all good" in lab.must_run("verify", "--deep", uri, "--regenerate", "1", **bucket.env)
     status = json.loads(lab.must_run("status", "--json", uri, **bucket.env))
     assert status["state"] == "complete"
     assert not [name for name in bucket.names(prefix) if "/tmp/" in name or "_probe" in name]
@@ -248,7 +248,8 @@ def test_a_server_that_ignores_conditions_is_refused_before_anything_is_written(
     assert refused.returncode == 6, refused.stderr
     assert refused.stderr.splitlines()[-1] == (
         "error: s3://bucket/blind: this server ignores conditional writes, so two workers could "
-        "overwrite each other's shards; use another server, or a folder"
+        "overwrite each other's shards; use another server, or a folder, or promise that one run at a "
+        "time writes there with output.single_writer: true"
     )
     assert blind_bucket.names("blind") == []
 
