@@ -7,14 +7,13 @@ import dataclasses
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from factory import cli_weights
-from factory.cli_words import AsJson, one_line_errors, print_json
+from factory import cli_care, cli_weights
+from factory.cli_words import AsJson, Where, load, one_line_errors, open_dataset, print_json
 from factory.errors import DamageError, JobError
-from factory.spec import JobSpec
 
 app = typer.Typer(
     help="Turn a pretrained image generator into a segmentation dataset, without annotators.",
@@ -24,9 +23,6 @@ app = typer.Typer(
 )
 
 JobFile = Annotated[Path, typer.Argument(help="Job file (YAML).", metavar="JOB")]
-Where = Annotated[
-    str, typer.Argument(help="Dataset folder, or the job file that makes it.", metavar="DATASET")
-]
 
 
 @app.command()
@@ -35,7 +31,7 @@ def plan(job: JobFile, as_json: AsJson = False) -> None:  # noqa: FBT002 - a com
     """Dry run: shards, bytes, time, and warnings. Writes nothing."""
     from factory.estimate import estimate_job
 
-    estimate = estimate_job(_load(job))
+    estimate = estimate_job(load(job))
     if as_json:
         print_json(dataclasses.asdict(estimate))
         return
@@ -70,7 +66,7 @@ def fit(
     from factory.run.progress import watching
     from factory.run.worker import device_of, settle_process
 
-    spec = _load(job)
+    spec = load(job)
     _import_from_here()
     settle_process()
     with watching() as observer:
@@ -96,7 +92,7 @@ def run(job: JobFile) -> None:
     from factory.run.progress import watching
     from factory.run.worker import settle_process
 
-    spec = _load(job)
+    spec = load(job)
     _import_from_here()
     settle_process()
     with watching() as observer:
@@ -121,7 +117,7 @@ def status(dataset: Where, as_json: AsJson = False) -> None:  # noqa: FBT002
     from factory.dataset import find_holdings
     from factory.report import make_status
 
-    found = make_status(find_holdings(_open(dataset)))
+    found = make_status(find_holdings(open_dataset(dataset)))
     if as_json:
         print_json(found)
         return
@@ -134,6 +130,10 @@ def status(dataset: Where, as_json: AsJson = False) -> None:  # noqa: FBT002
 @one_line_errors
 def verify(
     dataset: Where,
+    deep: Annotated[  # noqa: FBT002
+        bool,
+        typer.Option("--deep", help="Also decode and count every sample, and check its table."),
+    ] = False,
     regenerate: Annotated[
         int, typer.Option(min=0, help="Also make this many samples again and compare bytes.")
     ] = 0,
@@ -142,8 +142,8 @@ def verify(
     """Check every byte of a dataset against its receipts."""
     from factory.verify import verify_dataset
 
-    store = _open(dataset)
-    findings = verify_dataset(store)
+    store = open_dataset(dataset)
+    findings = verify_dataset(store, deep=deep)
     problems = list(findings.problems)
     if regenerate and not problems:
         from factory.replay import regenerate_samples
@@ -159,8 +159,8 @@ def verify(
             typer.echo(problem)
     if problems:
         raise DamageError(
-            f"{store.uri}: {len(problems)} problems; to make a damaged shard again, delete its tar "
-            "and its receipt and run the job again"
+            f"{store.uri}: {len(problems)} problems; `factory repair {store.uri}` says what to do "
+            "about each"
         )
     if not as_json:
         again = f", {regenerate} made again byte for byte" if regenerate else ""
@@ -182,7 +182,7 @@ def preview(
     from factory.errors import StoreError
     from factory.preview import make_preview
 
-    store = _open(dataset)
+    store = open_dataset(dataset)
     picture = make_preview(store, make_manifest(store))
     if picture is None:
         raise StoreError(f"{store.uri}: no shard is committed yet; run the job first")
@@ -225,6 +225,10 @@ def segmenters() -> None:
     _print_names(SEGMENTERS.names(), SEGMENTERS.target)
 
 
+app.command()(cli_care.doctor)
+app.command()(cli_care.repair)
+app.command("gc")(cli_care.collect_garbage)
+app.add_typer(cli_care.quarantine)
 app.command()(cli_weights.inspect)
 app.command()(cli_weights.convert)
 
@@ -232,19 +236,6 @@ app.command()(cli_weights.convert)
 def _print_names(names: list[str], target: Callable[[str], str]) -> None:
     for name in names:
         typer.echo(f"{name:<20}{target(name)}")
-
-
-def _load(job: Path) -> JobSpec:
-    from factory.job_file import load_job
-
-    return load_job(job)
-
-
-def _open(dataset: str) -> Any:  # noqa: ANN401 - Store, without importing it at the top
-    from factory.store import open_store
-
-    is_job = dataset.endswith((".yaml", ".yml"))
-    return open_store(_load(Path(dataset)).output.uri if is_job else dataset)
 
 
 def _import_from_here() -> None:

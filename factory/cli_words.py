@@ -3,12 +3,14 @@
 import json
 from collections.abc import Callable
 from functools import wraps
-from typing import Annotated, ParamSpec, TypeVar
+from pathlib import Path
+from typing import Annotated, Any, ParamSpec, TypeVar
 
 import typer
 
 from factory.errors import FactoryError, Interrupted
 from factory.log import start_log
+from factory.spec import JobSpec
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object, for scripts.")]
 
@@ -33,6 +35,28 @@ def one_line_errors(command: Callable[_P, _R]) -> Callable[_P, _R]:
             raise typer.Exit(Interrupted.exit_code) from error
 
     return wrapped
+
+
+Where = Annotated[
+    str, typer.Argument(help="Dataset folder, or the job file that makes it.", metavar="DATASET")
+]
+
+
+def load(job: Path) -> JobSpec:
+    """The checked job file at `job`."""
+    from factory.job_file import load_job
+
+    return load_job(job)
+
+
+def open_dataset(dataset: str) -> Any:  # noqa: ANN401 - Store, without importing it at the top
+    """The store of a dataset that is named by its place or by its job file."""
+    from factory.store import open_store
+
+    if not dataset.endswith((".yaml", ".yml")):
+        return open_store(dataset)
+    output = load(Path(dataset)).output
+    return open_store(output.uri, single_writer=output.single_writer)
 
 
 def print_json(value: object) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from factory.data import ShardTask
-from factory.errors import ShardError
+from factory.errors import RetryableError, ShardError
 from factory.identity import digest_of_file
 from factory.log import log_event
 from factory.manifest import ShardRecord, encode_record, read_record, receipt_path
@@ -163,9 +163,12 @@ def _finish(
 ) -> ShardRecord:
     store.replace(sidecar_path(task), encode_sidecar(rows))
     name = receipt_path(task.round_index, task.shard_index)
-    if not store.create(name, encode_record(record)):
-        return find_record(store, task) or record
-    return record
+    if store.create(name, encode_record(record)):
+        return record
+    found = find_record(store, task)
+    if found is None:
+        raise RetryableError(f"{store.uri}/{name}: the store says it is there, and has none")
+    return found
 
 
 def _gaps(task: ShardTask, rows: Sequence[SampleFacts]) -> int:

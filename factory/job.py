@@ -26,7 +26,7 @@ from factory.dataset import (
     round_path,
     write_views,
 )
-from factory.errors import IncompleteError
+from factory.errors import IncompleteError, StoreError
 from factory.fit.fitted import check_kind, find_fitted, fit_segmenter, needs_fitting
 from factory.generate.weights import LocalWeights, find_weights
 from factory.lease import holding_lease
@@ -205,6 +205,10 @@ def _claim(store: Store, spec: JobSpec, identity: dict[str, Any]) -> Plan:
             log_event("planned", round=newest.round_index, samples=newest.num_samples)
             return plan
         rounds = find_rounds(store)
+        if not rounds:
+            raise StoreError(
+                f"{store.uri}: says that it holds a plan, and has none; run the job again"
+            )
         refuse_another(store, identity, rounds[0].identity)
         if sum(round_.num_samples for round_ in rounds) >= spec.dataset.num_samples:
             return make_plan(spec, identity, rounds)

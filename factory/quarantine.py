@@ -53,7 +53,7 @@ class Attempts:
         """Read the count that earlier runs left."""
         self._store = store
         self._run_id = run_id
-        indices = (_shard_index(path) for path in store.names(ATTEMPTS))
+        indices = (shard_index_of(path) for path in store.names(ATTEMPTS))
         self._failed = Counter(indices)
 
     def num_failed(self, task: ShardTask) -> int:
@@ -107,12 +107,11 @@ def find_quarantined(store: Store, done: Collection[int] = ()) -> list[ShardFail
     return sorted(found, key=lambda failure: failure.shard_index)
 
 
-def release(store: Store, failures: Collection[ShardFailure]) -> None:
+def release(store: Store, shards: Collection[int]) -> None:
     """Forget the failures of these shards, so that the next run tries them again."""
-    indices = {failure.shard_index for failure in failures}
     for folder in (ATTEMPTS, QUARANTINE):  # the entry last: a crash between leaves it listed
         for path in store.names(folder):
-            if _shard_index(path) in indices:
+            if shard_index_of(path) in shards:
                 store.remove(path)
 
 
@@ -125,7 +124,7 @@ def _quarantine_path(round_index: int, shard_index: int) -> str:
     return f"{QUARANTINE}/{round_index:04d}/{shard_index:06d}.json"
 
 
-def _shard_index(path: str) -> int:
+def shard_index_of(path: str) -> int:
     """The shard a file of ours is about; -1 for a stranger's."""
     digits = path.rsplit("/", 1)[-1][:6]
     return int(digits) if digits.isdigit() else -1

@@ -22,7 +22,7 @@ import torch
 from factory.accept import reason_to_drop
 from factory.commit import Making, adopt_shard, commit_shard, find_record, make_record
 from factory.data import LatentBatch, Sample, ShardTask
-from factory.errors import Interrupted, ShardError
+from factory.errors import Interrupted, RetryableError, ShardError
 from factory.generate.base import Generator
 from factory.generate.latents import LatentSampler
 from factory.manifest import ShardRecord
@@ -81,7 +81,8 @@ class ShardMaker:
         """Make the shard `task` asks for, and commit it; or return its record if it exists.
 
         Raises:
-            ShardError: If no sample of its range is accepted.
+            ShardError: If no sample of its range is accepted, or a damaged tar has its place.
+            RetryableError: If the store contradicts itself.
             StoreError: If the output refuses the files.
             Interrupted: If `stop` was set.
         """
@@ -106,8 +107,10 @@ class ShardMaker:
             versions=find_versions(),
         )
         record = make_record(task, produced.rows, packed, making)
-        committed = commit_shard(self.store, task, path, record, produced.rows)
-        return committed or self._adopt(task) or record
+        committed = commit_shard(self.store, task, path, record, produced.rows) or self._adopt(task)
+        if committed is None:
+            raise RetryableError(f"shard {task.name}: the store says it is there, and has none")
+        return committed
 
     def _adopt(self, task: ShardTask) -> ShardRecord | None:
         return adopt_shard(self.store, task, len(self.segmenter.labels), self.run_id)

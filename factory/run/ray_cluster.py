@@ -79,6 +79,16 @@ def run_on_ray(
             fleet.dismiss()
 
 
+def room_of_cluster(run: RunSpec) -> int:
+    """How many actors `run` would get.
+
+    Raises:
+        PluginError: If the cluster cannot be reached, or cannot hold them.
+    """
+    with _cluster(run):
+        return _num_actors(run)
+
+
 class _Actors:
     """Actors and the calls they are working on; see `fleet.Cluster`."""
 
@@ -121,7 +131,7 @@ class _Actors:
     def leaving(self) -> dict[str, float]:
         """Draining nodes. Ray tells only through a private client: without it, nothing is known."""
         try:
-            client = ray._private.worker.global_worker.gcs_client
+            client = vars(ray._private.worker)["global_worker"].gcs_client
             deadlines = client.get_draining_nodes()
         except Exception:  # noqa: BLE001 - a private interface may change in any way
             return {}
