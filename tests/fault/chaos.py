@@ -93,6 +93,24 @@ class Nodes:
         self.nodes.append(self._add())
         return True
 
+    def drain(self, node: Any, seconds: float) -> None:
+        """Tell a node that its machine will be taken away, as a cloud does."""
+        import ray
+        from ray.core.generated.autoscaler_pb2 import DrainNodeReason
+
+        ray.init(address=self.address, log_to_driver=False, logging_level="ERROR")
+        reason = DrainNodeReason.Value("DRAIN_NODE_REASON_PREEMPTION")
+        deadline_ms = int((time.time() + seconds) * 1000)
+        client = vars(ray._private.worker)["global_worker"].gcs_client
+        client.drain_node(node.node_id, reason, "for a test", deadline_ms)
+        ray.shutdown()
+
+    def replace(self, node: Any) -> None:
+        """Take a node away and let a new one join."""
+        self.nodes.remove(node)
+        self.cluster.remove_node(node, allow_graceful=False)
+        self.nodes.append(self._add())
+
     def close(self) -> None:
         self.cluster.shutdown()
 
@@ -131,7 +149,7 @@ class Chaos:
     def start(self, job: Path) -> "subprocess.Popen[str]":
         self.counts.runs += 1
         env = {"FACTORY_TEST_CUE": str(self.cue), "XDG_CACHE_HOME": str(self.folder / "cache")}
-        env |= {"TMPDIR": str(self.folder / "t"), "FACTORY_TEST_PAUSE_S": "0.2"}
+        env |= {"TMPDIR": str(self.folder / "t")}
         env |= s3_env(self.weed.endpoint) if self.weed else {}
         (self.folder / "t").mkdir(exist_ok=True)
         with (self.folder / "log").open("a") as log:
@@ -191,7 +209,7 @@ class Chaos:
                 self.counts.quarantined += 1
                 words = [sys.executable, "-m", "factory", "quarantine", "retry", uri]
                 subprocess.run(words, cwd=HERE, check=True, capture_output=True)
-            if code == 0 and (left <= 0 or target != "driver"):
+            if code == 0:
                 break
         else:
             self.counts.problems.append(f"{uri}: never finished; see {self.folder / 'log'}")
@@ -212,8 +230,7 @@ class Chaos:
         done = 0
         while done < num_kills:
             pause = self.rng.uniform(0, self.usual_s if target == "driver" else self.usual_s / 2)
-            if target != "driver":
-                pause = self.wait_for_workers(process, target) and pause
+            self.wait_for_workers(process, target)
             try:
                 process.wait(pause)
                 return done
@@ -227,10 +244,9 @@ class Chaos:
                 return done
         return done
 
-    def wait_for_workers(self, process: "subprocess.Popen[str]", target: str) -> bool:
+    def wait_for_workers(self, process: "subprocess.Popen[str]", target: str) -> None:
         while process.poll() is None and target == "worker" and not workers_of(process.pid):
             time.sleep(0.2)
-        return True
 
     def kill(self, process: "subprocess.Popen[str]", target: str) -> bool:
         if target == "driver":
@@ -261,14 +277,11 @@ class Chaos:
 
 def workers_of(driver: int) -> list[int]:
     """The processes of a driver's actors."""
-    found = []
     try:
-        for child in psutil.Process(driver).children(recursive=True):
-            if any("ray::_Worker" in word for word in child.cmdline()):
-                found.append(child.pid)
+        children = psutil.Process(driver).children(recursive=True)
+        return [c.pid for c in children if any("ray::_Worker" in word for word in c.cmdline())]
     except psutil.Error:
-        return found
-    return found
+        return []
 
 
 def main() -> int:

@@ -31,7 +31,7 @@ class Slow(ShapesGenerator):
 
     def generate(self, latents: LatentBatch, layers: Sequence[str]) -> ImageBatch:
         if Path(os.environ["FACTORY_TEST_CUE"]).exists():
-            time.sleep(float(os.environ.get("FACTORY_TEST_PAUSE_S", "0.2")))
+            time.sleep(0.2)
         return super().generate(latents, layers)
 
 

@@ -2,7 +2,6 @@
 
 import http.client
 import json
-import os
 import random
 import shutil
 import socket
@@ -122,7 +121,8 @@ class Proxy:
         self.rng = random.Random(seed)
         self.lock = threading.Lock()
         self.done: Counter[str] = Counter()
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), ProxyHandler)
+        self.server.proxy = self  # type: ignore[attr-defined]
         self.server.daemon_threads = True
         self.thread = threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True)
 
@@ -139,7 +139,7 @@ class Proxy:
         self.server.server_close()
         self.thread.join()
 
-    def choose(self, method: str, conditional: bool) -> str:
+    def choose(self, method: str, *, conditional: bool) -> str:
         """What to do to a request: 409 and 412 are answers to conditional writes only."""
         with self.lock:
             if self.rng.randrange(self.one_in):
@@ -148,60 +148,53 @@ class Proxy:
             self.done[kind] += 1
             return kind
 
-    def _handler(self) -> type[BaseHTTPRequestHandler]:
-        proxy = self
 
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-            disable_nagle_algorithm = True
+class ProxyHandler(BaseHTTPRequestHandler):
+    """Forwards a request, or does what the proxy chooses instead."""
 
-            def do_any(self) -> None:
-                body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-                kind = proxy.choose(self.command, "If-None-Match" in self.headers)
-                if kind.isdigit():
-                    self.answer(int(kind), {}, b"<Error><Code>Injected</Code></Error>")
-                    return
-                if kind == "slow":
-                    time.sleep(1)
-                if kind == "refuse":
-                    self.close_connection = True
-                    return
-                try:
-                    status, headers, data = self.forward(body)
-                except OSError:
-                    self.close_connection = True
-                    return
-                if kind == "cut":  # the server has done it, the client does not hear of it
-                    self.close_connection = True
-                    return
-                self.answer(status, headers, data)
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
 
-            def forward(self, body: bytes) -> tuple[int, dict[str, str], bytes]:
-                server = http.client.HTTPConnection(proxy.host, timeout=60)
-                headers = {k: v for k, v in self.headers.items() if k != "Expect"}
-                server.request(self.command, self.path, body, headers)
-                answer = server.getresponse()
-                data = answer.read()
-                server.close()
-                kept = {k: v for k, v in answer.getheaders() if k.lower() not in proxy.SKIPPED}
-                return answer.status, kept, data
+    def do_any(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        kind = self.proxy.choose(self.command, conditional="If-None-Match" in self.headers)
+        if kind.isdigit():
+            self.answer(int(kind), {}, b"<Error><Code>Injected</Code></Error>")
+            return
+        time.sleep(kind == "slow")
+        try:
+            reply = None if kind == "refuse" else self.forward(body)
+        except OSError:
+            reply = None
+        if reply is None or kind == "cut":  # after a cut the server has done it, unheard
+            self.close_connection = True
+            return
+        self.answer(*reply)
 
-            def answer(self, status: int, headers: dict[str, str], data: bytes) -> None:
-                self.send_response(status)
-                for name, value in headers.items():
-                    self.send_header(name, value)
-                self.send_header("Content-Length", str(len(data)))
-                self.end_headers()
-                if self.command != "HEAD":
-                    self.wfile.write(data)
+    @property
+    def proxy(self) -> Proxy:
+        return self.server.proxy  # type: ignore[attr-defined, no-any-return]
 
-            def log_message(self, *words: object) -> None:
-                pass
+    def forward(self, body: bytes) -> tuple[int, dict[str, str], bytes]:
+        server = http.client.HTTPConnection(self.proxy.host, timeout=60)
+        headers = {k: v for k, v in self.headers.items() if k != "Expect"}
+        server.request(self.command, self.path, body, headers)
+        answer = server.getresponse()
+        data = answer.read()
+        server.close()
+        kept = {k: v for k, v in answer.getheaders() if k.lower() not in self.proxy.SKIPPED}
+        return answer.status, kept, data
 
-            do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = do_any  # noqa: N815
+    def answer(self, status: int, headers: dict[str, str], data: bytes) -> None:
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(data)
 
-        return Handler
+    def log_message(self, *words: object) -> None:
+        pass
 
-
-def environment(**more: str) -> dict[str, str]:
-    return os.environ | more
+    do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = do_any  # noqa: N815
