@@ -5,17 +5,21 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
+from factory.lease import Lease
 from factory.manifest import DatasetLabels, Manifest, ShardRecord
 from factory.pack.facts import SampleFacts
 from factory.plan import Round
+from factory.quarantine import ShardFailure
 from factory.spec import JobSpec
 
 _TYPES: dict[str, type[BaseModel]] = {
     "job": JobSpec,
     "labels": DatasetLabels,
+    "lease": Lease,
     "manifest": Manifest,
     "round": Round,
     "sample": SampleFacts,
+    "shard_failure": ShardFailure,
     "shard_record": ShardRecord,
 }
 

@@ -263,7 +263,7 @@ def test_a_node_that_leaves_later_finishes_its_shards_and_gets_no_more():
     toy.land(0)
     assert [t.shard_index for t, _ in turn(fleet, waiting)] == [1, 2]
     assert toy.killed == [0]
-    assert waiting[0][0].shard_index == 3
+    assert indices(toy.calls[1]) == [3, 4], "its replacement goes on"
 
 
 def test_workers_that_die_without_end_stop_the_run():
