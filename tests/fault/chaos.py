@@ -148,10 +148,7 @@ class Chaos:
 
     def start(self, job: Path) -> "subprocess.Popen[str]":
         self.counts.runs += 1
-        env = {"FACTORY_TEST_CUE": str(self.cue), "XDG_CACHE_HOME": str(self.folder / "cache")}
-        env |= {"TMPDIR": str(self.folder / "t")}
-        env |= s3_env(self.weed.endpoint) if self.weed else {}
-        (self.folder / "t").mkdir(exist_ok=True)
+        env = s3_env(self.weed.endpoint) if self.weed else {}
         with (self.folder / "log").open("a") as log:
             return subprocess.Popen(
                 [sys.executable, "-m", "factory", "run", str(job)],
@@ -164,6 +161,10 @@ class Chaos:
 
     def prepare(self, places: set[str]) -> None:
         """The undisturbed run, and the servers that the trials need."""
+        (self.folder / "t").mkdir()
+        os.environ["FACTORY_TEST_CUE"] = str(self.cue)  # Ray's nodes give theirs to the workers
+        os.environ["XDG_CACHE_HOME"] = str(self.folder / "cache")
+        os.environ["TMPDIR"] = str(self.folder / "t")
         job = self.job("calm", str(self.folder / "calm"), {"executor": "inline"})
         assert self.start(job).wait(LIMIT_S) == 0, (self.folder / "log").read_text()[-3000:]
         self.cue.touch()  # from now on, shards take a while
@@ -229,8 +230,10 @@ class Chaos:
         """Kill `target` up to `num_kills` times while `process` runs; how often it was."""
         done = 0
         while done < num_kills:
-            pause = self.rng.uniform(0, self.usual_s if target == "driver" else self.usual_s / 2)
-            self.wait_for_workers(process, target)
+            pause = self.rng.uniform(0, self.usual_s)
+            if target in ("worker", "raylet"):
+                self.wait_for_workers(process, target)
+                pause = self.rng.uniform(0, 6)  # they load for some of it, and work for the rest
             try:
                 process.wait(pause)
                 return done
@@ -245,7 +248,8 @@ class Chaos:
         return done
 
     def wait_for_workers(self, process: "subprocess.Popen[str]", target: str) -> None:
-        while process.poll() is None and target == "worker" and not workers_of(process.pid):
+        root = process.pid if target == "worker" else os.getpid()  # the nodes are ours
+        while process.poll() is None and not workers_of(root):
             time.sleep(0.2)
 
     def kill(self, process: "subprocess.Popen[str]", target: str) -> bool:

