@@ -4,15 +4,22 @@ Heavy imports happen inside the commands, so that `factory --help` and `factory 
 """
 
 import dataclasses
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from factory import cli_care, cli_weights
-from factory.cli_words import AsJson, Where, load, one_line_errors, open_dataset, print_json
+from factory import cli_care, cli_eval, cli_weights
+from factory.cli_words import (
+    AsJson,
+    Where,
+    import_from_here,
+    load,
+    one_line_errors,
+    open_dataset,
+    print_json,
+)
 from factory.errors import DamageError, JobError
 
 app = typer.Typer(
@@ -67,7 +74,7 @@ def fit(
     from factory.run.worker import device_of, settle_process
 
     spec = load(job)
-    _import_from_here()
+    import_from_here()
     settle_process()
     with watching() as observer:
         weights = find_weights(spec.dataset.generator, observer.downloading)
@@ -93,7 +100,7 @@ def run(job: JobFile) -> None:
     from factory.run.worker import settle_process
 
     spec = load(job)
-    _import_from_here()
+    import_from_here()
     settle_process()
     with watching() as observer:
         manifest = run_job(spec, observer)
@@ -149,7 +156,7 @@ def verify(
         from factory.replay import regenerate_samples
         from factory.run.worker import settle_process
 
-        _import_from_here()
+        import_from_here()
         settle_process()
         problems += regenerate_samples(store, regenerate)
     if as_json:
@@ -231,17 +238,12 @@ app.command("gc")(cli_care.collect_garbage)
 app.add_typer(cli_care.quarantine)
 app.command()(cli_weights.inspect)
 app.command()(cli_weights.convert)
+app.add_typer(cli_eval.app, name="eval")
 
 
 def _print_names(names: list[str], target: Callable[[str], str]) -> None:
     for name in names:
         typer.echo(f"{name:<20}{target(name)}")
-
-
-def _import_from_here() -> None:
-    """Let `module:attribute` plugins lie in the folder the command runs in."""
-    if "" not in sys.path:
-        sys.path.append("")
 
 
 def _write_file(path: Path, data: bytes) -> None:

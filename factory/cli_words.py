@@ -1,6 +1,7 @@
-"""What all commands share: options, one-line errors, JSON output."""
+"""What all commands share: options, one-line errors, JSON output, the dataset they are about."""
 
 import json
+import sys
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
@@ -62,3 +63,9 @@ def open_dataset(dataset: str) -> Any:  # noqa: ANN401 - Store, without importin
 def print_json(value: object) -> None:
     """Print `value` for scripts."""
     typer.echo(json.dumps(value, indent=1))
+
+
+def import_from_here() -> None:
+    """Let `module:attribute` plugins lie in the folder the command runs in."""
+    if "" not in sys.path:
+        sys.path.append("")

@@ -72,15 +72,18 @@ def decode_image(data: bytes) -> UInt8[np.ndarray, "h w 3"]:
     return np.asarray(_opened(data).convert("RGB"))
 
 
-def decode_mask(data: bytes) -> UInt8[np.ndarray, "h w"]:
-    """The class ids of a mask file.
+def decode_mask(data: bytes, modes: tuple[str, ...] = ("L",)) -> UInt8[np.ndarray, "h w"]:
+    """The class ids of a mask file. In mode P, which others write, a pixel's palette index is its id.
 
     Raises:
-        ValueError: If `data` is not a whole PNG of mode L.
+        ValueError: If `data` is not a whole PNG of one of `modes`.
     """
     picture = _opened(data)
-    if picture.format != "PNG" or picture.mode != "L":
-        raise ValueError(f"found {picture.format} mode {picture.mode}; masks are PNG mode L")
+    if picture.format != "PNG" or picture.mode not in modes:
+        allowed = " or ".join(modes)
+        raise ValueError(
+            f"found {picture.format} mode {picture.mode}; masks are PNG mode {allowed}"
+        )
     return np.asarray(picture)
 
 

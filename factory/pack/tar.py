@@ -116,8 +116,10 @@ def _header(name: str, size_bytes: int) -> bytes:
     return bytes(header)
 
 
-def read_members(path: Path) -> Iterator[tuple[str, bytes]]:
-    """Every file of a tar, in order, as (name, bytes).
+def read_members(path: Path, endings: tuple[str, ...] = ("",)) -> Iterator[tuple[str, bytes]]:
+    """Every file of a tar whose name has one of `endings`, in order, as (name, bytes).
+
+    The bytes of the other files are skipped, not read.
 
     Raises:
         ValueError: If the tar ends early or a header is damaged.
@@ -125,6 +127,8 @@ def read_members(path: Path) -> Iterator[tuple[str, bytes]]:
     try:
         with tarfile.open(path, "r:") as tar:
             for member in tar:
+                if not member.name.endswith(endings):
+                    continue
                 file = tar.extractfile(member)
                 data = file.read() if file else b""
                 if len(data) != member.size:

@@ -33,7 +33,7 @@ def chaos() -> Iterator[Chaos]:
             os.environ.update(before)
 
 
-@pytest.mark.parametrize(("target", "place"), TARGETS, ids="-".join)
+@pytest.mark.parametrize(("target", "place"), TARGETS, ids=map("-".join, TARGETS))
 def test_whatever_dies_nothing_is_lost_nothing_is_there_twice_nothing_differs(
     chaos: Chaos, target: str, place: str
 ) -> None:
