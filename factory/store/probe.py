@@ -89,16 +89,16 @@ def _probe_writes(store: S3Store, path: str, *, single_writer: bool) -> Iterator
     won = _race(lambda data: _wins(lambda: store.upload_new(parts, BytesIO(data))))
     late = _wins(lambda: store.upload_new(parts, BytesIO(b"late")))
     if late or won == 0:
-        yield _verdict("exclusive upload in parts", _RACERS, single_writer=single_writer)
+        yield _verdict("exclusive parts", _RACERS, single_writer=single_writer)
     elif won > 1:
         yield Check(
-            "exclusive upload in parts",
+            "exclusive parts",
             "warning",
             f"{won} of {_RACERS} that race all win; one that comes later does not",
             "harmless while all workers have the same libraries: racing shards are equal bytes",
         )
     else:
-        yield _verdict("exclusive upload in parts", won, single_writer=single_writer)
+        yield _verdict("exclusive parts", won, single_writer=single_writer)
     yield _checksums(store, f"{path}-sum")
 
 
