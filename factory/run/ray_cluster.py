@@ -250,7 +250,9 @@ def _cluster(run: RunSpec) -> Iterator[None]:
         os.environ.setdefault(name, value)
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if run.address is None:
-        options |= {"include_dashboard": False, "object_store_memory": _OBJECT_STORE_BYTES}
+        # "local": without it Ray joins any cluster it finds on this machine.
+        options |= {"address": "local", "include_dashboard": False}
+        options["object_store_memory"] = _OBJECT_STORE_BYTES
         wanted = run.num_actors if isinstance(run.num_actors, int) else 0
         needed = wanted * run.threads_per_actor
         options["num_cpus"] = max(os.cpu_count() or 1, needed)
