@@ -4,6 +4,7 @@ Heavy imports happen inside the commands, so that `factory --help` and `factory 
 """
 
 import dataclasses
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
@@ -68,20 +69,22 @@ def fit(
     output: Annotated[Path | None, typer.Option("-o", help="Also write the file here.")] = None,
 ) -> None:
     """Fit the job's segmenter and keep it, so that `run` finds it."""
-    from factory.fit.fitted import find_fitted, fit_segmenter
+    from factory.fit.fitted import find_fitted
     from factory.generate.weights import find_weights
+    from factory.run.fitting import fit_for
     from factory.run.progress import watching
-    from factory.run.worker import device_of, settle_process
+    from factory.run.signals import stop_on_signals
+    from factory.run.worker import settle_process
 
     spec = load(job)
     import_from_here()
     settle_process()
-    with watching() as observer:
+    stop = threading.Event()
+    with watching() as observer, stop_on_signals(stop):
         weights = find_weights(spec.dataset.generator, observer.downloading)
         data = found = find_fitted(spec.dataset, weights.sha256)
         if data is None:
-            device = device_of(spec.run)
-            data = fit_segmenter(spec.dataset, weights, device=device, on_progress=observer.fitting)
+            data = fit_for(spec, weights, observer.fitting, stop)
     if found is None:
         typer.echo(f"fitted {spec.dataset.segmenter.kind}")
     else:
@@ -121,10 +124,12 @@ def run(job: JobFile) -> None:
 @one_line_errors
 def status(dataset: Where, as_json: AsJson = False) -> None:  # noqa: FBT002
     """What is planned, made and rejected so far."""
-    from factory.dataset import find_holdings
+    from factory.dataset import find_holdings, find_labels
     from factory.report import make_status
 
-    found = make_status(find_holdings(open_dataset(dataset)))
+    store = open_dataset(dataset)
+    holdings = find_holdings(store)
+    found = make_status(holdings, find_labels(store).labels if holdings.records else [])
     if as_json:
         print_json(found)
         return

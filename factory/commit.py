@@ -19,7 +19,7 @@ from factory.identity import digest_of_file
 from factory.log import log_event
 from factory.manifest import ShardRecord, encode_record, read_record, receipt_path
 from factory.pack.facts import SampleFacts, encode_sidecar
-from factory.pack.inside import Contents, read_contents
+from factory.pack.inside import Contents, Promise, read_contents
 from factory.pack.tar import PackedShard
 from factory.provenance import worker_name
 from factory.store import Store
@@ -81,6 +81,7 @@ def make_record(
         sha256=packed.sha256,
         class_images=(px > 0).sum(axis=0).tolist(),
         class_px=px.sum(axis=0).tolist(),
+        ignore_px=sum(row.ignore_px for row in rows),
         confidence=[round(float(quantile), 6) for quantile in quantiles],
         wall_s=round(making.wall_s, 3),
         generate_s=round(making.generate_s, 3),
@@ -107,7 +108,7 @@ def commit_shard(
     return _finish(store, task, record, rows)
 
 
-def adopt_shard(store: Store, task: ShardTask, num_classes: int, run_id: str) -> ShardRecord | None:
+def adopt_shard(store: Store, task: ShardTask, promise: Promise, run_id: str) -> ShardRecord | None:
     """Commit the tar that lies in the shard's place without a receipt; None if there is none.
 
     Its receipt is made from what is inside. The reasons for which samples were rejected and the
@@ -123,7 +124,7 @@ def adopt_shard(store: Store, task: ShardTask, num_classes: int, run_id: str) ->
     with store.fetch(path) as tar:
         if tar is None:
             return None
-        packed, contents = read_orphan(tar, task, num_classes)
+        packed, contents = read_orphan(tar, task, promise)
     if contents.problems:
         raise ShardError(
             f"{store.uri}/{path}: there without a receipt, and damaged ({contents.problems[0]}); "
@@ -143,12 +144,12 @@ def adopt_shard(store: Store, task: ShardTask, num_classes: int, run_id: str) ->
     return _finish(store, task, record, contents.rows)
 
 
-def read_orphan(tar: Path, task: ShardTask, num_classes: int) -> tuple[PackedShard, Contents]:
+def read_orphan(tar: Path, task: ShardTask, promise: Promise) -> tuple[PackedShard, Contents]:
     """A tar that no receipt vouches for: its facts, and what is wrong with it.
 
     It must be, byte for byte, what our writer makes of the files inside.
     """
-    contents = read_contents(tar, task, num_classes)
+    contents = read_contents(tar, task, promise)
     packed = PackedShard(tar.stat().st_size, digest_of_file(tar), contents.num_members)
     if not contents.problems:
         if packed.sha256 != contents.repacked_sha256:

@@ -21,10 +21,12 @@ from factory.manifest import (
     encode_manifest,
     read_labels,
 )
+from factory.pack.inside import Promise
+from factory.pack.packing import file_endings
 from factory.plan import Plan, Round, dataset_id_of, identity_differences, read_round
 from factory.quarantine import ATTEMPTS, QUARANTINE
 from factory.receipts import SNAPSHOTS, find_records
-from factory.spec import JobSpec
+from factory.spec import EncodeSpec, JobSpec
 from factory.store import Store
 
 JOB_PATH = "job.yaml"
@@ -140,6 +142,16 @@ def find_labels(store: Store) -> DatasetLabels:
     if data is None:
         raise StoreError(f"{store.uri}/{LABELS_PATH}: missing; run the job again to write it")
     return read_labels(data, source=f"{store.uri}/{LABELS_PATH}")
+
+
+def find_promise(store: Store, plan: Plan) -> Promise:
+    """What holds for every sample of the dataset.
+
+    Raises:
+        StoreError: If its label table is missing or damaged.
+    """
+    encode = EncodeSpec.model_validate(plan.rounds[0].identity["encode"])
+    return Promise(len(find_labels(store).labels), file_endings(encode))
 
 
 def make_manifest(store: Store) -> Manifest:

@@ -122,7 +122,7 @@ def _calibrate(spec: JobSpec, warnings: list[str]) -> dict[str, float] | None:
     """Measure a few batches in a child process; None, with a warning, if that cannot be done."""
     finished = subprocess.run(
         [sys.executable, "-m", "factory.run.calibrate"],
-        input=spec.model_dump_json(),
+        input=spec.model_dump_json(exclude_unset=True),
         capture_output=True,
         text=True,
         timeout=_CALIBRATION_LIMIT_S,

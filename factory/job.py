@@ -9,13 +9,13 @@ import hashlib
 import importlib
 import sys
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import yaml
 
+from factory.accept import find_rules
 from factory.card import encode_card
 from factory.dataset import (
     JOB_PATH,
@@ -27,7 +27,7 @@ from factory.dataset import (
     write_views,
 )
 from factory.errors import IncompleteError, StoreError
-from factory.fit.fitted import check_kind, find_fitted, fit_segmenter, needs_fitting
+from factory.fit.fitted import check_kind, find_fitted, names_fitted_file, needs_fitting
 from factory.generate.weights import LocalWeights, find_weights
 from factory.lease import holding_lease
 from factory.log import log_event
@@ -39,8 +39,11 @@ from factory.quarantine import Attempts, find_quarantined
 from factory.receipts import SnapshotKeeper, find_done
 from factory.run import EXECUTORS
 from factory.run.base import Observer, Outcome, WorkOrder
+from factory.run.fitting import fit_for
 from factory.run.signals import stop_on_signals
-from factory.run.worker import build_maker, device_of
+from factory.run.worker import build_maker
+from factory.segment.cut import finish_segmenter
+from factory.segment.segmenter_file import decode_segmenter
 from factory.spec import JobSpec
 from factory.store import Store, open_store
 
@@ -52,8 +55,8 @@ class JobObserver(Observer, Protocol):
     def downloading(self, num_bytes: int, total_bytes: int) -> None:
         """Weights are being fetched; `total_bytes` is 0 if the server does not say."""
 
-    def fitting(self, num_done: int, num_images: int) -> None:
-        """The segmenter is being fitted."""
+    def fitting(self, stage: str, num_done: int, num_total: int, eta_s: float | None) -> None:
+        """The segmenter is being fitted; `eta_s` is what the stage still needs, if known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +79,7 @@ def run_job(spec: JobSpec, observer: JobObserver) -> Manifest:
     """
     stop = threading.Event()
     with stop_on_signals(stop):
-        prepared = prepare_job(spec, observer)
+        prepared = prepare_job(spec, observer, stop)
         run_id = new_run_id()
         try:
             with holding_lease(prepared.store, run_id, needed=spec.output.single_writer):
@@ -95,11 +98,15 @@ def run_job(spec: JobSpec, observer: JobObserver) -> Manifest:
     return manifest
 
 
-def prepare_job(spec: JobSpec, observer: JobObserver) -> Prepared:
+def prepare_job(
+    spec: JobSpec, observer: JobObserver, stop: threading.Event | None = None
+) -> Prepared:
     """Find weights, check the output, fit the segmenter, and write the plan.
 
     Raises:
+        Interrupted: If `stop` was set during the fit, which the next call goes on with.
         WeightsError: If the weights are missing or are not those the job demands.
+        JobError: If a fitted file or labels are not for this job, or a class has no such name.
         StoreError: If the output holds another dataset; the message lists what differs.
     """
     check_kind(spec.dataset)
@@ -114,7 +121,10 @@ def prepare_job(spec: JobSpec, observer: JobObserver) -> Prepared:
             segmenter_sha256=theirs.get("segmenter", {}).get("sha256", ""),
         )
         refuse_another(store, before_fit, theirs)
-    fitted = _fitted_segmenter(spec, store, weights, observer.fitting)
+    fitted = _fitted_segmenter(spec, store, weights, observer, stop)
+    if fitted:  # a misspelt class must not claim the output for a dataset that cannot be made
+        _, facts = decode_segmenter(fitted, source="the fitted segmenter")
+        find_rules(spec.dataset.accept, facts.labels)
     digest = hashlib.sha256(fitted).hexdigest() if fitted else ""
     identity = make_identity(spec, weights_sha256=weights.sha256, segmenter_sha256=digest)
     if rounds:
@@ -182,17 +192,23 @@ class _Watched:
 
 
 def _fitted_segmenter(
-    spec: JobSpec, store: Store, weights: LocalWeights, on_fit: Callable[[int, int], None]
+    spec: JobSpec,
+    store: Store,
+    weights: LocalWeights,
+    observer: JobObserver,
+    stop: threading.Event | None,
 ) -> bytes:
-    """The segmenter file from the output, the cache, or a new fit; empty if none is needed."""
+    """The segmenter file from the output, or finished from what is fitted; empty if not needed."""
     if not needs_fitting(spec.dataset):
         return b""
-    stored = store.read(SEGMENTER_PATH) or find_fitted(spec.dataset, weights.sha256)
-    if stored is not None:
+    stored = store.read(SEGMENTER_PATH)
+    if stored is not None and not names_fitted_file(spec.dataset):
         return stored
-    device = device_of(spec.run)
-    log_event("fit_started", segmenter=spec.dataset.segmenter.kind)
-    return fit_segmenter(spec.dataset, weights, device=device, on_progress=on_fit)
+    fitted = find_fitted(spec.dataset, weights.sha256)
+    if fitted is None:
+        log_event("fit_started", segmenter=spec.dataset.segmenter.kind)
+        fitted = fit_for(spec, weights, observer.fitting, stop or threading.Event())
+    return finish_segmenter(fitted, spec.dataset.segmenter, source="the fitted segmenter")
 
 
 def _claim(store: Store, spec: JobSpec, identity: dict[str, Any]) -> Plan:

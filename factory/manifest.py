@@ -9,11 +9,14 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from jaxtyping import UInt8
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from factory.errors import StoreError
+from factory.data import IGNORE
+from factory.errors import JobError, StoreError
 
 
 class Facts(BaseModel):
@@ -33,6 +36,15 @@ class ClassLabel(Facts):
     """RGB, 0 to 255, for pictures only: masks hold ids, never colours."""
 
 
+class CoarserLabels(Facts):
+    """Fewer classes that the same masks can be read with."""
+
+    num_classes: int
+    """How many there are, by decreasing size as in a dataset cut there."""
+    class_of: list[int]
+    """The coarser class of each class of the masks, by class id."""
+
+
 class DatasetLabels(Facts):
     """What the samples' numbers mean, as kept in `labels.json`."""
 
@@ -40,12 +52,34 @@ class DatasetLabels(Facts):
     """Version of this layout."""
     labels: list[ClassLabel]
     """Classes of the masks."""
+    coarser: list[CoarserLabels] = []
+    """Fewer classes that the masks can be read with, few first; empty without a merge tree."""
     generator_classes: list[str]
     """Names of the generator's classes, by `class_label`; empty if it has none."""
     attribution: str
     """Line that must go with the images, from the generator's weights; empty if none."""
     license: str
     """Licence of the weights as they state it; empty if unknown."""
+
+    def table(self, num_classes: int) -> UInt8[np.ndarray, " 256"]:
+        """What to look up mask values in, to read them with `num_classes`: `table[mask]`.
+
+        255 stays 255. The pixels are those whose fine class lies in the coarse one, which is not
+        quite a mask made with the coarse planes: where several fine classes compete, another may win.
+
+        Raises:
+            JobError: If the masks cannot be read with so many classes.
+        """
+        offered = {coarse.num_classes: coarse.class_of for coarse in self.coarser}
+        offered[len(self.labels)] = list(range(len(self.labels)))
+        if num_classes not in offered:
+            allowed = ", ".join(map(str, sorted(offered)))
+            raise JobError(
+                f"num_classes: found {num_classes}; these masks can be read with {allowed}"
+            )
+        table = np.full(256, IGNORE, dtype=np.uint8)
+        table[: len(self.labels)] = offered[num_classes]
+        return table
 
 
 class ShardRecord(Facts):
@@ -79,6 +113,8 @@ class ShardRecord(Facts):
     """Samples that hold each class, by class id."""
     class_px: list[int]
     """Pixels of each class, by class id."""
+    ignore_px: int = 0
+    """Pixels of no class (mask value 255)."""
     confidence: list[float]
     """Quantiles 0, 0.05, 0.5, 0.95, 1 of the samples' mean mask confidence."""
     wall_s: float
@@ -187,6 +223,7 @@ _RECORD_SCHEMA = pa.schema(
         ("sha256", pa.string()),
         ("class_images", pa.list_(pa.int64())),
         ("class_px", pa.list_(pa.int64())),
+        ("ignore_px", pa.int64()),
         ("confidence", pa.list_(pa.float64())),
         ("wall_s", pa.float64()),
         ("generate_s", pa.float64()),

@@ -12,11 +12,11 @@ from functools import partial
 
 from factory.commit import adopt_shard, find_record, read_orphan, sidecar_path, tar_path
 from factory.data import ShardTask
-from factory.dataset import find_labels, find_plan
+from factory.dataset import find_plan, find_promise
 from factory.identity import digest_of_file
 from factory.manifest import ShardRecord, receipt_path
 from factory.pack.facts import encode_sidecar
-from factory.pack.inside import read_contents
+from factory.pack.inside import Promise, read_contents
 from factory.provenance import new_run_id
 from factory.quarantine import ATTEMPTS, QUARANTINE, release, shard_index_of
 from factory.receipts import (
@@ -55,13 +55,13 @@ def plan_repair(store: Store) -> list[Step]:
     names = list_receipts(store, plan)
     records = {r.shard_index: r for r in read_receipts(store, names, plan.dataset_id)}
     tars = set(store.names("data"))
-    num_classes = len(find_labels(store).labels) if tars else 0
+    promise = find_promise(store, plan) if tars else Promise(0, [])
 
     def look(task: ShardTask) -> list[Step]:
         record = records.get(task.shard_index)
         if record is not None:
-            return _mend(store, task, record, num_classes)
-        return [_settle_orphan(store, task, num_classes)] if tar_path(task) in tars else []
+            return _mend(store, task, record, promise)
+        return [_settle_orphan(store, task, promise)] if tar_path(task) in tars else []
 
     with ThreadPoolExecutor(_THREADS) as pool:
         steps = [step for found in pool.map(look, plan.tasks()) for step in found]
@@ -72,13 +72,13 @@ def plan_repair(store: Store) -> list[Step]:
     return steps
 
 
-def _mend(store: Store, task: ShardTask, record: ShardRecord, num_classes: int) -> list[Step]:
+def _mend(store: Store, task: ShardTask, record: ShardRecord, promise: Promise) -> list[Step]:
     with store.fetch(record.path) as tar:
         if tar is None:
             return [_forget(store, task, record, "it is missing")]
         if digest_of_file(tar) != record.sha256:
             return [_forget(store, task, record, "its bytes are not those of its receipt")]
-        rows = read_contents(tar, task, num_classes).rows
+        rows = read_contents(tar, task, promise).rows
     if sidecar_is_good(store, task, rows):
         return []
     path = sidecar_path(task)
@@ -99,12 +99,12 @@ def _forget(store: Store, task: ShardTask, record: ShardRecord, why: str) -> Ste
     )
 
 
-def _settle_orphan(store: Store, task: ShardTask, num_classes: int) -> Step:
+def _settle_orphan(store: Store, task: ShardTask, promise: Promise) -> Step:
     path = tar_path(task)
     with store.fetch(path) as tar:
-        problems = ["gone"] if tar is None else read_orphan(tar, task, num_classes)[1].problems
+        problems = ["gone"] if tar is None else read_orphan(tar, task, promise)[1].problems
     if not problems:
-        adopt = partial(adopt_shard, store, task, num_classes, new_run_id())
+        adopt = partial(adopt_shard, store, task, promise, new_run_id())
         return Step(path, "write its receipt: it is whole", adopt)
 
     def remove() -> None:

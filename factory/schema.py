@@ -5,6 +5,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
+from factory.labels_spec import LabelsSpec
 from factory.lease import Lease
 from factory.manifest import DatasetLabels, Manifest, ShardRecord
 from factory.pack.facts import SampleFacts
@@ -15,6 +16,7 @@ from factory.spec import JobSpec
 _TYPES: dict[str, type[BaseModel]] = {
     "job": JobSpec,
     "labels": DatasetLabels,
+    "labels_file": LabelsSpec,
     "lease": Lease,
     "manifest": Manifest,
     "round": Round,

@@ -19,17 +19,19 @@ from dataclasses import dataclass
 
 import torch
 
-from factory.accept import reason_to_drop
+from factory.accept import find_rules, reason_to_drop
 from factory.commit import Making, adopt_shard, commit_shard, find_record, make_record
-from factory.data import LatentBatch, Sample, ShardTask
+from factory.data import Sample, ShardTask
 from factory.errors import Interrupted, RetryableError, ShardError
 from factory.generate.base import Generator
 from factory.generate.latents import LatentSampler
 from factory.manifest import ShardRecord
 from factory.pack.facts import SampleFacts
-from factory.pack.packing import EncodedSample, Packing, encode_sample
+from factory.pack.inside import Promise
+from factory.pack.packing import EncodedSample, Packing, encode_sample, file_endings
 from factory.pack.tar import ShardWriter
 from factory.provenance import cpu_name, find_versions
+from factory.samples import compute_samples
 from factory.segment.base import Segmenter
 from factory.spec import DatasetSpec
 from factory.store import Store
@@ -60,7 +62,11 @@ class ShardMaker:
         crew: Crew,
         run_id: str,
     ) -> None:
-        """Hold what every shard of the dataset needs."""
+        """Hold what every shard of the dataset needs.
+
+        Raises:
+            JobError: If the dataset accepts samples by a class that `segmenter` does not have.
+        """
         self.dataset = dataset
         self.generator = generator
         self.segmenter = segmenter
@@ -70,6 +76,7 @@ class ShardMaker:
         self.stop = threading.Event()
         """Set it to make every call of `make` end soon, with nothing left behind."""
         self._sampler = LatentSampler(generator, dataset.latents, dataset.generator)
+        self._rules = find_rules(dataset.accept, segmenter.labels)
         self._crew = crew
         self._lanes = ThreadPoolExecutor(crew.lanes, "lane")
         self._encoders = ThreadPoolExecutor(crew.encoders, "encode") if crew.encoders else None
@@ -113,7 +120,8 @@ class ShardMaker:
         return committed
 
     def _adopt(self, task: ShardTask) -> ShardRecord | None:
-        return adopt_shard(self.store, task, len(self.segmenter.labels), self.run_id)
+        promise = Promise(len(self.segmenter.labels), file_endings(self.dataset.encode))
+        return adopt_shard(self.store, task, promise, self.run_id)
 
     def replay(self, task: ShardTask, index: int) -> EncodedSample:
         """Make one sample of `task` again, exactly as it was made for its shard."""
@@ -187,7 +195,7 @@ class ShardMaker:
         rejected: Counter[str] = Counter()
         accepted = []
         for sample in self._compute(first, count):
-            reason = reason_to_drop(sample, self.dataset.accept)
+            reason = reason_to_drop(sample, self._rules)
             if reason is None:
                 accepted.append(sample)
             else:
@@ -203,7 +211,10 @@ class ShardMaker:
         """Samples `first` to `first + count`, computed as one full batch."""
         last = first + count - 1
         indices = [min(first + offset, last) for offset in range(self.dataset.batch_size)]
-        return compute_samples(self.generator, self.segmenter, self._sampler.draw(indices), count)
+        latents = self._sampler.draw(indices)
+        return compute_samples(
+            self.generator, self.segmenter, latents, count, by_px=self.dataset.encode.confidence
+        )
 
     def _encode(self, dataset_id: str, samples: list[Sample]) -> list[EncodedSample]:
         names = self.generator.facts.class_names
@@ -225,30 +236,6 @@ class _Produced:
     rows: list[SampleFacts]
     rejected: dict[str, int]
     generate_s: float
-
-
-def compute_samples(
-    generator: Generator, segmenter: Segmenter, latents: LatentBatch, count: int
-) -> list[Sample]:
-    """Images and masks of `latents`, brought to the host; the first `count` of them, unpadded."""
-    with torch.inference_mode():
-        batch = generator.generate(latents, segmenter.layers)
-        labelled = segmenter.segment(batch)
-        images = batch.images.cpu().numpy()
-        masks = labelled.masks.cpu().numpy()
-        confidence = labelled.confidence.cpu().tolist()
-        class_px = labelled.class_px.cpu().tolist()
-    return [
-        Sample(
-            index=int(latents.indices[i]),
-            image=images[i],
-            mask=masks[i],
-            class_label=int(latents.class_labels[i]),
-            confidence=confidence[i],
-            class_px=tuple(class_px[i]),
-        )
-        for i in range(count)
-    ]
 
 
 def device_name(device: torch.device) -> str:

@@ -11,11 +11,11 @@ from pathlib import Path
 
 from factory.commit import sidecar_path
 from factory.data import ShardTask
-from factory.dataset import find_labels, find_plan
+from factory.dataset import find_plan, find_promise
 from factory.identity import digest_of_file
 from factory.manifest import ShardRecord
 from factory.pack.facts import SampleFacts, read_sidecar
-from factory.pack.inside import read_contents
+from factory.pack.inside import Promise, read_contents
 from factory.receipts import check_snapshots, list_receipts, read_receipts
 from factory.store import Store
 
@@ -40,14 +40,14 @@ def verify_dataset(store: Store, *, deep: bool = False) -> Findings:
     """
     plan = find_plan(store)
     records = read_receipts(store, list_receipts(store, plan), plan.dataset_id)
-    num_classes = len(find_labels(store).labels) if records else 0
+    promise = find_promise(store, plan) if records else Promise(0, [])
     tasks = {task.shard_index: task for task in plan.tasks()}
 
     def check(record: ShardRecord) -> list[str]:
         task = tasks.get(record.shard_index)
         if task is None:
             return [f"{record.path}: its receipt names a shard that no round plans"]
-        found = _check(store, record, task, num_classes if deep else None)
+        found = _check(store, record, task, promise if deep else None)
         return [f"{record.path}: {problem}" for problem in found]
 
     with ThreadPoolExecutor(_THREADS) as pool:
@@ -69,7 +69,7 @@ def _check_strangers(store: Store, records: list[ShardRecord]) -> list[str]:
 
 
 def _check(
-    store: Store, record: ShardRecord, task: ShardTask, num_classes: int | None
+    store: Store, record: ShardRecord, task: ShardTask, promise: Promise | None
 ) -> Iterator[str]:
     with store.fetch(record.path) as path:
         if path is None:
@@ -82,14 +82,14 @@ def _check(
         if (digest := digest_of_file(path)) != record.sha256:
             yield f"sha256 {digest[:16]}, its receipt says {record.sha256[:16]}"
             return
-        if num_classes is not None:
-            yield from _check_inside(store, path, record, task, num_classes)
+        if promise is not None:
+            yield from _check_inside(store, path, record, task, promise)
 
 
 def _check_inside(
-    store: Store, path: Path, record: ShardRecord, task: ShardTask, num_classes: int
+    store: Store, path: Path, record: ShardRecord, task: ShardTask, promise: Promise
 ) -> Iterator[str]:
-    contents = read_contents(path, task, num_classes)
+    contents = read_contents(path, task, promise)
     found = list(contents.problems)
     if not found and contents.num_members != record.num_members:
         found.append(f"{contents.num_members} files inside, its receipt says {record.num_members}")

@@ -31,7 +31,7 @@ class SampleFacts(BaseModel):
     class_name: str
     """Name of that class, empty for none."""
     confidence: float
-    """Mean pixel confidence of the mask, 0 to 1."""
+    """Mean confidence of the mask's pixels, those that no class claims left out, 0 to 1."""
     width: int
     """Pixels."""
     height: int

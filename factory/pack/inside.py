@@ -16,10 +16,19 @@ from pydantic import ValidationError
 from factory.data import IGNORE, ShardTask
 from factory.identity import sample_key
 from factory.pack.facts import SampleFacts
-from factory.pack.image import IMAGE_ENDING, decode_image, decode_mask
+from factory.pack.image import decode_image, decode_mask
 from factory.pack.tar import encode_end, encode_files, read_members
 
-_ENDINGS = [[f"image.{ending}", "mask.png", "json"] for ending in IMAGE_ENDING.values()]
+_ROUNDING = 0.5 / 255 + 1e-5
+
+
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """What holds for every sample of the dataset."""
+
+    num_classes: int
+    endings: list[str]
+    """Its files, in order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +45,7 @@ class Contents:
     """One line each."""
 
 
-def read_contents(path: Path, task: ShardTask, num_classes: int) -> Contents:
+def read_contents(path: Path, task: ShardTask, promise: Promise) -> Contents:
     """Read the tar at `path` whole, a sample at a time; it was asked for by `task`."""
     rows: list[SampleFacts] = []
     problems: list[str] = []
@@ -53,7 +62,7 @@ def read_contents(path: Path, task: ShardTask, num_classes: int) -> Contents:
             if key <= previous:
                 problems.append(f"sample {key}: after {previous}; keys ascend")
             previous = key
-            found = _check_sample(key, dict(files), task, num_classes, rows)
+            found = _check_sample(key, dict(files), task, promise, rows)
             problems += [f"sample {key}: {problem}" for problem in found]
     except ValueError as error:
         problems.append(str(error))
@@ -65,17 +74,18 @@ def _check_sample(
     key: str,
     files: dict[str, bytes],
     task: ShardTask,
-    num_classes: int,
+    promise: Promise,
     rows: list[SampleFacts],
 ) -> Iterator[str]:
     endings = [name.partition(".")[2] for name in files]
-    if endings not in _ENDINGS:
-        yield f"holds {', '.join(endings)}; expected {', '.join(_ENDINGS[0])}, in this order"
+    if endings != promise.endings:
+        yield f"holds {', '.join(endings)}; expected {', '.join(promise.endings)}, in this order"
         return
-    image_data, mask_data, facts_data = files.values()
+    image_data, mask_data, *confidence_data, facts_data = files.values()
     try:
         facts = SampleFacts.model_validate_json(facts_data)
         image, mask = decode_image(image_data), decode_mask(mask_data)
+        confidence = [decode_mask(data) for data in confidence_data]
     except ValidationError as error:
         yield f"its facts have {error.error_count()} problems"
         return
@@ -84,7 +94,9 @@ def _check_sample(
         return
     rows.append(facts)
     yield from _check_facts(key, facts, task)
-    yield from _check_mask(image, mask, facts, num_classes)
+    yield from _check_mask(image, mask, facts, promise.num_classes)
+    for by_px in confidence:
+        yield from _check_confidence(by_px, mask, facts)
 
 
 def _check_facts(key: str, facts: SampleFacts, task: ShardTask) -> Iterator[str]:
@@ -107,3 +119,13 @@ def _check_mask(
         yield f"mask holds label {largest}; allowed: 0 to {num_classes - 1}, and 255"
     elif counts[:num_classes].tolist() != facts.class_px:
         yield "its facts count other pixels per class than its mask holds"
+
+
+def _check_confidence(by_px: np.ndarray, mask: np.ndarray, facts: SampleFacts) -> Iterator[str]:
+    if by_px.shape != mask.shape:
+        yield f"confidence {by_px.shape} and mask {mask.shape} differ in size"
+        return
+    claimed = by_px[mask != IGNORE]
+    mean = float(claimed.mean()) / 255 if claimed.size else 0.0
+    if abs(mean - facts.confidence) > _ROUNDING:
+        yield f"its facts say confidence {facts.confidence}, its pixels {mean:.6f}"

@@ -1,8 +1,7 @@
-"""Run shards on Ray actors. THE ONLY FILE THAT KNOWS RAY.
+"""Run shards and fits on Ray actors. THE ONLY FILE THAT KNOWS RAY.
 
-Pixels never cross Ray, a result is a small record. Actors are not restarted by Ray: `fleet.py` sees a
-death, counts the attempt, sends the shard elsewhere and starts a replacement. Here is only how Ray is
-asked and what it answers.
+Pixels never cross Ray, a result is a small record. Actors are not restarted by Ray: `fleet.py` and
+`scattered.py` see deaths and start replacements. Here is only how Ray is asked and what it answers.
 """
 
 import logging
@@ -26,12 +25,16 @@ from ray.exceptions import (
 )
 
 from factory.data import ShardTask
-from factory.errors import FactoryError, JobError, PluginError, RetryableError
+from factory.errors import PluginError, RetryableError
+from factory.fit.pixels import NUM_PARTS
+from factory.generate.base import GeneratorFacts
 from factory.manifest import ShardRecord
 from factory.quarantine import Attempts
 from factory.run.base import Observer, Outcome, WorkOrder
 from factory.run.drive import describe, drive
 from factory.run.fleet import WINDOW, ElasticFleet, Event, Landed, Lost, Ready
+from factory.run.remote_errors import constructor_error, reason_of_death
+from factory.run.scattered import Call, FitWorker, ScatteredPool, WorkerDied
 from factory.run.signals import stop_on_signals
 from factory.spec import RunSpec
 
@@ -55,8 +58,7 @@ class _Worker:
         self._maker = build_maker(order)
 
     def node(self) -> str:
-        node_id: str = ray.get_runtime_context().get_node_id()
-        return node_id
+        return str(ray.get_runtime_context().get_node_id())
 
     def make(self, task: ShardTask) -> ShardRecord:
         return self._maker.make(task)
@@ -79,6 +81,57 @@ def run_on_ray(
             fleet.dismiss()
 
 
+@contextmanager
+def fit_on_ray(order: WorkOrder) -> Iterator[ScatteredPool]:
+    """The fitting pixels of a job on actors, for as long as the context lasts.
+
+    Raises:
+        PluginError: If the cluster cannot be reached or does not hold the actors.
+    """
+    with _cluster(order.run):
+        crew = _FitCrew(order)
+        try:
+            yield ScatteredPool(crew, crew.workers)
+        finally:
+            for worker in crew.workers:
+                ray.kill(worker)
+
+
+class _FitCrew:
+    """The actors of a fit; see `scattered.Crew`."""
+
+    def __init__(self, order: WorkOrder) -> None:
+        self._order = order
+        self._make_actor = ray.remote(FitWorker).options(
+            **_options(order.run, calls=order.run.threads_per_actor)
+        )
+        self.workers: list[Any] = []
+        first = self.start()
+        try:
+            self.facts: GeneratorFacts = ray.get(first.facts.remote())
+        except ActorDiedError as error:
+            raise constructor_error(error) from error
+        for _ in range(min(_num_actors(order.run), NUM_PARTS) - 1):
+            self.start()
+
+    def start(self) -> Any:  # noqa: ANN401
+        self.workers.append(self._make_actor.remote(self._order))
+        return self.workers[-1]
+
+    def call(self, worker: Any, part: int, calls: Sequence[Call], *, is_new: bool) -> Any:  # noqa: ANN401
+        return worker.answer.remote(part, calls, is_new=is_new)
+
+    def landed(self, promises: Sequence[Any]) -> Iterator[tuple[Any, Any]]:
+        ready, _ = ray.wait(list(promises), num_returns=1, timeout=1)
+        for promise in ready:
+            try:
+                yield promise, ray.get(promise)
+            except RayTaskError as error:
+                yield promise, error.cause if isinstance(error.cause, Exception) else error
+            except RayError as error:
+                yield promise, WorkerDied(reason_of_death(error))
+
+
 def room_of_cluster(run: RunSpec) -> int:
     """How many actors `run` would get.
 
@@ -94,14 +147,7 @@ class _Actors:
 
     def __init__(self, order: WorkOrder) -> None:
         self._order = order
-        self._make_actor = ray.remote(_Worker).options(
-            num_cpus=order.run.threads_per_actor,
-            num_gpus=order.run.gpus_per_actor,
-            max_restarts=0,
-            max_task_retries=0,
-            max_concurrency=WINDOW,
-            runtime_env={"env_vars": _ALLOCATOR},
-        )
+        self._make_actor = ray.remote(_Worker).options(**_options(order.run, calls=WINDOW))
         self._names = count()
         self._actors: dict[int, Any] = {}
         self._nodes: dict[int, str] = {}
@@ -114,9 +160,8 @@ class _Actors:
     def start(self) -> int:
         """Begin an actor, and ask where it is: the answer comes when it is built."""
         name = next(self._names)
-        actor: Any = self._make_actor.remote(self._order)
-        self._actors[name] = actor
-        self._calls[actor.node.remote()] = (name, None)
+        self._actors[name] = self._make_actor.remote(self._order)
+        self._calls[self._actors[name].node.remote()] = (name, None)
         return name
 
     def assign(self, worker: int, task: ShardTask) -> None:
@@ -142,8 +187,7 @@ class _Actors:
         """What happened, waiting for it at most `timeout_s`."""
         if not self._calls:
             time.sleep(timeout_s)
-            return
-        ready, _ = ray.wait(list(self._calls), num_returns=1, timeout=timeout_s)
+        ready, _ = ray.wait(list(self._calls), timeout=timeout_s) if self._calls else ([], [])
         for call in ready:
             worker, shard_index = self._calls.pop(call)
             try:
@@ -163,7 +207,7 @@ class _Actors:
 
     def _bury(self, worker: int, error: RayError) -> Lost:
         if isinstance(error, ActorDiedError) and error.actor_init_failed:
-            raise _constructor_error(error)
+            raise constructor_error(error)
         if worker in self._actors:
             self.kill(worker)
         return _loss(worker, self._nodes.pop(worker, ""), error)
@@ -175,34 +219,19 @@ def _loss(worker: int, node: str, error: RayError) -> Lost:
     dead = {entry["NodeID"] for entry in entries if not entry["Alive"]}
     if isinstance(error, ActorUnavailableError) or node in dead or "SIGTERM" in str(error):
         return Lost(worker, "its node is gone or leaves", is_innocent=True)
-    return Lost(worker, _reason(error), is_innocent=False)
+    return Lost(worker, reason_of_death(error), is_innocent=False)
 
 
-def _constructor_error(error: ActorDiedError) -> Exception:
-    """What a worker raised while it was being built: wrong for one, wrong for all."""
-    cause = error.__cause__ or error.__context__
-    text = str(error)
-    if isinstance(cause, FactoryError):
-        return cause
-    lines = [line for line in text.splitlines() if line.strip()]
-    for line in reversed(lines):
-        kind, _, message = line.strip().partition(": ")
-        name = kind.rsplit(".", 1)[-1]
-        if name.endswith("Error") and kind.startswith("factory.errors."):
-            return _ERRORS.get(name, FactoryError)(message)
-    return FactoryError(f"a worker could not start: {lines[-1] if lines else 'no message'}")
-
-
-_ERRORS: dict[str, type[FactoryError]] = {
-    kind.__name__: kind for kind in [*JobError.__subclasses__(), *FactoryError.__subclasses__()]
-}
-
-
-def _reason(error: BaseException) -> str:
-    """Why an actor is gone, as far as Ray knows: it cannot tell a kill from a lack of memory."""
-    if "SIGKILL" in str(error) or "OOM" in str(error):
-        return "killed, or out of memory"
-    return type(error).__name__
+def _options(run: RunSpec, *, calls: int) -> dict[str, Any]:
+    """What an actor takes of its machine, and how many calls it answers side by side."""
+    return {
+        "num_cpus": run.threads_per_actor,
+        "num_gpus": run.gpus_per_actor,
+        "max_restarts": 0,
+        "max_task_retries": 0,
+        "max_concurrency": calls,
+        "runtime_env": {"env_vars": _ALLOCATOR},
+    }
 
 
 def _resources() -> tuple[float, float]:
@@ -250,9 +279,8 @@ def _cluster(run: RunSpec) -> Iterator[None]:
         os.environ.setdefault(name, value)
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if run.address is None:
-        # "local": without it Ray joins any cluster it finds on this machine.
-        options |= {"address": "local", "include_dashboard": False}
-        options["object_store_memory"] = _OBJECT_STORE_BYTES
+        options["address"] = "local"  # without it Ray joins any cluster it finds on this machine
+        options |= {"include_dashboard": False, "object_store_memory": _OBJECT_STORE_BYTES}
         wanted = run.num_actors if isinstance(run.num_actors, int) else 0
         needed = wanted * run.threads_per_actor
         options["num_cpus"] = max(os.cpu_count() or 1, needed)

@@ -6,12 +6,12 @@ from contextlib import ExitStack
 
 import torch
 
-from factory.errors import JobError, WeightsError
-from factory.generate.base import load_generator
+from factory.errors import WeightsError
+from factory.generate.base import Generator, load_generator
 from factory.generate.weights import find_weights
 from factory.manifest import LABELS_PATH, DatasetLabels, encode_labels
 from factory.run.base import WorkOrder
-from factory.segment.base import load_segmenter
+from factory.segment.base import Mergeable, load_segmenter
 from factory.shard import Crew, ShardMaker
 from factory.spec import RunSpec
 from factory.store import open_store
@@ -43,31 +43,42 @@ def device_of(run: RunSpec) -> torch.device:
     return torch.device("cuda" if run.gpus_per_actor > 0 else "cpu")
 
 
-def build_maker(order: WorkOrder) -> ShardMaker:
-    """Load generator and segmenter, and make the maker.
+def load_ordered(order: WorkOrder, device: torch.device) -> Generator:
+    """The generator that an order names, from this machine's copy of the weights.
 
     Raises:
         WeightsError: If this machine has other weights than the driver.
-        FactoryError: If generator or segmenter cannot be loaded here.
+        FactoryError: If the generator cannot be loaded here.
     """
     sys.path.extend(path for path in order.import_paths if path not in sys.path)
-    device = device_of(order.run)
     weights = find_weights(order.dataset.generator)
     if weights.sha256 != order.weights_sha256:
         raise WeightsError(
             f"dataset.generator.weights: this worker has sha256 {weights.sha256[:16]}, the driver "
             f"{order.weights_sha256[:16]}; put the same file on every machine"
         )
-    generator = load_generator(order.dataset.generator, weights.path, device=device)
+    return load_generator(order.dataset.generator, weights.path, device=device)
+
+
+def build_maker(order: WorkOrder) -> ShardMaker:
+    """Load generator and segmenter, and make the maker.
+
+    Raises:
+        WeightsError: If this machine has other weights than the driver.
+        JobError: If the job accepts samples by a class that the segmenter does not have.
+        FactoryError: If generator or segmenter cannot be loaded here.
+    """
+    device = device_of(order.run)
+    generator = load_ordered(order, device)
     store = open_store(order.output_uri, single_writer=order.single_writer, is_known=True)
     with ExitStack() as stack:
         fitted = None
         if order.segmenter_path:
             fitted = stack.enter_context(store.fetch(order.segmenter_path))
         segmenter = load_segmenter(order.dataset.segmenter, fitted, generator.facts, device)
-    _check_rules(order, len(segmenter.labels))
     meaning = DatasetLabels(
         labels=list(segmenter.labels),
+        coarser=list(segmenter.coarser) if isinstance(segmenter, Mergeable) else [],
         generator_classes=list(generator.facts.class_names),
         attribution=generator.facts.attribution,
         license=generator.facts.license,
@@ -86,12 +97,3 @@ def build_maker(order: WorkOrder) -> ShardMaker:
         crew=Crew(1 if is_gpu else order.run.threads_per_actor, encoders),
         run_id=order.run_id,
     )
-
-
-def _check_rules(order: WorkOrder, num_classes: int) -> None:
-    unknown = [i for i in order.dataset.accept.class_share if not 0 <= i < num_classes]
-    if unknown:
-        raise JobError(
-            f"dataset.accept.class_share: found class {unknown[0]}; the segmenter has classes 0 to "
-            f"{num_classes - 1}"
-        )

@@ -338,7 +338,7 @@ def test_a_shard_is_never_fuller_than_was_asked_for(tmp_path):
 def test_without_oversampling_rejected_samples_make_shards_short(finished, tmp_path):
     confidence = sorted(f.confidence for shard in facts_of(finished) for f in shard)
     make_small(tmp_path, {"dataset.accept": {"min_confidence": between(confidence, 2)}})
-    status = make_status(find_holdings(open_store(str(tmp_path / "out"))))
+    status = make_status(find_holdings(open_store(str(tmp_path / "out"))), [])
     assert status["state"] == "complete"
     assert status["samples_short"] == 2
     assert status["samples_rejected"] == {"confidence": 2}
