@@ -36,7 +36,6 @@ TARGETS = [
     ("store", "s3"),
     ("raylet", "s3"),
 ]
-KILLS_PER_TRIAL = 3
 NUM_SHARDS, PER_SHARD = 12, 8
 LIMIT_S = 900
 
@@ -291,6 +290,7 @@ def workers_of(driver: int) -> list[int]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=200)
+    parser.add_argument("--per-trial", type=int, default=3)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--minutes", type=float, default=1e9, help="begin no trial after this time")
     parser.add_argument("--targets", default="", help="such as driver-local,store-s3; default: all")
@@ -307,7 +307,7 @@ def main() -> int:
                     break
                 target, place = targets[chaos.counts.trials % len(targets)]
                 left = options.kills - chaos.counts.kills.total()
-                chaos.trial(target, place, min(KILLS_PER_TRIAL, left))
+                chaos.trial(target, place, min(options.per_trial, left))
                 print(f"{target} x {place}: {chaos.counts.line()}", flush=True)
         finally:
             chaos.close()

@@ -74,7 +74,7 @@ class Weed:
     def endpoint(self) -> str:
         return f"http://127.0.0.1:{self.ports['s3']}"
 
-    def start(self, wait_s: float = 120) -> None:
+    def start(self, wait_s: float = 300) -> None:
         if not self.ports:
             self.ports = {n: free_port() for n in ("s3", "master", "volume", "filer", "admin")}
         (self.folder / "data").mkdir(parents=True, exist_ok=True)

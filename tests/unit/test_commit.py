@@ -10,6 +10,7 @@ from factory.commit import Making, adopt_shard, commit_shard, find_record, make_
 from factory.data import ShardTask
 from factory.errors import RetryableError, StoreError
 from factory.pack.facts import SampleFacts
+from factory.pack.inside import Promise
 from factory.pack.tar import ShardWriter
 from factory.store.s3 import S3Store
 
@@ -107,7 +108,7 @@ def test_a_store_that_lies_about_a_tar_or_a_receipt_is_asked_again_and_nothing_i
     liar.about = ["/data/train/toy-000000.tar"]
     path, record = shard(tmp_path)
     assert commit_shard(store, TASK, path, record, rows_of(4)) is None
-    assert adopt_shard(store, TASK, 1, "run") is None, "there is nothing to adopt"
+    assert adopt_shard(store, TASK, Promise(1, []), "run") is None, "there is nothing to adopt"
     liar.about = ["/receipts/"]
     path, record = shard(tmp_path)
     with pytest.raises(RetryableError) as caught:
