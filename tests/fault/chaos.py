@@ -228,11 +228,12 @@ class Chaos:
     def disturb(self, process: "subprocess.Popen[str]", target: str, num_kills: int) -> int:
         """Kill `target` up to `num_kills` times while `process` runs; how often it was."""
         done = 0
+        before = set(workers_of(os.getpid()))  # of an earlier run, on their way out
         while done < num_kills:
             pause = self.rng.uniform(0, self.usual_s)
             if target in ("worker", "raylet"):
-                self.wait_for_workers(process, target)
-                pause = self.rng.uniform(0, 6)  # they load for some of it, and work for the rest
+                self.wait_for_workers(process, before)
+                pause = self.rng.uniform(0, 4)  # they load for some of it, and work for the rest
             try:
                 process.wait(pause)
                 return done
@@ -246,10 +247,9 @@ class Chaos:
                 return done
         return done
 
-    def wait_for_workers(self, process: "subprocess.Popen[str]", target: str) -> None:
-        root = process.pid if target == "worker" else os.getpid()  # the nodes are ours
-        while process.poll() is None and not workers_of(root):
-            time.sleep(0.2)
+    def wait_for_workers(self, process: "subprocess.Popen[str]", before: set[int]) -> None:
+        while process.poll() is None and before.issuperset(workers_of(os.getpid())):
+            time.sleep(0.1)
 
     def kill(self, process: "subprocess.Popen[str]", target: str) -> bool:
         if target == "driver":
@@ -278,10 +278,10 @@ class Chaos:
             self.nodes.close()
 
 
-def workers_of(driver: int) -> list[int]:
-    """The processes of a driver's actors."""
+def workers_of(parent: int) -> list[int]:
+    """The processes of actors below `parent`: a driver, or whoever started the nodes."""
     try:
-        children = psutil.Process(driver).children(recursive=True)
+        children = psutil.Process(parent).children(recursive=True)
         return [c.pid for c in children if any("ray::_Worker" in word for word in c.cmdline())]
     except psutil.Error:
         return []
