@@ -15,7 +15,10 @@ from servers import SECRET, Proxy, find_program, s3_env
 
 from factory.store import open_store
 
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning"),
+    pytest.mark.timeout(900),  # on a machine that does much else
+]
 
 
 @pytest.fixture(scope="module")
