@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -280,11 +281,12 @@ class Chaos:
 
 def workers_of(parent: int) -> list[int]:
     """The processes of actors below `parent`: a driver, or whoever started the nodes."""
-    try:
-        children = psutil.Process(parent).children(recursive=True)
-        return [c.pid for c in children if any("ray::_Worker" in word for word in c.cmdline())]
-    except psutil.Error:
-        return []
+    found = []
+    with suppress(psutil.NoSuchProcess):
+        for child in psutil.Process(parent).children(recursive=True):
+            with suppress(psutil.Error):  # it is gone, or a zombie
+                found += [child.pid] if "ray::_Worker" in " ".join(child.cmdline()) else []
+    return found
 
 
 def main() -> int:
