@@ -4,14 +4,13 @@ Heavy imports happen inside the commands, so that `factory --help` and `factory 
 """
 
 import dataclasses
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from factory import cli_care, cli_eval, cli_weights
+from factory import cli_care, cli_eval, cli_label, cli_train, cli_weights
 from factory.cli_words import (
     AsJson,
     Where,
@@ -20,6 +19,7 @@ from factory.cli_words import (
     one_line_errors,
     open_dataset,
     print_json,
+    write_file,
 )
 from factory.errors import DamageError, JobError
 
@@ -67,31 +67,25 @@ def plan(job: JobFile, as_json: AsJson = False) -> None:  # noqa: FBT002 - a com
 def fit(
     job: JobFile,
     output: Annotated[Path | None, typer.Option("-o", help="Also write the file here.")] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(help="Folder for report.html and report.png: all cuts to look at."),
+    ] = None,
 ) -> None:
     """Fit the job's segmenter and keep it, so that `run` finds it."""
-    from factory.fit.fitted import find_fitted
-    from factory.generate.weights import find_weights
-    from factory.run.fitting import fit_for
-    from factory.run.progress import watching
-    from factory.run.signals import stop_on_signals
-    from factory.run.worker import settle_process
-
     spec = load(job)
-    import_from_here()
-    settle_process()
-    stop = threading.Event()
-    with watching() as observer, stop_on_signals(stop):
-        weights = find_weights(spec.dataset.generator, observer.downloading)
-        data = found = find_fitted(spec.dataset, weights.sha256)
-        if data is None:
-            data = fit_for(spec, weights, observer.fitting, stop)
-    if found is None:
+    if report is not None:
+        cli_label.check_has_tree(spec, job)
+    weights, data, is_new = cli_label.find_or_fit(spec)
+    if is_new:
         typer.echo(f"fitted {spec.dataset.segmenter.kind}")
     else:
         typer.echo(f"{spec.dataset.segmenter.kind} was fitted before; nothing to do")
     if output is not None:
-        _write_file(output, data)
+        write_file(output, data)
         typer.echo(f"wrote {output}")
+    if report is not None:
+        cli_label.write_report(cli_label.material_of(spec, weights, data), report)
 
 
 @app.command()
@@ -198,7 +192,7 @@ def preview(
     picture = make_preview(store, make_manifest(store))
     if picture is None:
         raise StoreError(f"{store.uri}: no shard is committed yet; run the job first")
-    _write_file(output, picture)
+    write_file(output, picture)
     typer.echo(f"wrote {output}")
 
 
@@ -237,22 +231,19 @@ def segmenters() -> None:
     _print_names(SEGMENTERS.names(), SEGMENTERS.target)
 
 
+app.command()(cli_label.label)
 app.command()(cli_care.doctor)
 app.command()(cli_care.repair)
 app.command("gc")(cli_care.collect_garbage)
 app.add_typer(cli_care.quarantine)
 app.command()(cli_weights.inspect)
 app.command()(cli_weights.convert)
+app.command()(cli_train.train_generator)
+app.command()(cli_train.judge_generator)
+app.command()(cli_train.pack_training)
 app.add_typer(cli_eval.app, name="eval")
 
 
 def _print_names(names: list[str], target: Callable[[str], str]) -> None:
     for name in names:
         typer.echo(f"{name:<20}{target(name)}")
-
-
-def _write_file(path: Path, data: bytes) -> None:
-    try:
-        path.write_bytes(data)
-    except OSError as error:
-        raise JobError(f"{path}: cannot write ({error.strerror}); give another path") from error

@@ -12,6 +12,7 @@ from factory.pack.facts import SampleFacts
 from factory.plan import Round
 from factory.quarantine import ShardFailure
 from factory.spec import JobSpec
+from factory.train.spec import TrainSpec
 
 _TYPES: dict[str, type[BaseModel]] = {
     "job": JobSpec,
@@ -23,6 +24,7 @@ _TYPES: dict[str, type[BaseModel]] = {
     "sample": SampleFacts,
     "shard_failure": ShardFailure,
     "shard_record": ShardRecord,
+    "training": TrainSpec,
 }
 
 

@@ -5,22 +5,28 @@ fitted segmenter it measures a head of the same shape with random weights.
 """
 
 import json
+import math
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from factory.accept import find_rules
 from factory.errors import FactoryError, JobError, WeightsError
+from factory.fit.budget import plan_sampling
 from factory.fit.fitted import find_fitted, needs_fitting
-from factory.fit.pixels import choose_layers, fitting_batch
+from factory.fit.forecast import forecast
+from factory.fit.part import Part
+from factory.fit.pixels import choose_layers, fitting_batch, read_batch
 from factory.generate.base import Generator, load_generator
 from factory.generate.fetch import must_download
 from factory.generate.latents import LatentSampler
 from factory.generate.weights import find_weights
 from factory.pack.packing import encode_sample
+from factory.run.fitting import num_lanes
 from factory.run.worker import device_of, settle_process
 from factory.samples import compute_samples
 from factory.segment.base import Segmenter, load_segmenter
@@ -33,6 +39,7 @@ from factory.spec import JobSpec, KlishSpec, KMeansSpec
 _BATCHES = 3
 _TAR_BYTES_PER_FILE = 512 + 256
 _LIKELY_CLASSES = 26
+_TIMED_PIXELS = 256
 
 
 def calibrate(spec: JobSpec) -> dict[str, float]:
@@ -76,14 +83,27 @@ def calibrate(spec: JobSpec) -> dict[str, float]:
         num_bytes = sum(len(data) + _TAR_BYTES_PER_FILE for sample in files for _, data in sample)
     seconds = sum(times[1:]) / _BATCHES
     fit_s = 0.0
-    if needs_fitting(dataset) and fitted is None and hasattr(dataset.segmenter, "fit"):
-        fit_s = dataset.segmenter.fit.num_images / size * seconds
+    if needs_fitting(dataset) and fitted is None:
+        fit_s = _fit_seconds(spec, generator, seconds)
     return {
         "pairs_per_s": size * spec.run.threads_per_actor / seconds,
         "bytes_per_pair": num_bytes / size,
         "fit_s": fit_s,
         "resolution_px": generator.facts.resolution,
     }
+
+
+def _fit_seconds(spec: JobSpec, generator: Generator, batch_s: float) -> float:
+    """Sampling and all sums of the fit, on as many threads as it will have on this machine."""
+    dataset, kind = spec.dataset, spec.dataset.segmenter
+    assert isinstance(kind, KMeansSpec | KlishSpec)  # the kinds in fit.FITTERS
+    sampling = plan_sampling(kind, generator.facts)
+    few = replace(sampling, pixels_per_image=min(sampling.pixels_per_image, _TIMED_PIXELS))
+    vectors = torch.cat(read_batch(generator, dataset, few, 0))
+    part = Part(0, generator, dataset, device_of(spec.run))
+    halves = 2 if isinstance(kind, KlishSpec) else 1
+    batches = halves * math.ceil(sampling.num_images / dataset.batch_size)
+    return (batches * batch_s + forecast(kind, sampling, part, vectors)) / num_lanes(spec)
 
 
 def _segmenter(

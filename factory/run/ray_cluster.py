@@ -281,6 +281,7 @@ def _cluster(run: RunSpec) -> Iterator[None]:
     if run.address is None:
         options["address"] = "local"  # without it Ray joins any cluster it finds on this machine
         options |= {"include_dashboard": False, "object_store_memory": _OBJECT_STORE_BYTES}
+        options["address"] = "local"  # else Ray joins whatever cluster runs on this machine
         wanted = run.num_actors if isinstance(run.num_actors, int) else 0
         needed = wanted * run.threads_per_actor
         options["num_cpus"] = max(os.cpu_count() or 1, needed)

@@ -20,14 +20,15 @@ _GPU_ENCODERS = 4
 _MALLOPT = {-1: -1, -4: 0, -8: 1}  # M_TRIM_THRESHOLD never, M_MMAP_MAX none, M_ARENA_MAX one
 
 
-def settle_process() -> None:
+def settle_process(num_threads: int = 1) -> None:
     """Keep freed memory, and compute every operation on one thread.
 
     PyTorch frees and maps every large activation anew, and the page faults of the default allocator
     cost more than the arithmetic: nothing is mapped apart, nothing is given back, and all threads
     share one arena, because the arenas of other threads ignore the first two. One
     thread per operation makes sums independent of how many cores a machine has: cores are used by
-    computing several batches side by side. Call it before the first large tensor.
+    computing several batches side by side. Only a training, which promises no bytes across machines,
+    may ask for more. Call it before the first large tensor.
     """
     try:
         libc = ctypes.CDLL(None)
@@ -35,7 +36,7 @@ def settle_process() -> None:
             libc.mallopt(parameter, value)
     except (OSError, AttributeError):
         pass  # another C library: slower, not wrong
-    torch.set_num_threads(1)
+    torch.set_num_threads(num_threads)
 
 
 def device_of(run: RunSpec) -> torch.device:

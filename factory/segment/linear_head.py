@@ -8,7 +8,7 @@ for each, and the best of their scores. Interpolation aligns corners, as in KLiS
 LinearGAN (Xu and Zheng, CVPR 2021).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -75,22 +75,8 @@ class LinearHead:
         return MaskBatch(masks, mean, self._count_px(masks), by_px)
 
     def logits(self, batch: ImageBatch) -> Float[Tensor, "r n h w"]:
-        """One score per row of weights and pixel, float32. Rows first: the fastest to reduce."""
-        by_side: dict[int, Tensor] = {}
-        for layer, weight in self._weights.items():
-            maps = batch.features[layer]
-            count, channels, side, _ = maps.shape
-            pixels = maps.permute(0, 2, 3, 1).reshape(-1, channels).float()
-            scores = (weight @ pixels.T).view(-1, count, side, side)
-            by_side[side] = by_side[side].add_(scores) if side in by_side else scores
-        total = by_side.pop(self._side, None)
-        for scores in by_side.values():
-            wide = functional.interpolate(
-                scores, (self._side, self._side), mode="bilinear", align_corners=True
-            )
-            total = wide if total is None else total.add_(wide)
-        assert total is not None  # a head has at least one layer
-        return total.add_(self._bias[:, :, None, None])
+        """One score per row of weights and pixel, float32."""
+        return plane_scores(batch.features, self._weights, self._bias, self._side)
 
     def _count_px(self, masks: UInt8[Tensor, "n h w"]) -> Int64[Tensor, "n k"]:
         count, bins = len(masks), len(self.labels) + 1
@@ -98,6 +84,29 @@ class LinearHead:
         ids = masks.view(count, -1).clamp(max=bins - 1).long() + offsets
         counts = torch.bincount(ids.view(-1), minlength=count * bins)
         return counts.view(count, bins)[:, :-1]
+
+
+def plane_scores(
+    features: Mapping[str, Tensor], weights: Mapping[str, Tensor], bias: Tensor, side: int
+) -> Float[Tensor, "k n h w"]:
+    """The scores of `k` planes at every pixel of images of `side` rows and columns, float32.
+
+    `weights` holds a block per layer (planes by channels), `bias` a column. Planes come first: the
+    fastest layout to reduce.
+    """
+    by_side: dict[int, Tensor] = {}
+    for layer, weight in weights.items():
+        maps = features[layer]
+        count, channels, rows, _ = maps.shape
+        pixels = maps.permute(0, 2, 3, 1).reshape(-1, channels).float()
+        scores = (weight @ pixels.T).view(-1, count, rows, rows)
+        by_side[rows] = by_side[rows].add_(scores) if rows in by_side else scores
+    total = by_side.pop(side, None)
+    for scores in by_side.values():
+        wide = functional.interpolate(scores, (side, side), mode="bilinear", align_corners=True)
+        total = wide if total is None else total.add_(wide)
+    assert total is not None  # a head has at least one layer
+    return total.add_(bias[:, :, None, None])
 
 
 def _best_rows(logits: Float[Tensor, "r n h w"], groups: Sequence[int]) -> Float[Tensor, "k n h w"]:

@@ -162,7 +162,8 @@ def test_making_again_tells_of_a_sample_that_differs(made):
 def test_the_observer_is_told_of_the_fit_the_start_and_every_shard(tmp_path):
     witness = Witness()
     run_job(small_job(tmp_path, {"dataset.segmenter.fit.seed": 99}), witness)
-    assert witness.fitted == [(4, 8), (8, 8)]
+    assert witness.fitted[0] == ("sampling", 0, 8)
+    assert witness.fitted[-1] == ("clusters", 500, 500)
     assert witness.starts == [(10, 0)]
     assert sorted(record.shard_index for record in witness.records) == [0, 1, 2]
     assert witness.failures == []

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 from fit_bench import bench_of, make_bench
+from safetensors.torch import load
 from small_job import small_job
 
 from factory.errors import Interrupted, JobError
@@ -468,3 +469,17 @@ def test_a_job_is_measured_before_it_is_fitted(tmp_path):
     answer = calibrate(small_job(tmp_path, {"dataset.segmenter": unfitted}))
     assert answer["pairs_per_s"] > 0
     assert answer["fit_s"] > 0
+
+
+@pytest.mark.gpu
+def test_a_gpu_gives_one_file_too_and_almost_the_cpu_s_tree(tmp_path):
+    dataset = small_job(tmp_path, {"dataset.segmenter": KLISH}).dataset
+    device = torch.device("cuda")
+    first, second = (
+        fit_segmenter(dataset, LocalWeights(None, ""), device=device, on_progress=lambda *_: None)
+        for _ in range(2)
+    )
+    assert first == second
+    trees = [read_hierarchy(load(data)) for data in (first, fit(tmp_path)[0])]
+    assert trees[0].suggest().num_classes == trees[1].suggest().num_classes
+    assert trees[0].sizes[:12].sum() == trees[1].sizes[:12].sum()

@@ -162,6 +162,8 @@ CHANGES = {
     "dataset.segmenter[klish].labels": LABELS,
     "dataset.segmenter[klish].ignore_unclaimed": True,
     "dataset.segmenter[klish].fitted": "cells.safetensors",
+    "dataset.segmenter[klish].fit.memory_gib": 1.0,
+    "dataset.segmenter[kmeans].fit.memory_gib": 1.0,
     "dataset.segmenter[klish].layers": ["s8"],
     "dataset.segmenter[klish].fit.num_images": 9,
     "dataset.segmenter[klish].fit.pixels_per_image": 65,
