@@ -17,7 +17,6 @@ from typing import Any
 import ray
 from ray.exceptions import (
     ActorDiedError,
-    ActorUnavailableError,
     OutOfMemoryError,
     RayActorError,
     RayError,
@@ -40,11 +39,8 @@ from factory.spec import RunSpec
 
 _KNOCK_S = 10
 _OBJECT_STORE_BYTES = 128 * 2**20  # records only: Ray's default of 30 % of memory would be wasted
-_ALLOCATOR = {  # as in `settle_process`, but before Ray's own threads have arenas
-    "MALLOC_ARENA_MAX": "1",
-    "MALLOC_MMAP_MAX_": "0",
-    "MALLOC_TRIM_THRESHOLD_": "-1",
-}
+# As in `settle_process`, but before Ray's own threads have arenas.
+_ALLOCATOR = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "-1"}
 _LOCAL = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
 
 
@@ -176,8 +172,8 @@ class _Actors:
     def leaving(self) -> dict[str, float]:
         """Draining nodes. Ray tells only through a private client: without it, nothing is known."""
         try:
-            client = vars(ray._private.worker)["global_worker"].gcs_client
-            deadlines = client.get_draining_nodes()
+            worker = vars(ray._private.worker)["global_worker"]
+            deadlines = worker.gcs_client.get_draining_nodes()
         except Exception:  # noqa: BLE001 - a private interface may change in any way
             return {}
         now_ms = time.time() * 1000
@@ -194,16 +190,16 @@ class _Actors:
                 result = ray.get(call)
             except RayTaskError as error:
                 result = error.cause if isinstance(error.cause, Exception) else error
-            except (RayActorError, OutOfMemoryError) as error:
-                yield self._bury(worker, error)
-                continue
             except RayError as error:
+                if shard_index is None or isinstance(error, (RayActorError, OutOfMemoryError)):
+                    yield self._bury(worker, error)
+                    continue
                 result = RetryableError(f"{type(error).__name__} in its worker")
-            if shard_index is not None:
-                yield Landed(worker, shard_index, result)
-            elif isinstance(result, str):
+            if shard_index is None:
                 self._nodes[worker] = result
                 yield Ready(worker, result)
+            else:
+                yield Landed(worker, shard_index, result)
 
     def _bury(self, worker: int, error: RayError) -> Lost:
         if isinstance(error, ActorDiedError) and error.actor_init_failed:
@@ -217,7 +213,8 @@ def _loss(worker: int, node: str, error: RayError) -> Lost:
     """Why an actor is gone: its node went, or was told to; or the actor alone died."""
     entries: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
     dead = {entry["NodeID"] for entry in entries if not entry["Alive"]}
-    if isinstance(error, ActorUnavailableError) or node in dead or "SIGTERM" in str(error):
+    is_cut_off = not isinstance(error, (ActorDiedError, OutOfMemoryError))
+    if is_cut_off or node in dead or "SIGTERM" in str(error):
         return Lost(worker, "its node is gone or leaves", is_innocent=True)
     return Lost(worker, reason_of_death(error), is_innocent=False)
 
