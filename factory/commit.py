@@ -33,11 +33,17 @@ class Making:
     """How a shard came about."""
 
     run_id: str
+    """The run that made it, or adopted it."""
     wall_s: float
+    """Seconds from the task's start until now."""
     generate_s: float
+    """Seconds of that spent in the generator and the segmenter."""
     device: str
+    """What computed it."""
     num_rejected: dict[str, int]
+    """Samples that were made and not kept, by reason."""
     versions: dict[str, str]
+    """Versions of the libraries that decide bytes."""
 
 
 def tar_path(task: ShardTask) -> str:

@@ -27,6 +27,7 @@ class Promise:
     """What holds for every sample of the dataset."""
 
     num_classes: int
+    """Classes of its mask; 255 is none of them."""
     endings: list[str]
     """Its files, in order."""
 
