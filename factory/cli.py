@@ -10,18 +10,18 @@ from typing import Annotated
 
 import typer
 
-from factory import cli_eval, cli_label, cli_train, cli_weights
+from factory import cli_care, cli_eval, cli_label, cli_train, cli_weights
 from factory.cli_words import (
     AsJson,
     Where,
     import_from_here,
+    load,
     one_line_errors,
     open_dataset,
     print_json,
     write_file,
 )
 from factory.errors import DamageError, JobError
-from factory.spec import JobSpec
 
 app = typer.Typer(
     help="Turn a pretrained image generator into a segmentation dataset, without annotators.",
@@ -39,7 +39,7 @@ def plan(job: JobFile, as_json: AsJson = False) -> None:  # noqa: FBT002 - a com
     """Dry run: shards, bytes, time, and warnings. Writes nothing."""
     from factory.estimate import estimate_job
 
-    estimate = estimate_job(_load(job))
+    estimate = estimate_job(load(job))
     if as_json:
         print_json(dataclasses.asdict(estimate))
         return
@@ -73,7 +73,7 @@ def fit(
     ] = None,
 ) -> None:
     """Fit the job's segmenter and keep it, so that `run` finds it."""
-    spec = _load(job)
+    spec = load(job)
     if report is not None:
         cli_label.check_has_tree(spec, job)
     weights, data, is_new = cli_label.find_or_fit(spec)
@@ -96,7 +96,7 @@ def run(job: JobFile) -> None:
     from factory.run.progress import watching
     from factory.run.worker import settle_process
 
-    spec = _load(job)
+    spec = load(job)
     import_from_here()
     settle_process()
     with watching() as observer:
@@ -136,6 +136,10 @@ def status(dataset: Where, as_json: AsJson = False) -> None:  # noqa: FBT002
 @one_line_errors
 def verify(
     dataset: Where,
+    deep: Annotated[  # noqa: FBT002
+        bool,
+        typer.Option("--deep", help="Also decode and count every sample, and check its table."),
+    ] = False,
     regenerate: Annotated[
         int, typer.Option(min=0, help="Also make this many samples again and compare bytes.")
     ] = 0,
@@ -145,7 +149,7 @@ def verify(
     from factory.verify import verify_dataset
 
     store = open_dataset(dataset)
-    findings = verify_dataset(store)
+    findings = verify_dataset(store, deep=deep)
     problems = list(findings.problems)
     if regenerate and not problems:
         from factory.replay import regenerate_samples
@@ -161,8 +165,8 @@ def verify(
             typer.echo(problem)
     if problems:
         raise DamageError(
-            f"{store.uri}: {len(problems)} problems; to make a damaged shard again, delete its tar "
-            "and its receipt and run the job again"
+            f"{store.uri}: {len(problems)} problems; `factory repair {store.uri}` says what to do "
+            "about each"
         )
     if not as_json:
         again = f", {regenerate} made again byte for byte" if regenerate else ""
@@ -228,6 +232,10 @@ def segmenters() -> None:
 
 
 app.command()(cli_label.label)
+app.command()(cli_care.doctor)
+app.command()(cli_care.repair)
+app.command("gc")(cli_care.collect_garbage)
+app.add_typer(cli_care.quarantine)
 app.command()(cli_weights.inspect)
 app.command()(cli_weights.convert)
 app.command()(cli_train.train_generator)
@@ -239,9 +247,3 @@ app.add_typer(cli_eval.app, name="eval")
 def _print_names(names: list[str], target: Callable[[str], str]) -> None:
     for name in names:
         typer.echo(f"{name:<20}{target(name)}")
-
-
-def _load(job: Path) -> JobSpec:
-    from factory.job_file import load_job
-
-    return load_job(job)

@@ -11,10 +11,8 @@ import typer
 
 from factory.errors import FactoryError, Interrupted, JobError
 from factory.log import start_log
+from factory.spec import JobSpec
 
-Where = Annotated[
-    str, typer.Argument(help="Dataset folder, or the job file that makes it.", metavar="DATASET")
-]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object, for scripts.")]
 
 _P = ParamSpec("_P")
@@ -40,18 +38,31 @@ def one_line_errors(command: Callable[_P, _R]) -> Callable[_P, _R]:
     return wrapped
 
 
-def print_json(value: object) -> None:
-    """Print `value` for scripts."""
-    typer.echo(json.dumps(value, indent=1))
+Where = Annotated[
+    str, typer.Argument(help="Dataset folder, or the job file that makes it.", metavar="DATASET")
+]
+
+
+def load(job: Path) -> JobSpec:
+    """The checked job file at `job`."""
+    from factory.job_file import load_job
+
+    return load_job(job)
 
 
 def open_dataset(dataset: str) -> Any:  # noqa: ANN401 - Store, without importing it at the top
-    """The store at a place, or the one that a job file names."""
-    from factory.job_file import load_job
+    """The store of a dataset that is named by its place or by its job file."""
     from factory.store import open_store
 
-    is_job = dataset.endswith((".yaml", ".yml"))
-    return open_store(load_job(Path(dataset)).output.uri if is_job else dataset)
+    if not dataset.endswith((".yaml", ".yml")):
+        return open_store(dataset)
+    output = load(Path(dataset)).output
+    return open_store(output.uri, single_writer=output.single_writer)
+
+
+def print_json(value: object) -> None:
+    """Print `value` for scripts."""
+    typer.echo(json.dumps(value, indent=1))
 
 
 def import_from_here() -> None:

@@ -6,6 +6,7 @@ receipts that can be rebuilt at any time. It knows nothing of stores.
 
 import io
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -18,11 +19,13 @@ from factory.data import IGNORE
 from factory.errors import JobError, StoreError
 
 
-class _Facts(BaseModel):
+class Facts(BaseModel):
+    """What a file of ours states: every key known, nothing changed after."""
+
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
-class ClassLabel(_Facts):
+class ClassLabel(Facts):
     """One class of the masks."""
 
     id: int
@@ -33,7 +36,7 @@ class ClassLabel(_Facts):
     """RGB, 0 to 255, for pictures only: masks hold ids, never colours."""
 
 
-class CoarserLabels(_Facts):
+class CoarserLabels(Facts):
     """Fewer classes that the same masks can be read with."""
 
     num_classes: int
@@ -42,7 +45,7 @@ class CoarserLabels(_Facts):
     """The coarser class of each class of the masks, by class id."""
 
 
-class DatasetLabels(_Facts):
+class DatasetLabels(Facts):
     """What the samples' numbers mean, as kept in `labels.json`."""
 
     schema_version: int = 1
@@ -79,7 +82,7 @@ class DatasetLabels(_Facts):
         return table
 
 
-class ShardRecord(_Facts):
+class ShardRecord(Facts):
     """The facts about one committed shard, as kept in `receipts/RRRR/NNNNNN.json`."""
 
     schema_version: int = 1
@@ -130,7 +133,7 @@ class ShardRecord(_Facts):
     """UTC time of the commit, ISO 8601."""
 
 
-class Manifest(_Facts):
+class Manifest(Facts):
     """Everything that is known about a dataset, records in shard order."""
 
     schema_version: int = 1
@@ -145,6 +148,8 @@ class Manifest(_Facts):
     """What the samples' numbers mean."""
     num_planned: int
     """Samples asked for."""
+    single_writer: bool = False
+    """The output's store does not create exclusively: one run at a time wrote to it."""
     records: list[ShardRecord]
     """Committed shards."""
 
@@ -234,18 +239,7 @@ _RECORD_SCHEMA = pa.schema(
 def encode_manifest(manifest: Manifest) -> bytes:
     """Parquet with one row per shard; all else is JSON under the key `factory` of its metadata."""
     head = manifest.model_dump(mode="json", exclude={"records"})
-    schema = _RECORD_SCHEMA.with_metadata({"factory": json.dumps(head, sort_keys=True)})
-    rows = [
-        record.model_dump(mode="json")
-        | {
-            "num_rejected": sorted(record.num_rejected.items()),
-            "versions": sorted(record.versions.items()),
-        }
-        for record in sorted(manifest.records, key=lambda record: record.shard_index)
-    ]
-    sink = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist(rows, schema=schema), sink, compression="zstd")
-    return sink.getvalue()
+    return _encode_table(manifest.records, {"factory": json.dumps(head, sort_keys=True)})
 
 
 def read_manifest(data: bytes, *, source: str) -> Manifest:
@@ -257,13 +251,49 @@ def read_manifest(data: bytes, *, source: str) -> Manifest:
     try:
         table = pq.read_table(io.BytesIO(data))
         head = json.loads((table.schema.metadata or {})[b"factory"])
-        rows = [
-            row | {"num_rejected": dict(row["num_rejected"]), "versions": dict(row["versions"])}
-            for row in table.to_pylist()
-        ]
-        return Manifest.model_validate(head | {"records": rows})
+        return Manifest.model_validate(head | {"records": _rows_of(table)})
     except (pa.ArrowException, OSError, KeyError, ValueError) as error:
         raise StoreError(
             f"{source}: not a manifest ({type(error).__name__}); delete it and run the job again: it"
             " is rebuilt from the receipts"
         ) from error
+
+
+def encode_snapshot(records: Sequence[ShardRecord]) -> bytes:
+    """Receipts as Parquet, one row each in shard order: equal receipts give equal bytes."""
+    return _encode_table(records, {})
+
+
+def read_snapshot(data: bytes) -> list[ShardRecord]:
+    """The receipts in a snapshot.
+
+    Raises:
+        ValueError: If it is not one of this version.
+    """
+    try:
+        rows = _rows_of(pq.read_table(io.BytesIO(data)))
+        return [ShardRecord.model_validate(row) for row in rows]
+    except (pa.ArrowException, OSError, KeyError) as error:
+        raise ValueError(f"not a snapshot ({type(error).__name__})") from error
+
+
+def _encode_table(records: Sequence[ShardRecord], metadata: dict[str, str]) -> bytes:
+    rows = [
+        record.model_dump(mode="json")
+        | {
+            "num_rejected": sorted(record.num_rejected.items()),
+            "versions": sorted(record.versions.items()),
+        }
+        for record in sorted(records, key=lambda record: record.shard_index)
+    ]
+    table = pa.Table.from_pylist(rows, schema=_RECORD_SCHEMA.with_metadata(metadata))
+    sink = io.BytesIO()
+    pq.write_table(table, sink, compression="zstd")
+    return sink.getvalue()
+
+
+def _rows_of(table: pa.Table) -> list[dict[str, Any]]:
+    return [
+        row | {"num_rejected": dict(row["num_rejected"]), "versions": dict(row["versions"])}
+        for row in table.to_pylist()
+    ]

@@ -91,6 +91,11 @@ class Plan:
         """Samples asked for, over all rounds."""
         return sum(round_.num_samples for round_ in self.rounds)
 
+    @property
+    def num_shards(self) -> int:
+        """Shards of all rounds."""
+        return sum(round_.num_shards for round_ in self.rounds)
+
     def tasks(self) -> list[ShardTask]:
         """Every shard, in order."""
         return [task for round_ in self.rounds for task in round_.tasks()]

@@ -252,6 +252,12 @@ class RunSpec(Settings):
     encode_threads: Annotated[int, Field(ge=0, le=256)] | Literal["auto"] = "auto"
     """Threads of a worker that encode images while the next batch is computed; 0 = whoever computed
     a batch encodes it. `auto` = 4 beside a GPU, 0 where workers fill the CPU anyway."""
+    shards_per_actor: int = Field(500, ge=1)
+    """Shards after which a worker is replaced by a fresh one, in case something in it leaks.
+    Only for `ray`."""
+    shard_deadline_s: float = Field(3600, gt=0)
+    """A worker that finishes no shard for this long hangs: it is killed and the shard tried again.
+    Only for `ray`."""
 
     @field_validator("num_actors")
     @classmethod
@@ -266,6 +272,9 @@ class OutputSpec(Settings):
 
     uri: str = Field(min_length=1)
     """Folder or `s3://bucket/prefix` for the dataset; one folder holds one dataset."""
+    single_writer: bool = False
+    """A promise that one run at a time writes there. Only then may the store be one that does not
+    create files exclusively; `factory doctor` tells. A lease keeps a second run out."""
 
 
 class JobSpec(Settings):

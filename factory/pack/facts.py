@@ -87,3 +87,16 @@ def encode_sidecar(rows: list[SampleFacts]) -> bytes:
     sink = io.BytesIO()
     pq.write_table(table, sink, compression="zstd")
     return sink.getvalue()
+
+
+def read_sidecar(data: bytes) -> list[SampleFacts]:
+    """The rows of a sidecar table.
+
+    Raises:
+        ValueError: If it is not one.
+    """
+    try:
+        rows = pq.read_table(io.BytesIO(data)).to_pylist()
+    except (pa.ArrowException, OSError) as error:
+        raise ValueError(f"not a table of samples ({type(error).__name__})") from error
+    return [SampleFacts.model_validate(row) for row in rows]

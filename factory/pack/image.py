@@ -89,8 +89,20 @@ def decode_mask(data: bytes, modes: tuple[str, ...] = ("L",)) -> UInt8[np.ndarra
 
 def _opened(data: bytes) -> Image.Image:
     try:
+        _check_chunks(data)
         picture = Image.open(io.BytesIO(data))
         picture.load()
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+    except (UnidentifiedImageError, OSError, SyntaxError, struct.error) as error:
         raise ValueError(f"not a whole image ({error})") from error
     return picture
+
+
+def _check_chunks(data: bytes) -> None:
+    """Hold every chunk of a PNG against its checksum, which Pillow does not do for pixels."""
+    place = len(_SIGNATURE)
+    while data.startswith(_SIGNATURE) and place < len(data):
+        (length,) = struct.unpack_from(">I", data, place)
+        end = place + 8 + length
+        if struct.unpack_from(">I", data, end)[0] != zlib.crc32(data[place + 4 : end]):
+            raise OSError(f"the chunk at byte {place} does not match its checksum")
+        place = end + 4

@@ -76,6 +76,7 @@ def make_order(spec: JobSpec, weights: LocalWeights) -> WorkOrder:
         dataset=spec.dataset,
         run=spec.run,
         output_uri="",
+        single_writer=False,
         weights_sha256=weights.sha256,
         segmenter_path="",
         run_id="",

@@ -71,7 +71,7 @@ def build_maker(order: WorkOrder) -> ShardMaker:
     """
     device = device_of(order.run)
     generator = load_ordered(order, device)
-    store = open_store(order.output_uri)
+    store = open_store(order.output_uri, single_writer=order.single_writer, is_known=True)
     with ExitStack() as stack:
         fitted = None
         if order.segmenter_path:

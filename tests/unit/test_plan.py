@@ -187,7 +187,10 @@ IGNORED = {
     "run.threads_per_actor": 7,
     "run.gpus_per_actor": 0.5,
     "run.encode_threads": 5,
+    "run.shards_per_actor": 7,
+    "run.shard_deadline_s": 60.0,
     "output.uri": "/elsewhere",
+    "output.single_writer": True,
 }
 
 
