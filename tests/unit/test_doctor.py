@@ -108,9 +108,7 @@ def test_a_server_that_ignores_conditions_fails_unless_one_writer_is_promised(bl
         "8 of 8 that race win: this server ignores conditions: two runs could overwrite each other's "
         "shards"
     )
-    assert told.remedy == (
-        "use another server or a folder, or promise output.single_writer: true"
-    )
+    assert told.remedy == ("use another server or a folder, or promise output.single_writer: true")
     assert states(probe_s3(store, single_writer=True))["exclusive create"] == "ok"
 
 

@@ -136,9 +136,7 @@ def test_repair_removes_no_tar_that_has_got_a_receipt_meanwhile(store, root):
 
 
 @pytest.mark.parametrize("damage", ["missing", "flipped"])
-def test_a_shard_that_is_not_what_its_receipt_says_is_taken_out_and_made_again(
-    store, root, damage
-):
+def test_a_shard_that_is_not_what_its_receipt_says_is_taken_out_and_made_again(store, root, damage):
     whole = (root / TAR).read_bytes()
     (root / TAR).unlink() if damage == "missing" else flip(root / TAR)
     why = "it is missing" if damage == "missing" else "its bytes are not those of its receipt"
