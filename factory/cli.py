@@ -4,17 +4,24 @@ Heavy imports happen inside the commands, so that `factory --help` and `factory 
 """
 
 import dataclasses
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from factory import cli_export, cli_weights
-from factory.cli_words import AsJson, one_line_errors, print_json
+from factory import cli_care, cli_eval, cli_export, cli_label, cli_train, cli_weights
+from factory.cli_words import (
+    AsJson,
+    Where,
+    import_from_here,
+    load,
+    one_line_errors,
+    open_dataset,
+    print_json,
+    write_file,
+)
 from factory.errors import DamageError, JobError
-from factory.spec import JobSpec
 
 app = typer.Typer(
     help="Turn a pretrained image generator into a segmentation dataset, without annotators.",
@@ -24,9 +31,6 @@ app = typer.Typer(
 )
 
 JobFile = Annotated[Path, typer.Argument(help="Job file (YAML).", metavar="JOB")]
-Where = Annotated[
-    str, typer.Argument(help="Dataset folder, or the job file that makes it.", metavar="DATASET")
-]
 
 
 @app.command()
@@ -35,7 +39,7 @@ def plan(job: JobFile, as_json: AsJson = False) -> None:  # noqa: FBT002 - a com
     """Dry run: shards, bytes, time, and warnings. Writes nothing."""
     from factory.estimate import estimate_job
 
-    estimate = estimate_job(_load(job))
+    estimate = estimate_job(load(job))
     if as_json:
         print_json(dataclasses.asdict(estimate))
         return
@@ -63,29 +67,25 @@ def plan(job: JobFile, as_json: AsJson = False) -> None:  # noqa: FBT002 - a com
 def fit(
     job: JobFile,
     output: Annotated[Path | None, typer.Option("-o", help="Also write the file here.")] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(help="Folder for report.html and report.png: all cuts to look at."),
+    ] = None,
 ) -> None:
     """Fit the job's segmenter and keep it, so that `run` finds it."""
-    from factory.fit.fitted import find_fitted, fit_segmenter
-    from factory.generate.weights import find_weights
-    from factory.run.progress import watching
-    from factory.run.worker import device_of, settle_process
-
-    spec = _load(job)
-    _import_from_here()
-    settle_process()
-    with watching() as observer:
-        weights = find_weights(spec.dataset.generator, observer.downloading)
-        data = found = find_fitted(spec.dataset, weights.sha256)
-        if data is None:
-            device = device_of(spec.run)
-            data = fit_segmenter(spec.dataset, weights, device=device, on_progress=observer.fitting)
-    if found is None:
+    spec = load(job)
+    if report is not None:
+        cli_label.check_has_tree(spec, job)
+    weights, data, is_new = cli_label.find_or_fit(spec)
+    if is_new:
         typer.echo(f"fitted {spec.dataset.segmenter.kind}")
     else:
         typer.echo(f"{spec.dataset.segmenter.kind} was fitted before; nothing to do")
     if output is not None:
-        _write_file(output, data)
+        write_file(output, data)
         typer.echo(f"wrote {output}")
+    if report is not None:
+        cli_label.write_report(cli_label.material_of(spec, weights, data), report)
 
 
 @app.command()
@@ -96,8 +96,8 @@ def run(job: JobFile) -> None:
     from factory.run.progress import watching
     from factory.run.worker import settle_process
 
-    spec = _load(job)
-    _import_from_here()
+    spec = load(job)
+    import_from_here()
     settle_process()
     with watching() as observer:
         manifest = run_job(spec, observer)
@@ -118,10 +118,12 @@ def run(job: JobFile) -> None:
 @one_line_errors
 def status(dataset: Where, as_json: AsJson = False) -> None:  # noqa: FBT002
     """What is planned, made and rejected so far."""
-    from factory.dataset import find_holdings
+    from factory.dataset import find_holdings, find_labels
     from factory.report import make_status
 
-    found = make_status(find_holdings(_open(dataset)))
+    store = open_dataset(dataset)
+    holdings = find_holdings(store)
+    found = make_status(holdings, find_labels(store).labels if holdings.records else [])
     if as_json:
         print_json(found)
         return
@@ -134,6 +136,10 @@ def status(dataset: Where, as_json: AsJson = False) -> None:  # noqa: FBT002
 @one_line_errors
 def verify(
     dataset: Where,
+    deep: Annotated[  # noqa: FBT002
+        bool,
+        typer.Option("--deep", help="Also decode and count every sample, and check its table."),
+    ] = False,
     regenerate: Annotated[
         int, typer.Option(min=0, help="Also make this many samples again and compare bytes.")
     ] = 0,
@@ -142,14 +148,14 @@ def verify(
     """Check every byte of a dataset against its receipts."""
     from factory.verify import verify_dataset
 
-    store = _open(dataset)
-    findings = verify_dataset(store)
+    store = open_dataset(dataset)
+    findings = verify_dataset(store, deep=deep)
     problems = list(findings.problems)
     if regenerate and not problems:
         from factory.replay import regenerate_samples
         from factory.run.worker import settle_process
 
-        _import_from_here()
+        import_from_here()
         settle_process()
         problems += regenerate_samples(store, regenerate)
     if as_json:
@@ -159,8 +165,8 @@ def verify(
             typer.echo(problem)
     if problems:
         raise DamageError(
-            f"{store.uri}: {len(problems)} problems; to make a damaged shard again, delete its tar "
-            "and its receipt and run the job again"
+            f"{store.uri}: {len(problems)} problems; `factory repair {store.uri}` says what to do "
+            "about each"
         )
     if not as_json:
         again = f", {regenerate} made again byte for byte" if regenerate else ""
@@ -182,11 +188,11 @@ def preview(
     from factory.errors import StoreError
     from factory.preview import make_preview
 
-    store = _open(dataset)
+    store = open_dataset(dataset)
     picture = make_preview(store, make_manifest(store))
     if picture is None:
         raise StoreError(f"{store.uri}: no shard is committed yet; run the job first")
-    _write_file(output, picture)
+    write_file(output, picture)
     typer.echo(f"wrote {output}")
 
 
@@ -225,37 +231,20 @@ def segmenters() -> None:
     _print_names(SEGMENTERS.names(), SEGMENTERS.target)
 
 
+app.command()(cli_label.label)
+app.command()(cli_care.doctor)
+app.command()(cli_care.repair)
+app.command("gc")(cli_care.collect_garbage)
+app.add_typer(cli_care.quarantine)
 app.command()(cli_weights.inspect)
 app.command()(cli_weights.convert)
 app.command()(cli_export.export)
+app.command()(cli_train.train_generator)
+app.command()(cli_train.judge_generator)
+app.command()(cli_train.pack_training)
+app.add_typer(cli_eval.app, name="eval")
 
 
 def _print_names(names: list[str], target: Callable[[str], str]) -> None:
     for name in names:
         typer.echo(f"{name:<20}{target(name)}")
-
-
-def _load(job: Path) -> JobSpec:
-    from factory.job_file import load_job
-
-    return load_job(job)
-
-
-def _open(dataset: str) -> Any:  # noqa: ANN401 - Store, without importing it at the top
-    from factory.store import open_store
-
-    is_job = dataset.endswith((".yaml", ".yml"))
-    return open_store(_load(Path(dataset)).output.uri if is_job else dataset)
-
-
-def _import_from_here() -> None:
-    """Let `module:attribute` plugins lie in the folder the command runs in."""
-    if "" not in sys.path:
-        sys.path.append("")
-
-
-def _write_file(path: Path, data: bytes) -> None:
-    try:
-        path.write_bytes(data)
-    except OSError as error:
-        raise JobError(f"{path}: cannot write ({error.strerror}); give another path") from error

@@ -1,14 +1,17 @@
-"""What all commands share: options, one-line errors, JSON output."""
+"""What all commands share: options, one-line errors, JSON output, files, the dataset in question."""
 
 import json
+import sys
 from collections.abc import Callable
 from functools import wraps
-from typing import Annotated, ParamSpec, TypeVar
+from pathlib import Path
+from typing import Annotated, Any, ParamSpec, TypeVar
 
 import typer
 
-from factory.errors import FactoryError, Interrupted
+from factory.errors import FactoryError, Interrupted, JobError
 from factory.log import start_log
+from factory.spec import JobSpec
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object, for scripts.")]
 
@@ -35,6 +38,46 @@ def one_line_errors(command: Callable[_P, _R]) -> Callable[_P, _R]:
     return wrapped
 
 
+Where = Annotated[
+    str, typer.Argument(help="Dataset folder, or the job file that makes it.", metavar="DATASET")
+]
+
+
+def load(job: Path) -> JobSpec:
+    """The checked job file at `job`."""
+    from factory.job_file import load_job
+
+    return load_job(job)
+
+
+def open_dataset(dataset: str) -> Any:  # noqa: ANN401 - Store, without importing it at the top
+    """The store of a dataset that is named by its place or by its job file."""
+    from factory.store import open_store
+
+    if not dataset.endswith((".yaml", ".yml")):
+        return open_store(dataset)
+    output = load(Path(dataset)).output
+    return open_store(output.uri, single_writer=output.single_writer)
+
+
 def print_json(value: object) -> None:
     """Print `value` for scripts."""
     typer.echo(json.dumps(value, indent=1))
+
+
+def import_from_here() -> None:
+    """Let `module:attribute` plugins lie in the folder the command runs in."""
+    if "" not in sys.path:
+        sys.path.append("")
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Write a file that a command was asked for.
+
+    Raises:
+        JobError: If it cannot be written.
+    """
+    try:
+        path.write_bytes(data)
+    except OSError as error:
+        raise JobError(f"{path}: cannot write ({error.strerror}); give another path") from error

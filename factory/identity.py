@@ -21,8 +21,9 @@ _STREAMS = {
     "noise": 2,
     "pixels": 3,
     "seeding": 4,
-    "look": 5,
-    "clustering": 6,
+    "training": 5,
+    "look": 6,
+    "clustering": 7,
 }
 
 

@@ -28,7 +28,16 @@ def regenerate_samples(store: Store, count: int) -> list[str]:
     segmenter = SEGMENTER_PATH if needs_fitting(spec.dataset) else ""
     weights = find_weights(spec.dataset.generator)
     run = spec.run.model_copy(update={"threads_per_actor": 1})
-    order = WorkOrder(spec.dataset, run, store.uri, weights.sha256, segmenter, new_run_id(), ())
+    order = WorkOrder(
+        dataset=spec.dataset,
+        run=run,
+        output_uri=store.uri,
+        single_writer=spec.output.single_writer,
+        weights_sha256=weights.sha256,
+        segmenter_path=segmenter,
+        run_id=new_run_id(),
+        import_paths=(),
+    )
     maker = build_maker(order)
     tasks = {task.shard_index: task for task in holdings.plan.tasks()}
     problems = []

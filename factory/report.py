@@ -1,12 +1,16 @@
-"""Numbers about a dataset, from its plan and receipts alone."""
+"""Numbers about a dataset, from its plan, receipts and classes alone."""
 
 from collections import Counter
+from collections.abc import Sequence
 
 from factory.dataset import Holdings
+from factory.manifest import ClassLabel
 
 
-def make_status(holdings: Holdings) -> dict[str, int | str | dict[str, int]]:
-    """What is planned, made and rejected, as plain values."""
+def make_status(
+    holdings: Holdings, labels: Sequence[ClassLabel]
+) -> dict[str, int | str | dict[str, int]]:
+    """What is planned, made and rejected, and the samples that hold each class, as plain values."""
     records = holdings.records
     rejected: Counter[str] = Counter()
     for record in records:
@@ -25,6 +29,9 @@ def make_status(holdings: Holdings) -> dict[str, int | str | dict[str, int]]:
         "samples_committed": made,
         "samples_short": asked - made,
         "samples_rejected": dict(sorted(rejected.items())),
+        "samples_by_class": {
+            label.name: sum(record.class_images[label.id] for record in records) for label in labels
+        },
         "bytes": sum(record.size_bytes for record in records),
         "last_commit": max((record.finished_at for record in records), default="never"),
     }

@@ -5,8 +5,7 @@ it: there is no idle core to give it to), one thread packs the tar. Queues betwe
 Two calls of `make` may overlap: the second computes while the
 first still encodes, packs and commits, so the device never waits at a shard's border.
 
-The order of writes is the promise: the tar, then its sidecar table, then the receipt, which alone
-says that the shard exists.
+`commit.py` then writes the tar, its table and the receipt, which alone says that the shard exists.
 """
 
 import contextlib
@@ -17,24 +16,23 @@ from collections import Counter, deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from pathlib import Path
 
-import numpy as np
 import torch
 
-from factory.accept import reason_to_drop
-from factory.data import LatentBatch, Sample, ShardTask
-from factory.errors import Interrupted, ShardError, StoreError
+from factory.accept import find_rules, reason_to_drop
+from factory.commit import Making, adopt_shard, commit_shard, find_record, make_record
+from factory.data import Sample, ShardTask
+from factory.errors import Interrupted, RetryableError, ShardError
 from factory.generate.base import Generator
 from factory.generate.latents import LatentSampler
-from factory.identity import digest_of_file
-from factory.manifest import ShardRecord, encode_record, read_record, receipt_path
-from factory.pack.facts import SampleFacts, encode_sidecar
-from factory.pack.packing import EncodedSample, Packing, encode_sample
-from factory.pack.tar import PackedShard, ShardWriter
-from factory.provenance import cpu_name, find_versions, worker_name
-from factory.segment.base import AnySegmenter, label_latents
+from factory.manifest import ShardRecord
+from factory.pack.facts import SampleFacts
+from factory.pack.inside import Promise
+from factory.pack.packing import EncodedSample, Packing, encode_sample, file_endings
+from factory.pack.tar import ShardWriter
+from factory.provenance import cpu_name, find_versions
+from factory.samples import compute_samples
+from factory.segment.base import AnySegmenter
 from factory.spec import DatasetSpec
 from factory.store import Store
 from factory.store.local import explain_os_error
@@ -64,7 +62,11 @@ class ShardMaker:
         crew: Crew,
         run_id: str,
     ) -> None:
-        """Hold what every shard of the dataset needs."""
+        """Hold what every shard of the dataset needs.
+
+        Raises:
+            JobError: If the dataset accepts samples by a class that `segmenter` does not have.
+        """
         self.dataset = dataset
         self.generator = generator
         self.segmenter = segmenter
@@ -74,6 +76,7 @@ class ShardMaker:
         self.stop = threading.Event()
         """Set it to make every call of `make` end soon, with nothing left behind."""
         self._sampler = LatentSampler(generator, dataset.latents, dataset.generator)
+        self._rules = find_rules(dataset.accept, segmenter.labels)
         self._crew = crew
         self._lanes = ThreadPoolExecutor(crew.lanes, "lane")
         self._encoders = ThreadPoolExecutor(crew.encoders, "encode") if crew.encoders else None
@@ -85,11 +88,12 @@ class ShardMaker:
         """Make the shard `task` asks for, and commit it; or return its record if it exists.
 
         Raises:
-            ShardError: If no sample of its range is accepted.
+            ShardError: If no sample of its range is accepted, or a damaged tar has its place.
+            RetryableError: If the store contradicts itself.
             StoreError: If the output refuses the files.
             Interrupted: If `stop` was set.
         """
-        done = self._find_record(task)
+        done = find_record(self.store, task) or self._adopt(task)
         if done is not None:
             return done
         started = time.monotonic()
@@ -101,8 +105,25 @@ class ShardMaker:
                 packed = writer.finish()
         except OSError as error:
             raise explain_os_error(path, error) from error
-        record = self._record(task, produced, packed, wall_s=time.monotonic() - started)
-        return self._commit(task, path, record, produced.rows)
+        making = Making(
+            run_id=self.run_id,
+            wall_s=time.monotonic() - started,
+            generate_s=produced.generate_s,
+            device=device_name(self.device),
+            num_rejected=produced.rejected,
+            versions=find_versions(),
+        )
+        record = make_record(task, produced.rows, packed, making)
+        committed = commit_shard(self.store, task, path, record, produced.rows) or self._adopt(task)
+        if committed is None:
+            raise RetryableError(f"shard {task.name}: the store says it is there, and has none")
+        return committed
+
+    def _adopt(self, task: ShardTask) -> ShardRecord | None:
+        has_instances = bool(getattr(self.segmenter, "instance_classes", ()))
+        endings = file_endings(self.dataset.encode, has_instances=has_instances)
+        promise = Promise(len(self.segmenter.labels), endings)
+        return adopt_shard(self.store, task, promise, self.run_id)
 
     def replay(self, task: ShardTask, index: int) -> EncodedSample:
         """Make one sample of `task` again, exactly as it was made for its shard."""
@@ -111,11 +132,6 @@ class ShardMaker:
         count = min(size, task.first_index + task.num_indices - first)
         sample = self._compute(first, count)[index - first]
         return self._encode(task.dataset_id, [sample])[0]
-
-    def _find_record(self, task: ShardTask) -> ShardRecord | None:
-        name = receipt_path(task.round_index, task.shard_index)
-        data = self.store.read(name)
-        return read_record(data, source=f"{self.store.uri}/{name}") if data else None
 
     def _produce(self, task: ShardTask, writer: ShardWriter) -> "_Produced":
         """Compute, encode and pack the samples of `task`, each stage as far ahead as queues let it."""
@@ -181,7 +197,7 @@ class ShardMaker:
         rejected: Counter[str] = Counter()
         accepted = []
         for sample in self._compute(first, count):
-            reason = reason_to_drop(sample, self.dataset.accept)
+            reason = reason_to_drop(sample, self._rules)
             if reason is None:
                 accepted.append(sample)
             else:
@@ -197,7 +213,10 @@ class ShardMaker:
         """Samples `first` to `first + count`, computed as one full batch."""
         last = first + count - 1
         indices = [min(first + offset, last) for offset in range(self.dataset.batch_size)]
-        return compute_samples(self.generator, self.segmenter, self._sampler.draw(indices), count)
+        latents = self._sampler.draw(indices)
+        return compute_samples(
+            self.generator, self.segmenter, latents, count, by_px=self.dataset.encode.confidence
+        )
 
     def _encode(self, dataset_id: str, samples: list[Sample]) -> list[EncodedSample]:
         names = self.generator.facts.class_names
@@ -205,60 +224,6 @@ class ShardMaker:
             encode_sample(s, self.dataset.encode, dataset_id=dataset_id, class_names=names)
             for s in samples
         ]
-
-    def _record(
-        self, task: ShardTask, produced: "_Produced", packed: PackedShard, *, wall_s: float
-    ) -> ShardRecord:
-        px = np.array([row.class_px for row in produced.rows], dtype=np.int64)
-        confidence = [row.confidence for row in produced.rows]
-        is_gpu = self.device.type == "cuda"
-        return ShardRecord(
-            dataset_id=task.dataset_id,
-            round_index=task.round_index,
-            shard_index=task.shard_index,
-            path=f"data/train/{task.name}.tar",
-            first_index=task.first_index,
-            num_indices=task.num_indices,
-            num_samples=len(produced.rows),
-            num_rejected=produced.rejected,
-            num_members=packed.num_members,
-            size_bytes=packed.size_bytes,
-            sha256=packed.sha256,
-            class_images=(px > 0).sum(axis=0).tolist(),
-            class_px=px.sum(axis=0).tolist(),
-            confidence=[
-                round(float(q), 6) for q in np.quantile(confidence, [0, 0.05, 0.5, 0.95, 1])
-            ],
-            wall_s=round(wall_s, 3),
-            generate_s=round(produced.generate_s, 3),
-            device=torch.cuda.get_device_name(self.device) if is_gpu else cpu_name(),
-            worker=worker_name(),
-            run_id=self.run_id,
-            versions=find_versions(),
-            finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
-        )
-
-    def _commit(
-        self, task: ShardTask, path: Path, record: ShardRecord, rows: list[SampleFacts]
-    ) -> ShardRecord:
-        """First the shard, then its table, then the proof that it is whole."""
-        if not self.store.publish(record.path, path):
-            self._check_twin(record)
-        self.store.replace(f"meta/train/{task.name}.parquet", encode_sidecar(rows))
-        name = receipt_path(task.round_index, task.shard_index)
-        if not self.store.create(name, encode_record(record)):
-            return self._find_record(task) or record
-        return record
-
-    def _check_twin(self, record: ShardRecord) -> None:
-        """A tar that is already there (an earlier run died before its receipt) must be the same."""
-        with self.store.fetch(record.path) as twin:
-            found = digest_of_file(twin) if twin else "nothing"
-        if found != record.sha256:
-            raise StoreError(
-                f"{self.store.uri}/{record.path}: there without a receipt, with sha256 {found[:16]}, "
-                f"while the job makes {record.sha256[:16]}; delete that file and run the job again"
-            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,26 +240,6 @@ class _Produced:
     generate_s: float
 
 
-def compute_samples(
-    generator: Generator, segmenter: AnySegmenter, latents: LatentBatch, count: int
-) -> list[Sample]:
-    """Images and masks of `latents`, brought to the host; the first `count` of them, unpadded."""
-    with torch.inference_mode():
-        batch, labelled = label_latents(generator, segmenter, latents)
-        images = batch.images.cpu().numpy()
-        masks = labelled.masks.cpu().numpy()
-        confidence = labelled.confidence.cpu().tolist()
-        class_px = labelled.class_px.cpu().tolist()
-    return [
-        Sample(
-            index=int(latents.indices[i]),
-            image=images[i],
-            mask=masks[i],
-            class_label=int(latents.class_labels[i]),
-            confidence=confidence[i],
-            class_px=tuple(class_px[i]),
-            rejection=labelled.rejections[i] if labelled.rejections else "",
-            instances=labelled.instances[i] if labelled.instances else None,
-        )
-        for i in range(count)
-    ]
+def device_name(device: torch.device) -> str:
+    """What computes there."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_name()

@@ -4,12 +4,20 @@
 The sentence under each field is its documentation, its schema description and its help.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import Discriminator, Field, Tag, field_validator
+from pydantic import BeforeValidator, Field, field_validator
 
-from factory.mixing_spec import StyleMixingSpec
-from factory.settings import FitSpec, Fraction, Settings, Sha256, Weight
+from factory.mixing_spec import StyleMixingSpec  # noqa: F401 - all settings are found here
+from factory.segmenter_spec import (  # noqa: F401 - all settings are found here
+    DistilSpec,
+    FitSpec,
+    KlishSpec,
+    KMeansSpec,
+    PluginSegmenterSpec,
+    SegmenterSpec,
+)
+from factory.settings import Fraction, Settings, Sha256, Weight
 
 
 class GeneratorSpec(Settings):
@@ -52,99 +60,12 @@ class LatentsSpec(Settings):
         return value
 
 
-class KMeansSpec(Settings):
-    """Clusters of generator features by k-means: the baseline, and stage one of KLiSH."""
-
-    kind: Literal["kmeans"]
-    """`kmeans`."""
-    num_clusters: int = Field(8, ge=2, le=255)
-    """Number of classes in the masks."""
-    layers: Literal["auto"] | list[str] = "auto"
-    """Feature maps to use, by name. `auto` = the last one of each resolution, the coarsest dropped
-    until at most 1000 channels are left."""
-    fit: FitSpec = FitSpec()
-    """What it is fitted on."""
+def _number_or_name(value: object) -> object:
+    """JSON knows keys as text only."""
+    return int(value) if isinstance(value, str) and value.isdecimal() else value
 
 
-class KlishSpec(Settings):
-    """KLiSH (Xu et al., TPAMI 2023): k-means clusters merged by linear separability."""
-
-    kind: Literal["klish"]
-    """`klish`."""
-    initial_clusters: int = Field(100, ge=2, le=255)
-    """Clusters of the k-means stage."""
-    num_classes: int = Field(26, ge=2, le=255)
-    """Where the merge tree is cut."""
-    layers: Literal["auto"] | list[str] = "auto"
-    """Feature maps to use, as for `kmeans`."""
-    fit: FitSpec = FitSpec(num_images=256, pixels_per_image=4096)
-    """What it is fitted on."""
-
-
-class PluginSegmenterSpec(Settings):
-    """A segmenter from outside this package."""
-
-    kind: str = Field(pattern=r"^[\w.]+:[\w.]+$|^[\w-]+$")
-    """`module:attribute`, or the name of an entry point in group `factory.segmenters`."""
-    settings: dict[str, Any] = Field({})
-    """Handed to the plugin as it is."""
-
-
-_BUILT_IN = ("kmeans", "klish", "style_mixing", "distil")
-
-
-def _segmenter_tag(value: object) -> str:
-    kind = value.get("kind") if isinstance(value, dict) else getattr(value, "kind", None)
-    return kind if kind in _BUILT_IN else "plugin"
-
-
-TeacherSpec = Annotated[
-    Annotated[KMeansSpec, Tag("kmeans")]
-    | Annotated[KlishSpec, Tag("klish")]
-    | Annotated[StyleMixingSpec, Tag("style_mixing")]
-    | Annotated[PluginSegmenterSpec, Tag("plugin")],
-    Discriminator(_segmenter_tag),
-]
-
-
-class DistilSpec(Settings):
-    """A linear head that imitates a slow method: masks at the price of one forward pass."""
-
-    kind: Literal["distil"]
-    """`distil`."""
-    teacher: TeacherSpec
-    """The method to imitate: any other kind, with its own settings."""
-    samples: int = Field(500, ge=10)
-    """Images that the teacher labels."""
-    drop_share: float = Field(0.2, ge=0, lt=1)
-    """Share of the teacher's masks left out, the least certain ones; those it rejects always are."""
-    held_out: float = Field(0.2, gt=0, lt=1)
-    """Share of the rest that the head is scored on instead of fitted."""
-    min_agreement: Fraction = 0.8
-    """Fail if head and teacher agree less on the held-out images (mean over classes of IoU)."""
-    pixels_per_image: int = Field(256, ge=1)
-    """Pixels taken from each image, at random places."""
-    layers: Literal["auto"] | list[str] = "auto"
-    """Feature maps of the head, as for `kmeans`."""
-    seed: int = Field(0, ge=0, lt=2**62)
-    """Seed of the images (never those of the dataset) and of the pixels."""
-
-    @field_validator("teacher")
-    @classmethod
-    def _no_instances(cls, value: TeacherSpec) -> TeacherSpec:
-        if isinstance(value, StyleMixingSpec) and value.instances is not None:
-            raise ValueError("a linear head tells no objects apart: leave out `instances`")
-        return value
-
-
-SegmenterSpec = Annotated[
-    Annotated[KMeansSpec, Tag("kmeans")]
-    | Annotated[KlishSpec, Tag("klish")]
-    | Annotated[StyleMixingSpec, Tag("style_mixing")]
-    | Annotated[DistilSpec, Tag("distil")]
-    | Annotated[PluginSegmenterSpec, Tag("plugin")],
-    Discriminator(_segmenter_tag),
-]
+ClassKey = Annotated[int | str, BeforeValidator(_number_or_name)]
 
 
 class AcceptSpec(Settings):
@@ -155,12 +76,15 @@ class AcceptSpec(Settings):
 
     min_confidence: Fraction = 0.0
     """Drop samples whose mean mask confidence is lower."""
-    class_share: dict[int, tuple[Fraction, Fraction]] = Field({})
-    """Allowed share of the mask's pixels by class id, e.g. `{3: [0.05, 0.6]}`."""
+    class_share: dict[ClassKey, tuple[Fraction, Fraction]] = Field({})
+    """Allowed share of the mask's pixels by class, e.g. `{nucleus: [0.05, 0.6]}`; a class is given by
+    its name or its mask value."""
 
     @field_validator("class_share")
     @classmethod
-    def _in_order(cls, value: dict[int, tuple[float, float]]) -> dict[int, tuple[float, float]]:
+    def _in_order(
+        cls, value: dict[ClassKey, tuple[float, float]]
+    ) -> dict[ClassKey, tuple[float, float]]:
         if any(least > most for least, most in value.values()):
             raise ValueError("the least share comes first and is not above the most")
         return value
@@ -176,6 +100,9 @@ class EncodeSpec(Settings):
     time of level 1 for a fifth less bytes."""
     jpeg_quality: int = Field(95, ge=1, le=100)
     """Only for `jpeg`."""
+    confidence: bool = False
+    """Also write `KEY.confidence.png` (mode L): each pixel's confidence in the mask, times 255. Of a
+    linear head it is m / (m + s): m = lead of the best class over the second, s = its median."""
 
 
 class DatasetSpec(Settings):
@@ -218,6 +145,12 @@ class RunSpec(Settings):
     encode_threads: Annotated[int, Field(ge=0, le=256)] | Literal["auto"] = "auto"
     """Threads of a worker that encode images while the next batch is computed; 0 = whoever computed
     a batch encodes it. `auto` = 4 beside a GPU, 0 where workers fill the CPU anyway."""
+    shards_per_actor: int = Field(500, ge=1)
+    """Shards after which a worker is replaced by a fresh one, in case something in it leaks.
+    Only for `ray`."""
+    shard_deadline_s: float = Field(3600, gt=0)
+    """A worker that finishes no shard for this long hangs: it is killed and the shard tried again.
+    Only for `ray`."""
 
     @field_validator("num_actors")
     @classmethod
@@ -232,6 +165,9 @@ class OutputSpec(Settings):
 
     uri: str = Field(min_length=1)
     """Folder or `s3://bucket/prefix` for the dataset; one folder holds one dataset."""
+    single_writer: bool = False
+    """A promise that one run at a time writes there. Only then may the store be one that does not
+    create files exclusively; `factory doctor` tells. A lease keeps a second run out."""
 
 
 class JobSpec(Settings):

@@ -5,8 +5,7 @@ teacher rejects or is least sure of are left out; some of the rest are held out,
 agree with its teacher on them.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -15,15 +14,16 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from factory.errors import JobError
-from factory.fit import is_fitted, load_fitter
+from factory.fit.bench import Bench
+from factory.fit.fitted import find_fitted, fit_and_keep, needs_fitting
 from factory.fit.lessons import Lesson, Lessons, collect_lessons
 from factory.fit.logistic import fit_logistic
-from factory.fit.pixels import choose_layers, fitting_batches
-from factory.generate.base import Generator
+from factory.fit.pixels import choose_layers
 from factory.segment.base import AnySegmenter, load_segmenter
+from factory.segment.cut import finish_segmenter
 from factory.segment.linear_head import weight_name
 from factory.segment.segmenter_file import SegmenterFacts, encode_segmenter
-from factory.spec import DatasetSpec, DistilSpec, FitSpec
+from factory.spec import DistilSpec
 
 _FEWEST = 2
 """Images that must be left to fit on, and as many to score on."""
@@ -43,23 +43,18 @@ class Agreement:
     """Its IoU."""
 
 
-def fit_distil(
-    spec: DistilSpec,
-    dataset: DatasetSpec,
-    generator: Generator,
-    *,
-    weights_sha256: str,
-    on_progress: Callable[[int, int], None],
-) -> bytes:
+def fit_distil(spec: DistilSpec, bench: Bench, *, weights_sha256: str) -> bytes:
     """Fit a linear head on masks of `spec.teacher` and return the segmenter file.
 
     Raises:
         JobError: If too few of the teacher's masks can be used, or the head agrees too little with
             them.
+        Interrupted: If somebody asked to stop.
     """
-    layers = choose_layers(spec.layers, generator.facts)
-    teacher = _teacher(spec, dataset, generator, weights_sha256)
-    lessons = collect_lessons(spec, dataset, generator, teacher, layers, on_progress)
+    offered = bench.pool.facts.layers
+    layers = choose_layers(spec.layers, bench.pool.facts)
+    teacher = _teacher(spec, bench, weights_sha256)
+    lessons = collect_lessons(spec, bench, teacher, layers)
     train, test = _shared_out(lessons, spec)
     vectors, ids = _joined(train)
     _refuse_one_class(ids, teacher)
@@ -67,11 +62,11 @@ def fit_distil(
     found = measure_agreement(*_joined(test), weights, bias)
     _refuse_disagreement(found, teacher, spec, len(test))
     best = torch.addmm(bias, vectors, weights.T).topk(2, dim=1).values
-    widths = [generator.facts.layers[layer].channels for layer in layers]
+    widths = [offered[layer].channels for layer in layers]
     blocks = zip(layers, torch.split(weights, widths, dim=1), strict=True)
     facts = SegmenterFacts(
         kind=spec.kind,
-        generator_kind=dataset.generator.kind,
+        generator_kind=bench.dataset.generator.kind,
         weights_sha256=weights_sha256,
         layers=list(layers),
         labels=list(teacher.labels),
@@ -134,25 +129,18 @@ def measure_agreement(
     return Agreement(float(used.mean()), accuracy, worst, float(iou[worst]))
 
 
-def _teacher(
-    spec: DistilSpec, dataset: DatasetSpec, generator: Generator, weights_sha256: str
-) -> AnySegmenter:
-    """The teacher, fitted if it has to be."""
-    fit = FitSpec(num_images=2, pixels_per_image=1, seed=spec.seed)
-    probe = generator.generate(next(iter(fitting_batches(generator, dataset, fit))), ())
+def _teacher(spec: DistilSpec, bench: Bench, weights_sha256: str) -> AnySegmenter:
+    """The teacher, fitted and cut if it has to be."""
+    taught = bench.dataset.model_copy(update={"segmenter": spec.teacher})
     with TemporaryDirectory() as folder:
         path = None
-        if is_fitted(spec.teacher):
+        if needs_fitting(taught):
+            data = find_fitted(taught, weights_sha256)
+            if data is None:
+                data, _ = fit_and_keep(replace(bench, dataset=taught), weights_sha256)
             path = Path(folder) / "teacher.safetensors"
-            data = load_fitter(spec.teacher.kind)(
-                spec.teacher,
-                dataset.model_copy(update={"segmenter": spec.teacher}),
-                generator,
-                weights_sha256=weights_sha256,
-                on_progress=lambda *_: None,
-            )
-            path.write_bytes(data)
-        return load_segmenter(spec.teacher, path, generator.facts, probe.images.device)
+            path.write_bytes(finish_segmenter(data, spec.teacher, source="the fitted teacher"))
+        return load_segmenter(spec.teacher, path, bench.pool.facts, bench.pool.device)
 
 
 def _shared_out(lessons: Lessons, spec: DistilSpec) -> tuple[list[Lesson], list[Lesson]]:

@@ -1,21 +1,20 @@
 """Pixels with the classes that a teacher gives them, image by image."""
 
+import math
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
-from torch.nn import functional
 
 from factory.data import IGNORE
-from factory.fit.pixels import fitting_batches
-from factory.generate.base import Generator
+from factory.fit.bench import Bench
+from factory.fit.pixels import fitting_batch, read_places
 from factory.identity import counter_rng
 from factory.segment.base import AnySegmenter, label_latents
-from factory.spec import DatasetSpec, DistilSpec, FitSpec
+from factory.spec import DistilSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,23 +40,23 @@ class Lessons:
 
 
 def collect_lessons(
-    spec: DistilSpec,
-    dataset: DatasetSpec,
-    generator: Generator,
-    teacher: AnySegmenter,
-    layers: tuple[str, ...],
-    on_progress: Callable[[int, int], None],
+    spec: DistilSpec, bench: Bench, teacher: AnySegmenter, layers: tuple[str, ...]
 ) -> Lessons:
-    """Have `teacher` label `spec.samples` images of `generator`, and keep some pixels of each.
+    """Have `teacher` label `spec.samples` images of the generator, and keep some pixels of each.
 
-    Pixels of no class (255) are left out. `on_progress` is called with (images done, images in all).
+    Pixels of no class (255) are left out.
+
+    Raises:
+        Interrupted: If somebody asked to stop.
     """
     lessons = Lessons()
-    fit = FitSpec(num_images=spec.samples, pixels_per_image=spec.pixels_per_image, seed=spec.seed)
-    done = 0
-    for latents in fitting_batches(generator, dataset, fit):
-        batch, labelled = label_latents(generator, teacher, latents, layers)
-        for position in range(min(len(latents.indices), spec.samples - done)):
+    size = bench.dataset.batch_size
+    bench.progress.begin("labelling", spec.samples)
+    for batch_index in range(math.ceil(spec.samples / size)):
+        latents = fitting_batch(bench.generator, bench.dataset, spec.seed, batch_index)
+        batch, labelled = label_latents(bench.generator, teacher, latents, layers)
+        count = min(size, spec.samples - batch_index * size)
+        for position in range(count):
             if labelled.rejections and labelled.rejections[position]:
                 lessons.rejected[labelled.rejections[position]] += 1
                 continue
@@ -65,8 +64,7 @@ def collect_lessons(
             rng = counter_rng("pixels", spec.seed, int(latents.indices[position]))
             vectors, ids = _read(maps, labelled.masks[position], spec.pixels_per_image, rng)
             lessons.kept.append(Lesson(vectors, ids, float(labelled.confidence[position])))
-        done = min(done + len(latents.indices), spec.samples)
-        on_progress(done, spec.samples)
+        bench.progress.advance(count)
     return lessons
 
 
@@ -80,11 +78,7 @@ def _read(
     height, width = mask.shape
     rows, columns = rng.integers(height, size=count), rng.integers(width, size=count)
     places = np.stack([columns * 2 / (width - 1) - 1, rows * 2 / (height - 1) - 1], axis=1)
-    grid = torch.from_numpy(places.astype(np.float32)).to(mask.device)[None, :, None]
-    read = [
-        functional.grid_sample(part[None].float(), grid, mode="bilinear", align_corners=True)
-        for part in maps
-    ]
-    vectors = torch.cat([part[0, :, :, 0].T for part in read], dim=1).cpu()
+    where = torch.from_numpy(places.astype(np.float32)).to(mask.device)
+    vectors = torch.cat([read_places(part, where) for part in maps], dim=1).cpu()
     ids = mask.cpu()[torch.from_numpy(rows), torch.from_numpy(columns)].long()
     return vectors[ids != IGNORE], ids[ids != IGNORE]

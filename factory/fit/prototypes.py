@@ -4,58 +4,55 @@ A cluster's signature is the mean of the generator's features over its pixels; t
 images' clusters are themselves clustered by k-means, and the centres are the classes.
 """
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
 from factory.errors import JobError
-from factory.fit.kmeans import cluster, nearest
-from factory.fit.pixels import choose_layers, fitting_batches
-from factory.generate.base import Generator
+from factory.fit.bench import Bench
+from factory.fit.kmeans import MOST_ROUNDS, nearest, try_seedings
+from factory.fit.pixels import choose_layers, fitting_batch
 from factory.mixing_spec import SharedClassesSpec
 from factory.segment.labels import unnamed_labels
 from factory.segment.segmenter_file import SegmenterFacts, encode_segmenter
 from factory.segment.signatures import signatures
 from factory.segment.style_mixing import PROTOTYPES_NAME, StyleMixing, single
-from factory.spec import DatasetSpec, FitSpec, StyleMixingSpec
+from factory.spec import StyleMixingSpec
 
 
-def fit_prototypes(
-    spec: StyleMixingSpec,
-    dataset: DatasetSpec,
-    generator: Generator,
-    *,
-    weights_sha256: str,
-    on_progress: Callable[[int, int], None],
-) -> bytes:
-    """Fit the classes of style mixing on images of `generator` and return the segmenter file.
+def fit_prototypes(spec: StyleMixingSpec, bench: Bench, *, weights_sha256: str) -> bytes:
+    """Fit the classes of style mixing on images of the generator and return the segmenter file.
 
     Classes are numbered by decreasing number of pixels.
 
     Raises:
         JobError: If a setting does not fit the generator, or there are fewer clusters than classes.
+        Interrupted: If somebody asked to stop.
     """
     shared = spec.classes
     assert shared is not None  # without shared classes there is nothing to fit
-    layers = choose_layers(shared.layers, generator.facts)
+    layers = choose_layers(shared.layers, bench.pool.facts)
     vectors, sizes = [], []
-    for done, (found, counts) in enumerate(_clusters(spec, shared, dataset, generator, layers)):
+    bench.progress.begin("mixing", shared.num_images)
+    for found, counts in _clusters(spec, shared, bench, layers):
         vectors.append(found[counts > 0].cpu())
         sizes.append(counts[counts > 0].cpu())
-        on_progress(done + 1, shared.num_images)
+        bench.progress.advance(1)
     rows, weights = torch.cat(vectors), torch.cat(sizes)
     if len(rows) < shared.num_classes:
         raise JobError(
             f"dataset.segmenter.classes.num_classes: found {shared.num_classes}, but "
             f"{shared.num_images} images have only {len(rows)} clusters; raise classes.num_images"
         )
-    centres, _ = cluster(rows, shared.num_classes, shared.seed)
+    bench.progress.begin("classes", MOST_ROUNDS)
+    centres = try_seedings(rows, shared.num_classes, shared.seed, bench.progress)
     ids, margins = nearest(rows, centres)
     pixels = torch.zeros(len(centres), dtype=weights.dtype).index_add_(0, ids, weights)
     facts = SegmenterFacts(
         kind=spec.kind,
-        generator_kind=dataset.generator.kind,
+        generator_kind=bench.dataset.generator.kind,
         weights_sha256=weights_sha256,
         layers=list(layers),
         labels=list(unnamed_labels(shared.num_classes, "class")),
@@ -69,21 +66,19 @@ def fit_prototypes(
 def _clusters(
     spec: StyleMixingSpec,
     shared: SharedClassesSpec,
-    dataset: DatasetSpec,
-    generator: Generator,
+    bench: Bench,
     layers: tuple[str, ...],
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """The signatures and sizes of the clusters of each fitting image."""
-    fit = FitSpec(num_images=shared.num_images, pixels_per_image=1, seed=shared.seed)
+    generator, size = bench.generator, bench.dataset.batch_size
     device = torch.device("cpu")  # nothing is fitted yet that would lie on a device
     mixing = StyleMixing(spec.model_copy(update={"classes": None}), None, generator.facts, device)
-    done = 0
-    for latents in fitting_batches(generator, dataset, fit):
+    for batch_index in range(math.ceil(shared.num_images / size)):
+        latents = fitting_batch(generator, bench.dataset, shared.seed, batch_index)
         batch = generator.generate(latents, layers)
-        for position in range(min(len(latents.indices), shared.num_images - done)):
+        for position in range(min(size, shared.num_images - batch_index * size)):
             distances = mixing.clusters(generator, single(latents, position))
             ids = distances.argmin(dim=0)
             maps = {name: batch.features[name][position] for name in layers}
             counts = torch.bincount(ids.flatten(), minlength=len(distances))
             yield signatures(ids, len(distances), maps), counts
-        done += len(latents.indices)

@@ -36,6 +36,8 @@ _COLOURED = "s8"
 class ShapesGenerator:
     """The generator plugin `shapes`."""
 
+    parts = PARTS
+
     def __init__(self, spec: GeneratorSpec, weights: Path | None, device: torch.device) -> None:
         """Prepare its fixed colours and directions on `device`.
 

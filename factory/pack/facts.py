@@ -32,7 +32,7 @@ class SampleFacts(BaseModel):
     class_name: str
     """Name of that class, empty for none."""
     confidence: float
-    """Mean pixel confidence of the mask, 0 to 1."""
+    """Mean confidence of the mask's pixels, those that no class claims left out, 0 to 1."""
     width: int
     """Pixels."""
     height: int
@@ -127,3 +127,20 @@ def encode_sidecar(rows: Sequence[SampleFacts]) -> bytes:
     sink = io.BytesIO()
     pq.write_table(table, sink, compression="zstd")
     return sink.getvalue()
+
+
+def read_sidecar(data: bytes) -> list[SampleFacts]:
+    """The rows of a sidecar table.
+
+    Raises:
+        ValueError: If it is not one.
+    """
+    try:
+        rows = pq.read_table(io.BytesIO(data)).to_pylist()
+    except (pa.ArrowException, OSError) as error:
+        raise ValueError(f"not a table of samples ({type(error).__name__})") from error
+    return [_row_type(row).model_validate(row) for row in rows]
+
+
+def _row_type(row: dict[str, object]) -> type[SampleFacts]:
+    return InstanceFacts if "instance_px" in row else SampleFacts

@@ -24,15 +24,23 @@ class EncodedSample:
 def encode_sample(
     sample: Sample, spec: EncodeSpec, *, dataset_id: str, class_names: tuple[str, ...]
 ) -> EncodedSample:
-    """The files of `sample`: image, mask, instances if it has any, facts."""
+    """The files of `sample`: image, mask, confidence by pixel and instances if there, facts."""
     facts = make_facts(sample, dataset_id=dataset_id, class_names=class_names)
-    files = [
-        (f"image.{IMAGE_ENDING[spec.image]}", encode_image(sample.image, spec)),
-        ("mask.png", encode_mask(sample.mask)),
-    ]
+    files = [encode_image(sample.image, spec), encode_mask(sample.mask)]
+    if sample.confidence_by_px is not None:
+        files.append(encode_mask(sample.confidence_by_px))
     if sample.instances is not None:
-        files.append(("instances.png", encode_instances(sample.instances.ids)))
-    return EncodedSample(facts, (*files, ("json", encode_facts(facts))))
+        files.append(encode_instances(sample.instances.ids))
+    files.append(encode_facts(facts))
+    endings = file_endings(spec, has_instances=sample.instances is not None)
+    return EncodedSample(facts, tuple(zip(endings, files, strict=True)))
+
+
+def file_endings(spec: EncodeSpec, *, has_instances: bool) -> list[str]:
+    """The endings of a sample's files, in the order they lie in the tar."""
+    confidence = ["confidence.png"] if spec.confidence else []
+    instances = ["instances.png"] if has_instances else []
+    return [f"image.{IMAGE_ENDING[spec.image]}", "mask.png", *confidence, *instances, "json"]
 
 
 class Packing:

@@ -5,31 +5,38 @@ fitted segmenter it measures a head of the same shape with random weights.
 """
 
 import json
+import math
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
+from factory.accept import find_rules
 from factory.errors import FactoryError, JobError, WeightsError
+from factory.fit.budget import plan_sampling
 from factory.fit.fitted import find_fitted, needs_fitting
-from factory.fit.pixels import choose_layers, fitting_batches
+from factory.fit.forecast import forecast
+from factory.fit.part import Part
+from factory.fit.pixels import choose_layers, fitting_batch, read_batch
 from factory.generate.base import Generator, load_generator
 from factory.generate.fetch import must_download
 from factory.generate.latents import LatentSampler
 from factory.generate.weights import find_weights
 from factory.pack.packing import encode_sample
+from factory.run.fitting import num_lanes
 from factory.run.worker import device_of, settle_process
+from factory.samples import compute_samples
 from factory.segment.base import AnySegmenter, load_segmenter
+from factory.segment.cut import finish_segmenter
 from factory.segment.labels import unnamed_labels
 from factory.segment.linear_head import weight_name
 from factory.segment.segmenter_file import SegmenterFacts, encode_segmenter
 from factory.segment.style_mixing import PROTOTYPES_NAME
-from factory.shard import compute_samples
 from factory.spec import (
     DistilSpec,
-    FitSpec,
     JobSpec,
     KlishSpec,
     KMeansSpec,
@@ -38,13 +45,16 @@ from factory.spec import (
 )
 
 _BATCHES = 3
-_TAR_BYTES_PER_PAIR = 3 * 512 + 3 * 256
+_TAR_BYTES_PER_FILE = 512 + 256
+_LIKELY_CLASSES = 26
+_TIMED_PIXELS = 256
 
 
 def calibrate(spec: JobSpec) -> dict[str, float]:
     """Pairs per second of one worker, bytes per pair, and seconds of the fit that is still to do.
 
     Raises:
+        JobError: If a fitted file or labels are not for this job, or a class has no such name.
         FactoryError: If generator or segmenter cannot be loaded on this machine.
     """
     dataset = spec.dataset
@@ -57,29 +67,81 @@ def calibrate(spec: JobSpec) -> dict[str, float]:
     weights = find_weights(dataset.generator)
     generator = load_generator(dataset.generator, weights.path, device=device)
     fitted = find_fitted(dataset, weights.sha256) if needs_fitting(dataset) else None
+    if fitted is not None:
+        fitted = finish_segmenter(fitted, dataset.segmenter, source="the fitted segmenter")
     segmenter = _segmenter(spec, generator, fitted, device)
+    if fitted is not None:
+        find_rules(dataset.accept, segmenter.labels)
     sampler = LatentSampler(generator, dataset.latents, dataset.generator)
     size = dataset.batch_size
     times, num_bytes = [], 0
     for batch in range(1 + _BATCHES):
         started = time.perf_counter()
         indices = range(batch * size, (batch + 1) * size)
-        samples = compute_samples(generator, segmenter, sampler.draw(indices), size)
+        latents = sampler.draw(indices)
+        samples = compute_samples(
+            generator, segmenter, latents, size, by_px=dataset.encode.confidence
+        )
         names = generator.facts.class_names
         files = [
             encode_sample(sample, dataset.encode, dataset_id="0" * 16, class_names=names).files
             for sample in samples
         ]
         times.append(time.perf_counter() - started)
-        num_bytes = sum(len(data) for sample in files for _, data in sample)
+        num_bytes = sum(len(data) + _TAR_BYTES_PER_FILE for sample in files for _, data in sample)
     seconds = sum(times[1:]) / _BATCHES
-    fit_s = _fit_s(spec, generator, seconds / size) if fitted is None else 0.0
+    fit_s = 0.0
+    if needs_fitting(dataset) and fitted is None:
+        fit_s = _fit_seconds(spec, generator, seconds)
     return {
         "pairs_per_s": size * spec.run.threads_per_actor / seconds,
-        "bytes_per_pair": num_bytes / size + _TAR_BYTES_PER_PAIR,
+        "bytes_per_pair": num_bytes / size,
         "fit_s": fit_s,
         "resolution_px": generator.facts.resolution,
     }
+
+
+def _fit_seconds(spec: JobSpec, generator: Generator, batch_s: float) -> float:
+    """Seconds of a fit, when the fitted segmenter takes `batch_s` for a batch."""
+    dataset, kind = spec.dataset, spec.dataset.segmenter
+    match kind:
+        case KMeansSpec() | KlishSpec():
+            return _pixel_fit_seconds(spec, kind, generator, batch_s)
+        case StyleMixingSpec(classes=shared) if shared is not None:
+            return shared.num_images * batch_s / dataset.batch_size
+        case DistilSpec():
+            taught = dataset.model_copy(update={"segmenter": kind.teacher})
+            return _distil_seconds(
+                spec.model_copy(update={"dataset": taught}), kind.samples, generator
+            )
+    return 0.0
+
+
+def _pixel_fit_seconds(
+    spec: JobSpec, kind: KMeansSpec | KlishSpec, generator: Generator, batch_s: float
+) -> float:
+    """Sampling and all sums of the fit, on as many threads as it will have on this machine."""
+    dataset = spec.dataset
+    sampling = plan_sampling(kind, generator.facts)
+    few = replace(sampling, pixels_per_image=min(sampling.pixels_per_image, _TIMED_PIXELS))
+    vectors = torch.cat(read_batch(generator, dataset, few, 0))
+    part = Part(0, generator, dataset, device_of(spec.run))
+    halves = 2 if isinstance(kind, KlishSpec) else 1
+    batches = halves * math.ceil(sampling.num_images / dataset.batch_size)
+    return (batches * batch_s + forecast(kind, sampling, part, vectors)) / num_lanes(spec)
+
+
+def _distil_seconds(taught: JobSpec, num_images: int, generator: Generator) -> float:
+    """The teacher's own fit, and `num_images` that it labels. `taught` is a job of the teacher."""
+    dataset = taught.dataset
+    teacher = _segmenter(taught, generator, None, device_of(taught.run))
+    sampler = LatentSampler(generator, dataset.latents, dataset.generator)
+    latents = sampler.draw(range(dataset.batch_size))
+    started = time.perf_counter()
+    compute_samples(generator, teacher, latents, dataset.batch_size)
+    batch_s = time.perf_counter() - started
+    labelling_s = num_images * batch_s / dataset.batch_size
+    return labelling_s + _fit_seconds(taught, generator, batch_s)
 
 
 def _segmenter(
@@ -94,31 +156,12 @@ def _segmenter(
         return load_segmenter(kind, path, generator.facts, device)
 
 
-def _fit_s(spec: JobSpec, generator: Generator, image_s: float) -> float:
-    """Seconds of a fit, when the fitted segmenter takes `image_s` for an image."""
-    kind = spec.dataset.segmenter
-    if not needs_fitting(spec.dataset):
-        return 0.0
-    if isinstance(kind, DistilSpec):
-        dataset = spec.dataset.model_copy(update={"segmenter": kind.teacher})
-        taught = spec.model_copy(update={"dataset": dataset})
-        teacher = _segmenter(taught, generator, None, device_of(spec.run))
-        sampler = LatentSampler(generator, dataset.latents, dataset.generator)
-        latents = sampler.draw(range(dataset.batch_size))
-        started = time.perf_counter()
-        compute_samples(generator, teacher, latents, dataset.batch_size)
-        taught_s = (time.perf_counter() - started) / dataset.batch_size
-        return kind.samples * taught_s + _fit_s(taught, generator, taught_s)
-    shared = kind.classes if isinstance(kind, StyleMixingSpec) else getattr(kind, "fit", None)
-    return shared.num_images * image_s if shared else 0.0
-
-
 def _untrained(spec: JobSpec, generator: Generator) -> bytes:
     """A file of the right shape whose classes are single pixels' features: plausible masks."""
     kind = spec.dataset.segmenter
     num_classes, wanted = _shape_of(kind)
     layers = choose_layers(wanted, generator.facts)
-    latents = next(iter(fitting_batches(generator, spec.dataset, FitSpec(num_images=2))))
+    latents = fitting_batch(generator, spec.dataset, 0, 0)
     features = generator.generate(latents, layers).features
     tensors, bias = {}, torch.zeros(num_classes)
     for layer in layers:
@@ -146,12 +189,21 @@ def _shape_of(kind: SegmenterSpec) -> tuple[int, str | list[str]]:
         case KMeansSpec():
             return kind.num_clusters, kind.layers
         case KlishSpec():
-            return kind.num_classes, kind.layers
+            return _num_classes(kind), kind.layers
         case StyleMixingSpec(classes=shared) if shared is not None:
             return shared.num_classes, shared.layers
         case DistilSpec():
             return 2, kind.layers  # as many as the teacher has, known only when it is built
     raise AssertionError(f"{kind.kind} is not fitted")
+
+
+def _num_classes(kind: KlishSpec) -> int:
+    """Rows that the head will have, as far as the job tells before the fit."""
+    if kind.labels is not None:
+        return sum(len(label.nodes) for label in kind.labels.labels)
+    if isinstance(kind.cut, list):
+        return len(kind.cut)
+    return min(kind.initial_clusters, _LIKELY_CLASSES) if kind.cut == "auto" else kind.cut
 
 
 def main() -> None:

@@ -14,7 +14,7 @@ from factory.batch import ImageBatch, MaskBatch
 from factory.data import LatentBatch
 from factory.errors import PluginError
 from factory.generate.base import Generator, GeneratorFacts
-from factory.manifest import ClassLabel
+from factory.manifest import ClassLabel, CoarserLabels
 from factory.segment import SEGMENTERS
 from factory.spec import SegmenterSpec
 
@@ -65,6 +65,14 @@ def label_latents(
     if isinstance(segmenter, RenderingSegmenter):
         return batch, segmenter.segment_latents(generator, latents, batch)
     return batch, segmenter.segment(batch)
+
+
+@runtime_checkable
+class Mergeable(Protocol):
+    """A segmenter whose classes can be merged after the masks are made."""
+
+    coarser: tuple[CoarserLabels, ...]
+    """Coarser classes, few first."""
 
 
 def load_segmenter(

@@ -47,7 +47,7 @@ _FOREGROUND = ClassLabel(id=1, name="foreground", colour=(240, 170, 40))
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Labelled:
     mask: UInt8[Tensor, "h w"]
-    confidence: float
+    confidence: Float[Tensor, "h w"]
     rejection: str
     instances: Instances | None = None
 
@@ -113,10 +113,11 @@ class StyleMixing:
         counts = [torch.bincount(mask.flatten(), minlength=len(self.labels)) for mask in masks]
         return MaskBatch(
             masks,
-            torch.tensor([one.confidence for one in found], device=masks.device),
+            torch.tensor([_mean(one.confidence) for one in found], device=masks.device),
             torch.stack(counts),
             rejections=tuple(one.rejection for one in found),
             instances=tuple(one.instances for one in found if one.instances is not None),
+            confidence_by_px=torch.stack([one.confidence for one in found]),
         )
 
     def clusters(self, generator: Generator, latents: LatentBatch) -> Float[Tensor, "k s s"]:
@@ -140,12 +141,11 @@ class StyleMixing:
             found = self._shared_classes(distances, guide, maps)
         else:
             found = self._foreground(distances, guide)
-        confidence = round(float(found.confidence.mean()), 6)
         if self._spec.instances is None:
-            return _Labelled(found.mask, confidence, found.rejection)
+            return _Labelled(found.mask, found.confidence, found.rejection)
         parts = connected_instances(found.mask.cpu().numpy() == 1, self._spec.instances)
         rejection = found.rejection or ("" if parts.class_ids else NO_INSTANCE)
-        return _Labelled(found.mask, confidence, rejection, parts)
+        return _Labelled(found.mask, found.confidence, rejection, parts)
 
     def _variants(self, generator: Generator, one: LatentBatch) -> Float[Tensor, "v 3 s s"]:
         """Small colours of the sample in other styles; the same for a sample in any batch."""
@@ -249,7 +249,7 @@ class StyleMixing:
         found = boxed_instances(pixels, self._detector.detect(pixels), self._spec.instances, divide)
         mask = torch.from_numpy((found.ids > 0).astype(np.uint8)).to(image.device)
         rejection = "" if found.class_ids else NO_INSTANCE
-        return _Labelled(mask, round(float(confidence.mean()), 6), rejection, found)
+        return _Labelled(mask, confidence, rejection, found)
 
 
 def single(latents: LatentBatch, position: int) -> LatentBatch:
@@ -261,6 +261,10 @@ def single(latents: LatentBatch, position: int) -> LatentBatch:
         z=latents.z[own],
         class_labels=latents.class_labels[own],
     )
+
+
+def _mean(confidence: Float[Tensor, "h w"]) -> float:
+    return round(float(confidence.mean()), 6)
 
 
 def _cells(pixels: slice, scale: int) -> slice:
