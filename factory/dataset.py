@@ -18,9 +18,9 @@ from factory.manifest import (
     DatasetLabels,
     Manifest,
     ShardRecord,
-    encode_manifest,
     read_labels,
 )
+from factory.manifest_file import encode_manifest
 from factory.pack.inside import Promise
 from factory.pack.packing import file_endings
 from factory.plan import Plan, Round, dataset_id_of, identity_differences, read_round

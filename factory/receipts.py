@@ -15,13 +15,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from factory.errors import StoreError
-from factory.manifest import (
-    ShardRecord,
-    encode_snapshot,
-    read_record,
-    read_snapshot,
-    receipt_path,
-)
+from factory.manifest import ShardRecord, read_record, receipt_path
+from factory.manifest_file import encode_snapshot, read_snapshot
 from factory.plan import Plan
 from factory.store import Store
 

@@ -33,7 +33,8 @@ from servers import Weed, s3_env  # noqa: E402
 import factory.receipts  # noqa: E402
 from factory.commit import Making, commit_shard, make_record  # noqa: E402
 from factory.data import ShardTask  # noqa: E402
-from factory.manifest import ShardRecord, encode_record, encode_snapshot, receipt_path  # noqa: E402
+from factory.manifest import ShardRecord, encode_record, receipt_path  # noqa: E402
+from factory.manifest_file import encode_snapshot  # noqa: E402
 from factory.pack.facts import SampleFacts  # noqa: E402
 from factory.pack.tar import ShardWriter  # noqa: E402
 from factory.plan import Plan, Round  # noqa: E402

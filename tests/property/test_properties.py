@@ -10,7 +10,7 @@ from small_job import small_job
 from unit.test_manifest import a_manifest, a_record
 
 from factory.identity import canonical_json, counter_rng, digest_of, sample_key, shard_name
-from factory.manifest import encode_manifest, read_manifest
+from factory.manifest_file import encode_manifest, read_manifest
 from factory.pack.image import decode_image, decode_mask, encode_image, encode_mask
 from factory.pack.tar import ShardWriter, read_members
 from factory.plan import make_plan

@@ -1,21 +1,27 @@
+import json
+import threading
+
 import pytest
 import torch
 from contract.test_generators import build, draw
 from small_job import make_small, small_job
 
-from factory.errors import JobError
+from factory.errors import Interrupted, JobError
 from factory.fit.distil import measure_agreement
 from factory.fit.fitted import fit_segmenter
 from factory.fit.logistic import fit_logistic
 from factory.generate.weights import find_weights
+from factory.job_file import load_job
 from factory.segment.base import label_latents, load_segmenter
-from factory.segment.segmenter_file import read_segmenter
+from factory.segment.hierarchy import read_hierarchy
+from factory.segment.segmenter_file import decode_segmenter, read_segmenter
 
 CPU = torch.device("cpu")
 pytestmark = pytest.mark.usefixtures("one_thread")
 THRESHOLD = "plugins.mixing_plugins:Threshold"
 TEACHERS = {
     "kmeans": {"kind": "kmeans", "num_clusters": 3, "fit": {"num_images": 8}},
+    "klish": {"kind": "klish", "cut": 3, "initial_clusters": 12, "fit": {"num_images": 8}},
     "style_mixing": {"kind": "style_mixing", "stop_px": 32, "num_variants": 8},
     "plugin": {"kind": "plugins.mixing_plugins:Parts"},
 }
@@ -46,7 +52,8 @@ def test_a_head_repeats_any_teacher_on_images_neither_has_seen(name, tmp_path):
     batch = toy.generate(draw(toy, range(8)), head.layers)
     found = head.segment(batch)
     truth = toy.masks(draw(toy, range(8)))
-    if name != "kmeans":
+    assert len(head.labels) == {"kmeans": 3, "klish": 3, "style_mixing": 2, "plugin": 4}[name]
+    if name in ("style_mixing", "plugin"):
         wanted = truth if name == "plugin" else (truth > 0).long()
         assert (found.masks == wanted).float().mean() > 0.85
 
@@ -73,6 +80,66 @@ def test_the_same_fit_gives_the_same_bytes(tmp_path):
     (tmp_path / "b").mkdir()
     first, second = (distil(tmp_path / n, TEACHERS["plugin"])[1].read_bytes() for n in "ab")
     assert first == second
+
+
+def test_progress_is_told_by_stages_and_a_stop_ends_the_labelling(tmp_path):
+    segmenter = {"kind": "distil", "teacher": TEACHERS["kmeans"], "samples": 24}
+    dataset = small_job(
+        tmp_path, {"dataset.segmenter": segmenter, "dataset.latents.seed": 7}
+    ).dataset
+    stop, stages = threading.Event(), []
+
+    def on_progress(stage, num_done, num_total, eta_s):
+        stages.append(stage)
+        if stage == "labelling":
+            stop.set()
+
+    weights = find_weights(dataset.generator)
+    with pytest.raises(Interrupted):
+        fit_segmenter(dataset, weights, device=CPU, on_progress=on_progress, stop=stop)
+    assert list(dict.fromkeys(stages)) == ["sampling", "clusters", "labelling"]
+    stages.clear()
+    stop.clear()
+    fit_segmenter(dataset, weights, device=CPU, on_progress=lambda *told: stages.append(told[0]))
+    assert set(stages) == {"labelling"}, "the teacher was kept"
+
+
+def test_a_teacher_s_named_classes_are_the_head_s(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    teacher = {"kind": "klish", "initial_clusters": 12, "fit": {"num_images": 8}}
+    taught = small_job(tmp_path, {"dataset.segmenter": teacher}).dataset
+    weights = find_weights(taught.generator)
+    data = fit_segmenter(taught, weights, device=CPU, on_progress=lambda *_: None)
+    tree = read_hierarchy(decode_segmenter(data, source="f")[0])
+    nodes = tree.flat_cut(2)
+    labels = [
+        {"name": name, "colour": "#123456", "nodes": [node]}
+        for name, node in zip(("back", "front"), nodes, strict=True)
+    ]
+    (tmp_path / "labels.yaml").write_text(json.dumps({"tree": tree.digest(), "labels": labels}))
+    job = {
+        "name": "named",
+        "dataset": {
+            "num_samples": 8,
+            "batch_size": taught.batch_size,
+            "generator": {"kind": "shapes"},
+            "latents": taught.latents.model_dump(),
+            "segmenter": {
+                "kind": "distil",
+                "samples": 16,
+                "min_agreement": 0,
+                "teacher": {**teacher, "labels": "labels.yaml"},
+            },
+        },
+        "output": {"uri": "out"},
+    }
+    (tmp_path / "job.yaml").write_text(json.dumps(job))
+    dataset = load_job(tmp_path / "job.yaml").dataset
+    head = fit_segmenter(dataset, weights, device=CPU, on_progress=lambda *_: None)
+    assert [label.name for label in decode_segmenter(head, source="f")[1].labels] == [
+        "back",
+        "front",
+    ]
 
 
 def test_rejected_and_uncertain_masks_are_left_out_and_counted(tmp_path):
@@ -119,6 +186,7 @@ def test_a_teacher_that_disowns_everything_is_told_with_counts(tmp_path):
     ("teacher", "message"),
     [
         ({"kind": "distil", "teacher": {"kind": "kmeans"}}, "dataset.segmenter.teacher"),
+        ({"kind": "klish", "fitted": "tree.safetensors"}, "leave out `fitted`"),
         ({"kind": "style_mixing", "instances": {}}, "a linear head tells no objects apart"),
         (
             {"kind": "kmeans", "num_cluster": 3},

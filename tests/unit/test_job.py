@@ -14,7 +14,7 @@ from factory.dataset import find_holdings, find_rounds, make_manifest
 from factory.errors import IncompleteError, Interrupted, JobError, PluginError, StoreError
 from factory.job import finish_job, run_job
 from factory.job_file import load_job
-from factory.manifest import read_manifest
+from factory.manifest_file import read_manifest
 from factory.pack.facts import SampleFacts
 from factory.pack.tar import read_members
 from factory.replay import regenerate_samples

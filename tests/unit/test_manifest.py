@@ -11,13 +11,12 @@ from factory.manifest import (
     Manifest,
     ShardRecord,
     encode_labels,
-    encode_manifest,
     encode_record,
     read_labels,
-    read_manifest,
     read_record,
     receipt_path,
 )
+from factory.manifest_file import encode_manifest, read_manifest
 
 
 def a_record(shard_index=0, **changes):

@@ -23,7 +23,7 @@ from factory.fit.fitted import find_fitted, fit_key, fit_segmenter
 from factory.generate.weights import LocalWeights
 from factory.job import run_job
 from factory.job_file import load_job
-from factory.manifest import read_manifest
+from factory.manifest_file import read_manifest
 from factory.pack.image import decode_mask
 from factory.pack.tar import read_members
 from factory.replay import regenerate_samples
