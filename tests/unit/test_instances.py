@@ -36,7 +36,8 @@ MIXING = {
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp("instances")
-    make_small(folder, {"dataset.segmenter": MIXING, "dataset.oversample": 2})
+    overrides = {"dataset.oversample": 2, "dataset.encode.confidence": True}
+    make_small(folder, {"dataset.segmenter": MIXING, **overrides})
     return folder / "out"
 
 
@@ -109,7 +110,8 @@ def test_every_sample_has_its_instances_in_file_facts_and_table(root):
     rows = pq.read_table(root / "meta/train/tiny-000001.parquet").to_pylist()
     for key, row in zip(keys, rows, strict=True):
         assert [n for n in files if n.startswith(key)] == [
-            f"{key}.{e}" for e in ("image.png", "mask.png", "instances.png", "json")
+            f"{key}.{e}"
+            for e in ("image.png", "mask.png", "confidence.png", "instances.png", "json")
         ]
         facts = json.loads(files[f"{key}.json"])
         ids = decode_instances(files[f"{key}.instances.png"])

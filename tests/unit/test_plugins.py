@@ -91,7 +91,7 @@ def test_what_is_no_segmenter_is_refused():
     facts = GeneratorFacts(8, 0, (), {})
     assert refusal(lambda: load_segmenter(spec, None, facts, CPU)) == (
         "segmenter 'not_a_segmenter:make': int is not a segmenter; it needs labels, layers and "
-        "segment (see factory/segment/base.py)"
+        "segment or segment_latents (see factory/segment/base.py)"
     )
 
 
