@@ -89,7 +89,7 @@ def test_a_folder_that_cannot_be_written_fails_with_what_to_do(tmp_path):
 
 
 def test_a_bucket_is_probed_and_nothing_stays(moto):
-    store = S3Store("s3://bucket/x")
+    store = S3Store("s3://bucket/probed")
     found = states(probe_s3(store, single_writer=False))
     assert found["reach"] == found["clock"] == found["exclusive create"] == "ok"
     # This server checks the condition of an upload early, and checksums never.

@@ -154,7 +154,7 @@ def test_a_map_that_does_not_belong_to_its_facts_is_found(made, tmp_path):
     receipt = other / "receipts/0000/000000.json"
     record = json.loads(receipt.read_text()) | {"sha256": hashlib.sha256(data).hexdigest()}
     receipt.write_text(json.dumps(record))
-    problems = verify_dataset(open_store(str(other))).problems
+    problems = verify_dataset(open_store(str(other)), deep=True).problems
     assert len(problems) == 1
     assert "its facts say confidence 1." in problems[0]
 
