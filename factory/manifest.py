@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from factory.coverage import Coverage
 from factory.errors import StoreError
 
 
@@ -48,8 +49,8 @@ class DatasetLabels(_Facts):
 class ShardRecord(_Facts):
     """The facts about one committed shard, as kept in `receipts/RRRR/NNNNNN.json`."""
 
-    schema_version: int = 1
-    """Version of this layout."""
+    schema_version: int = 2
+    """Version of this layout; version 1 had no `coverage`."""
     dataset_id: str
     """The dataset the shard belongs to."""
     round_index: int
@@ -92,6 +93,8 @@ class ShardRecord(_Facts):
     """Versions of the libraries that decide bytes."""
     finished_at: str
     """UTC time of the commit, ISO 8601."""
+    coverage: Coverage | None = None
+    """What its samples cover, in counts that add up over shards; null if nobody counted."""
 
 
 class Manifest(_Facts):
@@ -144,8 +147,10 @@ def read_labels(data: bytes, *, source: str) -> DatasetLabels:
 
 
 def encode_record(record: ShardRecord) -> bytes:
-    """A receipt's bytes."""
-    return (record.model_dump_json(indent=1) + "\n").encode()
+    """A receipt's bytes: JSON with one line for each fact."""
+    facts = record.model_dump(mode="json").items()
+    lines = [f" {json.dumps(name)}: {json.dumps(value)}" for name, value in facts]
+    return ("{\n" + ",\n".join(lines) + "\n}\n").encode()
 
 
 def read_record(data: bytes, *, source: str) -> ShardRecord:
@@ -190,6 +195,7 @@ _RECORD_SCHEMA = pa.schema(
         ("run_id", pa.string()),
         ("versions", pa.map_(pa.string(), pa.string())),
         ("finished_at", pa.string()),
+        ("coverage", pa.string()),  # JSON, "" for none: its keys differ from shard to shard
     ]
 )
 
@@ -203,6 +209,7 @@ def encode_manifest(manifest: Manifest) -> bytes:
         | {
             "num_rejected": sorted(record.num_rejected.items()),
             "versions": sorted(record.versions.items()),
+            "coverage": record.coverage.model_dump_json() if record.coverage else "",
         }
         for record in sorted(manifest.records, key=lambda record: record.shard_index)
     ]
@@ -221,7 +228,12 @@ def read_manifest(data: bytes, *, source: str) -> Manifest:
         table = pq.read_table(io.BytesIO(data))
         head = json.loads((table.schema.metadata or {})[b"factory"])
         rows = [
-            row | {"num_rejected": dict(row["num_rejected"]), "versions": dict(row["versions"])}
+            row
+            | {
+                "num_rejected": dict(row["num_rejected"]),
+                "versions": dict(row["versions"]),
+                "coverage": json.loads(row.get("coverage") or "null"),
+            }
             for row in table.to_pylist()
         ]
         return Manifest.model_validate(head | {"records": rows})

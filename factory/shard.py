@@ -17,10 +17,8 @@ from collections import Counter, deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from factory.accept import reason_to_drop
@@ -30,10 +28,13 @@ from factory.generate.base import Generator
 from factory.generate.latents import LatentSampler
 from factory.identity import digest_of_file
 from factory.manifest import ShardRecord, encode_record, read_record, receipt_path
-from factory.pack.facts import SampleFacts, encode_sidecar
-from factory.pack.packing import EncodedSample, Packing, encode_sample
-from factory.pack.tar import PackedShard, ShardWriter
-from factory.provenance import cpu_name, find_versions, worker_name
+from factory.measure import latent_cells
+from factory.pack.facts import encode_sidecar
+from factory.pack.packing import EncodedSample, PackedRows, Packing, encode_batch
+from factory.pack.tar import ShardWriter
+from factory.pool import RankedPool
+from factory.provenance import cpu_name
+from factory.receipt import Produced, make_record
 from factory.segment.base import Segmenter
 from factory.spec import DatasetSpec
 from factory.store import Store
@@ -79,6 +80,8 @@ class ShardMaker:
         self._encoders = ThreadPoolExecutor(crew.encoders, "encode") if crew.encoders else None
         self._packers = ThreadPoolExecutor(2, "pack")
         self._turn = threading.Lock()
+        is_gpu = device.type == "cuda"
+        self._device_name = torch.cuda.get_device_name(device) if is_gpu else cpu_name()
         self._depth = 2 * max(crew.lanes, crew.encoders)
 
     def make(self, task: ShardTask) -> ShardRecord:
@@ -101,7 +104,14 @@ class ShardMaker:
                 packed = writer.finish()
         except OSError as error:
             raise explain_os_error(path, error) from error
-        record = self._record(task, produced, packed, wall_s=time.monotonic() - started)
+        record = make_record(
+            task,
+            produced,
+            packed,
+            wall_s=time.monotonic() - started,
+            device=self._device_name,
+            run_id=self.run_id,
+        )
         return self._commit(task, path, record, produced.rows)
 
     def replay(self, task: ShardTask, index: int) -> EncodedSample:
@@ -109,7 +119,7 @@ class ShardMaker:
         size = self.dataset.batch_size
         first = index - (index - task.first_index) % size
         count = min(size, task.first_index + task.num_indices - first)
-        sample = self._compute(first, count)[index - first]
+        sample = self._compute(task, first, count)[index - first]
         return self._encode(task.dataset_id, [sample])[0]
 
     def _find_record(self, task: ShardTask) -> ShardRecord | None:
@@ -117,7 +127,7 @@ class ShardMaker:
         data = self.store.read(name)
         return read_record(data, source=f"{self.store.uri}/{name}") if data else None
 
-    def _produce(self, task: ShardTask, writer: ShardWriter) -> "_Produced":
+    def _produce(self, task: ShardTask, writer: ShardWriter) -> Produced:
         """Compute, encode and pack the samples of `task`, each stage as far ahead as queues let it."""
         with self._turn:
             started = time.monotonic()
@@ -130,17 +140,20 @@ class ShardMaker:
                 raise
             generate_s = time.monotonic() - started
         rows = packing.close()
-        if not rows:
-            counts = ", ".join(f"{reason}: {count}" for reason, count in rejected.most_common())
+        if not rows.facts:
+            reasons = Counter([reason for reason, _ in rejected.elements()])
+            counts = ", ".join(f"{reason}: {count}" for reason, count in reasons.most_common())
             raise ShardError(
                 f"shard {task.name}: none of {task.num_indices} samples was accepted ({counts}); "
                 "loosen dataset.accept or raise dataset.oversample"
             )
-        return _Produced(rows, dict(sorted(rejected.items())), generate_s)
+        return Produced(rows, rejected, self.generator.facts.num_classes, generate_s)
 
-    def _fill(self, task: ShardTask, packing: Packing) -> Counter[str]:
-        """Send the accepted samples of the range to `packing`; count the others by reason."""
-        rejected: Counter[str] = Counter()
+    def _fill(self, task: ShardTask, packing: Packing) -> Counter[tuple[str, int]]:
+        """Send the samples to keep to `packing`; count the others by reason and generator class."""
+        if task.steering is not None and task.steering.best_by is not None:
+            return self._fill_ranked(task, task.steering.best_by, packing)
+        rejected: Counter[tuple[str, int]] = Counter()
         num_accepted = 0
         for batch in self._batches(task):
             rejected += batch.rejected
@@ -148,6 +161,21 @@ class ShardMaker:
             packing.put(batch.encoded)
             if num_accepted >= task.num_samples or packing.has_failed:
                 break
+        return rejected
+
+    def _fill_ranked(
+        self, task: ShardTask, class_id: int, packing: Packing
+    ) -> Counter[tuple[str, int]]:
+        """As `_fill`, when the best of the whole range are kept instead of the first."""
+        pool = RankedPool(task.num_samples, class_id)
+        rejected: Counter[tuple[str, int]] = Counter()
+        for batch in self._batches(task):
+            rejected += batch.rejected
+            for label, count in pool.add(batch.encoded.result()).items():
+                rejected["outranked", label] += count
+        chosen: Future[list[EncodedSample]] = Future()
+        chosen.set_result(pool.close())
+        packing.put(chosen)
         return rejected
 
     def _batches(self, task: ShardTask) -> Iterator["_Batch"]:
@@ -178,14 +206,14 @@ class ShardMaker:
 
     def _work(self, task: ShardTask, first: int, count: int) -> "_Batch":
         """One batch, computed and judged; encoded here too unless there are threads for that."""
-        rejected: Counter[str] = Counter()
+        rejected: Counter[tuple[str, int]] = Counter()
         accepted = []
-        for sample in self._compute(first, count):
-            reason = reason_to_drop(sample, self.dataset.accept)
+        for sample in self._compute(task, first, count):
+            reason = reason_to_drop(sample, self.dataset.accept, task.steering)
             if reason is None:
                 accepted.append(sample)
             else:
-                rejected[reason] += 1
+                rejected[reason, sample.class_label] += 1
         if self._encoders is None:
             encoded: Future[list[EncodedSample]] = Future()
             encoded.set_result(self._encode(task.dataset_id, accepted))
@@ -193,58 +221,25 @@ class ShardMaker:
             encoded = self._encoders.submit(self._encode, task.dataset_id, accepted)
         return _Batch(encoded, len(accepted), rejected)
 
-    def _compute(self, first: int, count: int) -> list[Sample]:
+    def _compute(self, task: ShardTask, first: int, count: int) -> list[Sample]:
         """Samples `first` to `first + count`, computed as one full batch."""
         last = first + count - 1
         indices = [min(first + offset, last) for offset in range(self.dataset.batch_size)]
-        return compute_samples(self.generator, self.segmenter, self._sampler.draw(indices), count)
+        latents = self._sampler.draw(indices, task)
+        return compute_samples(self.generator, self.segmenter, latents, count)
 
     def _encode(self, dataset_id: str, samples: list[Sample]) -> list[EncodedSample]:
         names = self.generator.facts.class_names
-        return [
-            encode_sample(s, self.dataset.encode, dataset_id=dataset_id, class_names=names)
-            for s in samples
-        ]
-
-    def _record(
-        self, task: ShardTask, produced: "_Produced", packed: PackedShard, *, wall_s: float
-    ) -> ShardRecord:
-        px = np.array([row.class_px for row in produced.rows], dtype=np.int64)
-        confidence = [row.confidence for row in produced.rows]
-        is_gpu = self.device.type == "cuda"
-        return ShardRecord(
-            dataset_id=task.dataset_id,
-            round_index=task.round_index,
-            shard_index=task.shard_index,
-            path=f"data/train/{task.name}.tar",
-            first_index=task.first_index,
-            num_indices=task.num_indices,
-            num_samples=len(produced.rows),
-            num_rejected=produced.rejected,
-            num_members=packed.num_members,
-            size_bytes=packed.size_bytes,
-            sha256=packed.sha256,
-            class_images=(px > 0).sum(axis=0).tolist(),
-            class_px=px.sum(axis=0).tolist(),
-            confidence=[
-                round(float(q), 6) for q in np.quantile(confidence, [0, 0.05, 0.5, 0.95, 1])
-            ],
-            wall_s=round(wall_s, 3),
-            generate_s=round(produced.generate_s, 3),
-            device=torch.cuda.get_device_name(self.device) if is_gpu else cpu_name(),
-            worker=worker_name(),
-            run_id=self.run_id,
-            versions=find_versions(),
-            finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
-        )
+        return encode_batch(samples, self.dataset.encode, dataset_id=dataset_id, class_names=names)
 
     def _commit(
-        self, task: ShardTask, path: Path, record: ShardRecord, rows: list[SampleFacts]
+        self, task: ShardTask, path: Path, record: ShardRecord, rows: PackedRows
     ) -> ShardRecord:
         """First the shard, then its table, then the proof that it is whole."""
         if not self.store.publish(record.path, path):
             self._check_twin(record)
-        self.store.replace(f"meta/train/{task.name}.parquet", encode_sidecar(rows))
+        sidecar = encode_sidecar(rows.facts, rows.measures)
+        self.store.replace(f"meta/train/{task.name}.parquet", sidecar)
         name = receipt_path(task.round_index, task.shard_index)
         if not self.store.create(name, encode_record(record)):
             return self._find_record(task) or record
@@ -265,14 +260,7 @@ class ShardMaker:
 class _Batch:
     encoded: Future[list[EncodedSample]]
     num_accepted: int
-    rejected: Counter[str]
-
-
-@dataclass(frozen=True, slots=True)
-class _Produced:
-    rows: list[SampleFacts]
-    rejected: dict[str, int]
-    generate_s: float
+    rejected: Counter[tuple[str, int]]
 
 
 def compute_samples(
@@ -286,6 +274,7 @@ def compute_samples(
         masks = labelled.masks.cpu().numpy()
         confidence = labelled.confidence.cpu().tolist()
         class_px = labelled.class_px.cpu().tolist()
+    cells = latent_cells(latents.z)
     return [
         Sample(
             index=int(latents.indices[i]),
@@ -294,6 +283,7 @@ def compute_samples(
             class_label=int(latents.class_labels[i]),
             confidence=confidence[i],
             class_px=tuple(class_px[i]),
+            latent_cell=int(cells[i]),
         )
         for i in range(count)
     ]

@@ -19,7 +19,7 @@ from factory.generate.base import Generator, load_generator
 from factory.generate.fetch import must_download
 from factory.generate.latents import LatentSampler
 from factory.generate.weights import find_weights
-from factory.pack.packing import encode_sample
+from factory.pack.packing import encode_batch
 from factory.run.worker import device_of, settle_process
 from factory.segment.base import Segmenter, load_segmenter
 from factory.segment.labels import unnamed_labels
@@ -57,12 +57,9 @@ def calibrate(spec: JobSpec) -> dict[str, float]:
         indices = range(batch * size, (batch + 1) * size)
         samples = compute_samples(generator, segmenter, sampler.draw(indices), size)
         names = generator.facts.class_names
-        files = [
-            encode_sample(sample, dataset.encode, dataset_id="0" * 16, class_names=names).files
-            for sample in samples
-        ]
+        encoded = encode_batch(samples, dataset.encode, dataset_id="0" * 16, class_names=names)
         times.append(time.perf_counter() - started)
-        num_bytes = sum(len(data) for sample in files for _, data in sample)
+        num_bytes = sum(len(data) for sample in encoded for _, data in sample.files)
     seconds = sum(times[1:]) / _BATCHES
     fit_s = 0.0
     if needs_fitting(dataset) and fitted is None and hasattr(dataset.segmenter, "fit"):

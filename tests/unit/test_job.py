@@ -3,19 +3,19 @@ import json
 import shutil
 import threading
 
-import pyarrow.parquet as pq
 import pytest
 import torch
 import yaml
 from PIL import Image
 from small_job import Witness, make_small, small_job
 
+from factory.coverage import cover_samples, merge_coverage
 from factory.dataset import find_holdings, find_rounds, make_manifest
 from factory.errors import IncompleteError, Interrupted, JobError, PluginError, StoreError
 from factory.job import finish_job, run_job
 from factory.job_file import load_job
 from factory.manifest import read_manifest
-from factory.pack.facts import SampleFacts
+from factory.pack.facts import SampleFacts, read_sidecar
 from factory.pack.tar import read_members
 from factory.replay import regenerate_samples
 from factory.report import make_status
@@ -98,7 +98,29 @@ def test_the_sidecar_tables_are_the_facts_in_the_tars(finished):
     for facts, path in zip(
         facts_of(finished), sorted((finished / "out/meta/train").iterdir()), strict=True
     ):
-        assert [SampleFacts(**row) for row in pq.read_table(path).to_pylist()] == facts
+        assert [row for row, _ in read_sidecar(path.read_bytes())] == facts
+
+
+def test_the_receipts_coverage_is_that_of_the_sidecar_tables_and_adds_up(finished):
+    rows = [
+        row for path in sorted((finished / "out/meta/train").iterdir())
+        for row in read_sidecar(path.read_bytes())
+    ]  # fmt: skip
+    facts, measures = [row[0] for row in rows], [row[1] for row in rows]
+    again = cover_samples(
+        [row.class_label for row in facts],
+        [row.class_px for row in facts],
+        [row.width * row.height for row in facts],
+        [row.confidence for row in facts],
+        measures,
+        rejected={},
+        num_generator_classes=0,
+    )
+    records = find_holdings(open_store(str(finished / "out"))).records
+    merged = merge_coverage([record.coverage for record in records])
+    assert merged == again
+    assert merged.num_kept == len(facts) == 10
+    assert all(m.sharpness > 0 and 0 <= m.latent_cell < 256 for m in measures)
 
 
 def test_receipts_count_what_is_in_the_tars(finished):
