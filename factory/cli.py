@@ -118,15 +118,22 @@ def run(job: JobFile) -> None:
 @one_line_errors
 def status(dataset: Where, as_json: AsJson = False) -> None:  # noqa: FBT002
     """What is planned, made and rejected so far."""
-    from factory.dataset import find_holdings
+    from factory.dataset import account_of, find_holdings
     from factory.report import make_status
 
-    found = make_status(find_holdings(_open(dataset)))
+    store = _open(dataset)
+    holdings = find_holdings(store)
+    found = make_status(holdings, account_of(store, holdings))
     if as_json:
         print_json(found)
         return
     for name, value in found.items():
-        text = f"{value:,}" if isinstance(value, int) else str(value)
+        if isinstance(value, list):
+            lines = [f"{t['have']:,}/{t['wanted']:,} {t['name']}: {t['state']}" for t in value]
+            reasons = [f" ({t['why']})" if t["why"] else "" for t in value]
+            text = f"\n{'':<20}".join(map("".join, zip(lines, reasons, strict=True)))
+        else:
+            text = f"{value:,}" if isinstance(value, int) else str(value)
         typer.echo(f"{name:<20}{text}")
 
 

@@ -13,12 +13,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from factory.measure import NUM_CELLS, Measures
-
-AREA_EDGES = (
-    0, 1, 2, 5, 10, 20, 30, 40, 50, 75, 100, 125, 150, 200, 250, 300, 350, 400, 500, 600, 700, 800,
-    900,
-)  # fmt: skip
-"""Where the bins of a class's share of its mask begin, in thousandths."""
+from factory.spec import AREA_EDGES
 
 MOST_GROUPS = 64
 """A generator with more classes has its areas counted together, under the class -1."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import yaml
+from pydantic import TypeAdapter, ValidationError
 
 from factory.errors import StoreError
 from factory.job_file import check_job
@@ -23,8 +24,9 @@ from factory.manifest import (
     receipt_path,
 )
 from factory.plan import Plan, Round, dataset_id_of, identity_differences, read_round
-from factory.spec import JobSpec
+from factory.spec import CoverageSpec, JobSpec
 from factory.store import Store
+from factory.targets import TARGETS_PATH, Account, take_account
 
 JOB_PATH = "job.yaml"
 SEGMENTER_PATH = "segmenter.safetensors"
@@ -123,6 +125,31 @@ def load_stored_job(store: Store) -> JobSpec:
             f"{store.uri}/{JOB_PATH}: not YAML; copy the job's file there again"
         ) from error
     return check_job(document, source=f"{store.uri}/{JOB_PATH}")
+
+
+def find_coverage_spec(store: Store) -> CoverageSpec | None:
+    """The coverage targets of the latest run; None if it had none.
+
+    Raises:
+        StoreError: If they are damaged.
+    """
+    data = store.read(TARGETS_PATH)
+    if data is None:
+        return None
+    try:
+        return TypeAdapter(CoverageSpec | None).validate_json(data)
+    except ValidationError as error:
+        raise StoreError(
+            f"{store.uri}/{TARGETS_PATH}: not coverage targets; run the job again to write it"
+        ) from error
+
+
+def account_of(store: Store, holdings: Holdings) -> Account | None:
+    """How far the coverage targets have come; None without targets, or before the first shard."""
+    spec = find_coverage_spec(store)
+    if spec is None or store.read(LABELS_PATH) is None:
+        return None
+    return take_account(spec, find_labels(store), holdings.plan, holdings.records)
 
 
 def refuse_another(store: Store, ours: dict[str, Any], theirs: dict[str, Any]) -> None:

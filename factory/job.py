@@ -11,15 +11,21 @@ import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import yaml
+from pydantic import TypeAdapter
 
 from factory.card import encode_card
+from factory.data import ShardTask
 from factory.dataset import (
     JOB_PATH,
     SEGMENTER_PATH,
+    account_of,
+    find_coverage_spec,
+    find_holdings,
     find_records,
     find_rounds,
     make_manifest,
@@ -32,15 +38,17 @@ from factory.fit.fitted import check_kind, find_fitted, fit_segmenter, needs_fit
 from factory.generate.weights import LocalWeights, find_weights
 from factory.log import log_event
 from factory.manifest import LABELS_PATH, Manifest
-from factory.plan import Plan, make_identity, make_plan
+from factory.plan import Plan, Round, check_names, make_identity, make_plan, plain_samples
 from factory.preview import CARD_PICTURE, make_preview
 from factory.provenance import new_run_id
 from factory.run import EXECUTORS
-from factory.run.base import Observer, Outcome, WorkOrder
+from factory.run.base import Observer, Outcome, WorkOrder, no_more
 from factory.run.signals import stop_on_signals
 from factory.run.worker import build_maker, device_of
-from factory.spec import JobSpec
+from factory.spec import CoverageSpec, JobSpec
+from factory.steer import next_round
 from factory.store import Store, open_store
+from factory.targets import TARGETS_PATH
 
 
 @runtime_checkable
@@ -83,9 +91,10 @@ def run_job(spec: JobSpec, observer: JobObserver) -> Manifest:
         manifest = finish_job(prepared.store)
         prepared.store.clean_up(run_id)
     if outcome.failures:
+        num_shards = len(find_holdings(prepared.store).plan.tasks())
         name, reason = next(iter(outcome.failures.items()))
         raise IncompleteError(
-            f"{prepared.store.uri}: {len(outcome.failures)} of {len(prepared.plan.tasks())} shards "
+            f"{prepared.store.uri}: {len(outcome.failures)} of {num_shards} shards "
             f"could not be made, the first is {name} ({reason}); the rest is committed: mend the "
             "cause and run the job again"
         )
@@ -120,6 +129,9 @@ def prepare_job(spec: JobSpec, observer: JobObserver) -> Prepared:
     if fitted:
         store.create(SEGMENTER_PATH, fitted)
     store.create(JOB_PATH, _encode_job(spec))
+    if spec.dataset.coverage != find_coverage_spec(store):
+        targets = TypeAdapter(CoverageSpec | None).dump_json(spec.dataset.coverage, indent=1)
+        store.replace(TARGETS_PATH, targets + b"\n")
     return Prepared(spec, store, weights, plan)
 
 
@@ -150,14 +162,42 @@ def _make_missing(
         run_id=run_id,
         import_paths=tuple(path or str(Path.cwd()) for path in sys.path),
     )
+    if not tasks and store.read(LABELS_PATH) is None:
+        build_maker(order)  # writes the table
+    more = no_more if spec.dataset.coverage is None else partial(_next_tasks, prepared, observer)
+    tasks = tasks or list(more())
     if not tasks:
-        if store.read(LABELS_PATH) is None:
-            build_maker(order)  # writes the table
         return Outcome()
     module, _, name = EXECUTORS[spec.run.executor].partition(":")
     execute = getattr(importlib.import_module(module), name)
-    outcome: Outcome = execute(tasks, order, observer, stop)
+    outcome: Outcome = execute(tasks, order, observer, stop, more)
     return outcome
+
+
+def _next_tasks(prepared: Prepared, observer: JobObserver) -> list[ShardTask]:
+    """The shards of the next round for the coverage targets; none if they are met or out of reach.
+
+    Another driver may have planned that round, and made some of it.
+    """
+    store = prepared.store
+    while True:
+        holdings = find_holdings(store)
+        missing = holdings.plan.without(holdings.done)
+        if not missing:
+            account = account_of(store, holdings)
+            oversample = prepared.spec.dataset.oversample
+            added = next_round(holdings.plan, account, oversample=oversample) if account else None
+            if added is None:
+                return []
+            check_names(Plan(added.dataset_id, (*holdings.plan.rounds, added)))
+            store.create(round_path(added.round_index), _encode_round(added))
+            continue  # theirs or ours: the store has the round
+        newest = holdings.plan.rounds[-1]
+        goal = newest.steering.goal if newest.steering else ""
+        log_event("planned", round=newest.round_index, samples=newest.num_samples, target=goal)
+        made = sum(record.num_samples for record in holdings.records)
+        observer.started(holdings.plan.num_samples, made)
+        return missing
 
 
 def _fitted_segmenter(
@@ -179,14 +219,17 @@ def _claim(store: Store, spec: JobSpec, identity: dict[str, Any]) -> Plan:
     while True:
         plan = make_plan(spec, identity, find_rounds(store))
         newest = plan.rounds[-1]
-        data = (newest.model_dump_json(indent=1) + "\n").encode()
-        if store.create(round_path(newest.round_index), data):
+        if store.create(round_path(newest.round_index), _encode_round(newest)):
             log_event("planned", round=newest.round_index, samples=newest.num_samples)
             return plan
         rounds = find_rounds(store)
         refuse_another(store, identity, rounds[0].identity)
-        if sum(round_.num_samples for round_ in rounds) >= spec.dataset.num_samples:
+        if plain_samples(rounds) >= spec.dataset.num_samples:
             return make_plan(spec, identity, rounds)
+
+
+def _encode_round(round_: Round) -> bytes:
+    return (round_.model_dump_json(indent=1) + "\n").encode()
 
 
 def _encode_job(spec: JobSpec) -> bytes:

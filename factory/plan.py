@@ -131,6 +131,11 @@ def dataset_id_of(identity: dict[str, Any]) -> str:
     return digest_of(identity)[:16]
 
 
+def plain_samples(rounds: Sequence[Round]) -> int:
+    """Samples that `dataset.num_samples` asked for; those of rounds for coverage come on top."""
+    return sum(round_.num_samples for round_ in rounds if round_.steering is None)
+
+
 def make_plan(spec: JobSpec, identity: dict[str, Any], existing: Sequence[Round] = ()) -> Plan:
     """Plan the job on top of the rounds that the output already holds.
 
@@ -138,7 +143,7 @@ def make_plan(spec: JobSpec, identity: dict[str, Any], existing: Sequence[Round]
         JobError: If the job asks for fewer samples than are already planned.
     """
     rounds = list(existing)
-    planned = sum(round_.num_samples for round_ in rounds if round_.steering is None)
+    planned = plain_samples(rounds)
     wanted = spec.dataset.num_samples
     if wanted < planned:
         raise JobError(
@@ -161,12 +166,16 @@ def make_plan(spec: JobSpec, identity: dict[str, Any], existing: Sequence[Round]
             )
         )
     plan = Plan(rounds[0].dataset_id, tuple(rounds))
-    _check_names(plan)
+    check_names(plan)
     return plan
 
 
-def _check_names(plan: Plan) -> None:
-    """Names sort as numbers do only while their digits suffice."""
+def check_names(plan: Plan) -> None:
+    """Make sure that keys and names sort as numbers do.
+
+    Raises:
+        JobError: If their digits do not suffice.
+    """
     newest = plan.rounds[-1]
     if newest.end_index > 10**KEY_DIGITS:
         raise JobError(

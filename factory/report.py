@@ -1,12 +1,16 @@
 """Numbers about a dataset, from its plan and receipts alone."""
 
 from collections import Counter
+from dataclasses import asdict
 
 from factory.dataset import Holdings
+from factory.targets import Account, judge_targets
+
+Status = dict[str, int | str | dict[str, int] | list[dict[str, int | str]]]
 
 
-def make_status(holdings: Holdings) -> dict[str, int | str | dict[str, int]]:
-    """What is planned, made and rejected, as plain values."""
+def make_status(holdings: Holdings, account: Account | None = None) -> Status:
+    """What is planned, made and rejected, and how far the targets have come, as plain values."""
     records = holdings.records
     rejected: Counter[str] = Counter()
     for record in records:
@@ -15,7 +19,7 @@ def make_status(holdings: Holdings) -> dict[str, int | str | dict[str, int]]:
     done = holdings.done
     asked = sum(t.num_samples for t in holdings.plan.tasks() if t.shard_index in done)
     made = sum(record.num_samples for record in records)
-    return {
+    status: Status = {
         "dataset_id": holdings.plan.dataset_id,
         "state": "complete" if len(records) == num_shards else "incomplete",
         "rounds": len(holdings.plan.rounds),
@@ -28,3 +32,7 @@ def make_status(holdings: Holdings) -> dict[str, int | str | dict[str, int]]:
         "bytes": sum(record.size_bytes for record in records),
         "last_commit": max((record.finished_at for record in records), default="never"),
     }
+    if account is not None:
+        status["targets"] = [asdict(state) for state in judge_targets(account)]
+        status["budget_left"] = max(0, account.left)
+    return status

@@ -5,7 +5,7 @@ when one shard cannot be made. It never changes a byte of a shard.
 """
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
@@ -15,6 +15,15 @@ from factory.spec import DatasetSpec, RunSpec
 
 MOST_ATTEMPTS = 3
 """Times a shard is tried before the run goes on without it."""
+
+
+MoreTasks = Callable[[], Sequence[ShardTask]]
+"""Is asked when every task has its record: the tasks of the next round, none if there is none."""
+
+
+def no_more() -> Sequence[ShardTask]:
+    """The end of a job without coverage targets."""
+    return ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +74,9 @@ class Executor(Protocol):
         order: WorkOrder,
         observer: Observer,
         stop: threading.Event,
+        more: MoreTasks = no_more,
     ) -> Outcome:
-        """Make every task's shard.
+        """Make every task's shard, and then those of `more()` until there are none.
 
         Raises:
             Interrupted: If `stop` was set before all were made.

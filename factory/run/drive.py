@@ -11,7 +11,7 @@ from typing import Protocol, runtime_checkable
 from factory.data import ShardTask
 from factory.errors import Interrupted
 from factory.manifest import ShardRecord
-from factory.run.base import MOST_ATTEMPTS, Observer, Outcome
+from factory.run.base import MOST_ATTEMPTS, MoreTasks, Observer, Outcome, no_more
 from factory.run.retry import HOPELESS, may_pass
 
 Waiting = deque[tuple[ShardTask, int]]
@@ -30,11 +30,28 @@ class Fleet(Protocol):
 
 
 def drive(
-    tasks: Sequence[ShardTask], fleet: Fleet, observer: Observer, stop: threading.Event
+    tasks: Sequence[ShardTask],
+    fleet: Fleet,
+    observer: Observer,
+    stop: threading.Event,
+    more: MoreTasks = no_more,
 ) -> Outcome:
-    """Run every task to a record or to its last failure; see `base.Executor`."""
-    waiting: Waiting = deque((task, 1) for task in tasks)
+    """Run every task to a record or to its last failure, round by round; see `base.Executor`."""
     outcome = Outcome()
+    while tasks:
+        _drive_round(tasks, fleet, observer, stop, outcome)
+        tasks = () if outcome.failures else more()
+    return outcome
+
+
+def _drive_round(
+    tasks: Sequence[ShardTask],
+    fleet: Fleet,
+    observer: Observer,
+    stop: threading.Event,
+    outcome: Outcome,
+) -> None:
+    waiting: Waiting = deque((task, 1) for task in tasks)
     num_left = len(tasks)
     while num_left:
         if stop.is_set():
@@ -58,7 +75,6 @@ def drive(
                 num_left -= 1
                 observer.failed(task, describe(result), again=False)
                 outcome.failures[task.name] = describe(result)
-    return outcome
 
 
 def describe(error: BaseException) -> str:

@@ -6,7 +6,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
 from factory.data import ShardTask
 from factory.manifest import ShardRecord
-from factory.run.base import Observer, Outcome, WorkOrder
+from factory.run.base import MoreTasks, Observer, Outcome, WorkOrder, no_more
 from factory.run.drive import Waiting, drive
 from factory.run.worker import build_maker, settle_process
 from factory.shard import ShardMaker
@@ -16,7 +16,11 @@ _WINDOW = 2
 
 
 def run_inline(
-    tasks: Sequence[ShardTask], order: WorkOrder, observer: Observer, stop: threading.Event
+    tasks: Sequence[ShardTask],
+    order: WorkOrder,
+    observer: Observer,
+    stop: threading.Event,
+    more: MoreTasks = no_more,
 ) -> Outcome:
     """Make every task's shard here; see `base.Executor`."""
     settle_process()
@@ -24,7 +28,7 @@ def run_inline(
     maker.stop = stop
     with ThreadPoolExecutor(_WINDOW, "shard") as pool:
         try:
-            return drive(tasks, _Threads(maker, pool), observer, stop)
+            return drive(tasks, _Threads(maker, pool), observer, stop, more)
         except BaseException:
             stop.set()  # the other call must not keep the process
             raise

@@ -8,6 +8,7 @@ attempt, sends the shard elsewhere and starts a replacement.
 import logging
 import os
 import socket
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -20,7 +21,7 @@ from factory.data import ShardTask
 from factory.errors import FactoryError, JobError, PluginError, RetryableError
 from factory.log import log_event
 from factory.manifest import ShardRecord
-from factory.run.base import Observer, Outcome, WorkOrder
+from factory.run.base import MoreTasks, Observer, Outcome, WorkOrder, no_more
 from factory.run.drive import Waiting, describe, drive
 from factory.run.signals import stop_on_signals
 from factory.spec import RunSpec
@@ -51,13 +52,17 @@ class _Worker:
 
 
 def run_on_ray(
-    tasks: Sequence[ShardTask], order: WorkOrder, observer: Observer, stop: threading.Event
+    tasks: Sequence[ShardTask],
+    order: WorkOrder,
+    observer: Observer,
+    stop: threading.Event,
+    more: MoreTasks = no_more,
 ) -> Outcome:
     """Make every task's shard on actors; see `base.Executor`."""
     with _cluster(order.run), stop_on_signals(stop):
-        fleet = _Fleet(order, most=len(tasks))
+        fleet = _Fleet(order, most=len(tasks) if more is no_more else sys.maxsize)
         try:
-            return drive(tasks, fleet, observer, stop)
+            return drive(tasks, fleet, observer, stop, more)
         finally:
             fleet.dismiss()
 

@@ -6,6 +6,7 @@ from contextlib import ExitStack
 
 import torch
 
+from factory.coverage import Coverage
 from factory.errors import JobError, WeightsError
 from factory.generate.base import load_generator
 from factory.generate.weights import find_weights
@@ -15,6 +16,7 @@ from factory.segment.base import load_segmenter
 from factory.shard import Crew, ShardMaker
 from factory.spec import RunSpec
 from factory.store import open_store
+from factory.targets import find_targets
 
 _GPU_ENCODERS = 4
 _MALLOPT = {-1: -1, -4: 0, -8: 1}  # M_TRIM_THRESHOLD never, M_MMAP_MAX none, M_ARENA_MAX one
@@ -65,13 +67,13 @@ def build_maker(order: WorkOrder) -> ShardMaker:
         if order.segmenter_path:
             fitted = stack.enter_context(store.fetch(order.segmenter_path))
         segmenter = load_segmenter(order.dataset.segmenter, fitted, generator.facts, device)
-    _check_rules(order, len(segmenter.labels))
     meaning = DatasetLabels(
         labels=list(segmenter.labels),
         generator_classes=list(generator.facts.class_names),
         attribution=generator.facts.attribution,
         license=generator.facts.license,
     )
+    _check_rules(order, meaning)
     store.create(LABELS_PATH, encode_labels(meaning))
     is_gpu = device.type == "cuda"
     encoders = order.run.encode_threads
@@ -88,7 +90,10 @@ def build_maker(order: WorkOrder) -> ShardMaker:
     )
 
 
-def _check_rules(order: WorkOrder, num_classes: int) -> None:
+def _check_rules(order: WorkOrder, meaning: DatasetLabels) -> None:
+    if order.dataset.coverage is not None:
+        find_targets(order.dataset.coverage, meaning, Coverage())
+    num_classes = len(meaning.labels)
     unknown = [i for i in order.dataset.accept.class_share if not 0 <= i < num_classes]
     if unknown:
         raise JobError(
