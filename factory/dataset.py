@@ -26,7 +26,7 @@ from factory.manifest import (
 from factory.plan import Plan, Round, dataset_id_of, identity_differences, read_round
 from factory.spec import CoverageSpec, JobSpec
 from factory.store import Store
-from factory.targets import TARGETS_PATH, Account, take_account
+from factory.targets import TARGETS_PATH, Account, cover_rounds, take_account
 
 JOB_PATH = "job.yaml"
 SEGMENTER_PATH = "segmenter.safetensors"
@@ -149,7 +149,8 @@ def account_of(store: Store, holdings: Holdings) -> Account | None:
     spec = find_coverage_spec(store)
     if spec is None or store.read(LABELS_PATH) is None:
         return None
-    return take_account(spec, find_labels(store), holdings.plan, holdings.records)
+    by_round = cover_rounds(holdings.records)
+    return take_account(spec, find_labels(store), holdings.plan, by_round)
 
 
 def refuse_another(store: Store, ours: dict[str, Any], theirs: dict[str, Any]) -> None:

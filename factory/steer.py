@@ -10,15 +10,16 @@ from dataclasses import dataclass
 
 from factory.data import Steering
 from factory.plan import Plan, Round
-from factory.targets import Account, Target
+from factory.targets import NEVER_EMPTY, Account, Target
 
 _SURE_HITS = 5
-_NEVER_EMPTY = 25
 _ROOM = 4
 _POOL = 64
 _MOST_POOLS = 16
 _LONGEST_TURN = 65_536
 _TRUST = 0.9
+_FEW = 8
+_NAMES = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +28,7 @@ class _Order:
 
     num_samples: int
     rate: float
-    """Share of images that will be kept, as far as is known; 1 = all."""
+    """Share of images that are kept, as far as is known; 1 = all."""
     steering: Steering
     num_images: int = 0
     """Exactly so many images, for a ranked pool; 0 = as many as `rate` needs."""
@@ -45,27 +46,41 @@ def next_round(plan: Plan, account: Account, *, oversample: float) -> Round | No
     if order is None:
         return None
     last = plan.rounds[-1]
-    num_shards = math.ceil(order.num_samples / plan.rounds[0].samples_per_shard)
-    per_shard = math.ceil(order.num_samples / num_shards)
-    tail = order.num_samples - (math.ceil(order.num_samples / per_shard) - 1) * per_shard
-    if order.num_images:
-        factor = order.num_images / order.num_samples
-    elif order.rate >= 1:
-        factor = oversample
-    else:
-        factor = max(oversample, max(_ROOM, _NEVER_EMPTY / tail) / order.rate)
+    most_per_shard = plan.rounds[0].samples_per_shard
+    num_samples = order.num_samples
+    while (
+        num_samples > 1 and num_samples * _factor(order, num_samples, most_per_shard) > account.left
+    ):
+        num_samples = (num_samples + 1) // 2
+    factor = max(oversample, _factor(order, num_samples, most_per_shard))
     return Round(
         dataset_id=last.dataset_id,
         name=last.name,
         round_index=last.round_index + 1,
         first_shard=last.first_shard + last.num_shards,
         first_index=last.end_index,
-        num_samples=order.num_samples,
-        samples_per_shard=per_shard,
-        oversample=max(1.0, min(factor, account.left / order.num_samples)),
+        num_samples=num_samples,
+        samples_per_shard=_per_shard(num_samples, most_per_shard),
+        oversample=max(1.0, min(factor, math.floor(account.left / num_samples * 1000) / 1000)),
         identity=last.identity,
         steering=order.steering,
     )
+
+
+def _per_shard(num_samples: int, most: int) -> int:
+    """Samples of each shard, so that no shard is much smaller than the others."""
+    return math.ceil(num_samples / math.ceil(num_samples / most))
+
+
+def _factor(order: _Order, num_samples: int, most_per_shard: int) -> float:
+    """Indices for each sample of a round, so that no shard comes out empty."""
+    if order.num_images:
+        return order.num_images / order.num_samples
+    if order.rate >= 1:
+        return 1.0
+    per_shard = _per_shard(num_samples, most_per_shard)
+    tail = num_samples - (math.ceil(num_samples / per_shard) - 1) * per_shard
+    return max(_ROOM, NEVER_EMPTY / tail) / order.rate
 
 
 def _next_order(account: Account) -> _Order | None:
@@ -86,13 +101,15 @@ def _next_order(account: Account) -> _Order | None:
 
 def _for_classes(account: Account, able: list[Target], lacking: dict[int, int]) -> _Order:
     """Visit the classes that are missing, those more often of which more is rejected."""
-    rates = {c: _acceptance(account, c) for c in lacking}
+    rates = {c: account.acceptance(c) for c in lacking}
+    lacking = {c: _sure_count(account, c, missing) for c, missing in lacking.items()}
     cost = sum(lacking[c] / rates[c] for c in lacking)
     part = min(1.0, account.left / cost)
     counts = {c: max(1, math.floor(lacking[c] * part)) for c in lacking}
     num_samples = min(sum(counts.values()), account.left)
     names = [t.name for t in able if t.generator_class in lacking and account.deficit(t)]
-    steering = Steering(goal=", ".join(names), classes=_turn(counts, rates))
+    goal = ", ".join(names[:_NAMES]) + (", ..." if len(names) > _NAMES else "")
+    steering = Steering(goal=goal, classes=_turn(counts, rates))
     return _Order(num_samples, min(1.0, sum(lacking.values()) / cost), steering)
 
 
@@ -102,15 +119,18 @@ def _for_masks(account: Account, target: Target, short: int, lacking: dict[int, 
     yields = {c: _yield(account, target, c) for c in account.unsteered.made if c >= 0}
     best = max(yields.values(), default=0.0)
     useful = {c: n for c, n in lacking.items() if yields.get(c, 0) > best / 4}
-    if useful:  # these samples serve two targets at once
+    if useful:  # these samples serve two targets at once, and take chances from the next round
+        mean = sum(n * yields[c] for c, n in useful.items()) / sum(useful.values())
+        short = math.ceil(short / (1 - _TRUST * mean))
         visits, short = _turn(useful, dict.fromkeys(useful, 1.0)), min(short, sum(useful.values()))
     else:
         visits = {c: 1 for c, rate in yields.items() if best and rate >= best / 2}
     hits, made = _evidence(account, target, set(visits))
     rate = hits / max(1, made)
-    if hits < _SURE_HITS or account.left * rate < _NEVER_EMPTY:
-        pools = min(short, _MOST_POOLS, max(1, account.left // _POOL))
-        images = min(account.left, pools * _POOL)
+    if hits < _SURE_HITS or account.left * rate < NEVER_EMPTY:
+        pool = max(_POOL, account.least_images(target))
+        pools = min(short, _MOST_POOLS, max(1, account.left // pool))
+        images = min(account.left, pools * pool)
         steering = Steering(goal=target.name, classes=visits, best_by=target.mask_class)
         return _Order(pools, 1.0, steering, images)
     room = max(1, math.floor(account.left * rate / _ROOM))
@@ -148,13 +168,17 @@ def _yield(account: Account, target: Target, generator_class: int) -> float:
     return hits / kept if kept else 0.0
 
 
-def _acceptance(account: Account, generator_class: int) -> float:
-    """Share of a class's images that the job's own rules keep; that of all if it was never made."""
-    made = account.unsteered.made.get(generator_class, 0)
+def _sure_count(account: Account, generator_class: int, missing: int) -> int:
+    """As many samples as can be asked for while a wrong rate costs no more than a tenth of the target.
+
+    The relative error of a rate a that k kept samples showed is sqrt((1 - a) / k).
+    """
     kept = account.unsteered.kept.get(generator_class, 0)
-    if not kept:
-        made, kept = account.unsteered.num_made, account.unsteered.num_kept
-    return max(kept, 1) / max(made, 1)
+    rejected = 1 - account.acceptance(generator_class)
+    if rejected <= 0:
+        return missing
+    wanted = kept + missing
+    return min(missing, max(_FEW, math.ceil(wanted / 10 * math.sqrt(max(kept, 1) / rejected))))
 
 
 def _turn(counts: dict[int, int], rates: dict[int, float]) -> dict[int, int]:

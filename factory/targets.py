@@ -5,7 +5,7 @@ driver that comes along plans the same round. A round never depends on one that 
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -20,6 +20,9 @@ TARGETS_PATH = "plan/targets.json"
 
 ENOUGH_TO_JUDGE = 64
 """Images after which a class that never came is taken for one that never will."""
+
+NEVER_EMPTY = 25
+"""A shard whose rules are expected to keep so many samples is empty once in 10^11."""
 
 POOL_ENOUGH = 2048
 """Images in ranked pools after which a target that none of the best reached is given up."""
@@ -75,11 +78,25 @@ class Account:
         """Samples that are missing."""
         return max(0, target.wanted - target.count(self.coverage))
 
+    def acceptance(self, generator_class: int | None = None) -> float:
+        """Share of images that the job's own rules keep, of a class that was made or of all."""
+        made, kept = self.unsteered.num_made, self.unsteered.num_kept
+        if generator_class is not None and self.unsteered.kept.get(generator_class):
+            made = self.unsteered.made[generator_class]
+            kept = self.unsteered.kept[generator_class]
+        return max(kept, 1) / max(made, 1)
+
+    def least_images(self, target: Target) -> int:
+        """Images of the smallest round for `target` that will not come out empty."""
+        rate = self.acceptance(target.generator_class)
+        return math.ceil(NEVER_EMPTY / rate) if rate < 1 else 1
+
     def why_not(self, target: Target) -> str:
         """Why nothing more can be done for `target`; empty if something can."""
-        if self.left <= 0:
+        if self.left < self.least_images(target):
             spent = self.budget - self.left
-            return f"budget spent: {spent:,} of {self.budget:,} images"
+            rest = ", too little is left for another round" if self.left > 0 else ""
+            return f"budget spent: {spent:,} of {self.budget:,} images{rest}"
         if target.generator_class is not None:
             made = self.coverage.made.get(target.generator_class, 0)
             if made >= ENOUGH_TO_JUDGE and not self.coverage.kept.get(target.generator_class):
@@ -95,10 +112,18 @@ class Account:
         return ""
 
 
+def cover_rounds(records: Iterable[ShardRecord]) -> dict[int, Coverage]:
+    """The coverage of each round's committed shards; shards that nobody counted have none."""
+    parts: dict[int, list[Coverage]] = {}
+    for record in records:
+        parts.setdefault(record.round_index, []).append(record.coverage or Coverage())
+    return {round_index: merge_coverage(parts[round_index]) for round_index in sorted(parts)}
+
+
 def take_account(
-    spec: CoverageSpec, meaning: DatasetLabels, plan: Plan, records: Sequence[ShardRecord]
+    spec: CoverageSpec, meaning: DatasetLabels, plan: Plan, by_round: Mapping[int, Coverage]
 ) -> Account:
-    """Add up the receipts with regard to the targets.
+    """Add up the rounds with regard to the targets.
 
     Raises:
         JobError: If a target names a class that there is not.
@@ -108,8 +133,8 @@ def take_account(
     ranked_made: dict[str, int] = {}
     spent = 0
     by_goal: dict[str, list[Coverage]] = {}
-    for record in records:
-        covered, steered = record.coverage or Coverage(), steering.get(record.round_index)
+    for round_index, covered in by_round.items():
+        steered = steering.get(round_index)
         if steered is not None:
             spent += covered.num_made
         if steered is None or not (steered.min_area or steered.best_by is not None):
