@@ -4,17 +4,24 @@ Heavy imports happen inside the commands, so that `factory --help` and `factory 
 """
 
 import dataclasses
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from factory import cli_weights
-from factory.cli_words import AsJson, one_line_errors, print_json
+from factory import cli_serve, cli_weights
+from factory.cli_serve import Where
+from factory.cli_words import (
+    AsJson,
+    import_from_here,
+    load_spec,
+    one_line_errors,
+    open_dataset,
+    print_json,
+    write_file,
+)
 from factory.errors import DamageError, JobError
-from factory.spec import JobSpec
 
 app = typer.Typer(
     help="Turn a pretrained image generator into a segmentation dataset, without annotators.",
@@ -24,9 +31,6 @@ app = typer.Typer(
 )
 
 JobFile = Annotated[Path, typer.Argument(help="Job file (YAML).", metavar="JOB")]
-Where = Annotated[
-    str, typer.Argument(help="Dataset folder, or the job file that makes it.", metavar="DATASET")
-]
 
 
 @app.command()
@@ -35,7 +39,7 @@ def plan(job: JobFile, as_json: AsJson = False) -> None:  # noqa: FBT002 - a com
     """Dry run: shards, bytes, time, and warnings. Writes nothing."""
     from factory.estimate import estimate_job
 
-    estimate = estimate_job(_load(job))
+    estimate = estimate_job(load_spec(job))
     if as_json:
         print_json(dataclasses.asdict(estimate))
         return
@@ -70,8 +74,8 @@ def fit(
     from factory.run.progress import watching
     from factory.run.worker import device_of, settle_process
 
-    spec = _load(job)
-    _import_from_here()
+    spec = load_spec(job)
+    import_from_here()
     settle_process()
     with watching() as observer:
         weights = find_weights(spec.dataset.generator, observer.downloading)
@@ -84,7 +88,7 @@ def fit(
     else:
         typer.echo(f"{spec.dataset.segmenter.kind} was fitted before; nothing to do")
     if output is not None:
-        _write_file(output, data)
+        write_file(output, data)
         typer.echo(f"wrote {output}")
 
 
@@ -96,8 +100,8 @@ def run(job: JobFile) -> None:
     from factory.run.progress import watching
     from factory.run.worker import settle_process
 
-    spec = _load(job)
-    _import_from_here()
+    spec = load_spec(job)
+    import_from_here()
     settle_process()
     with watching() as observer:
         manifest = run_job(spec, observer)
@@ -121,7 +125,7 @@ def status(dataset: Where, as_json: AsJson = False) -> None:  # noqa: FBT002
     from factory.dataset import account_of, find_holdings
     from factory.report import make_status
 
-    store = _open(dataset)
+    store = open_dataset(dataset)
     holdings = find_holdings(store)
     found = make_status(holdings, account_of(store, holdings))
     if as_json:
@@ -149,14 +153,14 @@ def verify(
     """Check every byte of a dataset against its receipts."""
     from factory.verify import verify_dataset
 
-    store = _open(dataset)
+    store = open_dataset(dataset)
     findings = verify_dataset(store)
     problems = list(findings.problems)
     if regenerate and not problems:
         from factory.replay import regenerate_samples
         from factory.run.worker import settle_process
 
-        _import_from_here()
+        import_from_here()
         settle_process()
         problems += regenerate_samples(store, regenerate)
     if as_json:
@@ -189,11 +193,11 @@ def preview(
     from factory.errors import StoreError
     from factory.preview import make_preview
 
-    store = _open(dataset)
+    store = open_dataset(dataset)
     picture = make_preview(store, make_manifest(store))
     if picture is None:
         raise StoreError(f"{store.uri}: no shard is committed yet; run the job first")
-    _write_file(output, picture)
+    write_file(output, picture)
     typer.echo(f"wrote {output}")
 
 
@@ -232,6 +236,8 @@ def segmenters() -> None:
     _print_names(SEGMENTERS.names(), SEGMENTERS.target)
 
 
+app.command()(cli_serve.serve)
+app.command()(cli_serve.replay)
 app.command()(cli_weights.inspect)
 app.command()(cli_weights.convert)
 
@@ -239,29 +245,3 @@ app.command()(cli_weights.convert)
 def _print_names(names: list[str], target: Callable[[str], str]) -> None:
     for name in names:
         typer.echo(f"{name:<20}{target(name)}")
-
-
-def _load(job: Path) -> JobSpec:
-    from factory.job_file import load_job
-
-    return load_job(job)
-
-
-def _open(dataset: str) -> Any:  # noqa: ANN401 - Store, without importing it at the top
-    from factory.store import open_store
-
-    is_job = dataset.endswith((".yaml", ".yml"))
-    return open_store(_load(Path(dataset)).output.uri if is_job else dataset)
-
-
-def _import_from_here() -> None:
-    """Let `module:attribute` plugins lie in the folder the command runs in."""
-    if "" not in sys.path:
-        sys.path.append("")
-
-
-def _write_file(path: Path, data: bytes) -> None:
-    try:
-        path.write_bytes(data)
-    except OSError as error:
-        raise JobError(f"{path}: cannot write ({error.strerror}); give another path") from error

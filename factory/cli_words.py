@@ -1,14 +1,17 @@
 """What all commands share: options, one-line errors, JSON output."""
 
 import json
+import sys
 from collections.abc import Callable
 from functools import wraps
-from typing import Annotated, ParamSpec, TypeVar
+from pathlib import Path
+from typing import Annotated, Any, ParamSpec, TypeVar
 
 import typer
 
-from factory.errors import FactoryError, Interrupted
+from factory.errors import FactoryError, Interrupted, JobError
 from factory.log import start_log
+from factory.spec import JobSpec
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object, for scripts.")]
 
@@ -38,3 +41,36 @@ def one_line_errors(command: Callable[_P, _R]) -> Callable[_P, _R]:
 def print_json(value: object) -> None:
     """Print `value` for scripts."""
     typer.echo(json.dumps(value, indent=1))
+
+
+def load_spec(job: Path) -> JobSpec:
+    """The job in a file, checked."""
+    from factory.job_file import load_job
+
+    return load_job(job)
+
+
+def open_dataset(dataset: str) -> Any:  # noqa: ANN401 - Store, without importing it at the top
+    """The store of a dataset that is named by its folder or by its job file."""
+    from factory.store import open_store
+
+    is_job = dataset.endswith((".yaml", ".yml"))
+    return open_store(load_spec(Path(dataset)).output.uri if is_job else dataset)
+
+
+def import_from_here() -> None:
+    """Let `module:attribute` plugins lie in the folder the command runs in."""
+    if "" not in sys.path:
+        sys.path.append("")
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Write what a command was asked for.
+
+    Raises:
+        JobError: If the path cannot be written.
+    """
+    try:
+        path.write_bytes(data)
+    except OSError as error:
+        raise JobError(f"{path}: cannot write ({error.strerror}); give another path") from error

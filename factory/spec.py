@@ -6,7 +6,15 @@ The sentence under each field is its documentation, its schema description and i
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    field_validator,
+    model_validator,
+)
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Weight = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -235,6 +243,16 @@ class RunSpec(Settings):
     encode_threads: Annotated[int, Field(ge=0, le=256)] | Literal["auto"] = "auto"
     """Threads of a worker that encode images while the next batch is computed; 0 = whoever computed
     a batch encodes it. `auto` = 4 beside a GPU, 0 where workers fill the CPU anyway."""
+
+    serve_port: int | None = Field(None, ge=0, le=65535)
+    """Port on this machine's loopback address where a live page shows the run; 0 = any free one.
+    Empty = none. Only with `executor: ray`; `factory serve` shows a dataset at any time."""
+
+    @model_validator(mode="after")
+    def _serves_on_ray(self) -> "RunSpec":
+        if self.serve_port is not None and self.executor != "ray":
+            raise ValueError("serve_port needs executor: ray; use `factory serve` beside the run")
+        return self
 
     @field_validator("num_actors")
     @classmethod

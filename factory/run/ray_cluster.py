@@ -1,4 +1,4 @@
-"""Run shards on Ray actors. THE ONLY FILE THAT KNOWS RAY.
+"""Run shards on Ray actors. Only this file and `ray_service.py` know Ray.
 
 The driver keeps two calls per actor in flight, which hides its own latency; pixels never cross Ray,
 a result is a small record. Actors are not restarted by Ray: the driver sees a death, counts the
@@ -23,6 +23,7 @@ from factory.log import log_event
 from factory.manifest import ShardRecord
 from factory.run.base import MoreTasks, Observer, Outcome, WorkOrder, no_more
 from factory.run.drive import Waiting, describe, drive
+from factory.run.ray_service import serving
 from factory.run.signals import stop_on_signals
 from factory.spec import RunSpec
 
@@ -62,7 +63,8 @@ def run_on_ray(
     with _cluster(order.run), stop_on_signals(stop):
         fleet = _Fleet(order, most=len(tasks) if more is no_more else sys.maxsize)
         try:
-            return drive(tasks, fleet, observer, stop, more)
+            with serving(order, tasks, fleet) as watched:
+                return drive(tasks, watched, observer, stop, more)
         finally:
             fleet.dismiss()
 

@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 ShardState = Literal["planned", "leased", "committed", "quarantined"]
+CurveName = Literal["confidence", "sharpness", "border"]
 Pick = Literal["latest", "least_confident", "class"]
 
 
@@ -86,7 +87,7 @@ class GeneratorClass(_Answer):
 class Curve(_Answer):
     """How a quality is distributed over the samples."""
 
-    name: Literal["confidence", "sharpness", "border"]
+    name: CurveName
     quantiles: list[float]
     """At 0.05, 0.25, 0.5, 0.75 and 0.95, from a histogram, so off by a bin at most."""
     edges: list[float]

@@ -1,6 +1,7 @@
 """Answers from a snapshot: plain arithmetic, no store, no HTTP."""
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import asdict
 
 import numpy as np
@@ -19,13 +20,13 @@ from factory.measure import NUM_CELLS
 from factory.serve.answers import (
     CoverageAnswer,
     Curve,
+    CurveName,
     GeneratorClass,
     LatentCoverage,
     MaskClass,
     RoundAnswer,
     Rounds,
     ShardAnswer,
-    ShardRun,
     Shards,
     ShardsQuery,
     ShardState,
@@ -37,8 +38,14 @@ from factory.spec import AREA_EDGES
 from factory.targets import judge_targets
 
 _STATES: tuple[ShardState, ...] = ("planned", "leased", "committed", "quarantined")
-_QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
-_PLACES = {"confidence": confidence_of, "sharpness": sharpness_of, "border": border_of}
+QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+"""Which quantiles are told."""
+
+_PLACES: dict[CurveName, Callable[[float], float]] = {
+    "confidence": confidence_of,
+    "sharpness": sharpness_of,
+    "border": border_of,
+}
 
 
 def summarize(snapshot: Snapshot) -> Summary:
@@ -47,7 +54,7 @@ def summarize(snapshot: Snapshot) -> Summary:
     counts = Counter(dict.fromkeys(_STATES, 0))
     for round_ in snapshot.plan.rounds:
         for run in snapshot.runs(round_):
-            counts[run[4]] += run[1] - run[0]
+            counts[run.state] += run.end_shard - run.first_shard
     rejected: Counter[str] = Counter()
     for record in records:
         rejected.update(record.num_rejected)
@@ -55,7 +62,7 @@ def summarize(snapshot: Snapshot) -> Summary:
     rate = snapshot.pairs_per_s()
     done = {record.shard_index for record in records}
     left = sum(task.num_samples for task in snapshot.plan.without(done))
-    whole = len(records) == counts.total()
+    whole = len(records) == sum(counts.values())
     return Summary(
         name=snapshot.plan.rounds[0].name,
         uri=snapshot.uri,
@@ -63,7 +70,7 @@ def summarize(snapshot: Snapshot) -> Summary:
         version=snapshot.version,
         state="running" if snapshot.leases else "complete" if whole else "incomplete",
         rounds=len(snapshot.plan.rounds),
-        shards=dict(counts),
+        shards=counts,
         samples_planned=snapshot.plan.num_samples,
         samples_committed=made,
         images_rejected=dict(sorted(rejected.items())),
@@ -112,9 +119,9 @@ def describe_coverage(snapshot: Snapshot) -> CoverageAnswer:
 
 def _mask_classes(snapshot: Snapshot) -> list[MaskClass]:
     labels = snapshot.meaning.labels if snapshot.meaning else []
-    zero = np.zeros(len(labels), dtype=np.int64)
-    px = np.sum([record.class_px for record in snapshot.records] or [zero], axis=0)
-    images = np.sum([record.class_images for record in snapshot.records] or [zero], axis=0)
+    zero = [0] * len(labels)
+    px = np.sum([zero, *(record.class_px for record in snapshot.records)], axis=0)
+    images = np.sum([zero, *(record.class_images for record in snapshot.records)], axis=0)
     total = max(1, int(px.sum()))
     return [
         MaskClass(
@@ -135,12 +142,12 @@ def _area(covered: Coverage, mask_class: int) -> list[int]:
     return [beyond[i] - beyond[i + 1] for i in range(len(AREA_EDGES))]
 
 
-def _curve(name: str, covered: Coverage) -> Curve:
+def _curve(name: CurveName, covered: Coverage) -> Curve:
     counts: list[int] = getattr(covered, name)
     place = _PLACES[name]
     return Curve(
-        name=name,  # type: ignore[arg-type] - a key of _PLACES
-        quantiles=[round(place(quantile(counts, share)), 4) for share in _QUANTILES],
+        name=name,
+        quantiles=[round(place(quantile(counts, share)), 4) for share in QUANTILES],
         edges=[round(place(position), 4) for position in range(len(counts))],
         counts=counts,
     )
@@ -154,16 +161,7 @@ def list_rounds(snapshot: Snapshot) -> Rounds:
                 round_index=round_.round_index,
                 num_samples=round_.num_samples,
                 goal=round_.steering.goal if round_.steering else "",
-                runs=[
-                    ShardRun(
-                        first_shard=run[0],
-                        end_shard=run[1],
-                        first_index=run[2],
-                        end_index=run[3],
-                        state=run[4],  # type: ignore[arg-type] - the words of state_of
-                    )
-                    for run in snapshot.runs(round_)
-                ],
+                runs=snapshot.runs(round_),
             )
             for round_ in snapshot.plan.rounds
         ]
@@ -185,7 +183,7 @@ def list_shards(snapshot: Snapshot, query: ShardsQuery) -> Shards:
             ShardAnswer(
                 shard_index=task.shard_index,
                 round_index=task.round_index,
-                state=state,  # type: ignore[arg-type] - the words of state_of
+                state=state,
                 path=f"data/train/{task.name}.tar",
                 first_index=task.first_index,
                 num_indices=task.num_indices,

@@ -144,7 +144,8 @@ class SampleReader:
         with self._store.fetch(record.path) as path:
             if path is None:
                 raise StoreError(
-                    f"{self._store.uri}/{record.path}: missing, though its receipt is there"
+                    f"{self._store.uri}/{record.path}: missing, though its receipt is there; "
+                    "`factory verify` tells what else is"
                 )
             with path.open("rb") as file:
                 found = _find_members(file, key)
@@ -213,7 +214,8 @@ def _colours(pair: Pair, labels: Iterable[ClassLabel]) -> np.ndarray:
     palette = np.full((256, 3), 128, dtype=np.uint8)
     for label in labels:
         palette[label.id] = label.colour
-    return palette[pair.mask]
+    colours: np.ndarray = palette[pair.mask]
+    return colours
 
 
 def _png(pixels: np.ndarray, most_px: int) -> bytes:

@@ -6,16 +6,18 @@ round's and dropped, which keeps the memory of a million samples small.
 
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from itertools import groupby
 
 from factory.coverage import Coverage, merge_coverage
 from factory.dataset import find_coverage_spec, find_rounds, round_path
 from factory.errors import FactoryError, StoreError
 from factory.manifest import LABELS_PATH, DatasetLabels, ShardRecord, read_labels, read_record
 from factory.plan import Plan, Round, read_round
+from factory.serve.answers import ShardRun, ShardState
 from factory.store import Store
 from factory.targets import Account, cover_rounds, take_account
 
@@ -55,7 +57,7 @@ class Snapshot:
     num_unknown: int
     """Samples of shards whose receipts carry no coverage."""
 
-    def state_of(self, shard_index: int, done: Collection[int]) -> str:
+    def state_of(self, shard_index: int, done: Collection[int]) -> ShardState:
         """What has become of a shard; `done` are those that are committed."""
         if shard_index in done:
             return "committed"
@@ -63,21 +65,23 @@ class Snapshot:
             return "quarantined"
         return "leased" if shard_index in self.leases else "planned"
 
-    def runs(self, round_: Round) -> Iterator[tuple[int, int, int, int, str]]:
-        """Shards of one state in a row: first and last shard + 1, first and last index + 1, state."""
+    def runs(self, round_: Round) -> list[ShardRun]:
+        """The round's shards and sample indices, those of one state in a row together."""
         done = {record.shard_index for record in self.records}
-        run: tuple[int, int, int, int, str] | None = None
-        for task in round_.tasks():
-            state = self.state_of(task.shard_index, done)
-            end = task.first_index + task.num_indices
-            if run is not None and run[4] == state:
-                run = (run[0], task.shard_index + 1, run[2], end, state)
-                continue
-            if run is not None:
-                yield run
-            run = (task.shard_index, task.shard_index + 1, task.first_index, end, state)
-        if run is not None:
-            yield run
+        found = []
+        states = ((self.state_of(task.shard_index, done), task) for task in round_.tasks())
+        for state, group in groupby(states, key=lambda pair: pair[0]):
+            tasks = [task for _, task in group]
+            found.append(
+                ShardRun(
+                    first_shard=tasks[0].shard_index,
+                    end_shard=tasks[-1].shard_index + 1,
+                    first_index=tasks[0].first_index,
+                    end_index=tasks[-1].first_index + tasks[-1].num_indices,
+                    state=state,
+                )
+            )
+        return found
 
     def pairs_per_s(self) -> float:
         """Samples per second over the latest commits; 0 if the last is over a minute old."""
