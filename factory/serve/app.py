@@ -27,7 +27,12 @@ from factory.serve.samples import SampleReader, is_key
 from factory.serve.view import DatasetView, Snapshot
 
 _PAGE = Path(__file__).parent / "page"
-_PAGE_FILES = {"/": "index.html", "/page.js": "page.js", "/page.css": "page.css"}
+_PAGE_FILES = {
+    "/": "index.html",
+    "/page.js": "page.js",
+    "/page.css": "page.css",
+    "/icon.svg": "icon.svg",
+}
 _MOST_LISTENERS = 128
 _PICTURES_AT_ONCE = 4
 _BEAT_S = 1.0

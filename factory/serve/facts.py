@@ -148,7 +148,7 @@ def _curve(name: CurveName, covered: Coverage) -> Curve:
     return Curve(
         name=name,
         quantiles=[round(place(quantile(counts, share)), 4) for share in QUANTILES],
-        edges=[round(place(position), 4) for position in range(len(counts))],
+        edges=[round(place(float(position)), 4) for position in range(len(counts))],
         counts=counts,
     )
 

@@ -7,7 +7,7 @@ from factory.serve.view import Snapshot
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
-_Sample = tuple[Mapping[str, str], float]
+_Sample = tuple[Mapping[str, str], int | float]
 _Family = tuple[str, str, str, Sequence[_Sample]]
 
 

@@ -191,8 +191,7 @@ def _promising(snapshot: Snapshot, query: GalleryQuery) -> list[ShardRecord]:
     records = list(snapshot.records)
     if query.pick == "latest":
         records.sort(key=lambda record: (record.finished_at, record.shard_index), reverse=True)
-        return records[:2]
-    if query.pick == "least_confident":
+    elif query.pick == "least_confident":
         records.sort(key=lambda record: record.confidence[0])
     else:
         records.sort(key=lambda record: -_share(record, query.mask_class))

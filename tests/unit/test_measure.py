@@ -31,7 +31,8 @@ def test_noise_is_sharper_than_a_ramp_and_a_flat_image_is_not_sharp_at_all(side)
         for m in measure_samples([a_sample(i) for i in (flat, smooth(side), noise(side))])
     ]
     assert values[0] == 0
-    assert values[0] < values[1] < 100 < 1000 < values[2]
+    assert values[0] < values[1] < 100
+    assert values[2] > 1000
 
 
 def test_the_laplacian_s_variance_is_that_of_the_formula():

@@ -1,12 +1,12 @@
 """The planner against a simulated generator: rates are known, receipts are made up from them."""
 
 import math
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_job import small_job
-from unit.test_manifest import a_record
 
 from factory.coverage import cover_samples
 from factory.errors import JobError
@@ -17,11 +17,14 @@ from factory.plan import Plan, make_plan
 from factory.spec import AreaTarget, CoverageSpec
 from factory.steer import next_round
 from factory.targets import cover_rounds, find_targets, judge_targets, take_account
+from unit.test_manifest import a_record
 
 SIZE = 1000
 NAMES = ["round", "oval", "lobed"]
 MEANING = DatasetLabels(
-    labels=[ClassLabel(id=i, name=n, colour=(0, 0, 0)) for i, n in enumerate(["ground", "nucleus"])],
+    labels=[
+        ClassLabel(id=i, name=n, colour=(0, 0, 0)) for i, n in enumerate(["ground", "nucleus"])
+    ],
     generator_classes=NAMES,
     attribution="",
     license="",
@@ -42,7 +45,10 @@ class World:
         turn = []
         if steering and steering.classes:
             visits = steering.classes.items()
-            turn = [c for _, c in sorted(((2 * v + 1) / (2 * n), c) for c, n in visits for v in range(n))]
+            turn = [
+                c
+                for _, c in sorted(((2 * v + 1) / (2 * n), c) for c, n in visits for v in range(n))
+            ]
         rows, rejected, pool = [], {}, []
         for index in range(task.first_index, task.first_index + task.num_indices):
             rng = counter_rng("pixels", 9, index)
@@ -202,14 +208,8 @@ def test_the_planner_ends_within_its_budget_and_says_the_same_twice(
         balance=balance,
         budget=budget,
     )
-    from pathlib import Path
-
     world, nowhere = World(hits, kept), Path("nowhere")
-    try:
-        plan, account = run(world, spec, nowhere, base)
-    except AssertionError as error:
-        assert "an empty shard" in str(error)
-        raise
+    plan, account = run(world, spec, nowhere, base)
     assert account.left >= 0
     assert run(world, spec, nowhere, base)[0] == plan
     for state in judge_targets(account):
