@@ -2,13 +2,14 @@
 
 import http.client
 import re
+import threading
 import time
 
 import pytest
 from playwright.sync_api import expect
 from small_job import make_small
 
-from factory.serve.server import bind, serve_beside
+from factory.serve.server import _server, bind, serve_beside
 from factory.serve.view import DatasetView
 from factory.store import open_store
 
@@ -21,7 +22,7 @@ def site(tmp_path_factory):
     folder = tmp_path_factory.mktemp("dashboard")
     make_small(
         folder,
-        {"dataset.coverage": {"min_samples": {"1": 12, "3": 5000}, "budget": 6}},
+        {"dataset.coverage": {"min_samples": {"1": 12, "3": 5000}, "budget": 60}},
     )
     view = DatasetView(open_store(str(folder / "out")))
     opened = bind("127.0.0.1", 0)
@@ -37,7 +38,7 @@ def test_the_page_shows_progress_targets_classes_and_pictures(site, visits, scre
     targets = page.locator("#targets .row")
     expect(targets).to_have_count(2)
     expect(targets.nth(0)).to_contain_text("met")
-    expect(targets.nth(1)).to_contain_text("budget spent: 6 of 6 images")
+    expect(targets.nth(1)).to_contain_text("budget spent: 60 of 60 images")
     expect(page.locator("#classes .row")).to_have_count(4)
     expect(page.locator("#quality figure")).to_have_count(3)
     expect(page.locator("#map rect.committed").first).to_be_attached()
@@ -74,7 +75,9 @@ def test_a_sample_s_page_has_its_facts_and_the_command_to_replay_it(site, visits
     expect(page.locator("#replay")).to_contain_text(re.compile(r"factory replay \S+ \d{9}$"))
     expect(page.locator("#sample table")).to_contain_text("latent cell")
     assert page.evaluate("[...document.images].every((image) => image.alt)")
-    page.wait_for_function("[...document.querySelectorAll('#sample img')].every(i => i.naturalWidth)")
+    page.wait_for_function(
+        "[...document.querySelectorAll('#sample img')].every(i => i.naturalWidth)"
+    )
     screenshot(page, "sample")
     page.get_by_role("link", name="overview").click()
     expect(page.locator("#overview")).to_be_visible()
@@ -131,11 +134,7 @@ def test_when_the_service_is_back_the_page_goes_on(site, visits, tmp_path):
     view = DatasetView(open_store(str(tmp_path / "out")))
     opened = bind("127.0.0.1", 0)
     port = opened.getsockname()[1]
-    from factory.serve.server import _server
-
     first = _server(view, "")
-    import threading
-
     thread = threading.Thread(target=first.run, args=([opened],), daemon=True)
     thread.start()
     wait_for(port)
@@ -154,10 +153,12 @@ def test_when_the_service_is_back_the_page_goes_on(site, visits, tmp_path):
 def wait_for(port):
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
         try:
-            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
             connection.request("GET", "/healthz")
             if connection.getresponse().status == 200:
                 return
         except OSError:
             time.sleep(0.1)
+        finally:
+            connection.close()

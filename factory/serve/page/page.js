@@ -222,9 +222,24 @@ async function refresh() {
   await drawGallery();
 }
 
+// What the page could not show, and whether the service is there at all: the latter is said first.
+let problem = "";
+let isAway = false;
+
 function trouble(error) {
-  $("trouble").hidden = !error;
-  $("trouble").textContent = error ? `${error.message || error}` : "";
+  problem = error ? `${error.message || error}` : "";
+  say();
+}
+
+function away(yes) {
+  isAway = yes;
+  say();
+}
+
+function say() {
+  const text = isAway ? "the service does not answer; trying again" : problem;
+  $("trouble").hidden = !text;
+  $("trouble").textContent = text;
 }
 
 async function route() {
@@ -243,14 +258,14 @@ function listen() {
   events.addEventListener("summary", async (event) => {
     const summary = JSON.parse(event.data);
     drawSummary(summary);
-    trouble("");
+    away(false);
     if (summary.version !== shown && !$("overview").hidden) {
       shown = summary.version;
-      try { await refresh(); } catch (error) { trouble(error); }
+      try { await refresh(); trouble(""); } catch (error) { trouble(error); }
     }
   });
   events.onerror = () => {
-    trouble("the service does not answer; trying again");
+    away(true);
     if (events.readyState === EventSource.CLOSED) setTimeout(listen, 3000);
     shown = 0;
   };
