@@ -13,7 +13,6 @@ from pydantic import (
     Field,
     Tag,
     field_validator,
-    model_validator,
 )
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -247,12 +246,6 @@ class RunSpec(Settings):
     serve_port: int | None = Field(None, ge=0, le=65535)
     """Port on this machine's loopback address where a live page shows the run; 0 = any free one.
     Empty = none. Only with `executor: ray`; `factory serve` shows a dataset at any time."""
-
-    @model_validator(mode="after")
-    def _serves_on_ray(self) -> "RunSpec":
-        if self.serve_port is not None and self.executor != "ray":
-            raise ValueError("serve_port needs executor: ray; use `factory serve` beside the run")
-        return self
 
     @field_validator("num_actors")
     @classmethod

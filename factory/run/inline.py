@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
 from factory.data import ShardTask
+from factory.errors import JobError
 from factory.manifest import ShardRecord
 from factory.run.base import MoreTasks, Observer, Outcome, WorkOrder, no_more
 from factory.run.drive import Waiting, drive
@@ -22,7 +23,16 @@ def run_inline(
     stop: threading.Event,
     more: MoreTasks = no_more,
 ) -> Outcome:
-    """Make every task's shard here; see `base.Executor`."""
+    """Make every task's shard here; see `base.Executor`.
+
+    Raises:
+        JobError: If the job asks for a service, which is an actor.
+    """
+    if order.run.serve_port is not None:
+        raise JobError(
+            "run.serve_port: found with executor: inline; the live page needs executor: ray, and "
+            "`factory serve` shows a dataset beside any run"
+        )
     settle_process()
     maker = build_maker(order)
     maker.stop = stop

@@ -145,9 +145,8 @@ def main() -> None:
         first = HTTPConnection("127.0.0.1", port, timeout=300)
         first.request("GET", "/v1/summary")
         summary = json.loads(first.getresponse().read())
-        print(
-            f"first answer after {time.monotonic() - started:.1f} s: {summary['samples_committed']:,} samples"
-        )
+        seconds = time.monotonic() - started
+        print(f"first answer after {seconds:.1f} s: {summary['samples_committed']:,} samples")
         times: list[float] = []
         failures: list[str] = []
         team = [

@@ -171,6 +171,9 @@ def test_a_killed_service_is_back_with_the_same_numbers_and_the_run_goes_on(lab:
     lab.cue.unlink()
     assert driver.wait(120) == 0, lines
     reader.join(5)
+    for pipe in (driver.stdout, driver.stderr):
+        assert pipe is not None
+        pipe.close()
     store = open_store(str(lab.folder / "served"))
     whole = describe_coverage(DatasetView(store).snapshot())
     assert whole.samples == sum(r.num_samples for r in find_holdings(store).records) == 640

@@ -10,7 +10,7 @@ from PIL import Image
 from small_job import Witness, make_small, small_job
 
 from factory.coverage import cover_samples, merge_coverage
-from factory.dataset import find_holdings, find_rounds, make_manifest
+from factory.dataset import account_of, find_holdings, find_rounds, make_manifest
 from factory.errors import IncompleteError, Interrupted, JobError, PluginError, StoreError
 from factory.job import finish_job, run_job
 from factory.job_file import load_job
@@ -470,3 +470,32 @@ def test_one_task_made_by_two_workers_at_once_is_one_shard(made):
         thread.join()
     assert records[0] == records[1]
     assert files_of(made / "out/data") == {"train/tiny-000000.tar": whole["train/tiny-000000.tar"]}
+
+
+def test_a_live_page_without_ray_is_refused_with_what_to_do(tmp_path):
+    with pytest.raises(JobError) as caught:
+        make_small(tmp_path, {"run.serve_port": 0})
+    assert str(caught.value) == (
+        "run.serve_port: found with executor: inline; the live page needs executor: ray, and "
+        "`factory serve` shows a dataset beside any run"
+    )
+
+
+def test_targets_that_name_no_class_are_refused_before_a_shard_is_made(tmp_path):
+    with pytest.raises(JobError, match=r"min_samples.ghost: no such class; the masks and the gene"):
+        make_small(tmp_path, {"dataset.coverage": {"min_samples": {"ghost": 1}, "budget": 9}})
+    assert not (tmp_path / "out/receipts").exists()
+
+
+def test_targets_can_come_later_and_go_again(tmp_path):
+    make_small(tmp_path)
+    target = {"min_samples": {"cluster_01": {"count": 14, "min_area": 0.02}}, "budget": 200}
+    grown = make_small(tmp_path, {"dataset.coverage": target})
+    assert len(grown.records) > 3
+    store = open_store(str(tmp_path / "out"))
+    holdings = find_holdings(store)
+    (state,) = make_status(holdings, account_of(store, holdings))["targets"]
+    assert (state["name"], state["state"]) == ("cluster_01, area >= 2.0%", "met")
+    assert make_small(tmp_path, {"dataset.coverage": target}) == grown
+    make_small(tmp_path)
+    assert account_of(store, holdings) is None
