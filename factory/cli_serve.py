@@ -23,18 +23,18 @@ def serve(
 
     An address that other machines reach needs a secret in FACTORY_SERVE_TOKEN.
     """
-    from factory.dataset import find_holdings
     from factory.serve.server import TOKEN_VARIABLE, bind, check_address, serve_forever
     from factory.serve.view import DatasetView
 
     token = os.environ.get(TOKEN_VARIABLE, "")
     check_address(host, token)
     store = open_dataset(dataset)
-    find_holdings(store)  # says now what would be a failure for every request
+    view = DatasetView(store)
+    view.snapshot()  # says now what would be a failure for every request
     opened = bind(host, port)
     place = f"[{host}]" if ":" in host else host
     typer.echo(f"serving {store.uri} on http://{place}:{opened.getsockname()[1]}/ (Ctrl-C ends it)")
-    serve_forever(DatasetView(store), opened, token=token)
+    serve_forever(view, opened, token=token)
 
 
 @one_line_errors

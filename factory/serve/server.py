@@ -48,6 +48,7 @@ def bind(host: str, port: int) -> socket.socket:
     opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         opened.bind((host, port))
+        opened.listen(512)  # from now on a caller waits, even before the server is up
     except OSError as error:
         opened.close()
         raise JobError(
