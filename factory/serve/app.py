@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import AsyncIterator, Callable
 from functools import partial
 from importlib.metadata import version
@@ -37,6 +38,7 @@ _MOST_LISTENERS = 128
 _PICTURES_AT_ONCE = 4
 _BEAT_S = 1.0
 _QUIET_BEATS = 15
+_TIMELESS = ("coverage",)
 _T = TypeVar("_T")
 
 
@@ -68,14 +70,13 @@ class _Service:
         self._lock = threading.Lock()
 
     async def summary(self, request: Request) -> Response:  # noqa: ARG002 - the same for all
-        # the rate depends on the clock, so this answer is not kept
-        return _json(await self._of_snapshot(summarize))
+        return _json(await self._kept("summary", summarize))
 
     async def coverage(self, request: Request) -> Response:  # noqa: ARG002
         return _json(await self._kept("coverage", describe_coverage))
 
     async def rounds(self, request: Request) -> Response:  # noqa: ARG002
-        return _json(await self._of_snapshot(list_rounds))
+        return _json(await self._kept("rounds", list_rounds))
 
     async def shards(self, request: Request) -> Response:
         query = _query(request, ShardsQuery)
@@ -112,7 +113,7 @@ class _Service:
         return StreamingResponse(self._stream(request), media_type="text/event-stream")
 
     async def metrics(self, request: Request) -> Response:  # noqa: ARG002
-        text = await self._of_snapshot(encode_metrics)
+        text = await self._kept("metrics", encode_metrics)
         return Response(text, media_type=CONTENT_TYPE)
 
     async def health(self, request: Request) -> Response:  # noqa: ARG002
@@ -138,7 +139,7 @@ class _Service:
         try:
             while not await request.is_disconnected():
                 try:
-                    text = (await self._of_snapshot(summarize)).model_dump_json()
+                    text = (await self._kept("summary", summarize)).model_dump_json()
                 except FactoryError:
                     text = last
                 if text != last:
@@ -155,13 +156,16 @@ class _Service:
         return await run_in_threadpool(lambda: answer(self._view.snapshot()))
 
     async def _kept(self, name: str, answer: Callable[[Snapshot], _T]) -> _T:
-        """The answer to a question that many ask, worked out once for each version."""
+        """The answer to a question that many ask, worked out once for all who ask within a second."""
         found: _T = await run_in_threadpool(self._once, name, answer)
         return found
 
     def _once(self, name: str, answer: Callable[[Snapshot], Any]) -> Any:  # noqa: ANN401
         snapshot = self._view.snapshot()
-        key = (snapshot.version, name)
+        second = (
+            0 if name in _TIMELESS else int(time.monotonic())
+        )  # rate and leases change with time
+        key = (snapshot.version, snapshot.leases, second, name)
         with self._lock:
             if key not in self._answers:
                 if len(self._answers) > 64 or any(k[0] != key[0] for k in self._answers):
