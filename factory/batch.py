@@ -27,6 +27,8 @@ class MaskBatch:
     masks: UInt8[Tensor, "n h w"]
     """Class ids below the number of classes; 255 = ignore."""
     confidence: Float[Tensor, " n"]
-    """Mean pixel confidence of each mask, 0 to 1."""
+    """Mean confidence of each mask's pixels, those that no class claims left out, 0 to 1."""
     class_px: Int64[Tensor, "n k"]
     """Pixels of each class in each mask."""
+    confidence_by_px: Float[Tensor, "n h w"] | None = None
+    """Confidence of each pixel, 0 to 1, 0 where no class claims it; None if the method has none."""

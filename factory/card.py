@@ -60,13 +60,14 @@ def _front_matter(manifest: Manifest) -> dict[str, object]:
 
 
 def _classes(manifest: Manifest) -> list[str]:
-    total_px = sum(sum(record.class_px) for record in manifest.records) or 1
+    ignore_px = sum(record.ignore_px for record in manifest.records)
+    total_px = ignore_px + sum(sum(record.class_px) for record in manifest.records) or 1
     lines = ["| mask value | class | samples | share of pixels |", "|---|---|---|---|"]
     for label in manifest.meaning.labels:
         images = sum(record.class_images[label.id] for record in manifest.records)
         px = sum(record.class_px[label.id] for record in manifest.records)
         lines.append(f"| {label.id} | {label.name} | {images:,} | {px / total_px:.1%} |")
-    return [*lines, "| 255 | no class: do not score | | |"]
+    return [*lines, f"| 255 | no class: do not score | | {ignore_px / total_px:.1%} |"]
 
 
 def _reading(manifest: Manifest) -> list[str]:

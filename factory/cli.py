@@ -10,12 +10,12 @@ from typing import Annotated
 
 import typer
 
-from factory import cli_serve, cli_weights
-from factory.cli_serve import Where
+from factory import cli_care, cli_eval, cli_label, cli_serve, cli_train, cli_weights
 from factory.cli_words import (
     AsJson,
+    Where,
     import_from_here,
-    load_spec,
+    load,
     one_line_errors,
     open_dataset,
     print_json,
@@ -39,7 +39,7 @@ def plan(job: JobFile, as_json: AsJson = False) -> None:  # noqa: FBT002 - a com
     """Dry run: shards, bytes, time, and warnings. Writes nothing."""
     from factory.estimate import estimate_job
 
-    estimate = estimate_job(load_spec(job))
+    estimate = estimate_job(load(job))
     if as_json:
         print_json(dataclasses.asdict(estimate))
         return
@@ -67,29 +67,25 @@ def plan(job: JobFile, as_json: AsJson = False) -> None:  # noqa: FBT002 - a com
 def fit(
     job: JobFile,
     output: Annotated[Path | None, typer.Option("-o", help="Also write the file here.")] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(help="Folder for report.html and report.png: all cuts to look at."),
+    ] = None,
 ) -> None:
     """Fit the job's segmenter and keep it, so that `run` finds it."""
-    from factory.fit.fitted import find_fitted, fit_segmenter
-    from factory.generate.weights import find_weights
-    from factory.run.progress import watching
-    from factory.run.worker import device_of, settle_process
-
-    spec = load_spec(job)
-    import_from_here()
-    settle_process()
-    with watching() as observer:
-        weights = find_weights(spec.dataset.generator, observer.downloading)
-        data = found = find_fitted(spec.dataset, weights.sha256)
-        if data is None:
-            device = device_of(spec.run)
-            data = fit_segmenter(spec.dataset, weights, device=device, on_progress=observer.fitting)
-    if found is None:
+    spec = load(job)
+    if report is not None:
+        cli_label.check_has_tree(spec, job)
+    weights, data, is_new = cli_label.find_or_fit(spec)
+    if is_new:
         typer.echo(f"fitted {spec.dataset.segmenter.kind}")
     else:
         typer.echo(f"{spec.dataset.segmenter.kind} was fitted before; nothing to do")
     if output is not None:
         write_file(output, data)
         typer.echo(f"wrote {output}")
+    if report is not None:
+        cli_label.write_report(cli_label.material_of(spec, weights, data), report)
 
 
 @app.command()
@@ -100,7 +96,7 @@ def run(job: JobFile) -> None:
     from factory.run.progress import watching
     from factory.run.worker import settle_process
 
-    spec = load_spec(job)
+    spec = load(job)
     import_from_here()
     settle_process()
     with watching() as observer:
@@ -122,12 +118,15 @@ def run(job: JobFile) -> None:
 @one_line_errors
 def status(dataset: Where, as_json: AsJson = False) -> None:  # noqa: FBT002
     """What is planned, made and rejected so far."""
-    from factory.dataset import account_of, find_holdings
+    from factory.dataset import account_of, find_holdings, find_labels
+    from factory.quarantine import find_quarantined
     from factory.report import make_status
 
     store = open_dataset(dataset)
     holdings = find_holdings(store)
-    found = make_status(holdings, account_of(store, holdings))
+    labels = find_labels(store).labels if holdings.records else []
+    quarantined = find_quarantined(store, holdings.done)
+    found = make_status(holdings, labels, len(quarantined), account_of(store, holdings))
     if as_json:
         print_json(found)
         return
@@ -145,6 +144,10 @@ def status(dataset: Where, as_json: AsJson = False) -> None:  # noqa: FBT002
 @one_line_errors
 def verify(
     dataset: Where,
+    deep: Annotated[  # noqa: FBT002
+        bool,
+        typer.Option("--deep", help="Also decode and count every sample, and check its table."),
+    ] = False,
     regenerate: Annotated[
         int, typer.Option(min=0, help="Also make this many samples again and compare bytes.")
     ] = 0,
@@ -154,7 +157,7 @@ def verify(
     from factory.verify import verify_dataset
 
     store = open_dataset(dataset)
-    findings = verify_dataset(store)
+    findings = verify_dataset(store, deep=deep)
     problems = list(findings.problems)
     if regenerate and not problems:
         from factory.replay import regenerate_samples
@@ -170,8 +173,8 @@ def verify(
             typer.echo(problem)
     if problems:
         raise DamageError(
-            f"{store.uri}: {len(problems)} problems; to make a damaged shard again, delete its tar "
-            "and its receipt and run the job again"
+            f"{store.uri}: {len(problems)} problems; `factory repair {store.uri}` says what to do "
+            "about each"
         )
     if not as_json:
         again = f", {regenerate} made again byte for byte" if regenerate else ""
@@ -238,8 +241,17 @@ def segmenters() -> None:
 
 app.command()(cli_serve.serve)
 app.command()(cli_serve.replay)
+app.command()(cli_label.label)
+app.command()(cli_care.doctor)
+app.command()(cli_care.repair)
+app.command("gc")(cli_care.collect_garbage)
+app.add_typer(cli_care.quarantine)
 app.command()(cli_weights.inspect)
 app.command()(cli_weights.convert)
+app.command()(cli_train.train_generator)
+app.command()(cli_train.judge_generator)
+app.command()(cli_train.pack_training)
+app.add_typer(cli_eval.app, name="eval")
 
 
 def _print_names(names: list[str], target: Callable[[str], str]) -> None:

@@ -6,11 +6,7 @@ from typing import Annotated
 
 import typer
 
-from factory.cli_words import one_line_errors, open_dataset
-
-Where = Annotated[
-    str, typer.Argument(help="Dataset folder, or the job file that makes it.", metavar="DATASET")
-]
+from factory.cli_words import Where, one_line_errors, open_dataset
 
 
 @one_line_errors
@@ -23,13 +19,14 @@ def serve(
 
     An address that other machines reach needs a secret in FACTORY_SERVE_TOKEN.
     """
+    from factory.quarantine import quarantined_indices
     from factory.serve.server import TOKEN_VARIABLE, bind, check_address, serve_forever
     from factory.serve.view import DatasetView
 
     token = os.environ.get(TOKEN_VARIABLE, "")
     check_address(host, token)
     store = open_dataset(dataset)
-    view = DatasetView(store)
+    view = DatasetView(store, quarantined_indices)
     view.snapshot()  # says now what would be a failure for every request
     opened = bind(host, port)
     place = f"[{host}]" if ":" in host else host

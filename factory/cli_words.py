@@ -1,4 +1,4 @@
-"""What all commands share: options, one-line errors, JSON output."""
+"""What all commands share: options, one-line errors, JSON output, files, the dataset in question."""
 
 import json
 import sys
@@ -38,24 +38,31 @@ def one_line_errors(command: Callable[_P, _R]) -> Callable[_P, _R]:
     return wrapped
 
 
-def print_json(value: object) -> None:
-    """Print `value` for scripts."""
-    typer.echo(json.dumps(value, indent=1))
+Where = Annotated[
+    str, typer.Argument(help="Dataset folder, or the job file that makes it.", metavar="DATASET")
+]
 
 
-def load_spec(job: Path) -> JobSpec:
-    """The job in a file, checked."""
+def load(job: Path) -> JobSpec:
+    """The checked job file at `job`."""
     from factory.job_file import load_job
 
     return load_job(job)
 
 
 def open_dataset(dataset: str) -> Any:  # noqa: ANN401 - Store, without importing it at the top
-    """The store of a dataset that is named by its folder or by its job file."""
+    """The store of a dataset that is named by its place or by its job file."""
     from factory.store import open_store
 
-    is_job = dataset.endswith((".yaml", ".yml"))
-    return open_store(load_spec(Path(dataset)).output.uri if is_job else dataset)
+    if not dataset.endswith((".yaml", ".yml")):
+        return open_store(dataset)
+    output = load(Path(dataset)).output
+    return open_store(output.uri, single_writer=output.single_writer)
+
+
+def print_json(value: object) -> None:
+    """Print `value` for scripts."""
+    typer.echo(json.dumps(value, indent=1))
 
 
 def import_from_here() -> None:
@@ -65,10 +72,10 @@ def import_from_here() -> None:
 
 
 def write_file(path: Path, data: bytes) -> None:
-    """Write what a command was asked for.
+    """Write a file that a command was asked for.
 
     Raises:
-        JobError: If the path cannot be written.
+        JobError: If it cannot be written.
     """
     try:
         path.write_bytes(data)

@@ -12,8 +12,8 @@ from itertools import combinations, zip_longest
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
+from factory.coverage_spec import AREA_EDGES
 from factory.measure import NUM_CELLS, Measures
-from factory.spec import AREA_EDGES
 
 MOST_GROUPS = 64
 """A generator with more classes has its areas counted together, under the class -1."""

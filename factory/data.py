@@ -86,8 +86,10 @@ class Sample:
     class_label: int
     """The generator's class, -1 for none."""
     confidence: float
-    """Mean pixel confidence of the mask, 0 to 1."""
+    """Mean confidence of the mask's pixels, those that no class claims left out, 0 to 1."""
     class_px: tuple[int, ...]
     """Pixels of each class, by class id."""
+    confidence_by_px: UInt8[np.ndarray, "h w"] | None = None
+    """Confidence of each pixel times 255, 0 where no class claims it; None unless asked for."""
     latent_cell: int = -1
     """Cell of the latent space it was drawn from (`measure.latent_cells`); -1 = unknown."""

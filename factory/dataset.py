@@ -10,8 +10,10 @@ from typing import Any
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
+from factory.coverage_spec import CoverageSpec
 from factory.errors import StoreError
 from factory.job_file import check_job
+from factory.lease import LEASE_PATH
 from factory.manifest import (
     LABELS_PATH,
     MANIFEST_PATH,
@@ -20,11 +22,13 @@ from factory.manifest import (
     ShardRecord,
     encode_manifest,
     read_labels,
-    read_record,
-    receipt_path,
 )
+from factory.pack.inside import Promise
+from factory.pack.packing import file_endings
 from factory.plan import Plan, Round, dataset_id_of, identity_differences, read_round
-from factory.spec import CoverageSpec, JobSpec
+from factory.quarantine import ATTEMPTS, QUARANTINE
+from factory.receipts import SNAPSHOTS, find_records
+from factory.spec import EncodeSpec, JobSpec
 from factory.store import Store
 from factory.targets import TARGETS_PATH, Account, cover_rounds, take_account
 
@@ -32,7 +36,10 @@ JOB_PATH = "job.yaml"
 SEGMENTER_PATH = "segmenter.safetensors"
 INDEX_PATH = "index/train.wids.json"
 
-_OURS = ("plan", "data", "meta", "receipts", "index", "tmp")
+_OURS = (
+    *("plan", "data", "meta", "receipts", "index", "tmp"),
+    *(SNAPSHOTS, ATTEMPTS, QUARANTINE, LEASE_PATH),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,40 +80,26 @@ def find_rounds(store: Store) -> list[Round]:
     return rounds
 
 
+def find_plan(store: Store) -> Plan:
+    """The plan of the dataset in `store`.
+
+    Raises:
+        StoreError: If there is none.
+    """
+    rounds = find_rounds(store)
+    if not rounds:
+        raise StoreError(f"{store.uri}: no dataset here; make one with `factory run JOB`")
+    return Plan(rounds[0].dataset_id, tuple(rounds))
+
+
 def find_holdings(store: Store) -> Holdings:
     """The plan and the records of the dataset in `store`.
 
     Raises:
         StoreError: If there is none, or a receipt belongs to another dataset.
     """
-    rounds = find_rounds(store)
-    if not rounds:
-        raise StoreError(f"{store.uri}: no dataset here; make one with `factory run JOB`")
-    plan = Plan(rounds[0].dataset_id, tuple(rounds))
-    return Holdings(plan, find_records(store, plan.dataset_id))
-
-
-def find_records(store: Store, dataset_id: str) -> tuple[ShardRecord, ...]:
-    """Every receipt of the dataset, in shard order.
-
-    Raises:
-        StoreError: If one of them belongs to another dataset.
-    """
-    records = []
-    for name in store.names("receipts"):
-        record = read_record(store.read(name) or b"", source=f"{store.uri}/{name}")
-        if record.dataset_id != dataset_id:
-            raise StoreError(
-                f"{store.uri}/{name}: belongs to dataset {record.dataset_id}, this is {dataset_id}; "
-                "somebody mixed two datasets in one folder: move that receipt and its shard away"
-            )
-        if name != receipt_path(record.round_index, record.shard_index):
-            raise StoreError(
-                f"{store.uri}/{name}: is the receipt of shard {record.shard_index}, filed under "
-                "another name; delete it and run the job again"
-            )
-        records.append(record)
-    return tuple(sorted(records, key=lambda record: record.shard_index))
+    plan = find_plan(store)
+    return Holdings(plan, find_records(store, plan))
 
 
 def load_stored_job(store: Store) -> JobSpec:
@@ -180,6 +173,16 @@ def find_labels(store: Store) -> DatasetLabels:
     return read_labels(data, source=f"{store.uri}/{LABELS_PATH}")
 
 
+def find_promise(store: Store, plan: Plan) -> Promise:
+    """What holds for every sample of the dataset.
+
+    Raises:
+        StoreError: If its label table is missing or damaged.
+    """
+    encode = EncodeSpec.model_validate(plan.rounds[0].identity["encode"])
+    return Promise(len(find_labels(store).labels), file_endings(encode))
+
+
 def make_manifest(store: Store) -> Manifest:
     """Gather the manifest from the plan and the receipts."""
     holdings = find_holdings(store)
@@ -190,6 +193,7 @@ def make_manifest(store: Store) -> Manifest:
         identity=first.identity,
         meaning=find_labels(store),
         num_planned=holdings.plan.num_samples,
+        single_writer=store.size_of(LEASE_PATH) is not None,
         records=list(holdings.records),
     )
 

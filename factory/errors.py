@@ -6,6 +6,7 @@
     ├── PluginError 3        a generator, segmenter or executor is unknown or cannot be used here
     ├── ShardError 4         one shard could not be made
     │   └── RetryableError 4 ... for a reason that may pass: another worker may try again
+    │       └── PreemptedError 4 ... and that says nothing about the shard: it does not count
     ├── IncompleteError 5    the run ended with shards missing
     ├── StoreError 6         the output cannot be read or written, or belongs to another dataset
     │   └── UnreachableError 6   ... because its server does not answer or does not let us in
@@ -47,6 +48,10 @@ class ShardError(FactoryError):
 
 class RetryableError(ShardError):
     """A shard could not be made for a reason that may pass, such as a dead worker."""
+
+
+class PreemptedError(RetryableError):
+    """A shard was dropped for a reason outside it, such as a node that left; it does not count."""
 
 
 class IncompleteError(FactoryError):

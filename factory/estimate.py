@@ -11,9 +11,10 @@ import subprocess
 import sys
 from dataclasses import dataclass
 
-from factory.dataset import find_holdings, find_rounds, refuse_another
+from factory.dataset import find_rounds, refuse_another
 from factory.errors import FactoryError, JobError, UnreachableError
 from factory.plan import make_identity, make_plan
+from factory.receipts import find_done
 from factory.spec import JobSpec
 from factory.store import open_store
 
@@ -94,8 +95,7 @@ def _count_shards(spec: JobSpec, warnings: list[str]) -> tuple[int, int]:
     )
     refuse_another(store, identity, theirs)
     plan = make_plan(spec, identity, rounds)
-    done = sum(record.num_samples for record in find_holdings(store).records)
-    return done, len(plan.tasks())
+    return find_done(store, plan).num_samples, plan.num_shards
 
 
 def _auto_actors(spec: JobSpec) -> int:
@@ -122,7 +122,7 @@ def _calibrate(spec: JobSpec, warnings: list[str]) -> dict[str, float] | None:
     """Measure a few batches in a child process; None, with a warning, if that cannot be done."""
     finished = subprocess.run(
         [sys.executable, "-m", "factory.run.calibrate"],
-        input=spec.model_dump_json(),
+        input=spec.model_dump_json(exclude_unset=True),
         capture_output=True,
         text=True,
         timeout=_CALIBRATION_LIMIT_S,

@@ -15,7 +15,15 @@ KEY_DIGITS = 9
 SHARD_DIGITS = 6
 """Digits of a shard's name: a dataset holds up to 10^6 shards."""
 
-_STREAMS = {"latent": 0, "class_label": 1, "noise": 2, "pixels": 3, "seeding": 4, "cells": 16}
+_STREAMS = {
+    "latent": 0,
+    "class_label": 1,
+    "noise": 2,
+    "pixels": 3,
+    "seeding": 4,
+    "training": 5,
+    "cells": 16,
+}
 
 
 def canonical_json(value: object) -> str:

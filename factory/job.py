@@ -9,7 +9,6 @@ import hashlib
 import importlib
 import sys
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,7 +17,9 @@ from typing import Any, Protocol, runtime_checkable
 import yaml
 from pydantic import TypeAdapter
 
+from factory.accept import find_rules
 from factory.card import encode_card
+from factory.coverage_spec import CoverageSpec
 from factory.data import ShardTask
 from factory.dataset import (
     JOB_PATH,
@@ -26,26 +27,32 @@ from factory.dataset import (
     account_of,
     find_coverage_spec,
     find_holdings,
-    find_records,
+    find_plan,
     find_rounds,
     make_manifest,
     refuse_another,
     round_path,
     write_views,
 )
-from factory.errors import IncompleteError
-from factory.fit.fitted import check_kind, find_fitted, fit_segmenter, needs_fitting
+from factory.errors import IncompleteError, StoreError
+from factory.fit.fitted import check_kind, find_fitted, names_fitted_file, needs_fitting
 from factory.generate.weights import LocalWeights, find_weights
+from factory.lease import holding_lease
 from factory.log import log_event
-from factory.manifest import LABELS_PATH, Manifest
+from factory.manifest import LABELS_PATH, Manifest, ShardRecord
 from factory.plan import Plan, Round, check_names, make_identity, make_plan, plain_samples
 from factory.preview import CARD_PICTURE, make_preview
 from factory.provenance import new_run_id
+from factory.quarantine import Attempts, find_quarantined, quarantined_indices
+from factory.receipts import SnapshotKeeper, find_done
 from factory.run import EXECUTORS
 from factory.run.base import Observer, Outcome, WorkOrder, no_more
+from factory.run.fitting import fit_for
 from factory.run.signals import stop_on_signals
-from factory.run.worker import build_maker, device_of
-from factory.spec import CoverageSpec, JobSpec
+from factory.run.worker import build_maker
+from factory.segment.cut import finish_segmenter
+from factory.segment.segmenter_file import decode_segmenter
+from factory.spec import JobSpec
 from factory.steer import next_round
 from factory.store import Store, open_store
 from factory.targets import TARGETS_PATH
@@ -58,8 +65,8 @@ class JobObserver(Observer, Protocol):
     def downloading(self, num_bytes: int, total_bytes: int) -> None:
         """Weights are being fetched; `total_bytes` is 0 if the server does not say."""
 
-    def fitting(self, num_done: int, num_images: int) -> None:
-        """The segmenter is being fitted."""
+    def fitting(self, stage: str, num_done: int, num_total: int, eta_s: float | None) -> None:
+        """The segmenter is being fitted; `eta_s` is what the stage still needs, if known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,39 +84,44 @@ def run_job(spec: JobSpec, observer: JobObserver) -> Manifest:
 
     Raises:
         JobError, PluginError, StoreError: If the job cannot begin; nothing was changed.
-        IncompleteError: If shards are missing at the end; what is made is kept.
+        IncompleteError: If shards are in quarantine at the end; what is made is kept.
         Interrupted: If a signal asked to stop; what is made is kept.
     """
     stop = threading.Event()
     with stop_on_signals(stop):
-        prepared = prepare_job(spec, observer)
+        prepared = prepare_job(spec, observer, stop)
         run_id = new_run_id()
         try:
-            outcome = _make_missing(prepared, run_id, observer, stop)
+            with holding_lease(prepared.store, run_id, needed=spec.output.single_writer):
+                outcome = _make_missing(prepared, run_id, observer, stop)
         finally:
             prepared.store.clean_up(run_id)
         manifest = finish_job(prepared.store)
         prepared.store.clean_up(run_id)
     if outcome.failures:
-        num_shards = len(find_holdings(prepared.store).plan.tasks())
+        num_shards = find_plan(prepared.store).num_shards
         name, reason = next(iter(outcome.failures.items()))
         raise IncompleteError(
-            f"{prepared.store.uri}: {len(outcome.failures)} of {num_shards} shards "
-            f"could not be made, the first is {name} ({reason}); the rest is committed: mend the "
-            "cause and run the job again"
+            f"{prepared.store.uri}: {len(outcome.failures)} of {num_shards} shards are "
+            f"in quarantine, the first is {name} ({reason}); the rest is committed: mend the cause, "
+            f"then `factory quarantine retry {prepared.store.uri}` and run the job again"
         )
     return manifest
 
 
-def prepare_job(spec: JobSpec, observer: JobObserver) -> Prepared:
+def prepare_job(
+    spec: JobSpec, observer: JobObserver, stop: threading.Event | None = None
+) -> Prepared:
     """Find weights, check the output, fit the segmenter, and write the plan.
 
     Raises:
+        Interrupted: If `stop` was set during the fit, which the next call goes on with.
         WeightsError: If the weights are missing or are not those the job demands.
+        JobError: If a fitted file or labels are not for this job, or a class has no such name.
         StoreError: If the output holds another dataset; the message lists what differs.
     """
     check_kind(spec.dataset)
-    store = open_store(spec.output.uri)
+    store = open_store(spec.output.uri, single_writer=spec.output.single_writer)
     rounds = find_rounds(store)
     weights = find_weights(spec.dataset.generator, observer.downloading)
     if rounds:
@@ -120,7 +132,10 @@ def prepare_job(spec: JobSpec, observer: JobObserver) -> Prepared:
             segmenter_sha256=theirs.get("segmenter", {}).get("sha256", ""),
         )
         refuse_another(store, before_fit, theirs)
-    fitted = _fitted_segmenter(spec, store, weights, observer.fitting)
+    fitted = _fitted_segmenter(spec, store, weights, observer, stop)
+    if fitted:  # a misspelt class must not claim the output for a dataset that cannot be made
+        _, facts = decode_segmenter(fitted, source="the fitted segmenter")
+        find_rules(spec.dataset.accept, facts.labels)
     digest = hashlib.sha256(fitted).hexdigest() if fitted else ""
     identity = make_identity(spec, weights_sha256=weights.sha256, segmenter_sha256=digest)
     if rounds:
@@ -150,13 +165,16 @@ def _make_missing(
     prepared: Prepared, run_id: str, observer: JobObserver, stop: threading.Event
 ) -> Outcome:
     spec, store, plan = prepared.spec, prepared.store, prepared.plan
-    records = find_records(store, plan.dataset_id)
-    observer.started(plan.num_samples, sum(record.num_samples for record in records))
-    tasks = plan.without({record.shard_index for record in records})
+    done = find_done(store, plan)
+    observer.started(plan.num_samples, done.num_samples)
+    quarantined = find_quarantined(store, done.indices)
+    failures = {failure.name: failure.reason for failure in quarantined}
+    tasks = plan.without(done.indices | {failure.shard_index for failure in quarantined})
     order = WorkOrder(
         dataset=spec.dataset,
         run=spec.run,
         output_uri=spec.output.uri if "://" in spec.output.uri else store.uri,
+        single_writer=spec.output.single_writer,
         weights_sha256=prepared.weights.sha256,
         segmenter_path=SEGMENTER_PATH if needs_fitting(spec.dataset) else "",
         run_id=run_id,
@@ -167,17 +185,20 @@ def _make_missing(
     more = no_more if spec.dataset.coverage is None else partial(_next_tasks, prepared, observer)
     tasks = tasks or list(more())
     if not tasks:
-        return Outcome()
+        return Outcome(failures=failures)
+    watched = _Watched(observer, SnapshotKeeper(store, done))
     module, _, name = EXECUTORS[spec.run.executor].partition(":")
     execute = getattr(importlib.import_module(module), name)
-    outcome: Outcome = execute(tasks, order, observer, stop, more)
+    outcome: Outcome = execute(tasks, order, watched, stop, Attempts(store, run_id), more)
+    outcome.failures = failures | outcome.failures
     return outcome
 
 
 def _next_tasks(prepared: Prepared, observer: JobObserver) -> list[ShardTask]:
     """The shards of the next round for the coverage targets; none if they are met or out of reach.
 
-    Another driver may have planned that round, and made some of it.
+    Another driver may have planned that round, and made some of it. None either while a shard is in
+    quarantine: a round that is not whole says nothing of the next.
     """
     store = prepared.store
     while True:
@@ -197,21 +218,41 @@ def _next_tasks(prepared: Prepared, observer: JobObserver) -> list[ShardTask]:
         log_event("planned", round=newest.round_index, samples=newest.num_samples, target=goal)
         made = sum(record.num_samples for record in holdings.records)
         observer.started(holdings.plan.num_samples, made)
-        return missing
+        given_up = quarantined_indices(store)
+        return [task for task in missing if task.shard_index not in given_up]
+
+
+class _Watched:
+    """An observer beside whom snapshots are kept."""
+
+    def __init__(self, observer: Observer, keeper: SnapshotKeeper) -> None:
+        self._observer = observer
+        self._keeper = keeper
+        self.started, self.failed = observer.started, observer.failed
+
+    def committed(self, record: ShardRecord) -> None:
+        self._keeper.add(record)
+        self._observer.committed(record)
 
 
 def _fitted_segmenter(
-    spec: JobSpec, store: Store, weights: LocalWeights, on_fit: Callable[[int, int], None]
+    spec: JobSpec,
+    store: Store,
+    weights: LocalWeights,
+    observer: JobObserver,
+    stop: threading.Event | None,
 ) -> bytes:
-    """The segmenter file from the output, the cache, or a new fit; empty if none is needed."""
+    """The segmenter file from the output, or finished from what is fitted; empty if not needed."""
     if not needs_fitting(spec.dataset):
         return b""
-    stored = store.read(SEGMENTER_PATH) or find_fitted(spec.dataset, weights.sha256)
-    if stored is not None:
+    stored = store.read(SEGMENTER_PATH)
+    if stored is not None and not names_fitted_file(spec.dataset):
         return stored
-    device = device_of(spec.run)
-    log_event("fit_started", segmenter=spec.dataset.segmenter.kind)
-    return fit_segmenter(spec.dataset, weights, device=device, on_progress=on_fit)
+    fitted = find_fitted(spec.dataset, weights.sha256)
+    if fitted is None:
+        log_event("fit_started", segmenter=spec.dataset.segmenter.kind)
+        fitted = fit_for(spec, weights, observer.fitting, stop or threading.Event())
+    return finish_segmenter(fitted, spec.dataset.segmenter, source="the fitted segmenter")
 
 
 def _claim(store: Store, spec: JobSpec, identity: dict[str, Any]) -> Plan:
@@ -223,6 +264,10 @@ def _claim(store: Store, spec: JobSpec, identity: dict[str, Any]) -> Plan:
             log_event("planned", round=newest.round_index, samples=newest.num_samples)
             return plan
         rounds = find_rounds(store)
+        if not rounds:
+            raise StoreError(
+                f"{store.uri}: says that it holds a plan, and has none; run the job again"
+            )
         refuse_another(store, identity, rounds[0].identity)
         if plain_samples(rounds) >= spec.dataset.num_samples:
             return make_plan(spec, identity, rounds)

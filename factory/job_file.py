@@ -1,23 +1,24 @@
-"""Read a job file: YAML to `JobSpec`, every problem at once, each with its dotted path."""
+"""Read a job file: YAML to `JobSpec`, every problem at once, each with its dotted path.
+
+Labels files are read by the same means, and a job that names one is given its content, so that the
+job kept beside a dataset stands alone.
+"""
 
 import difflib
 from collections.abc import Hashable, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
 from factory.errors import JobError
-from factory.spec import (
-    DatasetSpec,
-    JobSpec,
-    KlishSpec,
-    KMeansSpec,
-    PluginSegmenterSpec,
-    Settings,
-)
+from factory.settings import Settings
+from factory.spec import DatasetSpec, JobSpec, KlishSpec, KMeansSpec, PluginSegmenterSpec
 
+AnySettings = TypeVar("AnySettings", bound=Settings)
+
+_MOST_SHOWN = 100
 _MERGE_TAG = "tag:yaml.org,2002:merge"
 
 
@@ -43,24 +44,16 @@ class _StrictLoader(yaml.SafeLoader):
 
 
 def load_job(path: Path) -> JobSpec:
-    """Read and check the job file at `path`.
+    """Read and check the job file at `path`, and the labels file it names, if any.
 
     Raises:
-        JobError: If the file cannot be read, is not YAML, or breaks a rule; the message holds one
+        JobError: If a file cannot be read, is not YAML, or breaks a rule; the message holds one
             line per problem.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "not UTF-8 text"
-        raise JobError(f"{path}: cannot read the job file ({reason})") from error
-    try:
-        document = yaml.load(text, Loader=_StrictLoader)  # noqa: S506 - a SafeLoader
-    except yaml.YAMLError as error:
-        raise JobError(f"{path}: not valid YAML: {_one_line(error)}") from error
-    if not isinstance(document, dict):
-        found = "nothing" if document is None else type(document).__name__
-        raise JobError(f"{path}: found {found}; a job file is a mapping with name, dataset, output")
+    document = load_yaml(path, noun="job file", keys="name, dataset, output")
+    match document:
+        case {"dataset": {"segmenter": {"labels": str(labels)} as segmenter}}:
+            segmenter["labels"] = load_yaml(Path(labels), noun="labels file", keys="tree, labels")
     return check_job(document, source=str(path))
 
 
@@ -70,22 +63,58 @@ def check_job(document: dict[str, Any], *, source: str) -> JobSpec:
     Raises:
         JobError: If it breaks a rule; the message holds one line per problem.
     """
+    return check_settings(JobSpec, document, source=source)
+
+
+def load_yaml(path: Path, *, noun: str, keys: str) -> dict[str, Any]:
+    """The mapping in a YAML file, which errors call a `noun` with `keys`.
+
+    Raises:
+        JobError: If the file cannot be read, is not YAML, or holds something else.
+    """
     try:
-        return JobSpec.model_validate(document)
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not UTF-8 text"
+        raise JobError(f"{path}: cannot read the {noun} ({reason})") from error
+    try:
+        document = yaml.load(text, Loader=_StrictLoader)  # noqa: S506 - a SafeLoader
+    except yaml.YAMLError as error:
+        raise JobError(f"{path}: not valid YAML: {_one_line(error)}") from error
+    if not isinstance(document, dict):
+        found = "nothing" if document is None else type(document).__name__
+        raise JobError(f"{path}: found {found}; a {noun} is a mapping with {keys}")
+    return document
+
+
+def check_settings(
+    kind: type[AnySettings], document: dict[str, Any], *, source: str
+) -> AnySettings:
+    """Turn a plain mapping into settings of `kind`. `source` names it in errors.
+
+    Raises:
+        JobError: If it breaks a rule; the message holds one line per problem.
+    """
+    try:
+        return kind.model_validate(document)
     except ValidationError as error:
-        problems = [_describe(problem) for problem in error.errors(include_url=False)]
-        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
-        lines = "\n".join(f"  {problem}" for problem in problems)
-        raise JobError(f"{source}: {count}\n{lines}") from error
+        problems = [_describe(problem, kind) for problem in error.errors(include_url=False)]
+        raise JobError(list_problems(source, problems)) from error
+
+
+def list_problems(source: str, problems: Sequence[str]) -> str:
+    """One message for all `problems`, a line each."""
+    count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+    return "\n".join([f"{source}: {count}", *(f"  {problem}" for problem in problems)])
 
 
 def _one_line(error: yaml.YAMLError) -> str:
     return " ".join(str(error).split())
 
 
-def _describe(problem: Any) -> str:  # noqa: ANN401 - pydantic's ErrorDetails
+def _describe(problem: Any, root: type[Settings]) -> str:  # noqa: ANN401 - pydantic's ErrorDetails
     """One line for one problem: dotted path, what was found, what is allowed."""
-    path, model = _follow(problem["loc"])
+    path, model = _follow(problem["loc"], root)
     dotted = ".".join(path)
     if problem["type"] == "extra_forbidden":
         known = sorted(model.model_fields) if model else []
@@ -98,7 +127,9 @@ def _describe(problem: Any) -> str:  # noqa: ANN401 - pydantic's ErrorDetails
         return f"{dotted}: missing, and required"
     message = problem["msg"].removeprefix("Value error, ")
     message = message[0].lower() + message[1:]
-    return f"{dotted}: {message} (got {problem['input']!r})"
+    found = repr(problem["input"])
+    shown = found if len(found) <= _MOST_SHOWN else f"{found[:_MOST_SHOWN]}..."
+    return f"{dotted}: {message} (got {shown})"
 
 
 _BY_TAG: dict[str, type[Settings]] = {
@@ -108,13 +139,15 @@ _BY_TAG: dict[str, type[Settings]] = {
 }
 
 
-def _follow(loc: Sequence[str | int]) -> tuple[list[str], type[BaseModel] | None]:
+def _follow(
+    loc: Sequence[str | int], root: type[Settings]
+) -> tuple[list[str], type[BaseModel] | None]:
     """The dotted path of a pydantic location, and the model its last key was looked up in.
 
     Pydantic puts the tag of a union's member into the location; people did not write it.
     """
     path: list[str] = []
-    model: type[BaseModel] | None = JobSpec
+    model: type[BaseModel] | None = root
     for position, part in enumerate(loc):
         if model is DatasetSpec and part == "segmenter":
             tag = loc[position + 1] if position + 1 < len(loc) else None
@@ -128,7 +161,14 @@ def _follow(loc: Sequence[str | int]) -> tuple[list[str], type[BaseModel] | None
         path.append(str(part))
         if position == len(loc) - 1:
             break
-        field = model.model_fields.get(str(part)) if model else None
-        kind: object = field.annotation if field else None
-        model = kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
+        if isinstance(part, str):
+            field = model.model_fields.get(part) if model else None
+            model = _model_in(field.annotation if field else None)
     return path, model
+
+
+def _model_in(annotation: object) -> type[BaseModel] | None:
+    """The model that an annotation is, or holds: `Model`, `Model | None`, `list[Model]`."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next(filter(None, map(_model_in, get_args(annotation))), None)

@@ -6,21 +6,28 @@ receipts that can be rebuilt at any time. It knows nothing of stores.
 
 import io
 import json
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from jaxtyping import UInt8
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from factory.coverage import Coverage
-from factory.errors import StoreError
+from factory.data import IGNORE
+from factory.errors import JobError, StoreError
+from factory.record_table import encode_rows, rows_of
 
 
-class _Facts(BaseModel):
+class Facts(BaseModel):
+    """What a file of ours states: every key known, nothing changed after."""
+
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
-class ClassLabel(_Facts):
+class ClassLabel(Facts):
     """One class of the masks."""
 
     id: int
@@ -31,13 +38,24 @@ class ClassLabel(_Facts):
     """RGB, 0 to 255, for pictures only: masks hold ids, never colours."""
 
 
-class DatasetLabels(_Facts):
+class CoarserLabels(Facts):
+    """Fewer classes that the same masks can be read with."""
+
+    num_classes: int
+    """How many there are, by decreasing size as in a dataset cut there."""
+    class_of: list[int]
+    """The coarser class of each class of the masks, by class id."""
+
+
+class DatasetLabels(Facts):
     """What the samples' numbers mean, as kept in `labels.json`."""
 
     schema_version: int = 1
     """Version of this layout."""
     labels: list[ClassLabel]
     """Classes of the masks."""
+    coarser: list[CoarserLabels] = []
+    """Fewer classes that the masks can be read with, few first; empty without a merge tree."""
     generator_classes: list[str]
     """Names of the generator's classes, by `class_label`; empty if it has none."""
     attribution: str
@@ -45,8 +63,28 @@ class DatasetLabels(_Facts):
     license: str
     """Licence of the weights as they state it; empty if unknown."""
 
+    def table(self, num_classes: int) -> UInt8[np.ndarray, " 256"]:
+        """What to look up mask values in, to read them with `num_classes`: `table[mask]`.
 
-class ShardRecord(_Facts):
+        255 stays 255. The pixels are those whose fine class lies in the coarse one, which is not
+        quite a mask made with the coarse planes: where several fine classes compete, another may win.
+
+        Raises:
+            JobError: If the masks cannot be read with so many classes.
+        """
+        offered = {coarse.num_classes: coarse.class_of for coarse in self.coarser}
+        offered[len(self.labels)] = list(range(len(self.labels)))
+        if num_classes not in offered:
+            allowed = ", ".join(map(str, sorted(offered)))
+            raise JobError(
+                f"num_classes: found {num_classes}; these masks can be read with {allowed}"
+            )
+        table = np.full(256, IGNORE, dtype=np.uint8)
+        table[: len(self.labels)] = offered[num_classes]
+        return table
+
+
+class ShardRecord(Facts):
     """The facts about one committed shard, as kept in `receipts/RRRR/NNNNNN.json`."""
 
     schema_version: int = 2
@@ -77,6 +115,8 @@ class ShardRecord(_Facts):
     """Samples that hold each class, by class id."""
     class_px: list[int]
     """Pixels of each class, by class id."""
+    ignore_px: int = 0
+    """Pixels of no class (mask value 255)."""
     confidence: list[float]
     """Quantiles 0, 0.05, 0.5, 0.95, 1 of the samples' mean mask confidence."""
     wall_s: float
@@ -97,7 +137,7 @@ class ShardRecord(_Facts):
     """What its samples cover, in counts that add up over shards; null if nobody counted."""
 
 
-class Manifest(_Facts):
+class Manifest(Facts):
     """Everything that is known about a dataset, records in shard order."""
 
     schema_version: int = 1
@@ -112,6 +152,8 @@ class Manifest(_Facts):
     """What the samples' numbers mean."""
     num_planned: int
     """Samples asked for."""
+    single_writer: bool = False
+    """The output's store does not create exclusively: one run at a time wrote to it."""
     records: list[ShardRecord]
     """Committed shards."""
 
@@ -171,51 +213,11 @@ def read_record(data: bytes, *, source: str) -> ShardRecord:
 LABELS_PATH = "labels.json"
 MANIFEST_PATH = "manifest.parquet"
 
-_RECORD_SCHEMA = pa.schema(
-    [
-        ("schema_version", pa.int32()),
-        ("dataset_id", pa.string()),
-        ("round_index", pa.int32()),
-        ("shard_index", pa.int32()),
-        ("path", pa.string()),
-        ("first_index", pa.int64()),
-        ("num_indices", pa.int64()),
-        ("num_samples", pa.int64()),
-        ("num_rejected", pa.map_(pa.string(), pa.int64())),
-        ("num_members", pa.int64()),
-        ("size_bytes", pa.int64()),
-        ("sha256", pa.string()),
-        ("class_images", pa.list_(pa.int64())),
-        ("class_px", pa.list_(pa.int64())),
-        ("confidence", pa.list_(pa.float64())),
-        ("wall_s", pa.float64()),
-        ("generate_s", pa.float64()),
-        ("device", pa.string()),
-        ("worker", pa.string()),
-        ("run_id", pa.string()),
-        ("versions", pa.map_(pa.string(), pa.string())),
-        ("finished_at", pa.string()),
-        ("coverage", pa.string()),  # JSON, "" for none: its keys differ from shard to shard
-    ]
-)
-
 
 def encode_manifest(manifest: Manifest) -> bytes:
     """Parquet with one row per shard; all else is JSON under the key `factory` of its metadata."""
     head = manifest.model_dump(mode="json", exclude={"records"})
-    schema = _RECORD_SCHEMA.with_metadata({"factory": json.dumps(head, sort_keys=True)})
-    rows = [
-        record.model_dump(mode="json")
-        | {
-            "num_rejected": sorted(record.num_rejected.items()),
-            "versions": sorted(record.versions.items()),
-            "coverage": record.coverage.model_dump_json() if record.coverage else "",
-        }
-        for record in sorted(manifest.records, key=lambda record: record.shard_index)
-    ]
-    sink = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist(rows, schema=schema), sink, compression="zstd")
-    return sink.getvalue()
+    return _encode_records(manifest.records, {"factory": json.dumps(head, sort_keys=True)})
 
 
 def read_manifest(data: bytes, *, source: str) -> Manifest:
@@ -227,18 +229,32 @@ def read_manifest(data: bytes, *, source: str) -> Manifest:
     try:
         table = pq.read_table(io.BytesIO(data))
         head = json.loads((table.schema.metadata or {})[b"factory"])
-        rows = [
-            row
-            | {
-                "num_rejected": dict(row["num_rejected"]),
-                "versions": dict(row["versions"]),
-                "coverage": json.loads(row.get("coverage") or "null"),
-            }
-            for row in table.to_pylist()
-        ]
-        return Manifest.model_validate(head | {"records": rows})
+        return Manifest.model_validate(head | {"records": rows_of(table)})
     except (pa.ArrowException, OSError, KeyError, ValueError) as error:
         raise StoreError(
             f"{source}: not a manifest ({type(error).__name__}); delete it and run the job again: it"
             " is rebuilt from the receipts"
         ) from error
+
+
+def encode_snapshot(records: Sequence[ShardRecord]) -> bytes:
+    """Receipts as Parquet, one row each in shard order: equal receipts give equal bytes."""
+    return _encode_records(records, {})
+
+
+def read_snapshot(data: bytes) -> list[ShardRecord]:
+    """The receipts in a snapshot.
+
+    Raises:
+        ValueError: If it is not one of this version.
+    """
+    try:
+        rows = rows_of(pq.read_table(io.BytesIO(data)))
+        return [ShardRecord.model_validate(row) for row in rows]
+    except (pa.ArrowException, OSError, KeyError) as error:
+        raise ValueError(f"not a snapshot ({type(error).__name__})") from error
+
+
+def _encode_records(records: Sequence[ShardRecord], metadata: dict[str, str]) -> bytes:
+    in_order = sorted(records, key=lambda record: record.shard_index)
+    return encode_rows([record.model_dump(mode="json") for record in in_order], metadata)

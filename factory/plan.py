@@ -16,7 +16,7 @@ from factory.errors import JobError, StoreError
 from factory.identity import KEY_DIGITS, SHARD_DIGITS, digest_of, shard_name
 from factory.spec import JobSpec
 
-BYTES_VERSION = 1
+BYTES_VERSION = 2
 """Raised by us when the same job would give other bytes than before; it is part of every id."""
 
 
@@ -95,6 +95,11 @@ class Plan:
         """Samples asked for, over all rounds."""
         return sum(round_.num_samples for round_ in self.rounds)
 
+    @property
+    def num_shards(self) -> int:
+        """Shards of all rounds."""
+        return sum(round_.num_shards for round_ in self.rounds)
+
     def tasks(self) -> list[ShardTask]:
         """Every shard, in order."""
         return [task for round_ in self.rounds for task in round_.tasks()]
@@ -116,7 +121,7 @@ def make_identity(spec: JobSpec, *, weights_sha256: str, segmenter_sha256: str) 
         "bytes_version": BYTES_VERSION,
         "name": spec.name,
         "generator": generator | {"weights_sha256": weights_sha256},
-        "segmenter": section["segmenter"] | {"sha256": segmenter_sha256},
+        "segmenter": _segmenter_section(spec) | {"sha256": segmenter_sha256},
         "latents": section["latents"],
         "accept": section["accept"],
         "encode": section["encode"],
@@ -124,6 +129,13 @@ def make_identity(spec: JobSpec, *, weights_sha256: str, segmenter_sha256: str) 
         "samples_per_shard": section["samples_per_shard"],
         "oversample": section["oversample"],
     }
+
+
+def _segmenter_section(spec: JobSpec) -> dict[str, Any]:
+    """The segmenter's settings; of a file that is fitted already, only what is done with it."""
+    section: dict[str, Any] = spec.dataset.segmenter.model_dump(mode="json")
+    fit_settings = {"initial_clusters", "layers", "fit"} if section.get("fitted") else set()
+    return {k: v for k, v in section.items() if k not in {"fitted", *fit_settings}}
 
 
 def dataset_id_of(identity: dict[str, Any]) -> str:
@@ -217,6 +229,8 @@ def identity_differences(ours: dict[str, Any], theirs: dict[str, Any]) -> list[s
 
 
 def _leaves(value: Any, prefix: str = "") -> dict[str, Any]:  # noqa: ANN401 - any JSON
+    if isinstance(value, list) and value and all(isinstance(inner, dict) for inner in value):
+        value = dict(enumerate(value))
     if not isinstance(value, dict) or (prefix and not value):
         return {prefix: value}
     return {

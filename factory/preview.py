@@ -95,13 +95,21 @@ def overlay(pair: Pair, labels: list[ClassLabel]) -> UInt8[np.ndarray, "h w 3"]:
 
 
 def draw_sheet(pairs: list[Pair], labels: list[ClassLabel], shares: list[float]) -> Image.Image:
-    """Pairs side by side in a grid, each image left of its overlay, with a legend below."""
+    """Pairs side by side in a grid, each image left of its overlay, with a legend below.
+
+    `shares` are those of the classes by id, with the share of no class behind them.
+    """
     columns = min(_COLUMNS, len(pairs))
     rows = -(-len(pairs) // columns)
     cell = 2 * _TILE_PX + _GAP_PX
     width = columns * cell + _GAP_PX
-    per_line = max(1, (width - _GAP_PX) // 220)
-    legend_lines = -(-len(labels) // per_line)
+    legend = [(f"{label.name}  {shares[label.id]:.1%}", label.colour) for label in labels]
+    if shares[-1]:
+        legend.append((f"no class  {shares[-1]:.1%}", _IGNORE_COLOUR))
+    font = ImageFont.load_default(size=15)
+    entry = max(220, *(40 + round(font.getlength(text)) for text, _ in legend))
+    per_line = max(1, (width - _GAP_PX) // entry)
+    legend_lines = -(-len(legend) // per_line)
     grid_height = rows * (_TILE_PX + _GAP_PX) + _GAP_PX
     height = grid_height + legend_lines * _LEGEND_PX + _GAP_PX
     sheet = Image.new("RGB", (width, height), "white")
@@ -111,12 +119,10 @@ def draw_sheet(pairs: list[Pair], labels: list[ClassLabel], shares: list[float])
         sheet.paste(_tile(pair.image), (left, top))
         sheet.paste(_tile(overlay(pair, labels)), (left + _TILE_PX, top))
     draw = ImageDraw.Draw(sheet)
-    font = ImageFont.load_default(size=15)
-    for position, label in enumerate(labels):
-        left = _GAP_PX + (position % per_line) * 220
+    for position, (text, colour) in enumerate(legend):
+        left = _GAP_PX + (position % per_line) * entry
         top = grid_height + (position // per_line) * _LEGEND_PX
-        draw.rectangle((left, top, left + 18, top + 18), fill=label.colour)
-        text = f"{label.name}  {shares[label.id]:.1%}"
+        draw.rectangle((left, top, left + 18, top + 18), fill=colour)
         draw.text((left + 26, top), text, fill="black", font=font)
     return sheet
 
@@ -129,6 +135,7 @@ def _tile(pixels: UInt8[np.ndarray, "h w 3"]) -> Image.Image:
 
 
 def _class_shares(manifest: Manifest) -> list[float]:
-    """Each class's share of all pixels, by class id."""
-    totals = np.sum([record.class_px for record in manifest.records], axis=0)
+    """Each class's share of all pixels, by class id; the last is the share of no class."""
+    rows = [[*record.class_px, record.ignore_px] for record in manifest.records]
+    totals = np.sum(rows, axis=0)
     return [float(share) for share in totals / max(1, totals.sum())]

@@ -62,9 +62,17 @@ def _maker(store: Store) -> ShardMaker:
     segmenter = SEGMENTER_PATH if needs_fitting(spec.dataset) else ""
     weights = find_weights(spec.dataset.generator)
     run = spec.run.model_copy(update={"threads_per_actor": 1})
-    return build_maker(
-        WorkOrder(spec.dataset, run, store.uri, weights.sha256, segmenter, new_run_id(), ())
+    order = WorkOrder(
+        dataset=spec.dataset,
+        run=run,
+        output_uri=store.uri,
+        single_writer=spec.output.single_writer,
+        weights_sha256=weights.sha256,
+        segmenter_path=segmenter,
+        run_id=new_run_id(),
+        import_paths=(),
     )
+    return build_maker(order)
 
 
 def _members(store: Store, record: ShardRecord) -> dict[str, bytes]:

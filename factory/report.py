@@ -1,16 +1,23 @@
-"""Numbers about a dataset, from its plan and receipts alone."""
+"""Numbers about a dataset, from its plan, receipts and classes alone."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict
 
 from factory.dataset import Holdings
+from factory.manifest import ClassLabel
 from factory.targets import Account, judge_targets
 
 Status = dict[str, int | str | dict[str, int] | list[dict[str, int | str]]]
 
 
-def make_status(holdings: Holdings, account: Account | None = None) -> Status:
-    """What is planned, made and rejected, and how far the targets have come, as plain values."""
+def make_status(
+    holdings: Holdings,
+    labels: Sequence[ClassLabel],
+    num_quarantined: int = 0,
+    account: Account | None = None,
+) -> Status:
+    """What is planned, made and rejected, by class too, and how far the targets have come."""
     records = holdings.records
     rejected: Counter[str] = Counter()
     for record in records:
@@ -25,10 +32,14 @@ def make_status(holdings: Holdings, account: Account | None = None) -> Status:
         "rounds": len(holdings.plan.rounds),
         "shards_planned": num_shards,
         "shards_committed": len(records),
+        "shards_quarantined": num_quarantined,
         "samples_planned": holdings.plan.num_samples,
         "samples_committed": made,
         "samples_short": asked - made,
         "samples_rejected": dict(sorted(rejected.items())),
+        "samples_by_class": {
+            label.name: sum(record.class_images[label.id] for record in records) for label in labels
+        },
         "bytes": sum(record.size_bytes for record in records),
         "last_commit": max((record.finished_at for record in records), default="never"),
     }

@@ -5,18 +5,26 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
+from factory.labels_spec import LabelsSpec
+from factory.lease import Lease
 from factory.manifest import DatasetLabels, Manifest, ShardRecord
 from factory.pack.facts import SampleFacts
 from factory.plan import Round
+from factory.quarantine import ShardFailure
 from factory.spec import JobSpec
+from factory.train.spec import TrainSpec
 
 _TYPES: dict[str, type[BaseModel]] = {
     "job": JobSpec,
     "labels": DatasetLabels,
+    "labels_file": LabelsSpec,
+    "lease": Lease,
     "manifest": Manifest,
     "round": Round,
     "sample": SampleFacts,
+    "shard_failure": ShardFailure,
     "shard_record": ShardRecord,
+    "training": TrainSpec,
 }
 
 

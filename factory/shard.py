@@ -5,8 +5,7 @@ it: there is no idle core to give it to), one thread packs the tar. Queues betwe
 Two calls of `make` may overlap: the second computes while the
 first still encodes, packs and commits, so the device never waits at a shard's border.
 
-The order of writes is the promise: the tar, then its sidecar table, then the receipt, which alone
-says that the shard exists.
+`commit.py` then writes the tar, its table and the receipt, which alone says that the shard exists.
 """
 
 import contextlib
@@ -14,27 +13,26 @@ import secrets
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 
-from factory.accept import reason_to_drop
-from factory.data import LatentBatch, Sample, ShardTask
-from factory.errors import Interrupted, ShardError, StoreError
+from factory.accept import find_rules, reason_to_drop
+from factory.commit import Making, adopt_shard, commit_shard, find_record, make_record
+from factory.data import Sample, ShardTask
+from factory.errors import Interrupted, RetryableError, ShardError
 from factory.generate.base import Generator
 from factory.generate.latents import LatentSampler
-from factory.identity import digest_of_file
-from factory.manifest import ShardRecord, encode_record, read_record, receipt_path
-from factory.measure import latent_cells
-from factory.pack.facts import encode_sidecar
-from factory.pack.packing import EncodedSample, PackedRows, Packing, encode_batch
+from factory.manifest import ShardRecord
+from factory.pack.inside import Promise
+from factory.pack.packing import EncodedSample, Packing, encode_batch, file_endings
 from factory.pack.tar import ShardWriter
 from factory.pool import RankedPool
-from factory.provenance import cpu_name
-from factory.receipt import Produced, make_record
+from factory.produced import Produced
+from factory.provenance import cpu_name, find_versions
+from factory.samples import compute_samples
 from factory.segment.base import Segmenter
 from factory.spec import DatasetSpec
 from factory.store import Store
@@ -65,7 +63,11 @@ class ShardMaker:
         crew: Crew,
         run_id: str,
     ) -> None:
-        """Hold what every shard of the dataset needs."""
+        """Hold what every shard of the dataset needs.
+
+        Raises:
+            JobError: If the dataset accepts samples by a class that `segmenter` does not have.
+        """
         self.dataset = dataset
         self.generator = generator
         self.segmenter = segmenter
@@ -75,6 +77,7 @@ class ShardMaker:
         self.stop = threading.Event()
         """Set it to make every call of `make` end soon, with nothing left behind."""
         self._sampler = LatentSampler(generator, dataset.latents, dataset.generator)
+        self._rules = find_rules(dataset.accept, segmenter.labels)
         self._crew = crew
         self._lanes = ThreadPoolExecutor(crew.lanes, "lane")
         self._encoders = ThreadPoolExecutor(crew.encoders, "encode") if crew.encoders else None
@@ -88,11 +91,12 @@ class ShardMaker:
         """Make the shard `task` asks for, and commit it; or return its record if it exists.
 
         Raises:
-            ShardError: If no sample of its range is accepted.
+            ShardError: If no sample of its range is accepted, or a damaged tar has its place.
+            RetryableError: If the store contradicts itself.
             StoreError: If the output refuses the files.
             Interrupted: If `stop` was set.
         """
-        done = self._find_record(task)
+        done = find_record(self.store, task) or self._adopt(task)
         if done is not None:
             return done
         started = time.monotonic()
@@ -104,15 +108,30 @@ class ShardMaker:
                 packed = writer.finish()
         except OSError as error:
             raise explain_os_error(path, error) from error
-        record = make_record(
-            task,
-            produced,
-            packed,
-            wall_s=time.monotonic() - started,
-            device=self._device_name,
+        making = Making(
             run_id=self.run_id,
+            wall_s=time.monotonic() - started,
+            generate_s=produced.generate_s,
+            device=device_name(self.device),
+            num_rejected=produced.num_rejected,
+            versions=find_versions(),
+            coverage=produced.cover(),
         )
-        return self._commit(task, path, record, produced.rows)
+        record = make_record(task, produced.rows.facts, packed, making)
+        rows = produced.rows
+        committed = commit_shard(self.store, task, path, record, rows.facts, rows.measures)
+        committed = committed or self._adopt(task)
+        if committed is None:
+            raise RetryableError(f"shard {task.name}: the store says it is there, and has none")
+        return committed
+
+    def _adopt(self, task: ShardTask) -> ShardRecord | None:
+        promise = Promise(len(self.segmenter.labels), file_endings(self.dataset.encode))
+
+        def labels_of(indices: Sequence[int]) -> Sequence[int]:
+            return [int(label) for label in self._sampler.draw(indices, task).class_labels]
+
+        return adopt_shard(self.store, task, promise, self.run_id, labels_of)
 
     def replay(self, task: ShardTask, index: int) -> EncodedSample:
         """Make one sample of `task` again, exactly as it was made for its shard."""
@@ -121,11 +140,6 @@ class ShardMaker:
         count = min(size, task.first_index + task.num_indices - first)
         sample = self._compute(task, first, count)[index - first]
         return self._encode(task.dataset_id, [sample])[0]
-
-    def _find_record(self, task: ShardTask) -> ShardRecord | None:
-        name = receipt_path(task.round_index, task.shard_index)
-        data = self.store.read(name)
-        return read_record(data, source=f"{self.store.uri}/{name}") if data else None
 
     def _produce(self, task: ShardTask, writer: ShardWriter) -> Produced:
         """Compute, encode and pack the samples of `task`, each stage as far ahead as queues let it."""
@@ -209,7 +223,7 @@ class ShardMaker:
         rejected: Counter[tuple[str, int]] = Counter()
         accepted = []
         for sample in self._compute(task, first, count):
-            reason = reason_to_drop(sample, self.dataset.accept, task.steering)
+            reason = reason_to_drop(sample, self._rules, task.steering)
             if reason is None:
                 accepted.append(sample)
             else:
@@ -226,34 +240,13 @@ class ShardMaker:
         last = first + count - 1
         indices = [min(first + offset, last) for offset in range(self.dataset.batch_size)]
         latents = self._sampler.draw(indices, task)
-        return compute_samples(self.generator, self.segmenter, latents, count)
+        return compute_samples(
+            self.generator, self.segmenter, latents, count, by_px=self.dataset.encode.confidence
+        )
 
     def _encode(self, dataset_id: str, samples: list[Sample]) -> list[EncodedSample]:
         names = self.generator.facts.class_names
         return encode_batch(samples, self.dataset.encode, dataset_id=dataset_id, class_names=names)
-
-    def _commit(
-        self, task: ShardTask, path: Path, record: ShardRecord, rows: PackedRows
-    ) -> ShardRecord:
-        """First the shard, then its table, then the proof that it is whole."""
-        if not self.store.publish(record.path, path):
-            self._check_twin(record)
-        sidecar = encode_sidecar(rows.facts, rows.measures)
-        self.store.replace(f"meta/train/{task.name}.parquet", sidecar)
-        name = receipt_path(task.round_index, task.shard_index)
-        if not self.store.create(name, encode_record(record)):
-            return self._find_record(task) or record
-        return record
-
-    def _check_twin(self, record: ShardRecord) -> None:
-        """A tar that is already there (an earlier run died before its receipt) must be the same."""
-        with self.store.fetch(record.path) as twin:
-            found = digest_of_file(twin) if twin else "nothing"
-        if found != record.sha256:
-            raise StoreError(
-                f"{self.store.uri}/{record.path}: there without a receipt, with sha256 {found[:16]}, "
-                f"while the job makes {record.sha256[:16]}; delete that file and run the job again"
-            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,27 +256,6 @@ class _Batch:
     rejected: Counter[tuple[str, int]]
 
 
-def compute_samples(
-    generator: Generator, segmenter: Segmenter, latents: LatentBatch, count: int
-) -> list[Sample]:
-    """Images and masks of `latents`, brought to the host; the first `count` of them, unpadded."""
-    with torch.inference_mode():
-        batch = generator.generate(latents, segmenter.layers)
-        labelled = segmenter.segment(batch)
-        images = batch.images.cpu().numpy()
-        masks = labelled.masks.cpu().numpy()
-        confidence = labelled.confidence.cpu().tolist()
-        class_px = labelled.class_px.cpu().tolist()
-    cells = latent_cells(latents.z)
-    return [
-        Sample(
-            index=int(latents.indices[i]),
-            image=images[i],
-            mask=masks[i],
-            class_label=int(latents.class_labels[i]),
-            confidence=confidence[i],
-            class_px=tuple(class_px[i]),
-            latent_cell=int(cells[i]),
-        )
-        for i in range(count)
-    ]
+def device_name(device: torch.device) -> str:
+    """What computes there."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_name()

@@ -7,29 +7,20 @@ The sentence under each field is its documentation, its schema description and i
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
+    BeforeValidator,
     Discriminator,
     Field,
     Tag,
     field_validator,
+    model_validator,
 )
 
-Fraction = Annotated[float, Field(ge=0, le=1)]
+from factory.coverage_spec import CoverageSpec
+from factory.labels_spec import LabelsSpec, NodeId
+from factory.settings import Fraction, Settings
+
 Weight = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-
-AREA_EDGES = (
-    0, 1, 2, 5, 10, 20, 30, 40, 50, 75, 100, 125, 150, 200, 250, 300, 350, 400, 500, 600, 700, 800,
-    900,
-)  # fmt: skip
-"""Where the bins of a class's share of its mask begin, in thousandths."""
-
-
-class Settings(BaseModel):
-    """A frozen part of the job file that refuses unknown keys."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 class GeneratorSpec(Settings):
@@ -77,10 +68,29 @@ class FitSpec(Settings):
 
     num_images: int = Field(128, ge=2)
     """Images to sample pixels from."""
-    pixels_per_image: int = Field(512, ge=1)
-    """Pixels taken from each, at random places."""
+    pixels_per_image: Annotated[int, Field(ge=1)] | Literal["auto"] = 512
+    """Pixels taken from each, at random places. `auto` = as many as `memory_gib` holds, at most
+    4096."""
+    memory_gib: float = Field(2.0, gt=0, le=4096)
+    """Memory that the fit may hold beside the generator, all workers together: pixels, scores and
+    work arrays. It is here, not in `run`, because `auto` takes its pixels from it."""
     seed: int = Field(0, ge=0, lt=2**62)
     """Seed of the fitting images (never those of the dataset), the pixels and the clustering."""
+
+
+def _number_or_name(value: object) -> object:
+    """JSON knows keys as text only."""
+    return int(value) if isinstance(value, str) and value.isdecimal() else value
+
+
+def _refuse_path(value: object) -> object:
+    if isinstance(value, str):
+        raise ValueError("a path can only stand in a job file; give the labels themselves here")
+    return value
+
+
+ClassKey = Annotated[int | str, BeforeValidator(_number_or_name)]
+ClassCount = Annotated[int, Field(ge=2, le=255)]
 
 
 class KMeansSpec(Settings):
@@ -102,14 +112,42 @@ class KlishSpec(Settings):
 
     kind: Literal["klish"]
     """`klish`."""
-    initial_clusters: int = Field(100, ge=2, le=255)
-    """Clusters of the k-means stage."""
-    num_classes: int = Field(26, ge=2, le=255)
-    """Where the merge tree is cut."""
+    cut: ClassCount | Literal["auto"] | list[NodeId] = "auto"
+    """Classes of the masks: how many; `auto` = as many as the merge tree suggests; or a list of the
+    tree's nodes that together hold every cluster once, to keep some parts fine and others coarse."""
+    labels: Annotated[
+        LabelsSpec | None, BeforeValidator(_refuse_path, json_schema_input_type=str | LabelsSpec)
+    ] = None
+    """Named classes in place of `cut`: a labels file, or its content. The path is relative to the
+    folder the command runs in."""
+    ignore_unclaimed: bool = False
+    """Give 255 to pixels that lie on the inner side of no class's plane, instead of the class that
+    is nearest to claiming them."""
+    fitted: str | None = Field(None, min_length=1)
+    """A segmenter file with its merge tree (`factory fit -o`), used instead of fitting here. The path
+    is relative to the folder the command runs in."""
+    initial_clusters: int = Field(100, ge=3, le=255)
+    """Clusters of the k-means stage, from which merging goes down to two."""
     layers: Literal["auto"] | list[str] = "auto"
     """Feature maps to use, as for `kmeans`."""
-    fit: FitSpec = FitSpec(num_images=256, pixels_per_image=4096)
+    fit: FitSpec = FitSpec(num_images=256, pixels_per_image="auto")
     """What it is fitted on."""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> "KlishSpec":
+        if self.labels is not None and "cut" in self.model_fields_set:
+            raise ValueError("`labels` says which nodes are classes; leave out `cut`")
+        if self.fitted is None and isinstance(self.cut, int) and self.cut > self.initial_clusters:
+            raise ValueError(
+                f"`cut` asks for {self.cut} classes of {self.initial_clusters} `initial_clusters`; "
+                "lower the one or raise the other"
+            )
+        settled = sorted({"initial_clusters", "layers", "fit"} & self.model_fields_set)
+        if self.fitted is not None and settled:
+            raise ValueError(
+                f"`fitted` names a file that is fitted already; leave out {', '.join(settled)}"
+            )
+        return self
 
 
 class PluginSegmenterSpec(Settings):
@@ -117,7 +155,7 @@ class PluginSegmenterSpec(Settings):
 
     kind: str = Field(pattern=r"^[\w.]+:[\w.]+$|^[\w-]+$")
     """`module:attribute`, or the name of an entry point in group `factory.segmenters`."""
-    settings: dict[str, Any] = {}
+    settings: dict[str, Any] = Field({})
     """Handed to the plugin as it is."""
 
 
@@ -145,47 +183,18 @@ class AcceptSpec(Settings):
 
     min_confidence: Fraction = 0.0
     """Drop samples whose mean mask confidence is lower."""
-    class_share: dict[int, tuple[Fraction, Fraction]] = {}
-    """Allowed share of the mask's pixels by class id, e.g. `{3: [0.05, 0.6]}`."""
+    class_share: dict[ClassKey, tuple[Fraction, Fraction]] = Field({})
+    """Allowed share of the mask's pixels by class, e.g. `{nucleus: [0.05, 0.6]}`; a class is given by
+    its name or its mask value."""
 
     @field_validator("class_share")
     @classmethod
-    def _in_order(cls, value: dict[int, tuple[float, float]]) -> dict[int, tuple[float, float]]:
+    def _in_order(
+        cls, value: dict[ClassKey, tuple[float, float]]
+    ) -> dict[ClassKey, tuple[float, float]]:
         if any(least > most for least, most in value.values()):
             raise ValueError("the least share comes first and is not above the most")
         return value
-
-
-class AreaTarget(Settings):
-    """A number of samples in which a class is large enough."""
-
-    count: int = Field(ge=1, le=10**9)
-    """Samples to have."""
-    min_area: Fraction = 0.0
-    """Least share of the mask's pixels. Receipts count areas at these steps: 0, 0.001, 0.002, 0.005,
-    0.01, 0.02, 0.03, 0.04, 0.05, 0.075, 0.1, 0.125, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.6, 0.7,
-    0.8 and 0.9."""
-
-    @field_validator("min_area")
-    @classmethod
-    def _is_counted(cls, value: float) -> float:
-        if value not in [edge / 1000 for edge in AREA_EDGES]:
-            steps = ", ".join(f"{edge / 1000:g}" for edge in AREA_EDGES)
-            raise ValueError(f"receipts count areas at {steps}; choose one of them")
-        return value
-
-
-class CoverageSpec(Settings):
-    """What the dataset must cover. Rounds are added to `num_samples` until it does."""
-
-    min_samples: dict[int | str, Annotated[int, Field(ge=1, le=10**9)] | AreaTarget] = {}
-    """Samples to have of a class: of the generator by name, of the masks by name or number; e.g.
-    `{lymphocyte: 500, nucleus: {count: 300, min_area: 0.2}}`."""
-    balance: Fraction | None = None
-    """Every class of the generator gets at least this share of the samples of its most frequent one;
-    1 = all alike."""
-    budget: int = Field(ge=1, le=10**9)
-    """Most images to generate for these targets, kept or not, beyond those of `num_samples`."""
 
 
 class EncodeSpec(Settings):
@@ -198,6 +207,9 @@ class EncodeSpec(Settings):
     time of level 1 for a fifth less bytes."""
     jpeg_quality: int = Field(95, ge=1, le=100)
     """Only for `jpeg`."""
+    confidence: bool = False
+    """Also write `KEY.confidence.png` (mode L): each pixel's confidence in the mask, times 255. Of a
+    linear head it is m / (m + s): m = lead of the best class over the second, s = its median."""
 
 
 class DatasetSpec(Settings):
@@ -242,6 +254,12 @@ class RunSpec(Settings):
     encode_threads: Annotated[int, Field(ge=0, le=256)] | Literal["auto"] = "auto"
     """Threads of a worker that encode images while the next batch is computed; 0 = whoever computed
     a batch encodes it. `auto` = 4 beside a GPU, 0 where workers fill the CPU anyway."""
+    shards_per_actor: int = Field(500, ge=1)
+    """Shards after which a worker is replaced by a fresh one, in case something in it leaks.
+    Only for `ray`."""
+    shard_deadline_s: float = Field(3600, gt=0)
+    """A worker that finishes no shard for this long hangs: it is killed and the shard tried again.
+    Only for `ray`."""
 
     serve_port: int | None = Field(None, ge=0, le=65535)
     """Port on this machine's loopback address where a live page shows the run; 0 = any free one.
@@ -260,6 +278,9 @@ class OutputSpec(Settings):
 
     uri: str = Field(min_length=1)
     """Folder or `s3://bucket/prefix` for the dataset; one folder holds one dataset."""
+    single_writer: bool = False
+    """A promise that one run at a time writes there. Only then may the store be one that does not
+    create files exclusively; `factory doctor` tells. A lease keeps a second run out."""
 
 
 class JobSpec(Settings):

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from factory.coverage import Coverage, merge_coverage
+from factory.coverage_spec import AreaTarget, CoverageSpec
 from factory.errors import JobError
 from factory.manifest import DatasetLabels, ShardRecord
 from factory.plan import Plan
-from factory.spec import AreaTarget, CoverageSpec
 
 TARGETS_PATH = "plan/targets.json"
 """The targets of the latest run; the job file that began the dataset may not have had them."""

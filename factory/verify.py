@@ -1,29 +1,25 @@
 """Read a dataset back and hold every byte against its receipts.
 
-Most damage to a tar is silent: five of six kinds pass every reader without a word. A shard is good
-only if size, SHA-256 and member count are those of its receipt and every sample decodes.
+Plainly: every receipt is read, and every tar has the size and the SHA-256 that its receipt says.
+Deeply: every sample is decoded too, and counted again, and held against its table.
 """
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
 
-import numpy as np
-from pydantic import ValidationError
-
-from factory.data import IGNORE, ShardTask
-from factory.dataset import Holdings, find_holdings, find_labels
-from factory.identity import digest_of_file, sample_key
+from factory.commit import sidecar_path
+from factory.data import ShardTask
+from factory.dataset import find_plan, find_promise
+from factory.identity import digest_of_file
 from factory.manifest import ShardRecord
-from factory.pack.facts import SampleFacts
-from factory.pack.image import IMAGE_ENDING, decode_image, decode_mask
-from factory.pack.tar import read_members
+from factory.pack.facts import SampleFacts, read_sidecar
+from factory.pack.inside import Promise, read_contents
+from factory.receipts import check_snapshots, list_receipts, read_receipts
 from factory.store import Store
 
-_THREADS = 4
-_ENDINGS = [[f"image.{ending}", "mask.png", "json"] for ending in IMAGE_ENDING.values()]
+_THREADS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,40 +32,45 @@ class Findings:
     """One line each: shard, what was found, what was expected."""
 
 
-def verify_dataset(store: Store) -> Findings:
-    """Check every committed shard of the dataset in `store`.
+def verify_dataset(store: Store, *, deep: bool = False) -> Findings:
+    """Check every committed shard of the dataset in `store`; `deep` decodes every sample.
 
     Raises:
         StoreError: If there is no dataset, or a receipt belongs to another one.
     """
-    holdings = find_holdings(store)
-    num_classes = len(find_labels(store).labels) if holdings.records else 0
-    tasks = {task.shard_index: task for task in holdings.plan.tasks()}
+    plan = find_plan(store)
+    records = read_receipts(store, list_receipts(store, plan), plan.dataset_id)
+    promise = find_promise(store, plan) if records else Promise(0, [])
+    tasks = {task.shard_index: task for task in plan.tasks()}
 
     def check(record: ShardRecord) -> list[str]:
         task = tasks.get(record.shard_index)
         if task is None:
             return [f"{record.path}: its receipt names a shard that no round plans"]
-        return [f"{record.path}: {problem}" for problem in _check(store, record, task, num_classes)]
+        found = _check(store, record, task, promise if deep else None)
+        return [f"{record.path}: {problem}" for problem in found]
 
     with ThreadPoolExecutor(_THREADS) as pool:
-        problems = [line for lines in pool.map(check, holdings.records) for line in lines]
-    problems += _check_strangers(store, holdings)
-    count = sum(record.num_samples for record in holdings.records)
-    return Findings(len(holdings.records), count, tuple(problems))
+        problems = [line for lines in pool.map(check, records) for line in lines]
+    problems += _check_strangers(store, records)
+    problems += check_snapshots(store, records)
+    count = sum(record.num_samples for record in records)
+    return Findings(len(records), count, tuple(problems))
 
 
-def _check_strangers(store: Store, holdings: Holdings) -> list[str]:
+def _check_strangers(store: Store, records: list[ShardRecord]) -> list[str]:
     """Tars without a receipt are not part of the dataset, but brace ranges would read them."""
-    known = {record.path for record in holdings.records}
+    known = {record.path for record in records}
     return [
-        f"{name}: no receipt names it; run the job again to commit it, or delete it"
+        f"{name}: no receipt names it; run the job again to commit it, or `factory gc` removes it"
         for name in store.names("data")
         if name not in known
     ]
 
 
-def _check(store: Store, record: ShardRecord, task: ShardTask, num_classes: int) -> Iterator[str]:
+def _check(
+    store: Store, record: ShardRecord, task: ShardTask, promise: Promise | None
+) -> Iterator[str]:
     with store.fetch(record.path) as path:
         if path is None:
             yield "missing"
@@ -81,71 +82,29 @@ def _check(store: Store, record: ShardRecord, task: ShardTask, num_classes: int)
         if (digest := digest_of_file(path)) != record.sha256:
             yield f"sha256 {digest[:16]}, its receipt says {record.sha256[:16]}"
             return
-        yield from _check_members(path, record, task, num_classes)
+        if promise is not None:
+            yield from _check_inside(store, path, record, task, promise)
 
 
-def _check_members(
-    path: Path, record: ShardRecord, task: ShardTask, num_classes: int
+def _check_inside(
+    store: Store, path: Path, record: ShardRecord, task: ShardTask, promise: Promise
 ) -> Iterator[str]:
+    contents = read_contents(path, task, promise)
+    found = list(contents.problems)
+    if not found and contents.num_members != record.num_members:
+        found.append(f"{contents.num_members} files inside, its receipt says {record.num_members}")
+    if not found and len(contents.rows) != record.num_samples:
+        found.append(f"{len(contents.rows)} samples inside, its receipt says {record.num_samples}")
+    if not found and not sidecar_is_good(store, task, contents.rows):
+        name = sidecar_path(task)
+        found.append(f"{name} is not the table of its samples; `factory repair` rebuilds it")
+    yield from found
+
+
+def sidecar_is_good(store: Store, task: ShardTask, rows: list[SampleFacts]) -> bool:
+    """Whether the table of a shard says what is in its tar."""
     try:
-        members = list(read_members(path))
-    except ValueError as error:
-        yield str(error)
-        return
-    if len(members) != record.num_members:
-        yield f"{len(members)} files inside, its receipt says {record.num_members}"
-    num_samples = 0
-    previous = ""
-    for key, group in groupby(members, key=lambda member: member[0].partition(".")[0]):
-        if key <= previous:
-            yield f"sample {key}: after {previous}; keys ascend"
-        previous = key
-        num_samples += 1
-        yield from (
-            f"sample {key}: {p}" for p in _check_sample(key, dict(group), task, num_classes)
-        )
-    if num_samples != record.num_samples:
-        yield f"{num_samples} samples inside, its receipt says {record.num_samples}"
-
-
-def _check_sample(
-    key: str, files: dict[str, bytes], task: ShardTask, num_classes: int
-) -> Iterator[str]:
-    endings = [name.partition(".")[2] for name in files]
-    if endings not in _ENDINGS:
-        yield f"holds {', '.join(endings)}; expected {', '.join(_ENDINGS[0])}, in this order"
-        return
-    image_data, mask_data, facts_data = files.values()
-    try:
-        facts = SampleFacts.model_validate_json(facts_data)
-        image, mask = decode_image(image_data), decode_mask(mask_data)
-    except ValidationError as error:
-        yield f"its facts have {error.error_count()} problems"
-        return
-    except ValueError as error:
-        yield str(error)
-        return
-    yield from _check_facts(key, facts, task)
-    yield from _check_mask(image, mask, facts, num_classes)
-
-
-def _check_facts(key: str, facts: SampleFacts, task: ShardTask) -> Iterator[str]:
-    if facts.dataset_id != task.dataset_id:
-        yield f"of dataset {facts.dataset_id}, this is {task.dataset_id}"
-    if key != facts.key or key != sample_key(facts.index):
-        yield f"its facts name it {facts.key} with index {facts.index}"
-    if not 0 <= facts.index - task.first_index < task.num_indices:
-        yield f"index {facts.index} lies outside its shard's range"
-
-
-def _check_mask(
-    image: np.ndarray, mask: np.ndarray, facts: SampleFacts, num_classes: int
-) -> Iterator[str]:
-    if image.shape[:2] != mask.shape:
-        yield f"image {image.shape[:2]} and mask {mask.shape} differ in size"
-    counts = np.bincount(mask.ravel(), minlength=256)
-    if counts[num_classes:IGNORE].any():
-        largest = int(np.flatnonzero(counts[:IGNORE])[-1])
-        yield f"mask holds label {largest}; allowed: 0 to {num_classes - 1}, and 255"
-    elif counts[:num_classes].tolist() != facts.class_px:
-        yield "its facts count other pixels per class than its mask holds"
+        table = read_sidecar(store.read(sidecar_path(task)) or b"")
+        return [facts for facts, _ in table] == rows
+    except ValueError:
+        return False

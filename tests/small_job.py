@@ -55,7 +55,7 @@ class Witness:
     """An observer that remembers what it was told."""
 
     def __init__(self) -> None:
-        self.fitted: list[tuple[int, int]] = []
+        self.fitted: list[tuple[str, int, int]] = []
         self.starts: list[tuple[int, int]] = []
         self.records: list[ShardRecord] = []
         self.failures: list[tuple[str, str, bool]] = []
@@ -63,8 +63,8 @@ class Witness:
     def downloading(self, num_bytes: int, total_bytes: int) -> None:
         """Nothing to note."""
 
-    def fitting(self, num_done: int, num_images: int) -> None:
-        self.fitted.append((num_done, num_images))
+    def fitting(self, stage: str, num_done: int, num_total: int, eta_s: float | None) -> None:
+        self.fitted.append((stage, num_done, num_total))
 
     def started(self, num_samples: int, num_done: int) -> None:
         self.starts.append((num_samples, num_done))

@@ -1,229 +1,92 @@
-"""KLiSH: k-means clusters of feature pixels, merged by linear separability, as a linear head.
+"""KLiSH: k-means clusters of feature pixels, merged by linear separability, as a tree of linear heads.
 
 Source: Xu, Zhang and Hu 2023 (TPAMI), "Extracting semantic knowledge from GANs with unsupervised
-learning", https://arxiv.org/abs/2211.16710, and the released code. Where we differ:
-
-- Pixels are sampled at random places instead of taken whole, and k-means keeps the best of several
-  seedings; truncation and noise are the job's.
-- One-vs-rest planes do not depend on each other, so that after a merge only the new cluster's plane
-  is fitted again, to its minimum; the release takes a few steps on all of them.
-- Ties, which the release gives to the first cluster, go to the most alike pair, then to the
-  smallest: on easy features all clusters are separated equally well.
-- The merging stops at the classes that the job asks for.
+learning", https://arxiv.org/abs/2211.16710, and the released code. Where we differ: pixels are
+sampled at random places instead of taken whole, within a memory budget; truncation and noise are
+the job's; `merging.py` says the rest.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import replace
 
-import torch
-from jaxtyping import Float32, Float64, Int64
 from torch import Tensor
 
 from factory.errors import JobError
-from factory.fit.kmeans import cluster, nearest
-from factory.fit.pixels import PixelSample, choose_layers, sample_pixels
-from factory.fit.separation import measure, separate
-from factory.generate.base import Generator
+from factory.fit.bench import Bench
+from factory.fit.budget import plan_sampling
+from factory.fit.kmeans import cluster
+from factory.fit.merging import Found, Merged, merge_clusters, read_found
+from factory.fit.pixels import Sampling
+from factory.segment.hierarchy import HISTORY_NAME, MARGINS_NAME, PLANES_NAME, SIZES_NAME
 from factory.segment.labels import unnamed_labels
 from factory.segment.linear_head import weight_name
 from factory.segment.segmenter_file import SegmenterFacts, encode_segmenter
-from factory.spec import DatasetSpec, KlishSpec
-
-HISTORY_NAME = "merge/history"
-"""Name of the merges in the segmenter file; `Merged.history` says what they are."""
+from factory.spec import KlishSpec
 
 _SECOND_STAGE = 2**62
 
 
-@dataclass(frozen=True, slots=True)
-class Merged:
-    """Clusters that are left, and how it came to them."""
+def fit_klish(spec: KlishSpec, bench: Bench, *, weights_sha256: str) -> bytes:
+    """Fit on pixels of the generator and return the tree file: all leaves, and the merges.
 
-    planes: Float32[Tensor, "k c1"]
-    """One plane per cluster, the bias last."""
-    ids: Int64[Tensor, " p"]
-    """The cluster of each pixel. It is not always the one with the highest score."""
-    history: Float32[Tensor, "m 4"]
-    """Each merge: the tree ids of the two clusters, the worse separated one first; its cluster IoU;
-    their extended cosine similarity. Leaves are numbered by decreasing size, the cluster made by
-    merge t is the number of leaves + t."""
-    least_iou: float
-    """Cluster IoU of the worst separated cluster left."""
-    rounds: int
-    """Rounds of all fits of planes."""
-
-
-def fit_klish(
-    spec: KlishSpec,
-    dataset: DatasetSpec,
-    generator: Generator,
-    *,
-    weights_sha256: str,
-    on_progress: Callable[[int, int], None],
-) -> bytes:
-    """Fit on pixels of `generator` and return the segmenter file.
-
-    Clusters are found on one half of the images and merged on the other. The sums run on one
-    thread, because their number would change the last digits.
+    Clusters are found on one half of the images and merged on the other; the halves are never held
+    together.
 
     Raises:
-        JobError: If there is nothing to merge, too few distinct pixels, or an unknown layer.
+        JobError: If there are too few distinct pixels, a layer is unknown, or the pixels do not fit
+            the memory they may use.
+        Interrupted: If somebody asked to stop; the next fit goes on from the checkpoint.
     """
-    if spec.initial_clusters <= spec.num_classes:
-        raise JobError(
-            f"dataset.segmenter.initial_clusters: found {spec.initial_clusters}, which leaves "
-            f"nothing to merge into {spec.num_classes} classes; ask for more clusters, or use kmeans"
-        )
-    layers = choose_layers(spec.layers, generator.facts)
-    half = spec.fit.num_images
-    second = spec.fit.model_copy(update={"seed": spec.fit.seed + _SECOND_STAGE})
-    with _one_thread():
-        pixels = sample_pixels(
-            generator, dataset, spec.fit, layers, lambda done, _: on_progress(done, 2 * half)
-        )
-        centres = _clusters(pixels, spec)
-        pixels = sample_pixels(
-            generator, dataset, second, layers, lambda done, _: on_progress(half + done, 2 * half)
-        )
-        merged = merge_clusters(pixels.vectors, centres, spec.num_classes)
-        return _encode(merged, pixels, spec, dataset, weights_sha256)
+    sampling = plan_sampling(spec, bench.pool.facts)
+    found = read_found(bench.checkpoint.load())
+    if found is None:
+        bench.sample(sampling, "sampling 1/2")
+        found = Found(_leaves(spec, bench))
+        bench.checkpoint.save(found.tensors(), now=True)
+    bench.sample(replace(sampling, seed=sampling.seed + _SECOND_STAGE), "sampling 2/2")
+    merged = merge_clusters(bench, sampling.num_pixels, found)
+    return _encode(merged, sampling, spec, bench, weights_sha256)
 
 
-def merge_clusters(
-    vectors: Float32[Tensor, "p c"], centres: Float32[Tensor, "m c"], num_classes: int
-) -> Merged:
-    """Merge the clusters of `vectors` around `centres` until `num_classes` are left.
-
-    The cluster that its plane separates worst joins the one that the planes find most alike.
-
-    Raises:
-        JobError: If fewer than `num_classes` clusters hold a pixel.
-    """
-    ids, sizes, centres = _by_size(vectors, centres)
-    nodes = list(range(len(centres)))
-    history = []
-    classes = torch.arange(len(centres))
-    planes, rounds = separate(vectors, ids, classes, _first_planes(centres))
-    iou, alike = measure(vectors, ids, planes)
-    while len(planes) > num_classes:
-        worst, partner = choose_pair(iou, alike, sizes)
-        history.append(
-            [nodes[worst], nodes[partner], float(iou[worst]), float(alike[worst, partner])]
-        )
-        nodes[partner] = len(centres) + len(history) - 1
-        planes[partner] = merged_plane(planes, sizes, worst, partner)
-        sizes[partner] += sizes[worst]
-        ids = torch.where(ids == worst, partner, ids)
-        ids = ids - (ids > worst).long()
-        planes, sizes = _without(planes, worst), _without(sizes, worst)
-        nodes.pop(worst)
-        new = torch.tensor([partner - (partner > worst)])
-        planes[new], taken = separate(vectors, ids, new, planes[new])
-        rounds += taken
-        iou, alike = measure(vectors, ids, planes)
-    if not bool(sizes.all()):
-        raise JobError(
-            f"dataset.segmenter.num_classes: found {num_classes}, but only "
-            f"{int(sizes.count_nonzero())} clusters hold fitting pixels; ask for fewer classes or "
-            "fit on more images"
-        )
-    return Merged(planes, ids, torch.tensor(history).view(-1, 4), float(iou.min()), rounds)
-
-
-def choose_pair(
-    iou: Float64[Tensor, " k"], alike: Float64[Tensor, "k k"], sizes: Int64[Tensor, " k"]
-) -> tuple[int, int]:
-    """The cluster that is separated worst, and the other one that it is most alike.
-
-    Of equally bad clusters it is the one with the most alike partner; of those, and of equally
-    alike partners, the smallest.
-    """
-    others = alike.clone().fill_diagonal_(-1)
-    closest = others.amax(dim=1).tolist()
-    ious, counts = iou.tolist(), sizes.tolist()
-    worst = min(range(len(ious)), key=lambda k: (ious[k], -closest[k], counts[k]))
-    row = others[worst].tolist()
-    partner = min(range(len(row)), key=lambda k: (-row[k], counts[k]))
-    return worst, partner
-
-
-def merged_plane(
-    planes: Float32[Tensor, "k c1"], sizes: Int64[Tensor, " k"], first: int, second: int
-) -> Float32[Tensor, " c1"]:
-    """Where the search for two clusters' common plane starts: their mean, weighted by pixels."""
-    whole = sizes[first] + sizes[second]
-    share = float(sizes[first] / whole.clamp(min=1))
-    return planes[first] * share + planes[second] * (1 - share)
-
-
-def _clusters(pixels: PixelSample, spec: KlishSpec) -> Tensor:
+def _leaves(spec: KlishSpec, bench: Bench) -> Tensor:
+    """Centres of the leaves."""
     try:
-        centres, _ = cluster(pixels.vectors, spec.initial_clusters, spec.fit.seed)
+        centres, _ = cluster(bench, spec.initial_clusters, spec.fit.seed)
     except JobError as error:
         raise JobError(
             f"dataset.segmenter.initial_clusters: found {spec.initial_clusters}, but the fitting "
             "pixels hold fewer distinct vectors; ask for fewer clusters or fit on more images"
         ) from error
-    return centres
-
-
-def _by_size(vectors: Tensor, centres: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The nearest centre of each pixel, its pixels, and the centres: the largest cluster first."""
-    ids, _ = nearest(vectors, centres)
-    sizes = torch.bincount(ids, minlength=len(centres))
-    order = sizes.argsort(descending=True, stable=True)
-    return order.argsort()[ids], sizes[order], centres[order]
-
-
-def _first_planes(centres: Tensor) -> Tensor:
-    """The planes whose highest score is the nearest centre, scaled as in the release."""
-    squares = centres.square().sum(dim=1)
-    scale = squares.max().clamp(min=torch.finfo(torch.float32).tiny)
-    return torch.cat([centres, -squares[:, None] / 2], dim=1) / scale
-
-
-def _without(rows: Tensor, position: int) -> Tensor:
-    return torch.cat([rows[:position], rows[position + 1 :]])
+    return centres.cpu()
 
 
 def _encode(
-    merged: Merged,
-    pixels: PixelSample,
-    spec: KlishSpec,
-    dataset: DatasetSpec,
-    weights_sha256: str,
+    merged: Merged, sampling: Sampling, spec: KlishSpec, bench: Bench, weights_sha256: str
 ) -> bytes:
-    """The segmenter file: classes by decreasing size in the masks, as for k-means."""
-    best = torch.addmm(merged.planes[:, -1], pixels.vectors, merged.planes[:, :-1].T).topk(2, dim=1)
-    winners = best.indices[:, 0]
-    sizes = torch.bincount(winners, minlength=spec.num_classes)
-    planes = merged.planes[sizes.argsort(descending=True, stable=True)]
-    tensors = {weight_name(n): block for n, block in pixels.split(planes[:, :-1]).items()}
+    """The tree file: a head of all leaves, in their order, and the tree."""
+    tree = merged.hierarchy
+    leaves = tree.planes[: tree.num_leaves]
+    blocks = sampling.split(leaves[:, :-1])
     facts = SegmenterFacts(
         kind=spec.kind,
-        generator_kind=dataset.generator.kind,
+        generator_kind=bench.dataset.generator.kind,
         weights_sha256=weights_sha256,
-        layers=list(pixels.layers),
-        labels=list(unnamed_labels(spec.num_classes)),
-        margin_scale=float((best.values[:, 0] - best.values[:, 1]).median()),
+        layers=list(sampling.layers),
+        labels=list(unnamed_labels(tree.num_leaves)),
+        margin_scale=float(tree.margins[-1]),
         fitted_on={
-            "num_images": 2 * spec.fit.num_images,
-            "num_pixels": len(pixels.vectors),
-            "num_channels": pixels.vectors.shape[1],
-            "num_rounds": merged.rounds,
-            "least_iou": round(merged.least_iou, 6),
-            "agreement": round(float((winners == merged.ids).float().mean()), 6),
+            "num_images": 2 * sampling.num_images,
+            "num_pixels": sampling.num_pixels,
+            "num_channels": sampling.num_channels,
+            "num_rounds": merged.num_rounds,
+            "agreement": round(merged.num_agreed / sampling.num_pixels, 6),
         },
     )
-    return encode_segmenter({**tensors, "bias": planes[:, -1], HISTORY_NAME: merged.history}, facts)
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+    tensors = {weight_name(name): block for name, block in blocks.items()}
+    tensors |= {
+        "bias": leaves[:, -1],
+        PLANES_NAME: tree.planes,
+        SIZES_NAME: tree.sizes,
+        HISTORY_NAME: tree.history,
+        MARGINS_NAME: tree.margins,
+    }
+    return encode_segmenter(tensors, facts)

@@ -1,11 +1,9 @@
 """K-means++ over feature pixels, as a linear head.
 
 Source: Arthur and Vassilvitskii 2007, "k-means++: the advantages of careful seeding"; on generator
-features without normalisation as in KLiSH (Xu et al., TPAMI 2023), stage one. Where we differ: the
-best of several seedings is kept.
+features without normalisation as in KLiSH (Xu et al., TPAMI 2023), stage one. Where we differ: four
+seedings are tried on a sample of the pixels, and the best of them goes on with all.
 """
-
-from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -13,106 +11,112 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from factory.errors import JobError
-from factory.fit.pixels import PixelSample, choose_layers, sample_pixels
-from factory.generate.base import Generator
+from factory.fit.bench import Bench, median_of
+from factory.fit.budget import SEEDING_PIXELS, plan_sampling
+from factory.fit.pixels import NUM_PARTS
+from factory.fit.pool import added
 from factory.identity import counter_rng
 from factory.segment.labels import unnamed_labels
 from factory.segment.linear_head import weight_name
 from factory.segment.segmenter_file import SegmenterFacts, encode_segmenter
-from factory.spec import DatasetSpec, KMeansSpec
+from factory.spec import KMeansSpec
 
-_ROUNDS = 100
 _SEEDINGS = 4
-_SHIFT = 1e-4
+_ROUNDS = 100
+_LEAST_GAIN, _LEAST_TRIAL_GAIN = 1e-5, 1e-4
 
 
-def fit_kmeans(
-    spec: KMeansSpec,
-    dataset: DatasetSpec,
-    generator: Generator,
-    *,
-    weights_sha256: str,
-    on_progress: Callable[[int, int], None],
-) -> bytes:
-    """Fit on pixels of `generator` and return the segmenter file.
+def fit_kmeans(spec: KMeansSpec, bench: Bench, *, weights_sha256: str) -> bytes:
+    """Fit on pixels of the generator and return the segmenter file.
 
     Clusters are numbered by decreasing size, so that equal clusterings have equal files.
 
     Raises:
-        JobError: If there are fewer distinct pixels than clusters, or a layer is unknown.
+        JobError: If there are fewer distinct pixels than clusters, a layer is unknown, or the
+            pixels do not fit the memory they may use.
     """
-    layers = choose_layers(spec.layers, generator.facts)
-    pixels = sample_pixels(generator, dataset, spec.fit, layers, on_progress)
-    centres, inertia = cluster(pixels.vectors, spec.num_clusters, spec.fit.seed)
-    ids, margins = nearest(pixels.vectors, centres)
-    sizes = torch.bincount(ids, minlength=spec.num_clusters)
+    sampling = plan_sampling(spec, bench.pool.facts)
+    bench.sample(sampling, "sampling")
+    centres, inertia = cluster(bench, spec.num_clusters, spec.fit.seed)
+    sizes = added([(part,) for part in bench.pool.tell("assign", centres)])[0]
     centres = centres[sizes.argsort(descending=True, stable=True)]
-    blocks = pixels.split(centres)
-    tensors = {weight_name(layer): block for layer, block in blocks.items()}
-    tensors["bias"] = -centres.square().sum(dim=1) / 2
+    margins = [nearest(rows, centres)[1] for rows in bench.pool.ask("spread", SEEDING_PIXELS)]
+    tensors = {weight_name(n): block.cpu() for n, block in sampling.split(centres).items()}
+    tensors["bias"] = -centres.square().sum(dim=1).cpu() / 2
     facts = SegmenterFacts(
         kind=spec.kind,
-        generator_kind=dataset.generator.kind,
+        generator_kind=bench.dataset.generator.kind,
         weights_sha256=weights_sha256,
-        layers=list(layers),
+        layers=list(sampling.layers),
         labels=list(unnamed_labels(spec.num_clusters)),
-        margin_scale=float(margins.median()),
-        fitted_on=_numbers(pixels, spec, inertia),
+        margin_scale=median_of(margins),
+        fitted_on={
+            "num_images": sampling.num_images,
+            "num_pixels": sampling.num_pixels,
+            "num_channels": sampling.num_channels,
+            "explained": round(1 - inertia * sampling.num_pixels / _spread(bench, centres), 6),
+        },
     )
     return encode_segmenter(tensors, facts)
 
 
-def _numbers(pixels: PixelSample, spec: KMeansSpec, inertia: float) -> dict[str, int | float]:
-    spread = float((pixels.vectors - pixels.vectors.mean(dim=0)).square().sum(dim=1).mean())
-    return {
-        "num_images": spec.fit.num_images,
-        "num_pixels": len(pixels.vectors),
-        "num_channels": pixels.vectors.shape[1],
-        "explained": round(1 - inertia / spread, 6),
-    }
-
-
-def cluster(
-    vectors: Float[Tensor, "p c"], num_clusters: int, seed: int
-) -> tuple[Float[Tensor, "k c"], float]:
-    """Centres, and the mean squared distance to them, of the best of four seedings.
+def cluster(bench: Bench, num_clusters: int, seed: int) -> tuple[Float[Tensor, "k c"], float]:
+    """Centres, and the mean squared distance to them. Stops when a round gains less than 1e-5.
 
     Raises:
         JobError: If there are fewer distinct vectors than clusters.
     """
-    best: tuple[Tensor, float] | None = None
+    progress = bench.progress
+    progress.begin("clusters", (_SEEDINGS + 1) * _ROUNDS)
+    sample = torch.cat(bench.pool.ask("spread", SEEDING_PIXELS // NUM_PARTS))
+    trials = []
     for attempt in range(_SEEDINGS):
-        rng = counter_rng("seeding", seed, attempt)
-        centres = _seeded(vectors, num_clusters, rng)
-        inertia = float("inf")
-        for _ in range(_ROUNDS):
-            ids, _ = nearest(vectors, centres)
-            moved = _means(vectors, ids, centres)
-            shift = float((moved - centres).abs().max())
-            centres = moved
-            if shift < _SHIFT:
+        centres = _seeded(sample, num_clusters, counter_rng("seeding", seed, attempt))
+        before = now = float("inf")
+        for done in range(_ROUNDS):
+            ids, _ = nearest(sample, centres)
+            now = float((sample - centres[ids]).square_().sum(dim=1).mean())
+            if now >= before * (1 - _LEAST_TRIAL_GAIN):
                 break
-        ids, _ = nearest(vectors, centres)
-        inertia = float((vectors - centres[ids]).square().sum(dim=1).mean())
-        if best is None or inertia < best[1]:
-            best = (centres, inertia)
-    assert best is not None  # there is at least one seeding
-    return best
+            before, centres = now, _means(sample, ids, centres)
+            progress.reach(attempt * _ROUNDS + done)
+        trials.append((now, centres))
+    centres = min(trials, key=lambda trial: trial[0])[1]
+    del sample, trials
+    before = float("inf")
+    for done in range(_ROUNDS):
+        sums, sizes, inertia = added(bench.pool.ask("lloyd", centres))
+        now = float(inertia) / int(sizes.sum())
+        if now >= before * (1 - _LEAST_GAIN):
+            break
+        before = now
+        means = (sums / sizes[:, None].clamp(min=1)).float()
+        centres = torch.where(sizes[:, None] > 0, means, centres)
+        progress.reach(_SEEDINGS * _ROUNDS + done)
+    progress.reach((_SEEDINGS + 1) * _ROUNDS)
+    return centres, now
 
 
 def nearest(
     vectors: Float[Tensor, "p c"], centres: Float[Tensor, "k c"]
 ) -> tuple[Int64[Tensor, " p"], Float[Tensor, " p"]]:
     """The nearest centre of each vector, and its lead over the second in the head's logits."""
-    logits = vectors @ centres.T - centres.square().sum(dim=1) / 2
+    logits = torch.addmm(-centres.square().sum(dim=1) / 2, vectors, centres.T)
     best = logits.topk(2, dim=1)
     return best.indices[:, 0], best.values[:, 0] - best.values[:, 1]
+
+
+def _spread(bench: Bench, centres: Tensor) -> float:
+    """Squared distances of all pixels to their mean, in all."""
+    sums, sizes, _ = added(bench.pool.ask("lloyd", torch.zeros_like(centres[:1])))
+    mean = (sums / sizes[:, None].clamp(min=1)).float()
+    return float(added(bench.pool.ask("lloyd", mean))[2])
 
 
 def _seeded(vectors: Tensor, num_clusters: int, rng: np.random.Generator) -> Tensor:
     """K-means++ seeding: each next centre is a vector drawn by its squared distance to the rest."""
     chosen = [int(rng.integers(len(vectors)))]
-    distance = (vectors - vectors[chosen[0]]).square().sum(dim=1)
+    distance = (vectors - vectors[chosen[0]]).square_().sum(dim=1)
     while len(chosen) < num_clusters:
         reach = distance.double().cumsum(0)
         if float(reach[-1]) == 0:
@@ -122,13 +126,13 @@ def _seeded(vectors: Tensor, num_clusters: int, rng: np.random.Generator) -> Ten
             )
         place = torch.searchsorted(reach, rng.random() * float(reach[-1]), right=True)
         chosen.append(min(int(place), len(vectors) - 1))
-        latest = (vectors - vectors[chosen[-1]]).square().sum(dim=1)
+        latest = (vectors - vectors[chosen[-1]]).square_().sum(dim=1)
         distance = torch.minimum(distance, latest)
     return vectors[chosen].clone()
 
 
 def _means(vectors: Tensor, ids: Tensor, centres: Tensor) -> Tensor:
     """The mean of each cluster; an empty cluster keeps its centre."""
-    sizes = torch.bincount(ids, minlength=len(centres)).float()[:, None]
-    sums = torch.zeros_like(centres).index_add_(0, ids, vectors)
-    return torch.where(sizes > 0, sums / sizes.clamp(min=1), centres)
+    members = torch.nn.functional.one_hot(ids, len(centres)).to(vectors.dtype)
+    sizes = members.sum(dim=0)[:, None]
+    return torch.where(sizes > 0, members.T @ vectors / sizes.clamp(min=1), centres)

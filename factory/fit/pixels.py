@@ -1,10 +1,11 @@
 """Pixels streamed from a generator: feature vectors at random places of images nobody keeps.
 
-Memory is that of the sampled pixels: a feature map is read at the sampled places only, with the
-bilinear weights (corners aligned) that the head will use, and then dropped.
+The fitting images are dealt into a fixed number of parts, whole batches each. A feature map is read
+at the sampled places only, with the bilinear weights (corners aligned) that the head will use, and
+then dropped: memory is that of the sampled pixels.
 """
 
-from collections.abc import Callable, Iterator
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +19,11 @@ from factory.errors import JobError
 from factory.generate.base import Generator, GeneratorFacts
 from factory.generate.latents import LatentSampler
 from factory.identity import counter_rng
-from factory.spec import DatasetSpec, FitSpec
+from factory.spec import DatasetSpec
+
+NUM_PARTS = 16
+"""Parts that the fitting images are dealt into. Sums are added part by part, so that this number,
+and no number of threads or workers, decides their last digits."""
 
 FIRST_FITTING_INDEX = 2**62
 """Sample indices from here on are for fitting: a dataset's samples are never fitted on."""
@@ -27,15 +32,34 @@ _MOST_CHANNELS = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class PixelSample:
-    """Feature vectors of pixels, the layers' channels side by side."""
+class Sampling:
+    """Which pixels are fitted on."""
 
-    vectors: Float[Tensor, "p c"]
-    """float32, one row per pixel, in the order of the images."""
     layers: tuple[str, ...]
-    """Feature maps they come from."""
+    """Feature maps, from coarse to fine."""
     widths: tuple[int, ...]
     """Channels of each of them."""
+    num_images: int
+    """Images."""
+    pixels_per_image: int
+    """Random places in each."""
+    seed: int
+    """Seed of the images and the places."""
+
+    @property
+    def num_channels(self) -> int:
+        """Length of a pixel's vector: the layers' channels side by side."""
+        return sum(self.widths)
+
+    @property
+    def num_pixels(self) -> int:
+        """Pixels of all images."""
+        return self.num_images * self.pixels_per_image
+
+    def batches(self, part: int, batch_size: int) -> range:
+        """The batches of images that make up a part; none if there are fewer batches than parts."""
+        count = math.ceil(self.num_images / batch_size)
+        return range(part * count // NUM_PARTS, (part + 1) * count // NUM_PARTS)
 
     def split(self, weights: Float[Tensor, "k c"]) -> dict[str, Float[Tensor, "k _c"]]:
         """Per-class vectors over all channels, cut into one block per layer."""
@@ -67,55 +91,40 @@ def choose_layers(wanted: str | list[str], facts: GeneratorFacts) -> tuple[str, 
     return tuple(chosen)
 
 
-def sample_pixels(
-    generator: Generator,
-    dataset: DatasetSpec,
-    fit: FitSpec,
-    layers: tuple[str, ...],
-    on_progress: Callable[[int, int], None],
-) -> PixelSample:
-    """Draw `fit.num_images` images and read `fit.pixels_per_image` random pixels of each.
-
-    `on_progress` is called with (images done, images in all).
-    """
-    total = fit.num_images
-    vectors = []
-    done = 0
-    for latents in fitting_batches(generator, dataset, fit):
-        batch = generator.generate(latents, layers)
-        count = min(len(latents.indices), total - done)
-        places = _places(latents, fit)[:count].to(batch.images.device)
-        maps = [batch.features[layer][:count] for layer in layers]
-        vectors.append(torch.cat([_read(m, places) for m in maps], dim=2).flatten(0, 1).cpu())
-        done += count
-        on_progress(done, total)
-    widths = tuple(generator.facts.layers[layer].channels for layer in layers)
-    return PixelSample(torch.cat(vectors), layers, widths)
-
-
-def fitting_batches(
-    generator: Generator, dataset: DatasetSpec, fit: FitSpec
-) -> Iterator[LatentBatch]:
-    """Latents of the fitting images: the dataset's distribution, another seed, other indices."""
-    latents = dataset.latents.model_copy(update={"seed": fit.seed, "draw": "counter"})
+def fitting_batch(
+    generator: Generator, dataset: DatasetSpec, seed: int, batch_index: int
+) -> LatentBatch:
+    """Latents of fitting images: the dataset's distribution, another seed, other indices."""
+    latents = dataset.latents.model_copy(update={"seed": seed, "draw": "counter"})
     sampler = LatentSampler(generator, latents, dataset.generator)
-    for first in range(0, fit.num_images, dataset.batch_size):
-        start = FIRST_FITTING_INDEX + first
-        yield sampler.draw(range(start, start + dataset.batch_size))
+    start = FIRST_FITTING_INDEX + batch_index * dataset.batch_size
+    return sampler.draw(range(start, start + dataset.batch_size))
 
 
-def _places(latents: LatentBatch, fit: FitSpec) -> Float[Tensor, "n p 2"]:
-    """Random places in each image, as (x, y) from -1 to 1 between the corner pixels' centres."""
-    rows = [
-        counter_rng("pixels", fit.seed, int(index)).uniform(-1, 1, (fit.pixels_per_image, 2))
-        for index in latents.indices
-    ]
-    return torch.from_numpy(np.stack(rows).astype(np.float32))
+def read_batch(
+    generator: Generator, dataset: DatasetSpec, sampling: Sampling, batch_index: int
+) -> list[Float[Tensor, "p c"]]:
+    """Feature vectors of one batch of fitting images: float32, one matrix per image."""
+    latents = fitting_batch(generator, dataset, sampling.seed, batch_index)
+    count = min(dataset.batch_size, sampling.num_images - batch_index * dataset.batch_size)
+    batch = generator.generate(latents, sampling.layers)
+    maps = [batch.features[layer] for layer in sampling.layers]
+    images = []
+    for row in range(count):
+        places = _places(sampling, int(latents.indices[row])).to(batch.images.device)
+        images.append(torch.cat([read_places(m[row], places) for m in maps], dim=1))
+    return images
 
 
-def _read(maps: Float[Tensor, "n c h w"], places: Float[Tensor, "n p 2"]) -> Float[Tensor, "n p c"]:
-    """Feature vectors at `places`, bilinear with corners aligned, float32."""
+def read_places(maps: Float[Tensor, "c h w"], places: Float[Tensor, "p 2"]) -> Float[Tensor, "p c"]:
+    """One image's feature vectors at `places`, bilinear with corners aligned, float32."""
     read = functional.grid_sample(
-        maps.float(), places[:, :, None], mode="bilinear", align_corners=True
+        maps[None].float(), places[None, :, None], mode="bilinear", align_corners=True
     )
-    return read[..., 0].transpose(1, 2)
+    return read[0, :, :, 0].T
+
+
+def _places(sampling: Sampling, index: int) -> Float[Tensor, "p 2"]:
+    """Random places in an image, as (x, y) from -1 to 1 between the corner pixels' centres."""
+    rng = counter_rng("pixels", sampling.seed, index)
+    return torch.from_numpy(rng.uniform(-1, 1, (sampling.pixels_per_image, 2)).astype(np.float32))

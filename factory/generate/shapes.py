@@ -34,6 +34,8 @@ _NOISE = 0.15
 class ShapesGenerator:
     """The generator plugin `shapes`."""
 
+    parts = PARTS
+
     def __init__(self, spec: GeneratorSpec, weights: Path | None, device: torch.device) -> None:
         """Prepare its fixed colours and directions on `device`.
 

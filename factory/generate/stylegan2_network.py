@@ -116,7 +116,9 @@ class StyledConv:
         self._bias = bias[None, :, None, None].to(at.device, at.dtype)
         self._at = at
         has_noise = f"{prefix}.noise_const" in bag
-        self.noise_strength = float(bag.take(f"{prefix}.noise_strength")) if has_noise else 0.0
+        self.noise_strength = (
+            bag.take(f"{prefix}.noise_strength") if has_noise else torch.zeros(())
+        ).to(at.device)
         self.noise_const = (
             bag.take(f"{prefix}.noise_const")[None, None].to(at.device) if has_noise else None
         )

@@ -60,6 +60,10 @@ class TensorBag:
             )
         return tensor.float()
 
+    def take_all(self) -> dict[str, Tensor]:
+        """Take every tensor, as float32 copies."""
+        return {name: self.take(name).clone() for name in list(self._tensors)}
+
     def finish(self) -> None:
         """Say that everything should have been taken.
 

@@ -34,7 +34,7 @@ class SampleFacts(BaseModel):
     class_name: str
     """Name of that class, empty for none."""
     confidence: float
-    """Mean pixel confidence of the mask, 0 to 1."""
+    """Mean confidence of the mask's pixels, those that no class claims left out, 0 to 1."""
     width: int
     """Pixels."""
     height: int
@@ -110,7 +110,7 @@ def read_sidecar(data: bytes) -> list[tuple[SampleFacts, Measures]]:
     try:
         lines = pq.read_table(io.BytesIO(data)).to_pylist()
     except (pa.ArrowException, OSError) as error:
-        raise ValueError(f"not a sidecar table ({type(error).__name__})") from error
+        raise ValueError(f"not a table of samples ({type(error).__name__})") from error
     rows = []
     for line in lines:
         facts = {name: line.pop(name, None) for name in SampleFacts.model_fields}

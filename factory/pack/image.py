@@ -72,22 +72,37 @@ def decode_image(data: bytes) -> UInt8[np.ndarray, "h w 3"]:
     return np.asarray(_opened(data).convert("RGB"))
 
 
-def decode_mask(data: bytes) -> UInt8[np.ndarray, "h w"]:
-    """The class ids of a mask file.
+def decode_mask(data: bytes, modes: tuple[str, ...] = ("L",)) -> UInt8[np.ndarray, "h w"]:
+    """The class ids of a mask file. In mode P, which others write, a pixel's palette index is its id.
 
     Raises:
-        ValueError: If `data` is not a whole PNG of mode L.
+        ValueError: If `data` is not a whole PNG of one of `modes`.
     """
     picture = _opened(data)
-    if picture.format != "PNG" or picture.mode != "L":
-        raise ValueError(f"found {picture.format} mode {picture.mode}; masks are PNG mode L")
+    if picture.format != "PNG" or picture.mode not in modes:
+        allowed = " or ".join(modes)
+        raise ValueError(
+            f"found {picture.format} mode {picture.mode}; masks are PNG mode {allowed}"
+        )
     return np.asarray(picture)
 
 
 def _opened(data: bytes) -> Image.Image:
     try:
+        _check_chunks(data)
         picture = Image.open(io.BytesIO(data))
         picture.load()
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+    except (UnidentifiedImageError, OSError, SyntaxError, struct.error) as error:
         raise ValueError(f"not a whole image ({error})") from error
     return picture
+
+
+def _check_chunks(data: bytes) -> None:
+    """Hold every chunk of a PNG against its checksum, which Pillow does not do for pixels."""
+    place = len(_SIGNATURE)
+    while data.startswith(_SIGNATURE) and place < len(data):
+        (length,) = struct.unpack_from(">I", data, place)
+        end = place + 8 + length
+        if struct.unpack_from(">I", data, end)[0] != zlib.crc32(data[place + 4 : end]):
+            raise OSError(f"the chunk at byte {place} does not match its checksum")
+        place = end + 4

@@ -28,16 +28,19 @@ class EncodedSample:
 def encode_sample(
     sample: Sample, spec: EncodeSpec, *, dataset_id: str, class_names: tuple[str, ...]
 ) -> EncodedSample:
-    """The files of `sample`: image, mask, facts."""
+    """The files of `sample`: image, mask, confidence by pixel if it is there, facts."""
     facts = make_facts(sample, dataset_id=dataset_id, class_names=class_names)
-    return EncodedSample(
-        facts,
-        (
-            (f"image.{IMAGE_ENDING[spec.image]}", encode_image(sample.image, spec)),
-            ("mask.png", encode_mask(sample.mask)),
-            ("json", encode_facts(facts)),
-        ),
-    )
+    files = [encode_image(sample.image, spec), encode_mask(sample.mask)]
+    if sample.confidence_by_px is not None:
+        files.append(encode_mask(sample.confidence_by_px))
+    files.append(encode_facts(facts))
+    return EncodedSample(facts, tuple(zip(file_endings(spec), files, strict=True)))
+
+
+def file_endings(spec: EncodeSpec) -> list[str]:
+    """The endings of a sample's files, in the order they lie in the tar."""
+    confidence = ["confidence.png"] if spec.confidence else []
+    return [f"image.{IMAGE_ENDING[spec.image]}", "mask.png", *confidence, "json"]
 
 
 def encode_batch(

@@ -58,16 +58,12 @@ class ShardWriter:
 
     def add(self, files: Sequence[tuple[str, bytes]]) -> None:
         """Append files, each as (name, bytes). Names are plain ASCII of at most 100 characters."""
-        pieces = []
-        for name, data in files:
-            pieces += [_header(name, len(data)), data, bytes(-len(data) % _BLOCK)]
-        self._write(b"".join(pieces))
+        self._write(encode_files(files))
         self._num_members += len(files)
 
     def finish(self) -> PackedShard:
         """Write the end of the archive and force it to disk."""
-        self._write(bytes(2 * _BLOCK))
-        self._write(bytes(-self._size_bytes % _RECORD))
+        self._write(encode_end(self._size_bytes))
         self._file.flush()
         os.fsync(self._file.fileno())
         self._file.close()
@@ -78,6 +74,19 @@ class ShardWriter:
         self._file.write(data)
         self._hash.update(data)
         self._size_bytes += len(data)
+
+
+def encode_files(files: Sequence[tuple[str, bytes]]) -> bytes:
+    """Files, each as (name, bytes), as they lie in a tar. Names have at most 100 characters."""
+    pieces = []
+    for name, data in files:
+        pieces += [_header(name, len(data)), data, bytes(-len(data) % _BLOCK)]
+    return b"".join(pieces)
+
+
+def encode_end(size_bytes: int) -> bytes:
+    """The end of an archive whose files take `size_bytes`."""
+    return bytes(2 * _BLOCK + -(size_bytes + 2 * _BLOCK) % _RECORD)
 
 
 def _make_template() -> bytes:
@@ -107,8 +116,10 @@ def _header(name: str, size_bytes: int) -> bytes:
     return bytes(header)
 
 
-def read_members(path: Path) -> Iterator[tuple[str, bytes]]:
-    """Every file of a tar, in order, as (name, bytes).
+def read_members(path: Path, endings: tuple[str, ...] = ("",)) -> Iterator[tuple[str, bytes]]:
+    """Every file of a tar whose name has one of `endings`, in order, as (name, bytes).
+
+    The bytes of the other files are skipped, not read.
 
     Raises:
         ValueError: If the tar ends early or a header is damaged.
@@ -116,6 +127,8 @@ def read_members(path: Path) -> Iterator[tuple[str, bytes]]:
     try:
         with tarfile.open(path, "r:") as tar:
             for member in tar:
+                if not member.name.endswith(endings):
+                    continue
                 file = tar.extractfile(member)
                 data = file.read() if file else b""
                 if len(data) != member.size:

@@ -5,3 +5,6 @@ EXECUTORS = {
     "ray": "factory.run.ray_cluster:run_on_ray",
 }
 """Executor name to the function that runs tasks."""
+
+ROOM_OF_CLUSTER = "factory.run.ray_cluster:room_of_cluster"
+"""The function that tells how many workers of a run fit its cluster."""

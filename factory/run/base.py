@@ -11,11 +11,8 @@ from typing import Protocol, runtime_checkable
 
 from factory.data import ShardTask
 from factory.manifest import ShardRecord
+from factory.quarantine import Attempts
 from factory.spec import DatasetSpec, RunSpec
-
-MOST_ATTEMPTS = 3
-"""Times a shard is tried before the run goes on without it."""
-
 
 MoreTasks = Callable[[], Sequence[ShardTask]]
 """Is asked when every task has its record: the tasks of the next round, none if there is none."""
@@ -33,6 +30,8 @@ class WorkOrder:
     dataset: DatasetSpec
     run: RunSpec
     output_uri: str
+    single_writer: bool
+    """The output's store need not create exclusively."""
     weights_sha256: str
     segmenter_path: str
     """The fitted segmenter inside the output; empty if it needs none."""
@@ -59,9 +58,9 @@ class Observer(Protocol):
 class Outcome:
     """What an executor leaves behind."""
 
-    records: list[ShardRecord] = field(default_factory=list)
+    num_committed: int = 0
     failures: dict[str, str] = field(default_factory=dict)
-    """Shards that were given up, by name, with the last reason."""
+    """Shards that went into quarantine, by name, with the last reason."""
 
 
 @runtime_checkable
@@ -74,9 +73,12 @@ class Executor(Protocol):
         order: WorkOrder,
         observer: Observer,
         stop: threading.Event,
+        attempts: Attempts,
         more: MoreTasks = no_more,
     ) -> Outcome:
         """Make every task's shard, and then those of `more()` until there are none.
+
+        Failures are counted in `attempts`.
 
         Raises:
             Interrupted: If `stop` was set before all were made.

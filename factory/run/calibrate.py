@@ -5,37 +5,48 @@ fitted segmenter it measures a head of the same shape with random weights.
 """
 
 import json
+import math
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
+from factory.accept import find_rules
 from factory.errors import FactoryError, JobError, WeightsError
+from factory.fit.budget import plan_sampling
 from factory.fit.fitted import find_fitted, needs_fitting
-from factory.fit.pixels import choose_layers, fitting_batches
+from factory.fit.forecast import forecast
+from factory.fit.part import Part
+from factory.fit.pixels import choose_layers, fitting_batch, read_batch
 from factory.generate.base import Generator, load_generator
 from factory.generate.fetch import must_download
 from factory.generate.latents import LatentSampler
 from factory.generate.weights import find_weights
 from factory.pack.packing import encode_batch
+from factory.run.fitting import num_lanes
 from factory.run.worker import device_of, settle_process
+from factory.samples import compute_samples
 from factory.segment.base import Segmenter, load_segmenter
+from factory.segment.cut import finish_segmenter
 from factory.segment.labels import unnamed_labels
 from factory.segment.linear_head import weight_name
 from factory.segment.segmenter_file import SegmenterFacts, encode_segmenter
-from factory.shard import compute_samples
 from factory.spec import JobSpec, KlishSpec, KMeansSpec
 
 _BATCHES = 3
-_TAR_BYTES_PER_PAIR = 3 * 512 + 3 * 256
+_TAR_BYTES_PER_FILE = 512 + 256
+_LIKELY_CLASSES = 26
+_TIMED_PIXELS = 256
 
 
 def calibrate(spec: JobSpec) -> dict[str, float]:
     """Pairs per second of one worker, bytes per pair, and seconds of the fit that is still to do.
 
     Raises:
+        JobError: If a fitted file or labels are not for this job, or a class has no such name.
         FactoryError: If generator or segmenter cannot be loaded on this machine.
     """
     dataset = spec.dataset
@@ -48,28 +59,49 @@ def calibrate(spec: JobSpec) -> dict[str, float]:
     weights = find_weights(dataset.generator)
     generator = load_generator(dataset.generator, weights.path, device=device)
     fitted = find_fitted(dataset, weights.sha256) if needs_fitting(dataset) else None
+    if fitted is not None:
+        fitted = finish_segmenter(fitted, dataset.segmenter, source="the fitted segmenter")
     segmenter = _segmenter(spec, generator, fitted, device)
+    if fitted is not None:
+        find_rules(dataset.accept, segmenter.labels)
     sampler = LatentSampler(generator, dataset.latents, dataset.generator)
     size = dataset.batch_size
     times, num_bytes = [], 0
     for batch in range(1 + _BATCHES):
         started = time.perf_counter()
         indices = range(batch * size, (batch + 1) * size)
-        samples = compute_samples(generator, segmenter, sampler.draw(indices), size)
+        latents = sampler.draw(indices)
+        samples = compute_samples(
+            generator, segmenter, latents, size, by_px=dataset.encode.confidence
+        )
         names = generator.facts.class_names
         encoded = encode_batch(samples, dataset.encode, dataset_id="0" * 16, class_names=names)
         times.append(time.perf_counter() - started)
-        num_bytes = sum(len(data) for sample in encoded for _, data in sample.files)
+        files = [data for sample in encoded for _, data in sample.files]
+        num_bytes = sum(len(data) + _TAR_BYTES_PER_FILE for data in files)
     seconds = sum(times[1:]) / _BATCHES
     fit_s = 0.0
-    if needs_fitting(dataset) and fitted is None and hasattr(dataset.segmenter, "fit"):
-        fit_s = dataset.segmenter.fit.num_images / size * seconds
+    if needs_fitting(dataset) and fitted is None:
+        fit_s = _fit_seconds(spec, generator, seconds)
     return {
         "pairs_per_s": size * spec.run.threads_per_actor / seconds,
-        "bytes_per_pair": num_bytes / size + _TAR_BYTES_PER_PAIR,
+        "bytes_per_pair": num_bytes / size,
         "fit_s": fit_s,
         "resolution_px": generator.facts.resolution,
     }
+
+
+def _fit_seconds(spec: JobSpec, generator: Generator, batch_s: float) -> float:
+    """Sampling and all sums of the fit, on as many threads as it will have on this machine."""
+    dataset, kind = spec.dataset, spec.dataset.segmenter
+    assert isinstance(kind, KMeansSpec | KlishSpec)  # the kinds in fit.FITTERS
+    sampling = plan_sampling(kind, generator.facts)
+    few = replace(sampling, pixels_per_image=min(sampling.pixels_per_image, _TIMED_PIXELS))
+    vectors = torch.cat(read_batch(generator, dataset, few, 0))
+    part = Part(0, generator, dataset, device_of(spec.run))
+    halves = 2 if isinstance(kind, KlishSpec) else 1
+    batches = halves * math.ceil(sampling.num_images / dataset.batch_size)
+    return (batches * batch_s + forecast(kind, sampling, part, vectors)) / num_lanes(spec)
 
 
 def _segmenter(
@@ -88,9 +120,9 @@ def _untrained(spec: JobSpec, generator: Generator) -> bytes:
     """A head of the right shape whose classes are single pixels' features: plausible masks."""
     kind = spec.dataset.segmenter
     assert isinstance(kind, KMeansSpec | KlishSpec)  # the kinds in fit.FITTERS
-    num_classes = kind.num_clusters if isinstance(kind, KMeansSpec) else kind.num_classes
+    num_classes = kind.num_clusters if isinstance(kind, KMeansSpec) else _num_classes(kind)
     layers = choose_layers(kind.layers, generator.facts)
-    latents = next(iter(fitting_batches(generator, spec.dataset, kind.fit)))
+    latents = fitting_batch(generator, spec.dataset, kind.fit.seed, 0)
     features = generator.generate(latents, layers).features
     tensors, bias = {}, torch.zeros(num_classes)
     for layer in layers:
@@ -109,6 +141,15 @@ def _untrained(spec: JobSpec, generator: Generator) -> bytes:
         fitted_on={},
     )
     return encode_segmenter({**tensors, "bias": bias}, facts)
+
+
+def _num_classes(kind: KlishSpec) -> int:
+    """Rows that the head will have, as far as the job tells before the fit."""
+    if kind.labels is not None:
+        return sum(len(label.nodes) for label in kind.labels.labels)
+    if isinstance(kind.cut, list):
+        return len(kind.cut)
+    return min(kind.initial_clusters, _LIKELY_CLASSES) if kind.cut == "auto" else kind.cut
 
 
 def main() -> None:

@@ -11,11 +11,12 @@ from typing import Protocol, runtime_checkable
 from factory.data import ShardTask
 from factory.errors import Interrupted
 from factory.manifest import ShardRecord
-from factory.run.base import MOST_ATTEMPTS, MoreTasks, Observer, Outcome, no_more
-from factory.run.retry import HOPELESS, may_pass
+from factory.quarantine import Attempts
+from factory.run.base import MoreTasks, Observer, Outcome, no_more
+from factory.run.retry import HOPELESS, counts, is_last
 
 Waiting = deque[tuple[ShardTask, int]]
-"""Tasks to hand out, each with the number of its attempt, from 1."""
+"""Tasks to hand out, each with the number of times it has failed."""
 
 
 @runtime_checkable
@@ -25,8 +26,8 @@ class Fleet(Protocol):
     def fill(self, waiting: Waiting) -> None:
         """Take tasks from `waiting` until every worker has enough."""
 
-    def landed(self) -> Iterable[tuple[ShardTask, int, ShardRecord | BaseException]]:
-        """Calls that ended within about a second: task, attempt, and its record or error."""
+    def landed(self) -> Iterable[tuple[ShardTask, ShardRecord | BaseException]]:
+        """Calls that ended within about a second: the task, and its record or error."""
 
 
 def drive(
@@ -34,12 +35,13 @@ def drive(
     fleet: Fleet,
     observer: Observer,
     stop: threading.Event,
+    attempts: Attempts,
     more: MoreTasks = no_more,
 ) -> Outcome:
     """Run every task to a record or to its last failure, round by round; see `base.Executor`."""
     outcome = Outcome()
     while tasks:
-        _drive_round(tasks, fleet, observer, stop, outcome)
+        _drive_round(tasks, fleet, observer, stop, attempts, outcome)
         tasks = () if outcome.failures else more()
     return outcome
 
@@ -49,9 +51,10 @@ def _drive_round(
     fleet: Fleet,
     observer: Observer,
     stop: threading.Event,
+    attempts: Attempts,
     outcome: Outcome,
 ) -> None:
-    waiting: Waiting = deque((task, 1) for task in tasks)
+    waiting: Waiting = deque((task, attempts.num_failed(task)) for task in tasks)
     num_left = len(tasks)
     while num_left:
         if stop.is_set():
@@ -59,22 +62,31 @@ def _drive_round(
                 f"stopped with {num_left} shards to make; run the same command again to resume"
             )
         fleet.fill(waiting)
-        for task, attempt, result in fleet.landed():
+        for task, result in fleet.landed():
             if isinstance(result, ShardRecord):
                 num_left -= 1
-                outcome.records.append(result)
+                outcome.num_committed += 1
                 observer.committed(result)
             elif isinstance(result, Interrupted):
                 break  # the loop's head says how many are left
             elif isinstance(result, HOPELESS):
                 raise result
-            elif may_pass(result) and attempt < MOST_ATTEMPTS:
-                observer.failed(task, describe(result), again=True)
-                waiting.append((task, attempt + 1))
-            else:
+            elif _is_over(task, result, attempts, observer):
                 num_left -= 1
-                observer.failed(task, describe(result), again=False)
                 outcome.failures[task.name] = describe(result)
+            else:
+                waiting.append((task, attempts.num_failed(task)))
+
+
+def _is_over(task: ShardTask, error: BaseException, attempts: Attempts, observer: Observer) -> bool:
+    """Note a failure; whether it was the shard's last, which puts it into quarantine."""
+    reason = describe(error)
+    num_failed = attempts.note(task, reason) if counts(error) else 0
+    is_over = is_last(error, num_failed)
+    observer.failed(task, reason, again=not is_over)
+    if is_over:
+        attempts.give_up(task, reason)
+    return is_over
 
 
 def describe(error: BaseException) -> str:

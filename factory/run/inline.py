@@ -7,6 +7,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from factory.data import ShardTask
 from factory.errors import JobError
 from factory.manifest import ShardRecord
+from factory.quarantine import Attempts
 from factory.run.base import MoreTasks, Observer, Outcome, WorkOrder, no_more
 from factory.run.drive import Waiting, drive
 from factory.run.worker import build_maker, settle_process
@@ -21,6 +22,7 @@ def run_inline(
     order: WorkOrder,
     observer: Observer,
     stop: threading.Event,
+    attempts: Attempts,
     more: MoreTasks = no_more,
 ) -> Outcome:
     """Make every task's shard here; see `base.Executor`.
@@ -38,7 +40,7 @@ def run_inline(
     maker.stop = stop
     with ThreadPoolExecutor(_WINDOW, "shard") as pool:
         try:
-            return drive(tasks, _Threads(maker, pool), observer, stop, more)
+            return drive(tasks, _Threads(maker, pool), observer, stop, attempts, more)
         except BaseException:
             stop.set()  # the other call must not keep the process
             raise
@@ -50,16 +52,15 @@ class _Threads:
     def __init__(self, maker: ShardMaker, pool: ThreadPoolExecutor) -> None:
         self._maker = maker
         self._pool = pool
-        self._flying: dict[Future[ShardRecord], tuple[ShardTask, int]] = {}
+        self._flying: dict[Future[ShardRecord], ShardTask] = {}
 
     def fill(self, waiting: Waiting) -> None:
         """Keep two calls in flight."""
         while waiting and len(self._flying) < _WINDOW:
-            task, attempt = waiting.popleft()
-            self._flying[self._pool.submit(self._maker.make, task)] = (task, attempt)
+            task, _ = waiting.popleft()
+            self._flying[self._pool.submit(self._maker.make, task)] = task
 
-    def landed(self) -> Iterator[tuple[ShardTask, int, ShardRecord | BaseException]]:
+    def landed(self) -> Iterator[tuple[ShardTask, ShardRecord | BaseException]]:
         """Calls that ended within half a second."""
         for future in wait(self._flying, timeout=0.5, return_when=FIRST_COMPLETED).done:
-            task, attempt = self._flying.pop(future)
-            yield task, attempt, future.exception() or future.result()
+            yield self._flying.pop(future), future.exception() or future.result()

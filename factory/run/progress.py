@@ -13,6 +13,8 @@ from factory.data import ShardTask
 from factory.log import log_event
 from factory.manifest import ShardRecord
 
+_FIT_EVERY_S = 5.0
+
 
 class LogObserver:
     """One log line per event."""
@@ -23,6 +25,8 @@ class LogObserver:
         self._done = 0
         self._made = 0
         self._tenth = 0
+        self._stage = ""
+        self._told = 0.0
         self._start = time.monotonic()
 
     def downloading(self, num_bytes: int, total_bytes: int) -> None:
@@ -32,10 +36,15 @@ class LogObserver:
             self._tenth = tenth
             log_event("downloading", bytes=num_bytes, of=total_bytes or "unknown")
 
-    def fitting(self, num_done: int, num_images: int) -> None:
-        """Say when the fitting images are through."""
-        if num_done == num_images:
-            log_event("fit_images_done", images=num_images)
+    def fitting(self, stage: str, num_done: int, num_total: int, eta_s: float | None) -> None:
+        """Say when a stage begins and ends, and every few seconds in between."""
+        now = time.monotonic()
+        is_new = stage != self._stage
+        if not is_new and num_done < num_total and now - self._told < _FIT_EVERY_S:
+            return
+        self._stage, self._told = stage, now
+        left = {} if eta_s is None else {"eta_s": round(eta_s)}
+        log_event("fitting", stage=stage, done=f"{num_done}/{num_total}", **left)
 
     def started(self, num_samples: int, num_done: int) -> None:
         """Say what is asked for and what is there."""
@@ -77,7 +86,7 @@ class BarObserver:
             console=Console(stderr=True),
         )
         self._fetch: TaskID | None = None
-        self._fit: TaskID | None = None
+        self._fit: dict[str, TaskID] = {}
         self._run: TaskID | None = None
         self._made = 0
         self._start = time.monotonic()
@@ -89,11 +98,12 @@ class BarObserver:
             self._fetch = self.progress.add_task("fetching", total=total, rate="bytes")
         self.progress.update(self._fetch, completed=num_bytes, total=total)
 
-    def fitting(self, num_done: int, num_images: int) -> None:
-        """Move the first bar."""
-        if self._fit is None:
-            self._fit = self.progress.add_task("fitting", total=num_images, rate="images")
-        self.progress.update(self._fit, completed=num_done)
+    def fitting(self, stage: str, num_done: int, num_total: int, eta_s: float | None) -> None:
+        """Move the stage's bar: each has its own, and leaves it full."""
+        left = "" if eta_s is None or num_done == num_total else f", {eta_s:,.0f} s left"
+        if stage not in self._fit:
+            self._fit[stage] = self.progress.add_task("fitting", total=num_total, rate=stage)
+        self.progress.update(self._fit[stage], completed=num_done, rate=f"{stage}{left}")
 
     def started(self, num_samples: int, num_done: int) -> None:
         """Begin a bar for each round at what is there already."""

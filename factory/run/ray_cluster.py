@@ -1,41 +1,47 @@
-"""Run shards on Ray actors. Only this file and `ray_service.py` know Ray.
+"""Run shards and fits on Ray actors. Only this file and `ray_service.py` know Ray.
 
-The driver keeps two calls per actor in flight, which hides its own latency; pixels never cross Ray,
-a result is a small record. Actors are not restarted by Ray: the driver sees a death, counts the
-attempt, sends the shard elsewhere and starts a replacement.
+Pixels never cross Ray, a result is a small record. Actors are not restarted by Ray: `fleet.py` and
+`scattered.py` see deaths and start replacements. Here is only how Ray is asked and what it answers.
 """
 
 import logging
 import os
 import socket
-import sys
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import count
 from typing import Any
 
 import ray
-from ray.exceptions import ActorDiedError, RayActorError, RayError, RayTaskError
+from ray.exceptions import (
+    ActorDiedError,
+    OutOfMemoryError,
+    RayActorError,
+    RayError,
+    RayTaskError,
+)
 
 from factory.data import ShardTask
-from factory.errors import FactoryError, JobError, PluginError, RetryableError
-from factory.log import log_event
+from factory.errors import PluginError, RetryableError
+from factory.fit.pixels import NUM_PARTS
+from factory.generate.base import GeneratorFacts
 from factory.manifest import ShardRecord
+from factory.quarantine import Attempts
 from factory.run.base import MoreTasks, Observer, Outcome, WorkOrder, no_more
-from factory.run.drive import Waiting, describe, drive
+from factory.run.drive import describe, drive
+from factory.run.fleet import WINDOW, ElasticFleet, Event, Landed, Lost, Ready
 from factory.run.ray_service import serving
+from factory.run.remote_errors import constructor_error, reason_of_death
+from factory.run.scattered import Call, FitWorker, ScatteredPool, WorkerDied
 from factory.run.signals import stop_on_signals
 from factory.spec import RunSpec
 
-_WINDOW = 2
-_MAX_DEATHS_IN_A_ROW = 5
 _KNOCK_S = 10
 _OBJECT_STORE_BYTES = 128 * 2**20  # records only: Ray's default of 30 % of memory would be wasted
-_ALLOCATOR = {  # as in `settle_process`, but before Ray's own threads have arenas
-    "MALLOC_ARENA_MAX": "1",
-    "MALLOC_MMAP_MAX_": "0",
-    "MALLOC_TRIM_THRESHOLD_": "-1",
-}
+# As in `settle_process`, but before Ray's own threads have arenas.
+_ALLOCATOR = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "-1"}
 _LOCAL = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
 
 
@@ -48,6 +54,9 @@ class _Worker:
         settle_process()
         self._maker = build_maker(order)
 
+    def node(self) -> str:
+        return str(ray.get_runtime_context().get_node_id())
+
     def make(self, task: ShardTask) -> ShardRecord:
         return self._maker.make(task)
 
@@ -57,118 +66,185 @@ def run_on_ray(
     order: WorkOrder,
     observer: Observer,
     stop: threading.Event,
+    attempts: Attempts,
     more: MoreTasks = no_more,
 ) -> Outcome:
     """Make every task's shard on actors; see `base.Executor`."""
     with _cluster(order.run), stop_on_signals(stop):
-        fleet = _Fleet(order, most=len(tasks) if more is no_more else sys.maxsize)
+        _num_actors(order.run)
+        fleet = ElasticFleet(_Actors(order), order.run)
         try:
             with serving(order, tasks, fleet) as watched:
-                return drive(tasks, watched, observer, stop, more)
+                return drive(tasks, watched, observer, stop, attempts, more)
         finally:
             fleet.dismiss()
 
 
-class _Fleet:
-    """The actors of a run and the calls they are working on."""
+@contextmanager
+def fit_on_ray(order: WorkOrder) -> Iterator[ScatteredPool]:
+    """The fitting pixels of a job on actors, for as long as the context lasts.
 
-    def __init__(self, order: WorkOrder, *, most: int) -> None:
+    Raises:
+        PluginError: If the cluster cannot be reached or does not hold the actors.
+    """
+    with _cluster(order.run):
+        crew = _FitCrew(order)
+        try:
+            yield ScatteredPool(crew, crew.workers)
+        finally:
+            for worker in crew.workers:
+                ray.kill(worker)
+
+
+class _FitCrew:
+    """The actors of a fit; see `scattered.Crew`."""
+
+    def __init__(self, order: WorkOrder) -> None:
         self._order = order
-        self._make_actor = ray.remote(_Worker).options(
-            num_cpus=order.run.threads_per_actor,
-            num_gpus=order.run.gpus_per_actor,
-            max_restarts=0,
-            max_task_retries=0,
-            max_concurrency=_WINDOW,
-            runtime_env={"env_vars": _ALLOCATOR},
+        self._make_actor = ray.remote(FitWorker).options(
+            **_options(order.run, calls=order.run.threads_per_actor)
         )
-        self._flying: dict[Any, tuple[ShardTask, int, Any]] = {}
-        self._deaths = 0
-        count = min(_num_actors(order.run), max(most, 1))
-        self._load = {self._start(): 0 for _ in range(count)}
+        self.workers: list[Any] = []
+        first = self.start()
+        try:
+            self.facts: GeneratorFacts = ray.get(first.facts.remote())
+        except ActorDiedError as error:
+            raise constructor_error(error) from error
+        for _ in range(min(_num_actors(order.run), NUM_PARTS) - 1):
+            self.start()
 
-    def fill(self, waiting: Waiting) -> None:
-        """Give every actor two calls, the least busy first."""
-        while waiting:
-            actor = min(self._load, key=lambda a: self._load[a])
-            if self._load[actor] >= _WINDOW:
-                return
-            task, attempt = waiting.popleft()
-            self._flying[actor.make.remote(task)] = (task, attempt, actor)
-            self._load[actor] += 1
+    def start(self) -> Any:  # noqa: ANN401
+        self.workers.append(self._make_actor.remote(self._order))
+        return self.workers[-1]
 
-    def landed(self) -> Iterator[tuple[ShardTask, int, ShardRecord | BaseException]]:
-        """Calls that have ended within the next second, with their record or error.
+    def call(self, worker: Any, part: int, calls: Sequence[Call], *, is_new: bool) -> Any:  # noqa: ANN401
+        return worker.answer.remote(part, calls, is_new=is_new)
 
-        Raises:
-            FactoryError: If workers die again and again before they finish anything.
-        """
-        ready, _ = ray.wait(list(self._flying), num_returns=1, timeout=1)
-        for reference in ready:
-            task, attempt, actor = self._flying.pop(reference)
-            if actor in self._load:
-                self._load[actor] -= 1
+    def landed(self, promises: Sequence[Any]) -> Iterator[tuple[Any, Any]]:
+        ready, _ = ray.wait(list(promises), num_returns=1, timeout=1)
+        for promise in ready:
             try:
-                record = ray.get(reference)
-                self._deaths = 0
-                yield task, attempt, record
+                yield promise, ray.get(promise)
             except RayTaskError as error:
-                yield task, attempt, error.cause if isinstance(error.cause, Exception) else error
-            except RayActorError as error:
-                self._replace(actor, error)
-                yield task, attempt, RetryableError(f"its worker died ({_reason(error)})")
+                yield promise, error.cause if isinstance(error.cause, Exception) else error
             except RayError as error:
-                yield task, attempt, RetryableError(f"{type(error).__name__} in its worker")
+                yield promise, WorkerDied(reason_of_death(error))
 
-    def dismiss(self) -> None:
-        """Kill all actors. Unfinished shards leave nothing that counts."""
-        for actor in self._load:
-            ray.kill(actor)
 
-    def _start(self) -> Any:  # noqa: ANN401 - Ray's actor handles have no useful type
-        return self._make_actor.remote(self._order)
+def room_of_cluster(run: RunSpec) -> int:
+    """How many actors `run` would get.
 
-    def _replace(self, actor: Any, error: RayActorError) -> None:  # noqa: ANN401
-        if actor not in self._load:
-            return  # its other call has told us already
+    Raises:
+        PluginError: If the cluster cannot be reached, or cannot hold them.
+    """
+    with _cluster(run):
+        return _num_actors(run)
+
+
+class _Actors:
+    """Actors and the calls they are working on; see `fleet.Cluster`."""
+
+    def __init__(self, order: WorkOrder) -> None:
+        self._order = order
+        self._make_actor = ray.remote(_Worker).options(**_options(order.run, calls=WINDOW))
+        self._names = count()
+        self._actors: dict[int, Any] = {}
+        self._nodes: dict[int, str] = {}
+        self._calls: dict[Any, tuple[int, int | None]] = {}
+
+    def room(self) -> int:
+        """Actors that the nodes which are there now can hold."""
+        return _room(self._order.run)
+
+    def start(self) -> int:
+        """Begin an actor, and ask where it is: the answer comes when it is built."""
+        name = next(self._names)
+        self._actors[name] = self._make_actor.remote(self._order)
+        self._calls[self._actors[name].node.remote()] = (name, None)
+        return name
+
+    def assign(self, worker: int, task: ShardTask) -> None:
+        """Call an actor."""
+        self._calls[self._actors[worker].make.remote(task)] = (worker, task.shard_index)
+
+    def kill(self, worker: int) -> None:
+        """End an actor, and forget its calls."""
+        ray.kill(self._actors.pop(worker))
+        self._calls = {call: what for call, what in self._calls.items() if what[0] != worker}
+
+    def leaving(self) -> dict[str, float]:
+        """Draining nodes. Ray tells only through a private client: without it, nothing is known."""
+        try:
+            worker = vars(ray._private.worker)["global_worker"]
+            deadlines = worker.gcs_client.get_draining_nodes()
+        except Exception:  # noqa: BLE001 - a private interface may change in any way
+            return {}
+        now_ms = time.time() * 1000
+        return {node: (ms - now_ms) / 1000 if ms else 3600.0 for node, ms in deadlines.items()}
+
+    def events(self, timeout_s: float) -> Iterator[Event]:
+        """What happened, waiting for it at most `timeout_s`."""
+        if not self._calls:
+            time.sleep(timeout_s)
+        ready, _ = ray.wait(list(self._calls), timeout=timeout_s) if self._calls else ([], [])
+        for call in ready:
+            worker, shard_index = self._calls.pop(call)
+            try:
+                result = ray.get(call)
+            except RayTaskError as error:
+                result = error.cause if isinstance(error.cause, Exception) else error
+            except RayError as error:
+                if shard_index is None or isinstance(error, (RayActorError, OutOfMemoryError)):
+                    yield self._bury(worker, error)
+                    continue
+                result = RetryableError(f"{type(error).__name__} in its worker")
+            if shard_index is None:
+                self._nodes[worker] = result
+                yield Ready(worker, result)
+            else:
+                yield Landed(worker, shard_index, result)
+
+    def _bury(self, worker: int, error: RayError) -> Lost:
         if isinstance(error, ActorDiedError) and error.actor_init_failed:
-            raise _constructor_error(error)
-        self._deaths += 1
-        if self._deaths > _MAX_DEATHS_IN_A_ROW:
-            raise FactoryError(
-                f"workers died {self._deaths} times in a row without finishing a shard "
-                f"({_reason(error)}); look at memory use and at Ray's logs, then run the job again"
-            )
-        log_event("worker_died", level=logging.WARNING, reason=_reason(error))
-        del self._load[actor]
-        self._load[self._start()] = 0
+            raise constructor_error(error)
+        if worker in self._actors:
+            self.kill(worker)
+        return _loss(worker, self._nodes.pop(worker, ""), error)
 
 
-def _constructor_error(error: ActorDiedError) -> Exception:
-    """What a worker raised while it was being built: wrong for one, wrong for all."""
-    cause = error.__cause__ or error.__context__
-    text = str(error)
-    if isinstance(cause, FactoryError):
-        return cause
-    lines = [line for line in text.splitlines() if line.strip()]
-    for line in reversed(lines):
-        kind, _, message = line.strip().partition(": ")
-        name = kind.rsplit(".", 1)[-1]
-        if name.endswith("Error") and kind.startswith("factory.errors."):
-            return _ERRORS.get(name, FactoryError)(message)
-    return FactoryError(f"a worker could not start: {lines[-1] if lines else 'no message'}")
+def _loss(worker: int, node: str, error: RayError) -> Lost:
+    """Why an actor is gone: its node went, or was told to; or the actor alone died."""
+    entries: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+    dead = {entry["NodeID"] for entry in entries if not entry["Alive"]}
+    is_cut_off = not isinstance(error, (ActorDiedError, OutOfMemoryError))
+    if is_cut_off or node in dead or "SIGTERM" in str(error):
+        return Lost(worker, "its node is gone or leaves", is_innocent=True)
+    return Lost(worker, reason_of_death(error), is_innocent=False)
 
 
-_ERRORS: dict[str, type[FactoryError]] = {
-    kind.__name__: kind for kind in [*JobError.__subclasses__(), *FactoryError.__subclasses__()]
-}
+def _options(run: RunSpec, *, calls: int) -> dict[str, Any]:
+    """What an actor takes of its machine, and how many calls it answers side by side."""
+    return {
+        "num_cpus": run.threads_per_actor,
+        "num_gpus": run.gpus_per_actor,
+        "max_restarts": 0,
+        "max_task_retries": 0,
+        "max_concurrency": calls,
+        "runtime_env": {"env_vars": _ALLOCATOR},
+    }
 
 
-def _reason(error: BaseException) -> str:
-    """Why an actor is gone, as far as Ray knows: it cannot tell a kill from a lack of memory."""
-    if "SIGKILL" in str(error) or "OOM" in str(error):
-        return "killed, or out of memory"
-    return type(error).__name__
+def _resources() -> tuple[float, float]:
+    """CPUs and GPUs of all nodes that are there now."""
+    resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    return resources.get("CPU", 0), resources.get("GPU", 0)
+
+
+def _room(run: RunSpec) -> int:
+    """How many actors of `run` the cluster holds now."""
+    cpus, gpus = _resources()
+    room = int(cpus // run.threads_per_actor)
+    return min(room, int(gpus / run.gpus_per_actor)) if run.gpus_per_actor > 0 else room
 
 
 def _num_actors(run: RunSpec) -> int:
@@ -177,11 +253,8 @@ def _num_actors(run: RunSpec) -> int:
     Raises:
         PluginError: If the cluster cannot hold them; Ray would wait for ever.
     """
-    resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    cpus, gpus = resources.get("CPU", 0), resources.get("GPU", 0)
-    room = int(cpus // run.threads_per_actor)
-    if run.gpus_per_actor > 0:
-        room = min(room, int(gpus / run.gpus_per_actor))
+    room = _room(run)
+    cpus, gpus = _resources()
     wanted = room if run.num_actors == "auto" else run.num_actors
     if not 0 < wanted <= room:
         raise PluginError(
@@ -207,6 +280,7 @@ def _cluster(run: RunSpec) -> Iterator[None]:
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if run.address is None:
         options |= {"include_dashboard": False, "object_store_memory": _OBJECT_STORE_BYTES}
+        options["address"] = "local"  # else Ray joins whatever cluster runs on this machine
         wanted = run.num_actors if isinstance(run.num_actors, int) else 0
         needed = wanted * run.threads_per_actor
         options["num_cpus"] = max(os.cpu_count() or 1, needed)

@@ -31,11 +31,12 @@ class _Service:
     """The actor: a shell around the view and its server."""
 
     def __init__(self, uri: str, port: int) -> None:
+        from factory.quarantine import quarantined_indices
         from factory.serve.server import serve_beside
         from factory.serve.view import DatasetView
         from factory.store import open_store
 
-        self._view = DatasetView(open_store(uri))
+        self._view = DatasetView(open_store(uri), quarantined_indices)
         serve_beside(self._view, bind(_HOST, port), token="")
 
     def tell_leases(self, shard_indices: list[int]) -> None:
@@ -62,12 +63,12 @@ class ToldFleet:
         self._leased |= set(before) - {task.shard_index for task, _ in waiting}
         self._tell()
 
-    def landed(self) -> Iterator[tuple[ShardTask, int, ShardRecord | BaseException]]:
+    def landed(self) -> Iterator[tuple[ShardTask, ShardRecord | BaseException]]:
         """As the fleet does."""
-        landed: Iterable[tuple[ShardTask, int, ShardRecord | BaseException]] = self._fleet.landed()
-        for task, attempt, result in landed:
+        landed: Iterable[tuple[ShardTask, ShardRecord | BaseException]] = self._fleet.landed()
+        for task, result in landed:
             self._leased.discard(task.shard_index)
-            yield task, attempt, result
+            yield task, result
         self._tell()
 
     def _tell(self) -> None:

@@ -5,10 +5,12 @@ from factory.errors import (
     Interrupted,
     JobError,
     PluginError,
+    PreemptedError,
     RetryableError,
     ShardError,
     StoreError,
 )
+from factory.quarantine import MOST_ATTEMPTS, MOST_DEATHS
 
 HOPELESS = (JobError, PluginError, StoreError, Interrupted)
 """No shard of this run can be made: stop at once."""
@@ -23,3 +25,17 @@ def may_pass(error: BaseException) -> bool:
     if isinstance(error, RetryableError):
         return True
     return not isinstance(error, (ShardError, FactoryError))
+
+
+def counts(error: BaseException) -> bool:
+    """Whether the failure may be the shard's own doing."""
+    return not isinstance(error, PreemptedError)
+
+
+def is_last(error: BaseException, num_failed: int) -> bool:
+    """Whether a shard that has failed `num_failed` times, now with `error`, is given up.
+
+    A worker's death is forgiven more often than an error: somebody else may have killed it.
+    """
+    most = MOST_DEATHS if isinstance(error, RetryableError) else MOST_ATTEMPTS
+    return not may_pass(error) or num_failed >= most

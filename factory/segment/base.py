@@ -12,7 +12,7 @@ import torch
 from factory.batch import ImageBatch, MaskBatch
 from factory.errors import PluginError
 from factory.generate.base import GeneratorFacts
-from factory.manifest import ClassLabel
+from factory.manifest import ClassLabel, CoarserLabels
 from factory.segment import SEGMENTERS
 from factory.spec import SegmenterSpec
 
@@ -28,6 +28,14 @@ class Segmenter(Protocol):
 
     def segment(self, batch: ImageBatch) -> MaskBatch:
         """Masks of the images of `batch`."""
+
+
+@runtime_checkable
+class Mergeable(Protocol):
+    """A segmenter whose classes can be merged after the masks are made."""
+
+    coarser: tuple[CoarserLabels, ...]
+    """Coarser classes, few first."""
 
 
 def load_segmenter(

@@ -9,7 +9,8 @@ Merging stops at two clusters: their union, all pixels, has no plane.
 """
 
 import hashlib
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -23,6 +24,25 @@ SIZES_NAME = "merge/sizes"
 HISTORY_NAME = "merge/history"
 MARGINS_NAME = "merge/margins"
 """Names of the four tensors in a segmenter file."""
+
+
+_LEAST_IOU, _MOST_IOU, _LEAST_ALIKE = 0.5, 0.999, 1e-3
+"""Beyond these the two figures of a merge say nothing: a cluster with an IoU below one half is no
+cluster, and the last thousandth is chance."""
+
+
+@dataclass(frozen=True, slots=True)
+class Suggestion:
+    """How many classes the fitting pixels themselves speak for."""
+
+    num_classes: int
+    """The first of `ranked`."""
+    ranked: tuple[tuple[int, float], ...]
+    """Numbers of classes with their scores, the best first: the sum of the two `shares`, 0 where
+    the next merge is as good as one before."""
+    shares: tuple[tuple[float, float], ...]
+    """In the same order: by how much separation (log odds of the cluster IoU) and unlikeness (log
+    of the extended cosine similarity) of the next merges exceed those of the last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +87,11 @@ class Hierarchy:
         pair = self.children(node)
         return frozenset({node}) if pair is None else self.leaves(pair[0]) | self.leaves(pair[1])
 
+    def by_size(self, nodes: Iterable[int]) -> list[int]:
+        """`nodes` in the order of classes without names: the largest first."""
+        sizes = self.sizes.tolist()
+        return sorted(nodes, key=lambda node: (-sizes[node], node))
+
     def flat_cut(self, num_classes: int) -> tuple[int, ...]:
         """The nodes left when merging had come down to `num_classes`.
 
@@ -84,6 +109,36 @@ class Hierarchy:
             alive -= set(self.children(node) or ())
             alive.add(node)
         return tuple(sorted(alive))
+
+    def suggest(self) -> Suggestion:
+        """Where merging stops to join what belongs together.
+
+        A number of classes is good if the merge that led to it was easy and all that follow are
+        hard: a large drop of the least cluster IoU and a large gap in similarity. KLiSH leaves the
+        choice to a person; the sum of both, on logarithmic scales, is ours. Two classes are never
+        suggested while there is a choice, for no later merge speaks for them.
+        """
+        odds, likeness = self._envelopes()
+        scores = {
+            self.num_leaves - merge: (
+                odds[merge] - odds[merge - 1],
+                likeness[merge - 1] - likeness[merge],
+            )
+            for merge in range(1, len(odds))
+        } or {self.num_leaves: (0.0, 0.0)}
+        best = sorted(scores, key=lambda count: (-sum(scores[count]), count))
+        ranked = tuple((count, round(sum(scores[count]), 4)) for count in best)
+        shares = tuple((round(scores[k][0], 4), round(scores[k][1], 4)) for k in best)
+        return Suggestion(best[0], ranked, shares)
+
+    def _envelopes(self) -> tuple[list[float], list[float]]:
+        """The least log odds of cluster IoU and the largest log similarity from each merge on."""
+        odds, likeness = [math.inf], [-math.inf]
+        for _, _, iou, alike in reversed(self.history.tolist()):
+            share = min(max(iou, _LEAST_IOU), _MOST_IOU)
+            odds.append(min(odds[-1], math.log(share / (1 - share))))
+            likeness.append(max(likeness[-1], math.log(max(alike, _LEAST_ALIKE))))
+        return odds[:0:-1], likeness[:0:-1]
 
     def check_cut(self, nodes: Sequence[int]) -> None:
         """Make sure that every leaf lies below exactly one of `nodes`.

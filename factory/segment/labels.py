@@ -13,12 +13,13 @@ def unnamed_labels(num_classes: int, noun: str = "cluster") -> tuple[ClassLabel,
     Hues step by the golden ratio, lightness alternates between three values.
     """
     return tuple(
-        ClassLabel(id=index, name=f"{noun}_{index:02d}", colour=_colour(index))
+        ClassLabel(id=index, name=f"{noun}_{index:02d}", colour=colour_at(index))
         for index in range(num_classes)
     )
 
 
-def _colour(index: int) -> tuple[int, int, int]:
+def colour_at(index: int) -> tuple[int, int, int]:
+    """RGB of the class at `index`; the first dozens stay apart."""
     hue = (0.58 + index * _GOLDEN_RATIO) % 1.0
     lightness = (0.5, 0.65, 0.38)[index % 3]
     red, green, blue = colorsys.hls_to_rgb(hue, lightness, 0.75)

@@ -3,22 +3,27 @@
 A 1x1 map over channels and bilinear interpolation over space commute, so each layer's logits are
 computed at that layer's own resolution, upsampled once to the image and summed; the concatenated,
 upsampled feature stack of the papers never exists. Nearest-centroid clustering is the same kernel:
-argmin |x - m|^2 = argmax (m.x - |m|^2 / 2). Interpolation aligns corners, as in KLiSH and
+argmin |x - m|^2 = argmax (m.x - |m|^2 / 2). A class made of several nodes of a merge tree has a row
+for each, and the best of their scores. Interpolation aligns corners, as in KLiSH and
 LinearGAN (Xu and Zheng, CVPR 2021).
 """
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 from torch.nn import functional
 
 from factory.batch import ImageBatch, MaskBatch
+from factory.data import IGNORE
 from factory.errors import JobError
 from factory.generate.base import GeneratorFacts
+from factory.segment.coarser import find_coarser
+from factory.segment.hierarchy import read_hierarchy
 from factory.segment.segmenter_file import read_segmenter
-from factory.spec import SegmenterSpec
+from factory.spec import KlishSpec, SegmenterSpec
 
 
 def weight_name(layer: str) -> str:
@@ -44,49 +49,77 @@ class LinearHead:
         self.layers = tuple(head.layers)
         self._side = facts.resolution
         self._margin_scale = head.margin_scale
+        self._groups = [len(group) for group in head.nodes] or [1] * len(self.labels)
+        self._ignores = isinstance(spec, KlishSpec) and spec.ignore_unclaimed
+        tree = read_hierarchy(tensors)
+        self.coarser = tuple(find_coarser(tree, head.nodes)) if tree else ()
         self._bias = tensors["bias"].to(device)[:, None]
         self._weights = {layer: tensors[weight_name(layer)].to(device) for layer in self.layers}
 
     def segment(self, batch: ImageBatch) -> MaskBatch:
         """Masks of the images of `batch`.
 
-        A pixel's confidence is m / (m + s), where m is the margin between its best two logits and s
-        the median margin at fitting time: 0 on a border, 0.5 for a typical pixel.
+        A pixel's confidence is m / (m + s), where m is the margin between its best two classes and s
+        the median margin at fitting time: 0 on a border, 0.5 for a typical pixel. Where a pixel
+        whose best score is below 0 counts as unclaimed, it has confidence 0 and is left out of the
+        mask's mean.
         """
-        masks, margins = _best_class(self.logits(batch))
-        confidence = (margins / (margins + self._margin_scale)).mean(dim=(1, 2))
-        return MaskBatch(masks, confidence, _count_px(masks, len(self.labels)))
+        best, masks, margins = _best_class(_best_rows(self.logits(batch), self._groups))
+        by_px = margins / (margins + self._margin_scale)
+        if not self._ignores:
+            return MaskBatch(masks, by_px.mean(dim=(1, 2)), self._count_px(masks), by_px)
+        claimed = best >= 0
+        masks = torch.where(claimed, masks, IGNORE)
+        by_px = torch.where(claimed, by_px, 0)
+        mean = by_px.sum(dim=(1, 2)) / claimed.sum(dim=(1, 2)).clamp(min=1)
+        return MaskBatch(masks, mean, self._count_px(masks), by_px)
 
-    def logits(self, batch: ImageBatch) -> Float[Tensor, "k n h w"]:
-        """One score per class and pixel, float32. Classes come first: the fastest layout to reduce."""
-        by_side: dict[int, Tensor] = {}
-        for layer, weight in self._weights.items():
-            maps = batch.features[layer]
-            count, channels, side, _ = maps.shape
-            pixels = maps.permute(0, 2, 3, 1).reshape(-1, channels).float()
-            scores = (weight @ pixels.T).view(-1, count, side, side)
-            by_side[side] = by_side[side].add_(scores) if side in by_side else scores
-        total = by_side.pop(self._side, None)
-        for scores in by_side.values():
-            wide = functional.interpolate(
-                scores, (self._side, self._side), mode="bilinear", align_corners=True
-            )
-            total = wide if total is None else total.add_(wide)
-        assert total is not None  # a head has at least one layer
-        return total.add_(self._bias[:, :, None, None])
+    def logits(self, batch: ImageBatch) -> Float[Tensor, "r n h w"]:
+        """One score per row of weights and pixel, float32."""
+        return plane_scores(batch.features, self._weights, self._bias, self._side)
+
+    def _count_px(self, masks: UInt8[Tensor, "n h w"]) -> Int64[Tensor, "n k"]:
+        count, bins = len(masks), len(self.labels) + 1
+        offsets = torch.arange(count, device=masks.device)[:, None] * bins
+        ids = masks.view(count, -1).clamp(max=bins - 1).long() + offsets
+        counts = torch.bincount(ids.view(-1), minlength=count * bins)
+        return counts.view(count, bins)[:, :-1]
+
+
+def plane_scores(
+    features: Mapping[str, Tensor], weights: Mapping[str, Tensor], bias: Tensor, side: int
+) -> Float[Tensor, "k n h w"]:
+    """The scores of `k` planes at every pixel of images of `side` rows and columns, float32.
+
+    `weights` holds a block per layer (planes by channels), `bias` a column. Planes come first: the
+    fastest layout to reduce.
+    """
+    by_side: dict[int, Tensor] = {}
+    for layer, weight in weights.items():
+        maps = features[layer]
+        count, channels, rows, _ = maps.shape
+        pixels = maps.permute(0, 2, 3, 1).reshape(-1, channels).float()
+        scores = (weight @ pixels.T).view(-1, count, rows, rows)
+        by_side[rows] = by_side[rows].add_(scores) if rows in by_side else scores
+    total = by_side.pop(side, None)
+    for scores in by_side.values():
+        wide = functional.interpolate(scores, (side, side), mode="bilinear", align_corners=True)
+        total = wide if total is None else total.add_(wide)
+    assert total is not None  # a head has at least one layer
+    return total.add_(bias[:, :, None, None])
+
+
+def _best_rows(logits: Float[Tensor, "r n h w"], groups: Sequence[int]) -> Float[Tensor, "k n h w"]:
+    """The highest score among each class's rows, which lie side by side."""
+    if len(groups) == len(logits):
+        return logits
+    return torch.stack([rows.amax(dim=0) for rows in torch.split(logits, list(groups))])
 
 
 def _best_class(
     logits: Float[Tensor, "k n h w"],
-) -> tuple[UInt8[Tensor, "n h w"], Float[Tensor, "n h w"]]:
-    """The class with the highest logit, and its lead over the second. Overwrites `logits`."""
+) -> tuple[Float[Tensor, "n h w"], UInt8[Tensor, "n h w"], Float[Tensor, "n h w"]]:
+    """The highest logit, its class, and its lead over the second. Overwrites `logits`."""
     best, ids = logits.max(dim=0, keepdim=True)
     second = logits.scatter_(0, ids, -torch.inf).amax(dim=0)
-    return ids[0].to(torch.uint8), best[0] - second
-
-
-def _count_px(masks: UInt8[Tensor, "n h w"], num_classes: int) -> Tensor:
-    count = len(masks)
-    offsets = torch.arange(count, device=masks.device)[:, None] * num_classes
-    ids = masks.view(count, -1).long() + offsets
-    return torch.bincount(ids.view(-1), minlength=count * num_classes).view(count, num_classes)
+    return best[0], ids[0].to(torch.uint8), best[0] - second

@@ -8,8 +8,8 @@ import json
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors import SafetensorError
+from safetensors.torch import load, save
 from torch import Tensor
 
 from factory.errors import JobError
@@ -35,6 +35,9 @@ class SegmenterFacts(BaseModel):
     """Feature maps it reads."""
     labels: list[ClassLabel]
     """Classes of its masks."""
+    nodes: list[list[int]] = []
+    """Nodes of the merge tree that make up each class: the rows of weights and bias, class by class.
+    Empty = one row per class."""
     margin_scale: float
     """Median margin between the best two classes on the fitting pixels, in logits."""
     fitted_on: dict[str, int | float]
@@ -54,11 +57,23 @@ def read_segmenter(path: Path) -> tuple[dict[str, Tensor], SegmenterFacts]:
         JobError: If it is not a segmenter file of this version.
     """
     try:
-        with safe_open(path, framework="pt") as file:
-            text = (file.metadata() or {})[_KEY]
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        return tensors, SegmenterFacts.model_validate(json.loads(text))
-    except (SafetensorError, OSError, KeyError, ValueError) as error:
+        data = path.read_bytes()
+    except OSError as error:
+        raise JobError(f"{path}: cannot read the segmenter file ({error.strerror})") from error
+    return decode_segmenter(data, source=str(path))
+
+
+def decode_segmenter(data: bytes, *, source: str) -> tuple[dict[str, Tensor], SegmenterFacts]:
+    """The tensors and facts in a segmenter file's bytes. `source` names it in errors.
+
+    Raises:
+        JobError: If it is not a segmenter file of this version.
+    """
+    try:
+        tensors = load(data)
+        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+        return tensors, SegmenterFacts.model_validate_json(header["__metadata__"][_KEY])
+    except (SafetensorError, KeyError, ValueError) as error:
         raise JobError(
-            f"{path}: not a segmenter file ({type(error).__name__}); make one with `factory fit`"
+            f"{source}: not a segmenter file ({type(error).__name__}); make one with `factory fit`"
         ) from error

@@ -16,6 +16,7 @@ from factory.coverage import (
     quantile,
     sharpness_of,
 )
+from factory.coverage_spec import AREA_EDGES
 from factory.measure import NUM_CELLS
 from factory.serve.answers import (
     CoverageAnswer,
@@ -34,7 +35,6 @@ from factory.serve.answers import (
     TargetAnswer,
 )
 from factory.serve.view import Snapshot
-from factory.spec import AREA_EDGES
 from factory.targets import judge_targets
 
 _STATES: tuple[ShardState, ...] = ("planned", "leased", "committed", "quarantined")

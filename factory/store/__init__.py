@@ -1,27 +1,33 @@
 """Where datasets are kept. A store promises: a file is absent or whole (`base.py`)."""
 
 from factory.errors import StoreError
-from factory.store.base import Store
+from factory.store.base import Store, StoredFile
 from factory.store.local import LocalStore
 
-__all__ = ["LocalStore", "Store", "open_store"]
+__all__ = ["LocalStore", "Store", "StoredFile", "open_store"]
 
 
-def open_store(uri: str) -> Store:
+def open_store(uri: str, *, single_writer: bool = False, is_known: bool = False) -> Store:
     """The store at `uri`: a local folder (a path or `file://`), or `s3://bucket/prefix`.
+
+    Args:
+        uri: Where.
+        single_writer: Trust that nobody else writes there, so that a store without exclusive
+            creation will do.
+        is_known: Its server has answered before, on another machine: wait longer for it.
 
     Raises:
         StoreError: If the scheme is not one we can write to, or S3 is set up wrongly here.
     """
     scheme, separator, rest = uri.partition("://")
     if not separator:
-        return LocalStore(uri)
+        return LocalStore(uri, single_writer=single_writer)
     if scheme == "file":
-        return LocalStore(rest)
+        return LocalStore(rest, single_writer=single_writer)
     if scheme == "s3":
         from factory.store.s3 import S3Store  # the AWS client is slow to import
 
-        return S3Store(uri)
+        return S3Store(uri, single_writer=single_writer, is_known=is_known)
     raise StoreError(
         f"output.uri: found {uri!r}; a dataset lies in a local folder (a path or file://) or in a "
         "bucket (s3://bucket/prefix); give one of these and copy it elsewhere afterwards"

@@ -4,10 +4,25 @@
 for views that can be rebuilt. All paths are relative to the dataset's root and use `/`.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """A file in a store, or something unfinished beside it."""
+
+    path: str
+    """Relative to the dataset's root; for something unfinished, how a person finds it."""
+    size_bytes: int
+    """Its size; 0 if the store does not tell."""
+    changed_at: float
+    """When it was last written, in seconds since 1970, by the store's clock."""
+    upload_id: str = ""
+    """The upload it is, if it is one that was begun and not completed."""
 
 
 @runtime_checkable
@@ -32,8 +47,21 @@ class Store(Protocol):
     def fetch(self, path: str) -> AbstractContextManager[Path | None]:
         """A local path with the file's bytes while the context lasts; None if it is absent."""
 
-    def names(self, folder: str) -> list[str]:
-        """Paths of all files below `folder`, sorted; empty if there is none."""
+    def size_of(self, path: str) -> int | None:
+        """A file's size in bytes; None if it is absent."""
+
+    def remove(self, path: str) -> None:
+        """Make a file absent; nothing happens if it is."""
+
+    def names(self, folder: str, splits: Sequence[str] = ()) -> list[str]:
+        """Paths of all files below `folder`, sorted; empty if there is none.
+
+        `splits`, sorted paths below `folder`, are where a long listing may be divided into pieces
+        that are fetched side by side.
+        """
+
+    def files(self, folder: str) -> list[StoredFile]:
+        """All files below `folder` with size and time, sorted by path."""
 
     def find_stranger(self, known: Collection[str]) -> str | None:
         """The name of something at the root that is not in `known`; None if there is nothing."""
@@ -43,3 +71,9 @@ class Store(Protocol):
 
     def clean_up(self, run_id: str) -> None:
         """Remove what run `run_id` left unfinished, and what runs known to be dead left."""
+
+    def leftovers(self) -> list[StoredFile]:
+        """What runs left unfinished: no part of the dataset. Some may still be in the making."""
+
+    def discard(self, leftover: StoredFile) -> None:
+        """Remove one of `leftovers`; nothing happens if it is gone."""

@@ -6,12 +6,13 @@ A hard link cannot replace a file, which makes creation exclusive on every POSIX
 import errno
 import os
 import shutil
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from factory.errors import StoreError
 from factory.provenance import new_run_id, run_is_dead
+from factory.store.base import StoredFile
 
 _REMEDY = {
     errno.ENOSPC: "free some space and run the command again: everything committed is kept",
@@ -19,6 +20,10 @@ _REMEDY = {
     errno.EACCES: "give yourself write permission, or choose another output.uri",
     errno.EPERM: "give yourself write permission, or choose another output.uri",
     errno.EROFS: "mount it writable, or choose another output.uri",
+    **dict.fromkeys(
+        (errno.EMLINK, errno.ENOTSUP, errno.ENOSYS),
+        "no hard links here: if one run at a time writes, say so with output.single_writer: true",
+    ),
     errno.ENOTDIR: "choose an output.uri whose parents are folders",
 }
 
@@ -26,8 +31,12 @@ _REMEDY = {
 class LocalStore:
     """A dataset in the folder `root`; see `base.Store` for the promise of each method."""
 
-    def __init__(self, root: str) -> None:
-        """Use the folder `root`; it is made when something is first written."""
+    def __init__(self, root: str, *, single_writer: bool = False) -> None:
+        """Use the folder `root`; it is made when something is first written.
+
+        With `single_writer` a file system without hard links will do.
+        """
+        self._single_writer = single_writer
         self.root = Path(root).expanduser().absolute()
         self.uri = str(self.root)
 
@@ -69,10 +78,38 @@ class LocalStore:
         target = self.root / path
         yield target if target.is_file() else None
 
-    def names(self, folder: str) -> list[str]:
-        """Paths of all files below `folder`, sorted; empty if there is none."""
-        found = (self.root / folder).rglob("*")
-        return sorted(path.relative_to(self.root).as_posix() for path in found if path.is_file())
+    def size_of(self, path: str) -> int | None:
+        """A file's size in bytes; None if it is absent."""
+        with _explained(self.root / path):
+            try:
+                return (self.root / path).stat().st_size
+            except (FileNotFoundError, NotADirectoryError):
+                return None
+
+    def remove(self, path: str) -> None:
+        """Make a file absent; nothing happens if it is."""
+        target = self.root / path
+        with _explained(target):
+            if target.is_file():
+                target.unlink(missing_ok=True)
+                _sync_folder(target.parent)
+
+    def names(self, folder: str, splits: Sequence[str] = ()) -> list[str]:  # noqa: ARG002
+        """Paths of all files below `folder`, sorted; a folder is listed in one piece."""
+        start = len(f"{self.root}/")
+        with _explained(self.root / folder):
+            return sorted(
+                entry.path[start:] for entry in _walk(f"{self.root}/{folder}".rstrip("/"))
+            )
+
+    def files(self, folder: str) -> list[StoredFile]:
+        """All files below `folder` with size and time, sorted by path."""
+        found = []
+        for name in self.names(folder):
+            with suppress(FileNotFoundError):  # it went while we looked
+                facts = (self.root / name).stat()
+                found.append(StoredFile(name, facts.st_size, facts.st_mtime))
+        return found
 
     def find_stranger(self, known: Collection[str]) -> str | None:
         """The name of something at the root that is not in `known`; None if there is nothing."""
@@ -103,6 +140,19 @@ class LocalStore:
         except OSError:
             return  # another run is using it
 
+    def leftovers(self) -> list[StoredFile]:
+        """Every file below `tmp/`."""
+        return self.files("tmp")
+
+    def discard(self, leftover: StoredFile) -> None:
+        """Remove one of `leftovers`, and the folders that become empty."""
+        self.remove(leftover.path)
+        with suppress(OSError):  # something else is in it
+            for parent in (self.root / leftover.path).parents:
+                if parent == self.root:
+                    return
+                parent.rmdir()
+
     def _stage(self, data: bytes) -> Path:
         folder = self.root / "tmp"
         folder.mkdir(parents=True, exist_ok=True)
@@ -120,7 +170,12 @@ class LocalStore:
     def _link(self, staged: Path, target: Path) -> bool:
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            os.link(staged, target)
+            if not self._single_writer:
+                os.link(staged, target)
+            elif target.exists():
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
+            else:
+                staged.replace(target)
         except FileExistsError:
             if not target.is_file():
                 raise
@@ -143,6 +198,19 @@ def _explained(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise explain_os_error(path, error) from error
+
+
+def _walk(folder: str) -> Iterator[os.DirEntry[str]]:
+    """Every file below `folder`; a million of them take seconds, which pathlib does not manage."""
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    yield from _walk(entry.path)
+                elif entry.is_file():
+                    yield entry
+    except (FileNotFoundError, NotADirectoryError):
+        return
 
 
 def _remove(path: Path) -> None:

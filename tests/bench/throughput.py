@@ -76,7 +76,7 @@ class Kit:
     def files(self, first: int) -> list[dict[str, Any]]:
         """The same pairs, encoded the same way, one after the other."""
         from factory.pack.packing import encode_sample
-        from factory.shard import compute_samples
+        from factory.samples import compute_samples
 
         latents = self.sampler.draw(range(first, first + BATCH))
         samples = compute_samples(self.generator, self.segmenter, latents, BATCH)

@@ -17,7 +17,7 @@ CPU = torch.device("cpu")
 FIT = {"num_images": 8, "pixels_per_image": 256}
 SMALL = {
     "kmeans": {"kind": "kmeans", "num_clusters": 5, "fit": FIT},
-    "klish": {"kind": "klish", "initial_clusters": 12, "num_classes": 4, "fit": FIT},
+    "klish": {"kind": "klish", "initial_clusters": 12, "cut": 4, "fit": FIT},
 }
 
 

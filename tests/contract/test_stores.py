@@ -2,6 +2,7 @@
 
 import tempfile
 import threading
+import time
 
 import boto3
 import pytest
@@ -130,3 +131,44 @@ def test_unfinished_files_are_no_part_of_the_dataset_and_go_with_their_run(store
     assert all(not store.names(folder) for folder in ("data", "meta", "receipts", "plan"))
     store.clean_up("run-1")
     assert not file.exists()
+
+
+def test_sizes_are_told_and_of_what_is_absent_none(store):
+    store.create("a", b"12345")
+    assert (store.size_of("a"), store.size_of("b"), store.size_of("a/b")) == (5, None, None)
+
+
+def test_what_is_removed_is_absent_and_can_be_created_again(store):
+    store.create("d/a", b"one")
+    store.remove("d/a")
+    store.remove("d/a")
+    assert store.read("d/a") is None
+    assert store.names("d") == []
+    assert store.create("d/a", b"two") is True
+
+
+def test_a_listing_in_pieces_is_the_listing(store):
+    names = [f"r/{i:03d}" for i in range(20)]
+    for name in names:
+        store.create(name, b"")
+    assert store.names("r", ["r/004", "r/0045", "r/019"]) == names
+    assert store.names("r", ["r/zzz"]) == names
+
+
+def test_files_are_told_with_size_and_time(store):
+    before = time.time()
+    store.create("d/b", b"12")
+    store.create("d/a", b"1")
+    found = store.files("d")
+    assert [(file.path, file.size_bytes) for file in found] == [("d/a", 1), ("d/b", 2)]
+    assert all(before - 5 < file.changed_at < time.time() + 5 for file in found)
+    assert store.files("none") == []
+
+
+def test_a_promised_single_writer_still_never_replaces(store):
+    alone = open_store(store.uri, single_writer=True)
+    assert alone.create("a", b"one") is True
+    assert alone.create("a", b"two") is False
+    assert alone.publish("a", a_file(alone, b"three")) is False
+    assert alone.publish("b", a_file(alone, b"three")) is True
+    assert (alone.read("a"), alone.read("b")) == (b"one", b"three")

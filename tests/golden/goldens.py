@@ -35,12 +35,20 @@ def make_goldens() -> dict[str, str]:
         "tiny.json": json.dumps(_tiny(), indent=1, sort_keys=True) + "\n",
         "help/factory.txt": help_of(),
     }
-    return texts | {f"help/{name}.txt": help_of(name) for name in command_names()}
+    return texts | {help_file(name): help_of(*name.split()) for name in command_names()}
 
 
 def command_names() -> list[str]:
-    """Every command of the command line."""
-    return sorted(get_command(app).commands)
+    """Every command of the command line, and those below it as two words."""
+    names = []
+    for name, command in get_command(app).commands.items():
+        names += [name, *(f"{name} {below}" for below in getattr(command, "commands", ()))]
+    return sorted(names)
+
+
+def help_file(command: str) -> str:
+    """Where the help of a command is kept."""
+    return f"help/{command.replace(' ', '_')}.txt"
 
 
 def help_of(*command: str) -> str:

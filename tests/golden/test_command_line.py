@@ -138,7 +138,7 @@ REFUSALS = {
     "nothing is accepted": (
         {"dataset.accept": {"class_share": {0: [0, 0.001]}}},
         5,
-        "3 of 3 shards could not be made",
+        "3 of 3 shards are in quarantine",
     ),
     "the scheme is unknown": ({"output.uri": "ftp://x/y"}, 6, "error: output.uri: found 'ftp://"),
 }
@@ -192,8 +192,8 @@ def test_damage_has_an_exit_code_of_its_own(tmp_path):
     assert result.exit_code == 7
     assert result.stdout == "data/train/tiny-000000.tar: missing\n"
     assert result.stderr == (
-        f"error: {tmp_path}/out: 1 problems; to make a damaged shard again, delete its tar and its "
-        "receipt and run the job again\n"
+        f"error: {tmp_path}/out: 1 problems; `factory repair {tmp_path}/out` says what to do about "
+        "each\n"
     )
     as_json = call("verify", tmp_path / "out", "--json")
     assert as_json.exit_code == 7
@@ -227,3 +227,88 @@ def test_a_round_is_kept_as_readable_json(tmp_path):
     text = (tmp_path / "out/plan/round-0000.json").read_text()
     assert Round.model_validate_json(text).num_samples == 10
     assert text.count("\n") > 10
+
+
+def test_repair_says_what_it_would_do_and_does_it_when_told(tmp_path):
+    job, out = write_job(tmp_path), tmp_path / "out"
+    call("run", job)
+    assert call("repair", out).stdout == "nothing to do\n"
+    (out / "receipts/0000/000001.json").unlink()
+    line = "data/train/tiny-000001.tar: write its receipt: it is whole\n"
+    told = call("repair", out)
+    assert told.stdout == line + "1 things to do; nothing is done without --yes\n"
+    assert "shards_committed    2" in call("status", out).stdout
+    assert json.loads(call("repair", out, "--json").stdout) == [
+        {
+            "path": "data/train/tiny-000001.tar",
+            "action": "write its receipt: it is whole",
+            "done": False,
+        }
+    ]
+    assert call("repair", out, "--yes").stdout == line
+    assert call("verify", "--deep", out).stdout == "3 shards, 10 samples: all good\n"
+
+
+def test_gc_leaves_what_is_young(tmp_path):
+    job, out = write_job(tmp_path), tmp_path / "out"
+    call("run", job)
+    (out / "data/train/stranger.tar").write_bytes(b"")
+    assert call("gc", out).stdout == "nothing to do\n"
+    told = call("gc", job, "--older-than-h", "0")
+    assert told.stdout.startswith("data/train/stranger.tar: remove it: no receipt names it\n")
+    call("gc", job, "--older-than-h", "0", "--yes")
+    assert not (out / "data/train/stranger.tar").exists()
+
+
+def test_a_shard_in_quarantine_stays_there_until_it_is_released(tmp_path):
+    broken = plugin(tmp_path, "sick", "raise errors.ShardError('never')")
+    (tmp_path / "sick.py").write_text(
+        "from pathlib import Path\n"
+        "from factory.generate.shapes import ShapesGenerator\n\n\n"
+        "class make(ShapesGenerator):\n"
+        "    def generate(self, latents, layers):\n"
+        "        if 5 in latents.indices and not Path('cured').exists():\n"
+        "            raise ZeroDivisionError('at sample 5')\n"
+        "        return super().generate(latents, layers)\n"
+    )
+    job, out = write_job(tmp_path, broken), tmp_path / "out"
+    call("fit", job)
+    ran = call("run", job)
+    assert ran.exit_code == 5
+    last = ran.stderr.splitlines()[-1]
+    assert last == (
+        f"error: {out}: 1 of 3 shards are in quarantine, the first is tiny-000001 (ZeroDivisionError: "
+        f"at sample 5); the rest is committed: mend the cause, then `factory quarantine retry {out}` "
+        "and run the job again"
+    )
+    listed = "tiny-000001  failed 3 times  ZeroDivisionError: at sample 5\n"
+    assert call("quarantine", "list", out).stdout == listed
+    assert json.loads(call("quarantine", "list", job, "--json").stdout)[0]["attempt"] == 3
+    (tmp_path / "cured").touch()
+    again = call("run", job)
+    assert again.exit_code == 5
+    assert "shard_tried_again" not in again.stderr
+    refused = call("quarantine", "retry", out, "tiny-000007")
+    assert refused.exit_code == 2
+    assert refused.stderr == "error: tiny-000007: not in quarantine; there: tiny-000001\n"
+    assert call("quarantine", "retry", out, "tiny-000001").stdout == (
+        "1 shards released; run the job again\n"
+    )
+    assert call("run", job).exit_code == 0
+    assert call("quarantine", "list", out).stdout == "no shard is in quarantine\n"
+    assert call("verify", "--deep", out).exit_code == 0
+
+
+def test_doctor_tells_in_words_and_as_json_and_fails_when_something_would(tmp_path):
+    good = call("doctor", write_job(tmp_path))
+    assert good.exit_code == 0
+    assert "ok       output: exclusive create    of 8 that race one wins\n" in good.stdout
+    assert not (tmp_path / "out").exists()
+    (tmp_path / "file").touch()
+    bad = call("doctor", "--json", write_job(tmp_path, {"output.uri": str(tmp_path / "file/x")}))
+    assert bad.exit_code == 6
+    states = {check["name"]: check["state"] for check in json.loads(bad.stdout)}
+    assert states["output: write"] == "fails"
+    count = len(states)
+    assert bad.stderr.endswith(f"error: 1 of {count} checks fail: output: write\n")
+    assert call("doctor").exit_code == 0

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from golden.goldens import command_names, help_of, make_goldens
+from golden.goldens import command_names, help_file, help_of, make_goldens
 
 HERE = Path(__file__).parent
 NAMES = ["settings.txt", "exit_codes.txt", "help/factory.txt"]
@@ -27,7 +27,7 @@ def test_what_people_and_scripts_rely_on_is_what_it_was(made, name):
 
 @pytest.mark.parametrize("command", command_names())
 def test_the_help_of_a_command_is_what_it_was(command):
-    assert help_of(command) == kept(f"help/{command}.txt")
+    assert help_of(*command.split()) == kept(help_file(command))
 
 
 def test_no_golden_is_left_of_a_command_that_is_gone(made):

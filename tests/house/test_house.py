@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from factory.train.spec import load_training
+
 ROOT = Path(__file__).parents[2]
 FILES = sorted((ROOT / "factory").rglob("*.py"))
 
@@ -67,7 +69,14 @@ def test_the_command_line_starts_without_heavy_imports() -> None:
     assert not modules_after("import factory.cli") & {"torch", "ray", "numpy", "pyarrow"}
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "jobs").rglob("*.yaml")), ids=lambda p: p.name)
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "jobs" / "train").glob("*.yaml")), ids=lambda p: p.name
+)
+def test_every_training_in_the_repository_is_valid(path: Path) -> None:
+    assert load_training(path).schedule.num_images >= 2_000_000
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "jobs").glob("*.yaml")), ids=lambda p: p.name)
 def test_every_job_in_the_repository_plans(path: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "factory", "plan", "--json", str(path)]
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
@@ -81,5 +90,7 @@ def test_every_job_in_the_repository_plans(path: Path, tmp_path: Path) -> None:
         assert any("weights" in warning for warning in plan["warnings"])
 
 
-def test_all_three_jobs_were_seen() -> None:
-    assert len(list((ROOT / "jobs").rglob("*.yaml"))) == 3
+def test_all_three_jobs_and_the_training_were_seen() -> None:
+    assert len(list((ROOT / "jobs").glob("*.yaml"))) == 3
+    assert len(list((ROOT / "jobs" / "train").glob("*.yaml"))) == 1
+    assert len(list((ROOT / "jobs").rglob("*.yaml"))) == 4

@@ -14,6 +14,7 @@ TREE = {
     "PluginError": ("FactoryError", 3),
     "ShardError": ("FactoryError", 4),
     "RetryableError": ("ShardError", 4),
+    "PreemptedError": ("RetryableError", 4),
     "IncompleteError": ("FactoryError", 5),
     "StoreError": ("FactoryError", 6),
     "UnreachableError": ("StoreError", 6),

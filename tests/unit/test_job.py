@@ -164,7 +164,7 @@ def test_nothing_in_run_changes_a_byte(finished, tmp_path):
 
 def test_a_finished_dataset_verifies_and_comes_out_the_same_again(finished):
     store = open_store(str(finished / "out"))
-    findings = verify_dataset(store)
+    findings = verify_dataset(store, deep=True)
     assert (findings.num_shards, findings.num_samples, findings.problems) == (3, 10, ())
     assert regenerate_samples(store, 7) == []
 
@@ -184,7 +184,8 @@ def test_making_again_tells_of_a_sample_that_differs(made):
 def test_the_observer_is_told_of_the_fit_the_start_and_every_shard(tmp_path):
     witness = Witness()
     run_job(small_job(tmp_path, {"dataset.segmenter.fit.seed": 99}), witness)
-    assert witness.fitted == [(4, 8), (8, 8)]
+    assert witness.fitted[0] == ("sampling", 0, 8)
+    assert witness.fitted[-1] == ("clusters", 500, 500)
     assert witness.starts == [(10, 0)]
     assert sorted(record.shard_index for record in witness.records) == [0, 1, 2]
     assert witness.failures == []
@@ -209,7 +210,7 @@ def test_growing_adds_shards_and_leaves_every_old_byte(made):
     assert {name: shard_stats(made)[name] for name in stats} == stats
     assert [record.num_samples for record in manifest.records] == [4, 4, 2, 4, 3]
     assert [record.first_index for record in manifest.records] == [0, 4, 8, 10, 14]
-    assert verify_dataset(open_store(str(made / "out"))).problems == ()
+    assert verify_dataset(open_store(str(made / "out")), deep=True).problems == ()
     assert regenerate_samples(open_store(str(made / "out")), 5) == []
 
 
@@ -242,14 +243,18 @@ def test_another_tar_in_a_shard_s_place_is_not_taken_for_it(made):
     data = bytearray(tar.read_bytes())
     data[600] ^= 1
     tar.write_bytes(data)
-    with pytest.raises(StoreError) as caught:
+    with pytest.raises(IncompleteError) as caught:
         make_small(made)
     text = str(caught.value)
-    assert text.startswith(f"{tar}: there without a receipt, with sha256 ")
-    assert text.endswith("; delete that file and run the job again")
-    tar.unlink()
-    make_small(made)
-    assert verify_dataset(open_store(str(made / "out"))).problems == ()
+    assert text.startswith(
+        f"{made}/out: 1 of 3 shards are in quarantine, the first is tiny-000001 (ShardError: {tar}: "
+        "there without a receipt, and damaged (sample 000000004: not a whole image ("
+    )
+    assert text.endswith(
+        "`factory repair` removes it, then run the job again); the rest is committed: mend the cause, "
+        f"then `factory quarantine retry {made}/out` and run the job again"
+    )
+    assert tar.read_bytes() == data, "it must not be replaced"
 
 
 @pytest.mark.parametrize(
@@ -341,7 +346,7 @@ def test_oversampling_keeps_the_first_accepted_samples_and_counts_the_others(fin
     rejected = sum(confidence[i] < limit for i in range(last_batch_end))
     assert manifest.records[0].num_rejected == {"confidence": rejected}
     assert rejected > 0
-    assert verify_dataset(open_store(str(tmp_path / "out"))).problems == ()
+    assert verify_dataset(open_store(str(tmp_path / "out")), deep=True).problems == ()
     assert regenerate_samples(open_store(str(tmp_path / "out")), 4) == []
 
 
@@ -356,7 +361,7 @@ def test_a_shard_is_never_fuller_than_was_asked_for(tmp_path):
 def test_without_oversampling_rejected_samples_make_shards_short(finished, tmp_path):
     confidence = sorted(f.confidence for shard in facts_of(finished) for f in shard)
     make_small(tmp_path, {"dataset.accept": {"min_confidence": between(confidence, 2)}})
-    status = make_status(find_holdings(open_store(str(tmp_path / "out"))))
+    status = make_status(find_holdings(open_store(str(tmp_path / "out"))), [])
     assert status["state"] == "complete"
     assert status["samples_short"] == 2
     assert status["samples_rejected"] == {"confidence": 2}
@@ -368,7 +373,7 @@ def test_a_shard_of_which_nothing_is_accepted_is_told_and_the_rest_is_kept(tmp_p
     with pytest.raises(IncompleteError) as caught:
         run_job(spec, witness)
     assert str(caught.value).startswith(
-        f"{tmp_path}/out: 3 of 3 shards could not be made, the first is tiny-00000"
+        f"{tmp_path}/out: 3 of 3 shards are in quarantine, the first is tiny-00000"
     )
     _, reason, again = next(failure for failure in witness.failures if "000002" in failure[0])
     assert reason == (
@@ -378,7 +383,7 @@ def test_a_shard_of_which_nothing_is_accepted_is_told_and_the_rest_is_kept(tmp_p
     assert not again
     assert len(witness.failures) == 3
     assert not (tmp_path / "out/tmp").exists()
-    assert verify_dataset(open_store(str(tmp_path / "out"))).num_shards == 0
+    assert verify_dataset(open_store(str(tmp_path / "out")), deep=True).num_shards == 0
     assert (tmp_path / "out/README.md").exists()
 
 
@@ -389,7 +394,7 @@ def test_other_image_formats_verify_too(tmp_path, image, ending):
     data = members[f"000000000.image.{ending}"]
     assert Image.open(io.BytesIO(data)).format == image.upper()
     store = open_store(str(tmp_path / "out"))
-    assert verify_dataset(store).problems == ()
+    assert verify_dataset(store, deep=True).problems == ()
     assert regenerate_samples(store, 2) == []
 
 
@@ -420,7 +425,7 @@ def test_accept_rules_that_cannot_be_met_are_refused_at_once(tmp_path, share):
 def maker_of(folder, run_id="some-run"):
     spec = small_job(folder)
     order = WorkOrder(
-        spec.dataset, spec.run, str(folder / "out"), "", "segmenter.safetensors", run_id, ()
+        spec.dataset, spec.run, str(folder / "out"), False, "", "segmenter.safetensors", run_id, ()
     )
     return build_maker(order)
 
@@ -445,6 +450,7 @@ def test_what_a_killed_worker_of_the_same_run_left_does_not_stop_its_successor(m
 
 def test_a_maker_that_is_told_to_stop_leaves_nothing(made):
     (made / "out/receipts/0000/000000.json").unlink()
+    (made / "out/data/train/tiny-000000.tar").unlink()
     maker = maker_of(made)
     maker.stop.set()
     with pytest.raises(Interrupted) as caught:

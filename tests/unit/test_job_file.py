@@ -6,6 +6,11 @@ from factory.errors import JobError
 from factory.job_file import check_job, load_job
 from factory.spec import FitSpec, KlishSpec, KMeansSpec, PluginSegmenterSpec
 
+LABELS = {
+    "tree": "0" * 16,
+    "labels": [{"name": n, "colour": "#123456", "nodes": [i]} for i, n in enumerate("ab")],
+}
+
 
 def load_text(tmp_path, text):
     path = tmp_path / "job.yaml"
@@ -113,6 +118,31 @@ def test_all_problems_are_told_at_once_each_with_its_path_and_the_value_found(tm
             "dataset.latents",
             {"classes": []},
             "dataset.latents.classes: names no class; leave it out to use all classes (got [])",
+        ),
+        (
+            "dataset.segmenter",
+            {"kind": "klish", "cut": 30, "initial_clusters": 20},
+            "dataset.segmenter: `cut` asks for 30 classes of 20 `initial_clusters`; lower the one or "
+            "raise the other (got {'kind': 'klish', 'cut': 30, 'initial_clusters': 20})",
+        ),
+        (
+            "dataset.segmenter",
+            {"kind": "klish", "fitted": "a", "layers": ["x"], "fit": {}},
+            "dataset.segmenter: `fitted` names a file that is fitted already; leave out fit, layers "
+            "(got {'kind': 'klish', 'fitted': 'a', 'layers': ['x'], 'fit': {}})",
+        ),
+        (
+            "dataset.segmenter",
+            {"kind": "klish", "cut": 2, "labels": LABELS},
+            "dataset.segmenter: `labels` says which nodes are classes; leave out `cut` (got {'kind': "
+            "'klish', 'cut': 2, 'labels': {'tree': '0000000000000000', 'labels': [{'name': 'a', "
+            "'colour'...)",
+        ),
+        (
+            "dataset.segmenter",
+            {"kind": "klish", "labels": "labels.yaml"},
+            "dataset.segmenter.labels: a path can only stand in a job file; give the labels "
+            "themselves here (got 'labels.yaml')",
         ),
         ("run.num_actors", 0, "run.num_actors: must be `auto` or at least 1 (got 0)"),
         (

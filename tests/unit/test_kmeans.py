@@ -1,13 +1,13 @@
 import pytest
 import torch
+from fit_bench import bench_of, make_bench
 from small_job import small_job
 
 from factory.cache import cache_folder
 from factory.errors import JobError
+from factory.fit.budget import plan_sampling
 from factory.fit.fitted import find_fitted, fit_key, fit_segmenter
 from factory.fit.kmeans import cluster, nearest
-from factory.fit.pixels import choose_layers, sample_pixels
-from factory.generate.base import load_generator
 from factory.generate.weights import LocalWeights
 from factory.segment.linear_head import weight_name
 from factory.segment.segmenter_file import read_segmenter
@@ -23,19 +23,19 @@ def blobs(count=200, spread=0.05):
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_well_separated_clusters_are_found(seed):
+def test_well_separated_clusters_are_found(tmp_path, seed):
     vectors, ids, _ = blobs()
-    centres, inertia = cluster(vectors, 5, seed)
+    centres, inertia = cluster(bench_of(tmp_path, vectors), 5, seed)
     found, _ = nearest(vectors, centres)
     pairs = {(int(a), int(b)) for a, b in zip(ids, found, strict=True)}
     assert len(pairs) == 5
     assert inertia < 3 * 0.05**2 * 1.2
 
 
-def test_centres_are_the_means_of_their_clusters():
+def test_centres_are_the_means_of_their_clusters(tmp_path):
     torch.manual_seed(3)
     vectors = torch.randn(400, 4)
-    centres, inertia = cluster(vectors, 6, 0)
+    centres, inertia = cluster(bench_of(tmp_path, vectors), 6, 0)
     ids, _ = nearest(vectors, centres)
     means = torch.stack([vectors[ids == i].mean(dim=0) for i in range(6)])
     assert (means - centres).abs().max() < 1e-3
@@ -51,11 +51,11 @@ def test_nearest_is_the_nearest_by_distance_and_the_lead_is_half_the_difference_
     assert (lead - (squares.values[:, 1] - squares.values[:, 0]) / 2).abs().max() < 1e-4
 
 
-def test_too_few_distinct_vectors_are_told_with_what_to_do():
+def test_too_few_distinct_vectors_are_told_with_what_to_do(tmp_path):
     vectors = torch.tensor([[0.0], [1.0], [2.0]]).repeat(10, 1)
-    assert cluster(vectors, 3, 0)[1] == 0
+    assert cluster(bench_of(tmp_path, vectors), 3, 0)[1] == 0
     with pytest.raises(JobError) as caught:
-        cluster(vectors, 4, 0)
+        cluster(bench_of(tmp_path, vectors), 4, 0)
     assert str(caught.value) == (
         "dataset.segmenter.num_clusters: found 4, but the fitting pixels hold only 3 distinct "
         "vectors; ask for fewer clusters or fit on more images"
@@ -75,7 +75,8 @@ def test_the_same_job_gives_the_same_file_and_another_seed_another(tmp_path):
     first, told = fit(tmp_path)
     assert fit(tmp_path)[0] == first
     assert fit(tmp_path, {"dataset.segmenter.fit.seed": 1})[0] != first
-    assert told == [(4, 8), (8, 8)]
+    assert told[0][:3] == ("sampling", 0, 8)
+    assert told[-1][:3] == ("clusters", 500, 500)
 
 
 def test_a_fit_is_found_again_by_what_decides_it(tmp_path):
@@ -121,14 +122,15 @@ def test_clusters_are_numbered_by_size_and_the_bias_is_half_the_square(tmp_path)
     path.write_bytes(data)
     tensors, facts = read_segmenter(path)
     spec = small_job(tmp_path).dataset
-    generator = load_generator(spec.generator, None, device=CPU)
-    layers = choose_layers("auto", generator.facts)
-    pixels = sample_pixels(generator, spec, spec.segmenter.fit, layers, lambda *_: None)
-    centres = torch.cat([tensors[weight_name(layer)] for layer in layers], dim=1)
+    bench = make_bench(tmp_path, spec)
+    sampling = plan_sampling(spec.segmenter, bench.pool.facts)
+    bench.sample(sampling, "")
+    vectors = torch.cat(bench.pool.ask("spread", 10**9))
+    centres = torch.cat([tensors[weight_name(layer)] for layer in sampling.layers], dim=1)
     assert (tensors["bias"] + centres.square().sum(dim=1) / 2).abs().max() < 1e-5
-    ids, margins = nearest(pixels.vectors, centres)
+    ids, margins = nearest(vectors, centres)
     sizes = torch.bincount(ids, minlength=4).tolist()
     assert sizes == sorted(sizes, reverse=True)
     assert facts.margin_scale == pytest.approx(float(margins.median()), rel=1e-3)
-    assert facts.fitted_on["num_pixels"] == len(pixels.vectors) == 8 * 64
+    assert facts.fitted_on["num_pixels"] == len(vectors) == 8 * 64
     assert facts.fitted_on["explained"] > 0.8

@@ -6,15 +6,17 @@ from torch.nn import functional
 
 from factory.data import LatentBatch
 from factory.errors import JobError
+from factory.fit.part import Part
 from factory.fit.pixels import (
     FIRST_FITTING_INDEX,
-    _read,
+    NUM_PARTS,
+    Sampling,
     choose_layers,
-    fitting_batches,
-    sample_pixels,
+    fitting_batch,
+    read_places,
 )
 from factory.generate.base import GeneratorFacts, LayerShape, load_generator
-from factory.spec import FitSpec, GeneratorSpec
+from factory.spec import GeneratorSpec
 
 CPU = torch.device("cpu")
 
@@ -31,8 +33,8 @@ def test_reading_at_pixel_centres_equals_the_upsampled_map(size):
     side = 16
     line = torch.linspace(-1, 1, side)
     y, x = torch.meshgrid(line, line, indexing="ij")
-    places = torch.stack([x, y], dim=-1).view(1, -1, 2).expand(2, -1, 2)
-    read = _read(maps, places).transpose(1, 2).view(2, 3, side, side)
+    places = torch.stack([x, y], dim=-1).view(-1, 2)
+    read = torch.stack([read_places(m, places).T.view(3, side, side) for m in maps])
     whole = functional.interpolate(maps, (side, side), mode="bilinear", align_corners=True)
     assert (read - whole).abs().max() < 1e-5
 
@@ -71,34 +73,62 @@ def generator():
     return load_generator(GeneratorSpec(kind="shapes"), None, device=CPU)
 
 
-@pytest.mark.parametrize(("num_images", "batch_size"), [(8, 4), (5, 4), (2, 8)])
+def sampled(generator, dataset, sampling):
+    """The vectors of every part, and the images that each step of each part came to."""
+    parts = [Part(index, generator, dataset, CPU) for index in range(NUM_PARTS)]
+    counts = [[part.sample(sampling, step) for step in range(3)] for part in parts]
+    return [part.spread(10**9) for part in parts], counts
+
+
+def toy_sampling(num_images, pixels_per_image=10, layers=("s8", "s32"), widths=(12, 8)):
+    return Sampling(layers, widths, num_images, pixels_per_image, 0)
+
+
+@pytest.mark.parametrize(("num_images", "batch_size"), [(8, 4), (5, 4), (2, 8), (70, 2)])
 def test_as_many_pixels_come_as_were_asked_for(tmp_path, generator, num_images, batch_size):
     dataset = small_job(tmp_path, {"dataset.batch_size": batch_size}).dataset
-    fit = FitSpec(num_images=num_images, pixels_per_image=10)
-    told = []
-    pixels = sample_pixels(generator, dataset, fit, ("s8", "s32"), lambda *now: told.append(now))
-    assert pixels.vectors.shape == (num_images * 10, 20)
-    assert pixels.vectors.dtype == torch.float32
-    assert told[-1] == (num_images, num_images)
-    blocks = pixels.split(pixels.vectors[:3])
+    sampling = toy_sampling(num_images)
+    vectors, counts = sampled(generator, dataset, sampling)
+    whole = torch.cat(vectors)
+    assert whole.shape == (num_images * 10, 20) == (sampling.num_pixels, sampling.num_channels)
+    assert whole.dtype == torch.float32
+    assert sum(map(sum, counts)) == num_images
+    assert [len(rows) for rows in vectors] == [sum(steps) * 10 for steps in counts]
+    blocks = sampling.split(whole[:3])
     assert {name: block.shape for name, block in blocks.items()} == {"s8": (3, 12), "s32": (3, 8)}
-    assert torch.equal(torch.cat(list(blocks.values()), dim=1), pixels.vectors[:3])
+    assert torch.equal(torch.cat(list(blocks.values()), dim=1), whole[:3])
+
+
+def test_parts_hold_whole_batches_and_leave_none_out():
+    sampling = toy_sampling(150)
+    dealt = [sampling.batches(part, 4) for part in range(NUM_PARTS)]
+    assert [batch for part in dealt for batch in part] == list(range(38))
+    assert {len(part) for part in dealt} == {2, 3}
 
 
 def test_the_first_images_give_the_same_pixels_however_many_follow(tmp_path, generator):
     dataset = small_job(tmp_path).dataset
     few, many = (
-        sample_pixels(
-            generator, dataset, FitSpec(num_images=n, pixels_per_image=6), ("s16",), lambda *_: None
-        ).vectors
+        torch.cat(sampled(generator, dataset, toy_sampling(n, 6, ("s16",), (12,)))[0])
         for n in (4, 12)
     )
     assert torch.equal(few, many[: len(few)])
 
 
+def test_another_sampling_starts_anew(tmp_path, generator):
+    dataset = small_job(tmp_path).dataset
+    part = Part(NUM_PARTS - 1, generator, dataset, CPU)
+    part.sample(toy_sampling(8), 0)
+    first = part.spread(10**9)
+    part.sample(Sampling(("s8",), (12,), 8, 3, 1), 0)
+    assert part.spread(10**9).shape == (12, 12)
+    part.sample(toy_sampling(8), 0)
+    assert torch.equal(part.spread(10**9), first)
+
+
 def test_a_dataset_is_never_fitted_on_its_own_samples(tmp_path, generator):
     dataset = small_job(tmp_path).dataset
-    batches = list(fitting_batches(generator, dataset, FitSpec(num_images=5)))
+    batches = [fitting_batch(generator, dataset, 0, index) for index in range(2)]
     assert all(isinstance(batch, LatentBatch) for batch in batches)
     indices = np.concatenate([batch.indices for batch in batches])
     assert indices.tolist() == list(range(FIRST_FITTING_INDEX, FIRST_FITTING_INDEX + 8))

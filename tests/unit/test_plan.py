@@ -1,4 +1,5 @@
 import math
+from copy import deepcopy
 
 import pytest
 from small_job import SEGMENTER_KINDS, setting_names, small_job
@@ -154,6 +155,10 @@ BASES = {
     "klish": {"dataset.segmenter": {"kind": "klish"}},
     "plugin": {"dataset.segmenter": {"kind": "a:b"}},
 }
+LABELS = {
+    "tree": "0" * 16,
+    "labels": [{"name": n, "colour": "#123456", "nodes": [i]} for i, n in enumerate("ab")],
+}
 CHANGES = {
     "name": "other",
     "dataset.samples_per_shard": 5,
@@ -175,7 +180,12 @@ CHANGES = {
     "dataset.segmenter[kmeans].fit.seed": 1,
     "dataset.segmenter[klish].kind": "x:y",
     "dataset.segmenter[klish].initial_clusters": 99,
-    "dataset.segmenter[klish].num_classes": 25,
+    "dataset.segmenter[klish].cut": 25,
+    "dataset.segmenter[klish].labels": LABELS,
+    "dataset.segmenter[klish].ignore_unclaimed": True,
+    "dataset.segmenter[klish].fitted": "cells.safetensors",
+    "dataset.segmenter[klish].fit.memory_gib": 1.0,
+    "dataset.segmenter[kmeans].fit.memory_gib": 1.0,
     "dataset.segmenter[klish].layers": ["s8"],
     "dataset.segmenter[klish].fit.num_images": 9,
     "dataset.segmenter[klish].fit.pixels_per_image": 65,
@@ -183,10 +193,11 @@ CHANGES = {
     "dataset.segmenter[plugin].kind": "a:c",
     "dataset.segmenter[plugin].settings": {"x": 1},
     "dataset.accept.min_confidence": 0.1,
-    "dataset.accept.class_share": {0: [0.1, 0.9]},
+    "dataset.accept.class_share": {"nucleus": [0.1, 0.9]},
     "dataset.encode.image": "webp",
     "dataset.encode.png_level": 2,
     "dataset.encode.jpeg_quality": 90,
+    "dataset.encode.confidence": True,
 }
 IGNORED = {
     "dataset.num_samples": 11,
@@ -200,7 +211,10 @@ IGNORED = {
     "run.gpus_per_actor": 0.5,
     "run.encode_threads": 5,
     "run.serve_port": 0,
+    "run.shards_per_actor": 7,
+    "run.shard_deadline_s": 60.0,
     "output.uri": "/elsewhere",
+    "output.single_writer": True,
 }
 
 
@@ -213,7 +227,7 @@ def base_and_change(setting, value):
     path = setting.replace(f"[{tag}]", "")
     if path == "dataset.segmenter.kind":
         return BASES[tag], {"dataset.segmenter": {"kind": value}}
-    return BASES[tag], BASES[tag] | {path: value}
+    return BASES[tag], deepcopy(BASES[tag]) | {path: value}
 
 
 @pytest.mark.parametrize("setting", CHANGES)
@@ -226,6 +240,33 @@ def test_a_setting_that_decides_bytes_changes_the_id(tmp_path, setting):
 def test_a_setting_that_decides_no_byte_leaves_the_id_alone(tmp_path, setting):
     assert small_job(tmp_path, {setting: IGNORED[setting]}) != small_job(tmp_path)
     assert id_of(tmp_path, {setting: IGNORED[setting]}) == id_of(tmp_path)
+
+
+def klish(**settings):
+    return {"dataset.segmenter": {"kind": "klish"} | settings}
+
+
+def test_where_a_fitted_file_lies_decides_no_byte(tmp_path):
+    assert id_of(tmp_path, klish(fitted="a")) == id_of(tmp_path, klish(fitted="b/c"))
+    assert id_of(tmp_path, klish(fitted="a")) != id_of(tmp_path, klish(fitted="a", cut=3))
+
+
+def test_a_fitted_file_s_identity_does_not_tell_settings_of_another_fit(tmp_path):
+    spec = small_job(tmp_path, klish(fitted="a"))
+    section = make_identity(spec, weights_sha256=W, segmenter_sha256=S)["segmenter"]
+    assert sorted(section) == ["cut", "ignore_unclaimed", "kind", "labels", "sha256"]
+
+
+def test_another_name_is_told_as_the_one_leaf_that_differs(tmp_path):
+    renamed = deepcopy(LABELS)
+    renamed["labels"][1]["name"] = "c"
+    ours, theirs = (
+        make_identity(small_job(tmp_path, klish(labels=v)), weights_sha256=W, segmenter_sha256=S)
+        for v in (renamed, LABELS)
+    )
+    assert identity_differences(ours, theirs) == [
+        "segmenter.labels.labels.1.name: 'b' there, 'c' in the job"
+    ]
 
 
 def test_a_plan_without_rounds_is_not_needed_to_count():

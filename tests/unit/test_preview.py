@@ -49,7 +49,7 @@ def test_an_overlay_leaves_its_image_alone():
     ("count", "columns", "rows"), [(1, 1, 1), (6, 6, 1), (7, 6, 2), (24, 6, 4)]
 )
 def test_a_sheet_is_a_grid_with_each_image_left_of_its_overlay(count, columns, rows):
-    sheet = draw_sheet([a_pair()] * count, LABELS, [0.5, 0.5])
+    sheet = draw_sheet([a_pair()] * count, LABELS, [0.5, 0.5, 0.0])
     assert sheet.width == columns * 296 + 8
     assert sheet.height >= rows * 152 + 8 + 26
     assert sheet.getpixel((8 + 20, 8 + 20)) == (100, 100, 100)
@@ -58,7 +58,7 @@ def test_a_sheet_is_a_grid_with_each_image_left_of_its_overlay(count, columns, r
 
 
 def test_the_legend_shows_every_class_in_its_colour():
-    sheet = draw_sheet([a_pair()] * 6, LABELS, [0.25, 0.75])
+    sheet = draw_sheet([a_pair()] * 6, LABELS, [0.25, 0.75, 0.0])
     top = 152 + 8
     assert sheet.getpixel((8 + 9, top + 9)) == (255, 0, 0)
     assert sheet.getpixel((8 + 220 + 9, top + 9)) == (0, 0, 255)
@@ -66,7 +66,7 @@ def test_the_legend_shows_every_class_in_its_colour():
 
 def test_more_classes_than_fit_one_line_take_several():
     many = [ClassLabel(id=i, name=f"c{i}", colour=(0, 0, 0)) for i in range(255)]
-    sheet = draw_sheet([a_pair()], many, [0.0] * 255)
+    sheet = draw_sheet([a_pair()], many, [0.0] * 256)
     assert sheet.height >= 255 * 26
 
 

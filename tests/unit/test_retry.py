@@ -7,13 +7,14 @@ from factory.errors import (
     Interrupted,
     JobError,
     PluginError,
+    PreemptedError,
     RetryableError,
     ShardError,
     StoreError,
     WeightsError,
 )
 from factory.run.drive import describe
-from factory.run.retry import HOPELESS, may_pass
+from factory.run.retry import HOPELESS, counts, is_last, may_pass
 
 
 @pytest.mark.parametrize(
@@ -47,6 +48,26 @@ def test_what_will_repeat_is_not_tried_again(kind):
 )
 def test_a_run_ends_at_once_only_for_what_no_shard_can_overcome(kind, hopeless):
     assert isinstance(kind("x"), HOPELESS) is hopeless
+
+
+@pytest.mark.parametrize(
+    ("error", "num_failed", "over"),
+    [
+        (RuntimeError("a bug"), 2, False),
+        (RuntimeError("a bug"), 3, True),
+        (RetryableError("its worker died"), 4, False),
+        (RetryableError("its worker died"), 5, True),
+        (ShardError("will repeat"), 1, True),
+        (PreemptedError("its node left"), 0, False),
+    ],
+)
+def test_an_error_ends_a_shard_sooner_than_deaths_of_its_worker(error, num_failed, over):
+    assert is_last(error, num_failed) is over
+
+
+def test_only_a_node_that_leaves_says_nothing_about_the_shard():
+    assert not counts(PreemptedError("x"))
+    assert all(counts(error) for error in (RetryableError("x"), RuntimeError("x"), ShardError("x")))
 
 
 def test_an_error_is_described_by_its_type_and_last_line():

@@ -344,7 +344,8 @@ def test_a_server_that_ignores_conditions_is_refused(store, monkeypatch):
     refused = S3Store("s3://bucket/x")
     wanted = (
         "s3://bucket/x: this server ignores conditional writes, so two workers could overwrite "
-        "each other's shards; use another server, or a folder"
+        "each other's shards; use another server, or a folder, or promise that one run at a time "
+        "writes there with output.single_writer: true"
     )
     try:
         assert refusal(lambda: refused.create("a", b"")) == wanted
@@ -354,6 +355,40 @@ def test_a_server_that_ignores_conditions_is_refused(store, monkeypatch):
         blind.shutdown()
         blind.server_close()
         thread.join()
+
+
+def test_uploads_and_probes_that_a_killed_worker_left_are_found_and_discarded(store):
+    client = boto3.client("s3")
+    root = store.uri.removeprefix("s3://bucket/")
+    begun = client.create_multipart_upload(Bucket="bucket", Key=f"{root}/data/x.tar")
+    client.put_object(Bucket="bucket", Key=f"{root}/_probe/y", Body=b"")
+    store.create("data/z.tar", b"whole")
+    upload, probe = store.leftovers()
+    assert (upload.path, upload.upload_id) == ("data/x.tar", begun["UploadId"])
+    assert (probe.path, probe.upload_id) == ("_probe/y", "")
+    for leftover in (upload, probe, upload, probe):  # twice: somebody else may have been quicker
+        store.discard(leftover)
+    assert store.leftovers() == []
+    assert uploads() == []
+    assert store.read("data/z.tar") == b"whole"
+
+
+def test_a_server_nobody_has_heard_of_is_given_up_soon_and_one_that_is_known_is_waited_for(
+    middle, monkeypatch
+):
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+    unknown = S3Store("s3://bucket/x", first_wait_s=0.01)
+    known = S3Store("s3://bucket/x", first_wait_s=0.01, is_known=True)
+    assert ", 3 times; " in refusal(lambda: unknown.read("a"))
+    assert ", 8 times; " in refusal(lambda: known.read("a"))
+
+
+def test_a_single_writer_may_use_a_server_that_ignores_conditions(store, middle):
+    alone = S3Store(store.uri, single_writer=True)
+    assert alone.create("a", b"first")
+    assert not alone.create("a", b"second")
+    assert middle.count("PUT", "/_probe/") == 0
+    assert alone.read("a") == b"first"
 
 
 def test_names_and_strangers_are_found_on_every_page(store):
@@ -408,7 +443,7 @@ def test_wrong_settings_of_this_machine_are_told(middle, monkeypatch, name, valu
 def test_secrets_in_an_address_stay_out_of_errors(middle, monkeypatch):
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://an-id:{SECRET}@127.0.0.1:1")
     store = S3Store("s3://bucket/x", first_wait_s=0.01)
-    assert "no answer (EndpointConnectionError), 8 times" in refusal(lambda: store.read("a"))
+    assert "no answer (EndpointConnectionError), 3 times" in refusal(lambda: store.read("a"))
 
 
 @pytest.mark.parametrize("uri", ["s3://", "s3:///prefix"])

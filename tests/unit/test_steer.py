@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 from small_job import small_job
 
 from factory.coverage import cover_samples
+from factory.coverage_spec import AreaTarget, CoverageSpec
 from factory.errors import JobError
 from factory.identity import counter_rng
 from factory.manifest import ClassLabel, DatasetLabels
 from factory.measure import UNKNOWN
 from factory.plan import Plan, make_plan
-from factory.spec import AreaTarget, CoverageSpec
 from factory.steer import next_round
 from factory.targets import cover_rounds, find_targets, judge_targets, take_account
 from unit.test_manifest import a_record

@@ -31,8 +31,8 @@ def root(finished, tmp_path):
     return tmp_path / "out"
 
 
-def problems_of(root):
-    return list(verify_dataset(open_store(str(root))).problems)
+def problems_of(root, deep=True):
+    return list(verify_dataset(open_store(str(root)), deep=deep).problems)
 
 
 def change_receipt(root, **changes):
@@ -187,8 +187,8 @@ def test_a_palette_mask_is_found(root):
 def test_a_tar_without_a_receipt_is_found(root):
     shutil.copy(root / TAR, root / "data/train/tiny-000099.tar")
     assert problems_of(root) == [
-        "data/train/tiny-000099.tar: no receipt names it; run the job again to commit it, or delete "
-        "it"
+        "data/train/tiny-000099.tar: no receipt names it; run the job again to commit it, or "
+        "`factory gc` removes it"
     ]
 
 

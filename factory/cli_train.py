@@ -1,0 +1,69 @@
+"""The commands that train a generator: `train-generator`, `judge-generator`, `pack-training`."""
+
+import threading
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from factory.cli_words import one_line_errors
+
+TrainFile = Annotated[Path, typer.Argument(help="Training file (YAML).", metavar="JOB")]
+
+
+@one_line_errors
+def train_generator(job: TrainFile) -> None:
+    """Train a generator on labelled pictures. Running it again goes on where it ended."""
+    from factory.run.signals import stop_on_signals
+    from factory.run.worker import settle_process
+    from factory.train.spec import load_training
+
+    spec = load_training(job)
+    settle_process(spec.run.num_threads)
+    from factory.train.trainer import BEST_NAME, Training
+
+    stop = threading.Event()
+    with stop_on_signals(stop):
+        scores = Training(spec).run(stop)
+    typer.echo(
+        f"trained {spec.name}: KID {scores.kid:.3f}, precision {scores.precision:.3f}, recall "
+        f"{scores.recall:.3f}, classes right {scores.fidelity:.3f}: {spec.output}/{BEST_NAME}"
+    )
+
+
+@one_line_errors
+def judge_generator(
+    job: TrainFile,
+    weights: Annotated[str, typer.Argument(help="Weights file, or `shipped:NAME`.")],
+) -> None:
+    """Score any generator of the same classes as a training scores its own."""
+    from factory.run.worker import settle_process
+    from factory.train.spec import load_training
+
+    spec = load_training(job)
+    settle_process(spec.run.num_threads)
+    from factory.train.samples import mean_scores
+    from factory.train.trainer import Training
+
+    found = Training(spec).judge_weights(weights)
+    typer.echo(f"{'':<20}{'KID':>10}{'precision':>12}{'recall':>10}{'class right':>13}")
+    for name, scores in {**found, "mean": mean_scores(found)}.items():
+        typer.echo(
+            f"{name:<20}{scores.kid:>10.3f}{scores.precision:>12.3f}{scores.recall:>10.3f}"
+            f"{scores.fidelity:>13.3f}"
+        )
+
+
+@one_line_errors
+def pack_training(
+    job: TrainFile,
+    output: Annotated[Path, typer.Option("-o", help="Where to write the small state.")],
+) -> None:
+    """Write the state of a training in half its size, to be kept or sent; training goes on from it."""
+    from factory.train.spec import load_training
+
+    spec = load_training(job)
+    from factory.train.trainer import pack_state
+
+    num_images, num_bytes = pack_state(spec, output)
+    typer.echo(f"wrote {output}: {num_images:,} pictures shown, {num_bytes / 2**20:.1f} MiB")

@@ -1,0 +1,1 @@
+"""Score a dataset against what is known of its pictures. `masks.py` tells the story."""

@@ -1,0 +1,167 @@
+"""A segmentation network as reference: TorchScript or ONNX, whatever it was trained with.
+
+A TorchScript file is a program: run only files you trust.
+"""
+
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, Shaped, UInt8
+from torch import Tensor
+from torch.nn import functional
+
+from factory.data import IGNORE
+from factory.errors import PluginError
+from factory.evaluate.reference import ImageInput, ScoredSample
+
+Network = Callable[[Float[Tensor, "n 3 h w"]], Shaped[Tensor, "..."]]
+"""Images to logits [n, k, h, w] (floats) or class ids [n, h, w] (integers), of any size."""
+
+
+class NetworkReference:
+    """What a segmentation network makes of the dataset's images."""
+
+    classes: tuple[str, ...] = ()
+    needs_images = True
+
+    def __init__(self, name: str, network: Network, images: ImageInput) -> None:
+        """Run `network` on images prepared as it wants them."""
+        self.name = name
+        self._network, self._images = network, images
+
+    def masks(self, samples: Sequence[ScoredSample]) -> list[UInt8[np.ndarray, "_h _w"] | None]:
+        """The network's mask of each image, as large as the dataset's.
+
+        Raises:
+            PluginError: If the network fails, or its output is neither logits nor class ids.
+        """
+        pixels = np.stack([sample.image for sample in samples if sample.image is not None])
+        size = samples[0].mask.shape
+        with torch.inference_mode():
+            output = self._network(prepare(torch.from_numpy(pixels), self._images))
+            ids = read_ids(output, len(samples), (size[0], size[1]))
+        return list(ids.numpy())
+
+
+def prepare(images: UInt8[Tensor, "n h w 3"], wanted: ImageInput) -> Float[Tensor, "n 3 h2 w2"]:
+    """Images as a network wants them. Smaller ones are averaged (antialiased), not picked from."""
+    planes = images.permute(0, 3, 1, 2).float() / 255
+    if wanted.size_px is not None:
+        side = (wanted.size_px, wanted.size_px)
+        planes = functional.interpolate(planes, side, mode="bilinear", antialias=True)
+    mean, std = (torch.tensor(row)[:, None, None] for row in (wanted.mean, wanted.std))
+    return (planes - mean) / std
+
+
+def read_ids(
+    output: Shaped[Tensor, "..."], count: int, size: tuple[int, int]
+) -> UInt8[Tensor, "n h w"]:
+    """Class ids of `size` from logits (enlarged bilinearly) or from ids (by nearest neighbour).
+
+    Raises:
+        PluginError: If `output` is neither.
+    """
+    found = f"--reference: the network returned {output.dtype} {list(output.shape)}"
+    if len(output) != count:
+        raise PluginError(f"{found} for {count} images")
+    if output.ndim == 4 and output.is_floating_point():
+        if not 2 <= output.shape[1] <= IGNORE:
+            raise PluginError(
+                f"{found}; logits need 2 to {IGNORE} classes: of a single one, export ids instead"
+            )
+        return functional.interpolate(output.float(), size, mode="bilinear").argmax(1).byte()
+    if output.ndim == 3 and not output.is_floating_point() and not output.is_complex():
+        if int(output.min()) < 0 or int(output.max()) > IGNORE:
+            raise PluginError(f"{found} with ids beyond 0 to {IGNORE}")
+        return functional.interpolate(output[:, None].float(), size, mode="nearest")[:, 0].byte()
+    raise PluginError(
+        f"{found}; allowed: logits [n, k, h, w] as floats, or class ids [n, h, w] as integers"
+    )
+
+
+def load_network(path: Path) -> Network:
+    """The network in a TorchScript file, or in an `.onnx` file.
+
+    Of a TorchScript network that returns several tensors, the first is used, or the one named
+    `out`; of an ONNX network the first output.
+
+    Raises:
+        PluginError: If it cannot be loaded, or ONNX Runtime is missing.
+    """
+    return _load_onnx(path) if path.suffix == ".onnx" else _load_script(path)
+
+
+def _load_script(path: Path) -> Network:
+    try:
+        with warnings.catch_warnings():
+            # PyTorch advises authors to export otherwise; who scores masks cannot follow it
+            warnings.simplefilter("ignore", DeprecationWarning)
+            module = torch.jit.load(path, map_location="cpu").eval()  # type: ignore[no-untyped-call]
+    except (RuntimeError, ValueError) as error:
+        raise PluginError(
+            f"--reference: {path} is not TorchScript ({_first_line(error)}); save the network with "
+            "torch.jit.trace(network, images).save(path), or as ONNX"
+        ) from error
+
+    def run(images: Float[Tensor, "n 3 h w"]) -> Shaped[Tensor, "..."]:
+        try:
+            output = module(images)
+        except RuntimeError as error:
+            raise PluginError(f"--reference: {path}: {_last_line(error)}") from error
+        if isinstance(output, dict):
+            output = output.get("out")
+        elif isinstance(output, (tuple, list)) and output:
+            output = output[0]
+        if not isinstance(output, Tensor):
+            raise PluginError(
+                f"--reference: {path} returned {type(output).__name__}; allowed: a tensor, several, "
+                "or a dictionary with 'out'"
+            )
+        return output
+
+    return run
+
+
+def _load_onnx(path: Path) -> Network:
+    try:
+        import onnxruntime
+        from onnxruntime.capi import onnxruntime_pybind11_state as problems
+    except ImportError as error:
+        raise PluginError(
+            f"--reference: {path} needs ONNX Runtime; install it with: "
+            "pip install 'maskfactory[eval]'"
+        ) from error
+    failures = (problems.Fail, problems.InvalidArgument, problems.InvalidGraph)
+    broken = (*failures, problems.InvalidProtobuf, problems.NotImplemented, problems.NoSuchFile)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    try:
+        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    except broken as error:
+        raise PluginError(
+            f"--reference: {path} cannot be loaded as ONNX ({_first_line(error)}); export it again"
+        ) from error
+    entry = session.get_inputs()[0]
+    first_output = session.get_outputs()[0].name
+    largest = entry.shape[0] if isinstance(entry.shape[0], int) else None
+
+    def run(images: Float[Tensor, "n 3 h w"]) -> Shaped[Tensor, "..."]:
+        batches = torch.split(images, largest or len(images))
+        try:
+            outputs = [session.run([first_output], {entry.name: b.numpy()})[0] for b in batches]
+        except failures as error:
+            raise PluginError(f"--reference: {path}: {_first_line(error)}") from error
+        return torch.cat([torch.from_numpy(output) for output in outputs])
+
+    return run
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0]
+
+
+def _last_line(error: Exception) -> str:
+    return str(error).strip().rpartition("\n")[2]

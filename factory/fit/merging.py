@@ -1,0 +1,248 @@
+"""KLiSH's second stage: clusters of pixels merged by linear separability, down to two.
+
+Source: Xu, Zhang and Hu 2023 (TPAMI), "Extracting semantic knowledge from GANs with unsupervised
+learning", https://arxiv.org/abs/2211.16710, and the released code. Where we differ:
+
+- One-vs-rest planes do not depend on each other, so that after a merge only the new cluster's plane
+  is fitted again, to its minimum; the release takes a few steps on all of them. Scores are kept, and
+  only the new plane's are computed.
+- Ties, which the release gives to the first cluster, go to the most alike pair, then to the
+  smallest: on easy features all clusters are separated equally well.
+
+What is kept to resume is the planes: with them the merging is repeated without a search.
+"""
+
+from dataclasses import dataclass, field
+
+import torch
+from jaxtyping import Float32, Float64, Int64
+from torch import Tensor
+
+from factory.errors import JobError
+from factory.fit.bench import Bench, median_of
+from factory.fit.pool import added
+from factory.fit.separation import HingeLoss, num_at_once, separate
+from factory.segment.hierarchy import Hierarchy
+
+_LEAD_PIXELS = 4096
+"""Pixels of each part that the median margins come from."""
+
+
+@dataclass(slots=True)
+class Found:
+    """What the searches have found: leaves first, then merged clusters in their order."""
+
+    centres: Float32[Tensor, "leaves c"]
+    """Centres of the leaves; once there are planes, the largest cluster comes first."""
+    planes: list[Float32[Tensor, " c1"]] = field(default_factory=list)
+    """One plane per node."""
+    rounds: list[int] = field(default_factory=list)
+    """Rounds of each search."""
+
+    def tensors(self) -> dict[str, Tensor]:
+        """As it is kept in a checkpoint."""
+        planes = torch.stack(self.planes) if self.planes else torch.empty(0, 0)
+        return {"centres": self.centres, "planes": planes, "rounds": torch.tensor(self.rounds)}
+
+
+def read_found(tensors: dict[str, Tensor]) -> Found | None:
+    """What a checkpoint holds; None if the clusters were not found yet."""
+    if "centres" not in tensors:
+        return None
+    return Found(tensors["centres"], list(tensors["planes"]), tensors["rounds"].long().tolist())
+
+
+@dataclass(frozen=True, slots=True)
+class Merged:
+    """A finished merging."""
+
+    hierarchy: Hierarchy
+    num_agreed: int
+    """Pixels whose best leaf by score is the one that they lie in."""
+    num_rounds: int
+    """Rounds of all searches."""
+
+
+def merge_clusters(bench: Bench, num_pixels: int, found: Found) -> Merged:
+    """Merge the clusters of the bench's pixels around `found.centres` until two are left.
+
+    The cluster that its plane separates worst joins the one that the planes find most alike.
+    `found` is completed on the way, and what it holds already is not searched for again.
+
+    Raises:
+        JobError: If fewer than two clusters hold a pixel.
+        Interrupted: If somebody asked to stop; the checkpoint knows what is found.
+    """
+    if not found.planes:
+        order = _sizes(bench, found.centres).argsort(descending=True, stable=True)
+        found.centres = found.centres[order]
+    try:
+        return _merge(bench, found, _Search(bench, num_pixels, found))
+    except BaseException:
+        bench.checkpoint.save(found.tensors(), now=True)
+        raise
+
+
+def choose_pair(
+    iou: Float64[Tensor, " k"], alike: Float64[Tensor, "k k"], sizes: Int64[Tensor, " k"]
+) -> tuple[int, int]:
+    """The cluster that is separated worst, and the other one that it is most alike.
+
+    Of equally bad clusters it is the one with the most alike partner; of those, and of equally
+    alike partners, the smallest.
+    """
+    others = alike.clone().fill_diagonal_(-1)
+    closest = others.amax(dim=1).tolist()
+    ious, counts = iou.tolist(), sizes.tolist()
+    worst = min(range(len(ious)), key=lambda k: (ious[k], -closest[k], counts[k]))
+    row = others[worst].tolist()
+    partner = min(range(len(row)), key=lambda k: (-row[k], counts[k]))
+    return worst, partner
+
+
+def merged_plane(
+    planes: Float32[Tensor, "2 c1"], sizes: Int64[Tensor, " 2"]
+) -> Float32[Tensor, "1 c1"]:
+    """Where the search for two clusters' common plane starts: their mean, weighted by pixels."""
+    share = float(sizes[0] / sizes.sum().clamp(min=1))
+    return planes[:1] * share + planes[1:] * (1 - share)
+
+
+class _Search:
+    """Finds planes, or takes those that were found before."""
+
+    def __init__(self, bench: Bench, num_pixels: int, found: Found) -> None:
+        self._bench, self._found = bench, found
+        self._loss = HingeLoss(bench.pool, num_pixels)
+
+    def leaves(self) -> None:
+        """The planes of all leaves, a few side by side."""
+        count, known = len(self._found.centres), len(self._found.planes)
+        start = _first_planes(self._found.centres)
+        at_once = num_at_once(self._found.centres.shape[1])
+        progress = self._bench.progress
+        progress.begin("planes", count, min(known, count))
+        for first in range(known, count, at_once):
+            columns = torch.arange(first, min(first + at_once, count))
+            self._find(columns, start[columns], first)
+
+    def merged(self, node: int, pair: list[int], sizes: list[int], column: int) -> Tensor:
+        """The plane of `node`, made of the clusters `pair` with so many pixels."""
+        if node == len(self._found.planes):
+            planes = torch.stack([self._found.planes[part] for part in pair])
+            self._find(torch.tensor([column]), merged_plane(planes, torch.tensor(sizes)), None)
+        return self._found.planes[node]
+
+    def _find(self, columns: Tensor, start: Tensor, num_done: int | None) -> None:
+        bench = self._bench
+        planes, rounds = separate(
+            self._loss,
+            bench.keep(columns),
+            bench.keep(start),
+            lambda count: (
+                bench.progress.advance(0)
+                if num_done is None
+                else bench.progress.reach(num_done + count)
+            ),
+        )
+        self._found.planes += list(planes.cpu())
+        self._found.rounds += rounds.tolist()
+        bench.checkpoint.save(self._found.tensors())
+
+
+class _Clusters:
+    """The clusters left. Each has a column of scores; a merged one takes over its second part's."""
+
+    def __init__(self, bench: Bench, sizes: Tensor, planes: Tensor) -> None:
+        self._pool = bench.pool
+        held = added(self._pool.tell("hold", bench.keep(planes)))
+        self._both, self._either, self._alike, agreed = (total.cpu() for total in held)
+        self.num_agreed = int(agreed)
+        self._sizes = sizes
+        self._columns = list(range(len(sizes)))
+        self._nodes = list(range(len(sizes)))
+
+    def __len__(self) -> int:
+        return len(self._columns)
+
+    def worst_pair(self) -> tuple[int, int, float, float]:
+        """Positions of the two clusters to merge, the cluster IoU of the first, their similarity."""
+        alive = torch.tensor(self._columns)
+        iou = self._both[alive] / self._either[alive].clamp(min=1).double()
+        alike = self._alike[alive][:, alive]
+        norms = alike.diagonal().sqrt()
+        alike = alike / (norms[:, None] * norms).clamp(min=torch.finfo(torch.float64).tiny)
+        first, second = choose_pair(iou, alike, self._sizes[alive])
+        return first, second, float(iou[first]), float(alike[first, second])
+
+    def nodes(self, *positions: int) -> list[int]:
+        """Their tree nodes."""
+        return [self._nodes[position] for position in positions]
+
+    def join(self, first: int, second: int, node: int) -> int:
+        """Give one cluster's pixels to another, which becomes `node`; its column."""
+        gone, stays = self._columns[first], self._columns[second]
+        self._pool.tell("join", gone, stays)
+        self._sizes[stays] += self._sizes[gone]
+        self._nodes[second] = node
+        del self._columns[first], self._nodes[first]
+        return stays
+
+    def hold(self, column: int, plane: Tensor) -> None:
+        """Measure a cluster by its new plane."""
+        both, either, row = added(self._pool.tell("hold_one", column, plane.to(self._pool.device)))
+        self._both[column], self._either[column] = both.cpu(), either.cpu()
+        self._alike[column] = self._alike[:, column] = row.cpu()
+
+    def median_lead(self) -> float:
+        """Lead of the best plane over the second, in logits."""
+        columns = torch.tensor(sorted(self._columns))
+        return median_of(self._pool.ask("leads", columns, _LEAD_PIXELS))
+
+
+def _merge(bench: Bench, found: Found, search: _Search) -> Merged:
+    leaves = len(found.centres)
+    sizes = _sizes(bench, found.centres)
+    if int(sizes.count_nonzero()) < 2:
+        raise JobError(
+            "dataset.segmenter.initial_clusters: all fitting pixels lie in one cluster; fit on "
+            "more images, or on other layers"
+        )
+    search.leaves()
+    node_sizes: list[int] = sizes.tolist()
+    clusters = _Clusters(bench, sizes, torch.stack(found.planes[:leaves]))
+    history: list[list[float]] = []
+    margins = [clusters.median_lead()]
+    known = len(found.planes) - leaves
+    bench.progress.begin("merging", leaves - 2, known)
+    while len(clusters) > 2:
+        node = leaves + len(history)
+        first, second, iou, alike = clusters.worst_pair()
+        pair = clusters.nodes(first, second)
+        history.append([*pair, iou, alike])
+        column = clusters.join(first, second, node)
+        pair_sizes = [node_sizes[part] for part in pair]
+        node_sizes.append(sum(pair_sizes))
+        clusters.hold(column, search.merged(node, pair, pair_sizes, column))
+        margins.append(clusters.median_lead())
+        bench.progress.reach(max(len(history), known))
+    hierarchy = Hierarchy(
+        torch.stack(found.planes),
+        torch.tensor(node_sizes),
+        torch.tensor(history).view(-1, 4),
+        torch.tensor(margins[::-1]),
+    )
+    return Merged(hierarchy, clusters.num_agreed, sum(found.rounds))
+
+
+def _sizes(bench: Bench, centres: Tensor) -> Tensor:
+    """Pixels of each cluster, after they were given to their nearest centres."""
+    parts = bench.pool.tell("assign", bench.keep(centres))
+    return added([(sizes,) for sizes in parts])[0].cpu()
+
+
+def _first_planes(centres: Tensor) -> Tensor:
+    """The planes whose highest score is the nearest centre, scaled as in the release."""
+    squares = centres.square().sum(dim=1)
+    scale = squares.max().clamp(min=torch.finfo(torch.float32).tiny)
+    return torch.cat([centres, -squares[:, None] / 2], dim=1) / scale

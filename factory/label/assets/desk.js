@@ -1,0 +1,202 @@
+// The desk: one state, everything that shows it, and every way to change it.
+
+import { drawChart, describeCut } from "label/chart";
+import { Dendrogram } from "label/dendrogram";
+import { History } from "label/history";
+import { ClassList } from "label/list";
+import * as naming from "label/naming";
+import { Pictures, shares } from "label/pictures";
+import { Tree } from "label/tree";
+
+export const get = (id) => document.getElementById(id);
+
+export class Desk {
+  constructor(source, labels) {
+    const { facts } = source;
+    Object.assign(this, { source, facts, tree: new Tree(facts.nodes) });
+    this.start(labels);
+    const on = this.answers();
+    this.pictures = new Pictures(get("pictures"), facts, this.byPosition(on));
+    this.list = new ClassList(get("classes"), on, source.canEdit);
+    this.dendrogram = new Dendrogram(get("tree"), this.tree, facts, on);
+    Object.assign(get("slider"), { min: 2, max: this.tree.numLeaves });
+    get("slider").addEventListener("input", (event) => this.slide(Number(event.target.value)));
+    get("opacity").addEventListener("input", (event) => this.setOpacity(event.target.value / 100));
+    this.update();
+  }
+
+  start(labels) {
+    const state = labels
+      ? naming.fromLabels(this.tree, labels)
+      : naming.freshState(this.tree, this.facts.suggested);
+    this.history = new History(state);
+    this.kept = this.labels;
+    Object.assign(this, { chosen: null, highlighted: null, marked: new Set() });
+  }
+
+  get state() {
+    return this.history.now;
+  }
+
+  get isUnsaved() {
+    return JSON.stringify(this.labels) !== JSON.stringify(this.kept);
+  }
+
+  get labels() {
+    return naming.toLabels(this.tree, this.state);
+  }
+
+  answers() {
+    return {
+      hover: (key) => this.highlight(key),
+      choose: (key) => this.choose(key),
+      mark: (key) => this.mark(key),
+      split: (key) => this.edit(naming.split(this.tree, this.state, key)),
+      close: (key) => this.edit(naming.close(this.tree, this.state, key)),
+      name: (key) => this.source.canEdit && this.list.focusName(key),
+      rename: (key, name) => this.edit(naming.rename(this.state, key, name), `name ${key}`),
+      recolour: (key, to) => this.edit(naming.recolour(this.state, key, to), `colour ${key}`),
+    };
+  }
+
+  byPosition({ hover, choose }) {
+    const keyAt = (position) => (position === null ? null : this.classes[this.classIds[position]].key);
+    return { hover: (at) => hover(keyAt(at)), choose: (at) => choose(keyAt(at)) };
+  }
+
+  slide(numClasses) {
+    const within = Math.min(this.tree.numLeaves, Math.max(2, numClasses));
+    this.edit(naming.slide(this.tree, this.state, within), "slide", true);
+  }
+
+  edit(state, kind = null, isView = false) {
+    if (!this.source.canEdit && !isView) return;
+    this.history.push(state, kind);
+    this.tell("");
+    this.update();
+  }
+
+  undo() {
+    this.history.undo();
+    this.update();
+  }
+
+  redo() {
+    this.history.redo();
+    this.update();
+  }
+
+  choose(key) {
+    this.chosen = key;
+    this.show();
+  }
+
+  step(by) {
+    const at = this.classes.findIndex(({ key }) => key === this.chosen);
+    const next = this.classes[at + by] ?? this.classes[by > 0 ? 0 : this.classes.length - 1];
+    this.choose(next.key);
+  }
+
+  highlight(key) {
+    if (this.hovered === key) return;
+    this.hovered = key;
+    this.show();
+  }
+
+  mark(key) {
+    if (!this.marked.delete(key)) this.marked.add(key);
+    this.show();
+  }
+
+  join() {
+    const keys = [...this.marked];
+    this.marked = new Set();
+    this.edit(naming.join(this.tree, this.state, keys));
+    this.choose(this.classes.find((one) => keys.every((key) => one.key.includes(key)))?.key ?? null);
+  }
+
+  setOpacity(opacity) {
+    this.pictures.opacity = opacity;
+    get("opacity").value = Math.round(opacity * 100);
+    this.pictures.draw();
+  }
+
+  // The state has changed: show what is known at once, and the masks when they come.
+  update() {
+    this.classes = naming.classesOf(this.tree, this.state);
+    const keys = new Set(this.classes.map(({ key }) => key));
+    if (!keys.has(this.chosen)) this.chosen = null;
+    if (!keys.has(this.hovered)) this.hovered = null;
+    this.marked = new Set([...this.marked].filter((key) => keys.has(key)));
+    this.fetchMasks();
+    this.show();
+  }
+
+  async fetchMasks() {
+    const { cut } = this.state;
+    if (this.shown?.join() === cut.join()) return this.recount();
+    try {
+      const masks = await this.source.masks(cut);
+      if (this.state.cut.join() !== cut.join()) return;
+      this.shown = cut;
+      this.masks = masks;
+      this.recount();
+      this.show();
+    } catch (error) {
+      this.tell(error.message, "problem");
+    }
+  }
+
+  recount() {
+    const byNode = new Map(this.classes.flatMap(({ nodes, id }) => nodes.map((node) => [node, id])));
+    this.classIds = Uint8Array.from(this.shown, (node) => byNode.get(node));
+    this.shares = shares(this.masks, this.classIds, this.classes.length);
+  }
+
+  show() {
+    const { state, classes, marked, chosen } = this;
+    const highlighted = this.hovered ?? chosen;
+    const view = { state, classes, chosen, highlighted, marked, shares: this.shares };
+    this.dendrogram.show(view);
+    this.list.show(view);
+    this.showNumbers();
+    this.showButtons();
+    if (this.shown?.join() !== state.cut.join()) return;
+    const place = classes.findIndex(({ key }) => key === highlighted);
+    const colours = classes.map(({ colour }) => colour);
+    this.pictures.show(this.masks, this.classIds, colours, place < 0 ? null : place);
+    get("pictures").dataset.cut = state.cut.length;
+  }
+
+  showNumbers() {
+    const { cut } = this.state;
+    const isFlat = this.tree.isFlat(cut);
+    get("slider").value = cut.length;
+    const joined = this.classes.length < cut.length ? ` from ${cut.length} clusters` : "";
+    get("count").textContent = `${this.classes.length} classes${joined}`;
+    get("quality").textContent = isFlat
+      ? describeCut(this.facts, cut.length)
+      : "Cut by branch; the slider goes back to whole cuts.";
+    drawChart(get("chart"), this.facts, cut.length, (k) => this.slide(k));
+    const names = naming.twins(this.classes);
+    get("twins").hidden = !names.length;
+    get("twins").textContent = `Two classes are called ${names.join(", ")}: join them, or rename one.`;
+  }
+
+  showButtons() {
+    const found = this.classes.find(({ key }) => key === this.chosen);
+    const node = found && !found.isJoined ? this.tree.nodes[found.nodes[0]] : null;
+    get("split").disabled = !(found?.isJoined || node?.children);
+    get("split").textContent = found?.isJoined ? "Take apart" : "Split";
+    get("close").disabled = !node || this.tree.parent[node.id] === null;
+    get("join").disabled = this.marked.size < 2;
+    get("undo").disabled = !this.history.past.length;
+    get("redo").disabled = !this.history.future.length;
+    this.onShow?.();
+  }
+
+  tell(text, kind = "") {
+    get("news").textContent = text;
+    get("news").className = kind;
+  }
+}

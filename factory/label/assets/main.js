@@ -1,0 +1,60 @@
+// Opens the page: facts first, then the desk, the keyboard and saving.
+
+import { Desk, get } from "label/desk";
+import { Saving } from "label/saving";
+import { openSource } from "label/source";
+
+const source = await openSource().catch((error) => {
+  get("news").textContent = error.message;
+  get("news").className = "problem";
+  throw error;
+});
+document.body.classList.toggle("kept", !source.canEdit);
+get("name").textContent = source.facts.name;
+const saving = new Saving(source);
+const desk = new Desk(source, await saving.load());
+saving.watch(desk);
+
+const selected = (act) => () => desk.chosen !== null && act(desk.chosen);
+const { split, close, name, mark } = desk.answers();
+const actions = {
+  split: selected(split),
+  close: selected(close),
+  join: () => desk.join(),
+  undo: () => desk.undo(),
+  redo: () => desk.redo(),
+  save: () => saving.save(),
+  help: () => get("keys").showModal(),
+};
+for (const [id, act] of Object.entries(actions)) get(id).addEventListener("click", act);
+
+const letters = {
+  s: actions.split,
+  m: actions.close,
+  x: selected(mark),
+  j: actions.join,
+  n: selected(name),
+  Enter: selected(name),
+  c: selected((key) => source.canEdit && desk.list.focusColour(key)),
+  o: () => desk.setOpacity(desk.pictures.opacity ? 0 : 0.5),
+  "[": () => desk.slide(desk.state.cut.length - 1),
+  "]": () => desk.slide(desk.state.cut.length + 1),
+  ArrowUp: () => desk.step(-1),
+  ArrowDown: () => desk.step(1),
+  Escape: () => desk.choose(null),
+  "?": actions.help,
+};
+const withControl = { s: actions.save, z: actions.undo, y: actions.redo, Z: actions.redo };
+
+document.addEventListener("keydown", (event) => {
+  if (event.defaultPrevented || get("keys").open || get("conflict").open) return;
+  const isControl = event.ctrlKey || event.metaKey;
+  const isControlled = event.target.closest("input, button, select");
+  const isTyping = event.target.matches('input[type="text"]');
+  const isNative = isControlled && (isTyping || /^(Arrow|Enter)/.test(event.key));
+  const act = isControl ? withControl[event.key] : !isNative && letters[event.key];
+  if (!act || event.altKey) return;
+  event.preventDefault();
+  act();
+});
+document.body.dataset.ready = "yes";

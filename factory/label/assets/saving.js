@@ -1,0 +1,71 @@
+// What is saved, what is not, and what to do if somebody else changed the file.
+
+import { get } from "label/desk";
+import { changes } from "label/naming";
+
+export class Saving {
+  constructor(source) {
+    this.source = source;
+    this.title = `${source.facts.name}: names for clusters`;
+  }
+
+  // The labels of the file; null if there is none, or the page is not to change it.
+  async load() {
+    if (!this.source.canEdit) return null;
+    const { labels, seen, problem } = await this.source.labels();
+    Object.assign(this, { seen, isNew: labels === null, problem });
+    return labels;
+  }
+
+  watch(desk) {
+    this.desk = desk;
+    if (!this.source.canEdit) {
+      document.title = this.title;
+      return;
+    }
+    desk.onShow = () => this.show();
+    this.show();
+    if (this.problem) desk.tell(this.problem, "problem");
+    window.addEventListener("beforeunload", (event) => desk.isUnsaved && event.preventDefault());
+    get("theirs").addEventListener("click", () => this.takeTheirs());
+    get("mine").addEventListener("click", () => this.keepMine());
+  }
+
+  show() {
+    const { isUnsaved, kept, labels } = this.desk;
+    document.title = `${isUnsaved ? "● " : ""}${this.title}`;
+    const file = this.source.facts.labels_file;
+    const quiet = this.isNew ? `nothing saved yet; Save writes ${file}` : `saved in ${file}`;
+    get("saved").textContent = isUnsaved ? `● not saved: ${changes(kept, labels)}` : quiet;
+    get("saved").classList.toggle("unsaved", isUnsaved);
+    get("save").classList.toggle("unsaved", isUnsaved);
+  }
+
+  async save() {
+    const { desk, source } = this;
+    const { labels } = desk;
+    try {
+      const { seen } = await source.save(labels, this.seen);
+      Object.assign(this, { seen, isNew: false });
+      desk.kept = labels;
+      desk.tell(`Saved ${labels.length} classes at ${new Date().toLocaleTimeString()}.`);
+    } catch (error) {
+      if (error.status === 409) get("conflict").showModal();
+      else desk.tell(`Not saved: ${error.message}`, "problem");
+    }
+    this.show();
+  }
+
+  async takeTheirs() {
+    this.desk.start(await this.load());
+    this.desk.shown = null;
+    this.desk.tell("Loaded the file as it is on disk.");
+    this.desk.update();
+  }
+
+  // Overwrite exactly what is on disk now; another change meanwhile asks again.
+  async keepMine() {
+    this.seen = (await this.source.labels()).seen;
+    await this.save();
+  }
+}

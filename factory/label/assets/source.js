@@ -1,0 +1,54 @@
+// Where the page's facts and masks come from: the server that opened it, or the file it stands in.
+
+export async function openSource() {
+  const kept = document.getElementById("facts");
+  return kept ? new KeptSource(JSON.parse(kept.textContent)) : LiveSource.open();
+}
+
+class KeptSource {
+  constructor(facts) {
+    this.facts = facts;
+    this.canEdit = false;
+  }
+
+  async masks(cut) {
+    const packed = Uint8Array.from(atob(this.facts.masks[cut.length]), (c) => c.charCodeAt(0));
+    const plain = new Blob([packed]).stream().pipeThrough(new DecompressionStream("deflate"));
+    return new Uint8Array(await new Response(plain).arrayBuffer());
+  }
+}
+
+class LiveSource {
+  static async open() {
+    const source = new LiveSource();
+    source.token = new URLSearchParams(location.search).get("token");
+    source.canEdit = true;
+    source.facts = await (await source.call("facts")).json();
+    return source;
+  }
+
+  async masks(cut) {
+    return new Uint8Array(await (await this.call(`masks?cut=${cut.join()}`)).arrayBuffer());
+  }
+
+  async labels() {
+    return (await this.call("labels")).json();
+  }
+
+  async save(labels, seen) {
+    const body = JSON.stringify({ tree: this.facts.tree, labels, seen });
+    return (await this.call("labels", { method: "PUT", body })).json();
+  }
+
+  // Errors carry the server's words and its status.
+  async call(path, options = {}) {
+    let answer;
+    try {
+      answer = await fetch(`/${path}`, { ...options, headers: { "X-Factory-Token": this.token } });
+    } catch {
+      throw new Error("no answer: is `factory label` still running?");
+    }
+    if (answer.ok) return answer;
+    throw Object.assign(new Error(await answer.text()), { status: answer.status });
+  }
+}

@@ -1,0 +1,81 @@
+"""The one file that the page writes: never torn, and never over what somebody else wrote meanwhile."""
+
+import hashlib
+import os
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from factory.errors import JobError
+from factory.labels_spec import LabelsSpec
+from factory.segment.hierarchy import Hierarchy
+from factory.segment.naming import check_labels, encode_labels_file, read_labels_file
+
+
+class SaveRequest(LabelsSpec):
+    """What a page sends to save: labels, and which state of the file it has seen."""
+
+    seen: str
+    """Digest of the file's bytes when the page read them; empty if there was no file."""
+
+
+@dataclass(frozen=True, slots=True)
+class LabelsFile:
+    """A labels file for one merge tree."""
+
+    path: Path
+    """Where it is, or will be."""
+    tree: Hierarchy
+    """The tree whose nodes it names."""
+
+    def load(self) -> dict[str, Any]:
+        """What is on disk, for the page: labels (None if there are none to use), digest, problem."""
+        seen = self._digest()
+        labels, problem = None, ""
+        if seen:
+            try:
+                found = read_labels_file(self.path)
+                check_labels(found, self.tree, source=str(self.path))
+                labels = found.model_dump(mode="json")["labels"]
+            except JobError as error:
+                problem = f"{error}\nSaving here replaces that file."
+        return {"labels": labels, "seen": seen, "problem": problem}
+
+    def save(self, wanted: SaveRequest) -> str | None:
+        """Write the labels; the new digest, or None (and no change) if the file is not as seen.
+
+        Raises:
+            JobError: If the labels do not fit the tree, or the file cannot be written.
+        """
+        labels = LabelsSpec.model_validate(wanted.model_dump(exclude={"seen"}))
+        check_labels(labels, self.tree, source="labels")
+        if self._digest() != wanted.seen:
+            return None
+        data = encode_labels_file(labels)
+        _replace(self.path.resolve(), data)
+        return hashlib.sha256(data).hexdigest()
+
+    def _digest(self) -> str:
+        try:
+            return hashlib.sha256(self.path.read_bytes()).hexdigest()
+        except FileNotFoundError:
+            return ""
+        except OSError as error:
+            raise JobError(
+                f"{self.path}: cannot read ({error.strerror}); give another path"
+            ) from error
+
+
+def _replace(path: Path, data: bytes) -> None:
+    """Readers see the old bytes or the new."""
+    staged = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        with staged.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        staged.replace(path)
+    except OSError as error:
+        staged.unlink(missing_ok=True)
+        raise JobError(f"{path}: cannot write ({error.strerror}); give another path") from error

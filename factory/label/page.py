@@ -1,0 +1,100 @@
+"""The page as bytes: for the server, which it asks for masks, or as one file that asks nobody.
+
+The scripts name each other by bare names, which an import map resolves: to addresses of the server,
+or to the scripts themselves. Nothing is built and nothing is fetched from elsewhere.
+"""
+
+import base64
+import json
+import zlib
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from string import Template
+from typing import Any
+
+from factory.label.layout import place_nodes
+from factory.label.material import Material
+from factory.pack.image import encode_image
+from factory.segment.hierarchy import Hierarchy
+from factory.spec import EncodeSpec
+
+ASSETS = Path(__file__).parent / "assets"
+
+_NO_NETWORK = (
+    "default-src 'none'; script-src 'unsafe-inline' data:; style-src 'unsafe-inline'; img-src data:"
+)
+
+
+def make_facts(material: Material) -> dict[str, Any]:
+    """What the page knows from the start, as plain JSON."""
+    tree, gallery = material.tree, material.gallery
+    return {
+        "name": material.name,
+        "tree": tree.digest(),
+        "nodes": [asdict(node) for node in place_nodes(tree)],
+        "cuts": [_cut_quality(tree, count) for count in range(2, tree.num_leaves + 1)],
+        "suggested": tree.suggest().num_classes,
+        "mask_side": gallery.scores.shape[-1],
+        "images": [
+            _data_uri("image/png", encode_image(image, EncodeSpec())) for image in gallery.images
+        ],
+    }
+
+
+def live_page(nonce: str) -> bytes:
+    """The page that a server gives out. Its inline scripts carry `nonce`."""
+    imports = {f"label/{name}": f"/assets/{name}.js" for name in script_names()}
+    head = f'<link rel="stylesheet" href="/assets/page.css">\n{_import_map(imports, nonce)}'
+    return _fill(head=head, tail="", nonce=f' nonce="{nonce}"')
+
+
+def kept_page(material: Material) -> bytes:
+    """The page as one file: masks of all flat cuts are in it, and names cannot be changed."""
+    masks = {
+        count: _packed(material.gallery.masks(material.tree.flat_cut(count)).tobytes())
+        for count in range(2, material.tree.num_leaves + 1)
+    }
+    facts = json.dumps({**make_facts(material), "masks": masks}).replace("<", "\\u003c")
+    imports = {
+        f"label/{name}": _data_uri("text/javascript", (ASSETS / f"{name}.js").read_bytes())
+        for name in script_names()
+    }
+    style = (ASSETS / "page.css").read_text(encoding="utf-8")
+    head = (
+        f'<meta http-equiv="Content-Security-Policy" content="{_NO_NETWORK}">\n'
+        f"<style>\n{style}</style>\n{_import_map(imports, '')}"
+    )
+    tail = f'<script type="application/json" id="facts">{facts}</script>'
+    return _fill(head=head, tail=tail, nonce="")
+
+
+def script_names() -> list[str]:
+    """The page's scripts, without their ending."""
+    return sorted(path.stem for path in ASSETS.glob("*.js"))
+
+
+def _cut_quality(tree: Hierarchy, count: int) -> dict[str, float | int | None]:
+    """The figures of the merge that ends a flat cut; None at two classes, which nothing merges."""
+    iou = alike = None
+    if count > 2:
+        iou, alike = tree.history[tree.num_leaves - count, 2:].tolist()
+    return {"k": count, "iou": iou, "ecos": alike}
+
+
+def _fill(**parts: str) -> bytes:
+    text = (ASSETS / "page.html").read_text(encoding="utf-8")
+    return Template(text).substitute(parts).encode()
+
+
+def _import_map(imports: Mapping[str, str], nonce: str) -> str:
+    carried = f' nonce="{nonce}"' if nonce else ""
+    return f'<script type="importmap"{carried}>{json.dumps({"imports": imports})}</script>'
+
+
+def _data_uri(kind: str, data: bytes) -> str:
+    return f"data:{kind};base64,{base64.b64encode(data).decode()}"
+
+
+def _packed(data: bytes) -> str:
+    return base64.b64encode(zlib.compress(data)).decode()

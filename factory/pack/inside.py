@@ -1,0 +1,132 @@
+"""What is inside a tar, held against the task that asked for it.
+
+Most damage to a tar is silent: five of six kinds pass every reader without a word. Here every
+sample is decoded and every count is counted again.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+import numpy as np
+from pydantic import ValidationError
+
+from factory.data import IGNORE, ShardTask
+from factory.identity import sample_key
+from factory.pack.facts import SampleFacts
+from factory.pack.image import decode_image, decode_mask
+from factory.pack.tar import encode_end, encode_files, read_members
+
+_ROUNDING = 0.5 / 255 + 1e-5
+
+
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """What holds for every sample of the dataset."""
+
+    num_classes: int
+    """Classes of its mask; 255 is none of them."""
+    endings: list[str]
+    """Its files, in order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """What was found inside a tar."""
+
+    rows: list[SampleFacts]
+    """The facts of its samples, in order, as far as they could be read."""
+    num_members: int
+    """Its files."""
+    repacked_sha256: str
+    """SHA-256 that a tar of ours with these files has; another one shows damage between them."""
+    problems: list[str]
+    """One line each."""
+
+
+def read_contents(path: Path, task: ShardTask, promise: Promise) -> Contents:
+    """Read the tar at `path` whole, a sample at a time; it was asked for by `task`."""
+    rows: list[SampleFacts] = []
+    problems: list[str] = []
+    digest = hashlib.sha256()
+    num_members = size_bytes = 0
+    previous = ""
+    try:
+        for key, group in groupby(read_members(path), key=lambda file: file[0].partition(".")[0]):
+            files = list(group)
+            packed = encode_files(files)
+            digest.update(packed)
+            size_bytes += len(packed)
+            num_members += len(files)
+            if key <= previous:
+                problems.append(f"sample {key}: after {previous}; keys ascend")
+            previous = key
+            found = _check_sample(key, dict(files), task, promise, rows)
+            problems += [f"sample {key}: {problem}" for problem in found]
+    except ValueError as error:
+        problems.append(str(error))
+    digest.update(encode_end(size_bytes))
+    return Contents(rows, num_members, digest.hexdigest(), problems)
+
+
+def _check_sample(
+    key: str,
+    files: dict[str, bytes],
+    task: ShardTask,
+    promise: Promise,
+    rows: list[SampleFacts],
+) -> Iterator[str]:
+    endings = [name.partition(".")[2] for name in files]
+    if endings != promise.endings:
+        yield f"holds {', '.join(endings)}; expected {', '.join(promise.endings)}, in this order"
+        return
+    image_data, mask_data, *confidence_data, facts_data = files.values()
+    try:
+        facts = SampleFacts.model_validate_json(facts_data)
+        image, mask = decode_image(image_data), decode_mask(mask_data)
+        confidence = [decode_mask(data) for data in confidence_data]
+    except ValidationError as error:
+        yield f"its facts have {error.error_count()} problems"
+        return
+    except ValueError as error:
+        yield str(error)
+        return
+    rows.append(facts)
+    yield from _check_facts(key, facts, task)
+    yield from _check_mask(image, mask, facts, promise.num_classes)
+    for by_px in confidence:
+        yield from _check_confidence(by_px, mask, facts)
+
+
+def _check_facts(key: str, facts: SampleFacts, task: ShardTask) -> Iterator[str]:
+    if facts.dataset_id != task.dataset_id:
+        yield f"of dataset {facts.dataset_id}, this is {task.dataset_id}"
+    if key != facts.key or key != sample_key(facts.index):
+        yield f"its facts name it {facts.key} with index {facts.index}"
+    if not 0 <= facts.index - task.first_index < task.num_indices:
+        yield f"index {facts.index} lies outside its shard's range"
+
+
+def _check_mask(
+    image: np.ndarray, mask: np.ndarray, facts: SampleFacts, num_classes: int
+) -> Iterator[str]:
+    if image.shape[:2] != mask.shape:
+        yield f"image {image.shape[:2]} and mask {mask.shape} differ in size"
+    counts = np.bincount(mask.ravel(), minlength=256)
+    if counts[num_classes:IGNORE].any():
+        largest = int(np.flatnonzero(counts[:IGNORE])[-1])
+        yield f"mask holds label {largest}; allowed: 0 to {num_classes - 1}, and 255"
+    elif counts[:num_classes].tolist() != facts.class_px:
+        yield "its facts count other pixels per class than its mask holds"
+
+
+def _check_confidence(by_px: np.ndarray, mask: np.ndarray, facts: SampleFacts) -> Iterator[str]:
+    if by_px.shape != mask.shape:
+        yield f"confidence {by_px.shape} and mask {mask.shape} differ in size"
+        return
+    claimed = by_px[mask != IGNORE]
+    mean = float(claimed.mean()) / 255 if claimed.size else 0.0
+    if abs(mean - facts.confidence) > _ROUNDING:
+        yield f"its facts say confidence {facts.confidence}, its pixels {mean:.6f}"

@@ -1,0 +1,116 @@
+"""Calls to an S3 server: tried again by the type of failure, and explained in one line.
+
+Endpoint, region, profile and credentials come from where every AWS tool looks for them; no text made
+here repeats what an exception or a server says, which may hold any of them.
+"""
+
+import random
+import time
+from collections.abc import Callable
+from logging import WARNING
+from typing import Any, TypeVar
+
+import boto3
+from botocore import exceptions as failures
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from factory.errors import StoreError, UnreachableError
+from factory.log import log_event
+
+THREADS = 16
+"""Calls that may be under way side by side."""
+
+_Value = TypeVar("_Value")
+
+_TRIES = 8
+_FIRST_TRIES = 3  # a server that never answered is more likely misspelt than restarting
+
+# One attempt per call: what 412 means depends on the attempts before, and only the store looks.
+_CONFIG = Config(
+    retries={"total_max_attempts": 1},
+    connect_timeout=5,
+    read_timeout=60,
+    max_pool_connections=THREADS,
+)
+_BROKEN = (failures.ConnectionError, failures.HTTPClientError, failures.IncompleteReadError)
+_PASSING = {409, 429, 500, 502, 503, 504, "RequestTimeout", "BadDigest", "FlexibleChecksumError"}
+_CREDENTIALS = "give valid credentials (AWS_PROFILE, or AWS_ACCESS_KEY_ID and its secret)"
+_LATER = "look at server and network, then run the command again: everything committed is kept"
+_REMEDY = {
+    "NoSuchBucket": "make the bucket, or correct output.uri",
+    "AccessDenied": "allow this identity to list, get, put and delete objects there",
+    "RequestTimeTooSkewed": "set this machine's clock",
+    **dict.fromkeys(["NoCredentialsError", "PartialCredentialsError"], _CREDENTIALS),
+    **dict.fromkeys(["InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken"], _CREDENTIALS),
+}
+
+
+class S3Calls:
+    """A client of one place in a bucket. Thread-safe."""
+
+    def __init__(self, uri: str, *, first_wait_s: float, is_known: bool) -> None:
+        """Set up a client; nothing is sent yet. Each pause is twice the one before.
+
+        Raises:
+            StoreError: If `uri` names no bucket, or S3 is set up wrongly on this machine.
+        """
+        self.bucket, _, prefix = uri.removeprefix("s3://").partition("/")
+        self.root = f"{prefix.strip('/')}/".lstrip("/")
+        self.uri = f"s3://{self.bucket}/{self.root}".rstrip("/")
+        self._first_wait_s = first_wait_s
+        self._is_known = is_known
+        if not self.bucket:
+            raise StoreError(f"output.uri: found {uri!r}; give s3://bucket/prefix")
+        try:
+            self.client = boto3.Session().client("s3", config=_CONFIG)
+        except (BotoCoreError, ValueError) as error:
+            raise StoreError(
+                f"{self.uri}: S3 is set up wrongly here ({type(error).__name__}); look at "
+                "AWS_ENDPOINT_URL (http://host:port), AWS_PROFILE and AWS_DEFAULT_REGION"
+            ) from error
+
+    def at(self, path: str) -> dict[str, Any]:
+        """The words by which a request names the object at `path`."""
+        return {"Bucket": self.bucket, "Key": f"{self.root}{path}"}
+
+    def send(self, path: str, attempt: Callable[[], _Value]) -> _Value:
+        """Do `attempt` until it succeeds, fails for good, or has failed often enough.
+
+        Raises:
+            UnreachableError: If it did not succeed.
+        """
+        where = f"{self.uri}/{path}".rstrip("/")
+        num_tries = 0
+        while True:
+            num_tries += 1
+            try:
+                value = attempt()
+            except (ClientError, BotoCoreError) as error:
+                self._is_known = self._is_known or isinstance(error, ClientError)
+                may_pass = isinstance(error, _BROKEN) or not _PASSING.isdisjoint(answer_of(error))
+                most = _TRIES if self._is_known else _FIRST_TRIES
+                if num_tries >= most or not may_pass:
+                    raise _explain(where, error, num_tries if may_pass else 0) from error
+                log_event("s3_tried_again", level=WARNING, path=where, reason=answer_of(error)[1])
+            else:
+                self._is_known = True
+                return value
+            # Workers that failed together must not come back together.
+            time.sleep(self._first_wait_s * 2**num_tries * random.uniform(0.25, 0.5))  # noqa: S311
+
+
+def answer_of(error: Exception) -> tuple[int, str]:
+    """The HTTP status and S3's word for it; 0 and the exception's name if no answer came."""
+    if not isinstance(error, ClientError):
+        return 0, type(error).__name__
+    return error.response["ResponseMetadata"]["HTTPStatusCode"], error.response["Error"]["Code"]
+
+
+def _explain(where: str, error: Exception, num_tries: int) -> UnreachableError:
+    status, code = answer_of(error)
+    found = f"the server answers {status} {code}" if status else f"no answer ({code})"
+    if num_tries:
+        return UnreachableError(f"{where}: {found}, {num_tries} times; {_LATER}")
+    remedy = _REMEDY.get(code, "mend it and run the command again")
+    return UnreachableError(f"{where}: {found}; {remedy}")

@@ -1,0 +1,54 @@
+"""What generator and discriminator are pushed towards.
+
+Source: Goodfellow et al. 2014 (non-saturating logistic loss); Mescheder et al. 2018, "Which training
+methods for GANs do actually converge?" (R1); Karras et al. 2020, "Analyzing and improving the image
+quality of StyleGAN", section 3.2 (path length).
+"""
+
+import math
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional
+
+PATH_DECAY = 0.01
+
+
+def generator_loss(fake: Float[Tensor, " n"]) -> Float[Tensor, ""]:
+    """From the logits of generated pictures."""
+    return functional.softplus(-fake).mean()
+
+
+def discriminator_loss(real: Float[Tensor, " n"], fake: Float[Tensor, " n"]) -> Float[Tensor, ""]:
+    """From the logits of real and of generated pictures."""
+    return functional.softplus(-real).mean() + functional.softplus(fake).mean()
+
+
+def r1_penalty(
+    discriminate: Callable[[Tensor], Tensor], real: Float[Tensor, "n 3 h w"], gamma: float
+) -> Float[Tensor, ""]:
+    """Half `gamma` times the mean squared slope of the logits at `real`.
+
+    The slope is taken at the augmented pictures, which are what the discriminator sees; NVIDIA's
+    program takes it before the augmentation.
+    """
+    real = real.detach().requires_grad_()
+    (slope,) = torch.autograd.grad(discriminate(real).sum(), real, create_graph=True)
+    return slope.square().sum(dim=(1, 2, 3)).mean() * (gamma / 2)
+
+
+def path_length_penalty(
+    images: Float[Tensor, "n 3 h w"],
+    ws: Float[Tensor, "n rows w_dim"],
+    mean_length: float,
+    rng: torch.Generator,
+) -> tuple[Float[Tensor, ""], float]:
+    """How unequal the steps in the image are that equal steps in w make; and the new mean step."""
+    drawn = torch.randn(images.shape, generator=rng).to(images.device)
+    noise = drawn / math.sqrt(images.shape[2] * images.shape[3])
+    (slope,) = torch.autograd.grad((images * noise).sum(), ws, create_graph=True)
+    lengths = slope.square().sum(dim=2).mean(dim=1).sqrt()
+    mean = mean_length + PATH_DECAY * (float(lengths.detach().mean()) - mean_length)
+    return (lengths - mean).square().mean(), mean

@@ -1,0 +1,53 @@
+"""A merge tree of the toy generator with its samples, for all tests of the label page."""
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+
+import torch
+from small_job import small_job
+
+from factory.generate.weights import LocalWeights
+from factory.label.material import Material, make_material
+from factory.label.server import make_server
+from factory.spec import JobSpec
+
+KLISH = {
+    "kind": "klish",
+    "initial_clusters": 12,
+    "fit": {"num_images": 16, "pixels_per_image": 256},
+}
+
+
+def label_job(folder: Path) -> JobSpec:
+    return small_job(folder, {"dataset.segmenter": KLISH})
+
+
+@cache
+def fitted_tree() -> bytes:
+    """What `label_job` once gave, kept: these tests are about the page, whatever the fit finds."""
+    return Path(__file__).with_name("shapes_tree.safetensors").read_bytes()
+
+
+@cache
+def small_material() -> Material:
+    job = label_job(Path("unused"))
+    weights = LocalWeights(None, "")
+    return make_material(job, weights, fitted_tree(), device=torch.device("cpu"))
+
+
+@contextmanager
+def serving(labels: Path) -> Iterator[str]:
+    """The real server over the small material, on a thread; its page's address."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server, address = make_server(small_material(), labels, listener)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        try:
+            yield address
+        finally:
+            server.should_exit = True
+            thread.join()
