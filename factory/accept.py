@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from factory.data import Sample
+from factory.data import Sample, Steering
 from factory.errors import JobError
 from factory.manifest import ClassLabel
 from factory.spec import AcceptSpec
@@ -43,21 +43,31 @@ def find_rules(spec: AcceptSpec, labels: Sequence[ClassLabel]) -> AcceptRules:
     return AcceptRules(spec.min_confidence, dict(sorted(shares.items())))
 
 
-def reason_to_drop(sample: Sample, rules: AcceptRules) -> str | None:
+def reason_to_drop(
+    sample: Sample, rules: AcceptRules, steering: Steering | None = None
+) -> str | None:
     """The first rule that `sample` breaks, as a short word for the record; None to keep it.
 
     A mask that its own segmenter disowns comes first, with the segmenter's word.
 
-    A pure function of the sample: neighbours, shards and progress do not matter.
+    A pure function of the sample and its round: neighbours, shards and progress do not matter.
     """
     if sample.rejection:
         return sample.rejection
     if sample.confidence < rules.min_confidence:
         return "confidence"
     for class_id, (least, most) in rules.class_share.items():
-        share = sample.class_px[class_id] / sample.mask.size
+        share = area_of(sample, class_id)
         if share < least:
             return f"class_{class_id}_too_small"
         if share > most:
             return f"class_{class_id}_too_large"
+    wanted = steering.min_area if steering else {}
+    if any(area_of(sample, class_id) < least for class_id, least in wanted.items()):
+        return "coverage"
     return None
+
+
+def area_of(sample: Sample, class_id: int) -> float:
+    """The share of the mask that a class has, 0 to 1."""
+    return sample.class_px[class_id] / sample.mask.size

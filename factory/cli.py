@@ -10,7 +10,15 @@ from typing import Annotated
 
 import typer
 
-from factory import cli_care, cli_eval, cli_export, cli_label, cli_train, cli_weights
+from factory import (
+    cli_care,
+    cli_eval,
+    cli_export,
+    cli_label,
+    cli_serve,
+    cli_train,
+    cli_weights,
+)
 from factory.cli_words import (
     AsJson,
     Where,
@@ -118,17 +126,25 @@ def run(job: JobFile) -> None:
 @one_line_errors
 def status(dataset: Where, as_json: AsJson = False) -> None:  # noqa: FBT002
     """What is planned, made and rejected so far."""
-    from factory.dataset import find_holdings, find_labels
+    from factory.dataset import account_of, find_holdings, find_labels
+    from factory.quarantine import find_quarantined
     from factory.report import make_status
 
     store = open_dataset(dataset)
     holdings = find_holdings(store)
-    found = make_status(holdings, find_labels(store).labels if holdings.records else [])
+    labels = find_labels(store).labels if holdings.records else []
+    quarantined = find_quarantined(store, holdings.done)
+    found = make_status(holdings, labels, len(quarantined), account_of(store, holdings))
     if as_json:
         print_json(found)
         return
     for name, value in found.items():
-        text = f"{value:,}" if isinstance(value, int) else str(value)
+        if isinstance(value, list):
+            lines = [f"{t['have']:,}/{t['wanted']:,} {t['name']}: {t['state']}" for t in value]
+            reasons = [f" ({t['why']})" if t["why"] else "" for t in value]
+            text = f"\n{'':<20}".join(map("".join, zip(lines, reasons, strict=True)))
+        else:
+            text = f"{value:,}" if isinstance(value, int) else str(value)
         typer.echo(f"{name:<20}{text}")
 
 
@@ -231,6 +247,8 @@ def segmenters() -> None:
     _print_names(SEGMENTERS.names(), SEGMENTERS.target)
 
 
+app.command()(cli_serve.serve)
+app.command()(cli_serve.replay)
 app.command()(cli_label.label)
 app.command()(cli_care.doctor)
 app.command()(cli_care.repair)

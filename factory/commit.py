@@ -6,21 +6,27 @@ whole it is adopted, which takes seconds instead of the time to make it; if it i
 """
 
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 
+from factory.coverage import Coverage
 from factory.data import ShardTask
 from factory.errors import RetryableError, ShardError
 from factory.identity import digest_of_file
 from factory.log import log_event
 from factory.manifest import ShardRecord, encode_record, read_record, receipt_path
+from factory.measure import UNKNOWN as UNMEASURED
+from factory.measure import Measures
 from factory.pack.facts import SampleFacts, encode_sidecar
 from factory.pack.inside import Contents, Promise, read_contents
+from factory.pack.packing import PackedRows
 from factory.pack.tar import PackedShard
+from factory.produced import Produced
 from factory.provenance import worker_name
 from factory.store import Store
 
@@ -44,6 +50,8 @@ class Making:
     """Samples that were made and not kept, by reason."""
     versions: dict[str, str]
     """Versions of the libraries that decide bytes."""
+    coverage: Coverage | None = None
+    """What its samples cover, as far as that was counted."""
 
 
 def tar_path(task: ShardTask) -> str:
@@ -96,11 +104,17 @@ def make_record(
         run_id=making.run_id,
         versions=making.versions,
         finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        coverage=making.coverage,
     )
 
 
 def commit_shard(
-    store: Store, task: ShardTask, file: Path, record: ShardRecord, rows: list[SampleFacts]
+    store: Store,
+    task: ShardTask,
+    file: Path,
+    record: ShardRecord,
+    rows: list[SampleFacts],
+    measures: Sequence[Measures] = (),
 ) -> ShardRecord | None:
     """Commit the tar `file`; None if another tar has its place: adopt that one.
 
@@ -111,14 +125,28 @@ def commit_shard(
         with store.fetch(record.path) as twin:
             if twin is None or digest_of_file(twin) != record.sha256:
                 return None
-    return _finish(store, task, record, rows)
+    return _finish(store, task, record, rows, measures)
 
 
-def adopt_shard(store: Store, task: ShardTask, promise: Promise, run_id: str) -> ShardRecord | None:
+def adopt_shard(
+    store: Store,
+    task: ShardTask,
+    promise: Promise,
+    run_id: str,
+    labels_of: Callable[[Sequence[int]], Sequence[int]] | None = None,
+) -> ShardRecord | None:
     """Commit the tar that lies in the shard's place without a receipt; None if there is none.
 
     Its receipt is made from what is inside. The reasons for which samples were rejected and the
-    machine that made it are not, and are given as unknown.
+    machine that made it are not, and are given as unknown; what was measured of samples on the way is
+    left out of their coverage.
+
+    Args:
+        store: Where the tar lies.
+        task: What was asked for.
+        promise: What holds for every sample of the dataset.
+        run_id: The run that adopts.
+        labels_of: The generator's class of samples by index, for the rejected ones; None = not known.
 
     Raises:
         ShardError: If it is not whole.
@@ -136,14 +164,22 @@ def adopt_shard(store: Store, task: ShardTask, promise: Promise, run_id: str) ->
             f"{store.uri}/{path}: there without a receipt, and damaged ({contents.problems[0]}); "
             "`factory repair` removes it, then run the job again"
         )
-    num_rejected = _gaps(task, contents.rows)
+    gaps = _gaps(task, contents.rows)
+    labels = labels_of(gaps) if labels_of and gaps else [-1] * len(gaps)
+    inside = Produced(
+        rows=PackedRows(contents.rows, [UNMEASURED] * len(contents.rows)),
+        rejected=Counter((UNKNOWN, int(label)) for label in labels),
+        num_generator_classes=1 + max(row.class_label for row in contents.rows),
+        generate_s=0.0,
+    )
     making = Making(
         run_id=run_id,
         wall_s=time.monotonic() - started,
-        generate_s=0.0,
+        generate_s=inside.generate_s,
         device=UNKNOWN,
-        num_rejected={UNKNOWN: num_rejected} if num_rejected else {},
+        num_rejected=inside.num_rejected,
         versions={},
+        coverage=inside.cover(),
     )
     record = make_record(task, contents.rows, packed, making)
     log_event("shard_adopted", shard=task.name, seconds=making.wall_s)
@@ -166,9 +202,13 @@ def read_orphan(tar: Path, task: ShardTask, promise: Promise) -> tuple[PackedSha
 
 
 def _finish(
-    store: Store, task: ShardTask, record: ShardRecord, rows: list[SampleFacts]
+    store: Store,
+    task: ShardTask,
+    record: ShardRecord,
+    rows: list[SampleFacts],
+    measures: Sequence[Measures] = (),
 ) -> ShardRecord:
-    store.replace(sidecar_path(task), encode_sidecar(rows))
+    store.replace(sidecar_path(task), encode_sidecar(rows, measures))
     name = receipt_path(task.round_index, task.shard_index)
     if store.create(name, encode_record(record)):
         return record
@@ -178,8 +218,10 @@ def _finish(
     return found
 
 
-def _gaps(task: ShardTask, rows: Sequence[SampleFacts]) -> int:
-    """Samples of the range that were made and are not in the tar."""
-    is_full = len(rows) == task.num_samples
-    seen = rows[-1].index + 1 - task.first_index if is_full else task.num_indices
-    return seen - len(rows)
+def _gaps(task: ShardTask, rows: Sequence[SampleFacts]) -> list[int]:
+    """Indices of the samples of the range that were made and are not in the tar."""
+    is_ranked = task.steering is not None and task.steering.best_by is not None
+    is_cut_short = len(rows) == task.num_samples and not is_ranked
+    end = rows[-1].index + 1 if is_cut_short else task.first_index + task.num_indices
+    kept = {row.index for row in rows}
+    return [index for index in range(task.first_index, end) if index not in kept]

@@ -8,9 +8,27 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Int64, UInt8, UInt16
+from pydantic import BaseModel, ConfigDict
 
 IGNORE = 255
 """The mask value of a pixel that belongs to no class; it is never scored and never trained on."""
+
+
+class Steering(BaseModel):
+    """What a round does beyond the `dataset` section, to reach a coverage target."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    goal: str
+    """The target it serves, as `status` names it."""
+    classes: dict[int, int] = {}
+    """Classes of the generator to visit, and how often in each turn; empty = as `dataset.latents`
+    says."""
+    min_area: dict[int, float] = {}
+    """Least share of the mask by mask class: samples below are dropped as `coverage`."""
+    best_by: int | None = None
+    """Keep the samples of each shard's range with the largest share of this mask class, instead of
+    the first ones; the others are dropped as `outranked`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +49,10 @@ class ShardTask:
     """Length of that range; at least `num_samples`."""
     num_samples: int
     """Samples to keep: the first accepted ones of the range."""
+    steering: Steering | None = None
+    """What its round does otherwise; None = nothing."""
+    turn: int = 0
+    """Where in the turn of `steering.classes` its first index stands."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,3 +112,5 @@ class Sample:
     """Why its segmenter disowns the mask; empty if it does not."""
     instances: Instances | None = None
     """Its objects; None if the dataset has none."""
+    latent_cell: int = -1
+    """Cell of the latent space it was drawn from (`measure.latent_cells`); -1 = unknown."""

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import yaml
+from pydantic import TypeAdapter, ValidationError
 
+from factory.coverage_spec import CoverageSpec
 from factory.errors import StoreError
 from factory.job_file import check_job
 from factory.lease import LEASE_PATH
@@ -28,6 +30,7 @@ from factory.quarantine import ATTEMPTS, QUARANTINE
 from factory.receipts import SNAPSHOTS, find_records
 from factory.spec import EncodeSpec, JobSpec
 from factory.store import Store
+from factory.targets import TARGETS_PATH, Account, cover_rounds, take_account
 
 JOB_PATH = "job.yaml"
 SEGMENTER_PATH = "segmenter.safetensors"
@@ -115,6 +118,32 @@ def load_stored_job(store: Store) -> JobSpec:
             f"{store.uri}/{JOB_PATH}: not YAML; copy the job's file there again"
         ) from error
     return check_job(document, source=f"{store.uri}/{JOB_PATH}")
+
+
+def find_coverage_spec(store: Store) -> CoverageSpec | None:
+    """The coverage targets of the latest run; None if it had none.
+
+    Raises:
+        StoreError: If they are damaged.
+    """
+    data = store.read(TARGETS_PATH)
+    if data is None:
+        return None
+    try:
+        return TypeAdapter(CoverageSpec | None).validate_json(data)
+    except ValidationError as error:
+        raise StoreError(
+            f"{store.uri}/{TARGETS_PATH}: not coverage targets; run the job again to write it"
+        ) from error
+
+
+def account_of(store: Store, holdings: Holdings) -> Account | None:
+    """How far the coverage targets have come; None without targets, or before the first shard."""
+    spec = find_coverage_spec(store)
+    if spec is None or store.read(LABELS_PATH) is None:
+        return None
+    by_round = cover_rounds(holdings.records)
+    return take_account(spec, find_labels(store), holdings.plan, by_round)
 
 
 def refuse_another(store: Store, ours: dict[str, Any], theirs: dict[str, Any]) -> None:

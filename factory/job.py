@@ -10,16 +10,24 @@ import importlib
 import sys
 import threading
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import yaml
+from pydantic import TypeAdapter
 
 from factory.accept import find_rules
 from factory.card import encode_card
+from factory.coverage_spec import CoverageSpec
+from factory.data import ShardTask
 from factory.dataset import (
     JOB_PATH,
     SEGMENTER_PATH,
+    account_of,
+    find_coverage_spec,
+    find_holdings,
+    find_plan,
     find_rounds,
     make_manifest,
     refuse_another,
@@ -32,20 +40,22 @@ from factory.generate.weights import LocalWeights, find_weights
 from factory.lease import holding_lease
 from factory.log import log_event
 from factory.manifest import LABELS_PATH, Manifest, ShardRecord
-from factory.plan import Plan, make_identity, make_plan
+from factory.plan import Plan, Round, check_names, make_identity, make_plan, plain_samples
 from factory.preview import CARD_PICTURE, make_preview
 from factory.provenance import new_run_id
-from factory.quarantine import Attempts, find_quarantined
+from factory.quarantine import Attempts, find_quarantined, quarantined_indices
 from factory.receipts import SnapshotKeeper, find_done
 from factory.run import EXECUTORS
-from factory.run.base import Observer, Outcome, WorkOrder
+from factory.run.base import Observer, Outcome, WorkOrder, no_more
 from factory.run.fitting import fit_for
 from factory.run.signals import stop_on_signals
 from factory.run.worker import build_maker
 from factory.segment.cut import finish_segmenter
 from factory.segment.segmenter_file import decode_segmenter
 from factory.spec import JobSpec
+from factory.steer import next_round
 from factory.store import Store, open_store
+from factory.targets import TARGETS_PATH
 
 
 @runtime_checkable
@@ -89,9 +99,10 @@ def run_job(spec: JobSpec, observer: JobObserver) -> Manifest:
         manifest = finish_job(prepared.store)
         prepared.store.clean_up(run_id)
     if outcome.failures:
+        num_shards = find_plan(prepared.store).num_shards
         name, reason = next(iter(outcome.failures.items()))
         raise IncompleteError(
-            f"{prepared.store.uri}: {len(outcome.failures)} of {prepared.plan.num_shards} shards are "
+            f"{prepared.store.uri}: {len(outcome.failures)} of {num_shards} shards are "
             f"in quarantine, the first is {name} ({reason}); the rest is committed: mend the cause, "
             f"then `factory quarantine retry {prepared.store.uri}` and run the job again"
         )
@@ -133,6 +144,9 @@ def prepare_job(
     if fitted:
         store.create(SEGMENTER_PATH, fitted)
     store.create(JOB_PATH, _encode_job(spec))
+    if spec.dataset.coverage != find_coverage_spec(store):
+        targets = TypeAdapter(CoverageSpec | None).dump_json(spec.dataset.coverage, indent=1)
+        store.replace(TARGETS_PATH, targets + b"\n")
     return Prepared(spec, store, weights, plan)
 
 
@@ -166,16 +180,46 @@ def _make_missing(
         run_id=run_id,
         import_paths=tuple(path or str(Path.cwd()) for path in sys.path),
     )
-    watched = _Watched(observer, SnapshotKeeper(store, done))
+    if not tasks and store.read(LABELS_PATH) is None:
+        build_maker(order)  # writes the table
+    more = no_more if spec.dataset.coverage is None else partial(_next_tasks, prepared, observer)
+    tasks = tasks or list(more())
     if not tasks:
-        if store.read(LABELS_PATH) is None:
-            build_maker(order)  # writes the table
         return Outcome(failures=failures)
+    watched = _Watched(observer, SnapshotKeeper(store, done))
     module, _, name = EXECUTORS[spec.run.executor].partition(":")
     execute = getattr(importlib.import_module(module), name)
-    outcome: Outcome = execute(tasks, order, watched, stop, Attempts(store, run_id))
+    outcome: Outcome = execute(tasks, order, watched, stop, Attempts(store, run_id), more)
     outcome.failures = failures | outcome.failures
     return outcome
+
+
+def _next_tasks(prepared: Prepared, observer: JobObserver) -> list[ShardTask]:
+    """The shards of the next round for the coverage targets; none if they are met or out of reach.
+
+    Another driver may have planned that round, and made some of it. None either while a shard is in
+    quarantine: a round that is not whole says nothing of the next.
+    """
+    store = prepared.store
+    while True:
+        holdings = find_holdings(store)
+        missing = holdings.plan.without(holdings.done)
+        if not missing:
+            account = account_of(store, holdings)
+            oversample = prepared.spec.dataset.oversample
+            added = next_round(holdings.plan, account, oversample=oversample) if account else None
+            if added is None:
+                return []
+            check_names(Plan(added.dataset_id, (*holdings.plan.rounds, added)))
+            store.create(round_path(added.round_index), _encode_round(added))
+            continue  # theirs or ours: the store has the round
+        newest = holdings.plan.rounds[-1]
+        goal = newest.steering.goal if newest.steering else ""
+        log_event("planned", round=newest.round_index, samples=newest.num_samples, target=goal)
+        made = sum(record.num_samples for record in holdings.records)
+        observer.started(holdings.plan.num_samples, made)
+        given_up = quarantined_indices(store)
+        return [task for task in missing if task.shard_index not in given_up]
 
 
 class _Watched:
@@ -216,8 +260,7 @@ def _claim(store: Store, spec: JobSpec, identity: dict[str, Any]) -> Plan:
     while True:
         plan = make_plan(spec, identity, find_rounds(store))
         newest = plan.rounds[-1]
-        data = (newest.model_dump_json(indent=1) + "\n").encode()
-        if store.create(round_path(newest.round_index), data):
+        if store.create(round_path(newest.round_index), _encode_round(newest)):
             log_event("planned", round=newest.round_index, samples=newest.num_samples)
             return plan
         rounds = find_rounds(store)
@@ -226,8 +269,12 @@ def _claim(store: Store, spec: JobSpec, identity: dict[str, Any]) -> Plan:
                 f"{store.uri}: says that it holds a plan, and has none; run the job again"
             )
         refuse_another(store, identity, rounds[0].identity)
-        if sum(round_.num_samples for round_ in rounds) >= spec.dataset.num_samples:
+        if plain_samples(rounds) >= spec.dataset.num_samples:
             return make_plan(spec, identity, rounds)
+
+
+def _encode_round(round_: Round) -> bytes:
+    return (round_.model_dump_json(indent=1) + "\n").encode()
 
 
 def _encode_job(spec: JobSpec) -> bytes:

@@ -4,12 +4,14 @@ A receipt (one JSON file per shard) is the commit point and the truth; the manif
 receipts that can be rebuilt at any time. It knows nothing of stores.
 """
 
+import json
 from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from factory.coverage import Coverage
 from factory.data import IGNORE
 from factory.errors import JobError, StoreError
 
@@ -85,8 +87,8 @@ class DatasetLabels(Facts):
 class ShardRecord(Facts):
     """The facts about one committed shard, as kept in `receipts/RRRR/NNNNNN.json`."""
 
-    schema_version: int = 1
-    """Version of this layout."""
+    schema_version: int = 2
+    """Version of this layout; version 1 had no `coverage`."""
     dataset_id: str
     """The dataset the shard belongs to."""
     round_index: int
@@ -131,6 +133,8 @@ class ShardRecord(Facts):
     """Versions of the libraries that decide bytes."""
     finished_at: str
     """UTC time of the commit, ISO 8601."""
+    coverage: Coverage | None = None
+    """What its samples cover, in counts that add up over shards; null if nobody counted."""
 
 
 class Manifest(Facts):
@@ -185,8 +189,10 @@ def read_labels(data: bytes, *, source: str) -> DatasetLabels:
 
 
 def encode_record(record: ShardRecord) -> bytes:
-    """A receipt's bytes."""
-    return (record.model_dump_json(indent=1) + "\n").encode()
+    """A receipt's bytes: JSON with one line for each fact."""
+    facts = record.model_dump(mode="json").items()
+    lines = [f" {json.dumps(name)}: {json.dumps(value)}" for name, value in facts]
+    return ("{\n" + ",\n".join(lines) + "\n}\n").encode()
 
 
 def read_record(data: bytes, *, source: str) -> ShardRecord:

@@ -3,41 +3,13 @@
 import io
 import json
 from collections.abc import Sequence
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from factory.errors import StoreError
 from factory.manifest import Manifest, ShardRecord
-
-_RECORD_SCHEMA = pa.schema(
-    [
-        ("schema_version", pa.int32()),
-        ("dataset_id", pa.string()),
-        ("round_index", pa.int32()),
-        ("shard_index", pa.int32()),
-        ("path", pa.string()),
-        ("first_index", pa.int64()),
-        ("num_indices", pa.int64()),
-        ("num_samples", pa.int64()),
-        ("num_rejected", pa.map_(pa.string(), pa.int64())),
-        ("num_members", pa.int64()),
-        ("size_bytes", pa.int64()),
-        ("sha256", pa.string()),
-        ("class_images", pa.list_(pa.int64())),
-        ("class_px", pa.list_(pa.int64())),
-        ("ignore_px", pa.int64()),
-        ("confidence", pa.list_(pa.float64())),
-        ("wall_s", pa.float64()),
-        ("generate_s", pa.float64()),
-        ("device", pa.string()),
-        ("worker", pa.string()),
-        ("run_id", pa.string()),
-        ("versions", pa.map_(pa.string(), pa.string())),
-        ("finished_at", pa.string()),
-    ]
-)
+from factory.record_table import encode_rows, rows_of
 
 
 def encode_manifest(manifest: Manifest) -> bytes:
@@ -55,7 +27,7 @@ def read_manifest(data: bytes, *, source: str) -> Manifest:
     try:
         table = pq.read_table(io.BytesIO(data))
         head = json.loads((table.schema.metadata or {})[b"factory"])
-        return Manifest.model_validate(head | {"records": _rows_of(table)})
+        return Manifest.model_validate(head | {"records": rows_of(table)})
     except (pa.ArrowException, OSError, KeyError, ValueError) as error:
         raise StoreError(
             f"{source}: not a manifest ({type(error).__name__}); delete it and run the job again: it"
@@ -75,29 +47,12 @@ def read_snapshot(data: bytes) -> list[ShardRecord]:
         ValueError: If it is not one of this version.
     """
     try:
-        rows = _rows_of(pq.read_table(io.BytesIO(data)))
+        rows = rows_of(pq.read_table(io.BytesIO(data)))
         return [ShardRecord.model_validate(row) for row in rows]
     except (pa.ArrowException, OSError, KeyError) as error:
         raise ValueError(f"not a snapshot ({type(error).__name__})") from error
 
 
 def _encode_table(records: Sequence[ShardRecord], metadata: dict[str, str]) -> bytes:
-    rows = [
-        record.model_dump(mode="json")
-        | {
-            "num_rejected": sorted(record.num_rejected.items()),
-            "versions": sorted(record.versions.items()),
-        }
-        for record in sorted(records, key=lambda record: record.shard_index)
-    ]
-    table = pa.Table.from_pylist(rows, schema=_RECORD_SCHEMA.with_metadata(metadata))
-    sink = io.BytesIO()
-    pq.write_table(table, sink, compression="zstd")
-    return sink.getvalue()
-
-
-def _rows_of(table: pa.Table) -> list[dict[str, Any]]:
-    return [
-        row | {"num_rejected": dict(row["num_rejected"]), "versions": dict(row["versions"])}
-        for row in table.to_pylist()
-    ]
+    in_order = sorted(records, key=lambda record: record.shard_index)
+    return encode_rows([record.model_dump(mode="json") for record in in_order], metadata)

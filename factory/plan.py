@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from factory.data import ShardTask
+from factory.data import ShardTask, Steering
 from factory.errors import JobError, StoreError
 from factory.identity import KEY_DIGITS, SHARD_DIGITS, digest_of, shard_name
 from factory.spec import JobSpec
@@ -45,6 +45,8 @@ class Round(BaseModel):
     """Sample indices owned per sample kept."""
     identity: dict[str, Any]
     """What the dataset id is the digest of; used to say what differs."""
+    steering: Steering | None = None
+    """What it does beyond the `dataset` section, for a coverage target; null for plain growth."""
 
     @property
     def num_shards(self) -> int:
@@ -75,6 +77,8 @@ class Round(BaseModel):
                 first_index=first_index,
                 num_indices=num_indices,
                 num_samples=num_samples,
+                steering=self.steering,
+                turn=done,
             )
             first_index += num_indices
 
@@ -139,6 +143,11 @@ def dataset_id_of(identity: dict[str, Any]) -> str:
     return digest_of(identity)[:16]
 
 
+def plain_samples(rounds: Sequence[Round]) -> int:
+    """Samples that `dataset.num_samples` asked for; those of rounds for coverage come on top."""
+    return sum(round_.num_samples for round_ in rounds if round_.steering is None)
+
+
 def make_plan(spec: JobSpec, identity: dict[str, Any], existing: Sequence[Round] = ()) -> Plan:
     """Plan the job on top of the rounds that the output already holds.
 
@@ -146,7 +155,7 @@ def make_plan(spec: JobSpec, identity: dict[str, Any], existing: Sequence[Round]
         JobError: If the job asks for fewer samples than are already planned.
     """
     rounds = list(existing)
-    planned = sum(round_.num_samples for round_ in rounds)
+    planned = plain_samples(rounds)
     wanted = spec.dataset.num_samples
     if wanted < planned:
         raise JobError(
@@ -169,12 +178,16 @@ def make_plan(spec: JobSpec, identity: dict[str, Any], existing: Sequence[Round]
             )
         )
     plan = Plan(rounds[0].dataset_id, tuple(rounds))
-    _check_names(plan)
+    check_names(plan)
     return plan
 
 
-def _check_names(plan: Plan) -> None:
-    """Names sort as numbers do only while their digits suffice."""
+def check_names(plan: Plan) -> None:
+    """Make sure that keys and names sort as numbers do.
+
+    Raises:
+        JobError: If their digits do not suffice.
+    """
     newest = plan.rounds[-1]
     if newest.end_index > 10**KEY_DIGITS:
         raise JobError(

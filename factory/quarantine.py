@@ -107,6 +107,11 @@ def find_quarantined(store: Store, done: Collection[int] = ()) -> list[ShardFail
     return sorted(found, key=lambda failure: failure.shard_index)
 
 
+def quarantined_indices(store: Store) -> set[int]:
+    """The shards with an entry in quarantine, from a listing alone; those made since included."""
+    return {shard_index_of(path) for path in store.names(QUARANTINE)} - {-1}
+
+
 def release(store: Store, shards: Collection[int]) -> None:
     """Forget the failures of these shards, so that the next run tries them again."""
     for folder in (ATTEMPTS, QUARANTINE):  # the entry last: a crash between leaves it listed

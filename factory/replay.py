@@ -6,6 +6,7 @@ from factory.errors import StoreError
 from factory.fit.fitted import needs_fitting
 from factory.generate.weights import find_weights
 from factory.manifest import ShardRecord
+from factory.pack.packing import EncodedSample
 from factory.pack.tar import read_members
 from factory.provenance import find_versions, new_run_id
 from factory.run.base import WorkOrder
@@ -24,6 +25,39 @@ def regenerate_samples(store: Store, count: int) -> list[str]:
     holdings = find_holdings(store)
     if not holdings.records:
         raise StoreError(f"{store.uri}: no shard is committed yet; run the job first")
+    maker = _maker(store)
+    tasks = {task.shard_index: task for task in holdings.plan.tasks()}
+    problems = []
+    num_shards = min(count, len(holdings.records))
+    for position in range(num_shards):
+        record = holdings.records[position * len(holdings.records) // num_shards]
+        share = (count * (position + 1)) // num_shards - (count * position) // num_shards
+        problems += _compare(store, maker, record, tasks[record.shard_index], share)
+    return problems
+
+
+def replay_sample(store: Store, key: str) -> tuple[EncodedSample, list[str]]:
+    """Make the sample named `key` again: its files, and one line for each that differs.
+
+    Raises:
+        StoreError: If no committed shard holds the sample.
+        WeightsError: If the dataset's weights are not on this machine.
+    """
+    holdings = find_holdings(store)
+    index = int(key) if key.isdigit() else -1
+    owners = [r for r in holdings.records if 0 <= index - r.first_index < r.num_indices]
+    members = _members(store, owners[0]) if owners else {}
+    if f"{key}.json" not in members:
+        raise StoreError(
+            f"{store.uri}: no committed shard holds sample {key!r}; keys are nine digits, and the "
+            "tables in meta/ list them"
+        )
+    tasks = {task.shard_index: task for task in holdings.plan.tasks()}
+    again = _maker(store).replay(tasks[owners[0].shard_index], index)
+    return again, _differences(owners[0], members, again)
+
+
+def _maker(store: Store) -> ShardMaker:
     spec = load_stored_job(store)
     segmenter = SEGMENTER_PATH if needs_fitting(spec.dataset) else ""
     weights = find_weights(spec.dataset.generator)
@@ -38,33 +72,35 @@ def regenerate_samples(store: Store, count: int) -> list[str]:
         run_id=new_run_id(),
         import_paths=(),
     )
-    maker = build_maker(order)
-    tasks = {task.shard_index: task for task in holdings.plan.tasks()}
-    problems = []
-    num_shards = min(count, len(holdings.records))
-    for position in range(num_shards):
-        record = holdings.records[position * len(holdings.records) // num_shards]
-        share = (count * (position + 1)) // num_shards - (count * position) // num_shards
-        problems += _compare(store, maker, record, tasks[record.shard_index], share)
-    return problems
+    return build_maker(order)
+
+
+def _members(store: Store, record: ShardRecord) -> dict[str, bytes]:
+    with store.fetch(record.path) as path:
+        return dict(read_members(path)) if path is not None else {}
 
 
 def _compare(
     store: Store, maker: ShardMaker, record: ShardRecord, task: ShardTask, count: int
 ) -> list[str]:
-    with store.fetch(record.path) as path:
-        if path is None:
-            return [f"{record.path}: missing"]
-        members = dict(read_members(path))
+    members = _members(store, record)
+    if not members:
+        return [f"{record.path}: missing"]
     keys = list(dict.fromkeys(name.partition(".")[0] for name in members))
     step = max(1, len(keys) // count)
     problems = []
     for key in keys[::step][:count]:
-        again = maker.replay(task, int(key))
-        for ending, data in again.files:
-            if members.get(f"{key}.{ending}") != data:
-                problems.append(f"{record.path}: {key}.{ending} comes out different{_why(record)}")
+        problems += _differences(record, members, maker.replay(task, int(key)))
     return problems
+
+
+def _differences(record: ShardRecord, members: dict[str, bytes], again: EncodedSample) -> list[str]:
+    key = again.facts.key
+    return [
+        f"{record.path}: {key}.{ending} comes out different{_why(record)}"
+        for ending, data in again.files
+        if members.get(f"{key}.{ending}") != data
+    ]
 
 
 def _why(record: ShardRecord) -> str:

@@ -2,15 +2,22 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import asdict
 
 from factory.dataset import Holdings
 from factory.manifest import ClassLabel
+from factory.targets import Account, judge_targets
+
+Status = dict[str, int | str | dict[str, int] | list[dict[str, int | str]]]
 
 
 def make_status(
-    holdings: Holdings, labels: Sequence[ClassLabel]
-) -> dict[str, int | str | dict[str, int]]:
-    """What is planned, made and rejected, and the samples that hold each class, as plain values."""
+    holdings: Holdings,
+    labels: Sequence[ClassLabel],
+    num_quarantined: int = 0,
+    account: Account | None = None,
+) -> Status:
+    """What is planned, made and rejected, by class too, and how far the targets have come."""
     records = holdings.records
     rejected: Counter[str] = Counter()
     for record in records:
@@ -19,12 +26,13 @@ def make_status(
     done = holdings.done
     asked = sum(t.num_samples for t in holdings.plan.tasks() if t.shard_index in done)
     made = sum(record.num_samples for record in records)
-    return {
+    status: Status = {
         "dataset_id": holdings.plan.dataset_id,
         "state": "complete" if len(records) == num_shards else "incomplete",
         "rounds": len(holdings.plan.rounds),
         "shards_planned": num_shards,
         "shards_committed": len(records),
+        "shards_quarantined": num_quarantined,
         "samples_planned": holdings.plan.num_samples,
         "samples_committed": made,
         "samples_short": asked - made,
@@ -35,3 +43,7 @@ def make_status(
         "bytes": sum(record.size_bytes for record in records),
         "last_commit": max((record.finished_at for record in records), default="never"),
     }
+    if account is not None:
+        status["targets"] = [asdict(state) for state in judge_targets(account)]
+        status["budget_left"] = max(0, account.left)
+    return status

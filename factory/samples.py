@@ -8,6 +8,7 @@ from factory.batch import MaskBatch
 from factory.data import LatentBatch, Sample
 from factory.errors import JobError
 from factory.generate.base import Generator
+from factory.measure import latent_cells
 from factory.segment.base import AnySegmenter, label_latents
 
 
@@ -31,6 +32,7 @@ def compute_samples(
         confidence = labelled.confidence.cpu().tolist()
         class_px = labelled.class_px.cpu().tolist()
         by_pixel = _confidence_by_px(labelled) if by_px else None
+    cells = latent_cells(latents.z)
     return [
         Sample(
             index=int(latents.indices[i]),
@@ -39,6 +41,7 @@ def compute_samples(
             class_label=int(latents.class_labels[i]),
             confidence=confidence[i],
             class_px=tuple(class_px[i]),
+            latent_cell=int(cells[i]),
             confidence_by_px=None if by_pixel is None else by_pixel[i],
             rejection=labelled.rejections[i] if labelled.rejections else "",
             instances=labelled.instances[i] if labelled.instances else None,

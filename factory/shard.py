@@ -13,7 +13,7 @@ import secrets
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -26,10 +26,11 @@ from factory.errors import Interrupted, RetryableError, ShardError
 from factory.generate.base import Generator
 from factory.generate.latents import LatentSampler
 from factory.manifest import ShardRecord
-from factory.pack.facts import SampleFacts
 from factory.pack.inside import Promise
-from factory.pack.packing import EncodedSample, Packing, encode_sample, file_endings
+from factory.pack.packing import EncodedSample, Packing, encode_batch, file_endings
 from factory.pack.tar import ShardWriter
+from factory.pool import RankedPool
+from factory.produced import Produced
 from factory.provenance import cpu_name, find_versions
 from factory.samples import compute_samples
 from factory.segment.base import AnySegmenter
@@ -82,6 +83,8 @@ class ShardMaker:
         self._encoders = ThreadPoolExecutor(crew.encoders, "encode") if crew.encoders else None
         self._packers = ThreadPoolExecutor(2, "pack")
         self._turn = threading.Lock()
+        is_gpu = device.type == "cuda"
+        self._device_name = torch.cuda.get_device_name(device) if is_gpu else cpu_name()
         self._depth = 2 * max(crew.lanes, crew.encoders)
 
     def make(self, task: ShardTask) -> ShardRecord:
@@ -110,11 +113,14 @@ class ShardMaker:
             wall_s=time.monotonic() - started,
             generate_s=produced.generate_s,
             device=device_name(self.device),
-            num_rejected=produced.rejected,
+            num_rejected=produced.num_rejected,
             versions=find_versions(),
+            coverage=produced.cover(),
         )
-        record = make_record(task, produced.rows, packed, making)
-        committed = commit_shard(self.store, task, path, record, produced.rows) or self._adopt(task)
+        record = make_record(task, produced.rows.facts, packed, making)
+        rows = produced.rows
+        committed = commit_shard(self.store, task, path, record, rows.facts, rows.measures)
+        committed = committed or self._adopt(task)
         if committed is None:
             raise RetryableError(f"shard {task.name}: the store says it is there, and has none")
         return committed
@@ -123,17 +129,21 @@ class ShardMaker:
         has_instances = bool(getattr(self.segmenter, "instance_classes", ()))
         endings = file_endings(self.dataset.encode, has_instances=has_instances)
         promise = Promise(len(self.segmenter.labels), endings)
-        return adopt_shard(self.store, task, promise, self.run_id)
+
+        def labels_of(indices: Sequence[int]) -> Sequence[int]:
+            return [int(label) for label in self._sampler.draw(indices, task).class_labels]
+
+        return adopt_shard(self.store, task, promise, self.run_id, labels_of)
 
     def replay(self, task: ShardTask, index: int) -> EncodedSample:
         """Make one sample of `task` again, exactly as it was made for its shard."""
         size = self.dataset.batch_size
         first = index - (index - task.first_index) % size
         count = min(size, task.first_index + task.num_indices - first)
-        sample = self._compute(first, count)[index - first]
+        sample = self._compute(task, first, count)[index - first]
         return self._encode(task.dataset_id, [sample])[0]
 
-    def _produce(self, task: ShardTask, writer: ShardWriter) -> "_Produced":
+    def _produce(self, task: ShardTask, writer: ShardWriter) -> Produced:
         """Compute, encode and pack the samples of `task`, each stage as far ahead as queues let it."""
         with self._turn:
             started = time.monotonic()
@@ -146,17 +156,20 @@ class ShardMaker:
                 raise
             generate_s = time.monotonic() - started
         rows = packing.close()
-        if not rows:
-            counts = ", ".join(f"{reason}: {count}" for reason, count in rejected.most_common())
+        if not rows.facts:
+            reasons = Counter([reason for reason, _ in rejected.elements()])
+            counts = ", ".join(f"{reason}: {count}" for reason, count in reasons.most_common())
             raise ShardError(
                 f"shard {task.name}: none of {task.num_indices} samples was accepted ({counts}); "
                 "loosen dataset.accept or raise dataset.oversample"
             )
-        return _Produced(rows, dict(sorted(rejected.items())), generate_s)
+        return Produced(rows, rejected, self.generator.facts.num_classes, generate_s)
 
-    def _fill(self, task: ShardTask, packing: Packing) -> Counter[str]:
-        """Send the accepted samples of the range to `packing`; count the others by reason."""
-        rejected: Counter[str] = Counter()
+    def _fill(self, task: ShardTask, packing: Packing) -> Counter[tuple[str, int]]:
+        """Send the samples to keep to `packing`; count the others by reason and generator class."""
+        if task.steering is not None and task.steering.best_by is not None:
+            return self._fill_ranked(task, task.steering.best_by, packing)
+        rejected: Counter[tuple[str, int]] = Counter()
         num_accepted = 0
         for batch in self._batches(task):
             rejected += batch.rejected
@@ -164,6 +177,21 @@ class ShardMaker:
             packing.put(batch.encoded)
             if num_accepted >= task.num_samples or packing.has_failed:
                 break
+        return rejected
+
+    def _fill_ranked(
+        self, task: ShardTask, class_id: int, packing: Packing
+    ) -> Counter[tuple[str, int]]:
+        """As `_fill`, when the best of the whole range are kept instead of the first."""
+        pool = RankedPool(task.num_samples, class_id)
+        rejected: Counter[tuple[str, int]] = Counter()
+        for batch in self._batches(task):
+            rejected += batch.rejected
+            for label, count in pool.add(batch.encoded.result()).items():
+                rejected["outranked", label] += count
+        chosen: Future[list[EncodedSample]] = Future()
+        chosen.set_result(pool.close())
+        packing.put(chosen)
         return rejected
 
     def _batches(self, task: ShardTask) -> Iterator["_Batch"]:
@@ -194,14 +222,14 @@ class ShardMaker:
 
     def _work(self, task: ShardTask, first: int, count: int) -> "_Batch":
         """One batch, computed and judged; encoded here too unless there are threads for that."""
-        rejected: Counter[str] = Counter()
+        rejected: Counter[tuple[str, int]] = Counter()
         accepted = []
-        for sample in self._compute(first, count):
-            reason = reason_to_drop(sample, self._rules)
+        for sample in self._compute(task, first, count):
+            reason = reason_to_drop(sample, self._rules, task.steering)
             if reason is None:
                 accepted.append(sample)
             else:
-                rejected[reason] += 1
+                rejected[reason, sample.class_label] += 1
         if self._encoders is None:
             encoded: Future[list[EncodedSample]] = Future()
             encoded.set_result(self._encode(task.dataset_id, accepted))
@@ -209,35 +237,25 @@ class ShardMaker:
             encoded = self._encoders.submit(self._encode, task.dataset_id, accepted)
         return _Batch(encoded, len(accepted), rejected)
 
-    def _compute(self, first: int, count: int) -> list[Sample]:
+    def _compute(self, task: ShardTask, first: int, count: int) -> list[Sample]:
         """Samples `first` to `first + count`, computed as one full batch."""
         last = first + count - 1
         indices = [min(first + offset, last) for offset in range(self.dataset.batch_size)]
-        latents = self._sampler.draw(indices)
+        latents = self._sampler.draw(indices, task)
         return compute_samples(
             self.generator, self.segmenter, latents, count, by_px=self.dataset.encode.confidence
         )
 
     def _encode(self, dataset_id: str, samples: list[Sample]) -> list[EncodedSample]:
         names = self.generator.facts.class_names
-        return [
-            encode_sample(s, self.dataset.encode, dataset_id=dataset_id, class_names=names)
-            for s in samples
-        ]
+        return encode_batch(samples, self.dataset.encode, dataset_id=dataset_id, class_names=names)
 
 
 @dataclass(frozen=True, slots=True)
 class _Batch:
     encoded: Future[list[EncodedSample]]
     num_accepted: int
-    rejected: Counter[str]
-
-
-@dataclass(frozen=True, slots=True)
-class _Produced:
-    rows: list[SampleFacts]
-    rejected: dict[str, int]
-    generate_s: float
+    rejected: Counter[tuple[str, int]]
 
 
 def device_name(device: torch.device) -> str:

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, field_validator
 
+from factory.coverage_spec import CoverageSpec
 from factory.mixing_spec import StyleMixingSpec  # noqa: F401 - all settings are found here
 from factory.segmenter_spec import (  # noqa: F401 - all settings are found here
     DistilSpec,
@@ -124,6 +125,8 @@ class DatasetSpec(Settings):
     """What makes the masks."""
     accept: AcceptSpec = AcceptSpec()
     """Which samples are kept."""
+    coverage: CoverageSpec | None = None
+    """What the dataset must cover; it can be changed at any time, as `num_samples` can be raised."""
     encode: EncodeSpec = EncodeSpec()
     """How images become files."""
 
@@ -151,6 +154,10 @@ class RunSpec(Settings):
     shard_deadline_s: float = Field(3600, gt=0)
     """A worker that finishes no shard for this long hangs: it is killed and the shard tried again.
     Only for `ray`."""
+
+    serve_port: int | None = Field(None, ge=0, le=65535)
+    """Port on this machine's loopback address where a live page shows the run; 0 = any free one.
+    Empty = none. Only with `executor: ray`; `factory serve` shows a dataset at any time."""
 
     @field_validator("num_actors")
     @classmethod

@@ -1,10 +1,11 @@
 """Sample indices to latents and class labels: pure functions of (dataset, index)."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 
-from factory.data import LatentBatch
+from factory.data import LatentBatch, ShardTask
 from factory.errors import JobError
 from factory.generate.base import Generator, GeneratorFacts
 from factory.identity import counter_rng
@@ -28,12 +29,15 @@ class LatentSampler:
         self._nvidia_width = _nvidia_width(generator, spec) if latents.draw != "counter" else None
         self._noise_seed = latents.seed if spec.noise == "per_sample" else None
 
-    def draw(self, indices: Sequence[int]) -> LatentBatch:
-        """The latents of samples `indices`."""
+    def draw(self, indices: Sequence[int], task: ShardTask | None = None) -> LatentBatch:
+        """The latents of samples `indices`; of their shard, if its round visits classes of its own."""
+        labels = _steered_labels(task, indices) if task else None
         return LatentBatch(
             indices=np.array(indices, dtype=np.int64),
             z=np.stack([self._z(index) for index in indices]),
-            class_labels=np.array([self._class_label(i) for i in indices], dtype=np.int64),
+            class_labels=np.array(
+                labels or [self._class_label(index) for index in indices], dtype=np.int64
+            ),
             truncation_psi=self._spec.truncation_psi,
             truncation_cutoff=self._spec.truncation_cutoff,
             noise_seed=self._noise_seed,
@@ -59,6 +63,23 @@ class LatentSampler:
         rng = counter_rng("class_label", self._spec.seed, index)
         position = int(np.searchsorted(self._odds, rng.random(), side="right"))
         return self._class_ids[min(position, len(self._class_ids) - 1)]
+
+
+def _steered_labels(task: ShardTask, indices: Sequence[int]) -> list[int] | None:
+    """The classes that the task's round visits at `indices`; None if it names none."""
+    if task.steering is None or not task.steering.classes:
+        return None
+    turn = _one_turn(tuple(sorted(task.steering.classes.items())))
+    return [turn[(task.turn + index - task.first_index) % len(turn)] for index in indices]
+
+
+@lru_cache(maxsize=8)
+def _one_turn(visits: tuple[tuple[int, int], ...]) -> tuple[int, ...]:
+    """Each class as often as asked for, spread evenly over the turn."""
+    places = [
+        ((2 * visit + 1) / (2 * count), label) for label, count in visits for visit in range(count)
+    ]
+    return tuple(label for _, label in sorted(places))
 
 
 def _nvidia_width(generator: Generator, spec: GeneratorSpec) -> int:

@@ -7,6 +7,7 @@ Readers infer a schema from the first few samples, so every sample has the same 
 import io
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -14,6 +15,7 @@ from pydantic import BaseModel, ConfigDict
 
 from factory.data import Sample
 from factory.identity import sample_key
+from factory.measure import UNKNOWN, Measures
 
 
 class SampleFacts(BaseModel):
@@ -71,6 +73,10 @@ SIDECAR_SCHEMA = pa.schema(
         ("height", pa.int64()),
         ("class_px", pa.list_(pa.int64())),
         ("ignore_px", pa.int64()),
+        ("sharpness", pa.float64()),
+        ("border", pa.float64()),
+        ("dhash", pa.string()),
+        ("latent_cell", pa.int64()),
     ]
 )
 
@@ -119,28 +125,34 @@ def encode_facts(facts: SampleFacts) -> bytes:
     return (json.dumps(facts.model_dump(), allow_nan=False) + "\n").encode()
 
 
-def encode_sidecar(rows: Sequence[SampleFacts]) -> bytes:
-    """A Parquet table with one row per sample, in the tar's order."""
+def encode_sidecar(rows: Sequence[SampleFacts], measures: Sequence[Measures] = ()) -> bytes:
+    """A Parquet table with one row per sample, in the tar's order.
+
+    Without `measures` their columns say that nothing is known.
+    """
     has_instances = bool(rows) and isinstance(rows[0], InstanceFacts)
     schema = _INSTANCE_SCHEMA if has_instances else SIDECAR_SCHEMA
-    table = pa.Table.from_pylist([row.model_dump() for row in rows], schema=schema)
+    pairs = zip(rows, measures or [UNKNOWN] * len(rows), strict=True)
+    lines = [facts.model_dump() | asdict(measured) for facts, measured in pairs]
+    table = pa.Table.from_pylist(lines, schema=schema)
     sink = io.BytesIO()
     pq.write_table(table, sink, compression="zstd")
     return sink.getvalue()
 
 
-def read_sidecar(data: bytes) -> list[SampleFacts]:
-    """The rows of a sidecar table.
+def read_sidecar(data: bytes) -> list[tuple[SampleFacts, Measures]]:
+    """The rows of a sidecar table, in the tar's order; older tables have no measures.
 
     Raises:
-        ValueError: If it is not one.
+        ValueError: If it is not such a table.
     """
     try:
-        rows = pq.read_table(io.BytesIO(data)).to_pylist()
+        lines = pq.read_table(io.BytesIO(data)).to_pylist()
     except (pa.ArrowException, OSError) as error:
         raise ValueError(f"not a table of samples ({type(error).__name__})") from error
-    return [_row_type(row).model_validate(row) for row in rows]
-
-
-def _row_type(row: dict[str, object]) -> type[SampleFacts]:
-    return InstanceFacts if "instance_px" in row else SampleFacts
+    rows = []
+    for line in lines:
+        kind = InstanceFacts if "instance_px" in line else SampleFacts
+        facts = {name: line.pop(name, None) for name in kind.model_fields}
+        rows.append((kind.model_validate(facts), Measures(**line)))
+    return rows

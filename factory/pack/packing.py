@@ -1,11 +1,13 @@
 """The last stage of the pipeline: encoded samples into a tar, in order, on a thread of its own."""
 
 import threading
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from queue import Queue
 
 from factory.data import Sample
+from factory.measure import UNKNOWN, Measures, measure_samples
 from factory.pack.facts import SampleFacts, encode_facts, make_facts
 from factory.pack.image import IMAGE_ENDING, encode_image, encode_instances, encode_mask
 from factory.pack.tar import ShardWriter
@@ -19,6 +21,8 @@ class EncodedSample:
     facts: SampleFacts
     files: tuple[tuple[str, bytes], ...]
     """(ending, bytes), in the order they lie in the tar."""
+    measures: Measures = UNKNOWN
+    """What was measured of it; it goes into the sidecar table, not into the tar."""
 
 
 def encode_sample(
@@ -41,6 +45,27 @@ def file_endings(spec: EncodeSpec, *, has_instances: bool) -> list[str]:
     confidence = ["confidence.png"] if spec.confidence else []
     instances = ["instances.png"] if has_instances else []
     return [f"image.{IMAGE_ENDING[spec.image]}", "mask.png", *confidence, *instances, "json"]
+
+
+def encode_batch(
+    samples: Sequence[Sample], spec: EncodeSpec, *, dataset_id: str, class_names: tuple[str, ...]
+) -> list[EncodedSample]:
+    """The files of samples of one size, with their measures."""
+    return [
+        replace(
+            encode_sample(sample, spec, dataset_id=dataset_id, class_names=class_names),
+            measures=measured,
+        )
+        for sample, measured in zip(samples, measure_samples(samples), strict=True)
+    ]
+
+
+@dataclass(slots=True)
+class PackedRows:
+    """What is known of the samples of a tar, in its order."""
+
+    facts: list[SampleFacts] = field(default_factory=list)
+    measures: list[Measures] = field(default_factory=list)
 
 
 class Packing:
@@ -68,8 +93,8 @@ class Packing:
         """Queue a batch that is being encoded."""
         self._queue.put(batch)
 
-    def close(self) -> list[SampleFacts]:
-        """Wait for the rest and return the facts of all samples, in order.
+    def close(self) -> PackedRows:
+        """Wait for the rest and return what is known of all samples, in order.
 
         Raises:
             Exception: Whatever stopped an encoder or the writer.
@@ -77,14 +102,15 @@ class Packing:
         self._queue.put(None)
         return self._rows.result()
 
-    def _write(self) -> list[SampleFacts]:
-        rows: list[SampleFacts] = []
+    def _write(self) -> PackedRows:
+        rows = PackedRows()
         try:
             while (batch := self._queue.get()) is not None:
-                for sample in batch.result()[: self._limit - len(rows)]:
+                for sample in batch.result()[: self._limit - len(rows.facts)]:
                     key = sample.facts.key
                     self._writer.add([(f"{key}.{ending}", data) for ending, data in sample.files])
-                    rows.append(sample.facts)
+                    rows.facts.append(sample.facts)
+                    rows.measures.append(sample.measures)
         except BaseException:
             self._failed.set()
             while self._queue.get() is not None:  # whoever puts must not wait for ever

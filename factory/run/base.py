@@ -5,7 +5,7 @@ when one shard cannot be made. It never changes a byte of a shard.
 """
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
@@ -13,6 +13,14 @@ from factory.data import ShardTask
 from factory.manifest import ShardRecord
 from factory.quarantine import Attempts
 from factory.spec import DatasetSpec, RunSpec
+
+MoreTasks = Callable[[], Sequence[ShardTask]]
+"""Is asked when every task has its record: the tasks of the next round, none if there is none."""
+
+
+def no_more() -> Sequence[ShardTask]:
+    """The end of a job without coverage targets."""
+    return ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +74,11 @@ class Executor(Protocol):
         observer: Observer,
         stop: threading.Event,
         attempts: Attempts,
+        more: MoreTasks = no_more,
     ) -> Outcome:
-        """Make every task's shard, and keep count of failures in `attempts`.
+        """Make every task's shard, and then those of `more()` until there are none.
+
+        Failures are counted in `attempts`.
 
         Raises:
             Interrupted: If `stop` was set before all were made.

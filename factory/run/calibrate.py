@@ -25,7 +25,7 @@ from factory.generate.base import Generator, load_generator
 from factory.generate.fetch import must_download
 from factory.generate.latents import LatentSampler
 from factory.generate.weights import find_weights
-from factory.pack.packing import encode_sample
+from factory.pack.packing import encode_batch
 from factory.run.fitting import num_lanes
 from factory.run.worker import device_of, settle_process
 from factory.samples import compute_samples
@@ -83,12 +83,10 @@ def calibrate(spec: JobSpec) -> dict[str, float]:
             generator, segmenter, latents, size, by_px=dataset.encode.confidence
         )
         names = generator.facts.class_names
-        files = [
-            encode_sample(sample, dataset.encode, dataset_id="0" * 16, class_names=names).files
-            for sample in samples
-        ]
+        encoded = encode_batch(samples, dataset.encode, dataset_id="0" * 16, class_names=names)
         times.append(time.perf_counter() - started)
-        num_bytes = sum(len(data) + _TAR_BYTES_PER_FILE for sample in files for _, data in sample)
+        files = [data for sample in encoded for _, data in sample.files]
+        num_bytes = sum(len(data) + _TAR_BYTES_PER_FILE for data in files)
     seconds = sum(times[1:]) / _BATCHES
     fit_s = 0.0
     if needs_fitting(dataset) and fitted is None:

@@ -12,7 +12,7 @@ from factory.data import ShardTask
 from factory.errors import Interrupted
 from factory.manifest import ShardRecord
 from factory.quarantine import Attempts
-from factory.run.base import Observer, Outcome
+from factory.run.base import MoreTasks, Observer, Outcome, no_more
 from factory.run.retry import HOPELESS, counts, is_last
 
 Waiting = deque[tuple[ShardTask, int]]
@@ -36,10 +36,25 @@ def drive(
     observer: Observer,
     stop: threading.Event,
     attempts: Attempts,
+    more: MoreTasks = no_more,
 ) -> Outcome:
-    """Run every task to a record or to its last failure; see `base.Executor`."""
-    waiting: Waiting = deque((task, attempts.num_failed(task)) for task in tasks)
+    """Run every task to a record or to its last failure, round by round; see `base.Executor`."""
     outcome = Outcome()
+    while tasks:
+        _drive_round(tasks, fleet, observer, stop, attempts, outcome)
+        tasks = () if outcome.failures else more()
+    return outcome
+
+
+def _drive_round(
+    tasks: Sequence[ShardTask],
+    fleet: Fleet,
+    observer: Observer,
+    stop: threading.Event,
+    attempts: Attempts,
+    outcome: Outcome,
+) -> None:
+    waiting: Waiting = deque((task, attempts.num_failed(task)) for task in tasks)
     num_left = len(tasks)
     while num_left:
         if stop.is_set():
@@ -61,7 +76,6 @@ def drive(
                 outcome.failures[task.name] = describe(result)
             else:
                 waiting.append((task, attempts.num_failed(task)))
-    return outcome
 
 
 def _is_over(task: ShardTask, error: BaseException, attempts: Attempts, observer: Observer) -> bool:

@@ -5,9 +5,10 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
 from factory.data import ShardTask
+from factory.errors import JobError
 from factory.manifest import ShardRecord
 from factory.quarantine import Attempts
-from factory.run.base import Observer, Outcome, WorkOrder
+from factory.run.base import MoreTasks, Observer, Outcome, WorkOrder, no_more
 from factory.run.drive import Waiting, drive
 from factory.run.worker import build_maker, settle_process
 from factory.shard import ShardMaker
@@ -22,14 +23,24 @@ def run_inline(
     observer: Observer,
     stop: threading.Event,
     attempts: Attempts,
+    more: MoreTasks = no_more,
 ) -> Outcome:
-    """Make every task's shard here; see `base.Executor`."""
+    """Make every task's shard here; see `base.Executor`.
+
+    Raises:
+        JobError: If the job asks for a service, which is an actor.
+    """
+    if order.run.serve_port is not None:
+        raise JobError(
+            "run.serve_port: found with executor: inline; the live page needs executor: ray, and "
+            "`factory serve` shows a dataset beside any run"
+        )
     settle_process()
     maker = build_maker(order)
     maker.stop = stop
     with ThreadPoolExecutor(_WINDOW, "shard") as pool:
         try:
-            return drive(tasks, _Threads(maker, pool), observer, stop, attempts)
+            return drive(tasks, _Threads(maker, pool), observer, stop, attempts, more)
         except BaseException:
             stop.set()  # the other call must not keep the process
             raise

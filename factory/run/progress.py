@@ -49,6 +49,7 @@ class LogObserver:
     def started(self, num_samples: int, num_done: int) -> None:
         """Say what is asked for and what is there."""
         self._planned, self._done, self._start = num_samples, num_done, time.monotonic()
+        self._made = 0
         log_event("run_started", samples=num_samples, done=num_done)
 
     def committed(self, record: ShardRecord) -> None:
@@ -105,8 +106,8 @@ class BarObserver:
         self.progress.update(self._fit[stage], completed=num_done, rate=f"{stage}{left}")
 
     def started(self, num_samples: int, num_done: int) -> None:
-        """Begin the second bar at what is there already."""
-        self._start = time.monotonic()
+        """Begin a bar for each round at what is there already."""
+        self._made, self._start = 0, time.monotonic()
         self._run = self.progress.add_task(
             "making", total=num_samples, completed=num_done, rate="pairs"
         )

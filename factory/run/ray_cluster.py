@@ -1,4 +1,4 @@
-"""Run shards and fits on Ray actors. THE ONLY FILE THAT KNOWS RAY.
+"""Run shards and fits on Ray actors. Only this file and `ray_service.py` know Ray.
 
 Pixels never cross Ray, a result is a small record. Actors are not restarted by Ray: `fleet.py` and
 `scattered.py` see deaths and start replacements. Here is only how Ray is asked and what it answers.
@@ -29,9 +29,10 @@ from factory.fit.pixels import NUM_PARTS
 from factory.generate.base import GeneratorFacts
 from factory.manifest import ShardRecord
 from factory.quarantine import Attempts
-from factory.run.base import Observer, Outcome, WorkOrder
+from factory.run.base import MoreTasks, Observer, Outcome, WorkOrder, no_more
 from factory.run.drive import describe, drive
 from factory.run.fleet import WINDOW, ElasticFleet, Event, Landed, Lost, Ready
+from factory.run.ray_service import serving
 from factory.run.remote_errors import constructor_error, reason_of_death
 from factory.run.scattered import Call, FitWorker, ScatteredPool, WorkerDied
 from factory.run.signals import stop_on_signals
@@ -66,13 +67,15 @@ def run_on_ray(
     observer: Observer,
     stop: threading.Event,
     attempts: Attempts,
+    more: MoreTasks = no_more,
 ) -> Outcome:
     """Make every task's shard on actors; see `base.Executor`."""
     with _cluster(order.run), stop_on_signals(stop):
         _num_actors(order.run)
         fleet = ElasticFleet(_Actors(order), order.run)
         try:
-            return drive(tasks, fleet, observer, stop, attempts)
+            with serving(order, tasks, fleet) as watched:
+                return drive(tasks, watched, observer, stop, attempts, more)
         finally:
             fleet.dismiss()
 
@@ -276,7 +279,6 @@ def _cluster(run: RunSpec) -> Iterator[None]:
         os.environ.setdefault(name, value)
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if run.address is None:
-        options["address"] = "local"  # without it Ray joins any cluster it finds on this machine
         options |= {"include_dashboard": False, "object_store_memory": _OBJECT_STORE_BYTES}
         options["address"] = "local"  # else Ray joins whatever cluster runs on this machine
         wanted = run.num_actors if isinstance(run.num_actors, int) else 0

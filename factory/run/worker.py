@@ -6,6 +6,7 @@ from contextlib import ExitStack
 
 import torch
 
+from factory.coverage import Coverage
 from factory.errors import WeightsError
 from factory.generate.base import Generator, load_generator
 from factory.generate.weights import find_weights
@@ -15,6 +16,7 @@ from factory.segment.base import Mergeable, load_segmenter
 from factory.shard import Crew, ShardMaker
 from factory.spec import RunSpec
 from factory.store import open_store
+from factory.targets import find_targets
 
 _GPU_ENCODERS = 4
 _MALLOPT = {-1: -1, -4: 0, -8: 1}  # M_TRIM_THRESHOLD never, M_MMAP_MAX none, M_ARENA_MAX one
@@ -66,7 +68,8 @@ def build_maker(order: WorkOrder) -> ShardMaker:
 
     Raises:
         WeightsError: If this machine has other weights than the driver.
-        JobError: If the job accepts samples by a class that the segmenter does not have.
+        JobError: If the job accepts samples by a class that the segmenter does not have, or aims at
+            one that there is not.
         FactoryError: If generator or segmenter cannot be loaded here.
     """
     device = device_of(order.run)
@@ -86,6 +89,8 @@ def build_maker(order: WorkOrder) -> ShardMaker:
         fitted_on=getattr(segmenter, "fitted_on", {}),
         instance_classes=list(getattr(segmenter, "instance_classes", ())),
     )
+    if order.dataset.coverage is not None:  # a misspelt class ends the run before its first shard
+        find_targets(order.dataset.coverage, meaning, Coverage())
     store.create(LABELS_PATH, encode_labels(meaning))
     is_gpu = device.type == "cuda"
     encoders = order.run.encode_threads

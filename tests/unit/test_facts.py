@@ -8,7 +8,15 @@ import pytest
 from pydantic import ValidationError
 
 from factory.data import Sample
-from factory.pack.facts import SIDECAR_SCHEMA, SampleFacts, encode_facts, encode_sidecar, make_facts
+from factory.measure import UNKNOWN, Measures
+from factory.pack.facts import (
+    SIDECAR_SCHEMA,
+    SampleFacts,
+    encode_facts,
+    encode_sidecar,
+    make_facts,
+    read_sidecar,
+)
 
 
 def a_sample(class_label=-1, confidence=0.5, index=7):
@@ -70,10 +78,30 @@ def test_facts_with_an_unknown_key_are_refused():
 
 def test_the_sidecar_has_the_facts_as_columns_and_a_row_for_each_sample():
     rows = [facts_of(a_sample(index=i, confidence=i / 8)) for i in range(5)]
-    table = pq.read_table(io.BytesIO(encode_sidecar(rows)))
+    measures = [Measures(1.5, 0.25, f"{i:016x}", i) for i in range(5)]
+    data = encode_sidecar(rows, measures)
+    table = pq.read_table(io.BytesIO(data))
     assert table.schema.equals(SIDECAR_SCHEMA)
-    assert table.column_names == list(SampleFacts.model_fields)
-    assert [SampleFacts(**row) for row in table.to_pylist()] == rows
+    assert table.column_names == [*SampleFacts.model_fields, *Measures.__dataclass_fields__]
+    assert read_sidecar(data) == list(zip(rows, measures, strict=True))
+
+
+def test_an_unmeasured_sidecar_says_that_nothing_is_known():
+    rows = [facts_of(a_sample())]
+    assert read_sidecar(encode_sidecar(rows)) == [(rows[0], UNKNOWN)]
+
+
+def test_a_sidecar_of_the_first_version_is_still_read():
+    rows = [facts_of(a_sample())]
+    table = pq.read_table(io.BytesIO(encode_sidecar(rows))).select(list(SampleFacts.model_fields))
+    sink = io.BytesIO()
+    pq.write_table(table, sink)
+    assert read_sidecar(sink.getvalue()) == [(rows[0], UNKNOWN)]
+
+
+def test_a_damaged_sidecar_is_told():
+    with pytest.raises(ValueError, match="not a sidecar table"):
+        read_sidecar(b"PAR1")
 
 
 def test_a_sidecar_without_samples_keeps_its_columns():

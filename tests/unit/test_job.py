@@ -3,19 +3,19 @@ import json
 import shutil
 import threading
 
-import pyarrow.parquet as pq
 import pytest
 import torch
 import yaml
 from PIL import Image
 from small_job import Witness, make_small, small_job
 
-from factory.dataset import find_holdings, find_rounds, make_manifest
+from factory.coverage import cover_samples, merge_coverage
+from factory.dataset import account_of, find_holdings, find_rounds, make_manifest
 from factory.errors import IncompleteError, Interrupted, JobError, PluginError, StoreError
 from factory.job import finish_job, run_job
 from factory.job_file import load_job
 from factory.manifest_file import read_manifest
-from factory.pack.facts import SampleFacts
+from factory.pack.facts import SampleFacts, read_sidecar
 from factory.pack.tar import read_members
 from factory.replay import regenerate_samples
 from factory.report import make_status
@@ -98,7 +98,29 @@ def test_the_sidecar_tables_are_the_facts_in_the_tars(finished):
     for facts, path in zip(
         facts_of(finished), sorted((finished / "out/meta/train").iterdir()), strict=True
     ):
-        assert [SampleFacts(**row) for row in pq.read_table(path).to_pylist()] == facts
+        assert [row for row, _ in read_sidecar(path.read_bytes())] == facts
+
+
+def test_the_receipts_coverage_is_that_of_the_sidecar_tables_and_adds_up(finished):
+    rows = [
+        row for path in sorted((finished / "out/meta/train").iterdir())
+        for row in read_sidecar(path.read_bytes())
+    ]  # fmt: skip
+    facts, measures = [row[0] for row in rows], [row[1] for row in rows]
+    again = cover_samples(
+        [row.class_label for row in facts],
+        [row.class_px for row in facts],
+        [row.width * row.height for row in facts],
+        [row.confidence for row in facts],
+        measures,
+        rejected={},
+        num_generator_classes=0,
+    )
+    records = find_holdings(open_store(str(finished / "out"))).records
+    merged = merge_coverage([record.coverage for record in records])
+    assert merged == again
+    assert merged.num_kept == len(facts) == 10
+    assert all(m.sharpness > 0 and 0 <= m.latent_cell < 256 for m in measures)
 
 
 def test_receipts_count_what_is_in_the_tars(finished):
@@ -454,3 +476,32 @@ def test_one_task_made_by_two_workers_at_once_is_one_shard(made):
         thread.join()
     assert records[0] == records[1]
     assert files_of(made / "out/data") == {"train/tiny-000000.tar": whole["train/tiny-000000.tar"]}
+
+
+def test_a_live_page_without_ray_is_refused_with_what_to_do(tmp_path):
+    with pytest.raises(JobError) as caught:
+        make_small(tmp_path, {"run.serve_port": 0})
+    assert str(caught.value) == (
+        "run.serve_port: found with executor: inline; the live page needs executor: ray, and "
+        "`factory serve` shows a dataset beside any run"
+    )
+
+
+def test_targets_that_name_no_class_are_refused_before_a_shard_is_made(tmp_path):
+    with pytest.raises(JobError, match=r"min_samples.ghost: no such class; the masks and the gene"):
+        make_small(tmp_path, {"dataset.coverage": {"min_samples": {"ghost": 1}, "budget": 9}})
+    assert not (tmp_path / "out/receipts").exists()
+
+
+def test_targets_can_come_later_and_go_again(tmp_path):
+    make_small(tmp_path)
+    target = {"min_samples": {"cluster_01": {"count": 14, "min_area": 0.02}}, "budget": 200}
+    grown = make_small(tmp_path, {"dataset.coverage": target})
+    assert len(grown.records) > 3
+    store = open_store(str(tmp_path / "out"))
+    holdings = find_holdings(store)
+    (state,) = make_status(holdings, account_of(store, holdings))["targets"]
+    assert (state["name"], state["state"]) == ("cluster_01, area >= 2.0%", "met")
+    assert make_small(tmp_path, {"dataset.coverage": target}) == grown
+    make_small(tmp_path)
+    assert account_of(store, holdings) is None

@@ -4,6 +4,7 @@ import json
 import pyarrow.parquet as pq
 import pytest
 
+from factory.coverage import Coverage
 from factory.errors import StoreError
 from factory.manifest import (
     ClassLabel,
@@ -75,6 +76,22 @@ def test_a_receipt_gives_its_record_back():
     record = a_record()
     assert read_record(encode_record(record), source="x") == record
     assert encode_record(record).endswith(b"\n")
+
+
+def test_a_receipt_of_the_first_version_is_read_and_has_no_coverage():
+    document = json.loads(encode_record(a_record())) | {"schema_version": 1}
+    del document["coverage"]
+    record = read_record(json.dumps(document).encode(), source="x")
+    assert (record.schema_version, record.coverage) == (1, None)
+    assert a_record().schema_version == 2
+
+
+def test_coverage_goes_through_receipt_and_manifest(tmp_path):
+    record = a_record(coverage=Coverage(kept={-1: 3}, area={-1: [[0, 3]]}, hashes=[("0" * 16, 3)]))
+    assert read_record(encode_record(record), source="x") == record
+    assert encode_record(record).count(b"\n") == len(ShardRecord.model_fields) + 2
+    manifest = a_manifest([record, a_record(1)])
+    assert read_manifest(encode_manifest(manifest), source="x") == manifest
 
 
 def test_a_label_table_gives_its_labels_back():

@@ -4,6 +4,7 @@ from copy import deepcopy
 import pytest
 from small_job import SEGMENTER_KINDS, setting_names, small_job
 
+from factory.data import Steering
 from factory.errors import JobError, StoreError
 from factory.plan import (
     Plan,
@@ -65,6 +66,27 @@ def test_a_grown_dataset_keeps_its_round_and_gains_another_behind_it(tmp_path):
 def test_planning_the_same_again_adds_nothing(tmp_path):
     first = plan_of(tmp_path, {})
     assert plan_of(tmp_path, {}, first.rounds) == first
+
+
+def test_growth_counts_plain_rounds_and_comes_after_those_for_coverage(tmp_path):
+    first = plan_of(tmp_path, {}).rounds[0]
+    steered = first.model_copy(
+        update={
+            "round_index": 1,
+            "first_shard": first.num_shards,
+            "first_index": first.end_index,
+            "num_samples": 7,
+            "steering": Steering(goal="nucleus", classes={0: 2, 2: 1}),
+        }
+    )
+    assert plan_of(tmp_path, {}, (first, steered)).rounds == (first, steered)
+    grown = plan_of(tmp_path, {"dataset.num_samples": 13}, (first, steered)).rounds[2]
+    assert (grown.num_samples, grown.first_index) == (3, steered.end_index)
+    assert grown.steering is None
+    assert read_round(steered.model_dump_json().encode(), source="x") == steered
+    tasks = list(steered.tasks())
+    assert [task.turn for task in tasks] == [0, 4]
+    assert all(task.steering == steered.steering for task in tasks)
 
 
 def test_shrinking_is_refused_with_what_to_do(tmp_path):
@@ -209,6 +231,7 @@ CHANGES = {
 }
 IGNORED = {
     "dataset.num_samples": 11,
+    "dataset.coverage": {"min_samples": {"1": 3}, "budget": 5},
     "dataset.generator.weights": "elsewhere.safetensors",
     "dataset.generator.sha256": "0" * 64,
     "run.executor": "ray",
@@ -217,6 +240,7 @@ IGNORED = {
     "run.threads_per_actor": 7,
     "run.gpus_per_actor": 0.5,
     "run.encode_threads": 5,
+    "run.serve_port": 0,
     "run.shards_per_actor": 7,
     "run.shard_deadline_s": 60.0,
     "output.uri": "/elsewhere",

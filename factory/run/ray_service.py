@@ -1,0 +1,121 @@
+"""The manifest service as a named Ray actor, alive as long as the run.
+
+It stands beside `ray_cluster.py`, apart from the fleet, because a run does not depend on it: it is told
+what is handed out and never waited for; if it dies, Ray starts it again on the same port and it reads
+everything anew from the store.
+"""
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import ray
+from ray.exceptions import RayError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from factory.data import ShardTask
+from factory.errors import JobError
+from factory.log import log_event
+from factory.manifest import ShardRecord
+from factory.run.base import WorkOrder
+from factory.run.drive import Fleet, Waiting
+from factory.serve.server import bind
+
+_HOST = "127.0.0.1"
+_TELL_EVERY_S = 1.0
+_START_LIMIT_S = 120
+
+
+class _Service:
+    """The actor: a shell around the view and its server."""
+
+    def __init__(self, uri: str, port: int) -> None:
+        from factory.quarantine import quarantined_indices
+        from factory.serve.server import serve_beside
+        from factory.serve.view import DatasetView
+        from factory.store import open_store
+
+        self._view = DatasetView(open_store(uri), quarantined_indices)
+        serve_beside(self._view, bind(_HOST, port), token="")
+
+    def tell_leases(self, shard_indices: list[int]) -> None:
+        self._view.tell_leases(shard_indices)
+
+    def ready(self) -> bool:
+        return True
+
+
+class ToldFleet:
+    """A fleet whose handed-out tasks the service is told of, once a second, without waiting."""
+
+    def __init__(self, fleet: Fleet, service: Any) -> None:  # noqa: ANN401 - a Ray handle
+        """Wrap `fleet`."""
+        self._fleet = fleet
+        self._service = service
+        self._leased: set[int] = set()
+        self._told_at = -1e9
+
+    def fill(self, waiting: Waiting) -> None:
+        """As the fleet does."""
+        before = [task.shard_index for task, _ in waiting]
+        self._fleet.fill(waiting)
+        self._leased |= set(before) - {task.shard_index for task, _ in waiting}
+        self._tell()
+
+    def landed(self) -> Iterator[tuple[ShardTask, ShardRecord | BaseException]]:
+        """As the fleet does."""
+        landed: Iterable[tuple[ShardTask, ShardRecord | BaseException]] = self._fleet.landed()
+        for task, result in landed:
+            self._leased.discard(task.shard_index)
+            yield task, result
+        self._tell()
+
+    def _tell(self) -> None:
+        if time.monotonic() - self._told_at < _TELL_EVERY_S:
+            return
+        self._told_at = time.monotonic()
+        try:
+            self._service.tell_leases.remote(sorted(self._leased))
+        except RayError:
+            return  # it is being restarted
+
+
+def service_name(tasks: Sequence[ShardTask]) -> str:
+    """The actor's name: that of the dataset, so that two runs on one cluster do not meet."""
+    return f"factory-manifest-{tasks[0].dataset_id}"
+
+
+@contextmanager
+def serving(order: WorkOrder, tasks: Sequence[ShardTask], fleet: Fleet) -> Iterator[Fleet]:
+    """The fleet, watched by the service if the job asks for one.
+
+    Raises:
+        JobError: If the port is taken.
+    """
+    if order.run.serve_port is None:
+        yield fleet
+        return
+    probe = bind(_HOST, order.run.serve_port)
+    port = probe.getsockname()[1]
+    probe.close()
+    here = ray.get_runtime_context().get_node_id()
+    make = ray.remote(_Service).options(
+        name=service_name(tasks),
+        num_cpus=0,
+        max_restarts=-1,
+        max_concurrency=4,
+        scheduling_strategy=NodeAffinitySchedulingStrategy(here, soft=False),
+    )
+    try:
+        service: Any = make.remote(order.output_uri, port)
+    except ValueError as error:
+        raise JobError(
+            "run.serve_port: another run on this cluster serves this dataset; remove the setting, "
+            "or use `factory serve`"
+        ) from error
+    log_event("serving", url=f"http://{_HOST}:{port}/")
+    try:
+        yield ToldFleet(fleet, service)
+    finally:
+        ray.kill(service)

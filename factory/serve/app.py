@@ -1,0 +1,211 @@
+"""The service as an ASGI application: addresses to answers, errors to status codes."""
+
+import asyncio
+import threading
+import time
+from collections.abc import AsyncIterator, Callable
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from factory.errors import FactoryError
+from factory.serve.answers import Gallery, GalleryQuery, ShardsQuery
+from factory.serve.facts import describe_coverage, list_rounds, list_shards, summarize
+from factory.serve.guard import Guard
+from factory.serve.metrics import CONTENT_TYPE, encode_metrics
+from factory.serve.openapi import ENDPOINTS, make_openapi
+from factory.serve.samples import SampleReader, is_key
+from factory.serve.view import DatasetView, Snapshot
+
+_PAGE = Path(__file__).parent / "page"
+_PAGE_FILES = {
+    "/": "index.html",
+    "/page.js": "page.js",
+    "/page.css": "page.css",
+    "/icon.svg": "icon.svg",
+}
+_MOST_LISTENERS = 128
+_PICTURES_AT_ONCE = 4
+_BEAT_S = 1.0
+_QUIET_BEATS = 15
+_TIMELESS = ("coverage",)
+_T = TypeVar("_T")
+
+
+def make_app(view: DatasetView, *, token: str) -> Starlette:
+    """The application over `view`; an empty `token` serves the loopback address only."""
+    service = _Service(view)
+    routes = [Route(e.path, getattr(service, e.name), methods=["GET"]) for e in ENDPOINTS]
+    routes += [Route("/v1/openapi.json", service.openapi, methods=["GET"])]
+    routes += [
+        Route(path, partial(_page_file, name), methods=["GET"])
+        for path, name in _PAGE_FILES.items()
+    ]
+    return Starlette(
+        routes=routes,
+        middleware=[Middleware(Guard, token=token)],
+        exception_handlers={HTTPException: _on_http, FactoryError: _on_store},
+    )
+
+
+class _Service:
+    """One method per endpoint, by its name."""
+
+    def __init__(self, view: DatasetView) -> None:
+        self._view = view
+        self._reader = SampleReader(view.store)
+        self._listeners = 0
+        self._drawing = asyncio.Semaphore(_PICTURES_AT_ONCE)
+        self._answers: dict[tuple[Any, ...], BaseModel | str] = {}
+        self._lock = threading.Lock()
+
+    async def summary(self, request: Request) -> Response:  # noqa: ARG002 - the same for all
+        return _json(await self._kept("summary", summarize))
+
+    async def coverage(self, request: Request) -> Response:  # noqa: ARG002
+        return _json(await self._kept("coverage", describe_coverage))
+
+    async def rounds(self, request: Request) -> Response:  # noqa: ARG002
+        return _json(await self._kept("rounds", list_rounds))
+
+    async def shards(self, request: Request) -> Response:
+        query = _query(request, ShardsQuery)
+        return _json(await self._of_snapshot(lambda snapshot: list_shards(snapshot, query)))
+
+    async def gallery(self, request: Request) -> Response:
+        query = _query(request, GalleryQuery)
+
+        def look(snapshot: Snapshot) -> Gallery:
+            return Gallery(pick=query.pick, tiles=self._reader.gallery(snapshot, query))
+
+        return _json(await self._kept(query.model_dump_json(), look))
+
+    async def sample(self, request: Request) -> Response:
+        key = _key(request)
+        found = await self._of_snapshot(lambda snapshot: self._reader.describe(snapshot, key))
+        return _json(found or _missing(key))
+
+    async def image(self, request: Request) -> Response:
+        return await self._picture(request, "image")
+
+    async def mask(self, request: Request) -> Response:
+        return await self._picture(request, "mask")
+
+    async def overlay(self, request: Request) -> Response:
+        return await self._picture(request, "overlay")
+
+    async def tile(self, request: Request) -> Response:
+        return await self._picture(request, "tile")
+
+    async def events(self, request: Request) -> Response:
+        if self._listeners >= _MOST_LISTENERS:
+            raise HTTPException(503, f"{_MOST_LISTENERS} listen already; ask for /v1/summary")
+        return StreamingResponse(self._stream(request), media_type="text/event-stream")
+
+    async def metrics(self, request: Request) -> Response:  # noqa: ARG002
+        text = await self._kept("metrics", encode_metrics)
+        return Response(text, media_type=CONTENT_TYPE)
+
+    async def health(self, request: Request) -> Response:  # noqa: ARG002
+        return Response("ok\n", media_type="text/plain")
+
+    async def openapi(self, request: Request) -> Response:  # noqa: ARG002
+        return JSONResponse(make_openapi(version("maskfactory")))
+
+    async def _picture(self, request: Request, what: str) -> Response:
+        key = _key(request)
+        async with self._drawing:
+            png = await self._of_snapshot(
+                lambda snapshot: self._reader.picture(snapshot, key, what)
+            )
+        if png is None:
+            _missing(key)
+        return Response(png, media_type="image/png")
+
+    async def _stream(self, request: Request) -> AsyncIterator[str]:
+        """The summary when it changes; a comment now and then, so that dead listeners are noticed."""
+        self._listeners += 1
+        last, quiet = "", 0
+        try:
+            while not await request.is_disconnected():
+                try:
+                    text = (await self._kept("summary", summarize)).model_dump_json()
+                except FactoryError:
+                    text = last
+                if text != last:
+                    yield f"event: summary\ndata: {text}\n\n"
+                    last, quiet = text, 0
+                elif (quiet := quiet + 1) >= _QUIET_BEATS:
+                    yield ": still here\n\n"
+                    quiet = 0
+                await asyncio.sleep(_BEAT_S)
+        finally:
+            self._listeners -= 1
+
+    async def _of_snapshot(self, answer: Callable[[Snapshot], _T]) -> _T:
+        return await run_in_threadpool(lambda: answer(self._view.snapshot()))
+
+    async def _kept(self, name: str, answer: Callable[[Snapshot], _T]) -> _T:
+        """The answer to a question that many ask, worked out once for all who ask within a second."""
+        found: _T = await run_in_threadpool(self._once, name, answer)
+        return found
+
+    def _once(self, name: str, answer: Callable[[Snapshot], Any]) -> Any:  # noqa: ANN401
+        snapshot = self._view.snapshot()
+        second = (
+            0 if name in _TIMELESS else int(time.monotonic())
+        )  # rate and leases change with time
+        key = (snapshot.version, snapshot.leases, second, name)
+        with self._lock:
+            if key not in self._answers:
+                if len(self._answers) > 64 or any(k[0] != key[0] for k in self._answers):
+                    self._answers.clear()
+                self._answers[key] = answer(snapshot)
+            return self._answers[key]
+
+
+def _json(answer: BaseModel) -> Response:
+    return Response(answer.model_dump_json(), media_type="application/json")
+
+
+def _query(request: Request, kind: type[Any]) -> Any:  # noqa: ANN401 - an instance of `kind`
+    try:
+        return kind.model_validate(dict(request.query_params))
+    except ValidationError as error:
+        problem = error.errors()[0]
+        where = ".".join(map(str, problem["loc"]))
+        raise HTTPException(400, f"{where}: {problem['msg'].lower()}") from error
+
+
+def _key(request: Request) -> str:
+    key = str(request.path_params["key"])
+    if not is_key(key):
+        raise HTTPException(404, "a sample's key has nine digits")
+    return key
+
+
+def _missing(key: str) -> Any:  # noqa: ANN401 - never returns
+    raise HTTPException(404, f"no committed shard holds sample {key}")
+
+
+async def _page_file(name: str, request: Request) -> Response:  # noqa: ARG001
+    return FileResponse(_PAGE / name)
+
+
+async def _on_http(request: Request, error: Exception) -> Response:  # noqa: ARG001
+    assert isinstance(error, HTTPException)
+    return JSONResponse({"error": error.detail}, error.status_code, error.headers)
+
+
+async def _on_store(request: Request, error: Exception) -> Response:  # noqa: ARG001
+    return JSONResponse({"error": str(error)}, 503)

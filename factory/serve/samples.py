@@ -1,0 +1,233 @@
+"""Samples to look at: found by key, read from their shards, drawn with their masks.
+
+A sample is named by its nine-digit key alone, and only committed shards are looked into: no request
+can name a path.
+"""
+
+import io
+import tarfile
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+from PIL import Image
+
+from factory.errors import StoreError
+from factory.identity import KEY_DIGITS
+from factory.manifest import ClassLabel, ShardRecord
+from factory.measure import Measures
+from factory.pack.facts import SampleFacts, read_sidecar
+from factory.pack.image import decode_image, decode_mask
+from factory.preview import Pair, overlay
+from factory.serve.answers import GalleryQuery, SampleAnswer, Tile
+from factory.serve.view import Snapshot
+from factory.store import Store
+
+_MOST_FILES = 96
+_MOST_TABLES = 24
+_SHARDS_LOOKED_AT = 8
+_TILE_PX = 192
+_MOST_PX = 1024
+
+_T = TypeVar("_T")
+Row = tuple[SampleFacts, Measures]
+
+
+@dataclass(frozen=True, slots=True)
+class _Files:
+    image: bytes
+    mask: bytes
+
+
+class SampleReader:
+    """Reads samples of one dataset, and keeps the latest ones. Thread-safe."""
+
+    def __init__(self, store: Store) -> None:
+        """Read nothing yet."""
+        self._store = store
+        self._lock = threading.Lock()
+        self._files: OrderedDict[str, _Files] = OrderedDict()
+        self._tables: OrderedDict[str, list[Row]] = OrderedDict()
+
+    def gallery(self, snapshot: Snapshot, query: GalleryQuery) -> list[Tile]:
+        """Samples to look at, from a few shards: those whose receipts promise most."""
+        records = _promising(snapshot, query)
+        rows = [row for record in records for row in self._rows(record)]
+        if query.pick == "latest":
+            rows.sort(key=lambda row: row[0].index, reverse=True)
+        elif query.pick == "least_confident":
+            rows.sort(key=lambda row: (row[0].confidence, row[0].index))
+        else:
+            rows.sort(key=lambda row: (-_area(row[0], query.mask_class), row[0].index))
+        best = [facts for facts, _ in rows[: query.limit]]
+        return [
+            Tile(key=facts.key, confidence=facts.confidence, class_name=facts.class_name)
+            for facts in best
+        ]
+
+    def describe(self, snapshot: Snapshot, key: str) -> SampleAnswer | None:
+        """All that is known of a sample; None if no committed shard holds it."""
+        record = _record_of(snapshot, key)
+        row = self._row(record, key) if record else None
+        if record is None or row is None:
+            return None
+        facts, measures = row
+        labels = snapshot.meaning.labels if snapshot.meaning else []
+        steering = snapshot.plan.rounds[record.round_index].steering
+        return SampleAnswer(
+            key=facts.key,
+            index=facts.index,
+            shard=record.path,
+            sha256=record.sha256,
+            round_index=record.round_index,
+            goal=steering.goal if steering else "",
+            class_label=facts.class_label,
+            class_name=facts.class_name,
+            confidence=facts.confidence,
+            width=facts.width,
+            height=facts.height,
+            class_px={label.name: facts.class_px[label.id] for label in labels},
+            ignore_px=facts.ignore_px,
+            sharpness=measures.sharpness,
+            border=measures.border,
+            dhash=measures.dhash,
+            latent_cell=measures.latent_cell,
+            replay=f"factory replay {snapshot.uri} {facts.key}",
+        )
+
+    def picture(self, snapshot: Snapshot, key: str, what: str) -> bytes | None:
+        """A PNG of a sample: `image`, `mask` (in colours), `overlay`, or a `tile` of two.
+
+        None if no committed shard holds it.
+        """
+        record = _record_of(snapshot, key)
+        files = self._sample_files(record, key) if record else None
+        if files is None:
+            return None
+        labels = snapshot.meaning.labels if snapshot.meaning else []
+        pair = Pair(key, decode_image(files.image), decode_mask(files.mask))
+        if what == "image":
+            return _png(pair.image, _MOST_PX)
+        if what == "mask":
+            return _png(_colours(pair, labels), _MOST_PX)
+        over = overlay(pair, labels)
+        if what == "overlay":
+            return _png(over, _MOST_PX)
+        return _png(np.concatenate([pair.image, over], axis=1), 2 * _TILE_PX)
+
+    def _row(self, record: ShardRecord, key: str) -> Row | None:
+        return next((row for row in self._rows(record) if row[0].key == key), None)
+
+    def _rows(self, record: ShardRecord) -> list[Row]:
+        """The sidecar table of a shard; empty if it is missing or damaged, for it is only a view."""
+        name = record.path.replace("data/", "meta/", 1).removesuffix(".tar") + ".parquet"
+        with self._lock:
+            rows = self._tables.get(name)
+        if rows is not None:
+            return rows
+        try:
+            rows = read_sidecar(self._store.read(name) or b"")
+        except ValueError:
+            return []
+        with self._lock:
+            _keep(self._tables, name, rows, _MOST_TABLES)
+        return rows
+
+    def _sample_files(self, record: ShardRecord, key: str) -> _Files | None:
+        with self._lock:
+            known = self._files.get(key)
+        if known is not None:
+            return known
+        with self._store.fetch(record.path) as path:
+            if path is None:
+                raise StoreError(
+                    f"{self._store.uri}/{record.path}: missing, though its receipt is there; "
+                    "`factory verify` tells what else is"
+                )
+            with path.open("rb") as file:
+                found = _find_members(file, key)
+        if found is not None:
+            with self._lock:
+                _keep(self._files, key, found, _MOST_FILES)
+        return found
+
+
+def is_key(text: str) -> bool:
+    """Whether `text` has the form of a sample's key."""
+    return len(text) == KEY_DIGITS and text.isascii() and text.isdigit()
+
+
+def _record_of(snapshot: Snapshot, key: str) -> ShardRecord | None:
+    index = int(key)
+    for record in snapshot.records:
+        if 0 <= index - record.first_index < record.num_indices:
+            return record
+    return None
+
+
+def _find_members(file: io.BufferedReader, key: str) -> _Files | None:
+    """Image and mask of a sample: headers are read up to it, and no other bytes."""
+    image, mask = b"", b""
+    with tarfile.open(fileobj=file, mode="r:") as tar:
+        for member in tar:
+            name, _, rest = member.name.partition(".")
+            if name != key:
+                if image:
+                    break
+                continue
+            data = tar.extractfile(member)
+            content = data.read() if data else b""
+            if rest.startswith("image."):
+                image = content
+            elif rest == "mask.png":
+                mask = content
+    return _Files(image, mask) if image and mask else None
+
+
+def _promising(snapshot: Snapshot, query: GalleryQuery) -> list[ShardRecord]:
+    records = list(snapshot.records)
+    if query.pick == "latest":
+        records.sort(key=lambda record: (record.finished_at, record.shard_index), reverse=True)
+    elif query.pick == "least_confident":
+        records.sort(key=lambda record: record.confidence[0])
+    else:
+        records.sort(key=lambda record: -_share(record, query.mask_class))
+    return records[:_SHARDS_LOOKED_AT]
+
+
+def _share(record: ShardRecord, mask_class: int) -> float:
+    if mask_class >= len(record.class_px):
+        return 0.0
+    return record.class_px[mask_class] / max(1, sum(record.class_px))
+
+
+def _area(facts: SampleFacts, mask_class: int) -> float:
+    px = facts.class_px[mask_class] if mask_class < len(facts.class_px) else 0
+    return px / (facts.width * facts.height)
+
+
+def _colours(pair: Pair, labels: Iterable[ClassLabel]) -> np.ndarray:
+    palette = np.full((256, 3), 128, dtype=np.uint8)
+    for label in labels:
+        palette[label.id] = label.colour
+    colours: np.ndarray = palette[pair.mask]
+    return colours
+
+
+def _png(pixels: np.ndarray, most_px: int) -> bytes:
+    picture = Image.fromarray(pixels)
+    if picture.width > most_px:
+        height = max(1, picture.height * most_px // picture.width)
+        picture = picture.resize((most_px, height), Image.Resampling.BOX)
+    sink = io.BytesIO()
+    picture.save(sink, "PNG", compress_level=1)
+    return sink.getvalue()
+
+
+def _keep(cache: "OrderedDict[str, _T]", name: str, value: _T, most: int) -> None:
+    cache[name] = value
+    while len(cache) > most:
+        cache.popitem(last=False)

@@ -1,0 +1,164 @@
+"""The dashboard in a real browser: what a person sees, on a desk and on a phone."""
+
+import http.client
+import re
+import threading
+import time
+
+import pytest
+from playwright.sync_api import expect
+from small_job import make_small
+
+from factory.serve.server import _server, bind, serve_beside
+from factory.serve.view import DatasetView
+from factory.store import open_store
+
+PHONE = {"viewport": {"width": 390, "height": 844}}
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """A dataset with targets, served: its view and its address."""
+    folder = tmp_path_factory.mktemp("dashboard")
+    make_small(
+        folder,
+        {"dataset.coverage": {"min_samples": {"1": 12, "3": 5000}, "budget": 60}},
+    )
+    view = DatasetView(open_store(str(folder / "out")))
+    opened = bind("127.0.0.1", 0)
+    serve_beside(view, opened, token="")
+    return view, f"http://127.0.0.1:{opened.getsockname()[1]}/"
+
+
+def test_the_page_shows_progress_targets_classes_and_pictures(site, visits, screenshot):
+    page = visits.open(site[1])
+    expect(page.locator("#name")).to_have_text("tiny")
+    expect(page.locator("#state")).to_have_text("complete")
+    expect(page.locator("#numbers")).to_contain_text(re.compile(r"pairs\d+ of \d+"))
+    targets = page.locator("#targets .row")
+    expect(targets).to_have_count(2)
+    expect(targets.nth(0)).to_contain_text("met")
+    expect(targets.nth(1)).to_contain_text("budget spent: 60 of 60 images")
+    expect(page.locator("#classes .row")).to_have_count(4)
+    expect(page.locator("#quality figure")).to_have_count(3)
+    expect(page.locator("#map rect.committed").first).to_be_attached()
+    tiles = page.locator("#gallery img")
+    expect(tiles).to_have_count(12)
+    tiles.first.scroll_into_view_if_needed()
+    page.wait_for_function("document.querySelector('#gallery img').naturalWidth > 0")
+    screenshot(page, "desk")
+
+
+def test_nothing_is_asked_of_any_other_host(site, visits):
+    page = visits.open(site[1])
+    expect(page.locator("#gallery img")).to_have_count(12)
+    assert visits.requests
+    assert [url for url in visits.requests if not url.startswith(site[1])] == []
+
+
+def test_a_pick_shows_other_samples_and_says_which_is_on(site, visits):
+    page = visits.open(site[1])
+    expect(page.locator("#gallery a").first).to_be_visible()
+    before = page.locator("#gallery").get_attribute("data-keys")
+    page.get_by_role("button", name="least confident").click()
+    expect(page.locator("#gallery")).not_to_have_attribute("data-keys", before)
+    expect(page.get_by_role("button", name="least confident")).to_have_attribute(
+        "aria-pressed", "true"
+    )
+    confidences = [float(t.split()[-1]) for t in page.locator("#gallery a").all_inner_texts()]
+    assert confidences == sorted(confidences)
+
+
+def test_a_sample_s_page_has_its_facts_and_the_command_to_replay_it(site, visits, screenshot):
+    page = visits.open(site[1])
+    page.locator("#gallery a").first.click()
+    expect(page.locator("#replay")).to_contain_text(re.compile(r"factory replay \S+ \d{9}$"))
+    expect(page.locator("#sample table")).to_contain_text("latent cell")
+    assert page.evaluate("[...document.images].every((image) => image.alt)")
+    page.wait_for_function(
+        "[...document.querySelectorAll('#sample img')].every(i => i.naturalWidth)"
+    )
+    screenshot(page, "sample")
+    page.get_by_role("link", name="overview").click()
+    expect(page.locator("#overview")).to_be_visible()
+
+
+def test_a_sample_that_is_not_there_is_told_in_words(site, visits):
+    page = visits.open(f"{site[1]}#sample/999999999")
+    expect(page.locator("#trouble")).to_have_text("no committed shard holds sample 999999999")
+    assert visits.complaints.pop().startswith("Failed to load resource")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_phone_shows_all_without_scrolling_sideways(site, visits, screenshot, scheme):
+    page = visits.open(site[1], **PHONE, color_scheme=scheme, has_touch=True)
+    expect(page.locator("#gallery img")).to_have_count(12)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    cut = page.evaluate(
+        """[...document.querySelectorAll('button, .row, dd, h2')]
+           .filter((node) => node.scrollWidth > node.clientWidth + 1).map((node) => node.textContent)"""
+    )
+    assert cut == []
+    ground, ink = page.evaluate(
+        "[getComputedStyle(document.body).backgroundColor, getComputedStyle(document.body).color]"
+    )
+    lightness = [sum(map(int, re.findall(r"\d+", colour)[:3])) / 3 for colour in (ground, ink)]
+    assert (lightness[0] > lightness[1]) == (scheme == "light")
+    assert abs(lightness[0] - lightness[1]) > 150
+    screenshot(page, f"phone-{scheme}")
+
+
+def test_the_page_works_from_the_keyboard(site, visits):
+    page = visits.open(site[1])
+    expect(page.locator("#gallery a").first).to_be_visible()
+    page.locator("#picks button").nth(1).focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("#picks button").nth(1)).to_have_attribute("aria-pressed", "true")
+    page.locator("#gallery a").nth(2).focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("#replay")).to_be_visible()
+
+
+def test_the_page_follows_what_happens_without_being_reloaded(site, visits):
+    view, address = site
+    page = visits.open(address)
+    expect(page.locator("#state")).to_have_text("complete")
+    view.tell_leases([0])
+    expect(page.locator("#state")).to_have_text("running")
+    view.tell_leases([])
+    expect(page.locator("#state")).to_have_text("complete")
+
+
+def test_when_the_service_is_back_the_page_goes_on(site, visits, tmp_path):
+    make_small(tmp_path)
+    view = DatasetView(open_store(str(tmp_path / "out")))
+    opened = bind("127.0.0.1", 0)
+    port = opened.getsockname()[1]
+    first = _server(view, "")
+    thread = threading.Thread(target=first.run, args=([opened],), daemon=True)
+    thread.start()
+    wait_for(port)
+    page = visits.open(f"http://127.0.0.1:{port}/")
+    expect(page.locator("#numbers")).to_contain_text("10 of 10")
+    first.should_exit = first.force_exit = True
+    thread.join(20)
+    opened.close()
+    expect(page.locator("#trouble")).to_have_text("the service does not answer; trying again")
+    serve_beside(DatasetView(open_store(str(tmp_path / "out"))), bind("127.0.0.1", port), token="")
+    expect(page.locator("#trouble")).to_be_hidden(timeout=20_000)
+    expect(page.locator("#numbers")).to_contain_text("10 of 10")
+    visits.complaints.clear()
+
+
+def wait_for(port):
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+        try:
+            connection.request("GET", "/healthz")
+            if connection.getresponse().status == 200:
+                return
+        except OSError:
+            time.sleep(0.1)
+        finally:
+            connection.close()

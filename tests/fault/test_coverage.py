@@ -1,0 +1,179 @@
+"""Targets steer the same dataset whatever happens on the way; the service comes back by itself."""
+
+import http.client
+import json
+import os
+import re
+import signal
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+from conftest import Lab
+
+from factory.dataset import find_holdings
+from factory.serve.facts import describe_coverage
+from factory.serve.view import DatasetView
+from factory.store import open_store
+
+TARGETS = {
+    "min_samples": {
+        "basophil": 40,
+        "eosinophil": 40,
+        "lymphocyte": 40,
+        "monocyte": 40,
+        "neutrophil": 40,
+        "2": {"count": 38, "min_area": 0.2},
+    },
+    "budget": 2000,
+}
+
+
+def cells(lab: Lab, output: str, **run: Any) -> Path:
+    """40 cells of each type, 38 with a nucleus of at least 20 %: more than come by themselves."""
+    return lab.write_job(
+        {
+            "name": "cells",
+            "dataset": {
+                "num_samples": 40,
+                "samples_per_shard": 20,
+                "batch_size": 8,
+                "generator": {"kind": "stylegan2", "weights": "shipped:blood_cells"},
+                "latents": {"truncation_psi": 0.8},
+                "segmenter": {
+                    "kind": "kmeans",
+                    "num_clusters": 5,
+                    "layers": ["b64.conv0", "b64.conv1"],
+                },
+                "coverage": TARGETS,
+            },
+            "run": run or {"executor": "inline"},
+            "output": {"uri": str(lab.folder / output)},
+        }
+    )
+
+
+def rounds(lab: Lab, output: str) -> list[bytes]:
+    return [path.read_bytes() for path in sorted((lab.folder / output / "plan").glob("round-*"))]
+
+
+def test_targets_are_met_without_waste_and_the_same_whatever_happens(lab: Lab) -> None:
+    lab.must_run("run", str(cells(lab, "once")))
+    status = json.loads(lab.must_run("status", "--json", str(lab.folder / "once")))
+    assert {target["state"] for target in status["targets"]} == {"met"}
+    for target in status["targets"]:
+        assert target["have"] <= 1.15 * target["wanted"], target
+    assert status["samples_committed"] <= 1.15 * 200
+    assert status["rounds"] > 2
+
+    lab.must_run("run", str(cells(lab, "ray", executor="ray", num_actors=2)))
+    job = cells(lab, "killed")
+    for receipts in (1, 4):  # in the first round, and in one that was planned for a target
+        driver = lab.start("run", str(job))
+        deadline = time.monotonic() + 60
+        while len(lab.digests("killed")) < receipts and time.monotonic() < deadline:
+            time.sleep(0.02)
+        driver.kill()
+        driver.communicate()
+    assert len(lab.digests("killed")) < len(lab.digests("once"))
+    lab.must_run("run", str(job))
+    for output in ("ray", "killed"):
+        assert lab.digests(output) == lab.digests("once")
+        assert rounds(lab, output) == rounds(lab, "once")
+    before = lab.digests("once")
+    lab.must_run("run", str(cells(lab, "once")))
+    assert lab.digests("once") == before, "a job whose targets are met has nothing to do"
+    assert "all good" in lab.must_run("verify", str(lab.folder / "once"), "--regenerate", "5")
+
+
+def test_any_sample_can_be_replayed_from_its_key(lab: Lab) -> None:
+    lab.must_run("run", str(cells(lab, "out")))
+    plan = [json.loads(data) for data in rounds(lab, "out")]
+    steered = [
+        round_["first_index"] for round_ in plan if (round_["steering"] or {}).get("classes")
+    ]
+    key = f"{steered[-1]:09d}"
+    out = lab.must_run("replay", str(lab.folder / "out"), key, "-o", str(lab.folder / "again"))
+    assert out.endswith(f"{key}: 3 files made again byte for byte\n")
+    assert sorted(path.name for path in (lab.folder / "again").iterdir()) == [
+        f"{key}.image.png",
+        f"{key}.json",
+        f"{key}.mask.png",
+    ]
+    strange = lab.run("replay", str(lab.folder / "out"), "123456789")
+    assert strange.returncode == 6
+    assert "no committed shard holds sample '123456789'; keys are nine digits" in strange.stderr
+
+
+def ask(port: int, path: str) -> Any:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    try:
+        connection.request("GET", path)
+        response = connection.getresponse()
+        assert response.status == 200
+        return json.loads(response.read())
+    finally:
+        connection.close()
+
+
+def patiently(port: int, path: str, seconds: float = 60) -> Any:
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            return ask(port, path)
+        except (OSError, http.client.HTTPException, AssertionError):
+            assert time.monotonic() < deadline, "the service never answered"
+            time.sleep(0.1)
+
+
+def service_pids(driver: int) -> list[int]:
+    return [
+        child.pid
+        for child in psutil.Process(driver).children(recursive=True)
+        if "_Service" in " ".join(child.cmdline())
+    ]
+
+
+def served_port(lines: list[str]) -> int:
+    """The port that the driver's log names."""
+    deadline = time.monotonic() + 90
+    while not (found := re.findall(r"127\.0\.0\.1:(\d+)", "".join(lines))):
+        assert time.monotonic() < deadline, lines
+        time.sleep(0.1)
+    return int(found[0])
+
+
+def test_a_killed_service_is_back_with_the_same_numbers_and_the_run_goes_on(lab: Lab) -> None:
+    lab.cue.touch()
+    job = lab.job("served", "mortal:Slow", executor="ray", num_actors=1, serve_port=0)
+    job.write_text(job.read_text().replace("num_samples: 96", "num_samples: 640"))
+    driver = lab.start("run", str(job))
+    lines: list[str] = []
+    reader = threading.Thread(target=lambda: lines.extend(driver.stderr or ()), daemon=True)
+    reader.start()
+    port = served_port(lines)
+    while (summary := patiently(port, "/v1/summary"))["shards"]["leased"] == 0:
+        assert driver.poll() is None, lines
+        time.sleep(0.1)
+    assert summary["state"] == "running"
+    (pid,) = service_pids(driver.pid)
+    before = patiently(port, "/v1/coverage")
+    os.kill(pid, signal.SIGKILL)
+    killed_at = time.monotonic()
+    after = patiently(port, "/v1/coverage")
+    back_s = time.monotonic() - killed_at
+    assert service_pids(driver.pid) != [pid]
+    assert after["samples"] >= before["samples"]
+    print(f"the service was back after {back_s:.1f} s")
+    assert back_s < 30
+    lab.cue.unlink()
+    assert driver.wait(120) == 0, lines
+    reader.join(5)
+    for pipe in (driver.stdout, driver.stderr):
+        assert pipe is not None
+        pipe.close()
+    store = open_store(str(lab.folder / "served"))
+    whole = describe_coverage(DatasetView(store).snapshot())
+    assert whole.samples == sum(r.num_samples for r in find_holdings(store).records) == 640
