@@ -77,9 +77,9 @@ def test_every_training_in_the_repository_is_valid(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "jobs").glob("*.yaml")), ids=lambda p: p.name)
-def test_every_job_in_the_repository_plans(path: Path, tmp_path: Path) -> None:
+def test_every_job_in_the_repository_plans(path: Path) -> None:
     command = [sys.executable, "-m", "factory", "plan", "--json", str(path)]
-    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     plan = json.loads(result.stdout)
     assert plan["num_shards"] > 0
@@ -90,7 +90,7 @@ def test_every_job_in_the_repository_plans(path: Path, tmp_path: Path) -> None:
         assert any("weights" in warning for warning in plan["warnings"])
 
 
-def test_all_three_jobs_and_the_training_were_seen() -> None:
-    assert len(list((ROOT / "jobs").glob("*.yaml"))) == 3
+def test_all_four_jobs_and_the_training_were_seen() -> None:
+    assert len(list((ROOT / "jobs").glob("*.yaml"))) == 4
     assert len(list((ROOT / "jobs" / "train").glob("*.yaml"))) == 1
-    assert len(list((ROOT / "jobs").rglob("*.yaml"))) == 4
+    assert len(list((ROOT / "jobs").rglob("*.yaml"))) == 7, "and the demo's fit and labels"
