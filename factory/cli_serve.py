@@ -19,14 +19,13 @@ def serve(
 
     An address that other machines reach needs a secret in FACTORY_SERVE_TOKEN.
     """
-    from factory.quarantine import quarantined_indices
     from factory.serve.server import TOKEN_VARIABLE, bind, check_address, serve_forever
     from factory.serve.view import DatasetView
 
     token = os.environ.get(TOKEN_VARIABLE, "")
     check_address(host, token)
     store = open_dataset(dataset)
-    view = DatasetView(store, quarantined_indices)
+    view = DatasetView(store)
     view.snapshot()  # says now what would be a failure for every request
     opened = bind(host, port)
     place = f"[{host}]" if ":" in host else host

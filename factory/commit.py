@@ -8,20 +8,19 @@ whole it is adopted, which takes seconds instead of the time to make it; if it i
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 
 from factory.coverage import Coverage
-from factory.data import ShardTask
+from factory.data import LatentBatch, ShardTask
 from factory.errors import RetryableError, ShardError
 from factory.identity import digest_of_file
 from factory.log import log_event
 from factory.manifest import ShardRecord, encode_record, read_record, receipt_path
-from factory.measure import UNKNOWN as UNMEASURED
-from factory.measure import Measures
+from factory.measure import Measures, latent_cells
 from factory.pack.facts import SampleFacts, encode_sidecar
 from factory.pack.inside import Contents, Promise, read_contents
 from factory.pack.packing import PackedRows
@@ -133,20 +132,20 @@ def adopt_shard(
     task: ShardTask,
     promise: Promise,
     run_id: str,
-    labels_of: Callable[[Sequence[int]], Sequence[int]] | None = None,
+    draw: Callable[[Sequence[int]], LatentBatch] | None = None,
 ) -> ShardRecord | None:
     """Commit the tar that lies in the shard's place without a receipt; None if there is none.
 
     Its receipt is made from what is inside. The reasons for which samples were rejected and the
-    machine that made it are not, and are given as unknown; what was measured of samples on the way is
-    left out of their coverage.
+    machine that made it are not, and are given as unknown.
 
     Args:
         store: Where the tar lies.
         task: What was asked for.
         promise: What holds for every sample of the dataset.
         run_id: The run that adopts.
-        labels_of: The generator's class of samples by index, for the rejected ones; None = not known.
+        draw: Draws the latents of samples again, by index; None leaves the cells of their space and
+            the classes of the rejected ones unknown.
 
     Raises:
         ShardError: If it is not whole.
@@ -164,26 +163,19 @@ def adopt_shard(
             f"{store.uri}/{path}: there without a receipt, and damaged ({contents.problems[0]}); "
             "`factory repair` removes it, then run the job again"
         )
-    gaps = _gaps(task, contents.rows)
-    labels = labels_of(gaps) if labels_of and gaps else [-1] * len(gaps)
-    inside = Produced(
-        rows=PackedRows(contents.rows, [UNMEASURED] * len(contents.rows)),
-        rejected=Counter((UNKNOWN, int(label)) for label in labels),
-        num_generator_classes=1 + max(row.class_label for row in contents.rows),
-        generate_s=0.0,
-    )
+    produced = _recall(task, contents, draw)
     making = Making(
         run_id=run_id,
         wall_s=time.monotonic() - started,
-        generate_s=inside.generate_s,
+        generate_s=produced.generate_s,
         device=UNKNOWN,
-        num_rejected=inside.num_rejected,
+        num_rejected=produced.num_rejected,
         versions={},
-        coverage=inside.cover(),
+        coverage=produced.cover(),
     )
     record = make_record(task, contents.rows, packed, making)
     log_event("shard_adopted", shard=task.name, seconds=making.wall_s)
-    return _finish(store, task, record, contents.rows)
+    return _finish(store, task, record, contents.rows, produced.rows.measures)
 
 
 def read_orphan(tar: Path, task: ShardTask, promise: Promise) -> tuple[PackedShard, Contents]:
@@ -216,6 +208,27 @@ def _finish(
     if found is None:
         raise RetryableError(f"{store.uri}/{name}: the store says it is there, and has none")
     return found
+
+
+def _recall(
+    task: ShardTask, contents: Contents, draw: Callable[[Sequence[int]], LatentBatch] | None
+) -> Produced:
+    """What the maker of a tar knew, as far as it can be told again."""
+    gaps = _gaps(task, contents.rows)
+    labels, measures = [-1] * len(gaps), contents.measures
+    if draw is not None:
+        cells = latent_cells(draw([row.index for row in contents.rows]).z)
+        measures = [
+            replace(measured, latent_cell=int(cell))
+            for measured, cell in zip(measures, cells, strict=True)
+        ]
+        labels = draw(gaps).class_labels.tolist() if gaps else []
+    return Produced(
+        rows=PackedRows(contents.rows, measures),
+        rejected=Counter((UNKNOWN, label) for label in labels),
+        num_generator_classes=1 + max(row.class_label for row in contents.rows),
+        generate_s=0.0,
+    )
 
 
 def _gaps(task: ShardTask, rows: Sequence[SampleFacts]) -> list[int]:

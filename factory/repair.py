@@ -78,11 +78,11 @@ def _mend(store: Store, task: ShardTask, record: ShardRecord, promise: Promise) 
             return [_forget(store, task, record, "it is missing")]
         if digest_of_file(tar) != record.sha256:
             return [_forget(store, task, record, "its bytes are not those of its receipt")]
-        rows = read_contents(tar, task, promise).rows
-    if sidecar_is_good(store, task, rows):
+        inside = read_contents(tar, task, promise)
+    if sidecar_is_good(store, task, inside.rows):
         return []
     path = sidecar_path(task)
-    rebuild = partial(store.replace, path, encode_sidecar(rows))
+    rebuild = partial(store.replace, path, encode_sidecar(inside.rows, inside.measures))
     return [Step(path, "rebuild it from its tar", rebuild)]
 
 

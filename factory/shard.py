@@ -13,9 +13,10 @@ import secrets
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 
@@ -129,11 +130,8 @@ class ShardMaker:
         has_instances = bool(getattr(self.segmenter, "instance_classes", ()))
         endings = file_endings(self.dataset.encode, has_instances=has_instances)
         promise = Promise(len(self.segmenter.labels), endings)
-
-        def labels_of(indices: Sequence[int]) -> Sequence[int]:
-            return [int(label) for label in self._sampler.draw(indices, task).class_labels]
-
-        return adopt_shard(self.store, task, promise, self.run_id, labels_of)
+        draw = partial(self._sampler.draw, task=task)
+        return adopt_shard(self.store, task, promise, self.run_id, draw)
 
     def replay(self, task: ShardTask, index: int) -> EncodedSample:
         """Make one sample of `task` again, exactly as it was made for its shard."""

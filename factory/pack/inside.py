@@ -13,8 +13,9 @@ from pathlib import Path
 import numpy as np
 from pydantic import ValidationError
 
-from factory.data import IGNORE, ShardTask
+from factory.data import IGNORE, Sample, ShardTask
 from factory.identity import sample_key
+from factory.measure import Measures, measure_samples
 from factory.pack.facts import InstanceFacts, SampleFacts
 from factory.pack.image import decode_image, decode_instances, decode_mask
 from factory.pack.tar import encode_end, encode_files, read_members
@@ -38,6 +39,8 @@ class Contents:
 
     rows: list[SampleFacts]
     """The facts of its samples, in order, as far as they could be read."""
+    measures: list[Measures]
+    """What its images and masks measure now: of a lossy image, nearly what it measured before."""
     num_members: int
     """Its files."""
     repacked_sha256: str
@@ -49,6 +52,7 @@ class Contents:
 def read_contents(path: Path, task: ShardTask, promise: Promise) -> Contents:
     """Read the tar at `path` whole, a sample at a time; it was asked for by `task`."""
     rows: list[SampleFacts] = []
+    measures: list[Measures] = []
     problems: list[str] = []
     digest = hashlib.sha256()
     num_members = size_bytes = 0
@@ -63,12 +67,12 @@ def read_contents(path: Path, task: ShardTask, promise: Promise) -> Contents:
             if key <= previous:
                 problems.append(f"sample {key}: after {previous}; keys ascend")
             previous = key
-            found = _check_sample(key, dict(files), task, promise, rows)
+            found = _check_sample(key, dict(files), task, promise, rows, measures)
             problems += [f"sample {key}: {problem}" for problem in found]
     except ValueError as error:
         problems.append(str(error))
     digest.update(encode_end(size_bytes))
-    return Contents(rows, num_members, digest.hexdigest(), problems)
+    return Contents(rows, measures, num_members, digest.hexdigest(), problems)
 
 
 def _check_sample(
@@ -77,6 +81,7 @@ def _check_sample(
     task: ShardTask,
     promise: Promise,
     rows: list[SampleFacts],
+    measures: list[Measures],
 ) -> Iterator[str]:
     endings = [name.partition(".")[2] for name in files]
     if endings != promise.endings:
@@ -99,6 +104,8 @@ def _check_sample(
         yield str(error)
         return
     rows.append(facts)
+    label, px = facts.class_label, tuple(facts.class_px)
+    measures += measure_samples([Sample(facts.index, image, mask, label, facts.confidence, px)])
     yield from _check_facts(key, facts, task)
     yield from _check_mask(image, mask, facts, promise.num_classes)
     if by_px is not None:

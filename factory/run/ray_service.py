@@ -31,12 +31,11 @@ class _Service:
     """The actor: a shell around the view and its server."""
 
     def __init__(self, uri: str, port: int) -> None:
-        from factory.quarantine import quarantined_indices
         from factory.serve.server import serve_beside
         from factory.serve.view import DatasetView
         from factory.store import open_store
 
-        self._view = DatasetView(open_store(uri), quarantined_indices)
+        self._view = DatasetView(open_store(uri))
         serve_beside(self._view, bind(_HOST, port), token="")
 
     def tell_leases(self, shard_indices: list[int]) -> None:

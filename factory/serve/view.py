@@ -6,7 +6,7 @@ round's and dropped, which keeps the memory of a million samples small.
 
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -17,6 +17,7 @@ from factory.dataset import find_coverage_spec, find_rounds, round_path
 from factory.errors import FactoryError, StoreError
 from factory.manifest import LABELS_PATH, DatasetLabels, ShardRecord, read_labels, read_record
 from factory.plan import Plan, Round, read_round
+from factory.quarantine import quarantined_indices
 from factory.serve.answers import ShardRun, ShardState
 from factory.store import Store
 from factory.targets import Account, cover_rounds, take_account
@@ -26,14 +27,6 @@ _MAX_AGE_S = 1.0
 _LEASE_LIFE_S = 15.0
 _RATE_OVER = 24
 _IDLE_AFTER_S = 60.0
-
-Quarantined = Callable[[Store], Collection[int]]
-"""Which shards were given up, as the store tells."""
-
-
-def nothing_quarantined(store: Store) -> Collection[int]:  # noqa: ARG001 - a stand-in for a reader
-    """For stores that keep no list of shards that were given up."""
-    return ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,10 +91,9 @@ class Snapshot:
 class DatasetView:
     """Keeps a snapshot of the dataset in `store` fresh. Thread-safe."""
 
-    def __init__(self, store: Store, quarantined: Quarantined = nothing_quarantined) -> None:
+    def __init__(self, store: Store) -> None:
         """Read nothing yet."""
         self.store = store
-        self._quarantined = quarantined
         self._lock = threading.Lock()
         self._snapshot: Snapshot | None = None
         self._checked_at = -1e9
@@ -168,7 +160,7 @@ class DatasetView:
             coverage=coverage,
             meaning=meaning,
             account=take_account(spec, meaning, plan, by_round) if spec and meaning else None,
-            quarantined=frozenset(self._quarantined(self.store)),
+            quarantined=frozenset(quarantined_indices(self.store)),
             leases=frozenset(),
             num_unknown=unknown + (known.num_unknown if known else 0),
         )

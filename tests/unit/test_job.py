@@ -500,7 +500,7 @@ def test_targets_can_come_later_and_go_again(tmp_path):
     assert len(grown.records) > 3
     store = open_store(str(tmp_path / "out"))
     holdings = find_holdings(store)
-    (state,) = make_status(holdings, account_of(store, holdings))["targets"]
+    (state,) = make_status(holdings, [], account=account_of(store, holdings))["targets"]
     assert (state["name"], state["state"]) == ("cluster_01, area >= 2.0%", "met")
     assert make_small(tmp_path, {"dataset.coverage": target}) == grown
     make_small(tmp_path)

@@ -3,6 +3,7 @@
 import http.client
 import io
 import json
+import shutil
 import threading
 import time
 from itertools import pairwise
@@ -85,7 +86,7 @@ def guarded(folder):
 
 def test_the_summary_says_what_status_says(client, folder):
     holdings = find_holdings(open_store(str(folder)))
-    status, summary = make_status(holdings), client.json("/v1/summary")
+    status, summary = make_status(holdings, []), client.json("/v1/summary")
     assert summary["state"] == status["state"] == "complete"
     assert summary["samples_committed"] == status["samples_committed"] == 12
     assert summary["samples_planned"] == status["samples_planned"]
@@ -304,13 +305,18 @@ def test_a_port_that_is_taken_is_told(client):
     assert f"cannot listen on 127.0.0.1 port {client.port}" in str(caught.value)
 
 
-def test_leases_and_quarantine_show_and_leases_fade(folder):
-    store = open_store(str(folder))
-    view, client = serve(store, quarantined=lambda store: [9])
+def test_leases_and_quarantine_show_and_leases_fade(folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "out")
+    store = open_store(str(tmp_path / "out"))
+    store.remove("receipts/0000/000000.json")
+    store.create("quarantine/0000/000000.json", b"{}")
+    view, client = serve(store)
     view.tell_leases([1, 99])
-    assert client.json("/v1/summary")["state"] == "running"
+    summary = client.json("/v1/summary")
+    assert summary["state"] == "running"
+    assert summary["shards"]["quarantined"] == 1
     view._told_at -= 60
-    assert client.json("/v1/summary")["state"] == "complete"
+    assert client.json("/v1/summary")["state"] == "incomplete"
 
 
 def test_without_a_dataset_the_service_waits_for_one(tmp_path):
