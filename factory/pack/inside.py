@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from factory.data import IGNORE, Sample, ShardTask
 from factory.identity import sample_key
-from factory.measure import Measures, measure_samples
+from factory.measure import UNKNOWN, Measures, measure_samples
 from factory.pack.facts import InstanceFacts, SampleFacts
 from factory.pack.image import decode_image, decode_instances, decode_mask
 from factory.pack.tar import encode_end, encode_files, read_members
@@ -104,14 +104,20 @@ def _check_sample(
         yield str(error)
         return
     rows.append(facts)
-    label, px = facts.class_label, tuple(facts.class_px)
-    measures += measure_samples([Sample(facts.index, image, mask, label, facts.confidence, px)])
+    measures.append(_measure(facts, image, mask))
     yield from _check_facts(key, facts, task)
     yield from _check_mask(image, mask, facts, promise.num_classes)
     if by_px is not None:
         yield from _check_confidence(by_px, mask, facts)
     if ids is not None and isinstance(facts, InstanceFacts):
         yield from _check_instances(ids, mask, facts)
+
+
+def _measure(facts: SampleFacts, image: np.ndarray, mask: np.ndarray) -> Measures:
+    if mask.shape != image.shape[:2]:
+        return UNKNOWN  # it is told as a problem
+    label, px = facts.class_label, tuple(facts.class_px)
+    return measure_samples([Sample(facts.index, image, mask, label, facts.confidence, px)])[0]
 
 
 def _check_facts(key: str, facts: SampleFacts, task: ShardTask) -> Iterator[str]:

@@ -100,7 +100,7 @@ def test_a_sidecar_of_the_first_version_is_still_read():
 
 
 def test_a_damaged_sidecar_is_told():
-    with pytest.raises(ValueError, match="not a sidecar table"):
+    with pytest.raises(ValueError, match="not a table of samples"):
         read_sidecar(b"PAR1")
 
 

@@ -11,7 +11,7 @@ RNG = counter_rng("pixels", 5, 0)
 def a_sample(image, mask=None, cell=-1):
     if mask is None:
         mask = np.zeros(image.shape[:2], np.uint8)
-    return Sample(0, image, mask, -1, 0.5, (1,), cell)
+    return Sample(0, image, mask, -1, 0.5, (1,), latent_cell=cell)
 
 
 def noise(side=64):

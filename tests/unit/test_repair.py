@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import os
 import shutil
@@ -10,6 +11,7 @@ from factory.commit import find_record
 from factory.dataset import find_plan
 from factory.errors import IncompleteError
 from factory.manifest import receipt_path
+from factory.pack.facts import read_sidecar
 from factory.pack.tar import ShardWriter, read_members
 from factory.quarantine import find_quarantined
 from factory.repair import plan_clearing, plan_repair
@@ -52,6 +54,11 @@ def problems_of(store):
     return verify_dataset(store, deep=True).problems
 
 
+def without_cells(table):
+    rows = read_sidecar(table)
+    return [(facts, dataclasses.replace(measures, latent_cell=-1)) for facts, measures in rows]
+
+
 def flip(path, place=700):
     data = bytearray(path.read_bytes())
     data[place] ^= 1
@@ -74,11 +81,13 @@ def test_a_whole_tar_without_a_receipt_gets_one_that_tells_what_can_be_known(sto
     do(steps)
     after = json.loads((root / RECEIPT).read_text())
     unknown = {"device", "worker", "run_id", "wall_s", "generate_s", "versions", "finished_at"}
+    for record in (before, after):  # without the generator nobody knows where latents lay
+        record["coverage"].pop("cells")
     assert {k: v for k, v in after.items() if k not in unknown} == {
         k: v for k, v in before.items() if k not in unknown
     }
     assert (after["device"], after["versions"]) == ("unknown", {})
-    assert (root / TABLE).read_bytes() == table
+    assert without_cells((root / TABLE).read_bytes()) == without_cells(table)
     assert problems_of(store) == ()
 
 
@@ -160,7 +169,7 @@ def test_a_lost_or_wrong_table_is_rebuilt(store, root):
     steps = plan_repair(store)
     assert steps_of(steps) == [(TABLE, "rebuild it from its tar")]
     do(steps)
-    assert (root / TABLE).read_bytes() == table
+    assert without_cells((root / TABLE).read_bytes()) == without_cells(table)
 
 
 def test_clearing_takes_what_no_receipt_names_and_only_if_it_is_old(store, root):
