@@ -41,7 +41,7 @@ def fit_cells(pool: Any = None, on_progress: Any = lambda *_: None) -> bytes:
 
 def order() -> WorkOrder:
     digest = find_weights(CELLS.generator).sha256
-    return WorkOrder(CELLS, RunSpec(num_actors=2), "", digest, "", "", ())
+    return WorkOrder(CELLS, RunSpec(num_actors=2), "", False, digest, "", "", ())
 
 
 def workers() -> list[psutil.Process]:
