@@ -237,7 +237,7 @@ def _options(run: RunSpec, *, calls: int) -> dict[str, Any]:
 def _resources() -> tuple[float, float]:
     """CPUs and GPUs of all nodes that are there now."""
     resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    return resources.get("CPU", 0), resources.get("GPU", 0)
+    return resources.get("CPU", 0.0), resources.get("GPU", 0.0)
 
 
 def _room(run: RunSpec) -> int:
