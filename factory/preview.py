@@ -1,6 +1,7 @@
 """A picture of a dataset: images, masks over images, and a legend with each class's share."""
 
 import io
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -80,12 +81,20 @@ def _first_pairs(store: Store, record: ShardRecord, count: int) -> list[Pair]:
     return pairs
 
 
-def overlay(pair: Pair, labels: list[ClassLabel]) -> UInt8[np.ndarray, "h w 3"]:
-    """The image with its mask's colours over it; the border between classes is drawn in full."""
-    palette = np.full((256, 3), _IGNORE_COLOUR, dtype=np.float32)
+def paint(
+    mask: UInt8[np.ndarray, "h w"], labels: Iterable[ClassLabel]
+) -> UInt8[np.ndarray, "h w 3"]:
+    """The mask in its classes' colours, grey where there is no class."""
+    palette = np.full((256, 3), _IGNORE_COLOUR, dtype=np.uint8)
     for label in labels:
         palette[label.id] = label.colour
-    colours = palette[pair.mask]
+    colours: np.ndarray = palette[mask]
+    return colours
+
+
+def overlay(pair: Pair, labels: list[ClassLabel]) -> UInt8[np.ndarray, "h w 3"]:
+    """The image with its mask's colours over it; the border between classes is drawn in full."""
+    colours = paint(pair.mask, labels).astype(np.float32)
     blended = pair.image * (1 - _MASK_OPACITY) + colours * _MASK_OPACITY
     border = np.zeros(pair.mask.shape, dtype=bool)
     border[:, 1:] |= pair.mask[:, 1:] != pair.mask[:, :-1]

@@ -8,7 +8,6 @@ import io
 import tarfile
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -17,11 +16,11 @@ from PIL import Image
 
 from factory.errors import StoreError
 from factory.identity import KEY_DIGITS
-from factory.manifest import ClassLabel, ShardRecord
+from factory.manifest import ShardRecord
 from factory.measure import Measures
 from factory.pack.facts import SampleFacts, read_sidecar
 from factory.pack.image import decode_image, decode_mask
-from factory.preview import Pair, overlay
+from factory.preview import Pair, overlay, paint
 from factory.serve.answers import GalleryQuery, SampleAnswer, Tile
 from factory.serve.view import Snapshot
 from factory.store import Store
@@ -112,7 +111,7 @@ class SampleReader:
         if what == "image":
             return _png(pair.image, _MOST_PX)
         if what == "mask":
-            return _png(_colours(pair, labels), _MOST_PX)
+            return _png(paint(pair.mask, labels), _MOST_PX)
         over = overlay(pair, labels)
         if what == "overlay":
             return _png(over, _MOST_PX)
@@ -207,14 +206,6 @@ def _share(record: ShardRecord, mask_class: int) -> float:
 def _area(facts: SampleFacts, mask_class: int) -> float:
     px = facts.class_px[mask_class] if mask_class < len(facts.class_px) else 0
     return px / (facts.width * facts.height)
-
-
-def _colours(pair: Pair, labels: Iterable[ClassLabel]) -> np.ndarray:
-    palette = np.full((256, 3), 128, dtype=np.uint8)
-    for label in labels:
-        palette[label.id] = label.colour
-    colours: np.ndarray = palette[pair.mask]
-    return colours
 
 
 def _png(pixels: np.ndarray, most_px: int) -> bytes:

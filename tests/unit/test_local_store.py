@@ -6,6 +6,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from racing import race
 
 from factory.errors import StoreError
 from factory.provenance import new_run_id, run_is_dead
@@ -20,23 +21,6 @@ def store(tmp_path):
 
 def unfinished(store):
     return [path for path in store.root.glob("tmp/**/*") if path.is_file()]
-
-
-def race(actions):
-    """Run `actions` at the same moment; their results in order."""
-    barrier = threading.Barrier(len(actions))
-    results = [None] * len(actions)
-
-    def run(position):
-        barrier.wait()
-        results[position] = actions[position]()
-
-    threads = [threading.Thread(target=run, args=(i,)) for i in range(len(actions))]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return results
 
 
 def test_of_eight_that_create_one_name_exactly_one_wins(store):

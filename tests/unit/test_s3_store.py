@@ -13,6 +13,7 @@ from pathlib import Path
 import boto3
 import pytest
 from moto.server import ThreadedMotoServer
+from racing import race
 
 from factory.errors import StoreError
 from factory.provenance import new_run_id
@@ -141,22 +142,6 @@ def a_file(store, data, name="x.tar"):
     file = store.work_folder("run") / name
     file.write_bytes(data)
     return file
-
-
-def race(actions):
-    barrier = threading.Barrier(len(actions))
-    results = [None] * len(actions)
-
-    def run(position):
-        barrier.wait()
-        results[position] = actions[position]()
-
-    threads = [threading.Thread(target=run, args=(i,)) for i in range(len(actions))]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return results
 
 
 def refusal(action):
