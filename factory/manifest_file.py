@@ -1,14 +1,13 @@
 """Records as Parquet: the manifest's file, and snapshots of receipts."""
 
-import io
 import json
 from collections.abc import Sequence
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from factory.errors import StoreError
 from factory.manifest import Manifest, ShardRecord
+from factory.parquet import read_table
 from factory.record_table import encode_rows, rows_of
 
 
@@ -25,7 +24,7 @@ def read_manifest(data: bytes, *, source: str) -> Manifest:
         StoreError: If it is not a manifest of this version.
     """
     try:
-        table = pq.read_table(io.BytesIO(data))
+        table = read_table(data)
         head = json.loads((table.schema.metadata or {})[b"factory"])
         return Manifest.model_validate(head | {"records": rows_of(table)})
     except (pa.ArrowException, OSError, KeyError, ValueError) as error:
@@ -47,7 +46,7 @@ def read_snapshot(data: bytes) -> list[ShardRecord]:
         ValueError: If it is not one of this version.
     """
     try:
-        rows = rows_of(pq.read_table(io.BytesIO(data)))
+        rows = rows_of(read_table(data))
         return [ShardRecord.model_validate(row) for row in rows]
     except (pa.ArrowException, OSError, KeyError) as error:
         raise ValueError(f"not a snapshot ({type(error).__name__})") from error

@@ -5,18 +5,17 @@ so its bytes are a pure function of them: it is created exclusively by whoever i
 be deleted at any time. The listing decides what exists; a snapshot only spares reading.
 """
 
-import io
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from factory.errors import StoreError
 from factory.manifest import ShardRecord, read_record, receipt_path
 from factory.manifest_file import encode_snapshot, read_snapshot
+from factory.parquet import read_table
 from factory.plan import Plan
 from factory.store import Store
 
@@ -152,8 +151,7 @@ def _tables(store: Store) -> Iterator[tuple[str, pa.Table]]:
 
     def read(path: str) -> tuple[str, pa.Table]:
         try:
-            data = io.BytesIO(store.read(path) or b"")
-            return path, pq.read_table(data, columns=_SMALL, use_threads=False)
+            return path, read_table(store.read(path) or b"", _SMALL)
         except (pa.ArrowException, OSError, KeyError):
             return path, pa.table({name: [] for name in _SMALL})
 

@@ -1,12 +1,12 @@
 """Records as a Parquet table: one row for each, one column for each of their facts."""
 
-import io
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
+
+from factory.parquet import encode_table
 
 _SCHEMA = pa.schema(
     [
@@ -50,9 +50,7 @@ def encode_rows(rows: Sequence[Mapping[str, Any]], metadata: Mapping[str, str]) 
         for row in rows
     ]
     table = pa.Table.from_pylist(lines, schema=_SCHEMA.with_metadata(dict(metadata)))
-    sink = io.BytesIO()
-    pq.write_table(table, sink, compression="zstd")
-    return sink.getvalue()
+    return encode_table(table)
 
 
 def rows_of(table: pa.Table) -> list[dict[str, Any]]:

@@ -4,18 +4,17 @@ Readers infer a schema from the first few samples, so every sample has the same 
 (-1, "" and [] stand for absent), floats are always written as floats, and lists run by class id.
 """
 
-import io
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict
 
 from factory.data import Sample
 from factory.identity import sample_key
 from factory.measure import UNKNOWN, Measures
+from factory.parquet import encode_table, read_table
 
 
 class SampleFacts(BaseModel):
@@ -135,9 +134,7 @@ def encode_sidecar(rows: Sequence[SampleFacts], measures: Sequence[Measures] = (
     pairs = zip(rows, measures or [UNKNOWN] * len(rows), strict=True)
     lines = [facts.model_dump() | asdict(measured) for facts, measured in pairs]
     table = pa.Table.from_pylist(lines, schema=schema)
-    sink = io.BytesIO()
-    pq.write_table(table, sink, compression="zstd")
-    return sink.getvalue()
+    return encode_table(table)
 
 
 def read_sidecar(data: bytes) -> list[tuple[SampleFacts, Measures]]:
@@ -147,7 +144,7 @@ def read_sidecar(data: bytes) -> list[tuple[SampleFacts, Measures]]:
         ValueError: If it is not such a table.
     """
     try:
-        lines = pq.read_table(io.BytesIO(data)).to_pylist()
+        lines = read_table(data).to_pylist()
     except (pa.ArrowException, OSError) as error:
         raise ValueError(f"not a table of samples ({type(error).__name__})") from error
     rows = []
