@@ -35,9 +35,14 @@ def train_generator(job: TrainFile) -> None:
 def judge_generator(
     job: TrainFile,
     weights: Annotated[str, typer.Argument(help="Weights file, or `shipped:NAME`.")],
+    sheet: Annotated[
+        Path | None,
+        typer.Option(help="Write real pictures beside samples of each class here (PNG)."),
+    ] = None,
 ) -> None:
     """Score any generator of the same classes as a training scores its own."""
     from factory.run.worker import settle_process
+    from factory.store.local import LocalStore
     from factory.train.spec import load_training
 
     spec = load_training(job)
@@ -45,7 +50,9 @@ def judge_generator(
     from factory.train.samples import mean_scores
     from factory.train.trainer import Training
 
-    found = Training(spec).judge_weights(weights)
+    found, drawn = Training(spec).judge_weights(weights)
+    if sheet:
+        LocalStore(str(sheet.parent)).replace(sheet.name, drawn)
     typer.echo(f"{'':<20}{'KID':>10}{'precision':>12}{'recall':>10}{'class right':>13}")
     for name, scores in {**found, "mean": mean_scores(found)}.items():
         typer.echo(

@@ -1,13 +1,11 @@
-"""Samples of a generator in training: scored against real pictures, drawn as sheets."""
+"""Samples of a generator in training, scored against real pictures; its weights file."""
 
-import io
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from jaxtyping import Int64, UInt8
-from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
@@ -24,8 +22,6 @@ from factory.train.state import State
 from factory.train.step import one_hot
 
 _BATCH = 32
-_SHEET_SIDE = 6
-_GAP_PX = 8
 _MEAN_OF = 10_000
 
 
@@ -89,23 +85,6 @@ def mean_scores(by_class: dict[str, Scores]) -> Scores:
 
 
 @torch.no_grad()
-def draw_sheets(network: Network, images: LabelledImages, seed: int) -> dict[str, bytes]:
-    """For each class a PNG: real pictures on the left, samples on the right."""
-    count = _SHEET_SIDE**2
-    sheets = {}
-    for class_id, name in enumerate(images.class_names or ("all",)):
-        members = torch.nonzero(images.labels == class_id)[:, 0]
-        spaced = torch.linspace(0, len(members) - 1, count).long()
-        fake = draw_samples(network, torch.full((count,), class_id), images, seed)
-        sides = [_tiled(images.pixels[members[spaced]]), _tiled(fake.cpu())]
-        gap = np.full((sides[0].shape[0], _GAP_PX, 3), 255, np.uint8)
-        file = io.BytesIO()
-        Image.fromarray(np.concatenate([sides[0], gap, sides[1]], axis=1)).save(file, "PNG")
-        sheets[name] = file.getvalue()
-    return sheets
-
-
-@torch.no_grad()
 def write_weights(state: State, spec: ImagesSpec, path: Path) -> None:
     """Write the mean generator as a weights file that every command of ours takes.
 
@@ -138,9 +117,3 @@ def _mean_style(tensors: Tensors, kwargs: dict[str, object], num_classes: int) -
     if num_classes:
         labels = functional.one_hot(torch.arange(_MEAN_OF) % num_classes, num_classes).float()
     return network.mapping(z, labels).mean(dim=0)
-
-
-def _tiled(pixels: UInt8[Tensor, "n 3 h w"]) -> UInt8[np.ndarray, "h2 w2 3"]:
-    _, _, height, width = pixels.shape
-    grid = pixels.view(_SHEET_SIDE, _SHEET_SIDE, 3, height, width).permute(0, 3, 1, 4, 2)
-    return grid.reshape(_SHEET_SIDE * height, _SHEET_SIDE * width, 3).numpy()

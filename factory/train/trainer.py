@@ -23,7 +23,8 @@ from factory.train.generator import Tensors, network_of
 from factory.train.images import load_images
 from factory.train.judge import train_judge
 from factory.train.optimiser import Adam
-from factory.train.samples import Scores, draw_sheets, mean_scores, score_samples, write_weights
+from factory.train.samples import Scores, mean_scores, score_samples, write_weights
+from factory.train.sheets import draw_comparison, draw_sheets
 from factory.train.spec import TrainSpec
 from factory.train.state import STATE_NAME, State, encode_state, load_state, save_state
 from factory.train.step import Step, draw_batch, step_rng
@@ -92,8 +93,8 @@ class Training:
         last = state.scores[-1]
         return Scores(last["kid"], last["precision"], last["recall"], last["fidelity"])
 
-    def judge_weights(self, weights: str) -> dict[str, Scores]:
-        """The scores of another generator of the same classes, by class, from this training's judge.
+    def judge_weights(self, weights: str) -> tuple[dict[str, Scores], bytes]:
+        """Another generator of the same classes: its scores by class, and a sheet to look at (PNG).
 
         Raises:
             JobError: If it has other classes or another size.
@@ -102,7 +103,8 @@ class Training:
         exact = Numerics(self.device, torch.float32)
         network = network_of(self._here(tensors), kwargs, exact)
         count = self.spec.run.num_judged
-        return score_samples(network, self.images, self.state.judge, count, _SCORE_SEED)
+        scores = score_samples(network, self.images, self.state.judge, count, _SCORE_SEED)
+        return scores, draw_comparison(network, self.images, _SHEET_SEED)
 
     def _step(self) -> dict[str, float]:
         state, schedule = self.state, self.spec.schedule

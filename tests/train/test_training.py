@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from pictures import small_document, small_spec, small_training
+from PIL import Image
 from safetensors.torch import load_file
 from typer.testing import CliRunner
 
@@ -223,8 +224,15 @@ def test_any_weights_are_scored_as_the_training_scores_its_own(tar, tmp_path):
     training.run(NEVER)
     job = tmp_path / "job.yaml"
     job.write_text(json.dumps(small_document(tar, tmp_path)))
-    result = CliRunner().invoke(app, ["judge-generator", str(job), str(tmp_path / WEIGHTS_NAME)])
+    sheet = tmp_path / "seen" / "sheet.png"
+    command = ["judge-generator", str(job), str(tmp_path / WEIGHTS_NAME), "--sheet", str(sheet)]
+    result = CliRunner().invoke(app, command)
     assert result.exit_code == 0, result.output
+    with Image.open(sheet) as seen:
+        real = np.asarray(seen)[:, 96 : 96 + 8 * 8].astype(float)
+    of_blue, of_red = real[:16].mean(axis=(0, 1)), real[16 + 8 :].mean(axis=(0, 1))
+    assert of_blue[2] > of_blue[0] + 20
+    assert of_red[0] > of_red[2] + 20
     table = [line.split() for line in result.stdout.splitlines()[1:]]
     assert [row[0] for row in table] == ["blue", "red", "mean"]
     last = rows(tmp_path)[-1]
@@ -241,8 +249,6 @@ def test_a_state_that_is_no_state_is_named(tar, tmp_path):
 
 
 def test_sheets_show_real_pictures_beside_samples_for_each_class(tar, tmp_path):
-    from PIL import Image
-
     small_training(tar, tmp_path).run(NEVER)
     names = sorted(path.name for path in (tmp_path / "sheets").iterdir())
     assert names == [f"{name}-{n:09d}.png" for name in ("blue", "red") for n in (0, 64)]
