@@ -175,11 +175,16 @@ function drawRounds(answer) {
 function drawPicks(classes) {
   const options = [["latest", { pick: "latest" }], ["least confident", { pick: "least_confident" }],
     ...classes.map((k) => [`most ${k.name}`, { pick: "class", mask_class: k.id }])];
-  $("picks").replaceChildren(...options.map(([text, choice]) => make("button", {
-    type: "button", textContent: text,
-    "aria-pressed": String(JSON.stringify(choice) === JSON.stringify(pick)),
-    onclick: () => { pick = choice; drawPicks(classes); drawGallery(); },
-  })));
+  const texts = options.map(([text]) => text).join();
+  if ($("picks").dataset.texts !== texts) {  // buttons that stay keep the keyboard's focus
+    $("picks").dataset.texts = texts;
+    $("picks").replaceChildren(...options.map(([text, choice]) => make("button", {
+      type: "button", textContent: text,
+      onclick: () => { pick = choice; drawPicks(classes); drawGallery(); },
+    })));
+  }
+  options.forEach(([, choice], i) => $("picks").children[i].setAttribute("aria-pressed",
+    String(JSON.stringify(choice) === JSON.stringify(pick))));
 }
 
 async function drawGallery() {
