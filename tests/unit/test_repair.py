@@ -23,19 +23,6 @@ TABLE = "meta/train/tiny-000001.parquet"
 RECEIPT = "receipts/0000/000001.json"
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("finished")
-    make_small(folder)
-    return folder / "out"
-
-
-@pytest.fixture
-def root(finished, tmp_path):
-    shutil.copytree(finished, tmp_path / "out")
-    return tmp_path / "out"
-
-
 @pytest.fixture
 def store(root):
     return open_store(str(root))

@@ -18,19 +18,6 @@ TAR = "data/train/tiny-000001.tar"
 KEY = "000000004"
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("finished")
-    make_small(folder)
-    return folder / "out"
-
-
-@pytest.fixture
-def root(finished, tmp_path):
-    shutil.copytree(finished, tmp_path / "out")
-    return tmp_path / "out"
-
-
 def problems_of(root, deep=True):
     return list(verify_dataset(open_store(str(root)), deep=deep).problems)
 
