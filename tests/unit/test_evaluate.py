@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from small_job import make_small
 
 from factory.dataset import find_holdings
 from factory.errors import DamageError, JobError, StoreError
@@ -16,13 +15,6 @@ from factory.evaluate.reference import ImageInput, ScoredSample, open_reference
 from factory.pack.image import decode_image, decode_mask, encode_mask
 from factory.pack.tar import read_members
 from factory.store import open_store
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("finished")
-    make_small(folder)
-    return folder / "out"
 
 
 @pytest.fixture
