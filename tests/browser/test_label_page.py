@@ -371,6 +371,22 @@ def test_every_key_in_the_help_is_one_that_works(page):
     expect(name_of(page, 0)).to_be_focused()
 
 
+def test_a_key_right_after_a_dialog_closes_is_not_lost(page):
+    """Until the browser next draws, the focus stays on the closed dialog's button."""
+    target = page.evaluate(
+        """() => {
+        const keys = document.getElementById("keys");
+        keys.showModal();
+        keys.close();
+        const target = document.activeElement;
+        target.dispatchEvent(new KeyboardEvent("keydown", { key: "ArrowDown", bubbles: true }));
+        return target.tagName;
+    }"""
+    )
+    assert target == "BUTTON"
+    expect(page.locator("#classes li.chosen .id")).to_have_text("0")
+
+
 def test_the_page_asks_nobody_but_its_server(page, visits, address):
     host = address.split("?")[0]
     assert all(url.startswith((host, "data:")) for url in visits.requests)

@@ -76,10 +76,16 @@ def test_one_image_alone_has_the_mask_it_has_among_others(kind, settings, reques
     whole = masks_of(generator, segmenter, [3, 4, 5, 6, 7, 7])
     for position, index in enumerate([3, 4, 5, 6, 7]):
         alone = masks_of(generator, segmenter, [index])
-        assert torch.equal(alone.masks[0], whole.masks[position])
-        assert alone.confidence[0] == whole.confidence[position]
+        assert nearly_equal(alone.masks[0], whole.masks[position])
+        confidence = float(whole.confidence[position])
+        assert float(alone.confidence[0]) == pytest.approx(confidence, abs=1e-4)
         assert alone.rejections[0] == whole.rejections[position]
-    assert torch.equal(whole.masks[4], whole.masks[5])
+    assert nearly_equal(whole.masks[4], whole.masks[5])
+
+
+def nearly_equal(one, other):
+    """How a convolution adds up depends on the batch and the CPU: its last digits differ."""
+    return (one != other).float().mean() < 1e-3
 
 
 def test_white_cells_are_foreground_and_red_ones_are_not(cells):

@@ -49,7 +49,8 @@ const withControl = { s: actions.save, z: actions.undo, y: actions.redo, Z: acti
 document.addEventListener("keydown", (event) => {
   if (event.defaultPrevented || get("keys").open || get("conflict").open) return;
   const isControl = event.ctrlKey || event.metaKey;
-  const isControlled = event.target.closest("input, button, select");
+  // A dialog just closed keeps the focus on its button until the browser next draws.
+  const isControlled = event.target.closest(":not(dialog button):is(input, button, select)");
   const isTyping = event.target.matches('input[type="text"]');
   const isNative = isControlled && (isTyping || /^(Arrow|Enter)/.test(event.key));
   const act = isControl ? withControl[event.key] : !isNative && letters[event.key];
