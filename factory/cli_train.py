@@ -50,9 +50,11 @@ def judge_generator(
     from factory.train.samples import mean_scores
     from factory.train.trainer import Training
 
-    found, drawn = Training(spec).judge_weights(weights)
+    training = Training(spec)
+    network = training.open_weights(weights)
+    found = training.score(network)
     if sheet:
-        LocalStore(str(sheet.parent)).replace(sheet.name, drawn)
+        LocalStore(str(sheet.parent)).replace(sheet.name, training.compare(network))
     typer.echo(f"{'':<20}{'KID':>10}{'precision':>12}{'recall':>10}{'class right':>13}")
     for name, scores in {**found, "mean": mean_scores(found)}.items():
         typer.echo(

@@ -33,6 +33,15 @@ class LabelledImages:
     class_names: tuple[str, ...]
     """By class id; empty if the pictures lie in no folders."""
 
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """The classes by name; without any, all pictures are one group."""
+        return self.class_names or ("all",)
+
+    def members(self, class_id: int) -> Int64[Tensor, " m"]:
+        """The places of the pictures of one class."""
+        return torch.nonzero(self.labels == class_id)[:, 0]
+
     def at(self, resolution: int) -> "LabelledImages":
         """The same pictures, each pixel the mean of those it covers."""
         if self.pixels.shape[2] == resolution:

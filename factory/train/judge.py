@@ -44,7 +44,7 @@ def train_judge(images: LabelledImages, rng: torch.Generator, device: torch.devi
     """Train on nine tenths of `images`; the same numbers in `rng` give the same judge on a CPU."""
     held_out = torch.arange(len(images.labels)) % _HELD_OUT == _HELD_OUT - 1
     seen = torch.nonzero(~held_out)[:, 0]
-    tensors = _initial(max(len(images.class_names), 1), rng, device)
+    tensors = _initial(len(images.groups), rng, device)
     optimiser = torch.optim.Adam([t.requires_grad_() for t in tensors.values()], lr=_RATE)
     num_steps = max(_NUM_PASSES * len(seen) // _BATCH, _LEAST_STEPS)
     for step in range(num_steps):

@@ -60,7 +60,7 @@ def score_samples(
     network: Network, images: LabelledImages, judge: Judge, count: int, seed: int
 ) -> dict[str, Scores]:
     """Score `count` samples against as many real pictures, equally many of each class, by class."""
-    num_classes = max(len(images.class_names), 1)
+    num_classes = len(images.groups)
     each = max(count // num_classes, 2)
     classes = torch.arange(num_classes).repeat_interleave(each)
     device = network.at.device
@@ -68,8 +68,8 @@ def score_samples(
     right = (logits.argmax(dim=1).cpu() == classes).float().view(num_classes, each).mean(dim=1)
     rng = torch.Generator().manual_seed(seed)
     found = {}
-    for class_id, name in enumerate(images.class_names or ("all",)):
-        members = torch.nonzero(images.labels == class_id)[:, 0]
+    for class_id, name in enumerate(images.groups):
+        members = images.members(class_id)
         chosen = members[torch.randperm(len(members), generator=rng)[:each]]
         real, _ = judge.look(images.pixels[chosen].to(device))
         scale = real.std(dim=0) + 1e-6

@@ -46,11 +46,11 @@ def draw_batch(
     images: LabelledImages, count: int, symmetry: str, rng: torch.Generator, device: torch.device
 ) -> Batch:
     """Groups of random pictures of one class each; every class is as likely as any other."""
-    num_classes = max(len(images.class_names), 1)
+    num_classes = len(images.groups)
     classes = torch.randint(num_classes, (count // GROUP,), generator=rng).repeat_interleave(GROUP)
     rows = torch.empty(count, dtype=torch.int64)
     for class_id in range(num_classes):
-        members = torch.nonzero(images.labels == class_id)[:, 0]
+        members = images.members(class_id)
         chosen = classes == class_id
         drawn = torch.randint(len(members), (int(chosen.sum()),), generator=rng)
         rows[chosen] = members[drawn]

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from factory.errors import Interrupted, JobError
-from factory.generate.stylegan2_network import Numerics
+from factory.generate.stylegan2_network import Network, Numerics
 from factory.generate.weights import find_weights, read_weights
 from factory.log import log_event
 from factory.spec import GeneratorSpec
@@ -93,18 +93,24 @@ class Training:
         last = state.scores[-1]
         return Scores(last["kid"], last["precision"], last["recall"], last["fidelity"])
 
-    def judge_weights(self, weights: str) -> tuple[dict[str, Scores], bytes]:
-        """Another generator of the same classes: its scores by class, and a sheet to look at (PNG).
+    def open_weights(self, uri: str) -> Network:
+        """Another generator of the same classes, to be judged and drawn.
 
         Raises:
             JobError: If it has other classes or another size.
         """
-        kwargs, tensors = _weights(weights, self.spec.network.resolution, self.images.class_names)
-        exact = Numerics(self.device, torch.float32)
-        network = network_of(self._here(tensors), kwargs, exact)
+        names, side = self.images.class_names, self.spec.network.resolution
+        kwargs, tensors = _weights(uri, side, names, where="weights")
+        return network_of(self._here(tensors), kwargs, Numerics(self.device, torch.float32))
+
+    def score(self, network: Network) -> dict[str, Scores]:
+        """Its scores by class."""
         count = self.spec.run.num_judged
-        scores = score_samples(network, self.images, self.state.judge, count, _SCORE_SEED)
-        return scores, draw_comparison(network, self.images, _SHEET_SEED)
+        return score_samples(network, self.images, self.state.judge, count, _SCORE_SEED)
+
+    def compare(self, network: Network) -> bytes:
+        """A sheet to look at (PNG): for each class real pictures and samples."""
+        return draw_comparison(network, self.images, _SHEET_SEED)
 
     def _step(self) -> dict[str, float]:
         state, schedule = self.state, self.spec.schedule
@@ -133,10 +139,9 @@ class Training:
 
     def _judge(self) -> None:
         """Score the mean generator, draw sheets, and write its weights."""
-        state, count = self.state, self.spec.run.num_judged
+        state = self.state
         network = network_of(state.mean, state.kwargs, Numerics(self.device, torch.float32))
-        found = score_samples(network, self.images, state.judge, count, _SCORE_SEED)
-        scores = mean_scores(found)
+        scores = mean_scores(self.score(network))
         place = {"images": state.num_images, "resolution": state.resolution}
         state.scores.append(place | dataclasses.asdict(scores))
         log_event("scored", images=state.num_images, **dataclasses.asdict(scores))
@@ -155,7 +160,9 @@ class Training:
         rng = step_rng(spec.schedule.seed, 2**62)  # no step has this number
         kwargs, tensors = generator.kwargs_of(spec.network, len(names)), None
         if spec.network.initial:
-            kwargs, tensors = _weights(spec.network.initial, spec.network.resolution, names)
+            kwargs, tensors = _weights(
+                spec.network.initial, spec.network.resolution, names, where="network.initial"
+            )
         resolution = resolution_at(spec, 0)
         if tensors is None:
             tensors = generator.initial_tensors(kwargs, resolution, rng)
@@ -209,7 +216,7 @@ def _device(wanted: str) -> torch.device:
 
 
 def _weights(
-    uri: str, resolution: int, names: tuple[str, ...]
+    uri: str, resolution: int, names: tuple[str, ...], *, where: str
 ) -> tuple[dict[str, object], Tensors]:
     """Settings and tensors of a StyleGAN2 of this size and with these classes.
 
@@ -224,7 +231,7 @@ def _weights(
     found = (network.resolution, network.mapping.c_dim)
     if found != (resolution, len(names)):
         raise JobError(
-            f"network.initial: {uri} makes {found[0]} px pictures of {found[1]} classes, the job has "
+            f"{where}: {uri} makes {found[0]} px pictures of {found[1]} classes, the job has "
             f"{resolution} px and {len(names)}; take other weights"
         )
     return content.kwargs, tensors

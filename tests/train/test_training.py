@@ -219,6 +219,14 @@ def test_initial_weights_of_another_size_are_refused(tar, tmp_path):
         small_training(tar, tmp_path, overrides)
 
 
+def test_weights_of_another_size_are_not_judged(tar, tmp_path):
+    job = tmp_path / "job.yaml"
+    job.write_text(json.dumps(small_document(tar, tmp_path)))
+    result = CliRunner().invoke(app, ["judge-generator", str(job), "shipped:blood_cells"])
+    assert result.exit_code == 2, result.output
+    assert "weights: shipped:blood_cells makes 64 px pictures of 5 classes" in result.stderr
+
+
 def test_any_weights_are_scored_as_the_training_scores_its_own(tar, tmp_path):
     training = small_training(tar, tmp_path)
     training.run(NEVER)
