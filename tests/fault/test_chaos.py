@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 from chaos import TARGETS, Chaos
-from conftest import Lab
+from lab import Lab
 from servers import SECRET, Proxy, find_program, s3_env
 
 from factory.store import open_store

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from conftest import Lab
+from lab import Lab
 
 from factory.dataset import find_holdings
 from factory.serve.facts import describe_coverage

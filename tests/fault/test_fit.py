@@ -8,7 +8,7 @@ from typing import Any
 import psutil
 import pytest
 import torch
-from conftest import Lab
+from lab import Lab
 
 from factory.fit.fitted import fit_segmenter
 from factory.fit.pool import LanePool

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 from botocore.exceptions import BotoCoreError, ClientError
-from conftest import Lab
+from lab import Lab
 from servers import SECRET, Weed, find_program, free_port, s3_client, s3_env
 
 from factory.store.s3 import S3Store

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import Lab
+from lab import Lab
 
 
 def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
