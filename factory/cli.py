@@ -27,9 +27,9 @@ from factory.cli_words import (
     one_line_errors,
     open_dataset,
     print_json,
-    write_file,
 )
 from factory.errors import DamageError, JobError
+from factory.store.single_file import replace_file
 
 app = typer.Typer(
     help="Turn a pretrained image generator into a segmentation dataset, without annotators.",
@@ -90,7 +90,7 @@ def fit(
     else:
         typer.echo(f"{spec.dataset.segmenter.kind} was fitted before; nothing to do")
     if output is not None:
-        write_file(output, data)
+        replace_file(output, data)
         typer.echo(f"wrote {output}")
     if report is not None:
         cli_label.write_report(cli_label.material_of(spec, weights, data), report)
@@ -208,7 +208,7 @@ def preview(
     picture = make_preview(store, make_manifest(store))
     if picture is None:
         raise StoreError(f"{store.uri}: no shard is committed yet; run the job first")
-    write_file(output, picture)
+    replace_file(output, picture)
     typer.echo(f"wrote {output}")
 
 

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from factory.cli_words import import_from_here, one_line_errors, write_file
+from factory.cli_words import import_from_here, one_line_errors
 from factory.errors import JobError
 from factory.spec import JobSpec
+from factory.store.single_file import replace_file
 
 if TYPE_CHECKING:
     from factory.generate.weights import LocalWeights
@@ -79,8 +80,8 @@ def write_report(material: "Material", folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise JobError(f"{folder}: cannot write ({error.strerror}); give another folder") from error
-    write_file(folder / "report.html", kept_page(material))
-    write_file(folder / "report.png", draw_picture(material))
+    replace_file(folder / "report.html", kept_page(material))
+    replace_file(folder / "report.png", draw_picture(material))
     typer.echo(f"wrote {folder}/report.html and {folder}/report.png")
 
 

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from factory.cli_words import Where, one_line_errors, open_dataset
+from factory.store.single_file import replace_file
 
 
 @one_line_errors
@@ -42,7 +43,7 @@ def replay(
     ] = None,
 ) -> None:
     """Make one sample again and compare it with what is stored, byte for byte."""
-    from factory.cli_words import import_from_here, write_file
+    from factory.cli_words import import_from_here
     from factory.errors import DamageError
     from factory.replay import replay_sample
     from factory.run.worker import settle_process
@@ -54,7 +55,7 @@ def replay(
     if output is not None:
         output.mkdir(parents=True, exist_ok=True)
         for ending, data in sample.files:
-            write_file(output / f"{sample.facts.key}.{ending}", data)
+            replace_file(output / f"{sample.facts.key}.{ending}", data)
             typer.echo(f"wrote {output / f'{sample.facts.key}.{ending}'}")
     if problems:
         raise DamageError("; ".join(problems))

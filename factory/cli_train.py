@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from factory.cli_words import one_line_errors
+from factory.store.single_file import replace_file
 
 TrainFile = Annotated[Path, typer.Argument(help="Training file (YAML).", metavar="JOB")]
 
@@ -42,7 +43,6 @@ def judge_generator(
 ) -> None:
     """Score any generator of the same classes as a training scores its own."""
     from factory.run.worker import settle_process
-    from factory.store.local import LocalStore
     from factory.train.spec import load_training
 
     spec = load_training(job)
@@ -54,7 +54,7 @@ def judge_generator(
     network = training.open_weights(weights)
     found = training.score(network)
     if sheet:
-        LocalStore(str(sheet.parent)).replace(sheet.name, training.compare(network))
+        replace_file(sheet, training.compare(network))
     typer.echo(f"{'':<20}{'KID':>10}{'precision':>12}{'recall':>10}{'class right':>13}")
     for name, scores in {**found, "mean": mean_scores(found)}.items():
         typer.echo(
@@ -74,5 +74,6 @@ def pack_training(
     spec = load_training(job)
     from factory.train.trainer import pack_state
 
-    num_images, num_bytes = pack_state(spec, output)
-    typer.echo(f"wrote {output}: {num_images:,} pictures shown, {num_bytes / 2**20:.1f} MiB")
+    num_images, data = pack_state(spec)
+    replace_file(output, data)
+    typer.echo(f"wrote {output}: {num_images:,} pictures shown, {len(data) / 2**20:.1f} MiB")

@@ -9,7 +9,7 @@ from typing import Annotated, Any, ParamSpec, TypeVar
 
 import typer
 
-from factory.errors import FactoryError, Interrupted, JobError
+from factory.errors import FactoryError, Interrupted
 from factory.log import start_log
 from factory.spec import JobSpec
 
@@ -69,15 +69,3 @@ def import_from_here() -> None:
     """Let `module:attribute` plugins lie in the folder the command runs in."""
     if "" not in sys.path:
         sys.path.append("")
-
-
-def write_file(path: Path, data: bytes) -> None:
-    """Write a file that a command was asked for.
-
-    Raises:
-        JobError: If it cannot be written.
-    """
-    try:
-        path.write_bytes(data)
-    except OSError as error:
-        raise JobError(f"{path}: cannot write ({error.strerror}); give another path") from error

@@ -1,8 +1,6 @@
 """The one file that the page writes: never torn, and never over what somebody else wrote meanwhile."""
 
 import hashlib
-import os
-import secrets
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +9,7 @@ from factory.errors import JobError
 from factory.labels_spec import LabelsSpec
 from factory.segment.hierarchy import Hierarchy
 from factory.segment.naming import check_labels, encode_labels_file, read_labels_file
+from factory.store.single_file import replace_file
 
 
 class SaveRequest(LabelsSpec):
@@ -53,7 +52,7 @@ class LabelsFile:
         if self._digest() != wanted.seen:
             return None
         data = encode_labels_file(labels)
-        _replace(self.path.resolve(), data)
+        replace_file(self.path, data)
         return hashlib.sha256(data).hexdigest()
 
     def _digest(self) -> str:
@@ -65,17 +64,3 @@ class LabelsFile:
             raise JobError(
                 f"{self.path}: cannot read ({error.strerror}); give another path"
             ) from error
-
-
-def _replace(path: Path, data: bytes) -> None:
-    """Readers see the old bytes or the new."""
-    staged = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        with staged.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        staged.replace(path)
-    except OSError as error:
-        staged.unlink(missing_ok=True)
-        raise JobError(f"{path}: cannot write ({error.strerror}); give another path") from error

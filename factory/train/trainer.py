@@ -237,13 +237,11 @@ def _weights(
     return content.kwargs, tensors
 
 
-def pack_state(spec: TrainSpec, output: Path) -> tuple[int, int]:
-    """Write the state of the training `spec` small; the pictures it was shown, and the file's size.
+def pack_state(spec: TrainSpec) -> tuple[int, bytes]:
+    """The state of the training `spec`, small: the pictures it was shown, and the file's content.
 
     Raises:
-        StoreError: If there is none, or the small one cannot be written.
+        StoreError: If there is none.
     """
     state = load_state(Path(spec.output).expanduser() / STATE_NAME, torch.device("cpu"))
-    data = encode_state(state, packed=True)
-    LocalStore(str(output.parent)).replace(output.name, data)
-    return state.num_images, len(data)
+    return state.num_images, encode_state(state, packed=True)
