@@ -1,9 +1,12 @@
 """The promises of `test_same_bytes`, kept in the bucket of a real server, and refused by a false one."""
 
 import json
+import re
+import signal
 import subprocess
 import tempfile
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -253,3 +256,38 @@ def test_a_wrong_secret_and_a_missing_bucket_are_one_line(lab: Lab, bucket: Buck
     missing = lab.run("status", "s3://nowhere/x", **env)
     assert missing.returncode == 6, missing.stderr
     assert "NoSuchBucket; make the bucket" in missing.stderr.splitlines()[-1]
+
+
+SERVED = [
+    "/v1/coverage",
+    "/v1/rounds",
+    "/v1/gallery?pick=least_confident",
+    "/v1/samples/000000017/mask.png",
+    "/v1/samples/000000095/overlay.png",
+]
+
+
+@contextmanager
+def serving(lab: Lab, uri: str, **env: str) -> Iterator[str]:
+    server = lab.start("serve", uri, "--port", "0", **env | {"PYTHONUNBUFFERED": "1"})
+    assert server.stdout is not None
+    try:
+        yield re.findall(r"http://[^/]+", server.stdout.readline())[0]
+    finally:
+        server.send_signal(signal.SIGINT)
+        assert "Traceback" not in server.communicate(timeout=30)[1]
+
+
+def served(lab: Lab, uri: str, **env: str) -> dict[str, bytes]:
+    with serving(lab, uri, **env) as address:
+        return {path: urllib.request.urlopen(address + path, timeout=30).read() for path in SERVED}
+
+
+def test_a_bucket_is_served_and_replayed_as_a_folder_is(lab: Lab, bucket: Bucket) -> None:
+    lab.must_run("run", s3_job(lab, "seen", executor="inline"), **bucket.env)
+    lab.must_run("run", str(lab.job("local", executor="inline")))
+    remote = served(lab, "s3://bucket/seen", **bucket.env)
+    assert json.loads(remote["/v1/coverage"])["samples"] == 96
+    assert remote == served(lab, str(lab.folder / "local"))
+    replayed = lab.must_run("replay", "s3://bucket/seen", "000000017", **bucket.env)
+    assert re.match(r"000000017: \d files made again byte for byte", replayed)
