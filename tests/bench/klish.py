@@ -393,7 +393,7 @@ def main() -> None:
         iou_per_cut()
     compare("shapes", [32] if words.quick else [32, 128, 512])
     compare("cells64", [8] if words.quick else [8, 16, 32])
-    compare("random256", [] if words.quick else [2, 4])
+    compare("random256", [] if words.quick else [2, 4, 16])
 
 
 if __name__ == "__main__":
