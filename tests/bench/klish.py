@@ -250,7 +250,7 @@ def child(how: str, source: str, num_images: int, path: Path) -> None:
 def measure(how: str, source: str, num_images: int) -> tuple[dict[str, float], Tensor, Tensor]:
     path = Path(f"/tmp/klish_bench_{how}.pt")
     words = [sys.executable, __file__, "--child", how, source, str(num_images), str(path)]
-    done = subprocess.run(words, check=True, capture_output=True, text=True, timeout=900)
+    done = subprocess.run(words, check=True, capture_output=True, text=True, timeout=3600)
     labels, truth = torch.load(path)
     path.unlink()
     return json.loads(done.stdout), labels, truth
