@@ -39,6 +39,7 @@ def forecast(
     part.assign(centres)
     plane = torch.zeros(1, vectors.shape[1] + 1)
     hinge_s = _timed(lambda: part.hinge(torch.tensor([0]), plane))
+    hinge_s += _timed(lambda: part.curve(torch.tensor([0]), plane))
     curve = torch.eye(len(plane[0]), dtype=torch.float64)
     solve_s = _timed(lambda: torch.linalg.solve(curve, plane[0].double()))
     pieces = max(sampling.num_pixels / len(vectors), NUM_PARTS if sampling.num_pixels else 0)

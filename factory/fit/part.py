@@ -15,10 +15,13 @@ from factory.fit.pixels import NUM_PARTS, Sampling, read_batch
 from factory.generate.base import Generator
 from factory.spec import DatasetSpec
 
-MOST_CURVED = 4
-"""Active pixels per channel that the curvature of a plane's loss is taken from."""
+LEAST_CURVED = 8
+"""Active pixels per channel that the curvature of a plane's loss is taken from, if there are so many.
 
-_LEAST_CURVED = 1024
+Four made searches over few pixels end at the most rounds allowed, with four steps refused in each.
+"""
+
+_LEAST_ROWS = 1024
 _CHUNK_BYTES = 2**20
 _CHUNK_ROWS_GPU = 2**16
 
@@ -143,27 +146,36 @@ class Part:
 
     def hinge(
         self, columns: Int64[Tensor, " k"], planes: Float32[Tensor, "k c1"]
-    ) -> tuple[Float64[Tensor, " k"], Float32[Tensor, "k c1"], Float32[Tensor, "k c1 c1"]]:
+    ) -> tuple[Float64[Tensor, " k"], Float32[Tensor, "k c1"]]:
         """Sums of max(0, 1 - y s)^2 over the pixels, for the planes of some clusters.
 
         y is 1 for pixels of the plane's cluster and -1 for all others, s is the score. With the
-        sums come half their gradients, and half their second derivatives: the latter exact if at
-        most `MOST_CURVED` pixels per channel lie inside the hinge, else estimated from so many.
+        sums come half their gradients.
         """
         columns, planes = columns.to(self._device), planes.to(self._device)
         losses = torch.zeros(len(planes), dtype=torch.float64, device=self._device)
         slopes = torch.zeros_like(planes)
-        active = torch.empty(len(planes), len(self._vectors), dtype=torch.bool, device=self._device)
         for rows, place in self._chunks():
-            scores = torch.addmm(planes[:, -1], rows, planes[:, :-1].T)
-            sign = torch.where(self._owners[place][:, None] == columns, 1.0, -1.0)
-            short = (1 - sign * scores).clamp_(min=0)
-            active[:, place] = short.T > 0
+            short, sign = self._shortfall(rows, place, columns, planes)
             losses += short.square().sum(dim=0)
             pull = short.mul_(sign)
             slopes[:, :-1] -= pull.T @ rows
             slopes[:, -1] -= pull.sum(dim=0)
-        return losses, slopes, torch.stack([self._moments(row) for row in active])
+        return losses, slopes
+
+    def curve(
+        self, columns: Int64[Tensor, " k"], planes: Float32[Tensor, "k c1"]
+    ) -> tuple[Float32[Tensor, "k c1 c1"]]:
+        """Half the second derivatives of the sums that `hinge` gives.
+
+        Exact if fewer than twice `LEAST_CURVED` pixels per channel lie inside the hinge, else
+        estimated from so many or more, evenly spaced.
+        """
+        columns, planes = columns.to(self._device), planes.to(self._device)
+        active = torch.empty(len(planes), len(self._vectors), dtype=torch.bool, device=self._device)
+        for rows, place in self._chunks():
+            active[:, place] = (self._shortfall(rows, place, columns, planes)[0] > 0).T
+        return (torch.stack([self._moments(row) for row in active]),)
 
     def leads(self, columns: Int64[Tensor, " k"], count: int) -> Float32[Tensor, " p"]:
         """The lead of the best score over the second among `columns`, for `count` pixels."""
@@ -173,12 +185,20 @@ class Part:
 
     # ------------------------------------------------------------------
 
+    def _shortfall(
+        self, rows: Tensor, place: slice, columns: Tensor, planes: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """What each pixel lacks to lie a margin of 1 on its side of each plane; its side."""
+        scores = torch.addmm(planes[:, -1], rows, planes[:, :-1].T)
+        sign = torch.where(self._owners[place][:, None] == columns, 1.0, -1.0)
+        return (1 - sign * scores).clamp_(min=0), sign
+
     def _moments(self, active: Tensor) -> Tensor:
         """Sum of x x^T over the active pixels, with a one for the bias behind each vector."""
         places = active.nonzero()[:, 0]
         channels = self._vectors.shape[1]
-        most = max(MOST_CURVED * channels, _LEAST_CURVED) // NUM_PARTS
-        rows = self._vectors[places[_evenly(len(places), most)]]
+        most = max(LEAST_CURVED * channels, _LEAST_ROWS) // NUM_PARTS
+        rows = self._vectors[places[:: max(len(places) // most, 1)]]
         rows = torch.cat([rows, rows.new_ones(len(rows), 1)], dim=1)
         return (rows.T @ rows).mul_(len(places) / max(len(rows), 1))
 

@@ -34,16 +34,14 @@ class Terrain:
 
     losses: Float64[Tensor, " k"]
     slopes: Float64[Tensor, "k c1"]
-    curves: Float64[Tensor, "k c1 c1"]
 
     def chosen(self, places: Bool[Tensor, " k"]) -> "Terrain":
         """Of some of the planes; a copy."""
-        return Terrain(self.losses[places], self.slopes[places], self.curves[places])
+        return Terrain(self.losses[places], self.slopes[places])
 
     def put(self, places: Int64[Tensor, " m"], there: "Terrain") -> None:
         """Replace some planes' terrain."""
         self.losses[places], self.slopes[places] = there.losses, there.slopes
-        self.curves[places] = there.curves
 
 
 class HingeLoss:
@@ -58,18 +56,25 @@ class HingeLoss:
         self._pool, self._scale = pool, PENALTY / num_pixels
 
     def __call__(self, columns: Int64[Tensor, " k"], planes: Float32[Tensor, "k c1"]) -> Terrain:
-        """Losses, gradients and second derivatives (see `Part.hinge`)."""
-        losses, slopes, curves = added(self._pool.ask("hinge", columns, planes))
+        """Losses and gradients."""
+        losses, slopes = added(self._pool.ask("hinge", columns, planes))
         weights = planes[:, :-1].double()
         losses = losses * self._scale + weights.square().sum(dim=1) / 2
         slopes *= 2 * self._scale
         slopes[:, :-1] += weights
+        return Terrain(losses, slopes)
+
+    def curves(
+        self, columns: Int64[Tensor, " k"], planes: Float32[Tensor, "k c1"]
+    ) -> Float64[Tensor, "k c1 c1"]:
+        """Second derivatives (see `Part.curve`)."""
+        (curves,) = added(self._pool.ask("curve", columns, planes))
         curves *= 2 * self._scale
         diagonal = curves.diagonal(dim1=1, dim2=2)
         diagonal += _LEAST_CURVATURE * diagonal.sum(dim=1, keepdim=True)  # single precision's share
         diagonal[:, :-1] += 1
         diagonal[:, -1] += _LEAST_CURVATURE
-        return Terrain(losses, slopes, curves)
+        return curves
 
 
 def separate(
@@ -83,7 +88,7 @@ def separate(
     The finite Newton method (Keerthi and DeCoste 2005, "A modified finite Newton method for fast
     solution of large scale linear SVMs") from `start`, each plane by itself, until a round gains
     less than 1e-4 of its loss; what is left to gain is then less than that, too. Where we differ:
-    the second derivatives come from at most four active pixels per channel, and steps are halved
+    the second derivatives come from some active pixels per channel, and steps are halved
     until the loss falls. The release of KLiSH takes up to 100 steps of L-BFGS, all planes as a
     single point, without looking whether the loss falls.
 
@@ -113,7 +118,7 @@ def _descend(
     loss: HingeLoss, columns: Tensor, planes: Tensor, here: Terrain
 ) -> tuple[Tensor, Terrain]:
     """Planes further down, and the terrain there; where no step helps they stay."""
-    way = -torch.linalg.solve(here.curves, here.slopes)
+    way = -torch.linalg.solve(loss.curves(columns, planes), here.slopes)
     slope = (way * here.slopes).sum(dim=1)
     moved, after = planes.clone(), here.chosen(torch.ones_like(slope, dtype=torch.bool))
     pending = torch.arange(len(planes), device=planes.device)

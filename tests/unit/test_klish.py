@@ -12,7 +12,7 @@ from factory.errors import Interrupted, JobError
 from factory.fit.fitted import fit_segmenter
 from factory.fit.klish import fit_klish
 from factory.fit.merging import Found, choose_pair, merge_clusters, merged_plane
-from factory.fit.part import MOST_CURVED
+from factory.fit.part import LEAST_CURVED
 from factory.fit.pool import LanePool, added, one_thread
 from factory.fit.separation import PENALTY, HingeLoss, separate
 from factory.generate.base import load_generator
@@ -115,12 +115,39 @@ def test_one_plane_does_not_depend_on_the_others(tmp_path):
     assert torch.allclose(first, second, rtol=1e-4)
 
 
+def test_pixels_no_more_than_needed_are_all_curved(tmp_path):
+    vectors, ids, _ = mixture(num_pixels=2000, num_channels=240)
+    curves = loss_of(tmp_path, vectors, ids).curves(torch.arange(1), torch.zeros(1, 241))
+    rows = torch.cat([vectors, torch.ones(len(vectors), 1)], dim=1).double()
+    exact = rows.T @ rows * (2 * PENALTY / len(rows)) + torch.eye(241)
+    assert ((curves[0] - exact).abs() < 1e-4 * exact.diagonal().max()).all()
+
+
+def test_a_step_that_is_refused_needs_no_second_derivatives(tmp_path):
+    vectors, ids, start = mixture(num_pixels=2000, num_channels=240)
+    looks, curves = [], []
+
+    class Counted(HingeLoss):
+        def __call__(self, columns, planes):
+            looks.append(len(columns))
+            return super().__call__(columns, planes)
+
+        def curves(self, columns, planes):
+            curves.append(len(columns))
+            return super().curves(columns, planes)
+
+    loss = Counted(bench_of(tmp_path, vectors, ids).pool, len(vectors))
+    _, rounds = found_planes(loss, torch.arange(4), start)
+    assert sum(curves) == int(rounds.sum())
+    assert sum(looks) > sum(curves) + 4, "no step was refused; take other pixels"
+
+
 def test_few_active_pixels_stand_for_many(tmp_path):
     vectors, ids, _ = mixture(40_000)
     order = torch.randperm(len(vectors))
     vectors, ids, planes = vectors[order], ids[order], torch.zeros(4, 6)
-    assert len(vectors) > 1024 > MOST_CURVED * 5
-    curves = loss_of(tmp_path, vectors, ids)(torch.arange(4), planes).curves
+    assert len(vectors) > 1024 > LEAST_CURVED * 5
+    curves = loss_of(tmp_path, vectors, ids).curves(torch.arange(4), planes)
     rows = torch.cat([vectors, torch.ones(len(vectors), 1)], dim=1).double()
     exact = rows.T @ rows * (2 * PENALTY / len(rows))
     assert ((curves - exact).abs() < 0.2 * exact.diagonal().max()).all()
