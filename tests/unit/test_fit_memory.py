@@ -66,7 +66,8 @@ def test_a_fit_keeps_to_its_memory_and_uses_most_of_it(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     held = json.loads(done.stdout)["gib"]
-    assert held <= GIB + 0.03, "beside it two lanes hold a batch of the generator's maps"
+    # Beside it two lanes each hold a batch of the generator's maps, 8 MiB, up to three times.
+    assert held <= GIB + 0.05
     assert held > 0.4 * GIB, "a budget that nobody comes near is no budget"
 
 
