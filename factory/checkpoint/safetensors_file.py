@@ -5,7 +5,6 @@ Format: https://github.com/huggingface/safetensors, section Format.
 """
 
 import json
-import os
 import struct
 from pathlib import Path
 from typing import Any, Final
@@ -18,6 +17,7 @@ from factory.checkpoint.base import Checkpoint
 from factory.checkpoint.source import GET_AGAIN, MIB, Stream
 from factory.errors import WeightsError
 from factory.identity import canonical_json
+from factory.store.single_file import staged_file
 
 MAX_HEADER_BYTES = 16 * MIB
 
@@ -88,18 +88,13 @@ def write_safetensors(checkpoint: Checkpoint, path: Path) -> None:
     names = sorted(
         checkpoint.tensors, key=lambda name: (-checkpoint.tensors[name].dtype.itemsize, name)
     )
-    staged = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        with staged.open("wb") as file:
+        with staged_file(path) as file:
             file.write(_header(checkpoint.tensors, names, metadata))
             for name in names:
                 flat = checkpoint.tensors[name].detach().cpu().contiguous().reshape(-1)
                 file.write(flat.view(torch.uint8).numpy().data)
-            file.flush()
-            os.fsync(file.fileno())
-        staged.replace(path)
     except OSError as error:
-        staged.unlink(missing_ok=True)
         raise WeightsError(
             f"{path}: cannot be written ({error.strerror}); choose a folder with space that you may "
             "write to"

@@ -197,8 +197,8 @@ class Part:
         """Sum of x x^T over the active pixels, with a one for the bias behind each vector."""
         places = active.nonzero()[:, 0]
         channels = self._vectors.shape[1]
-        most = max(LEAST_CURVED * channels, _LEAST_ROWS) // NUM_PARTS
-        rows = self._vectors[places[:: max(len(places) // most, 1)]]
+        least = max(LEAST_CURVED * channels, _LEAST_ROWS) // NUM_PARTS
+        rows = self._vectors[places[:: max(len(places) // least, 1)]]
         rows = torch.cat([rows, rows.new_ones(len(rows), 1)], dim=1)
         return (rows.T @ rows).mul_(len(places) / max(len(rows), 1))
 

@@ -88,9 +88,9 @@ def separate(
     The finite Newton method (Keerthi and DeCoste 2005, "A modified finite Newton method for fast
     solution of large scale linear SVMs") from `start`, each plane by itself, until a round gains
     less than 1e-4 of its loss; what is left to gain is then less than that, too. Where we differ:
-    the second derivatives come from some active pixels per channel, and steps are halved
-    until the loss falls. The release of KLiSH takes up to 100 steps of L-BFGS, all planes as a
-    single point, without looking whether the loss falls.
+    the second derivatives come from some of the active pixels (see `Part.curve`), and steps are
+    halved until the loss falls. The release of KLiSH takes up to 100 steps of L-BFGS, all planes as
+    a single point, without looking whether the loss falls.
 
     `on_found` is told how many planes are found so far.
     """

@@ -1,8 +1,11 @@
-"""One file that a command was asked for, outside of any dataset: readers see the old or the new."""
+"""One file outside of any dataset, replaced whole: readers see the old or the new."""
 
 import os
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from factory.errors import JobError
 
@@ -18,14 +21,25 @@ def replace_file(path: Path, data: bytes) -> None:
         if target.exists() and not target.is_file():
             target.write_bytes(data)
             return
-        staged = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
-        try:
-            with staged.open("xb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            staged.replace(target)
-        finally:
-            staged.unlink(missing_ok=True)
+        with staged_file(target) as file:
+            file.write(data)
     except OSError as error:
         raise JobError(f"{path}: cannot write ({error.strerror}); give another path") from error
+
+
+@contextmanager
+def staged_file(target: Path) -> Iterator[BinaryIO]:
+    """A file to write that becomes `target` once the block has ended well; else nothing changes.
+
+    Raises:
+        OSError: If it cannot be written.
+    """
+    staged = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
+    try:
+        with staged.open("xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        staged.replace(target)
+    finally:
+        staged.unlink(missing_ok=True)
