@@ -37,7 +37,7 @@ _PAGE_FILES = {
 _MOST_LISTENERS = 128
 _PICTURES_AT_ONCE = 4
 _BEAT_S = 1.0
-_QUIET_BEATS = 15
+_QUIET_BEATS = 5
 _TIMELESS = ("coverage",)
 _T = TypeVar("_T")
 
@@ -133,7 +133,7 @@ class _Service:
         return Response(png, media_type="image/png")
 
     async def _stream(self, request: Request) -> AsyncIterator[str]:
-        """The summary when it changes; a comment now and then, so that dead listeners are noticed."""
+        """The summary when it changes, and a word in between, so that each notices the other's death."""
         self._listeners += 1
         last, quiet = "", 0
         try:
@@ -146,7 +146,7 @@ class _Service:
                     yield f"event: summary\ndata: {text}\n\n"
                     last, quiet = text, 0
                 elif (quiet := quiet + 1) >= _QUIET_BEATS:
-                    yield ": still here\n\n"
+                    yield "event: alive\ndata: {}\n\n"
                     quiet = 0
                 await asyncio.sleep(_BEAT_S)
         finally:

@@ -1,15 +1,17 @@
 """The dashboard in a real browser: what a person sees, on a desk and on a phone."""
 
-import http.client
+import os
 import re
-import threading
-import time
+import signal
+import subprocess
+import sys
+from contextlib import contextmanager
 
 import pytest
 from playwright.sync_api import expect
 from small_job import make_small
 
-from factory.serve.server import _server, bind, serve_beside
+from factory.serve.server import bind, serve_beside
 from factory.serve.view import DatasetView
 from factory.store import open_store
 
@@ -130,36 +132,40 @@ def test_the_page_follows_what_happens_without_being_reloaded(site, visits):
     expect(page.locator("#state")).to_have_text("complete")
 
 
-def test_when_the_service_is_back_the_page_goes_on(site, visits, tmp_path):
+def test_the_page_goes_on_when_a_hung_or_killed_service_is_back(tmp_path, visits):
     make_small(tmp_path)
-    view = DatasetView(open_store(str(tmp_path / "out")))
-    opened = bind("127.0.0.1", 0)
-    port = opened.getsockname()[1]
-    first = _server(view, "")
-    thread = threading.Thread(target=first.run, args=([opened],), daemon=True)
-    thread.start()
-    wait_for(port)
-    page = visits.open(f"http://127.0.0.1:{port}/")
-    expect(page.locator("#numbers")).to_contain_text("10 of 10")
-    first.should_exit = first.force_exit = True
-    thread.join(20)
-    opened.close()
-    expect(page.locator("#trouble")).to_have_text("the service does not answer; trying again")
-    serve_beside(DatasetView(open_store(str(tmp_path / "out"))), bind("127.0.0.1", port), token="")
-    expect(page.locator("#trouble")).to_be_hidden(timeout=20_000)
-    expect(page.locator("#numbers")).to_contain_text("10 of 10")
+    with serving(tmp_path / "out", port=0) as (service, port):
+        page = visits.open(f"http://127.0.0.1:{port}/")
+        expect(page.locator("#numbers")).to_contain_text("10 of 10")
+        service.send_signal(signal.SIGSTOP)  # its connections stay open, and nothing comes
+        says_that_it_is_away(page)
+        service.send_signal(signal.SIGCONT)
+        expect(page.locator("#trouble")).to_be_hidden(timeout=60_000)
+        service.kill()
+        says_that_it_is_away(page)
+    with serving(tmp_path / "out", port=port):
+        expect(page.locator("#trouble")).to_be_hidden(timeout=60_000)
+        expect(page.locator("#numbers")).to_contain_text("10 of 10")
+        page.close()
     visits.complaints.clear()
 
 
-def wait_for(port):
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline:
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+def says_that_it_is_away(page):
+    away = "the service does not answer; trying again"
+    expect(page.locator("#trouble")).to_have_text(away, timeout=60_000)
+
+
+@contextmanager
+def serving(folder, port):
+    """`factory serve` in a process of its own, and its port."""
+    service = subprocess.Popen(
+        [sys.executable, "-m", "factory", "serve", str(folder), "--port", str(port)],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONUNBUFFERED": "1"},
+    )
+    with service:
         try:
-            connection.request("GET", "/healthz")
-            if connection.getresponse().status == 200:
-                return
-        except OSError:
-            time.sleep(0.1)
+            yield service, int(re.findall(r":(\d+)/", service.stdout.readline())[0])
         finally:
-            connection.close()
+            service.kill()

@@ -383,3 +383,18 @@ def test_events_come_when_something_changes(folder):
     assert lines[0] == "event: summary"
     states = [json.loads(line[6:])["state"] for line in lines if line.startswith("data: ")]
     assert states == ["complete", "running"]
+
+
+def test_a_listener_hears_something_while_nothing_changes(folder, monkeypatch):
+    monkeypatch.setattr("factory.serve.app._QUIET_BEATS", 1)
+    _, client = serve(open_store(str(folder)))
+    connection = http.client.HTTPConnection("127.0.0.1", client.port, timeout=20)
+    connection.request("GET", "/v1/events")
+    with connection.getresponse() as response:
+        lines = [response.readline().decode().strip() for _ in range(6)]
+    connection.close()
+    assert [line for line in lines if line.startswith("event")] == [
+        "event: summary",
+        "event: alive",
+    ]
+    assert lines[4] == "data: {}", "an event without data is not told to a page"

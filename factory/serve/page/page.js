@@ -258,9 +258,22 @@ async function route() {
   if (key) scrollTo(0, 0);
 }
 
+// A host that hangs or is cut off closes nothing, so the browser would wait for it for ever. The
+// service says something every 5 s.
+const SILENCE_MS = 12000;
+
 function listen() {
   const events = new EventSource("v1/events");
+  let silence;
+  const again = (wait) => { clearTimeout(silence); events.close(); setTimeout(listen, wait); };
+  const heard = () => {
+    clearTimeout(silence);
+    silence = setTimeout(() => { lost(); again(0); }, SILENCE_MS);
+  };
+  const lost = () => { away(true); shown = 0; };
+  events.addEventListener("alive", heard);
   events.addEventListener("summary", async (event) => {
+    heard();
     const summary = JSON.parse(event.data);
     drawSummary(summary);
     away(false);
@@ -269,11 +282,8 @@ function listen() {
       try { await refresh(); trouble(""); } catch (error) { trouble(error); }
     }
   });
-  events.onerror = () => {
-    away(true);
-    if (events.readyState === EventSource.CLOSED) setTimeout(listen, 3000);
-    shown = 0;
-  };
+  events.onerror = () => { lost(); again(3000); };
+  heard();
 }
 
 addEventListener("hashchange", route);
