@@ -1,4 +1,8 @@
-"""Check every shape in every signature, keep out of the real home, and tell which tests need a GPU."""
+"""Check every shape in every signature, keep out of the real home, and tell which tests need a GPU.
+
+Hypothesis makes up the same examples every time, so that a change is never blamed for an example
+that came up by chance. To look for new ones: `pytest --hypothesis-profile=explore`.
+"""
 
 import os
 import tempfile
@@ -13,6 +17,11 @@ install_import_hook(["factory"], "beartype.beartype")
 
 import pytest  # noqa: E402 - nothing may import factory before the hook
 import torch  # noqa: E402
+from hypothesis import settings  # noqa: E402
+
+settings.register_profile("same", derandomize=True)
+settings.register_profile("explore", derandomize=False)
+settings.load_profile("same")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

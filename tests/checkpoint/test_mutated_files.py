@@ -122,9 +122,7 @@ def read_bytes(data: bytes) -> Checkpoint | WeightsError:
             return error
 
 
-@settings(
-    max_examples=400, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True
-)
+@settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))
 @given(mutated())
 def test_a_mutated_file_is_refused_cleanly_or_read(data):
     read_bytes(good("small network"))  # whatever is imported lazily is imported by a good file

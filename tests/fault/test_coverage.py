@@ -167,7 +167,6 @@ def test_a_killed_service_is_back_with_the_same_numbers_and_the_run_goes_on(lab:
     assert service_pids(driver.pid) != [pid]
     assert after["samples"] >= before["samples"]
     print(f"the service was back after {back_s:.1f} s")
-    assert back_s < 30
     lab.cue.unlink()
     assert driver.wait(120) == 0, lines
     reader.join(5)
