@@ -144,7 +144,11 @@ class StyledConv:
         if noise is not None:
             x.add_((noise * self._gain).to(self._at.dtype))
         functional.leaky_relu_(x, 0.2)
-        return x if self._clamp is None else x.clamp_(-self._clamp, self._clamp)
+        if self._clamp is None:
+            return x
+        # The slope of a leaky ReLU is found from its result: a training still needs that.
+        clamp = torch.clamp if x.requires_grad else torch.clamp_
+        return clamp(x, -self._clamp, self._clamp)
 
 
 class ToRGB:
@@ -284,7 +288,8 @@ class Network:
                 if block.conv0.name in wanted:
                     features[block.conv0.name] = x
             x = block.conv1(x, ws[:, 2 * position], noise.get(block.conv1.name))
-            x = x if shortcut is None else x.add_(shortcut)
+            if shortcut is not None:
+                x = x + shortcut if x.requires_grad else x.add_(shortcut)
             if block.output_name in wanted:
                 features[block.output_name] = x
             if block.to_rgb is not None and block.image_fir is not None:

@@ -10,7 +10,6 @@ strided depthwise filter costs more than all else on a CPU.
 
 import math
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -18,12 +17,13 @@ from torch import Tensor
 from torch.nn import functional
 
 from factory.generate.stylegan2_network import Numerics, second_moment_normalised
-from factory.train.generator import Tensors, num_channels
+from factory.train.generator import Tensors
 
 GROUP = 4
 """Pictures, one after the other and of one class, whose spread the discriminator is told."""
 
-_STATISTICS = 4
+NUM_STATISTICS = 4
+"""Spreads of each group, each over its share of the feature maps at 4 px."""
 
 
 class Discriminator:
@@ -87,38 +87,38 @@ class Discriminator:
 def spread(x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n s h w"]:
     """How much the pictures of each group differ, as constant maps (minibatch standard deviation)."""
     count, channels, height, width = x.shape
-    groups = x.view(count // GROUP, GROUP, _STATISTICS, channels // _STATISTICS, height, width)
+    groups = x.view(
+        count // GROUP, GROUP, NUM_STATISTICS, channels // NUM_STATISTICS, height, width
+    )
     deviation = (groups.var(dim=1, unbiased=False) + 1e-8).sqrt()
     means = deviation.mean(dim=(2, 3, 4))
     return means.repeat_interleave(GROUP, dim=0)[:, :, None, None].expand(-1, -1, height, width)
 
 
-def initial_tensors(kwargs: Mapping[str, Any], resolution: int, rng: torch.Generator) -> Tensors:
-    """Random weights for the pictures of the generator with `kwargs`."""
-    deepest = num_channels(kwargs, 4)
-    tensors = _conv("b4.conv", deepest + _STATISTICS, deepest, 3, rng)
+def initial_tensors(widths: Mapping[int, int], num_classes: int, rng: torch.Generator) -> Tensors:
+    """Random weights for RGB pictures of the largest resolution in `widths`: maps by resolution."""
+    deepest = widths[4]
+    tensors = _conv("b4.conv", deepest + NUM_STATISTICS, deepest, 3, rng)
     tensors |= _linear("b4.fc", deepest * 16, deepest, rng)
-    tensors |= _linear("b4.out", deepest, deepest if kwargs["c_dim"] else 1, rng)
-    if kwargs["c_dim"]:
-        tensors |= _linear("embed", kwargs["c_dim"], deepest, rng)
-    side = 8
-    while side <= resolution:
-        tensors = grow(tensors, kwargs, side, rng)
-        side *= 2
+    tensors |= _linear("b4.out", deepest, deepest if num_classes else 1, rng)
+    if num_classes:
+        tensors |= _linear("embed", num_classes, deepest, rng)
+    for side in sorted(widths)[1:]:
+        tensors = grow(tensors, widths, side, rng)
     return tensors
 
 
 def grow(
-    tensors: Tensors, kwargs: Mapping[str, Any], resolution: int, rng: torch.Generator
+    tensors: Tensors, widths: Mapping[int, int], resolution: int, rng: torch.Generator
 ) -> Tensors:
     """`tensors` with a block for pictures of `resolution` in front, and its own entrance."""
-    here, below = num_channels(kwargs, resolution), num_channels(kwargs, resolution // 2)
+    here, below = widths[resolution], widths[resolution // 2]
     kept = {name: tensor for name, tensor in tensors.items() if ".fromrgb." not in name}
     skip = _conv(f"b{resolution}.skip", here, below, 1, rng)
     del skip[f"b{resolution}.skip.bias"]
     return (
         kept
-        | _conv(f"b{resolution}.fromrgb", kwargs["img_channels"], here, 1, rng)
+        | _conv(f"b{resolution}.fromrgb", 3, here, 1, rng)
         | _conv(f"b{resolution}.conv0", here, here, 3, rng)
         | _conv(f"b{resolution}.conv1", here, below, 3, rng)
         | skip

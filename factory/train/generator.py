@@ -47,10 +47,15 @@ def kwargs_of(spec: NetworkSpec, num_classes: int) -> dict[str, Any]:
     }
 
 
-def num_channels(kwargs: Mapping[str, Any], resolution: int) -> int:
-    """Feature maps at `resolution`."""
-    synthesis = kwargs["synthesis_kwargs"]
-    return int(min(synthesis["channel_base"] // resolution, synthesis["channel_max"]))
+def widths(tensors: Tensors) -> dict[int, int]:
+    """Feature maps by resolution, from 4 px on, of the generator with these tensors.
+
+    Files of others do not say how they were chosen, so they are counted.
+    """
+    found: dict[int, int] = {}
+    while (weight := tensors.get(f"synthesis.b{4 << len(found)}.conv1.weight")) is not None:
+        found[4 << len(found)] = len(weight)
+    return found
 
 
 def initial_tensors(kwargs: Mapping[str, Any], resolution: int, rng: torch.Generator) -> Tensors:
@@ -67,7 +72,7 @@ def initial_tensors(kwargs: Mapping[str, Any], resolution: int, rng: torch.Gener
         made[f"mapping.fc{layer}.weight"] /= lr
         tensors |= made
         width = w_dim
-    tensors["synthesis.b4.const"] = torch.randn(num_channels(kwargs, 4), 4, 4, generator=rng)
+    tensors["synthesis.b4.const"] = torch.randn(_width(kwargs, 4), 4, 4, generator=rng)
     side = 4
     while side <= resolution:
         tensors |= _block(kwargs, side, rng)
@@ -128,13 +133,18 @@ def _linear(name: str, inputs: int, outputs: int, rng: torch.Generator) -> Tenso
     }
 
 
+def _width(kwargs: Mapping[str, Any], resolution: int) -> int:
+    synthesis = kwargs["synthesis_kwargs"]
+    return int(min(synthesis["channel_base"] // resolution, synthesis["channel_max"]))
+
+
 def _block(kwargs: Mapping[str, Any], side: int, rng: torch.Generator) -> Tensors:
     prefix = f"synthesis.b{side}"
     taps = torch.tensor(_FILTER)
     taps = torch.outer(taps, taps) / taps.sum() ** 2
-    here = num_channels(kwargs, side)
+    here = _width(kwargs, side)
     tensors = {f"{prefix}.resample_filter": taps}
-    before = {"conv0": num_channels(kwargs, side // 2)} if side > 4 else {}
+    before = {"conv0": _width(kwargs, side // 2)} if side > 4 else {}
     for layer, inputs in (before | {"conv1": here}).items():
         name = f"{prefix}.{layer}"
         tensors |= _styled(name, kwargs["w_dim"], inputs, here, 3, rng)

@@ -99,10 +99,13 @@ def _gathered(found: dict[str, str], pictures: dict[str, np.ndarray], uri: str) 
                 f"{_WHERE}: class {class_name!r} in {uri} has {count} picture; at least 2 are needed"
             )
     order = sorted(found, key=lambda name: (found[name], name))
-    pixels = torch.from_numpy(np.stack([pictures[name] for name in order]))
+    height, width, _ = pictures[order[0]].shape
+    pixels = np.empty((len(order), 3, height, width), np.uint8)
+    for row, name in enumerate(order):  # stacked and turned at once there would be three copies
+        pixels[row] = pictures.pop(name).transpose(2, 0, 1)
     labels = torch.tensor([names.index(found[name]) for name in order])
     class_names = () if names == [""] else tuple(names)
-    return LabelledImages(pixels.permute(0, 3, 1, 2).contiguous(), labels, class_names)
+    return LabelledImages(torch.from_numpy(pixels), labels, class_names)
 
 
 def _members(uri: str) -> Iterator[tuple[str, bytes]]:

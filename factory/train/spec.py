@@ -38,9 +38,9 @@ class NetworkSpec(Settings):
     """Numbers in a style."""
     mapping_layers: int = Field(4, ge=1, le=16)
     """Layers from latent to style."""
-    channel_base: int = Field(2048, ge=8)
-    """Feature maps at resolution r are `channel_base / r` ..."""
-    channel_max: int = Field(128, ge=1)
+    channel_base: int = Field(2048, ge=16, multiple_of=16)
+    """Feature maps at resolution r are `channel_base / r`, at least one ..."""
+    channel_max: int = Field(128, ge=4, multiple_of=4)
     """... but at most these."""
 
     @field_validator("resolution")
@@ -118,11 +118,16 @@ class TrainSpec(Settings):
     """Folder for weights, state, scores and sample sheets."""
 
     @model_validator(mode="after")
-    def _grows_to_its_size(self) -> "TrainSpec":
+    def _fits(self) -> "TrainSpec":
         start = self.schedule.start_resolution
         if start and (start & (start - 1) or not 8 <= start <= self.network.resolution):
             raise ValueError(
                 "schedule.start_resolution must be 0 or a power of two from 8 to network.resolution"
+            )
+        if self.network.channel_base < self.network.resolution:
+            raise ValueError(
+                f"network.channel_base is {self.network.channel_base}; it must be at least "
+                f"network.resolution, which is {self.network.resolution}"
             )
         if start and start != self.network.resolution and self.network.initial:
             raise ValueError(

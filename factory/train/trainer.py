@@ -114,10 +114,9 @@ class Training:
 
     def _step(self) -> dict[str, float]:
         state, schedule = self.state, self.spec.schedule
-        wanted = resolution_at(self.spec, state.num_images)
         rng = step_rng(schedule.seed, state.num_steps)
-        if wanted != state.resolution:
-            self._grow(wanted, rng)
+        while state.resolution < resolution_at(self.spec, state.num_images):
+            self._grow(2 * state.resolution, rng)
         symmetry = self.spec.images.symmetry
         batch = draw_batch(self._shown, schedule.batch_size, symmetry, rng, self.device)
         return Step(state, schedule, batch, rng, self.at).take()
@@ -127,8 +126,9 @@ class Training:
         state.generator = self._here(generator.grow(state.generator, state.kwargs, resolution, rng))
         for name in state.generator.keys() - state.mean.keys():
             state.mean[name] = state.generator[name].clone()
+        widths = generator.widths(state.generator)
         state.discriminator = self._here(
-            discriminator.grow(state.discriminator, state.kwargs, resolution, rng)
+            discriminator.grow(state.discriminator, widths, resolution, rng)
         )
         known = state.discriminator_steps.moments.keys()
         state.discriminator_steps.forget(known - state.discriminator.keys())
@@ -168,13 +168,14 @@ class Training:
             tensors = generator.initial_tensors(kwargs, resolution, rng)
         judge = train_judge(self.images, step_rng(spec.schedule.seed, 2**62 + 1), self.device)
         log_event("judge_trained", held_out_accuracy=judge.accuracy)
+        widths = generator.widths(tensors)
         return State(
             kwargs=kwargs,
             class_names=names,
             resolution=resolution,
             generator=self._here(tensors),
             mean=self._here({name: tensor.clone() for name, tensor in tensors.items()}),
-            discriminator=self._here(discriminator.initial_tensors(kwargs, resolution, rng)),
+            discriminator=self._here(discriminator.initial_tensors(widths, len(names), rng)),
             generator_steps=Adam(),
             discriminator_steps=Adam(),
             judge=judge,
@@ -182,15 +183,18 @@ class Training:
         )
 
     def _check_state(self, path: Path) -> None:
-        state, names = self.state, self.images.class_names
-        if (
-            state.class_names != names
-            or state.kwargs["img_resolution"] != self.spec.network.resolution
-        ):
+        state, names, network = self.state, self.images.class_names, self.spec.network
+        if (state.class_names, state.kwargs["img_resolution"]) != (names, network.resolution):
             raise JobError(
                 f"output: {path} is a training of {state.kwargs['img_resolution']} px and the classes "
-                f"{', '.join(state.class_names) or 'none'}, the job has {self.spec.network.resolution} "
+                f"{', '.join(state.class_names) or 'none'}, the job has {network.resolution} "
                 f"px and {', '.join(names) or 'none'}; choose another folder"
+            )
+        ours = state.kwargs if network.initial else generator.kwargs_of(network, len(names))
+        if ours != state.kwargs:
+            raise JobError(
+                f"output: {path} is a training of a network of other widths than the job's; choose "
+                "another folder, or set network as it was"
             )
 
     def _here(self, tensors: Tensors) -> Tensors:
@@ -233,6 +237,14 @@ def _weights(
         raise JobError(
             f"{where}: {uri} makes {found[0]} px pictures of {found[1]} classes, the job has "
             f"{resolution} px and {len(names)}; take other weights"
+        )
+    num_channels = len(tensors[f"synthesis.b{resolution}.torgb.weight"])
+    narrowest = generator.widths(tensors)[4]
+    if num_channels != 3 or narrowest % discriminator.NUM_STATISTICS:
+        raise JobError(
+            f"{where}: {uri} makes pictures of {num_channels} channels and has {narrowest} feature "
+            f"maps at 4 px; needed are 3, and a multiple of {discriminator.NUM_STATISTICS}; take other "
+            "weights"
         )
     return content.kwargs, tensors
 

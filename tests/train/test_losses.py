@@ -12,13 +12,7 @@ from factory.train.losses import (
     r1_penalty,
 )
 
-KWARGS = {
-    "z_dim": 8,
-    "c_dim": 2,
-    "w_dim": 8,
-    "img_channels": 3,
-    "synthesis_kwargs": {"channel_base": 64, "channel_max": 8},
-}
+WIDTHS = {4: 8, 8: 8}
 
 
 def rng(seed=0):
@@ -26,7 +20,7 @@ def rng(seed=0):
 
 
 def a_discriminator(dtype=torch.float32):
-    tensors = discriminator.initial_tensors(KWARGS, 8, rng())
+    tensors = discriminator.initial_tensors(WIDTHS, 2, rng())
     tensors = {name: tensor.to(dtype) for name, tensor in tensors.items()}
     return tensors, Numerics(torch.device("cpu"), dtype)
 

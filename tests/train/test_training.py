@@ -9,7 +9,8 @@ from PIL import Image
 from safetensors.torch import load_file
 from typer.testing import CliRunner
 
-from factory.checkpoint import read_checkpoint
+from factory.checkpoint import read_checkpoint, write_safetensors
+from factory.checkpoint.base import Checkpoint
 from factory.cli import app
 from factory.data import LatentBatch
 from factory.errors import Interrupted, JobError, StoreError
@@ -17,8 +18,10 @@ from factory.generate.stylegan2 import StyleGAN2, to_bytes
 from factory.generate.stylegan2_network import Numerics
 from factory.generate.weights import find_weights
 from factory.spec import GeneratorSpec
+from factory.train import generator
 from factory.train.generator import network_of
 from factory.train.images import LabelledImages
+from factory.train.spec import NetworkSpec
 from factory.train.state import STATE_NAME, encode_state
 from factory.train.trainer import BEST_NAME, SCORES_NAME, WEIGHTS_NAME, pack_state, resolution_at
 
@@ -160,6 +163,36 @@ def test_resolutions_double_until_the_last(tar, tmp_path):
     assert [resolution_at(spec, n) for n in (0, 99, 100, 199, 200, 10**9)] == [8, 8, 16, 16, 32, 32]
 
 
+def test_the_narrowest_network_that_is_allowed_learns(tar, tmp_path):
+    narrow = {"network.channel_base": 16, "network.resolution": 16, "schedule.num_images": 16}
+    training = small_training(tar, tmp_path, narrow)
+    training.run(NEVER)
+    assert generator.widths(training.state.generator) == {4: 4, 8: 2, 16: 1}
+
+
+def test_a_schedule_that_is_changed_on_the_way_never_takes_back_what_has_grown(tar, tmp_path):
+    grows = {"network.resolution": 32, "schedule.start_resolution": 8, "schedule.num_images": 16,
+             "schedule.images_per_resolution": 8, "schedule.warm_up_images": 0}  # fmt: skip
+    small_training(tar, tmp_path, grows).run(NEVER)
+    later = {"schedule.images_per_resolution": 1000, "schedule.num_images": 24}
+    training = small_training(tar, tmp_path, grows | later)
+    assert training.state.resolution == 16
+    training.run(NEVER)
+    assert training.state.resolution == 16
+    sooner = {"schedule.images_per_resolution": 4, "schedule.num_images": 32}
+    small_training(tar, tmp_path, grows | sooner).run(NEVER)
+    assert rows(tmp_path)[-1]["resolution"] == 32
+
+
+def test_two_doublings_at_once_are_two_after_another(tar, tmp_path):
+    grows = {"network.resolution": 32, "schedule.start_resolution": 8, "schedule.num_images": 8,
+             "schedule.images_per_resolution": 8, "schedule.warm_up_images": 0}  # fmt: skip
+    small_training(tar, tmp_path, grows).run(NEVER)
+    sooner = {"schedule.images_per_resolution": 4, "schedule.num_images": 16}
+    small_training(tar, tmp_path, grows | sooner).run(NEVER)
+    assert rows(tmp_path)[-1]["resolution"] == 32
+
+
 def test_a_packed_state_is_small_and_goes_on(tar, tmp_path):
     training = small_training(tar, tmp_path / "a")
     training.run(NEVER)
@@ -197,9 +230,13 @@ def test_a_generator_alone_is_gone_on_from_and_waits_for_the_discriminator(tar, 
             {"network.resolution": 16},
             r"output: .* is a training of 8 px and the classes blue, red, the job has 16 px and",
         ),
+        (
+            {"network.channel_max": 8},
+            r"output: .* is a training of a network of other widths than the job's; choose another",
+        ),
         ({"run.device": "cuda"}, "run.device: found 'cuda', but there is no GPU here"),
     ],
-    ids=["another size", "no gpu"],
+    ids=["another size", "other widths", "no gpu"],
 )
 def test_a_folder_that_holds_another_training_and_a_missing_gpu_are_told(
     tar, tmp_path, overrides, words
@@ -216,6 +253,52 @@ def test_initial_weights_of_another_size_are_refused(tar, tmp_path):
     with pytest.raises(JobError, match=r"network.initial: shipped:blood_cells makes 64 px pictures"
                        r" of 5 classes, the job has 8 px and 2; take other weights"):  # fmt: skip
         small_training(tar, tmp_path, overrides)
+
+
+def weights_of_others(path, architecture, channels=3, **overrides):
+    """A generator of 8 px and two classes, whose file says nothing of how its widths were chosen."""
+    network = NetworkSpec(resolution=8, z_dim=16, w_dim=16, mapping_layers=2, channel_base=128,
+                          channel_max=16).model_copy(update=overrides)  # fmt: skip
+    rng = torch.Generator().manual_seed(0)
+    kwargs = generator.kwargs_of(network, 2) | {"img_channels": channels}
+    tensors = generator.initial_tensors(kwargs, 8, rng)
+    if architecture == "resnet":
+        tensors = {name: t for name, t in tensors.items() if "b4.torgb" not in name}
+        tensors["synthesis.b8.skip.weight"] = torch.randn(16, 16, 1, 1, generator=rng)
+        tensors["synthesis.b8.skip.resample_filter"] = tensors["synthesis.b8.resample_filter"]
+    kwargs["synthesis_kwargs"] = {"conv_clamp": 0.5, "architecture": architecture}
+    write_safetensors(Checkpoint("stylegan2", "safetensors", tensors, kwargs), path)
+    return {"network.initial": str(path)}
+
+
+@pytest.mark.parametrize("architecture", ["skip", "resnet"])
+def test_weights_of_others_are_gone_on_from(tar, tmp_path, architecture):
+    overrides = weights_of_others(tmp_path / "theirs.safetensors", architecture)
+    schedule = {"schedule.warm_up_images": 0, "schedule.path_length_weight": 2}
+    training = small_training(tar, tmp_path, overrides | schedule)
+    before = {name: tensor.clone() for name, tensor in training.state.generator.items()}
+    training.run(NEVER)
+    learned = {name for name in before if generator.is_learned(name)}
+    after = load_file(tmp_path / WEIGHTS_NAME)
+    assert {name for name in learned if torch.equal(after[name], before[name])} == set()
+    again = small_training(tar, tmp_path, overrides | schedule | {"schedule.num_images": 72})
+    assert again.state.num_images == 64, "its network is theirs, whatever the job's widths are"
+
+
+@pytest.mark.parametrize(
+    ("channels", "overrides", "words"),
+    [
+        (1, {}, "pictures of 1 channels and has 16 feature maps at 4 px"),
+        (3, {"channel_max": 6}, "pictures of 3 channels and has 6 feature maps at 4 px"),
+    ],
+)
+def test_weights_that_the_discriminator_has_no_place_for_are_refused(
+    tar, tmp_path, channels, overrides, words
+):
+    initial = weights_of_others(tmp_path / "theirs.safetensors", "skip", channels, **overrides)
+    with pytest.raises(JobError, match=rf"network.initial: .* makes {words}; needed are 3, and a"
+                       r" multiple of 4; take other weights"):  # fmt: skip
+        small_training(tar, tmp_path, initial)
 
 
 def test_weights_of_another_size_are_not_judged(tar, tmp_path):
