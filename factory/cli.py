@@ -166,14 +166,15 @@ def verify(
 
     store = open_dataset(dataset)
     findings = verify_dataset(store, deep=deep)
-    problems = list(findings.problems)
+    problems, num_made = list(findings.problems), 0
     if regenerate and not problems:
         from factory.replay import regenerate_samples
         from factory.run.worker import settle_process
 
         import_from_here()
         settle_process()
-        problems += regenerate_samples(store, regenerate)
+        num_made, differences = regenerate_samples(store, regenerate)
+        problems += differences
     if as_json:
         print_json(dataclasses.asdict(findings) | {"problems": problems})
     else:
@@ -185,7 +186,7 @@ def verify(
             "about each"
         )
     if not as_json:
-        again = f", {regenerate} made again byte for byte" if regenerate else ""
+        again = f", {num_made:,} made again byte for byte" if regenerate else ""
         typer.echo(
             f"{findings.num_shards:,} shards, {findings.num_samples:,} samples: all good{again}"
         )

@@ -91,9 +91,11 @@ def retry_quarantine(
     shards: Annotated[list[str] | None, typer.Argument(help="Their names. Default: all.")] = None,
 ) -> None:
     """Release shards from quarantine: the next run tries them again."""
+    from factory.dataset import find_plan
     from factory.quarantine import find_quarantined, release
 
     store = open_dataset(dataset)
+    find_plan(store)
     known = {failure.name: failure.shard_index for failure in find_quarantined(store)}
     unknown = [name for name in shards or () if name not in known]
     if unknown:

@@ -106,10 +106,11 @@ def load_stored_job(store: Store) -> JobSpec:
     """The job file that began the dataset.
 
     Raises:
-        StoreError: If it is missing.
+        StoreError: If it is missing, or there is no dataset.
     """
     data = store.read(JOB_PATH)
     if data is None:
+        find_plan(store)  # an empty folder lacks more than this file
         raise StoreError(f"{store.uri}/{JOB_PATH}: missing; copy the job's file there")
     try:
         document = yaml.safe_load(data)

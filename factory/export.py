@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool
 
-from factory.dataset import find_holdings, find_labels
+from factory.dataset import Holdings, find_holdings, find_labels
 from factory.errors import StoreError
 from factory.pack.facts import InstanceFacts
 from factory.pack.image import decode_instances
@@ -27,7 +27,7 @@ def export_coco(store: Store, folder: Path) -> tuple[int, int]:
         StoreError: If the dataset has no instances, or a shard is missing.
         OSError: If the folder cannot be written.
     """
-    meaning = find_labels(store)
+    holdings, meaning = find_holdings(store), find_labels(store)
     if not meaning.instance_classes:
         raise StoreError(
             f"{store.uri}: has no instances to export; set dataset.segmenter.instances and make the "
@@ -36,7 +36,7 @@ def export_coco(store: Store, folder: Path) -> tuple[int, int]:
     (folder / "images").mkdir(parents=True, exist_ok=True)
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
-    for files in _samples(store):
+    for files in _samples(store, holdings):
         facts = InstanceFacts.model_validate_json(files["json"])
         ending, data = next((n, d) for n, d in files.items() if n.startswith("image."))
         name = f"{facts.key}.{ending.removeprefix('image.')}"
@@ -49,7 +49,7 @@ def export_coco(store: Store, folder: Path) -> tuple[int, int]:
             annotations.append(_annotation(len(annotations) + 1, facts, number, ids == number))
     names = enumerate(meaning.instance_classes, start=1)
     document = {
-        "info": {"description": find_holdings(store).plan.rounds[0].name},
+        "info": {"description": holdings.plan.rounds[0].name},
         "licenses": [{"id": 1, "name": meaning.license, "url": ""}],
         "images": images,
         "annotations": annotations,
@@ -67,9 +67,9 @@ def run_lengths(mask: Bool[np.ndarray, "h w"]) -> list[int]:
     return [0, *runs] if flat[0] else runs
 
 
-def _samples(store: Store) -> Iterator[dict[str, bytes]]:
+def _samples(store: Store, holdings: Holdings) -> Iterator[dict[str, bytes]]:
     """The files of each sample by ending, in the dataset's order."""
-    for record in find_holdings(store).records:
+    for record in holdings.records:
         with store.fetch(record.path) as path:
             if path is None:
                 raise StoreError(

@@ -1,5 +1,8 @@
 """Make samples of a dataset again and compare bytes: the proof that it is what it says."""
 
+from bisect import bisect_right
+from itertools import accumulate, groupby
+
 from factory.data import ShardTask
 from factory.dataset import SEGMENTER_PATH, find_holdings, load_stored_job
 from factory.errors import StoreError
@@ -15,8 +18,10 @@ from factory.shard import ShardMaker
 from factory.store import Store
 
 
-def regenerate_samples(store: Store, count: int) -> list[str]:
-    """Make `count` samples, spread over the dataset, again; one line for each that differs.
+def regenerate_samples(store: Store, count: int) -> tuple[int, list[str]]:
+    """Make `count` samples, spread over the dataset, again; all of them if it holds no more.
+
+    How many were made again, and one line for each file that differs.
 
     Raises:
         StoreError: If the dataset is empty.
@@ -27,13 +32,16 @@ def regenerate_samples(store: Store, count: int) -> list[str]:
         raise StoreError(f"{store.uri}: no shard is committed yet; run the job first")
     maker = _maker(store)
     tasks = {task.shard_index: task for task in holdings.plan.tasks()}
+    ends = list(accumulate(record.num_samples for record in holdings.records))
+    count = min(count, ends[-1])
+    chosen = (position * ends[-1] // count for position in range(count))
     problems = []
-    num_shards = min(count, len(holdings.records))
-    for position in range(num_shards):
-        record = holdings.records[position * len(holdings.records) // num_shards]
-        share = (count * (position + 1)) // num_shards - (count * position) // num_shards
-        problems += _compare(store, maker, record, tasks[record.shard_index], share)
-    return problems
+    for place, positions in groupby(chosen, key=lambda position: bisect_right(ends, position)):
+        record = holdings.records[place]
+        first = ends[place] - record.num_samples
+        within = [position - first for position in positions]
+        problems += _compare(store, maker, record, tasks[record.shard_index], within)
+    return count, problems
 
 
 def replay_sample(store: Store, key: str) -> tuple[EncodedSample, list[str]]:
@@ -81,16 +89,15 @@ def _members(store: Store, record: ShardRecord) -> dict[str, bytes]:
 
 
 def _compare(
-    store: Store, maker: ShardMaker, record: ShardRecord, task: ShardTask, count: int
+    store: Store, maker: ShardMaker, record: ShardRecord, task: ShardTask, positions: list[int]
 ) -> list[str]:
     members = _members(store, record)
     if not members:
         return [f"{record.path}: missing"]
     keys = list(dict.fromkeys(name.partition(".")[0] for name in members))
-    step = max(1, len(keys) // count)
     problems = []
-    for key in keys[::step][:count]:
-        problems += _differences(record, members, maker.replay(task, int(key)))
+    for position in positions:
+        problems += _differences(record, members, maker.replay(task, int(keys[position])))
     return problems
 
 

@@ -27,6 +27,18 @@ def replace_file(path: Path, data: bytes) -> None:
         raise JobError(f"{path}: cannot write ({error.strerror}); give another path") from error
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder that a user named, if it is not there.
+
+    Raises:
+        JobError: If it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise JobError(f"{folder}: cannot write ({error.strerror}); give another folder") from error
+
+
 @contextmanager
 def staged_file(target: Path) -> Iterator[BinaryIO]:
     """A file to write that becomes `target` once the block has ended well; else nothing changes.

@@ -56,6 +56,8 @@ def test_a_job_runs_to_a_dataset_that_every_command_understands(tmp_path):
     assert call("verify", out).stdout == "3 shards, 10 samples: all good\n"
     again = call("verify", out, "--regenerate", "2")
     assert again.stdout == "3 shards, 10 samples: all good, 2 made again byte for byte\n"
+    every = call("verify", out, "--regenerate", "1000")
+    assert every.stdout == "3 shards, 10 samples: all good, 10 made again byte for byte\n"
     assert json.loads(call("verify", out, "--json").stdout) == {
         "num_shards": 3,
         "num_samples": 10,
@@ -200,9 +202,23 @@ def test_damage_has_an_exit_code_of_its_own(tmp_path):
     assert json.loads(as_json.stdout)["problems"] == ["data/train/tiny-000000.tar: missing"]
 
 
-@pytest.mark.parametrize("command", ["status", "verify", "preview"])
-def test_a_folder_without_a_dataset_is_refused(tmp_path, command):
-    result = call(command, tmp_path)
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["status"],
+        ["verify"],
+        ["preview"],
+        ["repair"],
+        ["gc"],
+        ["serve"],
+        ["quarantine", "list"],
+        ["quarantine", "retry"],
+        ["eval", "masks", "--reference", "generator"],
+        ["export", "coco", "-o", "there"],
+    ],
+)
+def test_a_folder_without_a_dataset_is_refused(tmp_path, words):
+    result = call(*words, tmp_path)
     assert result.exit_code == 6
     strange = f"error: {tmp_path}: no dataset here; make one with `factory run JOB`\n"
     assert result.stderr == strange
@@ -214,6 +230,12 @@ def test_a_file_that_cannot_be_written_is_told(tmp_path):
     assert result.exit_code == 2
     assert result.stderr == (
         f"error: {tmp_path}/none/p.png: cannot write (No such file or directory); give another path\n"
+    )
+    (tmp_path / "file").touch()
+    result = call("replay", tmp_path / "out", "000000000", "-o", tmp_path / "file")
+    assert result.exit_code == 2
+    assert result.stderr == (
+        f"error: {tmp_path}/file: cannot write (File exists); give another folder\n"
     )
 
 

@@ -166,7 +166,7 @@ def test_a_finished_dataset_verifies_and_comes_out_the_same_again(finished):
     store = open_store(str(finished / "out"))
     findings = verify_dataset(store, deep=True)
     assert (findings.num_shards, findings.num_samples, findings.problems) == (3, 10, ())
-    assert regenerate_samples(store, 7) == []
+    assert regenerate_samples(store, 7) == (7, [])
 
 
 def test_making_again_tells_of_a_sample_that_differs(made):
@@ -174,7 +174,7 @@ def test_making_again_tells_of_a_sample_that_differs(made):
     document = yaml.safe_load((made / "out/job.yaml").read_text())
     document["dataset"]["latents"] = {"seed": 1}
     (made / "out/job.yaml").write_text(yaml.safe_dump(document))
-    problems = regenerate_samples(store, 2)
+    _, problems = regenerate_samples(store, 2)
     assert problems
     assert problems[0].startswith(
         "data/train/tiny-000000.tar: 000000000.image.png comes out differ"
@@ -211,7 +211,7 @@ def test_growing_adds_shards_and_leaves_every_old_byte(made):
     assert [record.num_samples for record in manifest.records] == [4, 4, 2, 4, 3]
     assert [record.first_index for record in manifest.records] == [0, 4, 8, 10, 14]
     assert verify_dataset(open_store(str(made / "out")), deep=True).problems == ()
-    assert regenerate_samples(open_store(str(made / "out")), 5) == []
+    assert regenerate_samples(open_store(str(made / "out")), 5) == (5, [])
 
 
 def test_shrinking_is_refused_and_changes_nothing(made):
@@ -347,7 +347,7 @@ def test_oversampling_keeps_the_first_accepted_samples_and_counts_the_others(fin
     assert manifest.records[0].num_rejected == {"confidence": rejected}
     assert rejected > 0
     assert verify_dataset(open_store(str(tmp_path / "out")), deep=True).problems == ()
-    assert regenerate_samples(open_store(str(tmp_path / "out")), 4) == []
+    assert regenerate_samples(open_store(str(tmp_path / "out")), 4) == (4, [])
 
 
 def test_a_shard_is_never_fuller_than_was_asked_for(tmp_path):
@@ -395,7 +395,7 @@ def test_other_image_formats_verify_too(tmp_path, image, ending):
     assert Image.open(io.BytesIO(data)).format == image.upper()
     store = open_store(str(tmp_path / "out"))
     assert verify_dataset(store, deep=True).problems == ()
-    assert regenerate_samples(store, 2) == []
+    assert regenerate_samples(store, 2) == (2, [])
 
 
 def test_views_that_were_lost_are_written_again(made):

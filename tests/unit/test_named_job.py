@@ -136,7 +136,7 @@ def test_confidence_is_lower_on_borders(made):
 def test_it_is_verified_and_made_again_byte_for_byte(made, fitted, tmp_path):
     store = open_store(str(made))
     assert verify_dataset(store).problems == ()
-    assert regenerate_samples(store, 4) == []
+    assert regenerate_samples(store, 4) == (4, [])
     run(named_document(fitted, tmp_path), tmp_path)
     assert digests(tmp_path / "out") == digests(made)
 
