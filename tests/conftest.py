@@ -6,7 +6,6 @@ that came up by chance. To look for new ones: `pytest --hypothesis-profile=explo
 
 import os
 import tempfile
-from collections.abc import Iterator
 
 _CACHE = tempfile.TemporaryDirectory(prefix="maskfactory-tests-")
 os.environ["XDG_CACHE_HOME"] = _CACHE.name
@@ -23,6 +22,9 @@ settings.register_profile("same", derandomize=True)
 settings.register_profile("explore", derandomize=False)
 settings.load_profile("same")
 
+# As workers do. Threads that wait for each other on a crowded machine make a test take minutes.
+torch.set_num_threads(1)
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if torch.cuda.is_available():
@@ -31,15 +33,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("gpu"):
             item.add_marker(skip)
-
-
-@pytest.fixture(scope="module")
-def one_thread() -> Iterator[None]:
-    """Compute as workers do, each operation on one thread: quick on a crowded machine."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def pytest_unconfigure() -> None:

@@ -15,7 +15,6 @@ from factory.generate.base import StyleMixer, load_generator
 from factory.spec import GeneratorSpec
 
 TOLERANCE = 2e-4
-pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def looks_of(generator, base, count=3, psi=0.7):

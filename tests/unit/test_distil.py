@@ -17,7 +17,6 @@ from factory.segment.hierarchy import read_hierarchy
 from factory.segment.segmenter_file import decode_segmenter, read_segmenter
 
 CPU = torch.device("cpu")
-pytestmark = pytest.mark.usefixtures("one_thread")
 THRESHOLD = "plugins.mixing_plugins:Threshold"
 TEACHERS = {
     "kmeans": {"kind": "kmeans", "num_clusters": 3, "fit": {"num_images": 8}},

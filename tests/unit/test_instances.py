@@ -24,7 +24,6 @@ from factory.store import open_store
 from factory.verify import verify_dataset
 from unit.test_verify import replaced, rewrite
 
-pytestmark = pytest.mark.usefixtures("one_thread")
 MIXING = {
     "kind": "style_mixing",
     "stop_px": 32,

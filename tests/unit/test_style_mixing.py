@@ -21,7 +21,6 @@ from factory.segment.style_mixing import ONE_CLASS
 from factory.spec import GeneratorSpec, StyleMixingSpec
 
 CPU = torch.device("cpu")
-pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def mixing(generator, fitted=None, **settings):
