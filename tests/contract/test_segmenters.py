@@ -3,6 +3,7 @@
 import pytest
 import torch
 from small_job import small_job
+from stand_in import META, no_numbers
 
 from contract.test_generators import BUILT, SHIPPED_FOR, draw
 from contract.test_generators import build as build_generator
@@ -97,6 +98,17 @@ def test_masks_are_bytes_of_the_image_s_size_with_known_labels_only(pair):
     known = [*range(len(pair[1].labels)), 255]
     assert set(found.masks.unique().tolist()) <= set(known)
     assert len(found.masks.unique()) > 1
+
+
+def test_everything_is_computed_on_the_given_device(pair, monkeypatch):
+    _, _, spec, path = pair
+    generator = load_generator(spec.generator, find_weights(spec.generator).path, device=META)
+    segmenter = load_segmenter(spec.segmenter, path, generator.facts, META)
+    latents = draw(generator, range(2))
+    with no_numbers(monkeypatch), torch.inference_mode():
+        batch, found = label_latents(generator, segmenter, latents)
+    places = (batch.images, found.masks, found.confidence, found.class_px)
+    assert {tensor.device for tensor in places} == {META}
 
 
 def test_confidence_is_a_number_from_0_to_1_for_each_mask(pair):

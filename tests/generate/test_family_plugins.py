@@ -8,6 +8,7 @@ import torch
 from families import CASES, CPU, NETWORKS, load_tensors, save_weights
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
+from stand_in import META, no_numbers
 
 from factory.data import LatentBatch
 from factory.errors import JobError, WeightsError
@@ -30,9 +31,9 @@ def weights_folder(tmp_path_factory):
 
 @pytest.fixture
 def load(weights_folder):
-    def load_named(name: str, **settings: str) -> Generator:
+    def load_named(name: str, device: torch.device = CPU, **settings: str) -> Generator:
         spec = GeneratorSpec(kind=CASES[name].kind, **settings)
-        return load_generator(spec, weights_folder / f"{name}.safetensors", device=CPU)
+        return load_generator(spec, weights_folder / f"{name}.safetensors", device=device)
 
     return load_named
 
@@ -55,6 +56,16 @@ def test_facts_name_every_feature_map_with_its_shape(name, load):
     sides = [shape.width for shape in generator.facts.layers.values()]
     assert sides == sorted(sides)
     assert (generator.facts.license, generator.facts.attribution) == ("CC0", "nobody")
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_everything_is_computed_on_the_given_device(name, load, precision, monkeypatch):
+    generator = load(name, META, precision=precision)
+    latents = draw(generator)
+    with no_numbers(monkeypatch):
+        batch = generator.generate(latents, list(generator.facts.layers))
+    assert {maps.device for maps in (batch.images, *batch.features.values())} == {META}
 
 
 @pytest.mark.parametrize("name", NETWORKS)

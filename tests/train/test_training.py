@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import threading
 
@@ -7,6 +8,7 @@ import torch
 from pictures import small_document, small_spec, small_training
 from PIL import Image
 from safetensors.torch import load_file
+from stand_in import META, no_numbers
 from typer.testing import CliRunner
 
 from factory.checkpoint import read_checkpoint, write_safetensors
@@ -19,6 +21,7 @@ from factory.generate.stylegan2_network import Numerics
 from factory.generate.weights import find_weights
 from factory.spec import GeneratorSpec
 from factory.train import generator
+from factory.train.augment import Adaptation
 from factory.train.generator import network_of
 from factory.train.images import LabelledImages
 from factory.train.spec import NetworkSpec
@@ -346,6 +349,24 @@ def test_sheets_show_real_pictures_beside_samples_for_each_class(tar, tmp_path):
         assert sheet.size == (2 * 6 * 8 + 8, 6 * 8)
         left = np.asarray(sheet)[:, : 6 * 8]
     assert left[..., 2].mean() > left[..., 0].mean() + 20, "the real blue ones are on the left"
+
+
+def test_everything_is_computed_on_the_given_device(tar, tmp_path, monkeypatch):
+    grows = {"network.resolution": 16, "schedule.start_resolution": 8, "schedule.num_images": 32,
+             "schedule.images_per_resolution": 16, "schedule.warm_up_images": 0,
+             "schedule.path_length_weight": 2}  # fmt: skip
+    training = small_training(tar, tmp_path, grows)
+    state, training.device = training.state, META
+    training.at = Numerics(META, torch.bfloat16)
+    for part in ("generator", "mean", "discriminator"):
+        setattr(state, part, training._here(getattr(state, part)))
+    state.judge = dataclasses.replace(state.judge, tensors=training._here(state.judge.tensors))
+    state.adaptation = Adaptation(0.5)
+    with no_numbers(monkeypatch):
+        training.run(NEVER)
+    assert (state.num_images, state.resolution) == (32, 16)
+    learned = (state.generator, state.mean, state.discriminator, state.generator_steps.moments)
+    assert {tensor.device for part in learned for tensor in part.values()} == {META}
 
 
 @pytest.mark.gpu

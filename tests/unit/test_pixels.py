@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 from small_job import small_job
+from stand_in import META, no_numbers
 from torch.nn import functional
 
 from factory.data import LatentBatch
@@ -124,6 +125,19 @@ def test_another_sampling_starts_anew(tmp_path, generator):
     assert part.spread(10**9).shape == (12, 12)
     part.sample(toy_sampling(8), 0)
     assert torch.equal(part.spread(10**9), first)
+
+
+def test_every_answer_is_computed_on_the_part_s_device(tmp_path, monkeypatch):
+    spec = GeneratorSpec(kind="shapes")
+    part = Part(0, load_generator(spec, None, device=META), small_job(tmp_path).dataset, META)
+    centres, planes, columns = torch.randn(4, 20), torch.randn(4, 21), torch.arange(4)
+    with no_numbers(monkeypatch):
+        part.sample(toy_sampling(8), 0)
+        answers = [part.assign(centres), *part.hold(planes), *part.lloyd(centres)]
+        part.join(0, 1)
+        answers += [*part.hold_one(1, planes[0]), *part.hinge(columns, planes)]
+        answers += [*part.curve(columns, planes), part.leads(columns, 5), part.spread(5)]
+    assert {answer.device for answer in answers} == {META}
 
 
 def test_a_dataset_is_never_fitted_on_its_own_samples(tmp_path, generator):
