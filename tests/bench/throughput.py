@@ -188,7 +188,7 @@ def ray_data(folder: Path, samples: int) -> dict[str, float]:
         "    def __call__(self, batch):\n"
         "        rows = self.kit.files(int(batch['id'][0]))\n"
         "        return {k: np.array([r[k] for r in rows], dtype=object) for k in rows[0]}\n"
-        "ray.init(num_cpus=4, include_dashboard=False, log_to_driver=False)\n"
+        "ray.init(address='local', num_cpus=4, include_dashboard=False, log_to_driver=False)\n"
         "ray.data.DataContext.get_current().enable_progress_bars = False\n"
         "data = ray.data.range(n, override_num_blocks=n // 500)\n"
         "data = data.map_batches(Make, batch_size=8, concurrency=2)\n"
