@@ -42,7 +42,12 @@ ENDPOINTS = (
     Endpoint("/v1/samples/{key}/mask.png", "mask", "Its mask in colours.", "image/png"),
     Endpoint("/v1/samples/{key}/overlay.png", "overlay", "Its mask over its image.", "image/png"),
     Endpoint("/v1/samples/{key}/tile.png", "tile", "Image and overlay, small.", "image/png"),
-    Endpoint("/v1/events", "events", "The summary when it changes.", "text/event-stream"),
+    Endpoint(
+        "/v1/events",
+        "events",
+        "The summary when it changes (`summary`), and a word every 5 s of quiet (`alive`).",
+        "text/event-stream",
+    ),
     Endpoint("/metrics", "metrics", "For Prometheus.", "text/plain"),
     Endpoint("/healthz", "health", "Whether the service is up.", "text/plain"),
 )

@@ -166,9 +166,14 @@ class Training:
         resolution = resolution_at(spec, 0)
         if tensors is None:
             tensors = generator.initial_tensors(kwargs, resolution, rng)
+        widths = generator.widths(tensors)
+        if widths[4] % discriminator.NUM_STATISTICS:
+            raise JobError(
+                f"network.initial: {spec.network.initial} has {widths[4]} feature maps at 4 px; the "
+                f"discriminator needs a multiple of {discriminator.NUM_STATISTICS}; take other weights"
+            )
         judge = train_judge(self.images, step_rng(spec.schedule.seed, 2**62 + 1), self.device)
         log_event("judge_trained", held_out_accuracy=judge.accuracy)
-        widths = generator.widths(tensors)
         return State(
             kwargs=kwargs,
             class_names=names,
@@ -239,11 +244,9 @@ def _weights(
             f"{resolution} px and {len(names)}; take other weights"
         )
     num_channels = len(tensors[f"synthesis.b{resolution}.torgb.weight"])
-    narrowest = generator.widths(tensors)[4]
-    if num_channels != 3 or narrowest % discriminator.NUM_STATISTICS:
+    if num_channels != 3:
         raise JobError(
-            f"{where}: {uri} makes pictures of {num_channels} channels and has {narrowest} feature "
-            f"maps at 4 px; needed are 3, and a multiple of {discriminator.NUM_STATISTICS}; take other "
+            f"{where}: {uri} makes pictures of {num_channels} channels; 3 are needed (RGB); take other "
             "weights"
         )
     return content.kwargs, tensors
