@@ -28,8 +28,8 @@ from factory.cli_words import (
     open_dataset,
     print_json,
 )
-from factory.errors import DamageError, JobError
-from factory.store.single_file import replace_file
+from factory.errors import DamageError
+from factory.store.single_file import replace_file, writing_into
 
 app = typer.Typer(
     help="Turn a pretrained image generator into a segmentation dataset, without annotators.",
@@ -221,10 +221,8 @@ def schema(
     """Write the JSON Schemas of every file that the factory reads or writes."""
     from factory.schema import write_schemas
 
-    try:
+    with writing_into(folder):
         changed = write_schemas(folder)
-    except OSError as error:
-        raise JobError(f"{folder}: cannot write ({error.strerror}); give another folder") from error
     typer.echo(f"wrote {', '.join(changed)}" if changed else "all schemas are up to date")
 
 

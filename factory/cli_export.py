@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from factory.cli_words import one_line_errors
+from factory.store.single_file import writing_into
 
 
 class ExportFormat(StrEnum):
@@ -27,13 +28,10 @@ def export(
     output: Annotated[Path, typer.Option("-o", help="Folder to write into.")],
 ) -> None:
     """Write a dataset in another tool's format."""
-    from factory.errors import JobError
     from factory.export import export_coco
     from factory.store import open_store
 
     assert layout is ExportFormat.COCO  # the only one so far
-    try:
+    with writing_into(output):
         num_images, num_objects = export_coco(open_store(dataset), output)
-    except OSError as error:
-        raise JobError(f"{output}: cannot write ({error.strerror}); give another folder") from error
     typer.echo(f"wrote {num_images:,} images and {num_objects:,} objects to {output}")

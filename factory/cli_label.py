@@ -9,7 +9,7 @@ import typer
 from factory.cli_words import import_from_here, one_line_errors
 from factory.errors import JobError
 from factory.spec import JobSpec
-from factory.store.single_file import make_folder, replace_file
+from factory.store.single_file import replace_file, writing_into
 
 if TYPE_CHECKING:
     from factory.generate.weights import LocalWeights
@@ -76,7 +76,8 @@ def write_report(material: "Material", folder: Path) -> None:
     from factory.label.page import kept_page
     from factory.label.picture import draw_picture
 
-    make_folder(folder)
+    with writing_into(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     replace_file(folder / "report.html", kept_page(material))
     replace_file(folder / "report.png", draw_picture(material))
     typer.echo(f"wrote {folder}/report.html and {folder}/report.png")

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from factory.cli_words import Where, one_line_errors, open_dataset
-from factory.store.single_file import make_folder, replace_file
+from factory.store.single_file import replace_file, writing_into
 
 
 @one_line_errors
@@ -53,7 +53,8 @@ def replay(
     settle_process()
     sample, problems = replay_sample(store, key)
     if output is not None:
-        make_folder(output)
+        with writing_into(output):
+            output.mkdir(parents=True, exist_ok=True)
         for ending, data in sample.files:
             replace_file(output / f"{sample.facts.key}.{ending}", data)
             typer.echo(f"wrote {output / f'{sample.facts.key}.{ending}'}")

@@ -73,15 +73,12 @@ def no_numbers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """
     to, tolist, one_hot, getitem = Tensor.to, Tensor.tolist, functional.one_hot, Tensor.__getitem__
 
-    def known(x: Tensor, dtype: torch.dtype | None = None) -> Tensor:
-        return torch.randint(1, 3, x.shape).to(dtype or x.dtype)
-
     def to_any(x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         if x.device == META:
             wanted = {name: value for name, value in kwargs.items() if name != "copy"}
             device, dtype, *_ = torch._C._nn._parse_to(*args, **wanted)
             if device is not None and device.type == "cpu":
-                return known(x, dtype)
+                return torch.randint(1, 3, x.shape).to(dtype or x.dtype)
         return to(x, *args, **kwargs)
 
     def number(kind: type) -> Callable[[Tensor], Any]:

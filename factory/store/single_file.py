@@ -27,14 +27,15 @@ def replace_file(path: Path, data: bytes) -> None:
         raise JobError(f"{path}: cannot write ({error.strerror}); give another path") from error
 
 
-def make_folder(folder: Path) -> None:
-    """Make a folder that a user named, if it is not there.
+@contextmanager
+def writing_into(folder: Path) -> Iterator[None]:
+    """A block that makes a folder that a user named, or writes files into it.
 
     Raises:
-        JobError: If it cannot be made.
+        JobError: If it cannot.
     """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        yield
     except OSError as error:
         raise JobError(f"{folder}: cannot write ({error.strerror}); give another folder") from error
 

@@ -64,7 +64,7 @@ def load_images(uri: str, resolution: int) -> LabelledImages:
             others have one, or a class has fewer than two.
     """
     classes: dict[str, str] = {}
-    pictures: dict[str, UInt8[np.ndarray, "h w 3"]] = {}
+    pictures: dict[str, UInt8[np.ndarray, "3 h w"]] = {}
     for name, data in _members(uri):
         path = Path(name)
         if path.suffix == ".cls":
@@ -99,13 +99,10 @@ def _gathered(found: dict[str, str], pictures: dict[str, np.ndarray], uri: str) 
                 f"{_WHERE}: class {class_name!r} in {uri} has {count} picture; at least 2 are needed"
             )
     order = sorted(found, key=lambda name: (found[name], name))
-    height, width, _ = pictures[order[0]].shape
-    pixels = np.empty((len(order), 3, height, width), np.uint8)
-    for row, name in enumerate(order):  # stacked and turned at once there would be three copies
-        pixels[row] = pictures.pop(name).transpose(2, 0, 1)
+    pixels = torch.from_numpy(np.stack([pictures[name] for name in order]))
     labels = torch.tensor([names.index(found[name]) for name in order])
     class_names = () if names == [""] else tuple(names)
-    return LabelledImages(torch.from_numpy(pixels), labels, class_names)
+    return LabelledImages(pixels, labels, class_names)
 
 
 def _members(uri: str) -> Iterator[tuple[str, bytes]]:
@@ -143,7 +140,7 @@ def _expanded(uri: str) -> list[Path]:
     return [path for n in numbers for path in _expanded(f"{head}{n:0{len(first)}d}{tail}")]
 
 
-def _decode(name: str, data: bytes, resolution: int) -> UInt8[np.ndarray, "h w 3"]:
+def _decode(name: str, data: bytes, resolution: int) -> UInt8[np.ndarray, "3 h w"]:
     try:
         with Image.open(io.BytesIO(data)) as opened:
             image = opened.convert("RGB")
@@ -159,4 +156,6 @@ def _decode(name: str, data: bytes, resolution: int) -> UInt8[np.ndarray, "h w 3
         )
     left, top = (image.width - side) // 2, (image.height - side) // 2
     box = (left, top, left + side, top + side)
-    return np.asarray(image.resize((resolution, resolution), Image.Resampling.BOX, box=box))
+    small = np.asarray(image.resize((resolution, resolution), Image.Resampling.BOX, box=box))
+    # Turned one by one: turning all of them at once would take a third copy.
+    return np.ascontiguousarray(small.transpose(2, 0, 1))

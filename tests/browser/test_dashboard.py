@@ -1,13 +1,11 @@
 """The dashboard in a real browser: what a person sees, on a desk and on a phone."""
 
-import os
 import re
 import signal
-import subprocess
-import sys
 from contextlib import contextmanager
 
 import pytest
+from fault.lab import Lab
 from playwright.sync_api import expect
 from small_job import make_small
 
@@ -134,7 +132,7 @@ def test_the_page_follows_what_happens_without_being_reloaded(site, visits):
 
 def test_the_page_goes_on_when_a_hung_or_killed_service_is_back(tmp_path, visits):
     make_small(tmp_path)
-    with serving(tmp_path / "out", port=0) as (service, port):
+    with serving(tmp_path, port=0) as (service, port):
         page = visits.open(f"http://127.0.0.1:{port}/")
         expect(page.locator("#numbers")).to_contain_text("10 of 10")
         service.send_signal(signal.SIGSTOP)  # its connections stay open, and nothing comes
@@ -143,7 +141,7 @@ def test_the_page_goes_on_when_a_hung_or_killed_service_is_back(tmp_path, visits
         expect(page.locator("#trouble")).to_be_hidden(timeout=60_000)
         service.kill()
         says_that_it_is_away(page)
-    with serving(tmp_path / "out", port=port):
+    with serving(tmp_path, port=port):
         expect(page.locator("#trouble")).to_be_hidden(timeout=60_000)
         expect(page.locator("#numbers")).to_contain_text("10 of 10")
         page.close()
@@ -157,14 +155,9 @@ def says_that_it_is_away(page):
 
 @contextmanager
 def serving(folder, port):
-    """`factory serve` in a process of its own, and its port."""
-    service = subprocess.Popen(
-        [sys.executable, "-m", "factory", "serve", str(folder), "--port", str(port)],
-        stdout=subprocess.PIPE,
-        text=True,
-        env=os.environ | {"PYTHONUNBUFFERED": "1"},
-    )
-    with service:
+    """`factory serve` of the dataset in `folder/out`, in a process of its own, and its port."""
+    words = ["serve", str(folder / "out"), "--port", str(port)]
+    with Lab(folder).start(*words, PYTHONUNBUFFERED="1") as service:
         try:
             yield service, int(re.findall(r":(\d+)/", service.stdout.readline())[0])
         finally:

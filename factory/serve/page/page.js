@@ -265,12 +265,17 @@ const SILENCE_MS = 12000;
 function listen() {
   const events = new EventSource("v1/events");
   let silence;
-  const again = (wait) => { clearTimeout(silence); events.close(); setTimeout(listen, wait); };
+  const lost = (wait) => {
+    away(true);
+    shown = 0;
+    clearTimeout(silence);
+    events.close();
+    setTimeout(listen, wait);
+  };
   const heard = () => {
     clearTimeout(silence);
-    silence = setTimeout(() => { lost(); again(0); }, SILENCE_MS);
+    silence = setTimeout(lost, SILENCE_MS, 0);
   };
-  const lost = () => { away(true); shown = 0; };
   events.addEventListener("alive", heard);
   events.addEventListener("summary", async (event) => {
     heard();
@@ -282,7 +287,7 @@ function listen() {
       try { await refresh(); trouble(""); } catch (error) { trouble(error); }
     }
   });
-  events.onerror = () => { lost(); again(3000); };
+  events.onerror = () => lost(3000);
   heard();
 }
 
