@@ -1,6 +1,6 @@
 """`python -m factory`."""
 
-from factory.cli import app
+from factory.cli.app import app
 
 if __name__ == "__main__":
     app()

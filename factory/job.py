@@ -17,45 +17,49 @@ from typing import Any, Protocol, runtime_checkable
 import yaml
 from pydantic import TypeAdapter
 
-from factory.accept import find_rules
-from factory.card import encode_card
-from factory.coverage_spec import CoverageSpec
 from factory.data import ShardTask
-from factory.dataset import (
-    JOB_PATH,
-    SEGMENTER_PATH,
+from factory.dataset.card import encode_card
+from factory.dataset.holdings import (
     account_of,
     find_coverage_spec,
     find_holdings,
     find_plan,
     find_rounds,
-    make_manifest,
     refuse_another,
-    round_path,
-    write_views,
 )
+from factory.dataset.lease import holding_lease
+from factory.dataset.preview import make_preview
+from factory.dataset.quarantine import Attempts, find_quarantined, quarantined_indices
+from factory.dataset.receipts import SnapshotKeeper, find_done
+from factory.dataset.views import make_manifest, write_views
 from factory.errors import IncompleteError, StoreError
 from factory.fit.fitted import check_kind, find_fitted, names_fitted_file, needs_fitting
-from factory.generate.weights import LocalWeights, find_weights
-from factory.lease import holding_lease
+from factory.generate.weights.find import LocalWeights, find_weights
 from factory.log import log_event
-from factory.manifest import LABELS_PATH, Manifest, ShardRecord
-from factory.plan import Plan, Round, check_names, make_identity, make_plan, plain_samples
-from factory.preview import CARD_PICTURE, make_preview
+from factory.make.accept import find_rules
+from factory.manifest.paths import (
+    CARD_PICTURE,
+    JOB_PATH,
+    LABELS_PATH,
+    README_PATH,
+    SEGMENTER_PATH,
+    TARGETS_PATH,
+    round_path,
+)
+from factory.manifest.records import Manifest, ShardRecord
+from factory.plan.next_round import next_round
+from factory.plan.rounds import Plan, Round, check_names, make_identity, make_plan, plain_samples
 from factory.provenance import new_run_id
-from factory.quarantine import Attempts, find_quarantined, quarantined_indices
-from factory.receipts import SnapshotKeeper, find_done
 from factory.run import EXECUTORS
 from factory.run.base import Observer, Outcome, WorkOrder, no_more
 from factory.run.fitting import fit_for
 from factory.run.signals import stop_on_signals
 from factory.run.worker import build_maker
-from factory.segment.cut import finish_segmenter
 from factory.segment.segmenter_file import decode_segmenter
+from factory.segment.tree.cut import finish_segmenter
 from factory.spec import JobSpec
-from factory.steer import next_round
+from factory.spec.coverage import CoverageSpec
 from factory.store import Store, open_store
-from factory.targets import TARGETS_PATH
 
 
 @runtime_checkable
@@ -157,7 +161,7 @@ def finish_job(store: Store) -> Manifest:
     preview = make_preview(store, manifest)
     if preview is not None:
         store.replace(CARD_PICTURE, preview)
-    store.replace("README.md", encode_card(manifest))
+    store.replace(README_PATH, encode_card(manifest))
     return manifest
 
 

@@ -20,20 +20,21 @@ from functools import partial
 
 import torch
 
-from factory.accept import find_rules, reason_to_drop
-from factory.commit import Making, adopt_shard, commit_shard, find_record, make_record
 from factory.data import Sample, ShardTask
+from factory.dataset.receipts import find_record
 from factory.errors import Interrupted, RetryableError, ShardError
 from factory.generate.base import Generator
 from factory.generate.latents import LatentSampler
-from factory.manifest import ShardRecord
-from factory.pack.inside import Promise
+from factory.make.accept import find_rules, reason_to_drop
+from factory.make.commit import Making, adopt_shard, commit_shard, make_record
+from factory.make.compute import compute_samples
+from factory.make.produced import Produced
+from factory.make.ranking import RankedPool
+from factory.manifest.records import ShardRecord
+from factory.pack.contents import Promise
 from factory.pack.packing import EncodedSample, Packing, encode_batch, file_endings
 from factory.pack.tar import ShardWriter
-from factory.pool import RankedPool
-from factory.produced import Produced
 from factory.provenance import cpu_name, find_versions
-from factory.samples import compute_samples
 from factory.segment.base import AnySegmenter
 from factory.spec import DatasetSpec
 from factory.store import Store

@@ -8,8 +8,7 @@ from pydantic import BaseModel
 
 from factory.data import ShardTask
 from factory.job import run_job
-from factory.job_file import check_job
-from factory.manifest import Manifest, ShardRecord
+from factory.manifest.records import Manifest, ShardRecord
 from factory.spec import (
     DistilSpec,
     JobSpec,
@@ -18,6 +17,7 @@ from factory.spec import (
     PluginSegmenterSpec,
     StyleMixingSpec,
 )
+from factory.spec.read import check_job
 
 SEGMENTER_KINDS: dict[str, type[BaseModel]] = {
     "kmeans": KMeansSpec,

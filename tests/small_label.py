@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from small_job import small_job
 
-from factory.generate.weights import LocalWeights
+from factory.generate.weights.find import LocalWeights
 from factory.label.material import Material, make_material
 from factory.label.server import make_server
 from factory.spec import JobSpec

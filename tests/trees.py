@@ -2,16 +2,15 @@
 
 import torch
 
-from factory.segment.hierarchy import (
+from factory.segment.palette import unnamed_labels
+from factory.segment.segmenter_file import SegmenterFacts, encode_segmenter, weight_name
+from factory.segment.tree.hierarchy import (
     HISTORY_NAME,
     MARGINS_NAME,
     PLANES_NAME,
     SIZES_NAME,
     Hierarchy,
 )
-from factory.segment.labels import unnamed_labels
-from factory.segment.linear_head import weight_name
-from factory.segment.segmenter_file import SegmenterFacts, encode_segmenter
 
 LAYERS = {"a": (3, 4), "b": (2, 16)}
 """Channels and side of the feature maps that the tree's planes read."""

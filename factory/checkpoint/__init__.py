@@ -10,7 +10,7 @@ It knows nothing of jobs, networks or images: a generator is built elsewhere, fr
 """
 
 from factory.checkpoint.base import FAMILIES, Checkpoint, Family
+from factory.checkpoint.files.safetensors_file import write_safetensors
 from factory.checkpoint.read import read_checkpoint
-from factory.checkpoint.safetensors_file import write_safetensors
 
 __all__ = ["FAMILIES", "Checkpoint", "Family", "read_checkpoint", "write_safetensors"]

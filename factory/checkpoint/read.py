@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from factory.checkpoint.base import Checkpoint
-from factory.checkpoint.detect import FileKind, find_kind
-from factory.checkpoint.families import from_pickle, from_state_dict, from_tensors
-from factory.checkpoint.machine import Machine, Rules
-from factory.checkpoint.safetensors_file import read_safetensors
-from factory.checkpoint.source import (
+from factory.checkpoint.families.choose import from_pickle, from_state_dict, from_tensors
+from factory.checkpoint.families.state_dict import unwrap
+from factory.checkpoint.files.detect import FileKind, find_kind
+from factory.checkpoint.files.safetensors_file import read_safetensors
+from factory.checkpoint.files.torch_stream import load_storage, read_torch_stream
+from factory.checkpoint.files.torch_zip import read_torch_zip
+from factory.checkpoint.pickles.machine import Machine, Rules
+from factory.checkpoint.pickles.source import (
     DISTRUST,
     MIB,
     TENSOR_SLACK_BYTES,
@@ -19,9 +22,6 @@ from factory.checkpoint.source import (
     Stream,
     refuse,
 )
-from factory.checkpoint.state_dict import unwrap
-from factory.checkpoint.torch_stream import load_storage, read_torch_stream
-from factory.checkpoint.torch_zip import read_torch_zip
 from factory.errors import WeightsError
 
 _WEIGHT_NAMES = ("pytorch_model.bin", "model.safetensors", "pytorch_model.safetensors")

@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Bool, Int64
 
-from factory.dataset import find_labels
+from factory.dataset.holdings import find_labels
 from factory.errors import JobError
 from factory.evaluate.contingency import Contingency
 from factory.evaluate.matching import match_greedy, match_names

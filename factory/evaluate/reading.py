@@ -6,11 +6,11 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import groupby, islice
 
-from factory.dataset import find_holdings
+from factory.dataset.holdings import find_holdings
 from factory.errors import DamageError, JobError, StoreError
 from factory.evaluate.contingency import Contingency, PairCounts, count_pair, gather
 from factory.evaluate.reference import Reference, ScoredSample
-from factory.manifest import ShardRecord
+from factory.manifest.records import ShardRecord
 from factory.pack.image import IMAGE_ENDING, decode_image, decode_mask
 from factory.pack.tar import read_members
 from factory.store import Store

@@ -14,7 +14,8 @@ from jaxtyping import UInt8
 
 from factory.errors import JobError
 from factory.evaluate.reference import ScoredSample
-from factory.manifest import LABELS_PATH, read_labels
+from factory.manifest.labels import read_labels
+from factory.manifest.paths import LABELS_PATH
 from factory.pack.image import decode_mask
 
 _MODES = ("L", "P")

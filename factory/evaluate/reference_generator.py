@@ -9,12 +9,12 @@ from jaxtyping import Int64, UInt8
 from torch import Tensor
 
 from factory.data import LatentBatch
-from factory.dataset import load_stored_job
+from factory.dataset.holdings import load_stored_job
 from factory.errors import PluginError
 from factory.evaluate.reference import ScoredSample
 from factory.generate.base import load_generator
 from factory.generate.latents import LatentSampler
-from factory.generate.weights import find_weights
+from factory.generate.weights.find import find_weights
 from factory.store import Store
 
 

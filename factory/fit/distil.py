@@ -14,15 +14,14 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from factory.errors import JobError
-from factory.fit.bench import Bench
+from factory.fit.context import Bench
 from factory.fit.fitted import find_fitted, fit_and_keep, needs_fitting
-from factory.fit.lessons import Lesson, Lessons, collect_lessons
 from factory.fit.logistic import fit_logistic
-from factory.fit.pixels import choose_layers
+from factory.fit.pixels.sampling import choose_layers
+from factory.fit.teacher_masks import Lesson, Lessons, collect_lessons
 from factory.segment.base import AnySegmenter, load_segmenter
-from factory.segment.cut import finish_segmenter
-from factory.segment.linear_head import weight_name
-from factory.segment.segmenter_file import SegmenterFacts, encode_segmenter
+from factory.segment.segmenter_file import SegmenterFacts, encode_segmenter, weight_name
+from factory.segment.tree.cut import finish_segmenter
 from factory.spec import DistilSpec
 
 _FEWEST = 2

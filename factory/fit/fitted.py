@@ -8,20 +8,20 @@ from pathlib import Path
 
 import torch
 
-from factory.cache import cache_folder
 from factory.errors import FactoryError, JobError, PluginError
 from factory.fit import FITTERS, is_fitted, load_fitter
-from factory.fit.bench import Bench, Checkpoint
-from factory.fit.pool import LanePool, Pool, one_thread
+from factory.fit.context import Bench, Checkpoint
+from factory.fit.pixels.pool import LanePool, Pool, one_thread
 from factory.fit.progress import OnProgress, Progress
 from factory.generate.base import load_generator
-from factory.generate.weights import LocalWeights
+from factory.generate.weights.find import LocalWeights
 from factory.identity import digest_of
-from factory.plan import BYTES_VERSION
+from factory.plan.rounds import BYTES_VERSION
 from factory.segment import SEGMENTERS
 from factory.segment.segmenter_file import decode_segmenter
 from factory.spec import DatasetSpec, KlishSpec
 from factory.store import LocalStore
+from factory.store.cache import cache_folder
 
 _AFTER_THE_FIT = ("cut", "labels", "ignore_unclaimed", "fitted")
 """Settings of segmenters that say what is done with a fit."""

@@ -11,15 +11,14 @@ from dataclasses import replace
 from torch import Tensor
 
 from factory.errors import JobError
-from factory.fit.bench import Bench
-from factory.fit.budget import plan_sampling
+from factory.fit.context import Bench
 from factory.fit.kmeans import cluster
 from factory.fit.merging import Found, Merged, merge_clusters, read_found
-from factory.fit.pixels import Sampling
-from factory.segment.hierarchy import HISTORY_NAME, MARGINS_NAME, PLANES_NAME, SIZES_NAME
-from factory.segment.labels import unnamed_labels
-from factory.segment.linear_head import weight_name
-from factory.segment.segmenter_file import SegmenterFacts, encode_segmenter
+from factory.fit.pixels.budget import plan_sampling
+from factory.fit.pixels.sampling import Sampling
+from factory.segment.palette import unnamed_labels
+from factory.segment.segmenter_file import SegmenterFacts, encode_segmenter, weight_name
+from factory.segment.tree.hierarchy import HISTORY_NAME, MARGINS_NAME, PLANES_NAME, SIZES_NAME
 from factory.spec import KlishSpec
 
 _SECOND_STAGE = 2**62

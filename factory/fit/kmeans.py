@@ -11,15 +11,14 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from factory.errors import JobError
-from factory.fit.bench import Bench, median_of
-from factory.fit.budget import SEEDING_PIXELS, plan_sampling
-from factory.fit.pixels import NUM_PARTS
-from factory.fit.pool import added
+from factory.fit.context import Bench, median_of
+from factory.fit.pixels.budget import SEEDING_PIXELS, plan_sampling
+from factory.fit.pixels.pool import added
+from factory.fit.pixels.sampling import NUM_PARTS
 from factory.fit.progress import Progress
 from factory.identity import counter_rng
-from factory.segment.labels import unnamed_labels
-from factory.segment.linear_head import weight_name
-from factory.segment.segmenter_file import SegmenterFacts, encode_segmenter
+from factory.segment.palette import unnamed_labels
+from factory.segment.segmenter_file import SegmenterFacts, encode_segmenter, weight_name
 from factory.spec import KMeansSpec
 
 _SEEDINGS = 4

@@ -19,10 +19,10 @@ from jaxtyping import Float32, Float64, Int64
 from torch import Tensor
 
 from factory.errors import JobError
-from factory.fit.bench import Bench, median_of
-from factory.fit.pool import added
-from factory.fit.separation import HingeLoss, num_at_once, separate
-from factory.segment.hierarchy import Hierarchy
+from factory.fit.context import Bench, median_of
+from factory.fit.pixels.pool import added
+from factory.fit.pixels.separation import HingeLoss, num_at_once, separate
+from factory.segment.tree.hierarchy import Hierarchy
 
 _LEAD_PIXELS = 4096
 """Pixels of each part that the median margins come from."""

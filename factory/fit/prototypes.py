@@ -11,15 +11,15 @@ import torch
 from torch import Tensor
 
 from factory.errors import JobError
-from factory.fit.bench import Bench
+from factory.fit.context import Bench
 from factory.fit.kmeans import MOST_ROUNDS, nearest, try_seedings
-from factory.fit.pixels import choose_layers, fitting_batch
-from factory.mixing_spec import SharedClassesSpec
-from factory.segment.labels import unnamed_labels
+from factory.fit.pixels.sampling import choose_layers, fitting_batch
+from factory.segment.palette import unnamed_labels
 from factory.segment.segmenter_file import SegmenterFacts, encode_segmenter
-from factory.segment.signatures import signatures
-from factory.segment.style_mixing import PROTOTYPES_NAME, StyleMixing, single
+from factory.segment.style_mixing.segmenter import PROTOTYPES_NAME, StyleMixing, single
+from factory.segment.style_mixing.signatures import signatures
 from factory.spec import StyleMixingSpec
+from factory.spec.style_mixing import SharedClassesSpec
 
 
 def fit_prototypes(spec: StyleMixingSpec, bench: Bench, *, weights_sha256: str) -> bytes:

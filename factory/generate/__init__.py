@@ -6,15 +6,15 @@ GENERATORS = Registry(
     noun="generator",
     group="factory.generators",
     table={
-        "biggan_ajbrock": "factory.generate.biggan_ajbrock:BigGAN",
-        "biggan_deep_hf": "factory.generate.biggan_deep_hf:BigGANDeepHF",
-        "dcgan": "factory.generate.dcgan:DCGAN",
-        "pggan": "factory.generate.pggan:PGGAN",
+        "biggan_ajbrock": "factory.generate.biggan.ajbrock:BigGAN",
+        "biggan_deep_hf": "factory.generate.biggan.deep_hf:BigGANDeepHF",
+        "dcgan": "factory.generate.early.dcgan:DCGAN",
+        "pggan": "factory.generate.early.pggan:PGGAN",
         "shapes": "factory.generate.shapes:ShapesGenerator",
-        "stylegan1": "factory.generate.stylegan1:StyleGAN1",
-        "stylegan2": "factory.generate.stylegan2:StyleGAN2",
-        "stylegan3": "factory.generate.stylegan3:StyleGAN3",
-        "stylegan_xl": "factory.generate.stylegan3:StyleGAN3",
+        "stylegan1": "factory.generate.early.stylegan1:StyleGAN1",
+        "stylegan2": "factory.generate.stylegan2.generator:StyleGAN2",
+        "stylegan3": "factory.generate.stylegan3.generator:StyleGAN3",
+        "stylegan_xl": "factory.generate.stylegan3.generator:StyleGAN3",
     },
 )
 

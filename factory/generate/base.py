@@ -14,10 +14,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from factory.batch import ImageBatch
 from factory.data import LatentBatch
 from factory.errors import PluginError
 from factory.generate import GENERATORS
+from factory.generate.batch import ImageBatch
 from factory.spec import GeneratorSpec
 
 

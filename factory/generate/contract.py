@@ -14,8 +14,8 @@ from torch import Tensor
 from factory.data import LatentBatch
 from factory.errors import JobError, WeightsError
 from factory.generate.base import GeneratorFacts, LayerShape, StyleFacts
-from factory.generate.stylegan2_network import Numerics
-from factory.generate.weights import WeightsContent, read_weights
+from factory.generate.numerics import Numerics
+from factory.generate.weights.find import WeightsContent, read_weights
 from factory.spec import GeneratorSpec
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}

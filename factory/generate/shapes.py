@@ -15,10 +15,10 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn import functional
 
-from factory.batch import ImageBatch
 from factory.data import LatentBatch
 from factory.errors import WeightsError
 from factory.generate.base import GeneratorFacts, LayerShape, StyleFacts
+from factory.generate.batch import ImageBatch
 from factory.generate.contract import refuse_unknown_layers
 from factory.identity import counter_rng
 from factory.spec import GeneratorSpec

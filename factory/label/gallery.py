@@ -15,8 +15,8 @@ from torch import Tensor
 
 from factory.generate.base import Generator
 from factory.generate.latents import LatentSampler
-from factory.segment.hierarchy import Hierarchy
 from factory.segment.linear_head import plane_scores
+from factory.segment.tree.hierarchy import Hierarchy
 from factory.spec import DatasetSpec
 
 NUM_SAMPLES = 20

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from factory.errors import JobError
-from factory.labels_spec import LabelsSpec
-from factory.segment.hierarchy import Hierarchy
-from factory.segment.naming import check_labels, encode_labels_file, read_labels_file
+from factory.segment.tree.hierarchy import Hierarchy
+from factory.segment.tree.labels_file import check_labels, encode_labels_file, read_labels_file
+from factory.spec.labels import LabelsSpec
 from factory.store.single_file import replace_file
 
 

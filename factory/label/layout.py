@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from factory.segment.hierarchy import Hierarchy
-from factory.segment.labels import colour_at
+from factory.segment.palette import colour_at
+from factory.segment.tree.hierarchy import Hierarchy
 
 
 @dataclass(frozen=True, slots=True)

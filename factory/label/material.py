@@ -6,10 +6,10 @@ import torch
 
 from factory.errors import JobError
 from factory.generate.base import load_generator
-from factory.generate.weights import LocalWeights
+from factory.generate.weights.find import LocalWeights
 from factory.label.gallery import Gallery, draw_gallery
-from factory.segment.hierarchy import Hierarchy, read_hierarchy
 from factory.segment.segmenter_file import decode_segmenter
+from factory.segment.tree.hierarchy import Hierarchy, read_hierarchy
 from factory.spec import JobSpec
 
 

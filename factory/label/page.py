@@ -16,7 +16,7 @@ from typing import Any
 from factory.label.layout import place_nodes
 from factory.label.material import Material
 from factory.pack.image import encode_image
-from factory.segment.hierarchy import Hierarchy
+from factory.segment.tree.hierarchy import Hierarchy
 from factory.spec import EncodeSpec
 
 ASSETS = Path(__file__).parent / "assets"

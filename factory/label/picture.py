@@ -7,11 +7,11 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageDraw, ImageFont
 
+from factory.dataset.preview import Pair, overlay
 from factory.label.layout import PlacedNode, place_nodes
 from factory.label.material import Material
-from factory.manifest import ClassLabel
-from factory.preview import Pair, overlay
-from factory.segment.hierarchy import Hierarchy
+from factory.manifest.labels import ClassLabel
+from factory.segment.tree.hierarchy import Hierarchy
 
 _COLUMNS = 8
 _TILE_PX = 128

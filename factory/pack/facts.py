@@ -13,8 +13,8 @@ from pydantic import BaseModel, ConfigDict
 
 from factory.data import Sample
 from factory.identity import sample_key
-from factory.measure import UNKNOWN, Measures
-from factory.parquet import encode_table, read_table
+from factory.manifest.measure import UNKNOWN, Measures
+from factory.manifest.parquet import encode_table, read_table
 
 
 class SampleFacts(BaseModel):

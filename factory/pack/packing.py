@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from queue import Queue
 
 from factory.data import Sample
-from factory.measure import UNKNOWN, Measures, measure_samples
+from factory.manifest.measure import UNKNOWN, Measures, measure_samples
 from factory.pack.facts import SampleFacts, encode_facts, make_facts
 from factory.pack.image import IMAGE_ENDING, encode_image, encode_instances, encode_mask
 from factory.pack.tar import ShardWriter

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 from factory.data import ShardTask
-from factory.manifest import ShardRecord
-from factory.quarantine import Attempts
+from factory.dataset.quarantine import Attempts
+from factory.manifest.records import ShardRecord
 from factory.spec import DatasetSpec, RunSpec
 
 MoreTasks = Callable[[], Sequence[ShardTask]]

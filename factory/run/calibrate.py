@@ -14,27 +14,26 @@ from pathlib import Path
 
 import torch
 
-from factory.accept import find_rules
 from factory.errors import FactoryError, JobError, WeightsError
-from factory.fit.budget import plan_sampling
 from factory.fit.fitted import find_fitted, needs_fitting
-from factory.fit.forecast import forecast
-from factory.fit.part import Part
-from factory.fit.pixels import choose_layers, fitting_batch, read_batch
+from factory.fit.pixels.budget import plan_sampling
+from factory.fit.pixels.forecast import forecast
+from factory.fit.pixels.part import Part
+from factory.fit.pixels.sampling import choose_layers, fitting_batch, read_batch
 from factory.generate.base import Generator, load_generator
-from factory.generate.fetch import must_download
 from factory.generate.latents import LatentSampler
-from factory.generate.weights import find_weights
+from factory.generate.weights.fetch import must_download
+from factory.generate.weights.find import find_weights
+from factory.make.accept import find_rules
+from factory.make.compute import compute_samples
 from factory.pack.packing import encode_batch
 from factory.run.fitting import num_lanes
 from factory.run.worker import device_of, settle_process
-from factory.samples import compute_samples
 from factory.segment.base import AnySegmenter, load_segmenter
-from factory.segment.cut import finish_segmenter
-from factory.segment.labels import unnamed_labels
-from factory.segment.linear_head import weight_name
-from factory.segment.segmenter_file import SegmenterFacts, encode_segmenter
-from factory.segment.style_mixing import PROTOTYPES_NAME
+from factory.segment.palette import unnamed_labels
+from factory.segment.segmenter_file import SegmenterFacts, encode_segmenter, weight_name
+from factory.segment.style_mixing.segmenter import PROTOTYPES_NAME
+from factory.segment.tree.cut import finish_segmenter
 from factory.spec import (
     DistilSpec,
     JobSpec,

@@ -9,9 +9,9 @@ from collections.abc import Iterable, Sequence
 from typing import Protocol, runtime_checkable
 
 from factory.data import ShardTask
+from factory.dataset.quarantine import Attempts
 from factory.errors import Interrupted
-from factory.manifest import ShardRecord
-from factory.quarantine import Attempts
+from factory.manifest.records import ShardRecord
 from factory.run.base import MoreTasks, Observer, Outcome, no_more
 from factory.run.retry import HOPELESS, counts, is_last
 

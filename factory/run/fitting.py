@@ -6,12 +6,12 @@ import sys
 import threading
 from pathlib import Path
 
-from factory.fit.budget import MOST_PIXELS
 from factory.fit.fitted import fit_segmenter
-from factory.fit.pool import LanePool
+from factory.fit.pixels.budget import MOST_PIXELS
+from factory.fit.pixels.pool import LanePool
 from factory.fit.progress import OnProgress
 from factory.generate.base import load_generator
-from factory.generate.weights import LocalWeights
+from factory.generate.weights.find import LocalWeights
 from factory.run.base import WorkOrder
 from factory.run.worker import device_of
 from factory.spec import JobSpec, KlishSpec, KMeansSpec

@@ -13,7 +13,7 @@ from typing import Protocol, runtime_checkable
 from factory.data import ShardTask
 from factory.errors import FactoryError, PluginError, PreemptedError, RetryableError
 from factory.log import log_event
-from factory.manifest import ShardRecord
+from factory.manifest.records import ShardRecord
 from factory.run.drive import Waiting
 from factory.spec import RunSpec
 

@@ -5,9 +5,9 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
 from factory.data import ShardTask
+from factory.dataset.quarantine import Attempts
 from factory.errors import JobError
-from factory.manifest import ShardRecord
-from factory.quarantine import Attempts
+from factory.manifest.records import ShardRecord
 from factory.run.base import MoreTasks, Observer, Outcome, WorkOrder, no_more
 from factory.run.drive import Waiting, drive
 from factory.run.worker import build_maker, settle_process

@@ -11,7 +11,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 
 from factory.data import ShardTask
 from factory.log import log_event
-from factory.manifest import ShardRecord
+from factory.manifest.records import ShardRecord
 
 _FIT_EVERY_S = 5.0
 

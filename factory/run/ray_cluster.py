@@ -24,17 +24,17 @@ from ray.exceptions import (
 )
 
 from factory.data import ShardTask
+from factory.dataset.quarantine import Attempts
 from factory.errors import PluginError, RetryableError
-from factory.fit.pixels import NUM_PARTS
+from factory.fit.pixels.sampling import NUM_PARTS
 from factory.generate.base import GeneratorFacts
-from factory.manifest import ShardRecord
-from factory.quarantine import Attempts
+from factory.manifest.records import ShardRecord
 from factory.run.base import MoreTasks, Observer, Outcome, WorkOrder, no_more
 from factory.run.drive import describe, drive
 from factory.run.fleet import WINDOW, ElasticFleet, Event, Landed, Lost, Ready
+from factory.run.ray_fit import Call, FitWorker, ScatteredPool, WorkerDied
 from factory.run.ray_service import serving
 from factory.run.remote_errors import constructor_error, reason_of_death
-from factory.run.scattered import Call, FitWorker, ScatteredPool, WorkerDied
 from factory.run.signals import stop_on_signals
 from factory.spec import RunSpec
 

@@ -17,7 +17,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from factory.data import ShardTask
 from factory.errors import JobError
 from factory.log import log_event
-from factory.manifest import ShardRecord
+from factory.manifest.records import ShardRecord
 from factory.run.base import WorkOrder
 from factory.run.drive import Fleet, Waiting
 from factory.serve.server import bind

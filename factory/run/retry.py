@@ -1,5 +1,6 @@
 """What may be tried again: decided by the type of the error, in this one place."""
 
+from factory.dataset.quarantine import MOST_ATTEMPTS, MOST_DEATHS
 from factory.errors import (
     FactoryError,
     Interrupted,
@@ -10,7 +11,6 @@ from factory.errors import (
     ShardError,
     StoreError,
 )
-from factory.quarantine import MOST_ATTEMPTS, MOST_DEATHS
 
 HOPELESS = (JobError, PluginError, StoreError, Interrupted)
 """No shard of this run can be made: stop at once."""

@@ -6,17 +6,18 @@ from contextlib import ExitStack
 
 import torch
 
-from factory.coverage import Coverage
 from factory.errors import WeightsError
 from factory.generate.base import Generator, load_generator
-from factory.generate.weights import find_weights
-from factory.manifest import LABELS_PATH, DatasetLabels, encode_labels
+from factory.generate.weights.find import find_weights
+from factory.manifest.coverage import Coverage
+from factory.manifest.labels import DatasetLabels, encode_labels
+from factory.manifest.paths import LABELS_PATH
+from factory.plan.targets import find_targets
 from factory.run.base import WorkOrder
 from factory.segment.base import Mergeable, load_segmenter
 from factory.shard import Crew, ShardMaker
 from factory.spec import RunSpec
 from factory.store import open_store
-from factory.targets import find_targets
 
 _GPU_ENCODERS = 4
 _MALLOPT = {-1: -1, -4: 0, -8: 1}  # M_TRIM_THRESHOLD never, M_MMAP_MAX none, M_ARENA_MAX one

@@ -8,7 +8,7 @@ SEGMENTERS = Registry(
     table={
         "kmeans": "factory.segment.linear_head:LinearHead",
         "klish": "factory.segment.linear_head:LinearHead",
-        "style_mixing": "factory.segment.style_mixing:StyleMixing",
+        "style_mixing": "factory.segment.style_mixing.segmenter:StyleMixing",
         "distil": "factory.segment.linear_head:LinearHead",
     },
 )

@@ -10,11 +10,11 @@ from typing import Protocol, runtime_checkable
 
 import torch
 
-from factory.batch import ImageBatch, MaskBatch
 from factory.data import LatentBatch
 from factory.errors import PluginError
 from factory.generate.base import Generator, GeneratorFacts
-from factory.manifest import ClassLabel, CoarserLabels
+from factory.generate.batch import ImageBatch, MaskBatch
+from factory.manifest.labels import ClassLabel, CoarserLabels
 from factory.segment import SEGMENTERS
 from factory.spec import SegmenterSpec
 

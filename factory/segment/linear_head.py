@@ -16,19 +16,14 @@ from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 from torch.nn import functional
 
-from factory.batch import ImageBatch, MaskBatch
 from factory.data import IGNORE
 from factory.errors import JobError
 from factory.generate.base import GeneratorFacts
-from factory.segment.coarser import find_coarser
-from factory.segment.hierarchy import read_hierarchy
-from factory.segment.segmenter_file import read_segmenter
+from factory.generate.batch import ImageBatch, MaskBatch
+from factory.segment.segmenter_file import read_segmenter, weight_name
+from factory.segment.tree.coarser import find_coarser
+from factory.segment.tree.hierarchy import read_hierarchy
 from factory.spec import KlishSpec, SegmenterSpec
-
-
-def weight_name(layer: str) -> str:
-    """Name of a layer's weights (classes by channels) in the segmenter file."""
-    return f"weight/{layer}"
 
 
 class LinearHead:

@@ -13,7 +13,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from factory.errors import JobError
-from factory.manifest import ClassLabel
+from factory.manifest.labels import ClassLabel
 
 _KEY = "factory_segmenter"
 
@@ -77,3 +77,8 @@ def decode_segmenter(data: bytes, *, source: str) -> tuple[dict[str, Tensor], Se
         raise JobError(
             f"{source}: not a segmenter file ({type(error).__name__}); make one with `factory fit`"
         ) from error
+
+
+def weight_name(layer: str) -> str:
+    """Name of a layer's weights (classes by channels) in the segmenter file."""
+    return f"weight/{layer}"

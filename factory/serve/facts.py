@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 import numpy as np
 
-from factory.coverage import (
+from factory.manifest.coverage import (
     Coverage,
     border_of,
     close_pair_rate,
@@ -16,8 +16,9 @@ from factory.coverage import (
     quantile,
     sharpness_of,
 )
-from factory.coverage_spec import AREA_EDGES
-from factory.measure import NUM_CELLS
+from factory.manifest.measure import NUM_CELLS
+from factory.manifest.paths import tar_path
+from factory.plan.targets import judge_targets
 from factory.serve.answers import (
     CoverageAnswer,
     Curve,
@@ -35,7 +36,7 @@ from factory.serve.answers import (
     TargetAnswer,
 )
 from factory.serve.view import Snapshot
-from factory.targets import judge_targets
+from factory.spec.coverage import AREA_EDGES
 
 _STATES: tuple[ShardState, ...] = ("planned", "leased", "committed", "quarantined")
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -184,7 +185,7 @@ def list_shards(snapshot: Snapshot, query: ShardsQuery) -> Shards:
                 shard_index=task.shard_index,
                 round_index=task.round_index,
                 state=state,
-                path=f"data/train/{task.name}.tar",
+                path=tar_path(task.name),
                 first_index=task.first_index,
                 num_indices=task.num_indices,
                 num_samples=record.num_samples if record else task.num_samples,

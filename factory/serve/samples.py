@@ -9,18 +9,20 @@ import tarfile
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import TypeVar
 
 import numpy as np
 from PIL import Image
 
+from factory.dataset.preview import Pair, overlay, paint
 from factory.errors import StoreError
 from factory.identity import KEY_DIGITS
-from factory.manifest import ShardRecord
-from factory.measure import Measures
+from factory.manifest.measure import Measures
+from factory.manifest.paths import sidecar_path
+from factory.manifest.records import ShardRecord
 from factory.pack.facts import SampleFacts, read_sidecar
 from factory.pack.image import decode_image, decode_mask
-from factory.preview import Pair, overlay, paint
 from factory.serve.answers import GalleryQuery, SampleAnswer, Tile
 from factory.serve.view import Snapshot
 from factory.store import Store
@@ -122,7 +124,7 @@ class SampleReader:
 
     def _rows(self, record: ShardRecord) -> list[Row]:
         """The sidecar table of a shard; empty if it is missing or damaged, for it is only a view."""
-        name = record.path.replace("data/", "meta/", 1).removesuffix(".tar") + ".parquet"
+        name = sidecar_path(PurePosixPath(record.path).stem)
         with self._lock:
             rows = self._tables.get(name)
         if rows is not None:

@@ -12,15 +12,17 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import groupby
 
-from factory.coverage import Coverage, merge_coverage
-from factory.dataset import find_coverage_spec, find_rounds, round_path
+from factory.dataset.holdings import find_coverage_spec, find_rounds
+from factory.dataset.quarantine import quarantined_indices
 from factory.errors import FactoryError, StoreError
-from factory.manifest import LABELS_PATH, DatasetLabels, ShardRecord, read_labels, read_record
-from factory.plan import Plan, Round, read_round
-from factory.quarantine import quarantined_indices
+from factory.manifest.coverage import Coverage, merge_coverage
+from factory.manifest.labels import DatasetLabels, read_labels
+from factory.manifest.paths import LABELS_PATH, RECEIPTS, round_path
+from factory.manifest.records import ShardRecord, read_record
+from factory.plan.rounds import Plan, Round, read_round
+from factory.plan.targets import Account, cover_rounds, take_account
 from factory.serve.answers import ShardRun, ShardState
 from factory.store import Store
-from factory.targets import Account, cover_rounds, take_account
 
 _READERS = 8
 _MAX_AGE_S = 1.0
@@ -135,7 +137,7 @@ class DatasetView:
 
     def _refresh(self) -> None:
         """Look for what is new; start anew if something that was there is gone."""
-        names = set(self.store.names("receipts"))
+        names = set(self.store.names(RECEIPTS))
         known = self._snapshot
         if known is not None and not names >= self._names:
             known, self._names = None, set()

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+TEMPORARY = "tmp"
+"""Unfinished files of runs, in a local folder; a bucket has uploads that are not complete instead."""
+
 
 @dataclass(frozen=True, slots=True)
 class StoredFile:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from factory.errors import StoreError
 from factory.provenance import new_run_id, run_is_dead
-from factory.store.base import StoredFile
+from factory.store.base import TEMPORARY, StoredFile
 
 _REMEDY = {
     errno.ENOSPC: "free some space and run the command again: everything committed is kept",
@@ -122,14 +122,14 @@ class LocalStore:
 
     def work_folder(self, run_id: str) -> Path:
         """`tmp/RUN_ID`, beside the data, so that publishing never copies."""
-        folder = self.root / "tmp" / run_id
+        folder = self.root / TEMPORARY / run_id
         with _explained(folder):
             folder.mkdir(parents=True, exist_ok=True)
         return folder
 
     def clean_up(self, run_id: str) -> None:
         """Remove the unfinished files of `run_id` and of this host's dead runs."""
-        folder = self.root / "tmp"
+        folder = self.root / TEMPORARY
         if not folder.is_dir():
             return
         for path in folder.iterdir():
@@ -142,7 +142,7 @@ class LocalStore:
 
     def leftovers(self) -> list[StoredFile]:
         """Every file below `tmp/`."""
-        return self.files("tmp")
+        return self.files(TEMPORARY)
 
     def discard(self, leftover: StoredFile) -> None:
         """Remove one of `leftovers`, and the folders that become empty."""
@@ -154,7 +154,7 @@ class LocalStore:
                 parent.rmdir()
 
     def _stage(self, data: bytes) -> Path:
-        folder = self.root / "tmp"
+        folder = self.root / TEMPORARY
         folder.mkdir(parents=True, exist_ok=True)
         staged = folder / new_run_id()
         try:

@@ -30,16 +30,17 @@ import boto3  # noqa: E402 - after the paths
 import webdataset as wds  # noqa: E402
 from servers import Weed, s3_env  # noqa: E402
 
-import factory.receipts  # noqa: E402
-from factory.commit import Making, commit_shard, make_record  # noqa: E402
+import factory.dataset.receipts  # noqa: E402
 from factory.data import ShardTask  # noqa: E402
-from factory.manifest import ShardRecord, encode_record, receipt_path  # noqa: E402
-from factory.manifest_file import encode_snapshot  # noqa: E402
+from factory.dataset.quarantine import Attempts  # noqa: E402
+from factory.dataset.receipts import BLOCK, find_done, path_of_block  # noqa: E402
+from factory.make.commit import Making, commit_shard, make_record  # noqa: E402
+from factory.manifest.paths import receipt_path  # noqa: E402
+from factory.manifest.records import ShardRecord, encode_record  # noqa: E402
+from factory.manifest.table import encode_snapshot  # noqa: E402
 from factory.pack.facts import SampleFacts  # noqa: E402
 from factory.pack.tar import ShardWriter  # noqa: E402
-from factory.plan import Plan, Round  # noqa: E402
-from factory.quarantine import Attempts  # noqa: E402
-from factory.receipts import BLOCK, find_done, snapshot_path  # noqa: E402
+from factory.plan.rounds import Plan, Round  # noqa: E402
 from factory.run.drive import drive  # noqa: E402
 from factory.run.fleet import ElasticFleet, Event, Landed, Ready  # noqa: E402
 from factory.spec import RunSpec  # noqa: E402
@@ -206,7 +207,7 @@ def snapshots(store: Store, record: ShardRecord, size: int) -> None:
     for block in range(size // BLOCK):
         indices = range(block * BLOCK, (block + 1) * BLOCK)
         store.create(
-            snapshot_path(block), encode_snapshot([numbered(record, index) for index in indices])
+            path_of_block(block), encode_snapshot([numbered(record, index) for index in indices])
         )
 
 

@@ -30,8 +30,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from factory.generate.stylegan2_network import Network, Numerics
-from factory.generate.weights import TensorBag
+from factory.generate.numerics import Numerics
+from factory.generate.stylegan2.network import Network
+from factory.generate.weights.find import TensorBag
 from factory.run.worker import settle_process
 
 W_DIM = 512

@@ -30,19 +30,19 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional
 
-from factory.fit.bench import Bench, Checkpoint
-from factory.fit.budget import plan_sampling
+from factory.fit.context import Bench, Checkpoint
 from factory.fit.kmeans import cluster, nearest
 from factory.fit.merging import Found, choose_pair, merge_clusters
-from factory.fit.pixels import choose_layers, fitting_batch
-from factory.fit.pool import LanePool
+from factory.fit.pixels.budget import plan_sampling
+from factory.fit.pixels.pool import LanePool
+from factory.fit.pixels.sampling import choose_layers, fitting_batch
 from factory.fit.progress import Progress
 from factory.generate.base import Generator, load_generator
-from factory.generate.weights import find_weights
+from factory.generate.weights.find import find_weights
 from factory.run.worker import settle_process
-from factory.segment.labels import unnamed_labels
-from factory.segment.linear_head import LinearHead, weight_name
-from factory.segment.segmenter_file import SegmenterFacts, encode_segmenter
+from factory.segment.linear_head import LinearHead
+from factory.segment.palette import unnamed_labels
+from factory.segment.segmenter_file import SegmenterFacts, encode_segmenter, weight_name
 from factory.spec import DatasetSpec, KMeansSpec
 from factory.store import LocalStore
 

@@ -22,19 +22,13 @@ from pathlib import Path
 import numpy as np
 import psutil
 
-from factory.coverage import cover_samples
 from factory.identity import shard_name
-from factory.manifest import (
-    LABELS_PATH,
-    ClassLabel,
-    DatasetLabels,
-    ShardRecord,
-    encode_labels,
-    encode_record,
-    receipt_path,
-)
-from factory.measure import Measures
-from factory.plan import Round
+from factory.manifest.coverage import cover_samples
+from factory.manifest.labels import ClassLabel, DatasetLabels, encode_labels
+from factory.manifest.measure import Measures
+from factory.manifest.paths import LABELS_PATH, receipt_path
+from factory.manifest.records import ShardRecord, encode_record
+from factory.plan.rounds import Round
 
 PER_SHARD = 250
 PATHS = ("/v1/summary", "/v1/coverage", "/v1/rounds", "/metrics")

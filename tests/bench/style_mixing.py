@@ -31,8 +31,8 @@ from factory.data import LatentBatch
 from factory.fit.fitted import fit_segmenter
 from factory.generate.base import Generator, load_generator
 from factory.generate.latents import LatentSampler
-from factory.generate.stylegan2 import StyleGAN2
-from factory.generate.weights import find_weights
+from factory.generate.stylegan2.generator import StyleGAN2
+from factory.generate.weights.find import find_weights
 from factory.run.worker import settle_process
 from factory.segment.base import AnySegmenter, label_latents, load_segmenter
 from factory.spec import DatasetSpec, DistilSpec, GeneratorSpec, LatentsSpec, StyleMixingSpec

@@ -50,9 +50,9 @@ class Kit:
         from factory.fit.fitted import find_fitted, fit_segmenter
         from factory.generate.base import load_generator
         from factory.generate.latents import LatentSampler
-        from factory.generate.weights import find_weights
-        from factory.job_file import check_job
+        from factory.generate.weights.find import find_weights
         from factory.segment.base import load_segmenter
+        from factory.spec.read import check_job
 
         document = {**JOB, "dataset": {**JOB["dataset"], "num_samples": 1}, "output": {"uri": "x"}}
         self.dataset = check_job(document, source="bench").dataset
@@ -75,8 +75,8 @@ class Kit:
 
     def files(self, first: int) -> list[dict[str, Any]]:
         """The same pairs, encoded the same way, one after the other."""
+        from factory.make.compute import compute_samples
         from factory.pack.packing import encode_sample
-        from factory.samples import compute_samples
 
         latents = self.sampler.draw(range(first, first + BATCH))
         samples = compute_samples(self.generator, self.segmenter, latents, BATCH)

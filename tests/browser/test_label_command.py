@@ -15,9 +15,9 @@ from small_job import small_document
 from small_label import KLISH, fitted_tree
 from typer.testing import CliRunner
 
-from factory.cli import app
-from factory.cli_label import _load_without_labels
-from factory.segment.naming import read_labels_file
+from factory.cli.app import app
+from factory.cli.label import _load_without_labels
+from factory.segment.tree.labels_file import read_labels_file
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from small_label import serving, small_material
 
 from factory.label.layout import place_nodes
 from factory.label.page import kept_page
-from factory.segment.naming import check_labels, read_labels_file
+from factory.segment.tree.labels_file import check_labels, read_labels_file
 
 
 @pytest.fixture

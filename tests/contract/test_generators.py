@@ -8,7 +8,7 @@ from factory.errors import WeightsError
 from factory.generate import GENERATORS, SHIPPED
 from factory.generate.base import Generator, load_generator
 from factory.generate.latents import LatentSampler
-from factory.generate.weights import find_weights
+from factory.generate.weights.find import find_weights
 from factory.spec import GeneratorSpec, LatentsSpec
 
 CPU = torch.device("cpu")

@@ -11,7 +11,7 @@ from factory.errors import JobError, PluginError
 from factory.fit import FITTERS
 from factory.fit.fitted import fit_segmenter, needs_fitting
 from factory.generate.base import GeneratorFacts, LayerShape, StyleFacts, load_generator
-from factory.generate.weights import find_weights
+from factory.generate.weights.find import find_weights
 from factory.segment import SEGMENTERS
 from factory.segment.base import (
     RenderingSegmenter,

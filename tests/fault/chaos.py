@@ -180,9 +180,9 @@ class Chaos:
 
     def look(self, uri: str) -> dict[str, str]:
         """Verify a dataset deeply; digests of its shards by path."""
-        from factory.dataset import find_holdings
+        from factory.care.verify import verify_dataset
+        from factory.dataset.holdings import find_holdings
         from factory.store import open_store
-        from factory.verify import verify_dataset
 
         store = open_store(uri)
         findings = verify_dataset(store, deep=True)

@@ -6,8 +6,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from factory.batch import ImageBatch
 from factory.data import LatentBatch
+from factory.generate.batch import ImageBatch
 from factory.generate.shapes import ShapesGenerator
 
 

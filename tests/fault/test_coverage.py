@@ -13,7 +13,7 @@ from typing import Any
 import psutil
 from lab import Lab
 
-from factory.dataset import find_holdings
+from factory.dataset.holdings import find_holdings
 from factory.serve.facts import describe_coverage
 from factory.serve.view import DatasetView
 from factory.store import open_store

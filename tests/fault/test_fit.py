@@ -11,9 +11,9 @@ import torch
 from lab import Lab
 
 from factory.fit.fitted import fit_segmenter
-from factory.fit.pool import LanePool
+from factory.fit.pixels.pool import LanePool
 from factory.generate.base import load_generator
-from factory.generate.weights import find_weights
+from factory.generate.weights.find import find_weights
 from factory.run.base import WorkOrder
 from factory.run.ray_cluster import fit_on_ray
 from factory.spec import DatasetSpec, RunSpec

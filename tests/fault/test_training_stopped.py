@@ -5,16 +5,13 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 import torch
 import yaml
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "train"))
 from pictures import small_document, tar_of_pictures
 
-from factory.train.state import STATE_NAME, load_state
+from factory.train_generator.state import STATE_NAME, load_state
 
 CPU = torch.device("cpu")
 

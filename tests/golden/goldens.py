@@ -17,12 +17,12 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from factory import errors
-from factory.cli import app
+from factory.cli.app import app
 from factory.identity import counter_rng
-from factory.manifest import Manifest
+from factory.manifest.records import Manifest
 from factory.pack.image import decode_image, decode_mask
 from factory.pack.tar import ShardWriter, read_members
-from factory.plan import dataset_id_of, make_identity
+from factory.plan.rounds import dataset_id_of, make_identity
 
 WIDTH = 100
 STREAMS = ("latent", "class_label", "noise", "pixels", "seeding", "look", "clustering")

@@ -8,8 +8,8 @@ import yaml
 from small_job import small_document
 from typer.testing import CliRunner
 
-from factory.cli import app
-from factory.plan import Round
+from factory.cli.app import app
+from factory.plan.rounds import Round
 
 
 @pytest.fixture(autouse=True)
@@ -89,7 +89,7 @@ def test_a_plan_is_told_in_words_and_as_json(tmp_path):
 
 def test_plugins_and_shipped_weights_are_listed():
     listed = call("generators").stdout
-    assert "stylegan2           factory.generate.stylegan2:StyleGAN2\n" in listed
+    assert "stylegan2           factory.generate.stylegan2.generator:StyleGAN2\n" in listed
     assert "shipped:blood_cells blood_cells_64.safetensors\n" in listed
     assert "kmeans " in call("segmenters").stdout
 

@@ -5,7 +5,7 @@ import pytest
 from small_job import make_small
 from typer.testing import CliRunner
 
-from factory.cli import app
+from factory.cli.app import app
 from factory.pack.image import encode_mask
 
 

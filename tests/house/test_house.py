@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from factory.train.spec import load_training
+from factory.train_generator.spec import load_training
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted((ROOT / "factory").rglob("*.py"))
@@ -58,15 +58,15 @@ def modules_after(code: str) -> set[str]:
 
 def test_planning_loads_neither_torch_nor_ray() -> None:
     loaded = modules_after(
-        "from pathlib import Path; from factory.job_file import load_job; "
-        "from factory.estimate import estimate_job; estimate_job(load_job(Path('jobs/smoke.yaml')))"
+        "from pathlib import Path; from factory.spec.read import load_job; "
+        "from factory.run.estimate import estimate_job; estimate_job(load_job(Path('jobs/smoke.yaml')))"
     )
     assert not loaded & {"torch", "ray"}
     assert "torch" in modules_after("import factory.shard"), "this test can see what is loaded"
 
 
 def test_the_command_line_starts_without_heavy_imports() -> None:
-    assert not modules_after("import factory.cli") & {"torch", "ray", "numpy", "pyarrow"}
+    assert not modules_after("import factory.cli.app") & {"torch", "ray", "numpy", "pyarrow"}
 
 
 @pytest.mark.parametrize(

@@ -26,11 +26,11 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-from factory.batch import ImageBatch
 from factory.data import LatentBatch
 from factory.errors import JobError, WeightsError
 from factory.generate.base import GeneratorFacts, LayerShape
-from factory.generate.weights import TensorBag, read_weights
+from factory.generate.batch import ImageBatch
+from factory.generate.weights.find import TensorBag, read_weights
 from factory.spec import GeneratorSpec
 
 # What the tensors do not say. It is written down by the network's author, or it is found out by

@@ -3,11 +3,11 @@
 import numpy as np
 import torch
 
-from factory.batch import ImageBatch, MaskBatch
 from factory.generate.base import GeneratorFacts
+from factory.generate.batch import ImageBatch, MaskBatch
 from factory.generate.shapes import PARTS, ShapesGenerator
-from factory.manifest import ClassLabel
-from factory.segment.detectors import Detections
+from factory.manifest.labels import ClassLabel
+from factory.segment.objects.detectors import Detections
 from factory.spec import GeneratorSpec, PluginSegmenterSpec
 
 LABELS = (

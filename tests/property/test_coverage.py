@@ -3,7 +3,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from factory.coverage import (
+from factory.manifest.coverage import (
     AREA_EDGES,
     SKETCH_SIZE,
     Coverage,
@@ -12,7 +12,7 @@ from factory.coverage import (
     merge_coverage,
     quantile,
 )
-from factory.measure import UNKNOWN, Measures
+from factory.manifest.measure import UNKNOWN, Measures
 
 often = settings(max_examples=80, deadline=None)
 

@@ -7,13 +7,13 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_job import small_job
-from unit.test_manifest import a_manifest, a_record
+from unit.manifest.test_records import a_manifest, a_record
 
 from factory.identity import canonical_json, counter_rng, digest_of, sample_key, shard_name
-from factory.manifest_file import encode_manifest, read_manifest
+from factory.manifest.table import encode_manifest, read_manifest
 from factory.pack.image import decode_image, decode_mask, encode_image, encode_mask
 from factory.pack.tar import ShardWriter, read_members
-from factory.plan import make_plan
+from factory.plan.rounds import make_plan
 from factory.spec import EncodeSpec
 
 often = settings(max_examples=60, deadline=None)

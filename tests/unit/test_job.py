@@ -9,20 +9,21 @@ import yaml
 from PIL import Image
 from small_job import Witness, make_small, small_job
 
-from factory.coverage import cover_samples, merge_coverage
-from factory.dataset import account_of, find_holdings, find_rounds, make_manifest
+from factory.care.replay import regenerate_samples
+from factory.care.verify import verify_dataset
+from factory.dataset.holdings import account_of, find_holdings, find_rounds
+from factory.dataset.status import make_status
+from factory.dataset.views import make_manifest
 from factory.errors import IncompleteError, Interrupted, JobError, PluginError, StoreError
 from factory.job import finish_job, run_job
-from factory.job_file import load_job
-from factory.manifest_file import read_manifest
+from factory.manifest.coverage import cover_samples, merge_coverage
+from factory.manifest.table import read_manifest
 from factory.pack.facts import SampleFacts, read_sidecar
 from factory.pack.tar import read_members
-from factory.replay import regenerate_samples
-from factory.report import make_status
 from factory.run.base import WorkOrder
 from factory.run.worker import build_maker
+from factory.spec.read import load_job
 from factory.store import open_store
-from factory.verify import verify_dataset
 
 
 @pytest.fixture(scope="module")

@@ -17,23 +17,23 @@ import yaml
 from PIL import Image
 from small_job import Witness, small_document, small_job
 
-from factory.dataset import find_holdings, find_labels, load_stored_job
+from factory.care.replay import regenerate_samples
+from factory.care.verify import verify_dataset
+from factory.dataset.holdings import find_holdings, find_labels, load_stored_job
+from factory.dataset.status import make_status
 from factory.errors import JobError, StoreError
 from factory.fit.fitted import find_fitted, fit_key, fit_segmenter
-from factory.generate.weights import LocalWeights
+from factory.generate.weights.find import LocalWeights
 from factory.job import run_job
-from factory.job_file import load_job
-from factory.manifest_file import read_manifest
+from factory.manifest.table import read_manifest
 from factory.pack.image import decode_mask
 from factory.pack.tar import read_members
-from factory.replay import regenerate_samples
-from factory.report import make_status
 from factory.run.calibrate import calibrate
-from factory.segment.hierarchy import read_hierarchy
-from factory.segment.naming import read_labels_file
 from factory.segment.segmenter_file import decode_segmenter, read_segmenter
+from factory.segment.tree.hierarchy import read_hierarchy
+from factory.segment.tree.labels_file import read_labels_file
+from factory.spec.read import load_job
 from factory.store import open_store
-from factory.verify import verify_dataset
 
 NAMES = ("ground", "left square", "disc")
 FIT = {"num_images": 16, "pixels_per_image": 128}

@@ -1,0 +1,1 @@
+"""Look after datasets that exist: check, repair, diagnose, and make samples again."""

@@ -1,0 +1,127 @@
+"""Look at everything a run needs before it runs, and say what is wrong and what to do."""
+
+import os
+import shutil
+import socket
+import sys
+import tempfile
+from collections.abc import Iterator
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from factory.errors import FactoryError, PluginError
+from factory.provenance import DECIDING
+from factory.run import ROOM_OF_CLUSTER
+from factory.spec import JobSpec, RunSpec
+from factory.store import LocalStore, open_store
+from factory.store.cache import cache_folder
+from factory.store.probe import Check, probe_local, probe_s3
+
+_SHM = Path("/dev/shm")  # noqa: S108 - where Ray keeps its objects
+_LEAST_SHM_BYTES = 128 * 2**20
+_LEAST_FREE_BYTES = 2**30
+_NEEDED = (*DECIDING, "ray", "pyarrow", "boto3")
+
+
+def examine(spec: JobSpec | None) -> Iterator[Check]:
+    """Every check of this machine; with a job, those of its output and cluster too."""
+    yield _versions()
+    yield _shared_memory()
+    yield _free_space("temporary files", Path(tempfile.gettempdir()))
+    yield _cache()
+    if spec is not None:
+        yield from _output(spec)
+        yield _gpu(spec.run)
+        if spec.run.executor == "ray":
+            yield _actors(spec.run)
+
+
+def _versions() -> Check:
+    found, missing = [], []
+    for name in _NEEDED:
+        try:
+            found.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            missing.append(name)
+    python = ".".join(map(str, sys.version_info[:3]))
+    if missing:
+        remedy = "pip install maskfactory"
+        return Check("versions", "fails", f"not installed: {', '.join(missing)}", remedy)
+    return Check("versions", "ok", f"python {python}, {', '.join(found)}")
+
+
+def _shared_memory() -> Check:
+    if not _SHM.is_dir():
+        return Check(str(_SHM), "ok", "not on this system")
+    size = shutil.disk_usage(_SHM).total
+    found = f"{size / 2**20:,.0f} MiB"
+    if size >= _LEAST_SHM_BYTES:
+        return Check(str(_SHM), "ok", found)
+    return Check(
+        str(_SHM), "warning", found, "give the container --shm-size=256m: Ray falls back to /tmp"
+    )
+
+
+def _free_space(name: str, folder: Path) -> Check:
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free
+    found = f"{free / 2**30:,.1f} GiB free at {folder}"
+    if free >= _LEAST_FREE_BYTES:
+        return Check(f"disk: {name}", "ok", found)
+    return Check(f"disk: {name}", "warning", found, "make room: a worker keeps two shards there")
+
+
+def _cache() -> Check:
+    folder = cache_folder("doctor").parent
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        remedy = "set XDG_CACHE_HOME to a folder that can be written"
+        return Check("cache", "fails", f"{folder}: {error.strerror}", remedy)
+    return Check("cache", "ok", str(folder))
+
+
+def _output(spec: JobSpec) -> Iterator[Check]:
+    single_writer = spec.output.single_writer
+    try:
+        store = open_store(spec.output.uri, single_writer=single_writer)
+    except FactoryError as error:
+        yield Check("output", "fails", str(error), "correct output.uri")
+        return
+    probe = probe_local if isinstance(store, LocalStore) else probe_s3
+    for check in probe(store, single_writer=single_writer):  # type: ignore[arg-type]
+        yield Check(f"output: {check.name}", check.state, check.found, check.remedy)
+    if isinstance(store, LocalStore):
+        yield _free_space("output", store.root)
+
+
+def _gpu(run: RunSpec) -> Check:
+    import torch
+
+    num_gpus = torch.cuda.device_count()
+    if run.gpus_per_actor == 0:
+        return Check("gpu", "ok", f"not asked for; this machine has {num_gpus}")
+    if num_gpus == 0 and run.address is None:
+        remedy = "set run.gpus_per_actor: 0, or run.address to a cluster that has some"
+        return Check("gpu", "fails", "run.gpus_per_actor asks for one; torch finds none", remedy)
+    names = {torch.cuda.get_device_name(index) for index in range(num_gpus)}
+    return Check(
+        "gpu", "ok", f"{num_gpus} here ({', '.join(sorted(names)) or 'the cluster decides'})"
+    )
+
+
+def _actors(run: RunSpec) -> Check:
+    module, _, name = ROOM_OF_CLUSTER.partition(":")
+    try:
+        found = getattr(import_module(module), name)(run)
+    except PluginError as error:
+        text, _, remedy = str(error).partition("; ")
+        return Check("workers", "fails", text, remedy)
+    here = (
+        f"{os.cpu_count()} CPUs on {socket.gethostname()}" if run.address is None else run.address
+    )
+    return Check("workers", "ok", f"{found} of {run.threads_per_actor} CPUs each fit ({here})")

@@ -1,0 +1,162 @@
+"""Put right what `verify` finds, and clear away what nobody needs. Nothing here makes a sample.
+
+Both first say what they would do. A tar is only ever removed when no receipt names it: a receipt goes
+before its tar.
+"""
+
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+
+from factory.care.verify import sidecar_is_good
+from factory.data import ShardTask
+from factory.dataset.holdings import find_plan, find_promise
+from factory.dataset.quarantine import release
+from factory.dataset.receipts import (
+    BLOCK,
+    check_snapshots,
+    find_done,
+    find_record,
+    list_receipts,
+    path_of_block,
+    read_receipts,
+)
+from factory.identity import digest_of_file
+from factory.make.commit import adopt_shard, read_orphan
+from factory.manifest.paths import (
+    ATTEMPTS,
+    QUARANTINE,
+    SHARDS,
+    SIDECARS,
+    receipt_path,
+    shard_index_of,
+    sidecar_path,
+    tar_path,
+)
+from factory.manifest.records import ShardRecord
+from factory.pack.contents import Promise, read_contents
+from factory.pack.facts import encode_sidecar
+from factory.provenance import new_run_id
+from factory.store import Store, StoredFile
+
+_THREADS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One thing to do about a dataset."""
+
+    path: str
+    """The file it is about."""
+    action: str
+    """What will be done, and why."""
+    do: Callable[[], object]
+    """Does it."""
+
+
+def plan_repair(store: Store) -> list[Step]:
+    """What to do about every shard that is not as its receipt says, and every tar without one.
+
+    Raises:
+        StoreError: If there is no dataset, or a receipt belongs to another one.
+    """
+    plan = find_plan(store)
+    names = list_receipts(store, plan)
+    records = {r.shard_index: r for r in read_receipts(store, names, plan.dataset_id)}
+    tars = set(store.names(SHARDS))
+    promise = find_promise(store, plan) if tars else Promise(0, [])
+
+    def look(task: ShardTask) -> list[Step]:
+        record = records.get(task.shard_index)
+        if record is not None:
+            return _mend(store, task, record, promise)
+        return [_settle_orphan(store, task, promise)] if tar_path(task.name) in tars else []
+
+    with ThreadPoolExecutor(_THREADS) as pool:
+        steps = [step for found in pool.map(look, plan.tasks()) for step in found]
+    for problem in check_snapshots(store, records.values()):
+        path = problem.partition(":")[0]
+        why = "remove it: it is not what its receipts make; the next run makes it again"
+        steps.append(Step(path, why, partial(store.remove, path)))
+    return steps
+
+
+def _mend(store: Store, task: ShardTask, record: ShardRecord, promise: Promise) -> list[Step]:
+    with store.fetch(record.path) as tar:
+        if tar is None:
+            return [_forget(store, task, record, "it is missing")]
+        if digest_of_file(tar) != record.sha256:
+            return [_forget(store, task, record, "its bytes are not those of its receipt")]
+        inside = read_contents(tar, task, promise)
+    if sidecar_is_good(store, task, inside.rows):
+        return []
+    path = sidecar_path(task.name)
+    rebuild = partial(store.replace, path, encode_sidecar(inside.rows, inside.measures))
+    return [Step(path, "rebuild it from its tar", rebuild)]
+
+
+def _forget(store: Store, task: ShardTask, record: ShardRecord, why: str) -> Step:
+    """Take a shard out of the dataset, receipt first, so that the next run makes it again."""
+
+    def forget() -> None:
+        store.remove(path_of_block(task.shard_index // BLOCK))
+        store.remove(receipt_path(task.round_index, task.shard_index))
+        store.remove(record.path)
+
+    return Step(
+        record.path, f"remove its receipt and itself: {why}; then run the job again", forget
+    )
+
+
+def _settle_orphan(store: Store, task: ShardTask, promise: Promise) -> Step:
+    path = tar_path(task.name)
+    with store.fetch(path) as tar:
+        problems = ["gone"] if tar is None else read_orphan(tar, task, promise)[1].problems
+    if not problems:
+        adopt = partial(adopt_shard, store, task, promise, new_run_id())
+        return Step(path, "write its receipt: it is whole", adopt)
+
+    def remove() -> None:
+        if find_record(store, task) is None:
+            store.remove(path)
+            release(store, {task.shard_index})
+
+    why = f"remove it: no receipt, and damaged ({problems[0]}); then run the job again"
+    return Step(path, why, remove)
+
+
+def plan_clearing(store: Store, older_than_s: float) -> list[Step]:
+    """What can go: unfinished files, tars and tables without a receipt, attempts that succeeded.
+
+    Nothing that was written within the last `older_than_s` seconds is touched: a run may need it.
+
+    Raises:
+        StoreError: If there is no dataset.
+    """
+    plan = find_plan(store)
+    done = find_done(store, plan).indices
+    limit = time.time() - older_than_s
+    owners = {path(task.name): task for task in plan.tasks() for path in (tar_path, sidecar_path)}
+    steps = []
+    for file in store.leftovers():
+        if file.changed_at < limit:
+            action = "abort the upload" if file.upload_id else "remove it: unfinished"
+            steps.append(Step(file.path, action, partial(store.discard, file)))
+    for file in [*store.files(SHARDS), *store.files(SIDECARS)]:
+        owner = owners.get(file.path)
+        if file.changed_at < limit and (owner is None or owner.shard_index not in done):
+            remove = partial(_remove_orphan, store, file, owner)
+            steps.append(Step(file.path, "remove it: no receipt names it", remove))
+    for file in [*store.files(ATTEMPTS), *store.files(QUARANTINE)]:
+        if file.changed_at < limit and shard_index_of(file.path) in done:
+            why = "remove it: its shard was made after all"
+            steps.append(Step(file.path, why, partial(store.remove, file.path)))
+    return steps
+
+
+def _remove_orphan(store: Store, file: StoredFile, owner: ShardTask | None) -> None:
+    """Remove a file of a shard without a receipt, unless it has got one since."""
+    if owner is None or find_record(store, owner) is None:
+        store.remove(file.path)

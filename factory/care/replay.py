@@ -1,0 +1,119 @@
+"""Make samples of a dataset again and compare bytes: the proof that it is what it says."""
+
+from bisect import bisect_right
+from itertools import accumulate, groupby
+
+from factory.data import ShardTask
+from factory.dataset.holdings import find_holdings, load_stored_job
+from factory.errors import StoreError
+from factory.fit.fitted import needs_fitting
+from factory.generate.weights.find import find_weights
+from factory.manifest.paths import SEGMENTER_PATH
+from factory.manifest.records import ShardRecord
+from factory.pack.packing import EncodedSample
+from factory.pack.tar import read_members
+from factory.provenance import find_versions, new_run_id
+from factory.run.base import WorkOrder
+from factory.run.worker import build_maker
+from factory.shard import ShardMaker
+from factory.store import Store
+
+
+def regenerate_samples(store: Store, count: int) -> tuple[int, list[str]]:
+    """Make `count` samples, spread over the dataset, again; all of them if it holds no more.
+
+    How many were made again, and one line for each file that differs.
+
+    Raises:
+        StoreError: If the dataset is empty.
+        WeightsError: If its weights are not on this machine.
+    """
+    holdings = find_holdings(store)
+    if not holdings.records:
+        raise StoreError(f"{store.uri}: no shard is committed yet; run the job first")
+    maker = _maker(store)
+    tasks = {task.shard_index: task for task in holdings.plan.tasks()}
+    ends = list(accumulate(record.num_samples for record in holdings.records))
+    count = min(count, ends[-1])
+    chosen = (position * ends[-1] // count for position in range(count))
+    problems = []
+    for place, positions in groupby(chosen, key=lambda position: bisect_right(ends, position)):
+        record = holdings.records[place]
+        first = ends[place] - record.num_samples
+        within = [position - first for position in positions]
+        problems += _compare(store, maker, record, tasks[record.shard_index], within)
+    return count, problems
+
+
+def replay_sample(store: Store, key: str) -> tuple[EncodedSample, list[str]]:
+    """Make the sample named `key` again: its files, and one line for each that differs.
+
+    Raises:
+        StoreError: If no committed shard holds the sample.
+        WeightsError: If the dataset's weights are not on this machine.
+    """
+    holdings = find_holdings(store)
+    index = int(key) if key.isdigit() else -1
+    owners = [r for r in holdings.records if 0 <= index - r.first_index < r.num_indices]
+    members = _members(store, owners[0]) if owners else {}
+    if f"{key}.json" not in members:
+        raise StoreError(
+            f"{store.uri}: no committed shard holds sample {key!r}; keys are nine digits, and the "
+            "tables in meta/ list them"
+        )
+    tasks = {task.shard_index: task for task in holdings.plan.tasks()}
+    again = _maker(store).replay(tasks[owners[0].shard_index], index)
+    return again, _differences(owners[0], members, again)
+
+
+def _maker(store: Store) -> ShardMaker:
+    spec = load_stored_job(store)
+    segmenter = SEGMENTER_PATH if needs_fitting(spec.dataset) else ""
+    weights = find_weights(spec.dataset.generator)
+    run = spec.run.model_copy(update={"threads_per_actor": 1})
+    order = WorkOrder(
+        dataset=spec.dataset,
+        run=run,
+        output_uri=store.uri,
+        single_writer=spec.output.single_writer,
+        weights_sha256=weights.sha256,
+        segmenter_path=segmenter,
+        run_id=new_run_id(),
+        import_paths=(),
+    )
+    return build_maker(order)
+
+
+def _members(store: Store, record: ShardRecord) -> dict[str, bytes]:
+    with store.fetch(record.path) as path:
+        return dict(read_members(path)) if path is not None else {}
+
+
+def _compare(
+    store: Store, maker: ShardMaker, record: ShardRecord, task: ShardTask, positions: list[int]
+) -> list[str]:
+    members = _members(store, record)
+    if not members:
+        return [f"{record.path}: missing"]
+    keys = list(dict.fromkeys(name.partition(".")[0] for name in members))
+    problems = []
+    for position in positions:
+        problems += _differences(record, members, maker.replay(task, int(keys[position])))
+    return problems
+
+
+def _differences(record: ShardRecord, members: dict[str, bytes], again: EncodedSample) -> list[str]:
+    key = again.facts.key
+    return [
+        f"{record.path}: {key}.{ending} comes out different{_why(record)}"
+        for ending, data in again.files
+        if members.get(f"{key}.{ending}") != data
+    ]
+
+
+def _why(record: ShardRecord) -> str:
+    now = find_versions()
+    changed = [f"{k} {v} -> {now.get(k)}" for k, v in record.versions.items() if now.get(k) != v]
+    if changed:
+        return f" (other libraries: {', '.join(changed)})"
+    return f" (made on {record.device})"

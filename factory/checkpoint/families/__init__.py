@@ -1,0 +1,1 @@
+"""The tensor names and settings of each generator family."""

@@ -1,0 +1,133 @@
+"""Safetensors: read through the library after checks of our own, written byte for byte by us.
+
+The library writes its metadata in a random order, so equal checkpoints would give different files.
+Format: https://github.com/huggingface/safetensors, section Format.
+"""
+
+import json
+import struct
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from factory.checkpoint.base import Checkpoint
+from factory.checkpoint.pickles.source import GET_AGAIN, MIB, Stream
+from factory.errors import WeightsError
+from factory.identity import canonical_json
+from factory.store.single_file import staged_file
+
+MAX_HEADER_BYTES = 16 * MIB
+
+_LENGTH = struct.Struct("<Q")
+_ALIGNMENT = 8
+_CODES: Final = {
+    torch.float64: "F64",
+    torch.float32: "F32",
+    torch.float16: "F16",
+    torch.bfloat16: "BF16",
+    torch.int64: "I64",
+    torch.int32: "I32",
+    torch.int16: "I16",
+    torch.int8: "I8",
+    torch.uint8: "U8",
+    torch.bool: "BOOL",
+}
+
+
+def looks_like_safetensors(start: bytes) -> bool:
+    """Whether a file that begins with these (at least 9) bytes means to be safetensors."""
+    return len(start) > _LENGTH.size and start[_LENGTH.size : _LENGTH.size + 1] == b"{"
+
+
+def read_safetensors(stream: Stream, path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors (copied out of the file) and metadata strings.
+
+    Raises:
+        WeightsError: If it is not a whole safetensors file.
+    """
+    (header_bytes,) = _LENGTH.unpack_from(stream.view, 0)
+    if header_bytes > MAX_HEADER_BYTES:
+        stream.refuse(f"a safetensors header of {header_bytes} bytes", 0,
+                      f"{MAX_HEADER_BYTES} are allowed", GET_AGAIN)  # fmt: skip
+    if _LENGTH.size + header_bytes > len(stream.view):
+        stream.refuse(f"a safetensors header of {header_bytes} bytes, cut off,", 0,
+                      "the file is whole", "it is truncated: " + GET_AGAIN)  # fmt: skip
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = dict(file.metadata() or {})
+            tensors = {name: file.get_tensor(name).clone() for name in sorted(file.keys())}
+    except (SafetensorError, OSError, ValueError, RuntimeError, TypeError, KeyError) as error:
+        reason = " ".join(str(error).split())[:160]
+        stream.refuse(f"a broken safetensors header ({reason})", _LENGTH.size,
+                      "offsets are dense and fit the shapes", GET_AGAIN)  # fmt: skip
+    for name, tensor in tensors.items():
+        if tensor.dtype not in _CODES:
+            stream.refuse(f"tensor {name[:80]!a} of type {tensor.dtype}", _LENGTH.size,
+                          "types are " + ", ".join(_CODES.values()), "convert it")  # fmt: skip
+    return tensors, metadata
+
+
+def write_safetensors(checkpoint: Checkpoint, path: Path) -> None:
+    """Write `checkpoint` so that `read_checkpoint` gives it back; equal ones give equal bytes.
+
+    Tensors that share memory are written apart. The file appears under its name only when whole.
+
+    Raises:
+        WeightsError: If a setting is not plain JSON, or the file cannot be written.
+    """
+    try:
+        metadata = _metadata(checkpoint)
+    except (TypeError, ValueError) as error:
+        raise WeightsError(
+            f"{path}: settings that are not plain JSON ({error}); numbers must be finite; "
+            "report this file's layout"
+        ) from error
+    names = sorted(
+        checkpoint.tensors, key=lambda name: (-checkpoint.tensors[name].dtype.itemsize, name)
+    )
+    try:
+        with staged_file(path) as file:
+            file.write(_header(checkpoint.tensors, names, metadata))
+            for name in names:
+                flat = checkpoint.tensors[name].detach().cpu().contiguous().reshape(-1)
+                file.write(flat.view(torch.uint8).numpy().data)
+    except OSError as error:
+        raise WeightsError(
+            f"{path}: cannot be written ({error.strerror}); choose a folder with space that you may "
+            "write to"
+        ) from error
+
+
+def _metadata(checkpoint: Checkpoint) -> dict[str, str]:
+    return {
+        "assumptions": canonical_json(checkpoint.assumptions),
+        "attribution": checkpoint.attribution,
+        "class_names": canonical_json(checkpoint.class_names),
+        "family": checkpoint.family,
+        "kwargs": canonical_json(checkpoint.kwargs),
+        "layout": checkpoint.layout,
+        "license": checkpoint.license,
+        "notes": canonical_json(checkpoint.notes),
+        "source_length": str(checkpoint.source_length),
+        "source_sha256": checkpoint.source_sha256,
+    }
+
+
+def _header(tensors: dict[str, Tensor], names: list[str], metadata: dict[str, str]) -> bytes:
+    header: dict[str, Any] = {"__metadata__": metadata}
+    position = 0
+    for name in names:
+        tensor = tensors[name]
+        end = position + tensor.numel() * tensor.dtype.itemsize
+        header[name] = {
+            "dtype": _CODES[tensor.dtype],
+            "shape": list(tensor.shape),
+            "data_offsets": [position, end],
+        }
+        position = end
+    text = json.dumps(header, separators=(",", ":"), allow_nan=False).encode()
+    text += b" " * (-len(text) % _ALIGNMENT)
+    return _LENGTH.pack(len(text)) + text

@@ -1,0 +1,108 @@
+"""From a tensor's description in a file to a torch tensor: geometry first, then one copy."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from factory.checkpoint.pickles.nodes import Array, Storage, TensorView
+from factory.checkpoint.pickles.source import Budget, refuse
+
+_MOST_DIMENSIONS = 8
+_LARGEST_EMPTY = 2**31
+
+_NUMPY_OF_TORCH = {
+    torch.float64: "<f8",
+    torch.float32: "<f4",
+    torch.float16: "<f2",
+    torch.bfloat16: "<u2",
+    torch.int64: "<i8",
+    torch.int32: "<i4",
+    torch.int16: "<i2",
+    torch.int8: "i1",
+    torch.uint8: "u1",
+    torch.bool: "u1",
+}
+
+
+def reason_for_bad_geometry(
+    storage: Storage, offset: int, size: tuple[Any, ...], stride: tuple[Any, ...]
+) -> str | None:
+    """Why a tensor cannot lie in `storage` like this, or None if it can."""
+    numbers = (offset, *size, *stride)
+    reason = None
+    if len(size) != len(stride) or len(size) > _MOST_DIMENSIONS:
+        reason = f"{len(size)} sizes and {len(stride)} strides"
+    elif any(type(number) is not int for number in numbers):
+        reason = "a size, stride or offset that is no integer"
+    elif any(number < 0 for number in numbers):
+        reason = "a negative size, stride or offset"
+    elif 0 in size:
+        if offset > storage.numel or _product(max(dim, 1) for dim in size) > _LARGEST_EMPTY:
+            reason = "no elements and an absurd shape"
+    else:
+        numel = _product(size)
+        last = offset + sum((dim - 1) * step for dim, step in zip(size, stride, strict=True))
+        if last >= storage.numel:
+            reason = f"its last element at {last} of a storage of {storage.numel}"
+        elif numel > storage.numel:
+            reason = f"{numel} elements over a storage of {storage.numel}"
+    return reason
+
+
+def _product(numbers: Iterable[int]) -> int:
+    product = 1
+    for number in numbers:
+        product *= number
+    return product
+
+
+def torch_tensor(tensor: TensorView, budget: Budget) -> Tensor:
+    """A contiguous copy of what `tensor` describes.
+
+    Raises:
+        WeightsError: If its storage has no bytes, or the file's tensors exceed the file.
+    """
+    storage = tensor.storage
+    element = np.dtype(_NUMPY_OF_TORCH[storage.dtype])
+    numel = _product(tensor.size)
+    budget.spend_tensor(numel * element.itemsize, f"the tensor {tensor.place}")
+    if storage.data is None:
+        refuse(
+            budget.file,
+            f"the tensor {tensor.place} views storage {storage.key!r}, which has no data",
+            "every storage is in the file",
+            "get the file again",
+        )
+    if numel == 0:
+        return torch.empty(tensor.size, dtype=storage.dtype)
+    flat = np.frombuffer(storage.data, element, count=storage.numel)
+    # A stride along a single element is never used, and may be too large to multiply.
+    steps = [
+        step * element.itemsize if dim > 1 else element.itemsize
+        for dim, step in zip(tensor.size, tensor.stride, strict=True)
+    ]
+    view = np.lib.stride_tricks.as_strided(
+        flat[tensor.offset :], tensor.size, steps, writeable=False
+    )
+    if storage.dtype == torch.bool:
+        return torch.from_numpy(np.array(view != 0, order="C"))
+    copied = torch.from_numpy(np.array(view, order="C", copy=True))
+    return copied.view(torch.bfloat16) if storage.dtype == torch.bfloat16 else copied
+
+
+def numpy_array(array: Array, budget: Budget, place: str) -> np.ndarray:
+    """A contiguous copy of a pickled NumPy array.
+
+    Raises:
+        WeightsError: If it was left without content, or the file's tensors exceed the file.
+    """
+    if array.dtype is None or array.data is None:
+        refuse(budget.file, f"{place} is an array without content", "arrays are whole",
+               "get the file again")  # fmt: skip
+    budget.spend_tensor(array.data.stop - array.data.start, place)
+    flat = np.frombuffer(array.data.view(), array.dtype.numpy())
+    shaped = flat.reshape(array.shape, order="F" if array.fortran_order else "C")
+    return np.array(shaped, order="C", copy=True)

@@ -1,0 +1,120 @@
+"""The commands that look after a dataset: `doctor`, `repair`, `gc`, `quarantine`."""
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from factory.cli.shared import AsJson, Where, load, one_line_errors, open_dataset, print_json
+from factory.errors import JobError, PluginError, StoreError
+
+Yes = Annotated[
+    bool, typer.Option("--yes", help="Do it. Without this, only say what would be done.")
+]
+
+quarantine = typer.Typer(
+    name="quarantine", help="Shards that failed too often.", no_args_is_help=True
+)
+
+
+@one_line_errors
+def doctor(
+    job: Annotated[Path | None, typer.Argument(help="Job file (YAML).", metavar="[JOB]")] = None,
+    as_json: AsJson = False,  # noqa: FBT002
+) -> None:
+    """Check this machine, and the store and the cluster of a job, before it runs."""
+    from factory.care.doctor import examine
+
+    checks = []
+    for check in examine(load(job) if job else None):
+        checks.append(check)
+        if not as_json:
+            typer.echo(f"{check.state:<9}{check.name:<28}{check.found}")
+            if check.remedy:
+                typer.echo(f"{'':<9}{'':<28}-> {check.remedy}")
+    if as_json:
+        print_json([dataclasses.asdict(check) for check in checks])
+    failing = [check.name for check in checks if check.state == "fails"]
+    if failing:
+        kind = StoreError if failing[0].startswith("output") else PluginError
+        raise kind(f"{len(failing)} of {len(checks)} checks fail: {', '.join(failing)}")
+
+
+@one_line_errors
+def repair(dataset: Where, yes: Yes = False, as_json: AsJson = False) -> None:  # noqa: FBT002
+    """Adopt whole tars, take damaged ones out, rebuild tables. Then run the job again."""
+    from factory.care.repair import plan_repair
+
+    _carry_out(plan_repair(open_dataset(dataset)), yes=yes, as_json=as_json)
+
+
+@one_line_errors
+def collect_garbage(
+    dataset: Where,
+    older_than_h: Annotated[
+        float, typer.Option(min=0, help="Leave alone what was written within these hours.")
+    ] = 24,
+    yes: Yes = False,  # noqa: FBT002
+    as_json: AsJson = False,  # noqa: FBT002
+) -> None:
+    """Remove unfinished files and uploads, and what no receipt names."""
+    from factory.care.repair import plan_clearing
+
+    steps = plan_clearing(open_dataset(dataset), older_than_h * 3600)
+    _carry_out(steps, yes=yes, as_json=as_json)
+
+
+@quarantine.command("list")
+@one_line_errors
+def list_quarantine(dataset: Where, as_json: AsJson = False) -> None:  # noqa: FBT002
+    """Show the shards in quarantine, and why they are there."""
+    from factory.dataset.holdings import find_plan
+    from factory.dataset.quarantine import find_quarantined
+    from factory.dataset.receipts import find_done
+
+    store = open_dataset(dataset)
+    found = find_quarantined(store, find_done(store, find_plan(store)).indices)
+    if as_json:
+        print_json([failure.model_dump(mode="json") for failure in found])
+        return
+    for failure in found:
+        typer.echo(f"{failure.name}  failed {failure.attempt} times  {failure.reason}")
+    if not found:
+        typer.echo("no shard is in quarantine")
+
+
+@quarantine.command("retry")
+@one_line_errors
+def retry_quarantine(
+    dataset: Where,
+    shards: Annotated[list[str] | None, typer.Argument(help="Their names. Default: all.")] = None,
+) -> None:
+    """Release shards from quarantine: the next run tries them again."""
+    from factory.dataset.holdings import find_plan
+    from factory.dataset.quarantine import find_quarantined, release
+
+    store = open_dataset(dataset)
+    find_plan(store)
+    known = {failure.name: failure.shard_index for failure in find_quarantined(store)}
+    unknown = [name for name in shards or () if name not in known]
+    if unknown:
+        there = ", ".join(known) or "none"
+        raise JobError(f"{unknown[0]}: not in quarantine; there: {there}")
+    names = shards or list(known)
+    release(store, {known[name] for name in names})
+    typer.echo(f"{len(names)} shards released; run the job again")
+
+
+def _carry_out(steps: list, *, yes: bool, as_json: bool) -> None:  # type: ignore[type-arg]
+    for step in steps:
+        if yes:
+            step.do()
+        if not as_json:
+            typer.echo(f"{step.path}: {step.action}")
+    if as_json:
+        print_json([{"path": s.path, "action": s.action, "done": yes} for s in steps])
+    elif not steps:
+        typer.echo("nothing to do")
+    elif not yes:
+        typer.echo(f"{len(steps)} things to do; nothing is done without --yes")

@@ -1,0 +1,129 @@
+"""The commands that score a dataset: `eval masks`."""
+
+import dataclasses
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from factory.cli.shared import (
+    AsJson,
+    Where,
+    import_from_here,
+    one_line_errors,
+    open_dataset,
+    print_json,
+)
+
+if TYPE_CHECKING:
+    from factory.evaluate.masks import MaskScores
+
+app = typer.Typer(help="Score a dataset.", no_args_is_help=True)
+
+Triple = tuple[float, float, float]
+
+_ROWS = {
+    "ARI": "ari",
+    "AMI": "ami",
+    "V-measure": "v_measure",
+    "  homogeneity": "homogeneity",
+    "  completeness": "completeness",
+    "pixel accuracy": "pixel_accuracy",
+    "mIoU per image": "miou_per_image",
+    "mIoU global": "miou_global",
+}
+
+
+Should = Annotated[
+    str,
+    typer.Option(
+        help="What the masks should be: 'generator' (if it knows its masks, as shapes does); a "
+        "folder of KEY.mask.png or KEY.png; a tar, or a folder of tars, of the same; or a "
+        "segmenter, TorchScript (.pt) or ONNX (.onnx), that makes logits (n, k, h, w) or class "
+        "ids (n, h, w). A TorchScript file is a program: run only files you trust."
+    ),
+]
+Names = Annotated[str, typer.Option(help="Names of the reference's classes by id: 'sky,tree'.")]
+Matching = Annotated[
+    Literal["greedy", "names"],
+    typer.Option(
+        help="How the dataset's classes find the reference's: greedily by IoU, fitted on one half "
+        "of the samples and scored on the other; or by equal names."
+    ),
+]
+Background = Annotated[str, typer.Option(help="Background of the reference: id, name, or 'none'.")]
+Limit = Annotated[int | None, typer.Option(min=1, help="Only the first so many.")]
+Mean = Annotated[Triple, typer.Option(help="Segmenter: subtracted from RGB in 0 to 1.")]
+Std = Annotated[Triple, typer.Option(help="Segmenter: then divided by.")]
+Size = Annotated[
+    int | None, typer.Option(min=1, help="Segmenter: resize images to this many px first.")
+]
+
+
+@app.command()
+@one_line_errors
+def masks(  # noqa: PLR0913, PLR0917 - options, each by its name
+    dataset: Where,
+    reference: Should,
+    reference_names: Names = "",
+    match: Matching = "greedy",
+    background: Background = "0",
+    samples: Limit = None,
+    mean: Mean = (0.0, 0.0, 0.0),
+    std: Std = (1.0, 1.0, 1.0),
+    size: Size = None,
+    as_json: AsJson = False,  # noqa: FBT002
+) -> None:
+    """Score masks against a reference: ARI, AMI, V-measure, IoU. 255 on either side is ignored."""
+    from factory.evaluate.masks import evaluate_masks
+    from factory.evaluate.open_reference import is_computed, open_reference
+    from factory.evaluate.reference import ImageInput
+
+    store = open_dataset(dataset)
+    if is_computed(reference):
+        from factory.run.worker import settle_process
+
+        import_from_here()
+        settle_process()
+    known = open_reference(reference, store, ImageInput(mean, std, size))
+    scores = evaluate_masks(
+        store,
+        known,
+        names=[name.strip() for name in reference_names.split(",")] if reference_names else [],
+        match=match,
+        background=background,
+        limit=samples,
+    )
+    if as_json:
+        print_json({"reference": known.name} | dataclasses.asdict(scores))
+    else:
+        _print(scores, known.name)
+
+
+def _print(scores: "MaskScores", reference: str) -> None:
+    front = scores.foreground
+    typer.echo(f"{scores.num_samples:,} samples against {reference}")
+    without = f"without {scores.background}" if front else ""
+    typer.echo(f"{'':<16}{'all classes':>12}  {without}".rstrip())
+    for title, name in _ROWS.items():
+        line = f"{title:<16}{getattr(scores.all_classes, name):>12.4f}"
+        if without:
+            line += f"  {getattr(front, name):>{len(without)}.4f}"
+        typer.echo(line)
+    width = max(len("class"), *(len(row.name) for row in scores.classes)) + 2
+    typer.echo(f"{'class':<{width}}{'share':>7}{'IoU per image':>15}{'IoU global':>12}  clusters")
+    for row in scores.classes:
+        typer.echo(
+            f"{row.name:<{width}}{row.share:>7.1%}{row.iou_per_image:>15.4f}"
+            f"{row.iou_global:>12.4f}  {', '.join(row.clusters) or 'none'}"
+        )
+    if scores.unassigned:
+        typer.echo(f"clusters of no class: {', '.join(scores.unassigned)}")
+    if scores.match == "greedy":
+        typer.echo(
+            f"clusters matched greedily on {scores.num_matched_on:,} samples; accuracy and IoU from "
+            f"the other {scores.num_scored:,}"
+        )
+    else:
+        typer.echo("clusters matched by name")
+    if scores.num_ignored_px:
+        typer.echo(f"{scores.num_ignored_px:,} pixels ignored (255 on either side)")

@@ -1,0 +1,63 @@
+"""The commands that look into a dataset: `serve` and `replay`."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from factory.cli.shared import Where, one_line_errors, open_dataset
+from factory.store.single_file import replace_file, writing_into
+
+
+@one_line_errors
+def serve(
+    dataset: Where,
+    host: Annotated[str, typer.Option(help="Address; others need a token.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 = any free one.")] = 8765,
+) -> None:
+    """Show a dataset in a browser, while it is made or afterwards. Read-only.
+
+    An address that other machines reach needs a secret in FACTORY_SERVE_TOKEN.
+    """
+    from factory.serve.server import TOKEN_VARIABLE, bind, check_address, serve_forever
+    from factory.serve.view import DatasetView
+
+    token = os.environ.get(TOKEN_VARIABLE, "")
+    check_address(host, token)
+    store = open_dataset(dataset)
+    view = DatasetView(store)
+    view.snapshot()  # says now what would be a failure for every request
+    opened = bind(host, port)
+    place = f"[{host}]" if ":" in host else host
+    typer.echo(f"serving {store.uri} on http://{place}:{opened.getsockname()[1]}/ (Ctrl-C ends it)")
+    serve_forever(view, opened, token=token)
+
+
+@one_line_errors
+def replay(
+    dataset: Where,
+    key: Annotated[str, typer.Argument(help="Nine-digit key of a sample.", metavar="KEY")],
+    output: Annotated[
+        Path | None, typer.Option("-o", help="Write its files into this folder.")
+    ] = None,
+) -> None:
+    """Make one sample again and compare it with what is stored, byte for byte."""
+    from factory.care.replay import replay_sample
+    from factory.cli.shared import import_from_here
+    from factory.errors import DamageError
+    from factory.run.worker import settle_process
+
+    store = open_dataset(dataset)
+    import_from_here()
+    settle_process()
+    sample, problems = replay_sample(store, key)
+    if output is not None:
+        with writing_into(output):
+            output.mkdir(parents=True, exist_ok=True)
+        for ending, data in sample.files:
+            replace_file(output / f"{sample.facts.key}.{ending}", data)
+            typer.echo(f"wrote {output / f'{sample.facts.key}.{ending}'}")
+    if problems:
+        raise DamageError("; ".join(problems))
+    typer.echo(f"{sample.facts.key}: {len(sample.files)} files made again byte for byte")

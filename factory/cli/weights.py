@@ -1,0 +1,65 @@
+"""The commands that look at weights files: `inspect` and `convert`."""
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from factory.cli.shared import AsJson, one_line_errors, print_json
+
+File = Annotated[
+    Path,
+    typer.Argument(help="Checkpoint of any known format, or a model's folder.", metavar="FILE"),
+]
+Config = Annotated[
+    Path | None,
+    typer.Option(help="JSON file with settings, for files that hold tensors alone."),
+]
+
+
+@one_line_errors
+def inspect(file: File, config: Config = None, as_json: AsJson = False) -> None:  # noqa: FBT002
+    """Say what a checkpoint holds: family, size, feature maps, assumptions. Runs nothing in it."""
+    from factory.generate.inspect import inspect_weights
+
+    found = inspect_weights(file, config=config)
+    if as_json:
+        print_json(dataclasses.asdict(found))
+        return
+    rows = {
+        "family": found.family,
+        "layout": found.layout,
+        "sha256": found.sha256,
+        "image": f"{found.resolution} x {found.resolution} px",
+        "classes": ", ".join(found.class_names) or str(found.num_classes or "none"),
+        "parameters": f"{found.num_parameters:,} in {found.num_tensors} tensors",
+        "licence": found.license or "not stated",
+        "source": found.source_sha256 or "none inside",
+    }
+    for name, value in rows.items():
+        typer.echo(f"{name:<12}{value}")
+    for layer in found.layers:
+        typer.echo(
+            f"{'layer':<12}{layer.name:<16}{layer.channels} x {layer.height} x {layer.width}"
+        )
+    for assumption in found.assumptions:
+        typer.echo(f"{'assumed':<12}{assumption}")
+    for note in found.notes:
+        typer.echo(f"{'note':<12}{note}")
+
+
+@one_line_errors
+def convert(
+    file: File,
+    output: Annotated[Path, typer.Option("-o", help="Where to write the safetensors file.")],
+    config: Config = None,
+) -> None:
+    """Write a checkpoint of any known format as safetensors with its settings inside."""
+    from factory.checkpoint import read_checkpoint, write_safetensors
+
+    checkpoint = read_checkpoint(file, config=config)
+    write_safetensors(checkpoint, output)
+    typer.echo(f"wrote {output}: {checkpoint.family}, from {checkpoint.layout}")
+    for assumption in checkpoint.assumptions:
+        typer.echo(f"{'assumed':<12}{assumption}")

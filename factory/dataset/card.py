@@ -1,0 +1,97 @@
+"""The dataset card: `README.md` of a dataset, with the front matter that dataset hubs read."""
+
+import yaml
+
+from factory.manifest.paths import CARD_PICTURE, tar_path
+from factory.manifest.records import Manifest
+from factory.pack.image import IMAGE_ENDING
+
+_SIZES = (
+    (10**3, "n<1K"),
+    (10**4, "1K<n<10K"),
+    (10**5, "10K<n<100K"),
+    (10**6, "100K<n<1M"),
+    (10**7, "1M<n<10M"),
+    (10**8, "10M<n<100M"),
+)
+
+
+def encode_card(manifest: Manifest) -> bytes:
+    """The card of a dataset: picture, size, classes, reading it, origin, licence."""
+    return "\n".join(
+        [
+            "---",
+            yaml.safe_dump(_front_matter(manifest), sort_keys=False).strip(),
+            "---",
+            f"# {manifest.name}",
+            "",
+            f"![images, and masks over images]({CARD_PICTURE})",
+            "",
+            f"{manifest.num_samples:,} image/mask pairs in {len(manifest.records):,} shards, made by "
+            f"a generator and a segmenter without annotators. Dataset id `{manifest.dataset_id}`.",
+            "",
+            *_classes(manifest),
+            "",
+            *_reading(manifest),
+            "",
+            *_origin(manifest),
+            "",
+        ]
+    ).encode()
+
+
+def _front_matter(manifest: Manifest) -> dict[str, object]:
+    count = manifest.num_samples
+    size = next((word for limit, word in _SIZES if count < limit), "100M<n<1B")
+    license_id = manifest.meaning.license.lower() or "unknown"
+    return {
+        "pretty_name": manifest.name,
+        "license": license_id,
+        "task_categories": ["image-segmentation"],
+        "size_categories": [size],
+        "tags": ["synthetic", "webdataset"],
+        "configs": [
+            {
+                "config_name": "default",
+                "data_files": [{"split": "train", "path": tar_path("*")}],
+            }
+        ],
+    }
+
+
+def _classes(manifest: Manifest) -> list[str]:
+    ignore_px = sum(record.ignore_px for record in manifest.records)
+    total_px = ignore_px + sum(sum(record.class_px) for record in manifest.records) or 1
+    lines = ["| mask value | class | samples | share of pixels |", "|---|---|---|---|"]
+    for label in manifest.meaning.labels:
+        images = sum(record.class_images[label.id] for record in manifest.records)
+        px = sum(record.class_px[label.id] for record in manifest.records)
+        lines.append(f"| {label.id} | {label.name} | {images:,} | {px / total_px:.1%} |")
+    return [*lines, f"| 255 | no class: do not score | | {ignore_px / total_px:.1%} |"]
+
+
+def _reading(manifest: Manifest) -> list[str]:
+    last = max((record.shard_index for record in manifest.records), default=0)
+    pattern = tar_path(f"{manifest.name}-{{000000..{last:06d}}}")
+    image = f"image.{IMAGE_ENDING[manifest.identity['encode']['image']]}"
+    return [
+        "```python",
+        "import webdataset as wds",
+        f'pairs = wds.WebDataset("{pattern}", shardshuffle=False).decode("pil")',
+        "for sample in pairs:",
+        f'    image, facts = sample["{image}"], sample["json"]',
+        '    mask = sample["mask.png"].getchannel(0)  # class ids; this decoder repeats them thrice',
+        "```",
+    ]
+
+
+def _origin(manifest: Manifest) -> list[str]:
+    generator, segmenter = manifest.identity["generator"], manifest.identity["segmenter"]
+    lines = [
+        f"Generator `{generator['kind']}`, weights sha256 `{generator['weights_sha256'] or 'none'}`; "
+        f"segmenter `{segmenter['kind']}`, sha256 `{segmenter['sha256'] or 'none'}`. `job.yaml` makes "
+        "the same bytes again; `factory verify --regenerate 10` proves it.",
+    ]
+    if manifest.meaning.attribution:
+        lines += ["", manifest.meaning.attribution]
+    return lines

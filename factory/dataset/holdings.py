@@ -1,0 +1,169 @@
+"""A dataset in a store: its rounds, its records, and the views that are rebuilt from them.
+
+Everything here is read from the store alone: no generator, no torch, no Ray.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+from pydantic import TypeAdapter, ValidationError
+
+from factory.dataset.receipts import find_records
+from factory.errors import StoreError
+from factory.manifest.labels import DatasetLabels, read_labels
+from factory.manifest.paths import (
+    JOB_PATH,
+    LABELS_PATH,
+    LEFT_BY_A_RUN,
+    TARGETS_PATH,
+    round_path,
+)
+from factory.manifest.records import ShardRecord
+from factory.pack.contents import Promise
+from factory.pack.packing import file_endings
+from factory.plan.rounds import Plan, Round, dataset_id_of, identity_differences, read_round
+from factory.plan.targets import Account, cover_rounds, take_account
+from factory.spec import EncodeSpec, JobSpec
+from factory.spec.coverage import CoverageSpec
+from factory.spec.read import check_job
+from factory.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Holdings:
+    """What a store holds of a dataset."""
+
+    plan: Plan
+    records: tuple[ShardRecord, ...]
+    """Committed shards, in order."""
+
+    @property
+    def done(self) -> set[int]:
+        """Indices of the committed shards."""
+        return {record.shard_index for record in self.records}
+
+
+def find_rounds(store: Store) -> list[Round]:
+    """The rounds of the dataset in `store`, in order; none if it is empty.
+
+    Raises:
+        StoreError: If the store holds something that is not a dataset of ours.
+    """
+    rounds: list[Round] = []
+    while (data := store.read(round_path(len(rounds)))) is not None:
+        rounds.append(read_round(data, source=f"{store.uri}/{round_path(len(rounds))}"))
+    if not rounds:
+        stranger = store.find_stranger(LEFT_BY_A_RUN)
+        if stranger is not None:
+            raise StoreError(
+                f"{store.uri}: holds {stranger!r} and no dataset of ours; choose an empty or new "
+                "folder as output.uri"
+            )
+    return rounds
+
+
+def find_plan(store: Store) -> Plan:
+    """The plan of the dataset in `store`.
+
+    Raises:
+        StoreError: If there is none.
+    """
+    rounds = find_rounds(store)
+    if not rounds:
+        raise StoreError(f"{store.uri}: no dataset here; make one with `factory run JOB`")
+    return Plan(rounds[0].dataset_id, tuple(rounds))
+
+
+def find_holdings(store: Store) -> Holdings:
+    """The plan and the records of the dataset in `store`.
+
+    Raises:
+        StoreError: If there is none, or a receipt belongs to another dataset.
+    """
+    plan = find_plan(store)
+    return Holdings(plan, find_records(store, plan))
+
+
+def load_stored_job(store: Store) -> JobSpec:
+    """The job file that began the dataset.
+
+    Raises:
+        StoreError: If it is missing, or there is no dataset.
+    """
+    data = store.read(JOB_PATH)
+    if data is None:
+        find_plan(store)  # an empty folder lacks more than this file
+        raise StoreError(f"{store.uri}/{JOB_PATH}: missing; copy the job's file there")
+    try:
+        document = yaml.safe_load(data)
+    except yaml.YAMLError as error:
+        raise StoreError(
+            f"{store.uri}/{JOB_PATH}: not YAML; copy the job's file there again"
+        ) from error
+    return check_job(document, source=f"{store.uri}/{JOB_PATH}")
+
+
+def find_coverage_spec(store: Store) -> CoverageSpec | None:
+    """The coverage targets of the latest run; None if it had none.
+
+    Raises:
+        StoreError: If they are damaged.
+    """
+    data = store.read(TARGETS_PATH)
+    if data is None:
+        return None
+    try:
+        return TypeAdapter(CoverageSpec | None).validate_json(data)
+    except ValidationError as error:
+        raise StoreError(
+            f"{store.uri}/{TARGETS_PATH}: not coverage targets; run the job again to write it"
+        ) from error
+
+
+def account_of(store: Store, holdings: Holdings) -> Account | None:
+    """How far the coverage targets have come; None without targets, or before the first shard."""
+    spec = find_coverage_spec(store)
+    if spec is None or store.read(LABELS_PATH) is None:
+        return None
+    by_round = cover_rounds(holdings.records)
+    return take_account(spec, find_labels(store), holdings.plan, by_round)
+
+
+def refuse_another(store: Store, ours: dict[str, Any], theirs: dict[str, Any]) -> None:
+    """Make sure that a job's identity is that of the dataset in `store`.
+
+    Raises:
+        StoreError: If it is not; the message lists what differs.
+    """
+    differences = identity_differences(ours, theirs)
+    if differences:
+        lines = "\n".join(f"  {line}" for line in differences)
+        raise StoreError(
+            f"{store.uri}: holds another dataset ({dataset_id_of(theirs)}); choose another "
+            f"output.uri, or make the job equal. What differs:\n{lines}"
+        )
+
+
+def find_labels(store: Store) -> DatasetLabels:
+    """What the samples' numbers mean.
+
+    Raises:
+        StoreError: If the table is missing or damaged.
+    """
+    data = store.read(LABELS_PATH)
+    if data is None:
+        raise StoreError(f"{store.uri}/{LABELS_PATH}: missing; run the job again to write it")
+    return read_labels(data, source=f"{store.uri}/{LABELS_PATH}")
+
+
+def find_promise(store: Store, plan: Plan) -> Promise:
+    """What holds for every sample of the dataset.
+
+    Raises:
+        StoreError: If its label table is missing or damaged.
+    """
+    encode = EncodeSpec.model_validate(plan.rounds[0].identity["encode"])
+    meaning = find_labels(store)
+    endings = file_endings(encode, has_instances=bool(meaning.instance_classes))
+    return Promise(len(meaning.labels), endings)

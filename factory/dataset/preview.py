@@ -1,0 +1,149 @@
+"""A picture of a dataset: images, masks over images, and a legend with each class's share."""
+
+import io
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image, ImageDraw, ImageFont
+
+from factory.errors import StoreError
+from factory.manifest.labels import ClassLabel
+from factory.manifest.records import Manifest, ShardRecord
+from factory.pack.image import decode_image, decode_mask
+from factory.pack.tar import read_members
+from factory.store import Store
+
+_COLUMNS = 6
+_ROWS = 4
+_TILE_PX = 144
+_GAP_PX = 8
+_LEGEND_PX = 26
+_MASK_OPACITY = 0.45
+_IGNORE_COLOUR = (128, 128, 128)
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """One image with its mask."""
+
+    key: str
+    image: UInt8[np.ndarray, "h w 3"]
+    mask: UInt8[np.ndarray, "h w"]
+
+
+def make_preview(store: Store, manifest: Manifest) -> bytes | None:
+    """The contact sheet as PNG; None if nothing is committed.
+
+    Pairs are taken from shards spread over the dataset, so that growth and drift show.
+    """
+    pairs = sample_pairs(store, manifest.records, _COLUMNS * _ROWS)
+    if not pairs:
+        return None
+    sheet = draw_sheet(pairs, manifest.meaning.labels, _class_shares(manifest))
+    sink = io.BytesIO()
+    sheet.save(sink, "PNG", optimize=True)
+    return sink.getvalue()
+
+
+def sample_pairs(store: Store, records: list[ShardRecord], count: int) -> list[Pair]:
+    """The first pairs of up to four shards spread over the dataset, `count` in all."""
+    if not records:
+        return []
+    num_shards = min(4, len(records))
+    spread = [records[i * len(records) // num_shards] for i in range(num_shards)]
+    pairs: list[Pair] = []
+    for position, record in enumerate(spread):
+        wanted = (count * (position + 1)) // num_shards - len(pairs)
+        pairs += _first_pairs(store, record, wanted)
+    return pairs
+
+
+def _first_pairs(store: Store, record: ShardRecord, count: int) -> list[Pair]:
+    pairs: list[Pair] = []
+    image = None
+    with store.fetch(record.path) as path:
+        if path is None:
+            raise StoreError(
+                f"{store.uri}/{record.path}: missing, though its receipt is there; restore it, or "
+                "delete the receipt and run the job again"
+            )
+        for name, data in read_members(path):
+            key, _, ending = name.partition(".")
+            if ending.startswith("image."):
+                image = decode_image(data)
+            elif ending == "mask.png" and image is not None:
+                pairs.append(Pair(key, image, decode_mask(data)))
+            if len(pairs) == count:
+                break
+    return pairs
+
+
+def paint(
+    mask: UInt8[np.ndarray, "h w"], labels: Iterable[ClassLabel]
+) -> UInt8[np.ndarray, "h w 3"]:
+    """The mask in its classes' colours, grey where there is no class."""
+    palette = np.full((256, 3), _IGNORE_COLOUR, dtype=np.uint8)
+    for label in labels:
+        palette[label.id] = label.colour
+    colours: np.ndarray = palette[mask]
+    return colours
+
+
+def overlay(pair: Pair, labels: list[ClassLabel]) -> UInt8[np.ndarray, "h w 3"]:
+    """The image with its mask's colours over it; the border between classes is drawn in full."""
+    colours = paint(pair.mask, labels).astype(np.float32)
+    blended = pair.image * (1 - _MASK_OPACITY) + colours * _MASK_OPACITY
+    border = np.zeros(pair.mask.shape, dtype=bool)
+    border[:, 1:] |= pair.mask[:, 1:] != pair.mask[:, :-1]
+    border[1:] |= pair.mask[1:] != pair.mask[:-1]
+    pixels: np.ndarray = np.where(border[..., None], colours, blended).round().astype(np.uint8)
+    return pixels
+
+
+def draw_sheet(pairs: list[Pair], labels: list[ClassLabel], shares: list[float]) -> Image.Image:
+    """Pairs side by side in a grid, each image left of its overlay, with a legend below.
+
+    `shares` are those of the classes by id, with the share of no class behind them.
+    """
+    columns = min(_COLUMNS, len(pairs))
+    rows = -(-len(pairs) // columns)
+    cell = 2 * _TILE_PX + _GAP_PX
+    width = columns * cell + _GAP_PX
+    legend = [(f"{label.name}  {shares[label.id]:.1%}", label.colour) for label in labels]
+    if shares[-1]:
+        legend.append((f"no class  {shares[-1]:.1%}", _IGNORE_COLOUR))
+    font = ImageFont.load_default(size=15)
+    entry = max(220, *(40 + round(font.getlength(text)) for text, _ in legend))
+    per_line = max(1, (width - _GAP_PX) // entry)
+    legend_lines = -(-len(legend) // per_line)
+    grid_height = rows * (_TILE_PX + _GAP_PX) + _GAP_PX
+    height = grid_height + legend_lines * _LEGEND_PX + _GAP_PX
+    sheet = Image.new("RGB", (width, height), "white")
+    for position, pair in enumerate(pairs):
+        left = _GAP_PX + (position % columns) * cell
+        top = _GAP_PX + (position // columns) * (_TILE_PX + _GAP_PX)
+        sheet.paste(_tile(pair.image), (left, top))
+        sheet.paste(_tile(overlay(pair, labels)), (left + _TILE_PX, top))
+    draw = ImageDraw.Draw(sheet)
+    for position, (text, colour) in enumerate(legend):
+        left = _GAP_PX + (position % per_line) * entry
+        top = grid_height + (position // per_line) * _LEGEND_PX
+        draw.rectangle((left, top, left + 18, top + 18), fill=colour)
+        draw.text((left + 26, top), text, fill="black", font=font)
+    return sheet
+
+
+def _tile(pixels: UInt8[np.ndarray, "h w 3"]) -> Image.Image:
+    picture = Image.fromarray(pixels)
+    grows = pixels.shape[0] < _TILE_PX
+    how = Image.Resampling.NEAREST if grows else Image.Resampling.BOX
+    return picture.resize((_TILE_PX, _TILE_PX), how)
+
+
+def _class_shares(manifest: Manifest) -> list[float]:
+    """Each class's share of all pixels, by class id; the last is the share of no class."""
+    rows = [[*record.class_px, record.ignore_px] for record in manifest.records]
+    totals = np.sum(rows, axis=0)
+    return [float(share) for share in totals / max(1, totals.sum())]

@@ -1,0 +1,194 @@
+"""All receipts of a dataset, read in seconds: a listing, snapshots of whole blocks, and the rest.
+
+The receipts are the truth. A snapshot holds those of a block of shards once all of the block exist,
+so its bytes are a pure function of them: it is created exclusively by whoever is first, and it can
+be deleted at any time. The listing decides what exists; a snapshot only spares reading.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from factory.data import ShardTask
+from factory.errors import StoreError
+from factory.manifest.parquet import read_table
+from factory.manifest.paths import RECEIPTS, SNAPSHOTS, receipt_path, snapshot_path
+from factory.manifest.records import ShardRecord, read_record
+from factory.manifest.table import encode_snapshot, read_snapshot
+from factory.plan.rounds import Plan
+from factory.store import Store
+
+BLOCK = 5000
+"""Shards of a snapshot: more would leave too many receipts to read one by one after a kill."""
+
+
+_THREADS = 16
+_SMALL = ["dataset_id", "round_index", "shard_index", "num_samples"]
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What is committed, as far as a run must know it to go on."""
+
+    indices: set[int]
+    """Shards that have a receipt."""
+    num_samples: int
+    """Samples in them."""
+    loose: tuple[ShardRecord, ...]
+    """The receipts that no snapshot holds."""
+    stale: tuple[str, ...]
+    """Snapshots that are of no use: they name receipts which are gone, or cannot be read."""
+
+
+def path_of_block(block: int) -> str:
+    """Where the snapshot of a block of shards lies."""
+    return snapshot_path(block * BLOCK, (block + 1) * BLOCK - 1)
+
+
+def list_receipts(store: Store, plan: Plan) -> list[str]:
+    """Names of all receipts that exist, sorted."""
+    splits = [
+        receipt_path(round_.round_index, first)
+        for round_ in plan.rounds
+        for first in range(round_.first_shard, round_.first_shard + round_.num_shards, BLOCK)
+    ]
+    return store.names(RECEIPTS, splits[1:])
+
+
+def find_done(store: Store, plan: Plan) -> Done:
+    """What is committed.
+
+    Raises:
+        StoreError: If a receipt belongs to another dataset or is misplaced.
+    """
+    names = set(list_receipts(store, plan))
+    indices: set[int] = set()
+    num_samples = 0
+    stale = []
+    for path, table in _tables(store):
+        covered = _covered(table, plan.dataset_id)
+        if not covered or not names.issuperset(covered):
+            stale.append(path)
+            continue
+        names.difference_update(covered)
+        indices.update(table["shard_index"].to_pylist())
+        num_samples += sum(table["num_samples"].to_pylist())
+    loose = read_receipts(store, sorted(names), plan.dataset_id)
+    indices.update(record.shard_index for record in loose)
+    num_samples += sum(record.num_samples for record in loose)
+    return Done(indices, num_samples, tuple(loose), tuple(stale))
+
+
+def find_records(store: Store, plan: Plan) -> tuple[ShardRecord, ...]:
+    """Every receipt of the dataset, in shard order; from snapshots where these are good.
+
+    Raises:
+        StoreError: If one of them belongs to another dataset or is misplaced.
+    """
+    names = set(list_receipts(store, plan))
+    records: list[ShardRecord] = []
+    for path, table in _tables(store):
+        covered = _covered(table, plan.dataset_id)
+        if covered and names.issuperset(covered):
+            records += read_snapshot(store.read(path) or b"")
+            names.difference_update(covered)
+    records += read_receipts(store, sorted(names), plan.dataset_id)
+    return tuple(sorted(records, key=lambda record: record.shard_index))
+
+
+def read_receipts(store: Store, names: Sequence[str], dataset_id: str) -> list[ShardRecord]:
+    """The receipts called `names`, in their order.
+
+    Raises:
+        StoreError: If one of them belongs to another dataset or is misplaced.
+    """
+    with ThreadPoolExecutor(_THREADS) as pool:
+        return list(pool.map(lambda name: _read_receipt(store, name, dataset_id), names))
+
+
+class SnapshotKeeper:
+    """Writes the snapshot of each block when its last receipt is seen."""
+
+    def __init__(self, store: Store, done: Done) -> None:
+        """Begin with what is committed; whole blocks without a good snapshot get theirs now."""
+        self._store = store
+        for path in done.stale:
+            store.remove(path)
+        self._blocks: dict[int, dict[int, ShardRecord]] = defaultdict(dict)
+        for record in done.loose:
+            self.add(record)
+
+    def add(self, record: ShardRecord) -> None:
+        """Note a committed shard."""
+        block = record.shard_index // BLOCK
+        self._blocks[block][record.shard_index] = record
+        if len(self._blocks[block]) == BLOCK:
+            records = self._blocks.pop(block)
+            self._store.create(path_of_block(block), encode_snapshot(list(records.values())))
+
+
+def check_snapshots(store: Store, records: Iterable[ShardRecord]) -> list[str]:
+    """One line for each snapshot that differs from the receipts it was made of."""
+    by_block: dict[str, list[ShardRecord]] = defaultdict(list)
+    for record in records:
+        by_block[path_of_block(record.shard_index // BLOCK)].append(record)
+    problems = []
+    for path in store.names(SNAPSHOTS):
+        try:
+            found = read_snapshot(store.read(path) or b"")
+        except ValueError as error:
+            problems.append(f"{path}: {error}; delete it: it is made again")
+            continue
+        if found != sorted(by_block[path], key=lambda record: record.shard_index):
+            problems.append(f"{path}: differs from its receipts; delete it: it is made again")
+    return problems
+
+
+def _tables(store: Store) -> Iterator[tuple[str, pa.Table]]:
+    """The small columns of every snapshot; an empty table for one that cannot be read."""
+
+    def read(path: str) -> tuple[str, pa.Table]:
+        try:
+            return path, read_table(store.read(path) or b"", _SMALL)
+        except (pa.ArrowException, OSError, KeyError):
+            return path, pa.table({name: [] for name in _SMALL})
+
+    with ThreadPoolExecutor(_THREADS) as pool:
+        yield from pool.map(read, store.names(SNAPSHOTS))
+
+
+def _covered(table: pa.Table, dataset_id: str) -> list[str]:
+    """The receipts a snapshot was made of; none if it is another dataset's."""
+    if set(table["dataset_id"].to_pylist()) != {dataset_id}:
+        return []
+    rounds, shards = table["round_index"].to_pylist(), table["shard_index"].to_pylist()
+    return [receipt_path(*pair) for pair in zip(rounds, shards, strict=True)]
+
+
+def _read_receipt(store: Store, name: str, dataset_id: str) -> ShardRecord:
+    record = read_record(store.read(name) or b"", source=f"{store.uri}/{name}")
+    if record.dataset_id != dataset_id:
+        raise StoreError(
+            f"{store.uri}/{name}: belongs to dataset {record.dataset_id}, this is {dataset_id}; "
+            "somebody mixed two datasets in one folder: move that receipt and its shard away"
+        )
+    if name != receipt_path(record.round_index, record.shard_index):
+        raise StoreError(
+            f"{store.uri}/{name}: is the receipt of shard {record.shard_index}, filed under "
+            "another name; delete it and run the job again"
+        )
+    return record
+
+
+def find_record(store: Store, task: ShardTask) -> ShardRecord | None:
+    """The receipt of a shard; None if it is not committed.
+
+    Raises:
+        StoreError: If there is one that cannot be read.
+    """
+    name = receipt_path(task.round_index, task.shard_index)
+    data = store.read(name)
+    return read_record(data, source=f"{store.uri}/{name}") if data is not None else None

@@ -1,0 +1,49 @@
+"""Numbers about a dataset, from its plan, receipts and classes alone."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from factory.dataset.holdings import Holdings
+from factory.manifest.labels import ClassLabel
+from factory.plan.targets import Account, judge_targets
+
+Status = dict[str, int | str | dict[str, int] | list[dict[str, int | str]]]
+
+
+def make_status(
+    holdings: Holdings,
+    labels: Sequence[ClassLabel],
+    num_quarantined: int = 0,
+    account: Account | None = None,
+) -> Status:
+    """What is planned, made and rejected, by class too, and how far the targets have come."""
+    records = holdings.records
+    rejected: Counter[str] = Counter()
+    for record in records:
+        rejected.update(record.num_rejected)
+    num_shards = len(holdings.plan.tasks())
+    done = holdings.done
+    asked = sum(t.num_samples for t in holdings.plan.tasks() if t.shard_index in done)
+    made = sum(record.num_samples for record in records)
+    status: Status = {
+        "dataset_id": holdings.plan.dataset_id,
+        "state": "complete" if len(records) == num_shards else "incomplete",
+        "rounds": len(holdings.plan.rounds),
+        "shards_planned": num_shards,
+        "shards_committed": len(records),
+        "shards_quarantined": num_quarantined,
+        "samples_planned": holdings.plan.num_samples,
+        "samples_committed": made,
+        "samples_short": asked - made,
+        "samples_rejected": dict(sorted(rejected.items())),
+        "samples_by_class": {
+            label.name: sum(record.class_images[label.id] for record in records) for label in labels
+        },
+        "bytes": sum(record.size_bytes for record in records),
+        "last_commit": max((record.finished_at for record in records), default="never"),
+    }
+    if account is not None:
+        status["targets"] = [asdict(state) for state in judge_targets(account)]
+        status["budget_left"] = max(0, account.left)
+    return status

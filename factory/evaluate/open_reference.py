@@ -1,0 +1,49 @@
+"""The reference that a person names: a generator, a network, or files."""
+
+from pathlib import Path
+
+from factory.errors import JobError
+from factory.evaluate.reference import ImageInput, Reference
+from factory.store import Store
+
+GENERATOR = "generator"
+"""Names the dataset's own generator, if it knows its masks, instead of a file."""
+
+
+_MODELS = (".pt", ".pth", ".ts", ".onnx")
+
+
+def is_computed(reference: str) -> bool:
+    """Whether `reference` runs a network or a generator, instead of reading files."""
+    return reference == GENERATOR or reference.endswith(_MODELS)
+
+
+def open_reference(reference: str, store: Store, images: ImageInput) -> Reference:
+    """The reference that a person names, for the dataset in `store`.
+
+    Args:
+        reference: `generator`, a TorchScript or ONNX file, a tar, or a folder of masks or tars.
+        store: The dataset that will be held against it.
+        images: For a network only.
+
+    Raises:
+        JobError: If there is no such file, or it holds no masks.
+        PluginError: If the generator does not know its masks, or the network cannot be loaded.
+    """
+    if reference == GENERATOR:
+        from factory.evaluate.reference_generator import GeneratorReference
+
+        return GeneratorReference(store)
+    path = Path(reference)
+    if not path.exists():
+        raise JobError(
+            f"--reference: no file {reference!r}; give {GENERATOR!r}, a TorchScript (.pt) or ONNX "
+            "(.onnx) file, a tar, or a folder of KEY.mask.png or of tars"
+        )
+    if reference.endswith(_MODELS):
+        from factory.evaluate.reference_network import NetworkReference, load_network
+
+        return NetworkReference(path.name, load_network(path), images)
+    from factory.evaluate.reference_files import open_files
+
+    return open_files(path)

@@ -1,0 +1,95 @@
+"""Datasets in other tools' formats: COCO instance annotations beside plain image files."""
+
+import json
+from collections.abc import Iterator
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool
+
+from factory.dataset.holdings import Holdings, find_holdings, find_labels
+from factory.errors import StoreError
+from factory.pack.facts import InstanceFacts
+from factory.pack.image import decode_instances
+from factory.pack.tar import read_members
+from factory.store import Store
+
+
+def export_coco(store: Store, folder: Path) -> tuple[int, int]:
+    """Write `folder/images/KEY.*` and `folder/annotations.json`; the numbers of images and objects.
+
+    Masks are uncompressed COCO run lengths, which pycocotools reads. Categories count from 1, as
+    COCO's do; image ids are sample indices.
+
+    Raises:
+        StoreError: If the dataset has no instances, or a shard is missing.
+        OSError: If the folder cannot be written.
+    """
+    holdings, meaning = find_holdings(store), find_labels(store)
+    if not meaning.instance_classes:
+        raise StoreError(
+            f"{store.uri}: has no instances to export; set dataset.segmenter.instances and make the "
+            "dataset anew in another output.uri"
+        )
+    (folder / "images").mkdir(parents=True, exist_ok=True)
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    for files in _samples(store, holdings):
+        facts = InstanceFacts.model_validate_json(files["json"])
+        ending, data = next((n, d) for n, d in files.items() if n.startswith("image."))
+        name = f"{facts.key}.{ending.removeprefix('image.')}"
+        (folder / "images" / name).write_bytes(data)
+        images.append(
+            {"id": facts.index, "file_name": name, "width": facts.width, "height": facts.height}
+        )
+        ids = decode_instances(files["instances.png"])
+        for number in range(1, len(facts.instance_px) + 1):
+            annotations.append(_annotation(len(annotations) + 1, facts, number, ids == number))
+    names = enumerate(meaning.instance_classes, start=1)
+    document = {
+        "info": {"description": holdings.plan.rounds[0].name},
+        "licenses": [{"id": 1, "name": meaning.license, "url": ""}],
+        "images": images,
+        "annotations": annotations,
+        "categories": [{"id": i, "name": name, "supercategory": ""} for i, name in names],
+    }
+    (folder / "annotations.json").write_text(json.dumps(document) + "\n", encoding="utf-8")
+    return len(images), len(annotations)
+
+
+def run_lengths(mask: Bool[np.ndarray, "h w"]) -> list[int]:
+    """COCO's uncompressed run lengths: down the columns, zeros first."""
+    flat = mask.ravel(order="F")
+    edges = np.flatnonzero(np.diff(flat)) + 1
+    runs = np.diff(np.concatenate([[0], edges, [len(flat)]])).tolist()
+    return [0, *runs] if flat[0] else runs
+
+
+def _samples(store: Store, holdings: Holdings) -> Iterator[dict[str, bytes]]:
+    """The files of each sample by ending, in the dataset's order."""
+    for record in holdings.records:
+        with store.fetch(record.path) as path:
+            if path is None:
+                raise StoreError(
+                    f"{store.uri}/{record.path}: missing; delete its receipt and run the job again"
+                )
+            for _, group in groupby(read_members(path), key=lambda m: m[0].partition(".")[0]):
+                yield {name.partition(".")[2]: data for name, data in group}
+
+
+def _annotation(
+    annotation_id: int, facts: InstanceFacts, number: int, mask: Bool[np.ndarray, "h w"]
+) -> dict[str, Any]:
+    left, top, right, bottom = facts.instance_box_xyxy[number - 1]
+    return {
+        "id": annotation_id,
+        "image_id": facts.index,
+        "category_id": facts.instance_class[number - 1] + 1,
+        "segmentation": {"size": [facts.height, facts.width], "counts": run_lengths(mask)},
+        "area": facts.instance_px[number - 1],
+        "bbox": [left, top, right - left, bottom - top],
+        "iscrowd": 0,
+        "score": facts.instance_score[number - 1],
+    }

@@ -1,0 +1,1 @@
+"""Feature vectors sampled from generated images, in parts that can lie on several workers."""

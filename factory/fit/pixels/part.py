@@ -1,0 +1,227 @@
+"""One part of the fitting pixels: it samples them, keeps them, and answers with sums over them.
+
+What a part knows follows from what it was told (`sample`, `assign`, `hold`, `join`, `hold_one`), so
+that a lost part is made again by telling another one the same. Answers are small; vectors stay
+where they are. Every answer is computed on one thread, a few rows at a time, in a fixed order.
+"""
+
+from collections.abc import Iterator
+
+import torch
+from jaxtyping import Float32, Float64, Int64
+from torch import Tensor
+
+from factory.fit.pixels.sampling import NUM_PARTS, Sampling, read_batch
+from factory.generate.base import Generator
+from factory.spec import DatasetSpec
+
+LEAST_CURVED = 8
+"""Active pixels per channel that the curvature of a plane's loss is taken from, if there are so many.
+
+Four made searches over few pixels end at the most rounds allowed, with four steps refused in each.
+"""
+
+_LEAST_ROWS = 1024
+_CHUNK_BYTES = 2**20
+_CHUNK_ROWS_GPU = 2**16
+
+
+class Part:
+    """The pixels of some batches of fitting images."""
+
+    def __init__(
+        self, index: int, generator: Generator, dataset: DatasetSpec, device: torch.device
+    ) -> None:
+        """Part number `index`, without pixels yet."""
+        self._index, self._generator, self._dataset = index, generator, dataset
+        self._device = device
+        self._filled = 0
+        self.use(torch.empty(0, 0, device=device))
+
+    def use(self, vectors: Float32[Tensor, "p c"]) -> None:
+        """Take these vectors as the part's pixels."""
+        self._vectors = vectors
+        self._owners = torch.empty(0, dtype=torch.uint8, device=self._device)
+        self._scores = torch.empty(0, 0, device=self._device)
+
+    # ------------------------------------------------------------------ what a part is told
+
+    def sample(self, sampling: Sampling, step: int) -> int:
+        """Read the part's batch number `step`; the images in it. Step 0 forgets all before."""
+        batches = sampling.batches(self._index, self._dataset.batch_size)
+        if step == 0:
+            self.use(torch.empty(0, 0, device=self._device))
+            rows = _count_images(batches, sampling, self._dataset) * sampling.pixels_per_image
+            self.use(torch.empty(rows, sampling.num_channels, device=self._device))
+            self._filled = 0
+        if step >= len(batches):
+            return 0
+        images = read_batch(self._generator, self._dataset, sampling, batches[step])
+        for vectors in images:
+            self._vectors[self._filled : self._filled + len(vectors)] = vectors
+            self._filled += len(vectors)
+        return len(images)
+
+    def assign(self, centres: Float32[Tensor, "k c"]) -> Int64[Tensor, " k"]:
+        """Give each pixel to its nearest centre; the pixels of each."""
+        centres = centres.to(self._device)
+        bias = -centres.square().sum(dim=1) / 2
+        self._owners = torch.empty(len(self._vectors), dtype=torch.uint8, device=self._device)
+        for rows, place in self._chunks():
+            best = torch.addmm(bias, rows, centres.T).argmax(dim=1)
+            self._owners[place] = best.to(torch.uint8)
+        return torch.bincount(self._owners.long(), minlength=len(centres))
+
+    def hold(
+        self, planes: Float32[Tensor, "k c1"]
+    ) -> tuple[Int64[Tensor, " k"], Int64[Tensor, " k"], Float64[Tensor, "k k"], Int64[Tensor, ""]]:
+        """Keep the scores of all clusters' planes.
+
+        Returns what the two figures are made of (pixels in a cluster and on its inner side; in
+        either; sums of products of memberships), and the pixels whose best score is their own.
+        """
+        planes = planes.to(self._device)
+        count = len(planes)
+        self._scores = torch.empty(len(self._vectors), count, device=self._device)
+        both, either = torch.zeros(2, count, dtype=torch.int64, device=self._device)
+        alike = torch.zeros(count, count, dtype=torch.float64, device=self._device)
+        agreed = torch.zeros((), dtype=torch.int64, device=self._device)
+        columns = torch.arange(count, device=self._device)
+        for rows, place in self._chunks():
+            scores = torch.addmm(planes[:, -1], rows, planes[:, :-1].T)
+            self._scores[place] = scores
+            owners = self._owners[place].long()
+            is_member, is_inside = owners[:, None] == columns, scores > 0
+            both += (is_member & is_inside).sum(dim=0)
+            either += (is_member | is_inside).sum(dim=0)
+            agreed += (scores.argmax(dim=1) == owners).sum()
+            members = _membership(scores)
+            alike += members.T @ members
+        return both, either, alike, agreed
+
+    def join(self, first: int, second: int) -> None:
+        """Give the pixels of one cluster to another."""
+        self._owners[self._owners == first] = second
+
+    def hold_one(
+        self, column: int, plane: Float32[Tensor, " c1"]
+    ) -> tuple[Int64[Tensor, ""], Int64[Tensor, ""], Float64[Tensor, " k"]]:
+        """Keep the scores of one cluster's new plane; its parts of what `hold` returns."""
+        plane = plane.to(self._device)
+        both, either = torch.zeros(2, dtype=torch.int64, device=self._device)
+        alike = torch.zeros(self._scores.shape[1], dtype=torch.float64, device=self._device)
+        for rows, place in self._chunks():
+            scores = torch.mv(rows, plane[:-1]) + plane[-1]
+            self._scores[place, column] = scores
+            is_member, is_inside = self._owners[place] == column, scores > 0
+            both += (is_member & is_inside).sum()
+            either += (is_member | is_inside).sum()
+            alike += torch.mv(_membership(self._scores[place]).T, _membership(scores))
+        return both, either, alike
+
+    # ------------------------------------------------------------------ what a part is asked
+
+    def spread(self, count: int) -> Float32[Tensor, "p c"]:
+        """At most `count` of the vectors, evenly spaced."""
+        return self._vectors[_evenly(len(self._vectors), count)]
+
+    def lloyd(
+        self, centres: Float32[Tensor, "k c"]
+    ) -> tuple[Float64[Tensor, "k c"], Int64[Tensor, " k"], Float64[Tensor, ""]]:
+        """Sum and number of the vectors nearest to each centre, and their squared distances."""
+        centres = centres.to(self._device)
+        bias = -centres.square().sum(dim=1) / 2
+        sums = torch.zeros_like(centres)
+        sizes = torch.zeros(len(centres), dtype=torch.int64, device=self._device)
+        inertia = torch.zeros((), dtype=torch.float64, device=self._device)
+        for rows, _ in self._chunks():
+            ids = torch.addmm(bias, rows, centres.T).argmax(dim=1)
+            if rows.is_cuda:  # there index_add_ adds in any order
+                sums += torch.nn.functional.one_hot(ids, len(centres)).T.float() @ rows
+            else:
+                sums.index_add_(0, ids, rows)
+            sizes += torch.bincount(ids, minlength=len(centres))
+            inertia += (rows - centres[ids]).square_().sum(dtype=torch.float64)
+        return sums.double(), sizes, inertia
+
+    def hinge(
+        self, columns: Int64[Tensor, " k"], planes: Float32[Tensor, "k c1"]
+    ) -> tuple[Float64[Tensor, " k"], Float32[Tensor, "k c1"]]:
+        """Sums of max(0, 1 - y s)^2 over the pixels, for the planes of some clusters.
+
+        y is 1 for pixels of the plane's cluster and -1 for all others, s is the score. With the
+        sums come half their gradients.
+        """
+        columns, planes = columns.to(self._device), planes.to(self._device)
+        losses = torch.zeros(len(planes), dtype=torch.float64, device=self._device)
+        slopes = torch.zeros_like(planes)
+        for rows, place in self._chunks():
+            short, sign = self._shortfall(rows, place, columns, planes)
+            losses += short.square().sum(dim=0)
+            pull = short.mul_(sign)
+            slopes[:, :-1] -= pull.T @ rows
+            slopes[:, -1] -= pull.sum(dim=0)
+        return losses, slopes
+
+    def curve(
+        self, columns: Int64[Tensor, " k"], planes: Float32[Tensor, "k c1"]
+    ) -> tuple[Float32[Tensor, "k c1 c1"]]:
+        """Half the second derivatives of the sums that `hinge` gives.
+
+        Exact if fewer than twice `LEAST_CURVED` pixels per channel lie inside the hinge, else
+        estimated from so many or more, evenly spaced.
+        """
+        columns, planes = columns.to(self._device), planes.to(self._device)
+        active = torch.empty(len(planes), len(self._vectors), dtype=torch.bool, device=self._device)
+        for rows, place in self._chunks():
+            active[:, place] = (self._shortfall(rows, place, columns, planes)[0] > 0).T
+        return (torch.stack([self._moments(row) for row in active]),)
+
+    def leads(self, columns: Int64[Tensor, " k"], count: int) -> Float32[Tensor, " p"]:
+        """The lead of the best score over the second among `columns`, for `count` pixels."""
+        rows = self._scores[_evenly(len(self._scores), count)]
+        best = rows[:, columns.to(self._device)].topk(2, dim=1).values
+        return best[:, 0] - best[:, 1]
+
+    # ------------------------------------------------------------------
+
+    def _shortfall(
+        self, rows: Tensor, place: slice, columns: Tensor, planes: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """What each pixel lacks to lie a margin of 1 on its side of each plane; its side."""
+        scores = torch.addmm(planes[:, -1], rows, planes[:, :-1].T)
+        sign = torch.where(self._owners[place][:, None] == columns, 1.0, -1.0)
+        return (1 - sign * scores).clamp_(min=0), sign
+
+    def _moments(self, active: Tensor) -> Tensor:
+        """Sum of x x^T over the active pixels, with a one for the bias behind each vector."""
+        places = active.nonzero()[:, 0]
+        channels = self._vectors.shape[1]
+        least = max(LEAST_CURVED * channels, _LEAST_ROWS) // NUM_PARTS
+        rows = self._vectors[places[:: max(len(places) // least, 1)]]
+        rows = torch.cat([rows, rows.new_ones(len(rows), 1)], dim=1)
+        return (rows.T @ rows).mul_(len(places) / max(len(rows), 1))
+
+    def _chunks(self) -> Iterator[tuple[Tensor, slice]]:
+        """Rows that fit the processor's cache, and where they are."""
+        count, channels = self._vectors.shape
+        rows = max(_CHUNK_BYTES // (4 * max(channels, 1)), 64)
+        if self._vectors.is_cuda:
+            rows = _CHUNK_ROWS_GPU
+        for start in range(0, count, rows):
+            place = slice(start, min(start + rows, count))
+            yield self._vectors[place], place
+
+
+def _count_images(batches: range, sampling: Sampling, dataset: DatasetSpec) -> int:
+    last = min(batches.stop * dataset.batch_size, sampling.num_images)
+    return max(last - batches.start * dataset.batch_size, 0)
+
+
+def _evenly(count: int, most: int) -> slice:
+    """At most `most` of `count` places, evenly spaced."""
+    return slice(None, None, max(-(-count // max(most, 1)), 1))
+
+
+def _membership(scores: Tensor) -> Tensor:
+    return scores.clamp(-1, 1).add_(1).div_(2)

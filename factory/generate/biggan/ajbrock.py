@@ -1,0 +1,74 @@
+"""BigGAN and BigGAN-deep generators in the layout of ajbrock's BigGAN-PyTorch."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+
+from factory.data import LatentBatch
+from factory.generate.base import LayerShape
+from factory.generate.batch import ImageBatch
+from factory.generate.biggan.ajbrock_network import Block, Network
+from factory.generate.biggan.blocks import to_bytes_floored
+from factory.generate.contract import (
+    class_ids,
+    facts_of,
+    numerics,
+    open_weights,
+    refuse_cutoff,
+    refuse_fresh_noise,
+    refuse_unknown_layers,
+    z_of,
+)
+from factory.spec import GeneratorSpec
+
+
+class BigGAN:
+    """The generator plugin `biggan_ajbrock`. Reads safetensors in the original's tensor names.
+
+    `latents.truncation_psi` only scales z, as this code base does it (its batch statistics are
+    those of one truncation); `truncation_cutoff` has no meaning here and is refused. Feature maps
+    are the outputs of all blocks (`blocks.2.0`) and of the attention after one (`blocks.2.1`).
+    """
+
+    def __init__(self, spec: GeneratorSpec, weights: Path | None, device: torch.device) -> None:
+        """Load `weights` onto `device`.
+
+        Raises:
+            WeightsError: If there are none, or they are not those of a BigGAN.
+            JobError: If the job asks for noise per sample: this family has no noise inputs.
+        """
+        refuse_fresh_noise(spec)
+        content = open_weights(spec, weights)
+        self.network = Network(content.tensors, content.kwargs, numerics(spec, device))
+        shapes, side = {}, self.network.bottom
+        for name, layer in self.network.layers.items():
+            side *= 2 if isinstance(layer, Block) and layer.up else 1
+            shapes[name] = LayerShape(layer.channels, side, side)
+        self.facts = facts_of(
+            content,
+            resolution=self.network.resolution,
+            num_classes=self.network.num_classes,
+            layers=shapes,
+        )
+
+    def draw_z(self, rng: np.random.Generator) -> Float[np.ndarray, " z"]:
+        """One standard normal latent."""
+        return rng.standard_normal(self.network.z_dim, dtype=np.float32)
+
+    def generate(self, latents: LatentBatch, layers: Sequence[str]) -> ImageBatch:
+        """Images of `latents` (RGB bytes) with the feature maps named in `layers`.
+
+        Raises:
+            JobError: If a layer or class is unknown, or a truncation cutoff is set.
+        """
+        refuse_unknown_layers(layers, self.facts)
+        refuse_cutoff(latents)
+        device = self.network.at.device
+        classes = class_ids(latents, self.facts.num_classes, device)
+        assert classes is not None  # this family always has classes
+        z = z_of(latents, device) * latents.truncation_psi
+        images, features = self.network.synthesise(z, classes, layers)
+        return ImageBatch(to_bytes_floored(images, scale=127.5), features)

@@ -1,0 +1,265 @@
+"""BigGAN-deep in the layout of Hugging Face's pytorch-pretrained-BigGAN.
+
+Source: Brock et al. 2019, "Large scale GAN training for high fidelity natural image synthesis",
+appendix B. The files hold batch statistics for 51 truncations, and the truncation of a job picks
+the rows. Between two rows the original code mixes them with the weights exchanged; it is repeated
+here, because the published images were made so.
+"""
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+from torch.nn import functional
+
+from factory.data import LatentBatch
+from factory.errors import JobError, WeightsError
+from factory.generate.base import LayerShape
+from factory.generate.batch import ImageBatch
+from factory.generate.biggan.blocks import (
+    Conv,
+    SelfAttention,
+    Statistics,
+    doubled,
+    normalised_relu,
+    to_bytes_floored,
+)
+from factory.generate.contract import (
+    class_ids,
+    facts_of,
+    numerics,
+    open_weights,
+    refuse_cutoff,
+    refuse_fresh_noise,
+    refuse_unknown_layers,
+    z_of,
+)
+from factory.generate.numerics import Numerics
+from factory.generate.weights.find import TensorBag
+from factory.spec import GeneratorSpec
+
+_PREFIX = "generator"
+
+
+def _take_normalised(bag: TensorBag, name: str) -> Tensor:
+    """A weight divided by its spectral norm, as the stored singular vectors give it."""
+    weight = bag.take(f"{name}.weight_orig")
+    u, v = bag.take(f"{name}.weight_u"), bag.take(f"{name}.weight_v")
+    return weight / torch.dot(u, weight.flatten(1) @ v)
+
+
+def _take_conv(bag: TensorBag, name: str, at: Numerics, *, biased: bool) -> Conv:
+    bias = bag.take(f"{name}.bias") if biased else None
+    return Conv(_take_normalised(bag, name), bias, at)
+
+
+class TruncatedStatistics:
+    """Batch statistics at evenly spaced truncations from 0 to 1."""
+
+    def __init__(self, bag: TensorBag, name: str, device: torch.device) -> None:
+        """Take `name.running_means` and `name.running_vars`."""
+        self._means = bag.take(f"{name}.running_means").to(device)
+        self._variances = bag.take(f"{name}.running_vars", *self._means.shape).to(device)
+
+    def at(self, truncation: float) -> Statistics:
+        """The statistics that the original code uses at `truncation`, its exchanged weights and all.
+
+        The two floating-point operations are the original's: 0.28 / 0.02 is not quite 14.
+        """
+        fraction, row = math.modf(truncation / (1.0 / (len(self._means) - 1)))
+        first = int(row)
+        if fraction == 0:
+            return Statistics(self._means[first], self._variances[first])
+        mean, variance = (
+            rows[first] * fraction + rows[first + 1] * (1 - fraction)
+            for rows in (self._means, self._variances)
+        )
+        return Statistics(mean, variance)
+
+
+class ConditionalNorm:
+    """Batch normalisation whose gain and offset are linear in the condition, then a ReLU."""
+
+    def __init__(self, bag: TensorBag, name: str, eps: float, device: torch.device) -> None:
+        """Take the tensors below `name`."""
+        self._statistics = TruncatedStatistics(bag, name, device)
+        self._scale = _take_normalised(bag, f"{name}.scale").to(device)
+        self._offset = _take_normalised(bag, f"{name}.offset").to(device)
+        self._eps = eps
+
+    def __call__(
+        self, x: Float[Tensor, "n c h w"], condition: Float[Tensor, "n d"], truncation: float
+    ) -> Float[Tensor, "n c h w"]:
+        """The normalised maps."""
+        gain = 1 + functional.linear(condition, self._scale)
+        offset = functional.linear(condition, self._offset)
+        return normalised_relu(x, self._statistics.at(truncation), gain, offset, eps=self._eps)
+
+
+class Block:
+    """A bottleneck of four convolutions beside a shortcut that drops channels."""
+
+    def __init__(self, bag: TensorBag, name: str, *, up: bool, eps: float, at: Numerics) -> None:
+        """Take the tensors below `name`."""
+        self._norms = [ConditionalNorm(bag, f"{name}.bn_{i}", eps, at.device) for i in range(4)]
+        self._convs = [_take_conv(bag, f"{name}.conv_{i}", at, biased=True) for i in range(4)]
+        self.up = up
+        self.channels = self._convs[-1].channels
+
+    def __call__(
+        self, x: Float[Tensor, "n i h w"], condition: Float[Tensor, "n d"], truncation: float
+    ) -> Float[Tensor, "n o h2 w2"]:
+        """The block's sum."""
+        maps = x
+        for position, (norm, conv) in enumerate(zip(self._norms, self._convs, strict=True)):
+            maps = norm(maps, condition, truncation)
+            if self.up and position == 1:
+                maps = doubled(maps)
+            maps = conv(maps)
+        shortcut = x[:, : self.channels]
+        return maps.add_(doubled(shortcut) if self.up else shortcut)
+
+
+class Network:
+    """The generator built from the tensors and the config of a checkpoint."""
+
+    def __init__(self, bag: TensorBag, kwargs: Mapping[str, Any], at: Numerics) -> None:
+        """Take every tensor of `bag`.
+
+        Args:
+            bag: Tensors under the names of `pytorch_model.bin`.
+            kwargs: The file's config.json: `layers` (which of them upsample cannot be seen in the
+                tensors) and `eps` (else 1e-4). The rest is read off the tensors.
+            at: Where and how to compute.
+
+        Raises:
+            WeightsError: If tensors are missing, left over, or do not fit.
+        """
+        if "layers" not in kwargs:
+            raise WeightsError(
+                "BigGAN-deep kwargs: layers is missing; it is in the config.json beside the "
+                "checkpoint; convert the checkpoint again with it"
+            )
+        eps = kwargs.get("eps", 1e-4)
+        self.at = at
+        self._embedding = bag.take("embeddings.weight").T.to(at.device)
+        self._gen_z = _take_normalised(bag, f"{_PREFIX}.gen_z").to(at.device)
+        self._gen_z_bias = bag.take(f"{_PREFIX}.gen_z.bias").to(at.device)
+        self.num_classes = len(self._embedding)
+        self.z_dim = self._gen_z.shape[1] - self._embedding.shape[1]
+        self.layers: dict[str, Block | SelfAttention] = {}
+        ups = [bool(layer[0]) for layer in kwargs["layers"]]
+        self._add_layers(bag, ups, eps)
+        self._norm = TruncatedStatistics(bag, f"{_PREFIX}.bn", at.device)
+        self._gain = bag.take(f"{_PREFIX}.bn.weight")[None].to(at.device)
+        self._offset = bag.take(f"{_PREFIX}.bn.bias")[None].to(at.device)
+        self._eps = eps
+        to_rgb = _take_normalised(bag, f"{_PREFIX}.conv_to_rgb")
+        self._to_rgb = Conv(to_rgb[:3], None, at)
+        self._rgb_bias = bag.take(f"{_PREFIX}.conv_to_rgb.bias")[:3, None, None].to(at.device)
+        bag.finish()
+        self.resolution = 4 << sum(ups)
+
+    def _add_layers(self, bag: TensorBag, ups: Sequence[bool], eps: float) -> None:
+        for up in ups:
+            prefix = f"{_PREFIX}.layers.{len(self.layers)}"
+            if f"{prefix}.gamma" in bag:
+                name = f"layers.{len(self.layers)}"
+                parts = {"theta": "theta", "phi": "phi", "g": "g", "o": "o_conv"}
+                convs = {
+                    part: _take_conv(bag, f"{prefix}.snconv1x1_{ending}", self.at, biased=False)
+                    for part, ending in parts.items()
+                }
+                self.layers[name] = SelfAttention(**convs, gamma=bag.take(f"{prefix}.gamma"))
+            name = f"layers.{len(self.layers)}"
+            self.layers[name] = Block(bag, f"{_PREFIX}.{name}", up=up, eps=eps, at=self.at)
+
+    def synthesise(
+        self,
+        z: Float[Tensor, "n z"],
+        classes: Int64[Tensor, " n"],
+        *,
+        truncation: float,
+        wanted: Collection[str] = (),
+    ) -> tuple[Float[Tensor, "n 3 h w"], dict[str, Float[Tensor, "n _c _h _w"]]]:
+        """Images (float32, -1 to 1) and the feature maps named in `wanted`.
+
+        `z` is already multiplied by `truncation`, which here only picks the statistics.
+        """
+        condition = torch.cat([z, self._embedding[classes]], dim=1)
+        start = functional.linear(condition, self._gen_z, self._gen_z_bias)
+        x = start.reshape(len(z), 4, 4, -1).permute(0, 3, 1, 2).to(self.at.dtype)
+        features = {}
+        for name, layer in self.layers.items():
+            x = layer(x, condition, truncation) if isinstance(layer, Block) else layer(x)
+            if name in wanted:
+                features[name] = x
+        x = normalised_relu(x, self._norm.at(truncation), self._gain, self._offset, eps=self._eps)
+        return torch.tanh(self._to_rgb(x).float() + self._rgb_bias), features
+
+
+class BigGANDeepHF:
+    """The generator plugin `biggan_deep_hf`. Reads safetensors in Hugging Face's tensor names.
+
+    `latents.truncation_psi` is BigGAN's truncation: z is psi times a normal cut off at -2 and 2,
+    and psi picks the batch statistics. `truncation_cutoff` has no meaning here and is refused.
+    Feature maps are the outputs of all blocks and of the attention, `layers.0` and so on.
+    """
+
+    def __init__(self, spec: GeneratorSpec, weights: Path | None, device: torch.device) -> None:
+        """Load `weights` onto `device`.
+
+        Raises:
+            WeightsError: If there are none, or they are not those of a BigGAN-deep.
+            JobError: If the job asks for noise per sample: this family has no noise inputs.
+        """
+        refuse_fresh_noise(spec)
+        content = open_weights(spec, weights)
+        self.network = Network(content.tensors, content.kwargs, numerics(spec, device))
+        shapes, side = {}, 4
+        for name, layer in self.network.layers.items():
+            side *= 2 if isinstance(layer, Block) and layer.up else 1
+            shapes[name] = LayerShape(layer.channels, side, side)
+        self.facts = facts_of(
+            content,
+            resolution=self.network.resolution,
+            num_classes=self.network.num_classes,
+            layers=shapes,
+        )
+
+    def draw_z(self, rng: np.random.Generator) -> Float[np.ndarray, " z"]:
+        """One normal latent cut off at -2 and 2, by drawing again what lies outside.
+
+        The distribution is the original's; the numbers are not, for that used SciPy's sampler.
+        """
+        z = rng.standard_normal(self.network.z_dim, dtype=np.float32)
+        while (outside := np.abs(z) > 2).any():
+            z[outside] = rng.standard_normal(int(outside.sum()), dtype=np.float32)
+        return z
+
+    def generate(self, latents: LatentBatch, layers: Sequence[str]) -> ImageBatch:
+        """Images of `latents` (RGB bytes) with the feature maps named in `layers`.
+
+        Raises:
+            JobError: If a layer or class is unknown, or the truncation is not one this family has.
+        """
+        refuse_unknown_layers(layers, self.facts)
+        truncation = latents.truncation_psi
+        if not 0 < truncation <= 1:
+            raise JobError(
+                f"dataset.latents.truncation_psi: found {truncation}; BigGAN-deep has statistics "
+                "for truncations above 0 and up to 1"
+            )
+        refuse_cutoff(latents)
+        device = self.network.at.device
+        classes = class_ids(latents, self.facts.num_classes, device)
+        assert classes is not None  # this family always has classes
+        images, features = self.network.synthesise(
+            z_of(latents, device) * truncation, classes, truncation=truncation, wanted=layers
+        )
+        return ImageBatch(to_bytes_floored(images, scale=128.0), features)

@@ -1,0 +1,1 @@
+"""StyleGAN (first version), PGGAN and DCGAN."""

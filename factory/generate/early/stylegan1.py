@@ -1,0 +1,115 @@
+"""StyleGAN (first version) generators in the layout of genforce."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from factory.data import LatentBatch
+from factory.generate.base import LayerShape, StyleFacts
+from factory.generate.batch import ImageBatch
+from factory.generate.contract import (
+    class_ids,
+    facts_of,
+    numerics,
+    open_weights,
+    refuse_unknown_layers,
+    z_of,
+)
+from factory.generate.early.stylegan1_network import Network, NoiseMaps
+from factory.generate.numerics import to_bytes
+from factory.identity import counter_rng
+from factory.spec import GeneratorSpec
+
+
+class StyleGAN1:
+    """The generator plugin `stylegan1`. Reads safetensors in genforce's tensor names.
+
+    Feature maps are the outputs of all layers, `layer0` and so on, after the style. Unlike in the
+    original, truncation without a cutoff means all style rows, as it does for our other generators.
+    """
+
+    def __init__(self, spec: GeneratorSpec, weights: Path | None, device: torch.device) -> None:
+        """Load `weights` onto `device`.
+
+        Raises:
+            WeightsError: If there are none, or they are not those of a StyleGAN.
+        """
+        content = open_weights(spec, weights)
+        self.network = Network(content.tensors, content.kwargs, numerics(spec, device))
+        self._noise_mode = spec.noise
+        self._const_noise: NoiseMaps = {}
+        if spec.noise == "const":
+            self._const_noise = self.network.const_noise()
+        shapes = {}
+        for position, layer in enumerate(self.network.layers):
+            if self.network.output.runs(position // 2):
+                side = 4 << position // 2
+                shapes[layer.name] = LayerShape(layer.channels, side, side)
+        self.facts = facts_of(
+            content,
+            resolution=self.network.resolution,
+            num_classes=self.network.mapping.num_classes,
+            layers=shapes,
+            styles=StyleFacts(tuple(shapes)[1:], (self.network.resolution,)),
+        )
+
+    def draw_z(self, rng: np.random.Generator) -> Float[np.ndarray, " z"]:
+        """One standard normal latent."""
+        return rng.standard_normal(self.network.mapping.z_dim, dtype=np.float32)
+
+    def generate(self, latents: LatentBatch, layers: Sequence[str]) -> ImageBatch:
+        """Images of `latents` (RGB bytes) with the feature maps named in `layers`.
+
+        Raises:
+            JobError: If a layer is unknown, or a sample has no class and the network has classes.
+        """
+        refuse_unknown_layers(layers, self.facts)
+        images, features = self.network.synthesise(
+            self._styles(latents), self._noise(latents), layers
+        )
+        return ImageBatch(to_bytes(images), features)
+
+    def mix(
+        self,
+        base: LatentBatch,
+        looks: LatentBatch,
+        start: str,
+        stop_px: int,  # noqa: ARG002 - colours of lower resolutions are those of earlier training
+    ) -> Float[Tensor, "v 3 s s"]:
+        """Variants of `base` with the styles of `looks` from `start` on; see `StyleMixer`.
+
+        The synthesis cannot stop early: while the network grew, the colours of lower resolutions
+        were left behind.
+        """
+        colours = self.network.mix(
+            self._styles(base), self._styles(looks), self._noise(base), start
+        )
+        return colours.expand(-1, 3, -1, -1)
+
+    def _styles(self, latents: LatentBatch) -> Float[Tensor, "n rows w_dim"]:
+        device = self.network.at.device
+        return self.network.styles(
+            z_of(latents, device),
+            class_ids(latents, self.facts.num_classes, device),
+            psi=latents.truncation_psi,
+            cutoff=latents.truncation_cutoff,
+        )
+
+    def _noise(self, latents: LatentBatch) -> NoiseMaps:
+        if self._noise_mode != "per_sample" or latents.noise_seed is None:
+            return self._const_noise
+        noise: NoiseMaps = {}
+        for lane, layer in enumerate(self.network.layers):
+            shape = layer.noise_const.shape[1:]
+            maps = [
+                counter_rng("noise", latents.noise_seed, int(index), lane).standard_normal(
+                    shape, dtype=np.float32
+                )
+                for index in latents.indices
+            ]
+            noise[layer.name] = torch.from_numpy(np.stack(maps)).to(self.network.at.device)
+        return noise

@@ -1,0 +1,82 @@
+"""What a checkpoint holds, told without running a byte of it."""
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from factory.checkpoint import read_checkpoint, write_safetensors
+from factory.generate.base import load_generator
+from factory.generate.weights.find import digest_of_weights
+from factory.spec import GeneratorSpec
+
+
+@dataclass(frozen=True, slots=True)
+class LayerFacts:
+    """One feature map."""
+
+    name: str
+    channels: int
+    height: int
+    width: int
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """Everything a person wants to know before using a checkpoint."""
+
+    family: str
+    """The generator `kind` to put into a job."""
+    layout: str
+    """The file format it was found in."""
+    sha256: str
+    """Digest of the file, for the job."""
+    resolution: int
+    num_classes: int
+    class_names: tuple[str, ...]
+    num_tensors: int
+    num_parameters: int
+    layers: tuple[LayerFacts, ...]
+    """Feature maps, from coarse to fine."""
+    assumptions: tuple[str, ...]
+    """What the file does not say and was filled in."""
+    notes: tuple[str, ...]
+    """Licence terms, ignored settings."""
+    license: str
+    source_sha256: str
+    """Digest of the Python source inside the file; empty if it has none. It is never run."""
+
+
+def inspect_weights(path: Path, *, config: Path | None = None) -> Inspection:
+    """Read the checkpoint at `path`, build its network, and say what it is.
+
+    `config` is a JSON file with settings, for files that hold tensors alone.
+
+    Raises:
+        WeightsError: If it is not a whole checkpoint of a known family.
+    """
+    checkpoint = read_checkpoint(path, config=config)
+    with tempfile.TemporaryDirectory() as folder:
+        converted = Path(folder) / "converted.safetensors"
+        write_safetensors(checkpoint, converted)
+        spec = GeneratorSpec(kind=checkpoint.family)
+        facts = load_generator(spec, converted, device=torch.device("cpu")).facts
+    return Inspection(
+        family=checkpoint.family,
+        layout=checkpoint.layout,
+        sha256=digest_of_weights(path),
+        resolution=facts.resolution,
+        num_classes=facts.num_classes,
+        class_names=facts.class_names,
+        num_tensors=len(checkpoint.tensors),
+        num_parameters=sum(tensor.numel() for tensor in checkpoint.tensors.values()),
+        layers=tuple(
+            LayerFacts(name, shape.channels, shape.height, shape.width)
+            for name, shape in facts.layers.items()
+        ),
+        assumptions=tuple(checkpoint.assumptions),
+        notes=tuple(checkpoint.notes),
+        license=checkpoint.license,
+        source_sha256=checkpoint.source_sha256,
+    )

@@ -1,0 +1,110 @@
+"""StyleGAN2 and StyleGAN2-ADA generators, unconditional or class-conditional."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional
+
+from factory.data import LatentBatch
+from factory.generate.base import LayerShape
+from factory.generate.batch import ImageBatch
+from factory.generate.contract import (
+    class_ids,
+    facts_of,
+    numerics,
+    open_weights,
+    refuse_unknown_layers,
+    z_of,
+)
+from factory.generate.numerics import to_bytes
+from factory.generate.stylegan2.mixing import mixed_colours, style_facts
+from factory.generate.stylegan2.network import Network, Noise
+from factory.identity import counter_rng
+from factory.spec import GeneratorSpec
+
+
+class StyleGAN2:
+    """The generator plugin `stylegan2`. Reads safetensors in NVIDIA's tensor names."""
+
+    def __init__(self, spec: GeneratorSpec, weights: Path | None, device: torch.device) -> None:
+        """Load `weights` onto `device`.
+
+        Raises:
+            WeightsError: If there are none, or they are not those of a StyleGAN2.
+        """
+        content = open_weights(spec, weights)
+        self.network = Network(content.tensors, content.kwargs, numerics(spec, device))
+        self._noise_mode = spec.noise
+        self._const_noise = self.network.const_noise() if spec.noise == "const" else {}
+        shapes = _layer_shapes(self.network)
+        self.facts = facts_of(
+            content,
+            resolution=self.network.resolution,
+            num_classes=self.network.mapping.c_dim,
+            layers=shapes,
+            styles=style_facts(self.network, shapes),
+        )
+
+    def draw_z(self, rng: np.random.Generator) -> Float[np.ndarray, " z"]:
+        """One standard normal latent."""
+        return rng.standard_normal(self.network.mapping.z_dim, dtype=np.float32)
+
+    def generate(self, latents: LatentBatch, layers: Sequence[str]) -> ImageBatch:
+        """Images of `latents` (RGB bytes) with the feature maps named in `layers`."""
+        refuse_unknown_layers(layers, self.facts)
+        ws = self.styles(latents)
+        images, features = self.network.synthesise(ws, self._noise(latents), layers)
+        return ImageBatch(to_bytes(images), features)
+
+    def mix(
+        self, base: LatentBatch, looks: LatentBatch, start: str, stop_px: int
+    ) -> Float[Tensor, "v 3 s s"]:
+        """Variants of `base` with the styles of `looks` from `start` on; see `StyleMixer`."""
+        first = tuple(self.facts.layers).index(start)  # the layer's position is its style row
+        colours = mixed_colours(
+            self.network, self.styles(base), self.styles(looks), self._noise(base), first, stop_px
+        )
+        return colours.expand(-1, 3, -1, -1)
+
+    def styles(self, latents: LatentBatch) -> Float[Tensor, "n rows w_dim"]:
+        """The truncated style rows (W+) of `latents`."""
+        device = self.network.at.device
+        ids = class_ids(latents, self.facts.num_classes, device)
+        return self.network.styles(
+            z_of(latents, device),
+            None if ids is None else functional.one_hot(ids, self.facts.num_classes).float(),
+            psi=latents.truncation_psi,
+            cutoff=latents.truncation_cutoff,
+        )
+
+    def _noise(self, latents: LatentBatch) -> Noise:
+        if self._noise_mode != "per_sample" or latents.noise_seed is None:
+            return self._const_noise
+        noise = {}
+        for lane, layer in enumerate(self.network.layers):
+            if layer.noise_const is None:
+                continue
+            shape = layer.noise_const.shape[1:]
+            maps = [
+                counter_rng("noise", latents.noise_seed, int(index), lane).standard_normal(
+                    shape, dtype=np.float32
+                )
+                for index in latents.indices
+            ]
+            drawn = torch.from_numpy(np.stack(maps)).to(self.network.at.device)
+            noise[layer.name] = drawn * layer.noise_strength
+        return noise
+
+
+def _layer_shapes(network: Network) -> dict[str, LayerShape]:
+    shapes = {}
+    for position, block in enumerate(network.blocks):
+        side = 4 << position
+        if block.conv0 is not None:
+            shapes[block.conv0.name] = LayerShape(block.conv0.channels, side, side)
+        shapes[block.output_name] = LayerShape(block.conv1.channels, side, side)
+    return shapes

@@ -1,0 +1,1 @@
+"""StyleGAN3-t, StyleGAN3-r and StyleGAN-XL."""

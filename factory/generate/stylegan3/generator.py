@@ -1,0 +1,110 @@
+"""StyleGAN3-t, StyleGAN3-r and StyleGAN-XL generators, unconditional or class-conditional."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from factory.data import LatentBatch
+from factory.generate.base import LayerShape, StyleFacts
+from factory.generate.batch import ImageBatch
+from factory.generate.contract import (
+    class_ids,
+    facts_of,
+    numerics,
+    open_weights,
+    refuse_fresh_noise,
+    refuse_unknown_layers,
+    z_of,
+)
+from factory.generate.numerics import to_bytes
+from factory.generate.stylegan3.network import Network
+from factory.spec import GeneratorSpec
+
+
+class StyleGAN3:
+    """The generator plugin `stylegan3`. Reads safetensors in NVIDIA's tensor names.
+
+    Feature maps are the outputs of all layers but the last (the colours), under the layers' own
+    names, after the filtered leaky ReLU. The margin of 10 pixels that StyleGAN3 computes around the
+    image is cut off, so that every map shows exactly what the image shows: `L2_52_512` is 52 wide
+    inside the network and 32 wide here.
+    """
+
+    def __init__(self, spec: GeneratorSpec, weights: Path | None, device: torch.device) -> None:
+        """Load `weights` onto `device`.
+
+        Raises:
+            WeightsError: If there are none, or they are not those of a StyleGAN3 or StyleGAN-XL.
+            JobError: If the job asks for noise per sample: this family has no noise inputs.
+        """
+        refuse_fresh_noise(spec)
+        content = open_weights(spec, weights)
+        self.network = Network(content.tensors, content.kwargs, numerics(spec, device))
+        exposed = self.network.layers[:-1]
+        self._margins = {layer.plan.name: layer.plan.margin for layer in exposed}
+        sides = {layer.plan.name: layer.plan.out_size - 2 * layer.plan.margin for layer in exposed}
+        self.facts = facts_of(
+            content,
+            resolution=self.network.resolution,
+            num_classes=self.network.mapping.num_classes,
+            layers={
+                layer.plan.name: LayerShape(
+                    layer.channels, sides[layer.plan.name], sides[layer.plan.name]
+                )
+                for layer in exposed
+            },
+            styles=StyleFacts(
+                tuple(layer.plan.name for layer in exposed), (self.network.resolution,)
+            ),
+        )
+
+    def draw_z(self, rng: np.random.Generator) -> Float[np.ndarray, " z"]:
+        """One standard normal latent."""
+        return rng.standard_normal(self.network.mapping.z_dim, dtype=np.float32)
+
+    def generate(self, latents: LatentBatch, layers: Sequence[str]) -> ImageBatch:
+        """Images of `latents` (RGB bytes) with the feature maps named in `layers`.
+
+        Raises:
+            JobError: If a layer is unknown, or a sample has no class and the network has classes.
+        """
+        refuse_unknown_layers(layers, self.facts)
+        images, features = self.network.synthesise(self._styles(latents), layers)
+        cropped = {}
+        for name, maps in features.items():
+            margin, height = self._margins[name], maps.shape[2]
+            cropped[name] = maps[:, :, margin : height - margin, margin : height - margin]
+        return ImageBatch(to_bytes(images), cropped)
+
+    def mix(
+        self,
+        base: LatentBatch,
+        looks: LatentBatch,
+        start: str,
+        stop_px: int,  # noqa: ARG002
+    ) -> Float[Tensor, "v 3 s s"]:
+        """Variants of `base` with the styles of `looks` from `start` on; see `StyleMixer`.
+
+        Only the last layer makes colours: the synthesis cannot stop before it.
+        """
+        ws, all_looks = self._styles(base), self._styles(looks)
+        x = self.network.input(ws[:, 0]).to(self.network.at.dtype)
+        for row, layer in enumerate(self.network.layers, start=1):
+            if layer.plan.name == start:
+                x, ws = x.repeat(len(all_looks), 1, 1, 1), all_looks
+            x = layer(x, ws[:, row])
+        colours: Tensor = x.float() * self.network.output_scale
+        return colours.expand(-1, 3, -1, -1)
+
+    def _styles(self, latents: LatentBatch) -> Float[Tensor, "n rows w_dim"]:
+        device = self.network.at.device
+        return self.network.styles(
+            z_of(latents, device),
+            class_ids(latents, self.facts.num_classes, device),
+            psi=latents.truncation_psi,
+            cutoff=latents.truncation_cutoff,
+        )

@@ -1,0 +1,1 @@
+"""A generator's weights: fetched, checked, converted once, and read as data."""

@@ -1,0 +1,180 @@
+"""Bring a weights file to this machine: shipped, from disk, by https:// or from s3://.
+
+A download goes on where it was broken off, and counts only when its SHA-256 is the one the job
+demands. It knows nothing of what is in the file.
+"""
+
+import ssl
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.resources import files
+from pathlib import Path
+from typing import IO, Any
+
+import boto3
+from botocore.exceptions import BotoCoreError, ClientError
+
+from factory.errors import WeightsError
+from factory.generate import SHIPPED
+from factory.identity import digest_of_file
+from factory.spec import GeneratorSpec
+from factory.store.cache import cache_folder
+
+OnBytes = Callable[[int, int], None]
+"""Called with (bytes here, bytes in all; 0 if unknown)."""
+
+_PIECE = 1 << 20
+_TIMEOUT_S = 60
+_WHERE = "dataset.generator.weights"
+
+
+def ignore_bytes(num_bytes: int, total_bytes: int) -> None:
+    """Tell nobody how far a download is."""
+
+
+def must_download(spec: GeneratorSpec) -> bool:
+    """Whether the weights of `spec` are still to be fetched from elsewhere."""
+    is_far = spec.weights.partition("://")[0] in _OPENERS
+    return is_far and not (cache_folder("downloads") / (spec.sha256 or "-")).is_file()
+
+
+def fetch_weights(spec: GeneratorSpec, on_bytes: OnBytes) -> Path:
+    """A local path with the weights of `spec`: a file, or the folder of a Hugging Face model.
+
+    Raises:
+        WeightsError: If there are none, they cannot be fetched, or the job demands no SHA-256 for a
+            download.
+    """
+    scheme, separator, rest = spec.weights.partition("://")
+    if not separator:
+        name = spec.weights.removeprefix("shipped:")
+        path = _shipped(name) if name != spec.weights else Path(spec.weights).expanduser()
+    elif scheme == "file":
+        path = Path(rest)
+    elif scheme in _OPENERS:
+        return _download(spec, _OPENERS[scheme], on_bytes)
+    else:
+        raise WeightsError(
+            f"{_WHERE}: found {scheme}://; allowed: a path, shipped:NAME, file://, https:// or s3://"
+        )
+    if not path.exists():
+        raise WeightsError(
+            f"{_WHERE}: no file {str(path)!r}; give the path of a weights file, or"
+            f" one of {', '.join('shipped:' + name for name in SHIPPED)}"
+        )
+    return path
+
+
+def _shipped(name: str) -> Path:
+    if name not in SHIPPED:
+        raise WeightsError(f"{_WHERE}: nothing shipped as {name!r}; shipped: {', '.join(SHIPPED)}")
+    return Path(str(files("factory.generate") / SHIPPED[name]))
+
+
+Opener = Callable[[str, int], Any]
+"""Opens an address from a byte on: a context with (stream, first byte, bytes in all)."""
+
+
+def _download(spec: GeneratorSpec, opener: Opener, on_bytes: OnBytes) -> Path:
+    if spec.sha256 is None:
+        raise WeightsError(
+            f"dataset.generator.sha256: missing; {spec.weights} is a download, and only its digest "
+            "tells that it is the file you mean"
+        )
+    folder = cache_folder("downloads")
+    target, part = folder / spec.sha256, folder / f"{spec.sha256}.part"
+    if target.is_file():
+        return target
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _receive(spec.weights, opener, part, on_bytes)
+        found = digest_of_file(part)
+        if found != spec.sha256:
+            part.unlink()
+            raise WeightsError(
+                f"dataset.generator.sha256: {spec.weights} has {found}, the job demands "
+                f"{spec.sha256}; correct the address, or the digest if you trust this file"
+            )
+        part.replace(target)
+    except (OSError, BotoCoreError, ClientError) as error:
+        raise WeightsError(
+            f"{_WHERE}: cannot download {spec.weights} ({_reason(error)}); what has come is kept: "
+            "check address and network and run the command again"
+        ) from error
+    return target
+
+
+def _receive(address: str, opener: Opener, part: Path, on_bytes: OnBytes) -> None:
+    """Append what is missing to `part`; begin anew if the server does not continue."""
+    have = part.stat().st_size if part.exists() else 0
+    with (
+        opener(address, have) as (stream, first, total),
+        part.open("r+b" if have else "wb") as file,
+    ):
+        file.truncate(first)
+        file.seek(first)
+        here = first
+        while data := stream.read(_PIECE):
+            file.write(data)
+            here += len(data)
+            on_bytes(here, total)
+    if here < total:
+        raise OSError(f"the connection ended after {here} of {total} bytes")
+
+
+class _OnlyHttps(urllib.request.HTTPRedirectHandler):
+    """Follows redirects, but never away from https."""
+
+    def redirect_request(self, *words: Any) -> Any:  # noqa: ANN401 - urllib's
+        """Refuse a redirect that would leave the encrypted connection."""
+        if not str(words[-1]).startswith("https://"):
+            words[1].close()
+            raise OSError("the server redirects to an address that is not https")
+        return super().redirect_request(*words)
+
+
+@contextmanager
+def _open_https(address: str, first: int) -> Iterator[tuple[IO[bytes], int, int]]:
+    headers = {"User-Agent": "maskfactory", "Accept-Encoding": "identity"}
+    if first:
+        headers["Range"] = f"bytes={first}-"
+    director = urllib.request.build_opener(
+        _OnlyHttps, urllib.request.HTTPSHandler(context=ssl.create_default_context())
+    )
+    request = urllib.request.Request(address, headers=headers)  # noqa: S310 - https alone gets here
+    try:
+        answer = director.open(request, timeout=_TIMEOUT_S)
+    except urllib.error.HTTPError as error:
+        error.close()
+        if error.code != 416:  # the file is here to its last byte, or has changed: the digest tells
+            raise
+        with director.open(address, timeout=_TIMEOUT_S) as whole:
+            yield whole, 0, int(whole.headers.get("Content-Length", 0))
+        return
+    with answer:
+        start = first if answer.status == 206 else 0
+        yield answer, start, start + int(answer.headers.get("Content-Length", 0))
+
+
+@contextmanager
+def _open_s3(address: str, first: int) -> Iterator[tuple[Any, int, int]]:
+    """Credentials, region and endpoint come from the standard places, and go nowhere."""
+    bucket, _, key = address.removeprefix("s3://").partition("/")
+    client = boto3.client("s3")
+    total = client.head_object(Bucket=bucket, Key=key)["ContentLength"]
+    first = first if first < total else 0
+    answer = client.get_object(Bucket=bucket, Key=key, Range=f"bytes={first}-")
+    yield answer["Body"], first, total
+
+
+_OPENERS: dict[str, Opener] = {"https": _open_https, "s3": _open_s3}
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, urllib.error.HTTPError):
+        return f"the server answers {error.code} {error.reason}"
+    if isinstance(error, urllib.error.URLError):
+        return str(error.reason)
+    return str(error) or type(error).__name__

@@ -1,0 +1,183 @@
+"""A generator's weights: found, checked, converted once, and read as data."""
+
+import json
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from factory.checkpoint import FAMILIES, read_checkpoint, write_safetensors
+from factory.errors import WeightsError
+from factory.generate.weights.fetch import OnBytes, fetch_weights, ignore_bytes
+from factory.identity import digest_of, digest_of_file
+from factory.log import log_event
+from factory.spec import GeneratorSpec
+from factory.store.cache import cache_folder
+
+_CONVERSION = 1
+"""Raised by us when the same file would be converted to other tensors than before."""
+
+
+@dataclass(frozen=True, slots=True)
+class LocalWeights:
+    """A weights file on this machine, with the digest of what is in it."""
+
+    path: Path | None
+    sha256: str
+
+
+class TensorBag:
+    """Tensors by name that are taken out one by one, so that nothing is missing and nothing left.
+
+    A network built from a file whose tensors do not all fit would give wrong images without a word.
+    """
+
+    def __init__(self, tensors: dict[str, Tensor], *, source: str) -> None:
+        """Hold `tensors`; `source` names them in errors."""
+        self._tensors = dict(tensors)
+        self._source = source
+
+    def __contains__(self, name: str) -> bool:
+        """Whether `name` is still there."""
+        return name in self._tensors
+
+    def take(self, name: str, *shape: int) -> Tensor:
+        """Take the tensor `name` as float32; with `shape`, it must have that shape.
+
+        Raises:
+            WeightsError: If it is missing or has another shape.
+        """
+        if name not in self._tensors:
+            raise WeightsError(f"{self._source}: tensor {name!r} is missing; the file is not whole")
+        tensor = self._tensors.pop(name)
+        if shape and tuple(tensor.shape) != shape:
+            raise WeightsError(
+                f"{self._source}: tensor {name!r} has shape {tuple(tensor.shape)}, expected {shape};"
+                " the file's settings do not fit its tensors"
+            )
+        return tensor.float()
+
+    def take_all(self) -> dict[str, Tensor]:
+        """Take every tensor, as float32 copies."""
+        return {name: self.take(name).clone() for name in list(self._tensors)}
+
+    def finish(self) -> None:
+        """Say that everything should have been taken.
+
+        Raises:
+            WeightsError: If tensors are left.
+        """
+        if self._tensors:
+            left = sorted(self._tensors)
+            raise WeightsError(
+                f"{self._source}: {len(left)} tensors do not belong to this network, the first is "
+                f"{left[0]!r}; it is another architecture than its settings say"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class WeightsContent:
+    """Tensors by name, and what the file says of itself."""
+
+    tensors: TensorBag
+    kwargs: dict[str, Any]
+    """Constructor settings of the network (JSON under `kwargs` in the file's metadata)."""
+    metadata: dict[str, str]
+    """All of the file's metadata."""
+
+
+def find_weights(spec: GeneratorSpec, on_bytes: OnBytes = ignore_bytes) -> LocalWeights:
+    """Bring the weights of `spec` to this machine, check their digest, and convert them.
+
+    A family of ours never reads a file as it came: any format is read once as data, written as
+    safetensors into the cache under the source's digest, and only that is used from then on.
+    `on_bytes` is told of a download: (bytes here, bytes in all; 0 if unknown).
+
+    Raises:
+        WeightsError: If they cannot be had, their SHA-256 is not the one the job demands, or they
+            are not those of the generator's family.
+    """
+    if not spec.weights:
+        return LocalWeights(None, "")
+    path = fetch_weights(spec, on_bytes)
+    found = digest_of_weights(path)
+    if spec.sha256 and found != spec.sha256:
+        raise WeightsError(
+            f"dataset.generator.sha256: {path} has {found}, the job demands {spec.sha256}; get the "
+            "right file, or correct the job if you trust this one"
+        )
+    if spec.kind not in FAMILIES:
+        return LocalWeights(path, found)
+    converted = path if is_converted(path) else _convert_once(path, found)
+    family = _metadata_of(converted).get("family", spec.kind)
+    if family != spec.kind:
+        raise WeightsError(
+            f"dataset.generator.kind: found {spec.kind!r}, but {spec.weights} holds a {family}; set "
+            f"kind: {family}"
+        )
+    return LocalWeights(converted, found)
+
+
+def digest_of_weights(path: Path) -> str:
+    """SHA-256 of a weights file; of a model's folder, of the digests of the files in it."""
+    if path.is_dir():
+        names = sorted(entry for entry in path.iterdir() if entry.is_file())
+        return digest_of({entry.name: digest_of_file(entry) for entry in names})
+    return digest_of_file(path)
+
+
+def is_converted(path: Path) -> bool:
+    """Whether `path` is safetensors that states its family and settings: nothing to convert."""
+    return path.is_file() and {"family", "kwargs"} <= _metadata_of(path).keys()
+
+
+def _metadata_of(path: Path) -> dict[str, str]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            return dict(file.metadata() or {})
+    except (SafetensorError, OSError):
+        return {}
+
+
+def _convert_once(path: Path, sha256: str) -> Path:
+    """The converted file of `path` from the cache, whole by its digest; else a new conversion."""
+    folder = cache_folder("weights")
+    target = folder / f"{sha256}-{_CONVERSION}.safetensors"
+    proof = target.with_suffix(".sha256")
+    if target.is_file() and proof.is_file() and proof.read_text() == digest_of_file(target):
+        return target
+    checkpoint = read_checkpoint(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_safetensors(checkpoint, target)
+        proof.write_text(digest_of_file(target))
+    except OSError as error:
+        raise WeightsError(
+            f"{target}: {(error.strerror or str(error)).lower()}; the converted weights need room "
+            "there: set XDG_CACHE_HOME to another folder"
+        ) from error
+    log_event("weights_converted", family=checkpoint.family, layout=checkpoint.layout)
+    for assumption in checkpoint.assumptions:
+        log_event("weights_assumed", level=logging.WARNING, what=assumption)
+    return target
+
+
+def read_weights(path: Path) -> WeightsContent:
+    """Read a safetensors file: data only, nothing in it is executed.
+
+    Raises:
+        WeightsError: If it is not a whole safetensors file.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = dict(file.metadata() or {})
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        kwargs = json.loads(metadata.get("kwargs", "{}"))
+    except (SafetensorError, OSError, ValueError) as error:
+        raise WeightsError(
+            f"{path}: not a whole safetensors file ({error}); get it again"
+        ) from error
+    return WeightsContent(TensorBag(tensors, source=str(path)), kwargs, metadata)

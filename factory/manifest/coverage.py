@@ -1,0 +1,258 @@
+"""What a set of samples covers, in numbers that add up: the parts of a dataset give the whole.
+
+Every field is a count, or the smallest members of a set, so that merging is exact in any order. A
+receipt carries the coverage of its shard; everything a service shows is merged from these.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import combinations, zip_longest
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from factory.manifest.measure import NUM_CELLS, Measures
+from factory.spec.coverage import AREA_EDGES
+
+MOST_GROUPS = 64
+"""A generator with more classes has its areas counted together, under the class -1."""
+
+SKETCH_SIZE = 128
+"""Perceptual hashes that a coverage keeps."""
+
+_CONFIDENCE_BINS = 50
+_SHARPNESS_BINS = 40
+_BORDER_BINS = 50
+_CLOSE_BITS = 4
+_MIX = (0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
+
+Counts = dict[int, int]
+Histogram = list[int]
+
+
+class Coverage(BaseModel):
+    """What some samples cover. Trailing zeros of lists are left out."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    made: Counts = {}
+    """Images that were generated, kept or not, by the generator's class; -1 for none."""
+    kept: Counts = {}
+    """Images that were kept, by the generator's class."""
+    area: dict[int, list[Histogram]] = {}
+    """By the generator's class (-1: none, or more than 64), then by mask class: kept images that hold
+    the class, by its share of the mask. Bins begin at 0, 0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.04,
+    0.05, 0.075, 0.1, 0.125, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.6, 0.7, 0.8 and 0.9."""
+    confidence: Histogram = []
+    """Kept images by mean mask confidence, in 50 equal bins from 0 to 1."""
+    sharpness: Histogram = []
+    """Kept images by the variance v of their Laplacian: bin floor(2 log2(1 + v)), at most 39."""
+    border: Histogram = []
+    """Kept images by the share of neighbouring pixels that differ in class: bins of 0.01, at most
+    49."""
+    cells: Histogram = []
+    """Kept images by cell of the latent space, 256 cells of equal probability."""
+    hashes: list[tuple[str, int]] = []
+    """Perceptual hashes and how many kept images have each: the 128 that come first in a fixed
+    pseudo-random order."""
+
+    @property
+    def num_kept(self) -> int:
+        """Images that were kept."""
+        return sum(self.kept.values())
+
+    @property
+    def num_made(self) -> int:
+        """Images that were generated."""
+        return sum(self.made.values())
+
+    def images_with(
+        self, mask_class: int, *, min_area: float = 0.0, generator_class: int | None = None
+    ) -> int:
+        """Kept images in which the class has at least this share of the mask (0: at all).
+
+        Args:
+            mask_class: Id of the mask class.
+            min_area: One of `AREA_EDGES`, as a share.
+            generator_class: Count only images of this class; None counts all.
+        """
+        first = AREA_EDGES.index(round(1000 * min_area))
+        groups = self.area.values() if generator_class is None else [self._group(generator_class)]
+        return sum(sum(group[mask_class][first:]) for group in groups if mask_class < len(group))
+
+    def _group(self, generator_class: int) -> list[Histogram]:
+        return self.area.get(generator_class, [])
+
+
+def cover_samples(
+    class_labels: Sequence[int],
+    class_px: Sequence[Sequence[int]],
+    sizes_px: Sequence[int],
+    confidence: Sequence[float],
+    measures: Sequence[Measures],
+    *,
+    rejected: Mapping[int, int],
+    num_generator_classes: int,
+) -> Coverage:
+    """The coverage of samples that are given as columns of one length.
+
+    Args:
+        class_labels: Generator class of each sample, -1 for none.
+        class_px: Pixels of each mask class, of each sample.
+        sizes_px: Pixels of each mask.
+        confidence: Mean mask confidence, 0 to 1.
+        measures: What was measured; unknown values are not counted.
+        rejected: Images that were generated and not kept, by generator class.
+        num_generator_classes: Classes that the generator has.
+    """
+    kept = Counter(int(label) for label in class_labels)
+    known = [m for m in measures if m.sharpness >= 0]
+    return Coverage(
+        made=_sorted(kept + Counter(rejected)),
+        kept=_sorted(kept),
+        area=_areas(class_labels, class_px, sizes_px, num_generator_classes),
+        confidence=_histogram((int(c * _CONFIDENCE_BINS) for c in confidence), _CONFIDENCE_BINS),
+        sharpness=_histogram((int(2 * math.log2(1 + m.sharpness)) for m in known), _SHARPNESS_BINS),
+        border=_histogram((int(m.border * 100) for m in known), _BORDER_BINS),
+        cells=_histogram((m.latent_cell for m in measures if m.latent_cell >= 0), NUM_CELLS),
+        hashes=_sketch(Counter(m.dhash for m in measures if m.dhash)),
+    )
+
+
+def merge_coverage(parts: Iterable[Coverage]) -> Coverage:
+    """The coverage of all samples of `parts`; no sample may be in two of them."""
+    made: Counter[int] = Counter()
+    kept: Counter[int] = Counter()
+    hashes: Counter[str] = Counter()
+    areas: dict[int, list[Histogram]] = {}
+    sums: dict[str, Histogram] = {name: [] for name in _HISTOGRAMS}
+    for part in parts:
+        made.update(part.made)
+        kept.update(part.kept)
+        hashes.update(dict(part.hashes))
+        if len(hashes) > 16 * SKETCH_SIZE:
+            hashes = Counter(dict(_sketch(hashes)))
+        for group, table in part.area.items():
+            rows = zip_longest(areas.get(group, []), table, fillvalue=())
+            areas[group] = [_add(ours, theirs) for ours, theirs in rows]
+        for name in _HISTOGRAMS:
+            sums[name] = _add(sums[name], getattr(part, name))
+    area = {group: areas[group] for group in sorted(areas)}
+    return Coverage(
+        made=_sorted(made), kept=_sorted(kept), area=area, hashes=_sketch(hashes), **sums
+    )
+
+
+_HISTOGRAMS = ("confidence", "sharpness", "border", "cells")
+
+
+def quantile(histogram: Histogram, share: float) -> float:
+    """Where in the histogram, in bins, `share` of its counts lie below; 0 if it is empty.
+
+    Counts are taken to lie evenly in their bin, so the result is off by at most one bin.
+    """
+    total = sum(histogram)
+    wanted = share * total
+    below = 0
+    for position, count in enumerate(histogram):
+        if count and below + count >= wanted:
+            return position + max(0.0, wanted - below) / count
+        below += count
+    return float(len(histogram))
+
+
+def confidence_of(bins: float) -> float:
+    """A place in the confidence histogram as a confidence."""
+    return bins / _CONFIDENCE_BINS
+
+
+def sharpness_of(bins: float) -> float:
+    """A place in the sharpness histogram as a variance."""
+    return float(2 ** (bins / 2) - 1)
+
+
+def border_of(bins: float) -> float:
+    """A place in the border histogram as a share."""
+    return bins / 100
+
+
+def evenness(counts: Sequence[int], num_places: int) -> float:
+    """How evenly places are visited: entropy over its maximum, 1 = all alike, 0 = one place only.
+
+    Source: Pielou 1966, with the first-order correction of Miller 1955 for few visits, so that fair
+    draws come out at 1 whatever their number.
+    """
+    visits = np.array([count for count in counts if count], dtype=np.float64)
+    total = visits.sum()
+    if num_places < 2 or total == 0:
+        return 0.0
+    odds = visits / total
+    entropy = float(-(odds * np.log(odds)).sum()) + (len(visits) - 1) / (2 * total)
+    return float(min(1.0, entropy / math.log(num_places)))
+
+
+def duplicate_rate(coverage: Coverage) -> float:
+    """Share of kept images whose perceptual hash another, earlier one has; estimated from the sketch.
+
+    The sketch is a fair draw of distinct hashes with their exact counts.
+    """
+    images = sum(count for _, count in coverage.hashes)
+    return 1 - len(coverage.hashes) / images if images else 0.0
+
+
+def close_pair_rate(coverage: Coverage) -> float:
+    """Share of pairs of distinct perceptual hashes that differ in at most 4 of 64 bits."""
+    values = [int(text, 16) for text, _ in coverage.hashes]
+    pairs = [(a ^ b).bit_count() <= _CLOSE_BITS for a, b in combinations(values, 2)]
+    return sum(pairs) / len(pairs) if pairs else 0.0
+
+
+def _areas(
+    class_labels: Sequence[int],
+    class_px: Sequence[Sequence[int]],
+    sizes_px: Sequence[int],
+    num_generator_classes: int,
+) -> dict[int, list[Histogram]]:
+    px = np.array(class_px, dtype=np.int64)
+    if not len(px):
+        return {}
+    edges = np.array(AREA_EDGES[1:], dtype=np.int64)
+    bins = (1000 * px[..., None] >= edges * np.array(sizes_px)[:, None, None]).sum(axis=-1)
+    told_apart = num_generator_classes <= MOST_GROUPS
+    groups = np.array(class_labels) if told_apart else np.full(len(px), -1)
+    found = {}
+    for group in np.unique(groups):
+        mine = groups == group
+        found[int(group)] = [
+            _histogram(bins[mine, k][px[mine, k] > 0].tolist(), len(AREA_EDGES))
+            for k in range(px.shape[1])
+        ]
+    return found
+
+
+def _histogram(bins: Iterable[int], num_bins: int) -> Histogram:
+    """Counts by bin; what lies beyond the last bin is in it."""
+    counts = Counter(min(position, num_bins - 1) for position in bins)
+    return [counts[position] for position in range(max(counts, default=-1) + 1)]
+
+
+def _add(ours: Sequence[int], theirs: Sequence[int]) -> Histogram:
+    return [a + b for a, b in zip_longest(ours, theirs, fillvalue=0)]
+
+
+def _sorted(counts: Mapping[int, int]) -> Counts:
+    return {label: counts[label] for label in sorted(counts) if counts[label]}
+
+
+def _sketch(counts: Mapping[str, int]) -> list[tuple[str, int]]:
+    first = sorted(counts, key=_rank)[:SKETCH_SIZE]
+    return [(text, counts[text]) for text in sorted(first, key=_rank)]
+
+
+def _rank(text: str) -> tuple[int, str]:
+    """Place of a hash in an order that has nothing to do with looks: Steele et al. 2014, splitmix64."""
+    value = int(text, 16)
+    for shift, factor in zip((30, 27), _MIX, strict=True):
+        value = ((value ^ (value >> shift)) * factor) % 2**64
+    return value ^ (value >> 31), text

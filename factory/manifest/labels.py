@@ -1,0 +1,96 @@
+"""What the masks' and the generator's numbers mean: `labels.json`."""
+
+import numpy as np
+from jaxtyping import UInt8
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from factory.data import IGNORE
+from factory.errors import JobError, StoreError
+
+
+class Facts(BaseModel):
+    """What a file of ours states: every key known, nothing changed after."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class ClassLabel(Facts):
+    """One class of the masks."""
+
+    id: int
+    """Its value in the masks."""
+    name: str
+    """Its name."""
+    colour: tuple[int, int, int]
+    """RGB, 0 to 255, for pictures only: masks hold ids, never colours."""
+
+
+class CoarserLabels(Facts):
+    """Fewer classes that the same masks can be read with."""
+
+    num_classes: int
+    """How many there are, by decreasing size as in a dataset cut there."""
+    class_of: list[int]
+    """The coarser class of each class of the masks, by class id."""
+
+
+class DatasetLabels(Facts):
+    """What the samples' numbers mean, as kept in `labels.json`."""
+
+    schema_version: int = 1
+    """Version of this layout."""
+    labels: list[ClassLabel]
+    """Classes of the masks."""
+    coarser: list[CoarserLabels] = []
+    """Fewer classes that the masks can be read with, few first; empty without a merge tree."""
+    generator_classes: list[str]
+    """Names of the generator's classes, by `class_label`; empty if it has none."""
+    attribution: str
+    """Line that must go with the images, from the generator's weights; empty if none."""
+    license: str
+    """Licence of the weights as they state it; empty if unknown."""
+    fitted_on: dict[str, int | float] = {}
+    """Numbers about the segmenter's fit, such as a distilled head's agreement with its teacher on
+    held-out images; empty if nothing was fitted."""
+    instance_classes: list[str] = []
+    """Names of the objects' classes, by class id; empty if the dataset has no instances."""
+
+    def table(self, num_classes: int) -> UInt8[np.ndarray, " 256"]:
+        """What to look up mask values in, to read them with `num_classes`: `table[mask]`.
+
+        255 stays 255. The pixels are those whose fine class lies in the coarse one, which is not
+        quite a mask made with the coarse planes: where several fine classes compete, another may win.
+
+        Raises:
+            JobError: If the masks cannot be read with so many classes.
+        """
+        offered = {coarse.num_classes: coarse.class_of for coarse in self.coarser}
+        offered[len(self.labels)] = list(range(len(self.labels)))
+        if num_classes not in offered:
+            allowed = ", ".join(map(str, sorted(offered)))
+            raise JobError(
+                f"num_classes: found {num_classes}; these masks can be read with {allowed}"
+            )
+        table = np.full(256, IGNORE, dtype=np.uint8)
+        table[: len(self.labels)] = offered[num_classes]
+        return table
+
+
+def encode_labels(labels: DatasetLabels) -> bytes:
+    """The bytes of `labels.json`."""
+    return (labels.model_dump_json(indent=1) + "\n").encode()
+
+
+def read_labels(data: bytes, *, source: str) -> DatasetLabels:
+    """Parse `labels.json`. `source` names it in errors.
+
+    Raises:
+        StoreError: If it is not one of this version.
+    """
+    try:
+        return DatasetLabels.model_validate_json(data)
+    except ValidationError as error:
+        raise StoreError(
+            f"{source}: not a label table ({error.error_count()} problems); delete it and run the "
+            "job again: it is written anew"
+        ) from error

@@ -1,0 +1,162 @@
+"""What is inside a tar, held against the task that asked for it.
+
+Most damage to a tar is silent: five of six kinds pass every reader without a word. Here every
+sample is decoded and every count is counted again.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+import numpy as np
+from pydantic import ValidationError
+
+from factory.data import IGNORE, Sample, ShardTask
+from factory.identity import sample_key
+from factory.manifest.measure import UNKNOWN, Measures, measure_samples
+from factory.pack.facts import InstanceFacts, SampleFacts
+from factory.pack.image import decode_image, decode_instances, decode_mask
+from factory.pack.tar import encode_end, encode_files, read_members
+
+_ROUNDING = 0.5 / 255 + 1e-5
+
+
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """What holds for every sample of the dataset."""
+
+    num_classes: int
+    """Classes of its mask; 255 is none of them."""
+    endings: list[str]
+    """Its files, in order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """What was found inside a tar."""
+
+    rows: list[SampleFacts]
+    """The facts of its samples, in order, as far as they could be read."""
+    measures: list[Measures]
+    """What its images and masks measure now: of a lossy image, nearly what it measured before."""
+    num_members: int
+    """Its files."""
+    repacked_sha256: str
+    """SHA-256 that a tar of ours with these files has; another one shows damage between them."""
+    problems: list[str]
+    """One line each."""
+
+
+def read_contents(path: Path, task: ShardTask, promise: Promise) -> Contents:
+    """Read the tar at `path` whole, a sample at a time; it was asked for by `task`."""
+    rows: list[SampleFacts] = []
+    measures: list[Measures] = []
+    problems: list[str] = []
+    digest = hashlib.sha256()
+    num_members = size_bytes = 0
+    previous = ""
+    try:
+        for key, group in groupby(read_members(path), key=lambda file: file[0].partition(".")[0]):
+            files = list(group)
+            packed = encode_files(files)
+            digest.update(packed)
+            size_bytes += len(packed)
+            num_members += len(files)
+            if key <= previous:
+                problems.append(f"sample {key}: after {previous}; keys ascend")
+            previous = key
+            found = _check_sample(key, dict(files), task, promise, rows, measures)
+            problems += [f"sample {key}: {problem}" for problem in found]
+    except ValueError as error:
+        problems.append(str(error))
+    digest.update(encode_end(size_bytes))
+    return Contents(rows, measures, num_members, digest.hexdigest(), problems)
+
+
+def _check_sample(
+    key: str,
+    files: dict[str, bytes],
+    task: ShardTask,
+    promise: Promise,
+    rows: list[SampleFacts],
+    measures: list[Measures],
+) -> Iterator[str]:
+    endings = [name.partition(".")[2] for name in files]
+    if endings != promise.endings:
+        yield f"holds {', '.join(endings)}; expected {', '.join(promise.endings)}, in this order"
+        return
+    data = dict(zip(endings, files.values(), strict=True))
+    by_px = ids = None
+    try:
+        kind = InstanceFacts if "instances.png" in data else SampleFacts
+        facts = kind.model_validate_json(data["json"])
+        image, mask = decode_image(data[endings[0]]), decode_mask(data["mask.png"])
+        if "confidence.png" in data:
+            by_px = decode_mask(data["confidence.png"])
+        if "instances.png" in data:
+            ids = decode_instances(data["instances.png"])
+    except ValidationError as error:
+        yield f"its facts have {error.error_count()} problems"
+        return
+    except ValueError as error:
+        yield str(error)
+        return
+    rows.append(facts)
+    measures.append(_measure(facts, image, mask))
+    yield from _check_facts(key, facts, task)
+    yield from _check_mask(image, mask, facts, promise.num_classes)
+    if by_px is not None:
+        yield from _check_confidence(by_px, mask, facts)
+    if ids is not None and isinstance(facts, InstanceFacts):
+        yield from _check_instances(ids, mask, facts)
+
+
+def _measure(facts: SampleFacts, image: np.ndarray, mask: np.ndarray) -> Measures:
+    if mask.shape != image.shape[:2]:
+        return UNKNOWN  # it is told as a problem
+    label, px = facts.class_label, tuple(facts.class_px)
+    return measure_samples([Sample(facts.index, image, mask, label, facts.confidence, px)])[0]
+
+
+def _check_facts(key: str, facts: SampleFacts, task: ShardTask) -> Iterator[str]:
+    if facts.dataset_id != task.dataset_id:
+        yield f"of dataset {facts.dataset_id}, this is {task.dataset_id}"
+    if key != facts.key or key != sample_key(facts.index):
+        yield f"its facts name it {facts.key} with index {facts.index}"
+    if not 0 <= facts.index - task.first_index < task.num_indices:
+        yield f"index {facts.index} lies outside its shard's range"
+
+
+def _check_mask(
+    image: np.ndarray, mask: np.ndarray, facts: SampleFacts, num_classes: int
+) -> Iterator[str]:
+    if image.shape[:2] != mask.shape:
+        yield f"image {image.shape[:2]} and mask {mask.shape} differ in size"
+    counts = np.bincount(mask.ravel(), minlength=256)
+    if counts[num_classes:IGNORE].any():
+        largest = int(np.flatnonzero(counts[:IGNORE])[-1])
+        yield f"mask holds label {largest}; allowed: 0 to {num_classes - 1}, and 255"
+    elif counts[:num_classes].tolist() != facts.class_px:
+        yield "its facts count other pixels per class than its mask holds"
+
+
+def _check_confidence(by_px: np.ndarray, mask: np.ndarray, facts: SampleFacts) -> Iterator[str]:
+    if by_px.shape != mask.shape:
+        yield f"confidence {by_px.shape} and mask {mask.shape} differ in size"
+        return
+    claimed = by_px[mask != IGNORE]
+    mean = float(claimed.mean()) / 255 if claimed.size else 0.0
+    if abs(mean - facts.confidence) > _ROUNDING:
+        yield f"its facts say confidence {facts.confidence}, its pixels {mean:.6f}"
+
+
+def _check_instances(ids: np.ndarray, mask: np.ndarray, facts: InstanceFacts) -> Iterator[str]:
+    if ids.shape != mask.shape:
+        yield f"mask {mask.shape} and instances {ids.shape} differ in size"
+    lists = (facts.instance_class, facts.instance_box_xyxy, facts.instance_score)
+    if any(len(part) != len(facts.instance_px) for part in lists):
+        yield "its facts list other numbers of instances"
+    if np.bincount(ids.ravel())[1:].tolist() != facts.instance_px:
+        yield "its facts count other pixels per instance than its instances hold"

@@ -1,0 +1,1 @@
+"""`JobSpec` to shards: rounds of growth, and rounds for coverage targets. Pure arithmetic."""

@@ -1,0 +1,215 @@
+"""Coverage targets: which are met, why one cannot be, and the next round that serves them.
+
+Everything is a pure function of the targets, the rounds and the receipts of complete rounds, so any
+driver that comes along plans the same round. A round never depends on one that is still being made.
+"""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from factory.errors import JobError
+from factory.manifest.coverage import Coverage, merge_coverage
+from factory.manifest.labels import DatasetLabels
+from factory.manifest.records import ShardRecord
+from factory.plan.rounds import Plan
+from factory.spec.coverage import AreaTarget, CoverageSpec
+
+ENOUGH_TO_JUDGE = 64
+"""Images after which a class that never came is taken for one that never will."""
+
+NEVER_EMPTY = 25
+"""A shard whose rules are expected to keep so many samples is empty once in 10^11."""
+
+POOL_ENOUGH = 2048
+"""Images in ranked pools after which a target that none of the best reached is given up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A number of kept samples with a class of the masks or of the generator."""
+
+    name: str
+    wanted: int
+    mask_class: int | None = None
+    generator_class: int | None = None
+    min_area: float = 0.0
+
+    def count(self, coverage: Coverage) -> int:
+        """How many of the covered samples serve the target."""
+        if self.mask_class is not None:
+            return coverage.images_with(self.mask_class, min_area=self.min_area)
+        return coverage.kept.get(self.generator_class or 0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class TargetState:
+    """How far a target has come."""
+
+    name: str
+    wanted: int
+    have: int
+    state: Literal["met", "open", "out of reach"]
+    why: str
+    """Why it cannot be met; empty unless it is out of reach."""
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """What the targets, the rounds and the receipts add up to."""
+
+    targets: tuple[Target, ...]
+    coverage: Coverage
+    """Of all samples."""
+    unsteered: Coverage
+    """Of the rounds that drop nothing for a target: what the generator gives by itself."""
+    by_goal: dict[str, Coverage]
+    """Of the rounds that drop or rank for a target, by its name."""
+    ranked_made: dict[str, int]
+    """Images made in ranked pools, by the target's name."""
+    budget: int
+    left: int
+    """Images of the budget that are not spent."""
+
+    def deficit(self, target: Target) -> int:
+        """Samples that are missing."""
+        return max(0, target.wanted - target.count(self.coverage))
+
+    def acceptance(self, generator_class: int | None = None) -> float:
+        """Share of images that the job's own rules keep, of a class that was made or of all."""
+        made, kept = self.unsteered.num_made, self.unsteered.num_kept
+        if generator_class is not None and self.unsteered.kept.get(generator_class):
+            made = self.unsteered.made[generator_class]
+            kept = self.unsteered.kept[generator_class]
+        return max(kept, 1) / max(made, 1)
+
+    def least_images(self, target: Target) -> int:
+        """Images of the smallest round for `target` that will not come out empty."""
+        rate = self.acceptance(target.generator_class)
+        return math.ceil(NEVER_EMPTY / rate) if rate < 1 else 1
+
+    def why_not(self, target: Target) -> str:
+        """Why nothing more can be done for `target`; empty if something can."""
+        if self.left < self.least_images(target):
+            spent = self.budget - self.left
+            rest = ", too little is left for another round" if self.left > 0 else ""
+            return f"budget spent: {spent:,} of {self.budget:,} images{rest}"
+        if target.generator_class is not None:
+            made = self.coverage.made.get(target.generator_class, 0)
+            if made >= ENOUGH_TO_JUDGE and not self.coverage.kept.get(target.generator_class):
+                return f"acceptance too low: none of {made:,} images of this class was kept"
+            return ""
+        assert target.mask_class is not None
+        made = self.coverage.num_kept
+        if made >= ENOUGH_TO_JUDGE and not self.coverage.images_with(target.mask_class):
+            return f"never produced: none of {made:,} samples holds this class"
+        pooled = self.ranked_made.get(target.name, 0)
+        if pooled >= POOL_ENOUGH and not target.count(self.by_goal[target.name]):
+            return f"acceptance too low: not even the best of {pooled:,} images reach it"
+        return ""
+
+
+def cover_rounds(records: Iterable[ShardRecord]) -> dict[int, Coverage]:
+    """The coverage of each round's committed shards; shards that nobody counted have none."""
+    parts: dict[int, list[Coverage]] = {}
+    for record in records:
+        parts.setdefault(record.round_index, []).append(record.coverage or Coverage())
+    return {round_index: merge_coverage(parts[round_index]) for round_index in sorted(parts)}
+
+
+def take_account(
+    spec: CoverageSpec, meaning: DatasetLabels, plan: Plan, by_round: Mapping[int, Coverage]
+) -> Account:
+    """Add up the rounds with regard to the targets.
+
+    Raises:
+        JobError: If a target names a class that there is not.
+    """
+    steering = {round_.round_index: round_.steering for round_ in plan.rounds}
+    plain: list[Coverage] = []
+    ranked_made: dict[str, int] = {}
+    spent = 0
+    by_goal: dict[str, list[Coverage]] = {}
+    for round_index, covered in by_round.items():
+        steered = steering.get(round_index)
+        if steered is not None:
+            spent += covered.num_made
+        if steered is None or not (steered.min_area or steered.best_by is not None):
+            plain.append(covered)
+            continue
+        by_goal.setdefault(steered.goal, []).append(covered)
+        if steered.best_by is not None:
+            ranked_made[steered.goal] = ranked_made.get(steered.goal, 0) + covered.num_made
+    unsteered = merge_coverage(plain)
+    merged = {goal: merge_coverage(parts) for goal, parts in by_goal.items()}
+    coverage = merge_coverage([unsteered, *merged.values()])
+    targets = find_targets(spec, meaning, coverage)
+    left = spec.budget - spent
+    return Account(targets, coverage, unsteered, merged, ranked_made, spec.budget, left)
+
+
+def judge_targets(account: Account) -> list[TargetState]:
+    """The state of every target, in the job's order."""
+    states = []
+    for target in account.targets:
+        have = target.count(account.coverage)
+        why = account.why_not(target) if have < target.wanted else ""
+        word: Literal["met", "open", "out of reach"] = "met" if have >= target.wanted else "open"
+        word = "out of reach" if why else word
+        states.append(TargetState(target.name, target.wanted, have, word, why))
+    return states
+
+
+def find_targets(
+    spec: CoverageSpec, meaning: DatasetLabels, coverage: Coverage
+) -> tuple[Target, ...]:
+    """The job's targets with the ids of their classes; those of `balance` follow from what there is.
+
+    Raises:
+        JobError: If a target names a class that there is not, or two have the name.
+    """
+    named = tuple(_named(key, wanted, meaning) for key, wanted in spec.min_samples.items())
+    if spec.balance is None:
+        return named
+    names = meaning.generator_classes
+    classes = list(range(len(names))) or sorted(label for label in coverage.made if label >= 0)
+    if not classes:
+        if coverage.num_made:
+            raise JobError(
+                "dataset.coverage.balance: this generator has no classes; remove the setting"
+            )
+        return named
+    aims = {label: coverage.kept.get(label, 0) for label in classes}
+    for target in named:
+        if target.generator_class is not None:
+            aims[target.generator_class] = max(aims[target.generator_class], target.wanted)
+    least = math.ceil(spec.balance * max(aims.values()))
+    return named + tuple(
+        Target(f"balance of {names[label] if names else label}", least, generator_class=label)
+        for label in classes
+    )
+
+
+def _named(key: int | str, wanted: int | AreaTarget, meaning: DatasetLabels) -> Target:
+    mask_names = {label.name: label.id for label in meaning.labels}
+    where = f"dataset.coverage.min_samples.{key}"
+    area = wanted.min_area if isinstance(wanted, AreaTarget) else 0.0
+    count = wanted.count if isinstance(wanted, AreaTarget) else wanted
+    mask_class = int(key) if str(key).isdigit() else mask_names.get(str(key))
+    is_generator_class = key in meaning.generator_classes
+    if is_generator_class and mask_class is not None:
+        raise JobError(
+            f"{where}: both the masks and the generator have a class of this name; write the number "
+            "of the mask class"
+        )
+    if is_generator_class:
+        if area:
+            raise JobError(f"{where}: a class of the generator has no area; remove min_area")
+        label = meaning.generator_classes.index(str(key))
+        return Target(str(key), count, generator_class=label)
+    if mask_class is None or mask_class >= len(mask_names):
+        known = ", ".join([*mask_names, *meaning.generator_classes])
+        raise JobError(f"{where}: no such class; the masks and the generator have {known}")
+    name = f"{key}, area >= {area:.1%}" if area else str(key)
+    return Target(name, count, mask_class=mask_class, min_area=area)

@@ -1,0 +1,141 @@
+"""What a job would cost, before it runs: shards, bytes, time, and what a reader would trip over.
+
+The time comes from a few real batches, measured in a process of its own that is set up like a
+worker; planning itself loads neither torch nor Ray.
+"""
+
+import json
+import math
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+
+from factory.dataset.holdings import find_rounds, refuse_another
+from factory.dataset.receipts import find_done
+from factory.errors import FactoryError, JobError, UnreachableError
+from factory.plan.rounds import make_identity, make_plan
+from factory.spec import JobSpec
+from factory.store import open_store
+
+_FEW_SHARDS = 8
+_CALIBRATION_LIMIT_S = 900
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A dry run's result. Numbers that could not be measured are None."""
+
+    name: str
+    output_uri: str
+    num_samples: int
+    num_shards: int
+    num_done: int
+    """Samples that the output holds already."""
+    num_actors: int
+    resolution_px: int | None
+    pairs_per_s: float | None
+    """Of one actor, on this machine."""
+    bytes_in_all: int | None
+    seconds_left: float | None
+    """Time for what is missing, with `num_actors` like this machine's."""
+    warnings: tuple[str, ...]
+
+
+def estimate_job(spec: JobSpec) -> Estimate:
+    """Plan `spec` without writing anything.
+
+    Raises:
+        JobError: If the job asks for fewer samples than its output already plans.
+        StoreError: If the output holds something else.
+    """
+    warnings: list[str] = []
+    num_done, num_shards = _count_shards(spec, warnings)
+    measured = _calibrate(spec, warnings)
+    warnings += _reader_warnings(spec, num_shards)
+    actors = spec.run.num_actors
+    num_actors = actors if isinstance(actors, int) else _auto_actors(spec)
+    rate = measured["pairs_per_s"] if measured else None
+    left = spec.dataset.num_samples - num_done
+    return Estimate(
+        name=spec.name,
+        output_uri=spec.output.uri,
+        num_samples=spec.dataset.num_samples,
+        num_shards=num_shards,
+        num_done=num_done,
+        num_actors=num_actors,
+        resolution_px=int(measured["resolution_px"]) if measured else None,
+        pairs_per_s=round(rate, 2) if rate else None,
+        bytes_in_all=(
+            int(measured["bytes_per_pair"] * spec.dataset.num_samples) if measured else None
+        ),
+        seconds_left=(
+            round(left / (rate * num_actors) + measured["fit_s"], 1) if rate and measured else None
+        ),
+        warnings=tuple(warnings),
+    )
+
+
+def _count_shards(spec: JobSpec, warnings: list[str]) -> tuple[int, int]:
+    """Samples that exist, and shards in all, counting rounds that are already written."""
+    plain = math.ceil(spec.dataset.num_samples / spec.dataset.samples_per_shard)
+    try:
+        store = open_store(spec.output.uri)
+        rounds = find_rounds(store)
+    except UnreachableError as error:
+        warnings.append(f"nothing is known of what the output holds: {error}")
+        return 0, plain
+    if not rounds:
+        return 0, plain
+    theirs = rounds[0].identity
+    identity = make_identity(  # planning looks into neither weights nor segmenter
+        spec,
+        weights_sha256=theirs["generator"]["weights_sha256"],
+        segmenter_sha256=theirs["segmenter"]["sha256"],
+    )
+    refuse_another(store, identity, theirs)
+    plan = make_plan(spec, identity, rounds)
+    return find_done(store, plan).num_samples, plan.num_shards
+
+
+def _auto_actors(spec: JobSpec) -> int:
+    return max(1, (os.cpu_count() or 1) // spec.run.threads_per_actor)
+
+
+def _reader_warnings(spec: JobSpec, num_shards: int) -> list[str]:
+    found = []
+    if num_shards < _FEW_SHARDS and spec.dataset.num_samples >= 8 * _FEW_SHARDS:
+        found.append(
+            f"only {num_shards} shards: a training with more loader workers than shards leaves some "
+            "idle; lower dataset.samples_per_shard"
+        )
+    if spec.dataset.encode.image == "jpeg":
+        found.append("jpeg images: masks fit the pixels before compression, not after")
+    if spec.dataset.accept != type(spec.dataset.accept)() and spec.dataset.oversample == 1:
+        found.append(
+            "dataset.accept drops samples and dataset.oversample is 1: shards will come out short"
+        )
+    return found
+
+
+def _calibrate(spec: JobSpec, warnings: list[str]) -> dict[str, float] | None:
+    """Measure a few batches in a child process; None, with a warning, if that cannot be done."""
+    finished = subprocess.run(
+        [sys.executable, "-m", "factory.run.calibrate"],
+        input=spec.model_dump_json(exclude_unset=True),
+        capture_output=True,
+        text=True,
+        timeout=_CALIBRATION_LIMIT_S,
+        check=False,
+    )
+    try:
+        answer: dict[str, float] = json.loads(finished.stdout)
+    except ValueError as error:
+        lines = finished.stderr.strip().splitlines() or ["no message"]
+        raise FactoryError(f"calibration failed: {lines[-1]}") from error
+    if "job_error" in answer:
+        raise JobError(str(answer["job_error"]))
+    if "error" in answer:
+        warnings.append(f"no estimate of time and size: {answer['error']}")
+        return None
+    return answer

@@ -1,0 +1,1 @@
+"""Instances: connected components, or the foreground inside detected boxes."""

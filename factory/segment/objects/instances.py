@@ -1,0 +1,111 @@
+"""Objects told apart: the connected parts of a foreground, or the foreground inside each box."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, UInt8, UInt16
+
+from factory.data import Instances
+from factory.errors import JobError
+from factory.segment.objects.components import label_components
+from factory.segment.objects.detectors import Detections
+from factory.spec.style_mixing import InstancesSpec
+
+_MOST = 2**16 - 1
+NO_INSTANCE = "no_instance"
+"""Why a mask without any object is rejected."""
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """A box of whole pixels inside an image, with what its detector said of it."""
+
+    rows: slice
+    columns: slice
+    class_id: int
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    mask: Bool[np.ndarray, "h w"]
+    class_id: int
+    score: float
+
+
+def connected_instances(foreground: Bool[np.ndarray, "h w"], spec: InstancesSpec) -> Instances:
+    """One instance per connected part of at least `spec.min_px` pixels, in reading order.
+
+    There are at most 65,535, which is what sixteen bits can tell apart.
+    """
+    labels = label_components(foreground)
+    sizes = np.bincount(labels.ravel())
+    large = [part for part in range(1, len(sizes)) if sizes[part] >= spec.min_px][:_MOST]
+    return _gathered([_Found(labels == part, 0, 1.0) for part in large], foreground.shape)
+
+
+def boxed_instances(
+    image: UInt8[np.ndarray, "h w 3"],
+    detections: Detections,
+    spec: InstancesSpec,
+    divide: Callable[[int, Box], Bool[np.ndarray, "h w"] | None],
+) -> Instances:
+    """One instance per box, the surest first: where boxes overlap, the surer one owns the pixels.
+
+    `divide` gives the object's pixels for (number of the box, box), in an image of zeros; None if
+    the box holds no clear foreground.
+    """
+    height, width = image.shape[:2]
+    taken = np.zeros((height, width), dtype=bool)
+    found = []
+    for number, box in enumerate(_usable(detections, spec, height, width)):
+        inside = divide(number, box)
+        if inside is None:
+            continue
+        own = inside & ~taken
+        if own.sum() < spec.min_px:
+            continue
+        taken |= own
+        found.append(_Found(own, box.class_id, box.score))
+    return _gathered(found, (height, width))
+
+
+def _usable(found: Detections, spec: InstancesSpec, height: int, width: int) -> list[Box]:
+    boxes = []
+    for place in np.lexsort((np.arange(len(found.scores)), -found.scores)):
+        score = float(found.scores[place])
+        class_id = int(found.class_ids[place]) - spec.class_offset
+        if score < spec.min_score:
+            break
+        if not 0 <= class_id < len(spec.class_names):
+            raise JobError(
+                f"dataset.segmenter.instances.class_names: the detector found class "
+                f"{class_id + spec.class_offset}; there are names for {spec.class_offset} to "
+                f"{spec.class_offset + len(spec.class_names) - 1}: name every class, or set "
+                "class_offset"
+            )
+        left, top, right, bottom = found.boxes_xyxy[place]
+        rows = slice(max(0, int(np.floor(top))), min(height, int(np.ceil(bottom))))
+        columns = slice(max(0, int(np.floor(left))), min(width, int(np.ceil(right))))
+        if rows.start < rows.stop and columns.start < columns.stop:
+            boxes.append(Box(rows, columns, class_id, min(score, 1.0)))
+    return boxes
+
+
+def _gathered(found: list[_Found], shape: tuple[int, ...]) -> Instances:
+    ids: UInt16[np.ndarray, "h w"] = np.zeros(shape, dtype=np.uint16)
+    for number, one in enumerate(found, start=1):
+        ids[one.mask] = number
+    return Instances(
+        ids=ids,
+        class_ids=tuple(one.class_id for one in found),
+        boxes_xyxy=tuple(_box(one.mask) for one in found),
+        scores=tuple(round(one.score, 6) for one in found),
+        num_px=tuple(int(one.mask.sum()) for one in found),
+    )
+
+
+def _box(mask: Bool[np.ndarray, "h w"]) -> tuple[int, int, int, int]:
+    rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
+    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1

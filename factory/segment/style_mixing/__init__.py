@@ -1,0 +1,1 @@
+"""Style mixing: segmentation from how colours change under other styles, without a network."""

@@ -1,0 +1,1 @@
+"""KLiSH's merge tree: its cuts, its coarser readings, and the labels file that names its nodes."""

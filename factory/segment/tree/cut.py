@@ -1,0 +1,72 @@
+"""From a merge tree to the masks of one cut: choose nodes, take their planes, name the classes.
+
+KLiSH's tree is fitted once (Xu et al., TPAMI 2023, section 3); only flat cuts are used there. Ours may
+also keep some branches fine and others coarse, or merge nodes that the tree keeps apart: such a
+class claims a pixel with the best score of its nodes.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from factory.errors import JobError
+from factory.segment.palette import unnamed_labels
+from factory.segment.segmenter_file import decode_segmenter, encode_segmenter, weight_name
+from factory.segment.tree.hierarchy import Hierarchy, read_hierarchy
+from factory.segment.tree.labels_file import check_labels, class_labels
+from factory.spec import KlishSpec, SegmenterSpec
+
+
+def finish_segmenter(fitted: bytes, spec: SegmenterSpec, *, source: str) -> bytes:
+    """The segmenter file whose masks `spec` asks for, from what was fitted.
+
+    Methods without a merge tree are finished when they are fitted. `source` names `fitted` in errors.
+
+    Raises:
+        JobError: If the tree has no such cut, or the labels are not for this tree.
+    """
+    if not isinstance(spec, KlishSpec):
+        return fitted
+    tensors, facts = decode_segmenter(fitted, source=source)
+    tree = read_hierarchy(tensors)
+    if tree is None:
+        raise JobError(f"{source}: holds no merge tree; make one with `factory fit`")
+    nodes = choose_nodes(tree, spec)
+    labels = class_labels(spec.labels) if spec.labels else unnamed_labels(len(nodes))
+    scale = float(tree.margins[len(nodes) - 2])
+    cut = facts.model_copy(
+        update={
+            "labels": list(labels),
+            "nodes": nodes,
+            "margin_scale": max(scale, torch.finfo(torch.float32).tiny),
+        }
+    )
+    return encode_segmenter(tensors | _head(tensors, facts.layers, tree, nodes), cut)
+
+
+def choose_nodes(tree: Hierarchy, spec: KlishSpec) -> list[list[int]]:
+    """The tree's nodes that make up each class; classes without names by decreasing size.
+
+    Raises:
+        JobError: If the tree has no such cut, or the labels are not for this tree.
+    """
+    if spec.labels is not None:
+        check_labels(spec.labels, tree)
+        return [list(label.nodes) for label in spec.labels.labels]
+    if isinstance(spec.cut, list):
+        tree.check_cut(spec.cut)
+        return [[node] for node in tree.by_size(spec.cut)]
+    count = tree.suggest().num_classes if spec.cut == "auto" else spec.cut
+    return [[node] for node in tree.by_size(tree.flat_cut(count))]
+
+
+def _head(
+    tensors: dict[str, Tensor], layers: Sequence[str], tree: Hierarchy, nodes: list[list[int]]
+) -> dict[str, Tensor]:
+    """Weights and bias with one row per node, class by class."""
+    planes = tree.planes[[node for group in nodes for node in group]]
+    names = [weight_name(layer) for layer in layers]
+    widths = [tensors[name].shape[1] for name in names]
+    blocks = torch.split(planes[:, :-1], widths, dim=1)
+    return dict(zip(names, blocks, strict=True)) | {"bias": planes[:, -1]}

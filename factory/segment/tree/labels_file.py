@@ -1,0 +1,101 @@
+"""The labels file: a person's names, colours and groups for the nodes of a merge tree.
+
+Whoever writes such a file (`factory label`) and whoever reads it share these functions; its content
+is `LabelsSpec` in `factory/spec/labels.py`.
+"""
+
+from pathlib import Path
+
+import yaml
+
+from factory.errors import JobError
+from factory.manifest.labels import ClassLabel
+from factory.segment.tree.hierarchy import Hierarchy
+from factory.spec.labels import LabelsSpec
+from factory.spec.read import check_settings, list_problems, load_yaml
+
+LABELS_SETTING = "dataset.segmenter.labels"
+"""What errors call labels that a job holds."""
+
+
+def read_labels_file(path: Path) -> LabelsSpec:
+    """The labels in the YAML file at `path`. It is not yet held against a tree: `check_labels`.
+
+    Raises:
+        JobError: If it cannot be read or breaks a rule; the message holds one line per problem.
+    """
+    document = load_yaml(path, noun="labels file", keys="tree, labels")
+    return check_settings(LabelsSpec, document, source=str(path))
+
+
+def encode_labels_file(labels: LabelsSpec) -> bytes:
+    """The file's bytes: YAML that `read_labels_file` gives back unchanged, a line for each class."""
+    lines = [
+        "# Names of clusters. A label's position is its mask value, from 0.",
+        f"tree: {_inline(labels.tree)}",
+        "labels:",
+        *(f"- {_inline(label.model_dump(mode='json'))}" for label in labels.labels),
+    ]
+    return ("\n".join(lines) + "\n").encode()
+
+
+def check_labels(labels: LabelsSpec, tree: Hierarchy, *, source: str = LABELS_SETTING) -> None:
+    """Make sure that the labels' nodes are nodes of `tree` and hold every cluster once.
+
+    Raises:
+        JobError: If not; the message holds one line per problem. `source` names the labels in it.
+    """
+    if labels.tree != tree.digest():
+        raise JobError(
+            f"{source}.tree: found {labels.tree}, the merge tree here is {tree.digest()}: these names "
+            "are for another fit; run `factory label` again"
+        )
+    problems = _problems(labels, tree)
+    if problems:
+        raise JobError(list_problems(source, problems))
+
+
+def class_labels(labels: LabelsSpec) -> tuple[ClassLabel, ...]:
+    """The classes of the masks, in order."""
+    return tuple(
+        ClassLabel(id=position, name=label.name, colour=_rgb(label.colour))
+        for position, label in enumerate(labels.labels)
+    )
+
+
+def _problems(labels: LabelsSpec, tree: Hierarchy) -> list[str]:
+    problems = []
+    owners: dict[int, str] = {}
+    for position, label in enumerate(labels.labels):
+        for node in label.nodes:
+            if node >= tree.num_nodes:
+                problems.append(
+                    f"labels.{position}.nodes: found node {node}; this tree has nodes 0 to "
+                    f"{tree.num_nodes - 1}"
+                )
+                continue
+            taken = sorted(leaf for leaf in tree.leaves(node) if leaf in owners)
+            if taken:
+                problems.append(
+                    f"labels.{position}.nodes: node {node} of {label.name!r} holds cluster {taken[0]}, "
+                    f"which {owners[taken[0]]!r} holds already; a cluster has one class"
+                )
+            owners |= dict.fromkeys(tree.leaves(node), label.name)
+    missing = sorted(set(range(tree.num_leaves)) - owners.keys())
+    if missing:
+        problems.append(
+            f"labels: no class holds cluster {', '.join(map(str, missing))}; every cluster needs one"
+        )
+    return problems
+
+
+def _inline(value: object) -> str:
+    text: str = yaml.safe_dump(
+        value, default_flow_style=True, sort_keys=False, allow_unicode=True, width=10**6
+    )
+    return text.removesuffix("\n...\n").rstrip("\n")
+
+
+def _rgb(colour: str) -> tuple[int, int, int]:
+    red, green, blue = bytes.fromhex(colour.removeprefix("#"))
+    return red, green, blue

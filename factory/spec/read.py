@@ -1,0 +1,193 @@
+"""Read a job file: YAML to `JobSpec`, every problem at once, each with its dotted path.
+
+Labels files are read by the same means, and a job that names one is given its content, so that the
+job kept beside a dataset stands alone.
+"""
+
+import difflib
+from collections.abc import Hashable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar, cast, get_args
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from factory.errors import JobError
+from factory.spec import (
+    DatasetSpec,
+    DistilSpec,
+    JobSpec,
+    KlishSpec,
+    KMeansSpec,
+    PluginSegmenterSpec,
+    StyleMixingSpec,
+)
+from factory.spec.settings import Settings
+
+AnySettings = TypeVar("AnySettings", bound=Settings)
+
+_MOST_SHOWN = 100
+_MERGE_TAG = "tag:yaml.org,2002:merge"
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """A safe loader that refuses a key written twice, which YAML would silently overwrite."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002 - yaml's signature
+        seen: set[object] = set()
+        for key_node, _ in node.value:
+            if key_node.tag == _MERGE_TAG:
+                continue
+            key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, Hashable):
+                raise yaml.constructor.ConstructorError(
+                    None, None, "a key is a list or a mapping", key_node.start_mark
+                )
+            if key in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"key {key!r} is written twice", key_node.start_mark
+                )
+            seen.add(key)
+        return cast("dict[Any, Any]", super().construct_mapping(node, deep=deep))
+
+
+def load_job(path: Path) -> JobSpec:
+    """Read and check the job file at `path`, and the labels file it names, if any.
+
+    Raises:
+        JobError: If a file cannot be read, is not YAML, or breaks a rule; the message holds one
+            line per problem.
+    """
+    document = load_yaml(path, noun="job file", keys="name, dataset, output")
+    match document:
+        case {"dataset": {"segmenter": {"labels": str(labels)} as segmenter}} | {
+            "dataset": {"segmenter": {"teacher": {"labels": str(labels)} as segmenter}}
+        }:
+            segmenter["labels"] = load_yaml(Path(labels), noun="labels file", keys="tree, labels")
+    return check_job(document, source=str(path))
+
+
+def check_job(document: dict[str, Any], *, source: str) -> JobSpec:
+    """Turn a plain mapping into a `JobSpec`. `source` names it in errors.
+
+    Raises:
+        JobError: If it breaks a rule; the message holds one line per problem.
+    """
+    return check_settings(JobSpec, document, source=source)
+
+
+def load_yaml(path: Path, *, noun: str, keys: str) -> dict[str, Any]:
+    """The mapping in a YAML file, which errors call a `noun` with `keys`.
+
+    Raises:
+        JobError: If the file cannot be read, is not YAML, or holds something else.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not UTF-8 text"
+        raise JobError(f"{path}: cannot read the {noun} ({reason})") from error
+    try:
+        document = yaml.load(text, Loader=_StrictLoader)  # noqa: S506 - a SafeLoader
+    except yaml.YAMLError as error:
+        raise JobError(f"{path}: not valid YAML: {_one_line(error)}") from error
+    if not isinstance(document, dict):
+        found = "nothing" if document is None else type(document).__name__
+        raise JobError(f"{path}: found {found}; a {noun} is a mapping with {keys}")
+    return document
+
+
+def check_settings(
+    kind: type[AnySettings], document: dict[str, Any], *, source: str
+) -> AnySettings:
+    """Turn a plain mapping into settings of `kind`. `source` names it in errors.
+
+    Raises:
+        JobError: If it breaks a rule; the message holds one line per problem.
+    """
+    try:
+        return kind.model_validate(document)
+    except ValidationError as error:
+        problems = [_describe(problem, kind) for problem in error.errors(include_url=False)]
+        raise JobError(list_problems(source, problems)) from error
+
+
+def list_problems(source: str, problems: Sequence[str]) -> str:
+    """One message for all `problems`, a line each."""
+    count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+    return "\n".join([f"{source}: {count}", *(f"  {problem}" for problem in problems)])
+
+
+def _one_line(error: yaml.YAMLError) -> str:
+    return " ".join(str(error).split())
+
+
+def _describe(problem: Any, root: type[Settings]) -> str:  # noqa: ANN401 - pydantic's ErrorDetails
+    """One line for one problem: dotted path, what was found, what is allowed."""
+    path, model = _follow(problem["loc"], root)
+    dotted = ".".join(path)
+    if problem["type"] == "extra_forbidden":
+        known = sorted(model.model_fields) if model else []
+        close = difflib.get_close_matches(path[-1], known, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"known here: {', '.join(known)}"
+        if model is PluginSegmenterSpec:
+            hint = (
+                f"a segmenter from outside has only {' and '.join(known)}; ours: {', '.join(_OURS)}"
+            )
+        return f"{dotted}: unknown key; {hint}"
+    if problem["type"] == "missing":
+        return f"{dotted}: missing, and required"
+    message = problem["msg"].removeprefix("Value error, ")
+    message = message[0].lower() + message[1:]
+    found = repr(problem["input"])
+    shown = found if len(found) <= _MOST_SHOWN else f"{found[:_MOST_SHOWN]}..."
+    return f"{dotted}: {message} (got {shown})"
+
+
+_OURS = ("kmeans", "klish", "style_mixing", "distil")
+_BY_TAG: dict[str, type[Settings]] = {
+    "kmeans": KMeansSpec,
+    "klish": KlishSpec,
+    "style_mixing": StyleMixingSpec,
+    "distil": DistilSpec,
+    "plugin": PluginSegmenterSpec,
+}
+
+
+_UNIONS: tuple[tuple[object, str], ...] = ((DatasetSpec, "segmenter"), (DistilSpec, "teacher"))
+"""Settings that are one of several models, told apart by `kind`."""
+
+
+def _follow(
+    loc: Sequence[str | int], root: type[Settings]
+) -> tuple[list[str], type[BaseModel] | None]:
+    """The dotted path of a pydantic location, and the model its last key was looked up in.
+
+    Pydantic puts the tag of a union's member into the location; people did not write it.
+    """
+    path: list[str] = []
+    model: type[BaseModel] | None = root
+    for position, part in enumerate(loc):
+        if (model, part) in _UNIONS:
+            tag = loc[position + 1] if position + 1 < len(loc) else None
+            path.append(str(part))
+            model = _BY_TAG.get(str(tag))
+            continue
+        if path[-1:] in (["segmenter"], ["teacher"]) and part in _BY_TAG:
+            continue
+        if isinstance(part, str) and ("[" in part or part in ("int", "str", "float")):
+            continue  # the tag of a plain union, such as `list[union[int,str]]`
+        path.append(str(part))
+        if position == len(loc) - 1:
+            break
+        if isinstance(part, str):
+            field = model.model_fields.get(part) if model else None
+            model = _model_in(field.annotation if field else None)
+    return path, model
+
+
+def _model_in(annotation: object) -> type[BaseModel] | None:
+    """The model that an annotation is, or holds: `Model`, `Model | None`, `list[Model]`."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next(filter(None, map(_model_in, get_args(annotation))), None)

@@ -1,0 +1,130 @@
+"""The settings of style mixing.
+
+Feng et al., CVPR 2023, "Network-free, unsupervised semantic segmentation with synthetic images". The
+values that the paper states nowhere are ours; where an independent re-implementation is known to
+differ, the sentence says so.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from factory.spec.settings import Fraction, Settings, Sha256
+
+
+class ForegroundSpec(Settings):
+    """Which clusters are foreground: those nearer to the centre than a pixel of the image is."""
+
+    centre_sigma: float = Field(0.5, gt=0, le=10)
+    """Width of the Gaussian centre prior, as a share of the image's side. Also the re-implementation's
+    value."""
+    border_width: float = Field(1 / 32, gt=0, lt=0.5)
+    """Width of the ring along the border, as a share of the image's side: 2 px of 64."""
+    border_weight: float = Field(1.0, ge=0, le=100)
+    """A cluster's score is its mean centre prior (1 = the image's mean) less this times its share of
+    the ring; it is foreground from 1 on."""
+    max_border_share: Fraction = 0.3
+    """A cluster that owns more of the ring is background, whatever its score."""
+    share: tuple[Fraction, Fraction] = (0.05, 0.9)
+    """Masks with another share of foreground pixels are rejected."""
+    min_contrast: float = Field(0.1, ge=0, le=2)
+    """Masks whose foreground scores less than this above their background are rejected."""
+
+    @field_validator("share")
+    @classmethod
+    def _in_order(cls, value: tuple[float, float]) -> tuple[float, float]:
+        if value[0] > value[1]:
+            raise ValueError("the least share comes first and is not above the most")
+        return value
+
+
+class SharedClassesSpec(Settings):
+    """Classes that mean the same in every image, for more than foreground and background."""
+
+    num_classes: int = Field(ge=2, le=255)
+    """Prototypes, and so classes of the masks. A cluster gets the class of the prototype nearest to
+    its signature, the mean of the generator's features over its pixels."""
+    layers: Literal["auto"] | list[str] = "auto"
+    """Feature maps of the signature, as for `kmeans`."""
+    num_images: int = Field(64, ge=2)
+    """Images whose clusters the prototypes are fitted on."""
+    seed: int = Field(0, ge=0, lt=2**62)
+    """Seed of those images (never those of the dataset) and of the prototypes."""
+
+
+class InstancesSpec(Settings):
+    """One id per object: `KEY.instances.png` (16 bit), boxes and classes in `KEY.json`."""
+
+    detector: str = "components"
+    """`components` = the connected parts of the foreground, for images of one kind of object.
+    Otherwise boxes come first and the pixels are clustered inside each: the path of an `.onnx` file,
+    or `module:attribute`, called with the generator's facts; see
+    `factory/segment/objects/detectors.py`."""
+    sha256: Sha256 | None = None
+    """SHA-256 of the `.onnx` file; required for one, because it decides bytes."""
+    class_names: list[str] = Field(["object"], min_length=1)
+    """Names of the detector's classes, by class id from 0; `components` has one."""
+    class_offset: int = Field(0, ge=0)
+    """Id that the detector gives its first class: 1 where 0 stands for the background."""
+    min_score: Fraction = 0.5
+    """Boxes below this score are left out."""
+    min_px: int = Field(16, ge=1)
+    """Instances with fewer pixels are left out."""
+
+    @model_validator(mode="after")
+    def _digest_for_a_file(self) -> "InstancesSpec":
+        if self.is_onnx and self.sha256 is None:
+            raise ValueError(
+                "an .onnx detector decides bytes: add its sha256 (`sha256sum FILE` prints it)"
+            )
+        return self
+
+    @property
+    def is_onnx(self) -> bool:
+        """Whether the detector is a file."""
+        return self.detector.endswith(".onnx")
+
+
+class StyleMixingSpec(Settings):
+    """Style mixing and colour clustering (Feng et al., CVPR 2023): no network, no labels."""
+
+    kind: Literal["style_mixing"]
+    """`style_mixing`."""
+    num_variants: int = Field(20, ge=2, le=1000)
+    """Variants of each image: same coarse styles, other fine ones. The re-implementation takes 50."""
+    variant_psi: float = Field(0.7, ge=0, le=2)
+    """Truncation of the variants' styles. Also the re-implementation's value."""
+    start: str = "auto"
+    """First layer that takes a variant's style, by name; those before it are computed once. `auto` =
+    the last of 64 px, or of a quarter of smaller images. The re-implementation draws the slot from 6
+    to 9 of 18, 32 to 128 px."""
+    stop_px: int | Literal["auto"] = "auto"
+    """Rows at which variants are looked at. `auto` = 128, or a quarter of smaller images but at
+    least 16, if the generator has colours there: StyleGAN2's skip architecture. Others make whole
+    variants, and `auto` averages them to that size. The re-implementation takes whole images."""
+    standardise: bool = True
+    """Give each variant's colours mean 0 and deviation 1, so that no garish one dominates. The
+    re-implementation does not."""
+    num_clusters: int = Field(4, ge=2, le=64)
+    """Clusters of pixels in each image; more for scenes. The re-implementation takes 3."""
+    restarts: int = Field(3, ge=1, le=100)
+    """Seedings of k-means++, of which the best is kept."""
+    rounds: int = Field(25, ge=1, le=1000)
+    """Most rounds of Lloyd's algorithm. The re-implementation takes 200."""
+    refine_px: Annotated[int, Field(ge=0, le=256)] | Literal["auto"] = "auto"
+    """Radius of the guided filter that fits edges to the image; 0 = none. `auto` = half a clustered
+    pixel, at least 2."""
+    refine_epsilon: float = Field(1e-3, gt=0, le=1)
+    """Contrast below which the guided filter smooths, as a variance of colours from 0 to 1."""
+    foreground: ForegroundSpec = ForegroundSpec()
+    """Which clusters are foreground. Not used with `classes`."""
+    classes: SharedClassesSpec | None = None
+    """Classes matched across images. Empty = background and foreground."""
+    instances: InstancesSpec | None = None
+    """Tell objects apart. Empty = masks of classes only."""
+
+    @model_validator(mode="after")
+    def _one_kind_of_classes(self) -> "StyleMixingSpec":
+        if self.classes is not None and self.instances is not None:
+            raise ValueError("instances are parts of the foreground: leave out `classes`")
+        return self

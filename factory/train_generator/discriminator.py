@@ -1,0 +1,135 @@
+"""The discriminator: residual, with minibatch statistics and projection on the class.
+
+Source: Karras et al. 2020, "Analyzing and improving the image quality of StyleGAN" (residual blocks)
+and "Training GANs with limited data" (projection on the embedded class). Where we differ: the
+pictures of a minibatch group are of one class, so that the statistics tell how much variety there is
+within a class and are not drowned by the differences between classes; a class is embedded by one
+layer instead of a mapping network; and shortcuts shrink by plain means, because the gradient of a
+strided depthwise filter costs more than all else on a CPU.
+"""
+
+import math
+from collections.abc import Mapping
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional
+
+from factory.generate.numerics import Numerics, second_moment_normalised
+from factory.train_generator.generator import Tensors
+
+GROUP = 4
+"""Pictures, one after the other and of one class, whose spread the discriminator is told."""
+
+NUM_STATISTICS = 4
+"""Spreads of each group, each over its share of the feature maps at 4 px."""
+
+
+class Discriminator:
+    """Scores pictures for being real, given their class."""
+
+    def __init__(self, tensors: Tensors, resolution: int, at: Numerics) -> None:
+        """Use `tensors` (as `initial_tensors` names them) for pictures of `resolution`."""
+        self._tensors = tensors
+        self._resolution = resolution
+        self._at = at
+        taps = torch.tensor([1.0, 3.0, 3.0, 1.0]) / 8
+        self._taps = torch.outer(taps, taps).to(at.device, at.dtype)
+
+    def __call__(
+        self, images: Float[Tensor, "n 3 h w"], labels: Float[Tensor, "n k"] | None
+    ) -> Float[Tensor, " n"]:
+        """Logits of `images` (-1 to 1, in groups of `GROUP`) with one-hot `labels`."""
+        x = images.to(self._at.dtype).contiguous(memory_format=torch.channels_last)
+        x = self._conv(x, f"b{self._resolution}.fromrgb")
+        side = self._resolution
+        while side > 4:
+            shortcut = self._conv(functional.avg_pool2d(x, 2), f"b{side}.skip", active=False)
+            y = self._conv(x, f"b{side}.conv0")
+            y = self._conv(self._blurred(y), f"b{side}.conv1", stride=2)
+            x = (y + shortcut) * math.sqrt(0.5)
+            side //= 2
+        x = torch.cat([x, spread(x.float()).to(x.dtype)], dim=1)
+        x = self._conv(x, "b4.conv").float().flatten(1)
+        x = functional.leaky_relu(self._linear(x, "b4.fc"), 0.2) * math.sqrt(2)
+        scores = self._linear(x, "b4.out")
+        if labels is None:
+            return scores[:, 0]
+        classes = second_moment_normalised(self._linear(labels, "embed"))
+        return (scores * classes).sum(dim=1) / math.sqrt(classes.shape[1])
+
+    def _linear(self, x: Tensor, name: str) -> Tensor:
+        weight = self._tensors[f"{name}.weight"]
+        return functional.linear(
+            x, weight / math.sqrt(weight.shape[1]), self._tensors[f"{name}.bias"]
+        )
+
+    def _conv(self, x: Tensor, name: str, *, stride: int = 1, active: bool = True) -> Tensor:
+        weight = self._tensors[f"{name}.weight"]
+        size = weight.shape[2]
+        gain = (math.sqrt(2) if active else 1.0) / math.sqrt(weight[0].numel())
+        kernel = (weight * gain).to(x.dtype, memory_format=torch.channels_last)
+        if not active:
+            return functional.conv2d(x, kernel)
+        bias = (self._tensors[f"{name}.bias"] * math.sqrt(2)).to(x.dtype)
+        padding = size // 2 if stride == 1 else 0
+        # The gain of the activation is in weight and bias: leaky ReLU is homogeneous.
+        return functional.leaky_relu(functional.conv2d(x, kernel, bias, stride, padding), 0.2)
+
+    def _blurred(self, x: Tensor) -> Tensor:
+        """One pixel larger, for a convolution of stride 2 without padding."""
+        channels = x.shape[1]
+        kernel = self._taps.expand(channels, 1, -1, -1)
+        return functional.conv2d(x, kernel, padding=2, groups=channels)
+
+
+def spread(x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n s h w"]:
+    """How much the pictures of each group differ, as constant maps (minibatch standard deviation)."""
+    count, channels, height, width = x.shape
+    groups = x.view(
+        count // GROUP, GROUP, NUM_STATISTICS, channels // NUM_STATISTICS, height, width
+    )
+    deviation = (groups.var(dim=1, unbiased=False) + 1e-8).sqrt()
+    means = deviation.mean(dim=(2, 3, 4))
+    return means.repeat_interleave(GROUP, dim=0)[:, :, None, None].expand(-1, -1, height, width)
+
+
+def initial_tensors(widths: Mapping[int, int], num_classes: int, rng: torch.Generator) -> Tensors:
+    """Random weights for RGB pictures of the largest resolution in `widths`: maps by resolution."""
+    deepest = widths[4]
+    tensors = _conv("b4.conv", deepest + NUM_STATISTICS, deepest, 3, rng)
+    tensors |= _linear("b4.fc", deepest * 16, deepest, rng)
+    tensors |= _linear("b4.out", deepest, deepest if num_classes else 1, rng)
+    if num_classes:
+        tensors |= _linear("embed", num_classes, deepest, rng)
+    for side in sorted(widths)[1:]:
+        tensors = grow(tensors, widths, side, rng)
+    return tensors
+
+
+def grow(
+    tensors: Tensors, widths: Mapping[int, int], resolution: int, rng: torch.Generator
+) -> Tensors:
+    """`tensors` with a block for pictures of `resolution` in front, and its own entrance."""
+    here, below = widths[resolution], widths[resolution // 2]
+    kept = {name: tensor for name, tensor in tensors.items() if ".fromrgb." not in name}
+    skip = _conv(f"b{resolution}.skip", here, below, 1, rng)
+    del skip[f"b{resolution}.skip.bias"]
+    return (
+        kept
+        | _conv(f"b{resolution}.fromrgb", 3, here, 1, rng)
+        | _conv(f"b{resolution}.conv0", here, here, 3, rng)
+        | _conv(f"b{resolution}.conv1", here, below, 3, rng)
+        | skip
+    )
+
+
+def _conv(name: str, inputs: int, outputs: int, size: int, rng: torch.Generator) -> Tensors:
+    weight = torch.randn(outputs, inputs, size, size, generator=rng)
+    return {f"{name}.weight": weight, f"{name}.bias": torch.zeros(outputs)}
+
+
+def _linear(name: str, inputs: int, outputs: int, rng: torch.Generator) -> Tensors:
+    weight = torch.randn(outputs, inputs, generator=rng)
+    return {f"{name}.weight": weight, f"{name}.bias": torch.zeros(outputs)}

@@ -1,0 +1,39 @@
+"""Adam for tensors by name, without a first moment: what StyleGAN2 is trained with."""
+
+import torch
+
+from factory.train_generator.generator import Tensors
+
+_BETA2 = 0.99
+_EPS = 1e-8
+
+
+class Adam:
+    """Adam (Kingma and Ba 2015) with beta 0 and 0.99, for tensors that may come and go.
+
+    With no first moment the state is one tensor for each parameter, and growing a network only adds
+    names. A parameter that is new has its own count of steps, so that its first ones are right.
+    """
+
+    def __init__(self) -> None:
+        """Begin with nothing known."""
+        self.moments: Tensors = {}
+        self.steps: dict[str, int] = {}
+
+    @torch.no_grad()
+    def step(self, tensors: Tensors, gradients: Tensors, learning_rate: float) -> None:
+        """Change `tensors` in place. Gradients that are no finite numbers count as none."""
+        for name, gradient in gradients.items():
+            finite = torch.nan_to_num(gradient, nan=0.0, posinf=1e5, neginf=-1e5)
+            moment = self.moments.get(name)
+            if moment is None:
+                moment = self.moments[name] = torch.zeros_like(tensors[name])
+            count = self.steps[name] = self.steps.get(name, 0) + 1
+            moment.mul_(_BETA2).addcmul_(finite, finite, value=1 - _BETA2)
+            scale = (moment / (1 - _BETA2**count)).sqrt_().add_(_EPS)
+            tensors[name].addcdiv_(finite, scale, value=-learning_rate)
+
+    def forget(self, names: set[str]) -> None:
+        """Drop what is known of the tensors `names`."""
+        for name in names:
+            del self.moments[name], self.steps[name]

@@ -1,0 +1,169 @@
+"""One step of a training: the discriminator learns, then the generator, then the mean follows."""
+
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float, Int64, UInt8
+from torch import Tensor
+from torch.nn import functional
+
+from factory.generate.numerics import Numerics
+from factory.identity import counter_rng
+from factory.train_generator.augment import augment
+from factory.train_generator.discriminator import GROUP, Discriminator
+from factory.train_generator.generator import (
+    Tensors,
+    fresh_noise,
+    is_learned,
+    mixed_styles,
+    network_of,
+)
+from factory.train_generator.images import LabelledImages
+from factory.train_generator.losses import (
+    discriminator_loss,
+    generator_loss,
+    path_length_penalty,
+    r1_penalty,
+)
+from factory.train_generator.spec import ScheduleSpec
+from factory.train_generator.state import State
+
+_R1_EVERY = 16
+_PATH_EVERY = 4
+_ADAPT_EVERY = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What one step learns from."""
+
+    real: Float[Tensor, "n 3 h w"]
+    """Real pictures, -1 to 1."""
+    labels: Float[Tensor, "n k"] | None
+    """One-hot classes, `GROUP` equal ones after another; None without classes."""
+
+
+def step_rng(seed: int, step: int) -> torch.Generator:
+    """The random numbers of a step: a function of (seed, step), so that resuming changes nothing."""
+    return torch.Generator().manual_seed(int(counter_rng("training", seed, step).integers(2**63)))
+
+
+def draw_batch(
+    images: LabelledImages, count: int, symmetry: str, rng: torch.Generator, device: torch.device
+) -> Batch:
+    """Groups of random pictures of one class each; every class is as likely as any other."""
+    num_classes = len(images.groups)
+    classes = torch.randint(num_classes, (count // GROUP,), generator=rng).repeat_interleave(GROUP)
+    rows = torch.empty(count, dtype=torch.int64)
+    for class_id in range(num_classes):
+        members = images.members(class_id)
+        chosen = classes == class_id
+        drawn = torch.randint(len(members), (int(chosen.sum()),), generator=rng)
+        rows[chosen] = members[drawn]
+    real = turned(images.pixels[rows], symmetry, rng).to(device).float() / 127.5 - 1
+    return Batch(real, one_hot(classes, images, device))
+
+
+def one_hot(
+    classes: Int64[Tensor, " n"], images: LabelledImages, device: torch.device
+) -> Float[Tensor, "n k"] | None:
+    """The labels that the networks take."""
+    if not images.class_names:
+        return None
+    return functional.one_hot(classes, len(images.class_names)).float().to(device)
+
+
+def turned(
+    pixels: UInt8[Tensor, "n 3 h w"], symmetry: str, rng: torch.Generator
+) -> UInt8[Tensor, "n 3 h w"]:
+    """Each picture in one of the views that are as real as itself."""
+    result = pixels.clone()
+    if symmetry != "none":
+        mirrored = torch.rand(len(pixels), generator=rng) < 0.5
+        result[mirrored] = result[mirrored].flip(3)
+    if symmetry == "dihedral":
+        turns = torch.randint(4, (len(pixels),), generator=rng)
+        for number in (1, 2, 3):
+            result[turns == number] = result[turns == number].rot90(number, dims=(2, 3))
+    return result
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step of the training in `state`, which it changes."""
+
+    state: State
+    schedule: ScheduleSpec
+    batch: Batch
+    rng: torch.Generator
+    at: Numerics
+
+    def take(self) -> dict[str, float]:
+        """Teach both networks; the losses."""
+        state, count = self.state, len(self.batch.real)
+        learned = {n: t.requires_grad_() for n, t in state.generator.items() if is_learned(n)}
+        network = network_of(state.generator, state.kwargs, self.at)
+        z = torch.randn(2, count, network.mapping.z_dim, generator=self.rng).to(self.at.device)
+        waits = state.num_images < state.generator_waits_until
+        with torch.set_grad_enabled(not waits):
+            ws = mixed_styles(network, z, self.batch.labels, self.schedule.style_mixing, self.rng)
+            fake, _ = network.synthesise(ws, fresh_noise(network, count, self.rng))
+        losses = self._teach_discriminator(fake.detach())
+        if not waits:
+            losses |= self._teach_generator(fake, ws, learned)
+            self._follow()
+            if state.num_steps % _ADAPT_EVERY == 0 and self.schedule.augment_target:
+                state.adaptation = state.adaptation.adapted(self.schedule.augment_target)
+        for tensor in learned.values():
+            tensor.requires_grad_(False)  # noqa: FBT003 - torch's signature
+        state.num_steps += 1
+        state.num_images += count
+        return losses
+
+    def _teach_discriminator(self, fake: Tensor) -> dict[str, float]:
+        state, labels = self.state, self.batch.labels
+        tensors = {n: tensor.detach().requires_grad_() for n, tensor in state.discriminator.items()}
+        discriminate = Discriminator(tensors, state.resolution, self.at)
+        real = self._augmented(self.batch.real)
+        seen = torch.cat([real, self._augmented(fake)])
+        logits = discriminate(seen, None if labels is None else torch.cat([labels, labels]))
+        of_real, of_fake = logits[: len(real)], logits[len(real) :]
+        loss = discriminator_loss(of_real, of_fake)
+        losses = {"discriminator": float(loss.detach())}
+        if self.schedule.r1_gamma and state.num_steps % _R1_EVERY == 0:
+            exact = Discriminator(tensors, state.resolution, replace(self.at, dtype=torch.float32))
+            gamma = (
+                self.schedule.r1_gamma * (state.resolution / state.kwargs["img_resolution"]) ** 2
+            )
+            penalty = r1_penalty(lambda x: exact(x, labels), real, gamma)
+            losses["r1"] = float(penalty.detach())
+            loss = loss + penalty * _R1_EVERY
+        gradients = torch.autograd.grad(loss, list(tensors.values()))
+        named = dict(zip(tensors, gradients, strict=True))
+        state.discriminator_steps.step(state.discriminator, named, self.schedule.learning_rate)
+        state.adaptation = state.adaptation.seen(of_real.detach())
+        return losses
+
+    def _teach_generator(self, fake: Tensor, ws: Tensor, learned: Tensors) -> dict[str, float]:
+        state, weight = self.state, self.schedule.path_length_weight
+        discriminate = Discriminator(state.discriminator, state.resolution, self.at)
+        loss = generator_loss(discriminate(self._augmented(fake), self.batch.labels))
+        losses = {"generator": float(loss.detach())}
+        if weight and state.num_steps % _PATH_EVERY == 0:
+            penalty, state.mean_path = path_length_penalty(fake, ws, state.mean_path, self.rng)
+            losses["path"] = float(penalty.detach())
+            loss = loss + penalty * (weight * _PATH_EVERY)
+        gradients = torch.autograd.grad(loss, list(learned.values()), allow_unused=True)
+        named = {n: g for n, g in zip(learned, gradients, strict=True) if g is not None}
+        state.generator_steps.step(state.generator, named, self.schedule.learning_rate)
+        return losses
+
+    def _augmented(self, images: Tensor) -> Tensor:
+        return augment(images, self.state.adaptation.p, self.rng)
+
+    def _follow(self) -> None:
+        """Move the mean generator towards the generator."""
+        share = 1 - 0.5 ** (len(self.batch.real) / self.schedule.ema_images)
+        for name, tensor in self.state.generator.items():
+            if is_learned(name):
+                self.state.mean[name].lerp_(tensor.detach(), share)

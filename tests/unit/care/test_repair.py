@@ -1,0 +1,215 @@
+import dataclasses
+import json
+import os
+import shutil
+import time
+
+import pytest
+from small_job import make_small
+
+from factory.care.repair import plan_clearing, plan_repair
+from factory.care.verify import verify_dataset
+from factory.dataset.holdings import find_plan
+from factory.dataset.quarantine import find_quarantined
+from factory.dataset.receipts import find_record
+from factory.errors import IncompleteError
+from factory.manifest.paths import receipt_path
+from factory.pack.facts import read_sidecar
+from factory.pack.tar import ShardWriter, read_members
+from factory.store import open_store
+
+TAR = "data/train/tiny-000001.tar"
+TABLE = "meta/train/tiny-000001.parquet"
+RECEIPT = "receipts/0000/000001.json"
+
+
+@pytest.fixture
+def store(root):
+    return open_store(str(root))
+
+
+def steps_of(steps):
+    return [(step.path, step.action) for step in steps]
+
+
+def do(steps):
+    for step in steps:
+        step.do()
+
+
+def problems_of(store):
+    return verify_dataset(store, deep=True).problems
+
+
+def without_cells(table):
+    rows = read_sidecar(table)
+    return [(facts, dataclasses.replace(measures, latent_cell=-1)) for facts, measures in rows]
+
+
+def flip(path, place=700):
+    data = bytearray(path.read_bytes())
+    data[place] ^= 1
+    path.write_bytes(data)
+
+
+def test_a_whole_dataset_needs_nothing(store):
+    assert plan_repair(store) == []
+    assert plan_clearing(store, 0.0) == []
+
+
+def test_a_whole_tar_without_a_receipt_gets_one_that_tells_what_can_be_known(store, root):
+    before = json.loads((root / RECEIPT).read_text())
+    table = (root / TABLE).read_bytes()
+    (root / RECEIPT).unlink()
+    (root / TABLE).unlink()
+    steps = plan_repair(store)
+    assert steps_of(steps) == [(TAR, "write its receipt: it is whole")]
+    assert not (root / RECEIPT).exists()
+    do(steps)
+    after = json.loads((root / RECEIPT).read_text())
+    unknown = {"device", "worker", "run_id", "wall_s", "generate_s", "versions", "finished_at"}
+    for record in (before, after):  # without the generator nobody knows where latents lay
+        record["coverage"].pop("cells")
+    assert {k: v for k, v in after.items() if k not in unknown} == {
+        k: v for k, v in before.items() if k not in unknown
+    }
+    assert (after["device"], after["versions"]) == ("unknown", {})
+    assert without_cells((root / TABLE).read_bytes()) == without_cells(table)
+    assert problems_of(store) == ()
+
+
+def test_a_run_adopts_a_whole_tar_without_making_it_again(store, root):
+    (root / RECEIPT).unlink()
+    stat = (root / TAR).stat()
+    make_small(root.parent)
+    assert (root / TAR).stat().st_mtime_ns == stat.st_mtime_ns
+    assert json.loads((root / RECEIPT).read_text())["device"] == "unknown"
+    assert problems_of(store) == ()
+
+
+def test_a_tar_of_other_bytes_that_is_whole_is_adopted_as_it_is(store, root):
+    """Somebody's other libraries may have encoded it; its pixels are what counts."""
+    (root / RECEIPT).unlink()
+    members = list(read_members(root / TAR))
+    facts = json.loads(members[2][1])
+    members[2] = (members[2][0], (json.dumps(facts, indent=1)).encode())
+    (root / TAR).unlink()
+    with ShardWriter(root / TAR) as writer:
+        writer.add(members)
+        packed = writer.finish()
+    make_small(root.parent)
+    record = find_record(store, next(t for t in find_plan(store).tasks() if t.shard_index == 1))
+    assert record.sha256 == packed.sha256
+    assert problems_of(store) == ()
+
+
+@pytest.mark.parametrize("place", [3, 150, 700, -700, -1])
+def test_a_damaged_tar_without_a_receipt_is_never_adopted_and_repair_removes_it(store, root, place):
+    whole = (root / TAR).read_bytes()
+    (root / RECEIPT).unlink()
+    flip(root / TAR, place)
+    with pytest.raises(IncompleteError, match="there without a receipt, and damaged"):
+        make_small(root.parent)
+    assert [failure.name for failure in find_quarantined(store)] == ["tiny-000001"]
+    (step,) = plan_repair(store)
+    assert step.action.startswith("remove it: no receipt, and damaged (")
+    step.do()
+    assert not (root / TAR).exists()
+    assert find_quarantined(store) == []
+    make_small(root.parent)
+    assert (root / TAR).read_bytes() == whole
+    assert problems_of(store) == ()
+
+
+def test_repair_removes_no_tar_that_has_got_a_receipt_meanwhile(store, root):
+    receipt = (root / RECEIPT).read_bytes()
+    (root / RECEIPT).unlink()
+    flip(root / TAR)
+    steps = plan_repair(store)
+    (root / RECEIPT).write_bytes(receipt)
+    do(steps)
+    assert (root / TAR).exists()
+
+
+@pytest.mark.parametrize("damage", ["missing", "flipped"])
+def test_a_shard_that_is_not_what_its_receipt_says_is_taken_out_and_made_again(store, root, damage):
+    whole = (root / TAR).read_bytes()
+    (root / TAR).unlink() if damage == "missing" else flip(root / TAR)
+    why = "it is missing" if damage == "missing" else "its bytes are not those of its receipt"
+    steps = plan_repair(store)
+    assert steps_of(steps) == [
+        (TAR, f"remove its receipt and itself: {why}; then run the job again")
+    ]
+    do(steps)
+    assert not (root / RECEIPT).exists()
+    make_small(root.parent)
+    assert (root / TAR).read_bytes() == whole
+    assert problems_of(store) == ()
+
+
+def test_a_lost_or_wrong_table_is_rebuilt(store, root):
+    table = (root / TABLE).read_bytes()
+    shutil.copy(root / "meta/train/tiny-000000.parquet", root / TABLE)
+    assert problems_of(store) == (
+        f"{TAR}: {TABLE} is not the table of its samples; `factory repair` rebuilds it",
+    )
+    steps = plan_repair(store)
+    assert steps_of(steps) == [(TABLE, "rebuild it from its tar")]
+    do(steps)
+    assert without_cells((root / TABLE).read_bytes()) == without_cells(table)
+
+
+def test_clearing_takes_what_no_receipt_names_and_only_if_it_is_old(store, root):
+    (root / RECEIPT).unlink()
+    (root / "tmp/dead-run").mkdir(parents=True)
+    (root / "tmp/dead-run/half.tar").write_bytes(b"half")
+    (root / "data/train/stranger.tar").write_bytes(b"?")
+    assert plan_clearing(store, 3600.0) == []
+    steps = plan_clearing(store, 0.0)
+    assert steps_of(steps) == [
+        ("tmp/dead-run/half.tar", "remove it: unfinished"),
+        ("data/train/stranger.tar", "remove it: no receipt names it"),
+        (TAR, "remove it: no receipt names it"),
+        (TABLE, "remove it: no receipt names it"),
+    ]
+    do(steps)
+    assert not (root / "tmp").exists()
+    assert plan_clearing(store, 0.0) == []
+    make_small(root.parent)
+    assert problems_of(store) == ()
+
+
+def test_what_is_younger_than_the_limit_stays(store, root):
+    (root / RECEIPT).unlink()
+    long_ago = time.time() - 7200
+    os.utime(root / TABLE, (long_ago, long_ago))
+    assert [step.path for step in plan_clearing(store, 3600.0)] == [TABLE]
+
+
+def test_clearing_leaves_a_tar_that_has_got_its_receipt_meanwhile(store, root):
+    receipt = (root / RECEIPT).read_bytes()
+    (root / RECEIPT).unlink()
+    steps = plan_clearing(store, 0.0)
+    (root / RECEIPT).write_bytes(receipt)
+    do(steps)
+    assert problems_of(store) == ()
+
+
+def test_failures_of_shards_that_were_made_after_all_are_cleared(store):
+    store.create("attempts/0000/000001-1.json", b"{}")
+    store.create("attempts/0000/000077-1.json", b"{}")
+    steps = plan_clearing(store, 0.0)
+    assert steps_of(steps) == [
+        ("attempts/0000/000001-1.json", "remove it: its shard was made after all")
+    ]
+
+
+def test_a_snapshot_that_differs_goes(store, monkeypatch):
+    monkeypatch.setattr("factory.dataset.receipts.BLOCK", 2)
+    store.replace("snapshots/000000-000001.parquet", b"x")
+    (step,) = plan_repair(store)
+    assert step.path == "snapshots/000000-000001.parquet"
+    step.do()
+    assert store.names("snapshots") == []
+    assert find_record(store, next(find_plan(store).rounds[0].tasks())) is not None
+    assert store.size_of(receipt_path(0, 0)) is not None

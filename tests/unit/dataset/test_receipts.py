@@ -1,0 +1,111 @@
+import threading
+
+import pytest
+from small_job import make_small
+
+import factory.dataset.receipts
+from factory.care.verify import verify_dataset
+from factory.dataset.holdings import find_holdings, find_plan
+from factory.dataset.receipts import (
+    SnapshotKeeper,
+    check_snapshots,
+    find_done,
+    find_records,
+    list_receipts,
+    path_of_block,
+)
+from factory.manifest.paths import receipt_path
+from factory.manifest.records import encode_record
+from factory.store import open_store
+
+
+@pytest.fixture
+def store(tmp_path, monkeypatch):
+    """A dataset of 11 shards in blocks of 4."""
+    monkeypatch.setattr(factory.dataset.receipts, "BLOCK", 4)
+    make_small(tmp_path, {"dataset.num_samples": 20, "dataset.samples_per_shard": 2})
+    make_small(tmp_path, {"dataset.num_samples": 22, "dataset.samples_per_shard": 2})
+    return open_store(str(tmp_path / "out"))
+
+
+def done_of(store):
+    return find_done(store, find_plan(store))
+
+
+def test_whole_blocks_get_snapshots_and_the_rest_is_loose(store):
+    assert store.names("snapshots") == [
+        "snapshots/000000-000003.parquet",
+        "snapshots/000004-000007.parquet",
+    ]
+    done = done_of(store)
+    assert done.indices == set(range(11))
+    assert done.num_samples == 22
+    assert [record.shard_index for record in done.loose] == [8, 9, 10]
+    assert done.stale == ()
+
+
+def test_with_and_without_snapshots_the_records_are_the_same(store):
+    with_them = find_holdings(store).records
+    for name in store.names("snapshots"):
+        store.remove(name)
+    assert find_records(store, find_plan(store)) == with_them
+    assert [record.shard_index for record in with_them] == list(range(11))
+
+
+def test_a_lost_snapshot_comes_back_byte_for_byte(store):
+    before = {name: store.read(name) for name in store.names("snapshots")}
+    for name in before:
+        store.remove(name)
+    SnapshotKeeper(store, done_of(store))
+    assert {name: store.read(name) for name in store.names("snapshots")} == before
+
+
+def test_a_receipt_that_is_gone_is_gone_whatever_a_snapshot_says(store):
+    store.remove(receipt_path(0, 5))
+    done = done_of(store)
+    assert done.indices == set(range(11)) - {5}
+    assert done.stale == (path_of_block(1),)
+    assert 5 not in {record.shard_index for record in find_records(store, find_plan(store))}
+
+
+def test_the_next_run_replaces_a_stale_snapshot(store, tmp_path):
+    store.remove(receipt_path(0, 5))
+    make_small(tmp_path, {"dataset.num_samples": 22, "dataset.samples_per_shard": 2})
+    assert done_of(store).stale == ()
+    assert len(store.names("snapshots")) == 2
+    assert verify_dataset(store).problems == ()
+
+
+def test_a_damaged_snapshot_is_left_out_and_told(store):
+    store.replace(path_of_block(0), b"x")
+    assert done_of(store).indices == set(range(11))
+    assert done_of(store).stale == (path_of_block(0),)
+    assert verify_dataset(store).problems == (
+        f"{path_of_block(0)}: not a snapshot (ArrowInvalid); delete it: it is made again",
+    )
+
+
+def test_a_snapshot_that_lies_is_told(store):
+    records = find_holdings(store).records
+    changed = records[0].model_copy(update={"sha256": "0" * 64})
+    store.replace(receipt_path(0, 0), encode_record(changed))
+    assert check_snapshots(store, [changed, *records[1:]]) == [
+        f"{path_of_block(0)}: differs from its receipts; delete it: it is made again"
+    ]
+
+
+def test_receipts_are_listed_in_pieces_that_join(store):
+    names = list_receipts(store, find_plan(store))
+    assert names == [receipt_path(0, i) for i in range(10)] + [receipt_path(1, 10)]
+
+
+def test_two_drivers_that_complete_a_block_write_one_snapshot(store):
+    before = store.read(path_of_block(0))
+    store.remove(path_of_block(0))
+    done = done_of(store)
+    threads = [threading.Thread(target=SnapshotKeeper, args=(store, done)) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert store.read(path_of_block(0)) == before

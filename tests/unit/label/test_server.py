@@ -1,0 +1,206 @@
+import http.client
+import json
+from urllib.parse import parse_qs, quote, urlsplit
+
+import numpy as np
+import pytest
+from small_label import serving, small_material
+
+from factory.errors import JobError
+from factory.label.server import serve
+from factory.segment.tree.labels_file import read_labels_file
+
+
+@pytest.fixture
+def labels(tmp_path):
+    return tmp_path / "labels.yaml"
+
+
+@pytest.fixture
+def ask(labels):
+    with serving(labels) as address:
+        parts = urlsplit(address)
+        token = parse_qs(parts.query)["token"][0]
+
+        def ask(path, method="GET", body=None, headers=None, token=token):
+            connection = http.client.HTTPConnection(parts.netloc, timeout=20)
+            known = {"X-Factory-Token": token} if token else {}
+            connection.request(method, path.format(token=token), body, known | (headers or {}))
+            answer = connection.getresponse()
+            data = answer.read()
+            connection.close()
+            return answer.status, data, answer.headers
+
+        yield ask
+
+
+def a_cut(count=3, **changes):
+    tree = small_material().tree
+    names = [
+        {"name": f"class {node}", "colour": "#102030", "nodes": [node]}
+        for node in tree.flat_cut(count)
+    ]
+    return json.dumps({"tree": tree.digest(), "labels": names, "seen": ""} | changes)
+
+
+def test_the_address_opens_the_page_and_forbids_everything_from_elsewhere(ask):
+    status, body, headers = ask("/?token={token}")
+    assert status == 200
+    assert b"<!doctype html>" in body
+    rule = headers["Content-Security-Policy"]
+    assert rule.startswith("default-src 'none'; script-src 'self' 'nonce-")
+    assert headers["Referrer-Policy"] == "no-referrer"
+    assert headers["Cache-Control"] == "no-store"
+
+
+@pytest.mark.parametrize("path", ["/", "/facts", "/masks?cut=20,21", "/labels", "/none"])
+@pytest.mark.parametrize("token", ["", "wrong", "ä"])
+def test_nothing_is_told_without_the_token(ask, path, token):
+    status, body, _ = ask(path, token="", headers={"X-Factory-Token": token.encode()})
+    assert (status, body) == (403, b"open the address that `factory label` printed\n")
+
+
+def test_nothing_is_written_without_the_token(ask, labels):
+    assert ask("/labels", "PUT", a_cut(), token="wrong")[0] == 403
+    assert not labels.exists()
+
+
+def test_a_token_in_the_address_opens_the_page_only(ask):
+    _, _, _ = ask("/?token={token}")
+    status, _, _ = ask("/facts?token={token}", headers={"X-Factory-Token": "no"})
+    assert status == 403
+
+
+@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1", "localhost:1", ""])
+def test_another_host_name_is_refused(ask, host):
+    status, body, _ = ask("/facts", headers={"Host": host})
+    assert (status, body) == (421, b"unknown host name\n")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/assets/../server.py",
+        "/assets/..%2fserver.py",
+        "/assets/%2e%2e/server.py",
+        "/assets//etc/passwd",
+        "/assets/",
+        "/assets/page.html",
+        "/../labels.yaml",
+    ],
+)
+def test_no_other_file_is_given_out(ask, path):
+    assert ask(path)[0] == 404
+
+
+def test_scripts_and_style_are_given_out_with_their_types(ask):
+    assert ask("/assets/main.js", token="")[2]["Content-Type"].startswith("text/javascript")
+    assert ask("/assets/page.css", token="")[2]["Content-Type"].startswith("text/css")
+
+
+def test_facts_describe_the_tree(ask):
+    facts = json.loads(ask("/facts")[1])
+    tree = small_material().tree
+    assert facts["tree"] == tree.digest()
+    assert [node["id"] for node in facts["nodes"]] == list(range(tree.num_nodes))
+    assert facts["suggested"] == tree.suggest().num_classes
+    assert facts["cuts"][0] == {"k": 2, "iou": None, "ecos": None}
+    last = facts["cuts"][-1]
+    assert last["k"] == tree.num_leaves
+    assert [last["iou"], last["ecos"]] == tree.history[0, 2:].tolist()
+    assert len(facts["images"]) == 20
+
+
+def test_masks_of_a_cut_are_those_of_the_gallery(ask):
+    material = small_material()
+    cut = material.tree.flat_cut(5)
+    status, body, _ = ask(f"/masks?cut={','.join(map(str, cut))}")
+    assert status == 200
+    assert body == material.gallery.masks(cut).tobytes()
+    assert len(np.unique(np.frombuffer(body, np.uint8))) == 5
+
+
+@pytest.mark.parametrize(
+    ("cut", "words"),
+    [
+        ("", "cut: give at most 255 node numbers with commas between them"),
+        ("1,x", "cut: give at most 255 node numbers with commas between them"),
+        ("-1,2", "cut: give at most 255 node numbers with commas between them"),
+        ("²,3", "cut: give at most 255 node numbers with commas between them"),
+        (",".join(["1"] * 256), "cut: give at most 255 node numbers with commas between them"),
+        ("999999", "cut: give at most 255 node numbers with commas between them"),
+        ("99", "found node 99; this tree has nodes 0 to 21"),
+        ("20", "every cluster needs a class"),
+        ("20,21,0", "both hold cluster"),
+    ],
+)
+def test_cuts_that_are_none_are_refused(ask, cut, words):
+    status, body, _ = ask(f"/masks?cut={quote(cut)}")
+    assert status == 400
+    assert words in body.decode()
+
+
+def test_saving_writes_the_file_and_says_what_it_has_seen(ask, labels):
+    assert json.loads(ask("/labels")[1]) == {"labels": None, "seen": "", "problem": ""}
+    status, body, _ = ask("/labels", "PUT", a_cut())
+    assert status == 200
+    found = read_labels_file(labels)
+    assert [label.nodes for label in found.labels] == [
+        [n] for n in small_material().tree.flat_cut(3)
+    ]
+    again = json.loads(ask("/labels")[1])
+    assert again["seen"] == json.loads(body)["seen"]
+    assert again["labels"] == found.model_dump(mode="json")["labels"]
+
+
+def test_a_change_on_disk_is_not_overwritten(ask, labels):
+    labels.write_text("# mine\n")
+    status, body, _ = ask("/labels", "PUT", a_cut())
+    assert (status, body.decode()) == (409, f"{labels}: changed since this page read it")
+    assert labels.read_text() == "# mine\n"
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ("{", "Invalid JSON"),
+        ("[]", "body: Input should be an object"),
+        (a_cut(tree="0" * 16), "these names are for another fit"),
+        (a_cut(labels=[]), "labels: List should have at least 2 items"),
+        (a_cut(more=1), "more: Extra inputs are not permitted"),
+        (a_cut().replace("class 20", "class\\n20"), "a name is words of letters"),
+        (a_cut().replace("[20]", "[21]"), "a cluster has one class"),
+        (a_cut().replace("#102030", "red"), 'write a colour as "#rrggbb"'),
+    ],
+)
+def test_labels_that_break_a_rule_are_refused(ask, labels, body, words):
+    status, answer, _ = ask("/labels", "PUT", body)
+    assert status == 422
+    assert words in answer.decode()
+    assert not labels.exists()
+
+
+def test_a_body_without_end_is_cut_off(ask, labels):
+    status, body, _ = ask("/labels", "PUT", b"x" * (2**20 + 1))
+    assert (status, body) == (413, b"a labels file has at most 1048576 bytes")
+    assert not labels.exists()
+
+
+def test_other_methods_are_refused(ask):
+    for method in ("POST", "DELETE", "PATCH"):
+        assert ask("/labels", method, "{}")[0] == 405
+        assert ask("/facts", method, "{}")[0] == 405
+
+
+def test_a_port_that_is_taken_is_said(labels):
+    with serving(labels) as address:
+        port = urlsplit(address).port
+        with pytest.raises(
+            JobError, match=rf"--port: cannot listen on {port} \(Address already in use"
+        ):
+            serve(small_material(), labels, port=port, on_address=print)
+
+
+def test_a_labels_file_that_cannot_be_read_is_said_before_anything_is_served(tmp_path):
+    with pytest.raises(JobError, match=r"cannot read \(Is a directory\); give another path"):
+        serve(small_material(), tmp_path, port=0, on_address=print)

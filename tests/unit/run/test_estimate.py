@@ -1,0 +1,98 @@
+import subprocess
+import sys
+
+import pytest
+from small_job import make_small, small_job
+
+from factory.errors import JobError, StoreError
+from factory.run.estimate import estimate_job
+
+
+@pytest.fixture(scope="module")
+def estimate(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("estimate")
+    make_small(folder)
+    overrides = {
+        "dataset.num_samples": 70,
+        "run": {"executor": "inline", "num_actors": 2, "threads_per_actor": 1},
+    }
+    return estimate_job(small_job(folder, overrides)), folder
+
+
+def test_what_is_made_is_counted_and_what_is_missing_is_planned_behind_it(estimate):
+    found, folder = estimate
+    assert (found.num_samples, found.num_done) == (70, 10)
+    assert found.num_shards == 3 + 15
+    assert found.output_uri == str(folder / "out")
+    assert found.num_actors == 2
+
+
+def test_time_and_size_come_from_real_batches(estimate):
+    found, folder = estimate
+    assert found.resolution_px == 32
+    assert found.pairs_per_s > 1
+    assert found.seconds_left == pytest.approx(60 / (2 * found.pairs_per_s), abs=2)
+    real = sum(path.stat().st_size for path in (folder / "out/data/train").iterdir())
+    assert found.bytes_in_all == pytest.approx(7 * real, rel=0.5)
+    assert found.warnings == ()
+
+
+def test_a_dry_run_writes_nothing_and_warns_of_what_readers_trip_over(tmp_path):
+    spec = small_job(
+        tmp_path,
+        {
+            "dataset.num_samples": 64,
+            "dataset.samples_per_shard": 64,
+            "dataset.encode": {"image": "jpeg"},
+            "dataset.accept": {"min_confidence": 0.1},
+            "dataset.generator": {"kind": "stylegan2", "weights": str(tmp_path / "none")},
+        },
+    )
+    found = estimate_job(spec)
+    assert list(tmp_path.iterdir()) == []
+    assert (found.num_shards, found.num_done) == (1, 0)
+    assert found.pairs_per_s is found.bytes_in_all is found.seconds_left is None
+    unmeasured, *rest = found.warnings
+    assert unmeasured.startswith("no estimate of time and size: dataset.generator.weights: no file")
+    assert rest == [
+        "only 1 shards: a training with more loader workers than shards leaves some idle; lower "
+        "dataset.samples_per_shard",
+        "jpeg images: masks fit the pixels before compression, not after",
+        "dataset.accept drops samples and dataset.oversample is 1: shards will come out short",
+    ]
+
+
+def test_a_setting_that_does_not_fit_the_generator_is_refused(tmp_path):
+    with pytest.raises(JobError) as caught:
+        estimate_job(small_job(tmp_path, {"dataset.segmenter.layers": ["s64"]}))
+    assert str(caught.value) == (
+        "dataset.segmenter.layers: found 's64'; allowed: auto, or some of s8, s16, s32"
+    )
+
+
+def test_fewer_samples_than_are_planned_are_refused(estimate):
+    _, folder = estimate
+    with pytest.raises(
+        JobError, match=r"^dataset\.num_samples: found 5, but 10 are already planned"
+    ):
+        estimate_job(small_job(folder, {"dataset.num_samples": 5}))
+
+
+def test_a_folder_of_somebody_else_is_refused(tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "thesis.tex").write_text("")
+    with pytest.raises(StoreError, match=r"holds 'thesis.tex' and no dataset of ours"):
+        estimate_job(small_job(tmp_path))
+
+
+def loaded_by(modules):
+    code = f"import sys, {modules}\nprint('torch' in sys.modules, 'ray' in sys.modules)"
+    finished = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    return finished.stdout.split()
+
+
+def test_planning_loads_neither_torch_nor_ray():
+    assert loaded_by("factory.cli.app, factory.run.estimate, factory.care.verify") == ["False", "False"]
+    assert loaded_by("factory.job") == ["True", "False"]

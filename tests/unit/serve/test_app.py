@@ -1,0 +1,400 @@
+"""The service over real HTTP, on a real dataset."""
+
+import http.client
+import io
+import json
+import shutil
+import threading
+import time
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from PIL import Image
+from prometheus_client.parser import text_string_to_metric_families
+from small_job import make_small
+
+from factory.dataset.holdings import find_holdings
+from factory.dataset.status import make_status
+from factory.errors import JobError, StoreError
+from factory.manifest.coverage import merge_coverage
+from factory.pack.image import decode_image
+from factory.pack.tar import read_members
+from factory.serve.guard import Guard
+from factory.serve.openapi import ENDPOINTS, make_openapi
+from factory.serve.server import bind, check_address, serve_beside
+from factory.serve.view import DatasetView
+from factory.store import open_store
+
+TOKEN = "a-secret-of-24-letters-!"
+CALLS = [
+    ("/", "text/html"),
+    ("/page.js", "text/javascript"),
+    ("/page.css", "text/css"),
+    ("/icon.svg", "image/svg+xml"),
+    ("/v1/openapi.json", "application/json"),
+]
+
+
+class Client:
+    def __init__(self, port):
+        self.port = port
+
+    def get(self, path, method="GET", **headers):
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        connection.request(method, path, headers=headers)
+        response = connection.getresponse()
+        data = response.read()
+        connection.close()
+        return response.status, dict(response.getheaders()), data
+
+    def json(self, path):
+        status, _, data = self.get(path)
+        assert status == 200, data
+        return json.loads(data)
+
+
+def serve(store, token="", **options):
+    opened = bind("127.0.0.1", 0)
+    view = DatasetView(store, **options)
+    serve_beside(view, opened, token=token)
+    return view, Client(opened.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("served")
+    make_small(
+        folder,
+        {
+            "dataset.accept": {"min_confidence": 0.05},
+            "dataset.coverage": {"min_samples": {"1": 12}, "budget": 40},
+        },
+    )
+    return folder / "out"
+
+
+@pytest.fixture(scope="module")
+def client(folder):
+    return serve(open_store(str(folder)))[1]
+
+
+@pytest.fixture(scope="module")
+def guarded(folder):
+    return serve(open_store(str(folder)), TOKEN)[1]
+
+
+def test_the_summary_says_what_status_says(client, folder):
+    holdings = find_holdings(open_store(str(folder)))
+    status, summary = make_status(holdings, []), client.json("/v1/summary")
+    assert summary["state"] == status["state"] == "complete"
+    assert summary["samples_committed"] == status["samples_committed"] == 12
+    assert summary["samples_planned"] == status["samples_planned"]
+    assert summary["images_rejected"] == status["samples_rejected"]
+    assert summary["bytes"] == status["bytes"]
+    assert summary["rounds"] == status["rounds"] == 2
+    assert summary["shards"]["committed"] == status["shards_committed"]
+
+
+def test_coverage_is_that_of_the_receipts_counted_anew(client, folder):
+    records = find_holdings(open_store(str(folder))).records
+    merged = merge_coverage(record.coverage for record in records)
+    answer = client.json("/v1/coverage")
+    assert answer["samples"] == merged.num_kept == 12
+    for k, label in enumerate(answer["mask_classes"]):
+        assert label["images"] == sum(label["area"]) == merged.images_with(k)
+        assert label["pixels"] == sum(record.class_px[k] for record in records)
+    assert {c["name"]: sum(c["counts"]) for c in answer["curves"]} == dict.fromkeys(
+        ("confidence", "sharpness", "border"), 12
+    )
+    assert [(t["name"], t["have"], t["state"]) for t in answer["targets"]] == [("1", 12, "met")]
+    assert answer["budget"] == 40
+
+
+def test_rounds_tell_every_index_once(client):
+    runs = [run for round_ in client.json("/v1/rounds")["rounds"] for run in round_["runs"]]
+    assert runs[0]["first_index"] == 0
+    assert all(a["end_index"] == b["first_index"] for a, b in pairwise(runs))
+    assert {run["state"] for run in runs} == {"committed"}
+
+
+def test_shards_come_in_pages(client):
+    whole = client.json("/v1/shards")
+    assert whole["total"] == len(whole["shards"])
+    page = client.json("/v1/shards?offset=1&limit=1&state=committed")
+    assert page == {"total": whole["total"], "shards": whole["shards"][1:2]}
+    assert client.json("/v1/shards?state=planned")["total"] == 0
+
+
+@pytest.mark.parametrize("query", ["", "?pick=least_confident", "?pick=class&mask_class=2&limit=3"])
+def test_galleries_name_samples_that_can_be_looked_at(client, query):
+    tiles = client.json(f"/v1/gallery{query}")["tiles"]
+    assert tiles
+    if "least" in query:
+        assert [t["confidence"] for t in tiles] == sorted(t["confidence"] for t in tiles)
+    for tile in tiles[:3]:
+        assert client.json(f"/v1/samples/{tile['key']}")["confidence"] == tile["confidence"]
+
+
+def test_a_sample_s_pictures_are_those_of_its_tar(client, folder):
+    shard = client.json("/v1/shards")["shards"][0]
+    members = dict(read_members(folder / shard["path"]))
+    key = next(iter(members)).partition(".")[0]
+    facts = client.json(f"/v1/samples/{key}")
+    assert facts["replay"] == f"factory replay {folder} {key}"
+    assert sum(facts["class_px"].values()) + facts["ignore_px"] == facts["width"] * facts["height"]
+    status, headers, data = client.get(f"/v1/samples/{key}/image.png")
+    assert (status, headers["content-type"]) == (200, "image/png")
+    image = decode_image(members[f"{key}.image.png"])
+    assert (np.array(Image.open(io.BytesIO(data))) == image).all()
+    for what, width in (("mask", 1), ("overlay", 1), ("tile", 2)):
+        picture = Image.open(io.BytesIO(client.get(f"/v1/samples/{key}/{what}.png")[2]))
+        assert picture.size == (width * image.shape[1], image.shape[0])
+
+
+def test_metrics_are_read_by_the_official_parser(client):
+    status, headers, data = client.get("/metrics")
+    assert (status, headers["content-type"]) == (200, "text/plain; version=0.0.4; charset=utf-8")
+    families = {f.name: f for f in text_string_to_metric_families(data.decode())}
+    assert families["factory_samples"].type == "counter"
+    assert families["factory_samples"].samples[0].value == 12
+    states = {s.labels["state"]: s.value for s in families["factory_shards"].samples}
+    assert states == client.json("/v1/summary")["shards"]
+    assert {s.labels["quantile"] for s in families["factory_sample_confidence"].samples} == {
+        "0.05", "0.25", "0.5", "0.75", "0.95",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(("path", "kind"), CALLS)
+def test_the_page_and_its_parts_are_served(client, path, kind):
+    status, headers, data = client.get(path)
+    assert status == 200
+    assert headers["content-type"].startswith(kind)
+    assert data
+    assert "default-src 'self'" in headers["content-security-policy"]
+    assert headers["x-content-type-options"] == "nosniff"
+
+
+def test_the_openapi_document_names_every_endpoint(client):
+    document = client.json("/v1/openapi.json")
+    assert set(document["paths"]) == {endpoint.path for endpoint in ENDPOINTS}
+    assert document == json.loads(json.dumps(make_openapi(document["info"]["version"])))
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "words"),
+    [
+        ("/v1/samples/12", 404, "a sample's key has nine digits"),
+        ("/v1/samples/999999999", 404, "no committed shard holds sample 999999999"),
+        ("/v1/samples/999999999/tile.png", 404, "no committed shard holds sample 999999999"),
+        ("/v1/samples/..%2f..%2fjob.yaml", 404, "Not Found"),
+        ("/v1/samples/%D9%A1%D9%A1%D9%A1%D9%A1%D9%A1%D9%A1%D9%A1%D9%A1%D9%A1", 404, "nine digits"),
+        ("/../../etc/passwd", 404, "Not Found"),
+        ("/%2e%2e/%2e%2e/etc/passwd", 404, "Not Found"),
+        ("/page/../app.py", 404, "Not Found"),
+        ("/data/train", 404, "Not Found"),
+        ("/v1/shards?limit=1001", 400, "limit: input should be less than or equal to 1000"),
+        ("/v1/shards?offset=-1", 400, "offset: "),
+        ("/v1/shards?state=lost", 400, "state: "),
+        ("/v1/gallery?pick=best", 400, "pick: "),
+        ("/v1/summary?" + "a" * 3000, 414, "the address is longer than 2048 bytes"),
+    ],
+)
+def test_what_is_not_there_or_not_allowed_is_told(client, path, status, words):
+    found, _, data = client.get(path)
+    assert found == status, data
+    assert words in json.loads(data)["error"]
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS"])
+def test_nothing_can_be_changed(client, method):
+    status, headers, data = client.get("/v1/summary", method)
+    assert (status, headers["allow"]) == (405, "GET, HEAD")
+    assert json.loads(data) == {"error": "this service is read-only; use GET"}
+
+
+def test_a_body_is_refused(client):
+    assert client.get("/v1/summary", **{"content-length": "3"})[0] == 413
+
+
+@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "", "[::1", "a@b:c"])
+def test_a_name_that_points_here_is_not_answered(client, host):
+    status, _, data = client.get("/v1/summary", host=host)
+    assert status in (400, 421), data
+
+
+@pytest.mark.parametrize("host", ["localhost", "localhost:99", "127.0.0.1:1", "[::1]:8"])
+def test_this_machine_s_own_names_are_answered(client, host):
+    assert client.get("/healthz", host=host)[0] == 200
+
+
+@pytest.mark.parametrize("path", ["/", "/v1/summary", "/metrics", "/healthz", "/v1/openapi.json"])
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"authorization": "Bearer "},
+        {"authorization": f"Bearer {TOKEN}x"},
+        {"authorization": f"Bearer {TOKEN[:-1]}"},
+        {"authorization": "Bearer \xff\xfe"},
+        {"cookie": "factory_token=no"},
+        {"cookie": ";;==\x7f"},
+    ],
+)
+def test_without_the_token_nothing_is_told(guarded, path, headers):
+    status, found, _ = guarded.get(path, **headers)
+    assert (status, found["www-authenticate"]) == (401, "Bearer")
+
+
+def test_the_token_opens_from_a_header_or_through_a_browser_s_cookie(guarded):
+    assert guarded.get("/v1/summary", authorization=f"Bearer {TOKEN}")[0] == 200
+    status, headers, _ = guarded.get(f"/?token={TOKEN}")
+    assert (status, headers["location"]) == (303, "/")
+    cookie = headers["set-cookie"]
+    assert "HttpOnly" in cookie
+    assert "SameSite=strict" in cookie
+    assert guarded.get("/v1/summary", cookie=cookie.partition(";")[0], host="any")[0] == 200
+    assert guarded.get(f"/v1/summary?token={TOKEN}")[0] == 401
+
+
+def test_too_many_requests_wait_and_others_do_not():
+    now = [0.0]
+    guard = Guard(lambda *_: None, token="", clock=lambda: now[0])
+    greedy, other = {"client": ("10.0.0.1", 1)}, {"client": ("10.0.0.2", 1)}
+    waits = [guard._wait_s(greedy) for _ in range(500)]
+    assert waits[:400] == [0.0] * 400
+    assert waits[-1] > 0
+    assert guard._wait_s(other) == 0
+    now[0] = 2.0
+    assert guard._wait_s(greedy) == 0
+
+
+@pytest.mark.parametrize(
+    ("host", "token", "words"),
+    [
+        (
+            "0.0.0.0",
+            "",
+            "serve: 0.0.0.0 can be reached from other machines; set FACTORY_SERVE_TOKEN",
+        ),
+        ("example.org", "", "serve: example.org can be reached"),
+        (
+            "0.0.0.0",
+            "short",
+            "FACTORY_SERVE_TOKEN: found 5 characters; at least 16 printable ASCII",
+        ),
+        ("127.0.0.1", "short", "FACTORY_SERVE_TOKEN: found 5 characters"),
+    ],
+)
+def test_addresses_that_others_reach_need_a_good_token(host, token, words):
+    with pytest.raises(JobError) as caught:
+        check_address(host, token)
+    assert str(caught.value).startswith(words)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost", "127.3.2.1"])
+def test_this_machine_needs_none(host):
+    check_address(host, "")
+    check_address("0.0.0.0", TOKEN)
+
+
+def test_a_port_that_is_taken_is_told(client):
+    with pytest.raises(JobError) as caught:
+        bind("127.0.0.1", client.port)
+        # a listening socket takes the port even for SO_REUSEADDR
+    assert f"cannot listen on 127.0.0.1 port {client.port}" in str(caught.value)
+
+
+def test_leases_and_quarantine_show_and_leases_fade(folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "out")
+    store = open_store(str(tmp_path / "out"))
+    store.remove("receipts/0000/000000.json")
+    store.create("quarantine/0000/000000.json", b"{}")
+    view, client = serve(store)
+    view.tell_leases([1, 99])
+    summary = client.json("/v1/summary")
+    assert summary["state"] == "running"
+    assert summary["shards"]["quarantined"] == 1
+    view._told_at -= 60
+    assert client.json("/v1/summary")["state"] == "incomplete"
+
+
+def test_without_a_dataset_the_service_waits_for_one(tmp_path):
+    store = open_store(str(tmp_path / "out"))
+    view, client = serve(store)
+    status, _, data = client.get("/v1/summary")
+    assert status == 503
+    assert "no dataset here" in json.loads(data)["error"]
+    assert client.get("/healthz")[0] == 200
+    make_small(tmp_path)
+    view._checked_at -= 60
+    assert client.json("/v1/summary")["samples_committed"] == 10
+
+
+def test_growth_is_seen_and_a_lost_receipt_too(tmp_path):
+    make_small(tmp_path)
+    view = DatasetView(open_store(str(tmp_path / "out")))
+    first = view.snapshot()
+    view._checked_at -= 60
+    assert view.snapshot().version == first.version, "nothing changed"
+    make_small(tmp_path, {"dataset.num_samples": 13})
+    view._checked_at -= 60
+    grown = view.snapshot()
+    assert grown.version > first.version
+    assert grown.coverage.num_kept == 13
+    fresh = DatasetView(open_store(str(tmp_path / "out"))).snapshot()
+    assert (fresh.coverage, fresh.records) == (grown.coverage, grown.records)
+    (tmp_path / "out/receipts/0000/000000.json").unlink()
+    view._checked_at -= 60
+    assert view.snapshot().coverage.num_kept == 9
+
+
+def test_a_store_that_fails_later_leaves_the_last_numbers(folder):
+    view = DatasetView(open_store(str(folder)))
+    before = view.snapshot()
+
+    def fail(*_):
+        raise StoreError("gone")
+
+    view.store.names = fail
+    view._checked_at -= 60
+    assert view.snapshot() == before
+
+
+def test_events_come_when_something_changes(folder):
+    view, client = serve(open_store(str(folder)))
+    lines = []
+
+    def listen():
+        connection = http.client.HTTPConnection("127.0.0.1", client.port, timeout=20)
+        connection.request("GET", "/v1/events")
+        response = connection.getresponse()
+        while len(lines) < 6:
+            lines.append(response.readline().decode().strip())
+        connection.close()
+
+    thread = threading.Thread(target=listen, daemon=True)
+    thread.start()
+    deadline = time.monotonic() + 15
+    while len(lines) < 2 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    view.tell_leases([0])
+    thread.join(15)
+    assert lines[0] == "event: summary"
+    states = [json.loads(line[6:])["state"] for line in lines if line.startswith("data: ")]
+    assert states == ["complete", "running"]
+
+
+def test_a_listener_hears_something_while_nothing_changes(folder, monkeypatch):
+    monkeypatch.setattr("factory.serve.app._QUIET_BEATS", 1)
+    _, client = serve(open_store(str(folder)))
+    connection = http.client.HTTPConnection("127.0.0.1", client.port, timeout=20)
+    connection.request("GET", "/v1/events")
+    with connection.getresponse() as response:
+        lines = [response.readline().decode().strip() for _ in range(6)]
+    connection.close()
+    assert [line for line in lines if line.startswith("event")] == [
+        "event: summary",
+        "event: alive",
+    ]
+    assert lines[4] == "data: {}", "an event without data is not told to a page"
