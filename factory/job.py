@@ -20,12 +20,12 @@ from pydantic import TypeAdapter
 from factory.data import ShardTask
 from factory.dataset.card import encode_card
 from factory.dataset.holdings import (
-    account_of,
+    check_same_dataset,
     find_coverage_spec,
     find_holdings,
     find_plan,
     find_rounds,
-    refuse_another,
+    progress_of,
 )
 from factory.dataset.lease import holding_lease
 from factory.dataset.preview import make_preview
@@ -135,7 +135,7 @@ def prepare_job(
             weights_sha256=weights.sha256,
             segmenter_sha256=theirs.get("segmenter", {}).get("sha256", ""),
         )
-        refuse_another(store, before_fit, theirs)
+        check_same_dataset(store, before_fit, theirs)
     fitted = _fitted_segmenter(spec, store, weights, observer, stop)
     if fitted:  # a misspelt class must not claim the output for a dataset that cannot be made
         _, facts = decode_segmenter(fitted, source="the fitted segmenter")
@@ -143,7 +143,7 @@ def prepare_job(
     digest = hashlib.sha256(fitted).hexdigest() if fitted else ""
     identity = make_identity(spec, weights_sha256=weights.sha256, segmenter_sha256=digest)
     if rounds:
-        refuse_another(store, identity, rounds[0].identity)
+        check_same_dataset(store, identity, rounds[0].identity)
     plan = _claim(store, spec, identity)
     if fitted:
         store.create(SEGMENTER_PATH, fitted)
@@ -190,7 +190,7 @@ def _make_missing(
     tasks = tasks or list(more())
     if not tasks:
         return Outcome(failures=failures)
-    watched = _Watched(observer, SnapshotKeeper(store, done))
+    watched = _SnapshottingObserver(observer, SnapshotKeeper(store, done))
     module, _, name = EXECUTORS[spec.run.executor].partition(":")
     execute = getattr(importlib.import_module(module), name)
     outcome: Outcome = execute(tasks, order, watched, stop, Attempts(store, run_id), more)
@@ -209,9 +209,9 @@ def _next_tasks(prepared: Prepared, observer: JobObserver) -> list[ShardTask]:
         holdings = find_holdings(store)
         missing = holdings.plan.without(holdings.done)
         if not missing:
-            account = account_of(store, holdings)
+            progress = progress_of(store, holdings)
             oversample = prepared.spec.dataset.oversample
-            added = next_round(holdings.plan, account, oversample=oversample) if account else None
+            added = next_round(holdings.plan, progress, oversample=oversample) if progress else None
             if added is None:
                 return []
             check_names(Plan(added.dataset_id, (*holdings.plan.rounds, added)))
@@ -226,7 +226,7 @@ def _next_tasks(prepared: Prepared, observer: JobObserver) -> list[ShardTask]:
         return [task for task in missing if task.shard_index not in given_up]
 
 
-class _Watched:
+class _SnapshottingObserver:
     """An observer beside whom snapshots are kept."""
 
     def __init__(self, observer: Observer, keeper: SnapshotKeeper) -> None:
@@ -272,7 +272,7 @@ def _claim(store: Store, spec: JobSpec, identity: dict[str, Any]) -> Plan:
             raise StoreError(
                 f"{store.uri}: says that it holds a plan, and has none; run the job again"
             )
-        refuse_another(store, identity, rounds[0].identity)
+        check_same_dataset(store, identity, rounds[0].identity)
         if plain_samples(rounds) >= spec.dataset.num_samples:
             return make_plan(spec, identity, rounds)
 

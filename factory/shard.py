@@ -26,12 +26,12 @@ from factory.errors import Interrupted, RetryableError, ShardError
 from factory.generate.base import Generator
 from factory.generate.latents import LatentSampler
 from factory.make.accept import find_rules, reason_to_drop
-from factory.make.commit import Making, adopt_shard, commit_shard, make_record
+from factory.make.commit import Origin, adopt_shard, commit_shard, make_record
 from factory.make.compute import compute_samples
 from factory.make.produced import Produced
 from factory.make.ranking import RankedPool
 from factory.manifest.records import ShardRecord
-from factory.pack.contents import Promise
+from factory.pack.contents import Expected
 from factory.pack.packing import EncodedSample, Packing, encode_batch, file_endings
 from factory.pack.tar import ShardWriter
 from factory.provenance import cpu_name, find_versions
@@ -42,7 +42,7 @@ from factory.store.local import explain_os_error
 
 
 @dataclass(frozen=True, slots=True)
-class Crew:
+class ThreadCounts:
     """How many threads a maker may use. No number here changes a byte."""
 
     lanes: int
@@ -62,7 +62,7 @@ class ShardMaker:
         store: Store,
         *,
         device: torch.device,
-        crew: Crew,
+        threads: ThreadCounts,
         run_id: str,
     ) -> None:
         """Hold what every shard of the dataset needs.
@@ -80,14 +80,16 @@ class ShardMaker:
         """Set it to make every call of `make` end soon, with nothing left behind."""
         self._sampler = LatentSampler(generator, dataset.latents, dataset.generator)
         self._rules = find_rules(dataset.accept, segmenter.labels)
-        self._crew = crew
-        self._lanes = ThreadPoolExecutor(crew.lanes, "lane")
-        self._encoders = ThreadPoolExecutor(crew.encoders, "encode") if crew.encoders else None
+        self._threads = threads
+        self._lanes = ThreadPoolExecutor(threads.lanes, "lane")
+        self._encoders = (
+            ThreadPoolExecutor(threads.encoders, "encode") if threads.encoders else None
+        )
         self._packers = ThreadPoolExecutor(2, "pack")
         self._turn = threading.Lock()
         is_gpu = device.type == "cuda"
         self._device_name = torch.cuda.get_device_name(device) if is_gpu else cpu_name()
-        self._depth = 2 * max(crew.lanes, crew.encoders)
+        self._depth = 2 * max(threads.lanes, threads.encoders)
 
     def make(self, task: ShardTask) -> ShardRecord:
         """Make the shard `task` asks for, and commit it; or return its record if it exists.
@@ -110,7 +112,7 @@ class ShardMaker:
                 packed = writer.finish()
         except OSError as error:
             raise explain_os_error(path, error) from error
-        making = Making(
+        making = Origin(
             run_id=self.run_id,
             wall_s=time.monotonic() - started,
             generate_s=produced.generate_s,
@@ -130,7 +132,7 @@ class ShardMaker:
     def _adopt(self, task: ShardTask) -> ShardRecord | None:
         has_instances = bool(getattr(self.segmenter, "instance_classes", ()))
         endings = file_endings(self.dataset.encode, has_instances=has_instances)
-        promise = Promise(len(self.segmenter.labels), endings)
+        promise = Expected(len(self.segmenter.labels), endings)
         draw = partial(self._sampler.draw, task=task)
         return adopt_shard(self.store, task, promise, self.run_id, draw)
 
@@ -204,7 +206,7 @@ class ShardMaker:
         window: deque[Future[_Batch]] = deque()
         try:
             while True:
-                while len(window) <= self._crew.lanes:
+                while len(window) <= self._threads.lanes:
                     first = next(firsts, None)
                     if first is None:
                         break

@@ -11,7 +11,7 @@ import torch
 from small_job import small_job
 
 from factory.generate.weights.find import LocalWeights
-from factory.label.material import Material, make_material
+from factory.label.material import LabelMaterial, make_material
 from factory.label.server import make_server
 from factory.spec import JobSpec
 
@@ -33,7 +33,7 @@ def fitted_tree() -> bytes:
 
 
 @cache
-def small_material() -> Material:
+def small_material() -> LabelMaterial:
     job = label_job(Path("unused"))
     weights = LocalWeights(None, "")
     return make_material(job, weights, fitted_tree(), device=torch.device("cpu"))

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from factory.errors import FactoryError, PluginError
 from factory.provenance import DECIDING
-from factory.run import ROOM_OF_CLUSTER
+from factory.run import CLUSTER_CAPACITY
 from factory.spec import JobSpec, RunSpec
 from factory.store import LocalStore, open_store
 from factory.store.cache import cache_folder
@@ -115,7 +115,7 @@ def _gpu(run: RunSpec) -> Check:
 
 
 def _actors(run: RunSpec) -> Check:
-    module, _, name = ROOM_OF_CLUSTER.partition(":")
+    module, _, name = CLUSTER_CAPACITY.partition(":")
     try:
         found = getattr(import_module(module), name)(run)
     except PluginError as error:

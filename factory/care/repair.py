@@ -12,7 +12,7 @@ from functools import partial
 
 from factory.care.verify import sidecar_is_good
 from factory.data import ShardTask
-from factory.dataset.holdings import find_plan, find_promise
+from factory.dataset.holdings import find_expected, find_plan
 from factory.dataset.quarantine import release
 from factory.dataset.receipts import (
     BLOCK,
@@ -36,7 +36,7 @@ from factory.manifest.paths import (
     tar_path,
 )
 from factory.manifest.records import ShardRecord
-from factory.pack.contents import Promise, read_contents
+from factory.pack.contents import Expected, read_contents
 from factory.pack.facts import encode_sidecar
 from factory.provenance import new_run_id
 from factory.store import Store, StoredFile
@@ -66,7 +66,7 @@ def plan_repair(store: Store) -> list[Step]:
     names = list_receipts(store, plan)
     records = {r.shard_index: r for r in read_receipts(store, names, plan.dataset_id)}
     tars = set(store.names(SHARDS))
-    promise = find_promise(store, plan) if tars else Promise(0, [])
+    promise = find_expected(store, plan) if tars else Expected(0, [])
 
     def look(task: ShardTask) -> list[Step]:
         record = records.get(task.shard_index)
@@ -83,7 +83,7 @@ def plan_repair(store: Store) -> list[Step]:
     return steps
 
 
-def _mend(store: Store, task: ShardTask, record: ShardRecord, promise: Promise) -> list[Step]:
+def _mend(store: Store, task: ShardTask, record: ShardRecord, promise: Expected) -> list[Step]:
     with store.fetch(record.path) as tar:
         if tar is None:
             return [_forget(store, task, record, "it is missing")]
@@ -110,7 +110,7 @@ def _forget(store: Store, task: ShardTask, record: ShardRecord, why: str) -> Ste
     )
 
 
-def _settle_orphan(store: Store, task: ShardTask, promise: Promise) -> Step:
+def _settle_orphan(store: Store, task: ShardTask, promise: Expected) -> Step:
     path = tar_path(task.name)
     with store.fetch(path) as tar:
         problems = ["gone"] if tar is None else read_orphan(tar, task, promise)[1].problems

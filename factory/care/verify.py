@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from factory.data import ShardTask
-from factory.dataset.holdings import find_plan, find_promise
+from factory.dataset.holdings import find_expected, find_plan
 from factory.dataset.receipts import check_snapshots, list_receipts, read_receipts
 from factory.identity import digest_of_file
 from factory.manifest.paths import SHARDS, sidecar_path
 from factory.manifest.records import ShardRecord
-from factory.pack.contents import Promise, read_contents
+from factory.pack.contents import Expected, read_contents
 from factory.pack.facts import SampleFacts, read_sidecar
 from factory.store import Store
 
@@ -40,7 +40,7 @@ def verify_dataset(store: Store, *, deep: bool = False) -> Findings:
     """
     plan = find_plan(store)
     records = read_receipts(store, list_receipts(store, plan), plan.dataset_id)
-    promise = find_promise(store, plan) if records else Promise(0, [])
+    promise = find_expected(store, plan) if records else Expected(0, [])
     tasks = {task.shard_index: task for task in plan.tasks()}
 
     def check(record: ShardRecord) -> list[str]:
@@ -69,7 +69,7 @@ def _check_strangers(store: Store, records: list[ShardRecord]) -> list[str]:
 
 
 def _check(
-    store: Store, record: ShardRecord, task: ShardTask, promise: Promise | None
+    store: Store, record: ShardRecord, task: ShardTask, promise: Expected | None
 ) -> Iterator[str]:
     with store.fetch(record.path) as path:
         if path is None:
@@ -87,7 +87,7 @@ def _check(
 
 
 def _check_inside(
-    store: Store, path: Path, record: ShardRecord, task: ShardTask, promise: Promise
+    store: Store, path: Path, record: ShardRecord, task: ShardTask, promise: Expected
 ) -> Iterator[str]:
     contents = read_contents(path, task, promise)
     found = list(contents.problems)

@@ -91,7 +91,7 @@ def fit(
         replace_file(output, data)
         typer.echo(f"wrote {output}")
     if report is not None:
-        cli_label.write_report(cli_label.material_of(spec, weights, data), report)
+        cli_label.write_report(cli_label.draw_material(spec, weights, data), report)
 
 
 @app.command()
@@ -99,13 +99,13 @@ def fit(
 def run(job: JobFile) -> None:
     """Make the dataset, or what is missing of it. Running it again resumes."""
     from factory.job import run_job
-    from factory.run.progress import watching
-    from factory.run.worker import settle_process
+    from factory.run.progress import progress_reporter
+    from factory.run.worker import configure_process
 
     spec = load(job)
     import_from_here()
-    settle_process()
-    with watching() as observer:
+    configure_process()
+    with progress_reporter() as observer:
         manifest = run_job(spec, observer)
     short = manifest.num_planned - manifest.num_samples
     typer.echo(
@@ -124,7 +124,7 @@ def run(job: JobFile) -> None:
 @one_line_errors
 def status(dataset: Where, as_json: AsJson = False) -> None:  # noqa: FBT002
     """What is planned, made and rejected so far."""
-    from factory.dataset.holdings import account_of, find_holdings, find_labels
+    from factory.dataset.holdings import find_holdings, find_labels, progress_of
     from factory.dataset.quarantine import find_quarantined
     from factory.dataset.status import make_status
 
@@ -132,7 +132,7 @@ def status(dataset: Where, as_json: AsJson = False) -> None:  # noqa: FBT002
     holdings = find_holdings(store)
     labels = find_labels(store).labels if holdings.records else []
     quarantined = find_quarantined(store, holdings.done)
-    found = make_status(holdings, labels, len(quarantined), account_of(store, holdings))
+    found = make_status(holdings, labels, len(quarantined), progress_of(store, holdings))
     if as_json:
         print_json(found)
         return
@@ -167,10 +167,10 @@ def verify(
     problems, num_made = list(findings.problems), 0
     if regenerate and not problems:
         from factory.care.replay import regenerate_samples
-        from factory.run.worker import settle_process
+        from factory.run.worker import configure_process
 
         import_from_here()
-        settle_process()
+        configure_process()
         num_made, differences = regenerate_samples(store, regenerate)
         problems += differences
     if as_json:

@@ -80,10 +80,10 @@ def masks(  # noqa: PLR0913, PLR0917 - options, each by its name
 
     store = open_dataset(dataset)
     if is_computed(reference):
-        from factory.run.worker import settle_process
+        from factory.run.worker import configure_process
 
         import_from_here()
-        settle_process()
+        configure_process()
     known = open_reference(reference, store, ImageInput(mean, std, size))
     scores = evaluate_masks(
         store,

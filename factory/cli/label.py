@@ -13,7 +13,7 @@ from factory.store.single_file import replace_file, writing_into
 
 if TYPE_CHECKING:
     from factory.generate.weights.find import LocalWeights
-    from factory.label.material import Material
+    from factory.label.material import LabelMaterial
 
 _YAML = (".yaml", ".yml")
 
@@ -57,7 +57,7 @@ def label(
     spec, named = _load_without_labels(job_file, None if is_job else segmenter)
     labels = output or named or Path("labels.yaml")
     weights, fitted, _ = find_or_fit(spec)
-    material = material_of(spec, weights, fitted)
+    material = draw_material(spec, weights, fitted)
 
     def show(address: str) -> None:
         typer.echo(f"{address}\nnames go to {labels}; Ctrl+C ends")
@@ -67,7 +67,7 @@ def label(
     serve(material, labels, port=port, on_address=show)
 
 
-def write_report(material: "Material", folder: Path) -> None:
+def write_report(material: "LabelMaterial", folder: Path) -> None:
     """Write the page of all cuts and a picture of some into `folder`.
 
     Raises:
@@ -96,7 +96,7 @@ def check_has_tree(spec: JobSpec, job: Path) -> None:
         )
 
 
-def material_of(spec: JobSpec, weights: "LocalWeights", fitted: bytes) -> "Material":
+def draw_material(spec: JobSpec, weights: "LocalWeights", fitted: bytes) -> "LabelMaterial":
     """The tree of a fitted segmenter, with samples that show its cuts."""
     from factory.label.gallery import NUM_SAMPLES
     from factory.label.material import make_material
@@ -111,14 +111,14 @@ def find_or_fit(spec: JobSpec) -> tuple["LocalWeights", bytes, bool]:
     from factory.fit.fitted import find_fitted
     from factory.generate.weights.find import find_weights
     from factory.run.fitting import fit_for
-    from factory.run.progress import watching
+    from factory.run.progress import progress_reporter
     from factory.run.signals import stop_on_signals
-    from factory.run.worker import settle_process
+    from factory.run.worker import configure_process
 
     import_from_here()
-    settle_process()
+    configure_process()
     stop = threading.Event()
-    with watching() as observer, stop_on_signals(stop):
+    with progress_reporter() as observer, stop_on_signals(stop):
         weights = find_weights(spec.dataset.generator, observer.downloading)
         found = find_fitted(spec.dataset, weights.sha256)
         if found is not None:

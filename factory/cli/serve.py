@@ -46,11 +46,11 @@ def replay(
     from factory.care.replay import replay_sample
     from factory.cli.shared import import_from_here
     from factory.errors import DamageError
-    from factory.run.worker import settle_process
+    from factory.run.worker import configure_process
 
     store = open_dataset(dataset)
     import_from_here()
-    settle_process()
+    configure_process()
     sample, problems = replay_sample(store, key)
     if output is not None:
         with writing_into(output):

@@ -16,11 +16,11 @@ TrainFile = Annotated[Path, typer.Argument(help="Training file (YAML).", metavar
 def train_generator(job: TrainFile) -> None:
     """Train a generator on labelled pictures. Running it again goes on where it ended."""
     from factory.run.signals import stop_on_signals
-    from factory.run.worker import settle_process
+    from factory.run.worker import configure_process
     from factory.train_generator.spec import load_training
 
     spec = load_training(job)
-    settle_process(spec.run.num_threads)
+    configure_process(spec.run.num_threads)
     from factory.train_generator.trainer import BEST_NAME, Training
 
     stop = threading.Event()
@@ -42,11 +42,11 @@ def judge_generator(
     ] = None,
 ) -> None:
     """Score any generator of the same classes as a training scores its own."""
-    from factory.run.worker import settle_process
+    from factory.run.worker import configure_process
     from factory.train_generator.spec import load_training
 
     spec = load_training(job)
-    settle_process(spec.run.num_threads)
+    configure_process(spec.run.num_threads)
     from factory.train_generator.samples import mean_scores
     from factory.train_generator.trainer import Training
 

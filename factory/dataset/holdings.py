@@ -20,10 +20,10 @@ from factory.manifest.paths import (
     round_path,
 )
 from factory.manifest.records import ShardRecord
-from factory.pack.contents import Promise
+from factory.pack.contents import Expected
 from factory.pack.packing import file_endings
 from factory.plan.rounds import Plan, Round, dataset_id_of, identity_differences, read_round
-from factory.plan.targets import Account, cover_rounds, take_account
+from factory.plan.targets import TargetProgress, cover_rounds, measure_progress
 from factory.spec import EncodeSpec, JobSpec
 from factory.spec.coverage import CoverageSpec
 from factory.spec.read import check_job
@@ -54,7 +54,7 @@ def find_rounds(store: Store) -> list[Round]:
     while (data := store.read(round_path(len(rounds)))) is not None:
         rounds.append(read_round(data, source=f"{store.uri}/{round_path(len(rounds))}"))
     if not rounds:
-        stranger = store.find_stranger(LEFT_BY_A_RUN)
+        stranger = store.find_foreign_entry(LEFT_BY_A_RUN)
         if stranger is not None:
             raise StoreError(
                 f"{store.uri}: holds {stranger!r} and no dataset of ours; choose an empty or new "
@@ -121,16 +121,16 @@ def find_coverage_spec(store: Store) -> CoverageSpec | None:
         ) from error
 
 
-def account_of(store: Store, holdings: Holdings) -> Account | None:
+def progress_of(store: Store, holdings: Holdings) -> TargetProgress | None:
     """How far the coverage targets have come; None without targets, or before the first shard."""
     spec = find_coverage_spec(store)
     if spec is None or store.read(LABELS_PATH) is None:
         return None
     by_round = cover_rounds(holdings.records)
-    return take_account(spec, find_labels(store), holdings.plan, by_round)
+    return measure_progress(spec, find_labels(store), holdings.plan, by_round)
 
 
-def refuse_another(store: Store, ours: dict[str, Any], theirs: dict[str, Any]) -> None:
+def check_same_dataset(store: Store, ours: dict[str, Any], theirs: dict[str, Any]) -> None:
     """Make sure that a job's identity is that of the dataset in `store`.
 
     Raises:
@@ -157,7 +157,7 @@ def find_labels(store: Store) -> DatasetLabels:
     return read_labels(data, source=f"{store.uri}/{LABELS_PATH}")
 
 
-def find_promise(store: Store, plan: Plan) -> Promise:
+def find_expected(store: Store, plan: Plan) -> Expected:
     """What holds for every sample of the dataset.
 
     Raises:
@@ -166,4 +166,4 @@ def find_promise(store: Store, plan: Plan) -> Promise:
     encode = EncodeSpec.model_validate(plan.rounds[0].identity["encode"])
     meaning = find_labels(store)
     endings = file_endings(encode, has_instances=bool(meaning.instance_classes))
-    return Promise(len(meaning.labels), endings)
+    return Expected(len(meaning.labels), endings)

@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 from factory.dataset.holdings import Holdings
 from factory.manifest.labels import ClassLabel
-from factory.plan.targets import Account, judge_targets
+from factory.plan.targets import TargetProgress, judge_targets
 
 Status = dict[str, int | str | dict[str, int] | list[dict[str, int | str]]]
 
@@ -15,7 +15,7 @@ def make_status(
     holdings: Holdings,
     labels: Sequence[ClassLabel],
     num_quarantined: int = 0,
-    account: Account | None = None,
+    progress: TargetProgress | None = None,
 ) -> Status:
     """What is planned, made and rejected, by class too, and how far the targets have come."""
     records = holdings.records
@@ -43,7 +43,7 @@ def make_status(
         "bytes": sum(record.size_bytes for record in records),
         "last_commit": max((record.finished_at for record in records), default="never"),
     }
-    if account is not None:
-        status["targets"] = [asdict(state) for state in judge_targets(account)]
-        status["budget_left"] = max(0, account.left)
+    if progress is not None:
+        status["targets"] = [asdict(state) for state in judge_targets(progress)]
+        status["budget_left"] = max(0, progress.left)
     return status

@@ -51,7 +51,7 @@ class Checkpoint:
 
 
 @dataclass(frozen=True, slots=True)
-class Bench:
+class FitContext:
     """The workplace of one fit."""
 
     dataset: DatasetSpec
@@ -62,7 +62,7 @@ class Bench:
     @property
     def generator(self) -> Generator:
         """The generator, for methods that need more of it than pixels: they are never spread."""
-        assert isinstance(self.pool, LanePool)  # `run.fitting.must_spread` sees to that
+        assert isinstance(self.pool, LanePool)  # `run.fitting.must_distribute` sees to that
         return self.pool.generator
 
     def sample(self, sampling: Sampling, stage: str) -> None:
@@ -71,7 +71,7 @@ class Bench:
         steps = max(len(sampling.batches(part, size)) for part in range(NUM_PARTS))
         self.progress.begin(stage, sampling.num_images)
         for step in range(steps):
-            self.pool.tell("sample", sampling, step, landed=self.progress.advance)
+            self.pool.update("sample", sampling, step, completed=self.progress.advance)
 
     def keep(self, tensor: Tensor) -> Tensor:
         """The tensor, where answers are."""

@@ -14,11 +14,11 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from factory.errors import JobError
-from factory.fit.context import Bench
+from factory.fit.context import FitContext
 from factory.fit.fitted import find_fitted, fit_and_keep, needs_fitting
 from factory.fit.logistic import fit_logistic
 from factory.fit.pixels.sampling import choose_layers
-from factory.fit.teacher_masks import Lesson, Lessons, collect_lessons
+from factory.fit.teacher_masks import LabelledPixels, TeacherPixels, collect_labelled_pixels
 from factory.segment.base import AnySegmenter, load_segmenter
 from factory.segment.segmenter_file import SegmenterFacts, encode_segmenter, weight_name
 from factory.segment.tree.cut import finish_segmenter
@@ -42,7 +42,7 @@ class Agreement:
     """Its IoU."""
 
 
-def fit_distil(spec: DistilSpec, bench: Bench, *, weights_sha256: str) -> bytes:
+def fit_distil(spec: DistilSpec, bench: FitContext, *, weights_sha256: str) -> bytes:
     """Fit a linear head on masks of `spec.teacher` and return the segmenter file.
 
     Raises:
@@ -53,8 +53,8 @@ def fit_distil(spec: DistilSpec, bench: Bench, *, weights_sha256: str) -> bytes:
     offered = bench.pool.facts.layers
     layers = choose_layers(spec.layers, bench.pool.facts)
     teacher = _teacher(spec, bench, weights_sha256)
-    lessons = collect_lessons(spec, bench, teacher, layers)
-    train, test = _shared_out(lessons, spec)
+    taught = collect_labelled_pixels(spec, bench, teacher, layers)
+    train, test = _split(taught, spec)
     vectors, ids = _joined(train)
     _refuse_one_class(ids, teacher)
     weights, bias = fit_logistic(vectors, ids, len(teacher.labels))
@@ -73,8 +73,8 @@ def fit_distil(spec: DistilSpec, bench: Bench, *, weights_sha256: str) -> bytes:
         fitted_on={
             "num_images": len(train),
             "num_held_out": len(test),
-            "num_rejected": sum(lessons.rejected.values()),
-            "num_uncertain": len(lessons.kept) - len(train) - len(test),
+            "num_rejected": sum(taught.rejected.values()),
+            "num_uncertain": len(taught.kept) - len(train) - len(test),
             "num_pixels": len(vectors),
             "num_channels": vectors.shape[1],
             "agreement": round(found.mean_iou, 6),
@@ -128,7 +128,7 @@ def measure_agreement(
     return Agreement(float(used.mean()), accuracy, worst, float(iou[worst]))
 
 
-def _teacher(spec: DistilSpec, bench: Bench, weights_sha256: str) -> AnySegmenter:
+def _teacher(spec: DistilSpec, bench: FitContext, weights_sha256: str) -> AnySegmenter:
     """The teacher, fitted and cut if it has to be."""
     taught = bench.dataset.model_copy(update={"segmenter": spec.teacher})
     with TemporaryDirectory() as folder:
@@ -142,21 +142,23 @@ def _teacher(spec: DistilSpec, bench: Bench, weights_sha256: str) -> AnySegmente
         return load_segmenter(spec.teacher, path, bench.pool.facts, bench.pool.device)
 
 
-def _shared_out(lessons: Lessons, spec: DistilSpec) -> tuple[list[Lesson], list[Lesson]]:
-    """The lessons to fit on and those to score on, without the least certain ones."""
-    order = sorted(range(len(lessons.kept)), key=lambda place: lessons.kept[place].confidence)
-    sure = [lessons.kept[place] for place in sorted(order[int(len(order) * spec.drop_share) :])]
+def _split(
+    taught: TeacherPixels, spec: DistilSpec
+) -> tuple[list[LabelledPixels], list[LabelledPixels]]:
+    """The images to fit on and those to score on, without the least certain ones."""
+    order = sorted(range(len(taught.kept)), key=lambda place: taught.kept[place].confidence)
+    sure = [taught.kept[place] for place in sorted(order[int(len(order) * spec.drop_share) :])]
     num_test = max(_FEWEST, round(len(sure) * spec.held_out))
     if len(sure) - num_test < _FEWEST:
-        counts = ", ".join(f"{reason}: {n}" for reason, n in lessons.rejected.most_common())
+        counts = ", ".join(f"{reason}: {n}" for reason, n in taught.rejected.most_common())
         raise JobError(
             f"dataset.segmenter.samples: {len(sure)} of {spec.samples} masks can be used (rejected "
-            f"{counts or 'none'}; uncertain: {len(lessons.kept) - len(sure)}), found "
+            f"{counts or 'none'}; uncertain: {len(taught.kept) - len(sure)}), found "
             f"{spec.samples}; ask for more, or loosen the teacher's rules"
         )
     return sure[:-num_test], sure[-num_test:]
 
 
-def _joined(lessons: list[Lesson]) -> tuple[Tensor, Tensor]:
-    vectors = torch.cat([lesson.vectors for lesson in lessons])
-    return vectors, torch.cat([lesson.ids for lesson in lessons])
+def _joined(images: list[LabelledPixels]) -> tuple[Tensor, Tensor]:
+    vectors = torch.cat([image.vectors for image in images])
+    return vectors, torch.cat([image.ids for image in images])

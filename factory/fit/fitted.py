@@ -10,7 +10,7 @@ import torch
 
 from factory.errors import FactoryError, JobError, PluginError
 from factory.fit import FITTERS, is_fitted, load_fitter
-from factory.fit.context import Bench, Checkpoint
+from factory.fit.context import Checkpoint, FitContext
 from factory.fit.pixels.pool import LanePool, Pool, one_thread
 from factory.fit.progress import OnProgress, Progress
 from factory.generate.base import load_generator
@@ -106,13 +106,15 @@ def fit_segmenter(
         if pool is None:
             generator = load_generator(dataset.generator, weights.path, device=device)
             pool = LanePool(generator, dataset, device, num_lanes=1)
-        data, is_kept = fit_and_keep(Bench(dataset, pool, progress, checkpoint), weights.sha256)
+        data, is_kept = fit_and_keep(
+            FitContext(dataset, pool, progress, checkpoint), weights.sha256
+        )
     if is_kept:
         checkpoint.remove()
     return data
 
 
-def fit_and_keep(bench: Bench, weights_sha256: str) -> tuple[bytes, bool]:
+def fit_and_keep(bench: FitContext, weights_sha256: str) -> tuple[bytes, bool]:
     """Fit what the bench's dataset asks for; the file, and whether the cache took it.
 
     The cache saves time; a full or read-only home must not cost the run.

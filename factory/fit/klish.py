@@ -11,7 +11,7 @@ from dataclasses import replace
 from torch import Tensor
 
 from factory.errors import JobError
-from factory.fit.context import Bench
+from factory.fit.context import FitContext
 from factory.fit.kmeans import cluster
 from factory.fit.merging import Found, Merged, merge_clusters, read_found
 from factory.fit.pixels.budget import plan_sampling
@@ -24,7 +24,7 @@ from factory.spec import KlishSpec
 _SECOND_STAGE = 2**62
 
 
-def fit_klish(spec: KlishSpec, bench: Bench, *, weights_sha256: str) -> bytes:
+def fit_klish(spec: KlishSpec, bench: FitContext, *, weights_sha256: str) -> bytes:
     """Fit on pixels of the generator and return the tree file: all leaves, and the merges.
 
     Clusters are found on one half of the images and merged on the other; the halves are never held
@@ -46,7 +46,7 @@ def fit_klish(spec: KlishSpec, bench: Bench, *, weights_sha256: str) -> bytes:
     return _encode(merged, sampling, spec, bench, weights_sha256)
 
 
-def _leaves(spec: KlishSpec, bench: Bench) -> Tensor:
+def _leaves(spec: KlishSpec, bench: FitContext) -> Tensor:
     """Centres of the leaves."""
     try:
         centres, _ = cluster(bench, spec.initial_clusters, spec.fit.seed)
@@ -59,7 +59,7 @@ def _leaves(spec: KlishSpec, bench: Bench) -> Tensor:
 
 
 def _encode(
-    merged: Merged, sampling: Sampling, spec: KlishSpec, bench: Bench, weights_sha256: str
+    merged: Merged, sampling: Sampling, spec: KlishSpec, bench: FitContext, weights_sha256: str
 ) -> bytes:
     """The tree file: a head of all leaves, in their order, and the tree."""
     tree = merged.hierarchy

@@ -11,7 +11,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from factory.errors import JobError
-from factory.fit.context import Bench, median_of
+from factory.fit.context import FitContext, median_of
 from factory.fit.pixels.budget import SEEDING_PIXELS, plan_sampling
 from factory.fit.pixels.pool import added
 from factory.fit.pixels.sampling import NUM_PARTS
@@ -29,7 +29,7 @@ MOST_ROUNDS = _SEEDINGS * _ROUNDS
 """Rounds of all seedings, if none ends early."""
 
 
-def fit_kmeans(spec: KMeansSpec, bench: Bench, *, weights_sha256: str) -> bytes:
+def fit_kmeans(spec: KMeansSpec, bench: FitContext, *, weights_sha256: str) -> bytes:
     """Fit on pixels of the generator and return the segmenter file.
 
     Clusters are numbered by decreasing size, so that equal clusterings have equal files.
@@ -41,9 +41,9 @@ def fit_kmeans(spec: KMeansSpec, bench: Bench, *, weights_sha256: str) -> bytes:
     sampling = plan_sampling(spec, bench.pool.facts)
     bench.sample(sampling, "sampling")
     centres, inertia = cluster(bench, spec.num_clusters, spec.fit.seed)
-    sizes = added([(part,) for part in bench.pool.tell("assign", centres)])[0]
+    sizes = added([(part,) for part in bench.pool.update("assign", centres)])[0]
     centres = centres[sizes.argsort(descending=True, stable=True)]
-    margins = [nearest(rows, centres)[1] for rows in bench.pool.ask("spread", SEEDING_PIXELS)]
+    margins = [nearest(rows, centres)[1] for rows in bench.pool.query("spread", SEEDING_PIXELS)]
     tensors = {weight_name(n): block.cpu() for n, block in sampling.split(centres).items()}
     tensors["bias"] = -centres.square().sum(dim=1).cpu() / 2
     facts = SegmenterFacts(
@@ -63,7 +63,7 @@ def fit_kmeans(spec: KMeansSpec, bench: Bench, *, weights_sha256: str) -> bytes:
     return encode_segmenter(tensors, facts)
 
 
-def cluster(bench: Bench, num_clusters: int, seed: int) -> tuple[Float[Tensor, "k c"], float]:
+def cluster(bench: FitContext, num_clusters: int, seed: int) -> tuple[Float[Tensor, "k c"], float]:
     """Centres, and the mean squared distance to them. Stops when a round gains less than 1e-5.
 
     Raises:
@@ -71,12 +71,12 @@ def cluster(bench: Bench, num_clusters: int, seed: int) -> tuple[Float[Tensor, "
     """
     progress = bench.progress
     progress.begin("clusters", MOST_ROUNDS + _ROUNDS)
-    sample = torch.cat(bench.pool.ask("spread", SEEDING_PIXELS // NUM_PARTS))
+    sample = torch.cat(bench.pool.query("spread", SEEDING_PIXELS // NUM_PARTS))
     centres = try_seedings(sample, num_clusters, seed, progress)
     del sample
     before = float("inf")
     for done in range(_ROUNDS):
-        sums, sizes, inertia = added(bench.pool.ask("lloyd", centres))
+        sums, sizes, inertia = added(bench.pool.query("lloyd", centres))
         now = float(inertia) / int(sizes.sum())
         if now >= before * (1 - _LEAST_GAIN):
             break
@@ -120,11 +120,11 @@ def nearest(
     return best.indices[:, 0], best.values[:, 0] - best.values[:, 1]
 
 
-def _spread(bench: Bench, centres: Tensor) -> float:
+def _spread(bench: FitContext, centres: Tensor) -> float:
     """Squared distances of all pixels to their mean, in all."""
-    sums, sizes, _ = added(bench.pool.ask("lloyd", torch.zeros_like(centres[:1])))
+    sums, sizes, _ = added(bench.pool.query("lloyd", torch.zeros_like(centres[:1])))
     mean = (sums / sizes[:, None].clamp(min=1)).float()
-    return float(added(bench.pool.ask("lloyd", mean))[2])
+    return float(added(bench.pool.query("lloyd", mean))[2])
 
 
 def _seeded(vectors: Tensor, num_clusters: int, rng: np.random.Generator) -> Tensor:

@@ -19,7 +19,7 @@ from jaxtyping import Float32, Float64, Int64
 from torch import Tensor
 
 from factory.errors import JobError
-from factory.fit.context import Bench, median_of
+from factory.fit.context import FitContext, median_of
 from factory.fit.pixels.pool import added
 from factory.fit.pixels.separation import HingeLoss, num_at_once, separate
 from factory.segment.tree.hierarchy import Hierarchy
@@ -63,7 +63,7 @@ class Merged:
     """Rounds of all searches."""
 
 
-def merge_clusters(bench: Bench, num_pixels: int, found: Found) -> Merged:
+def merge_clusters(bench: FitContext, num_pixels: int, found: Found) -> Merged:
     """Merge the clusters of the bench's pixels around `found.centres` until two are left.
 
     The cluster that its plane separates worst joins the one that the planes find most alike.
@@ -111,7 +111,7 @@ def merged_plane(
 class _Search:
     """Finds planes, or takes those that were found before."""
 
-    def __init__(self, bench: Bench, num_pixels: int, found: Found) -> None:
+    def __init__(self, bench: FitContext, num_pixels: int, found: Found) -> None:
         self._bench, self._found = bench, found
         self._loss = HingeLoss(bench.pool, num_pixels)
 
@@ -153,9 +153,9 @@ class _Search:
 class _Clusters:
     """The clusters left. Each has a column of scores; a merged one takes over its second part's."""
 
-    def __init__(self, bench: Bench, sizes: Tensor, planes: Tensor) -> None:
+    def __init__(self, bench: FitContext, sizes: Tensor, planes: Tensor) -> None:
         self._pool = bench.pool
-        held = added(self._pool.tell("hold", bench.keep(planes)))
+        held = added(self._pool.update("hold", bench.keep(planes)))
         self._both, self._either, self._alike, agreed = (total.cpu() for total in held)
         self.num_agreed = int(agreed)
         self._sizes = sizes
@@ -182,7 +182,7 @@ class _Clusters:
     def join(self, first: int, second: int, node: int) -> int:
         """Give one cluster's pixels to another, which becomes `node`; its column."""
         gone, stays = self._columns[first], self._columns[second]
-        self._pool.tell("join", gone, stays)
+        self._pool.update("join", gone, stays)
         self._sizes[stays] += self._sizes[gone]
         self._nodes[second] = node
         del self._columns[first], self._nodes[first]
@@ -190,17 +190,19 @@ class _Clusters:
 
     def hold(self, column: int, plane: Tensor) -> None:
         """Measure a cluster by its new plane."""
-        both, either, row = added(self._pool.tell("hold_one", column, plane.to(self._pool.device)))
+        both, either, row = added(
+            self._pool.update("hold_one", column, plane.to(self._pool.device))
+        )
         self._both[column], self._either[column] = both.cpu(), either.cpu()
         self._alike[column] = self._alike[:, column] = row.cpu()
 
     def median_lead(self) -> float:
         """Lead of the best plane over the second, in logits."""
         columns = torch.tensor(sorted(self._columns))
-        return median_of(self._pool.ask("leads", columns, _LEAD_PIXELS))
+        return median_of(self._pool.query("leads", columns, _LEAD_PIXELS))
 
 
-def _merge(bench: Bench, found: Found, search: _Search) -> Merged:
+def _merge(bench: FitContext, found: Found, search: _Search) -> Merged:
     leaves = len(found.centres)
     sizes = _sizes(bench, found.centres)
     if int(sizes.count_nonzero()) < 2:
@@ -235,9 +237,9 @@ def _merge(bench: Bench, found: Found, search: _Search) -> Merged:
     return Merged(hierarchy, clusters.num_agreed, sum(found.rounds))
 
 
-def _sizes(bench: Bench, centres: Tensor) -> Tensor:
+def _sizes(bench: FitContext, centres: Tensor) -> Tensor:
     """Pixels of each cluster, after they were given to their nearest centres."""
-    parts = bench.pool.tell("assign", bench.keep(centres))
+    parts = bench.pool.update("assign", bench.keep(centres))
     return added([(sizes,) for sizes in parts])[0].cpu()
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from factory.errors import JobError
-from factory.fit.context import Bench
+from factory.fit.context import FitContext
 from factory.fit.kmeans import MOST_ROUNDS, nearest, try_seedings
 from factory.fit.pixels.sampling import choose_layers, fitting_batch
 from factory.segment.palette import unnamed_labels
@@ -22,7 +22,7 @@ from factory.spec import StyleMixingSpec
 from factory.spec.style_mixing import SharedClassesSpec
 
 
-def fit_prototypes(spec: StyleMixingSpec, bench: Bench, *, weights_sha256: str) -> bytes:
+def fit_prototypes(spec: StyleMixingSpec, bench: FitContext, *, weights_sha256: str) -> bytes:
     """Fit the classes of style mixing on images of the generator and return the segmenter file.
 
     Classes are numbered by decreasing number of pixels.
@@ -66,7 +66,7 @@ def fit_prototypes(spec: StyleMixingSpec, bench: Bench, *, weights_sha256: str) 
 def _clusters(
     spec: StyleMixingSpec,
     shared: SharedClassesSpec,
-    bench: Bench,
+    bench: FitContext,
     layers: tuple[str, ...],
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """The signatures and sizes of the clusters of each fitting image."""

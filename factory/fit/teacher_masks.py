@@ -10,7 +10,7 @@ from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
 from factory.data import IGNORE
-from factory.fit.context import Bench
+from factory.fit.context import FitContext
 from factory.fit.pixels.sampling import fitting_batch, read_places
 from factory.identity import counter_rng
 from factory.segment.base import AnySegmenter, label_latents
@@ -18,7 +18,7 @@ from factory.spec import DistilSpec
 
 
 @dataclass(frozen=True, slots=True)
-class Lesson:
+class LabelledPixels:
     """Some pixels of one image."""
 
     vectors: Float[Tensor, "p c"]
@@ -30,18 +30,18 @@ class Lesson:
 
 
 @dataclass(slots=True)
-class Lessons:
+class TeacherPixels:
     """What a teacher had to say."""
 
-    kept: list[Lesson] = field(default_factory=list)
+    kept: list[LabelledPixels] = field(default_factory=list)
     """In the order of the images."""
     rejected: Counter[str] = field(default_factory=Counter)
     """Masks that the teacher itself disowns, by reason."""
 
 
-def collect_lessons(
-    spec: DistilSpec, bench: Bench, teacher: AnySegmenter, layers: tuple[str, ...]
-) -> Lessons:
+def collect_labelled_pixels(
+    spec: DistilSpec, bench: FitContext, teacher: AnySegmenter, layers: tuple[str, ...]
+) -> TeacherPixels:
     """Have `teacher` label `spec.samples` images of the generator, and keep some pixels of each.
 
     Pixels of no class (255) are left out.
@@ -49,7 +49,7 @@ def collect_lessons(
     Raises:
         Interrupted: If somebody asked to stop.
     """
-    lessons = Lessons()
+    lessons = TeacherPixels()
     size = bench.dataset.batch_size
     bench.progress.begin("labelling", spec.samples)
     for batch_index in range(math.ceil(spec.samples / size)):
@@ -63,7 +63,7 @@ def collect_lessons(
             maps = [batch.features[layer][position] for layer in layers]
             rng = counter_rng("pixels", spec.seed, int(latents.indices[position]))
             vectors, ids = _read(maps, labelled.masks[position], spec.pixels_per_image, rng)
-            lessons.kept.append(Lesson(vectors, ids, float(labelled.confidence[position])))
+            lessons.kept.append(LabelledPixels(vectors, ids, float(labelled.confidence[position])))
         bench.progress.advance(count)
     return lessons
 

@@ -57,7 +57,7 @@ def facts_of(
     )
 
 
-def refuse_fresh_noise(spec: GeneratorSpec) -> None:
+def check_noise(spec: GeneratorSpec) -> None:
     """Say that a family without noise inputs cannot have fresh ones; `const` and `none` are equal.
 
     Raises:
@@ -70,7 +70,7 @@ def refuse_fresh_noise(spec: GeneratorSpec) -> None:
         )
 
 
-def refuse_unknown_layers(layers: Sequence[str], facts: GeneratorFacts) -> None:
+def check_layers(layers: Sequence[str], facts: GeneratorFacts) -> None:
     """Say that feature maps must be among those the generator offers.
 
     Raises:
@@ -84,7 +84,7 @@ def refuse_unknown_layers(layers: Sequence[str], facts: GeneratorFacts) -> None:
             )
 
 
-def refuse_cutoff(latents: LatentBatch) -> None:
+def check_cutoff(latents: LatentBatch) -> None:
     """Say that only networks with style rows have rows to truncate.
 
     Raises:

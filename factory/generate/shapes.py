@@ -19,7 +19,7 @@ from factory.data import LatentBatch
 from factory.errors import WeightsError
 from factory.generate.base import GeneratorFacts, LayerShape, StyleFacts
 from factory.generate.batch import ImageBatch
-from factory.generate.contract import refuse_unknown_layers
+from factory.generate.contract import check_layers
 from factory.identity import counter_rng
 from factory.spec import GeneratorSpec
 
@@ -72,7 +72,7 @@ class ShapesGenerator:
 
     def generate(self, latents: LatentBatch, layers: Sequence[str]) -> ImageBatch:
         """Images of `latents` with the feature maps named in `layers`."""
-        refuse_unknown_layers(layers, self.facts)
+        check_layers(layers, self.facts)
         parts = self._parts(latents)
         noise = torch.stack([_noise_map(row) for row in latents.z])
         images = torch.einsum("nkhw,nkc->nhwc", parts, _colours(latents)) + noise[..., None] * 6

@@ -14,7 +14,7 @@ from factory.spec import JobSpec
 
 
 @dataclass(frozen=True, slots=True)
-class Material:
+class LabelMaterial:
     """A tree and its pictures."""
 
     name: str
@@ -27,7 +27,7 @@ class Material:
 
 def make_material(
     job: JobSpec, weights: LocalWeights, fitted: bytes, *, device: torch.device
-) -> Material:
+) -> LabelMaterial:
     """Read the fitted segmenter's tree and draw the job's first samples.
 
     Raises:
@@ -43,4 +43,4 @@ def make_material(
         )
     generator = load_generator(job.dataset.generator, weights.path, device=device)
     gallery = draw_gallery(generator, job.dataset, tree, facts.layers)
-    return Material(job.name, tree, gallery)
+    return LabelMaterial(job.name, tree, gallery)

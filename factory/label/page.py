@@ -14,7 +14,7 @@ from string import Template
 from typing import Any
 
 from factory.label.layout import place_nodes
-from factory.label.material import Material
+from factory.label.material import LabelMaterial
 from factory.pack.image import encode_image
 from factory.segment.tree.hierarchy import Hierarchy
 from factory.spec import EncodeSpec
@@ -26,7 +26,7 @@ _NO_NETWORK = (
 )
 
 
-def make_facts(material: Material) -> dict[str, Any]:
+def make_facts(material: LabelMaterial) -> dict[str, Any]:
     """What the page knows from the start, as plain JSON."""
     tree, gallery = material.tree, material.gallery
     return {
@@ -49,7 +49,7 @@ def live_page(nonce: str) -> bytes:
     return _fill(head=head, tail="", nonce=f' nonce="{nonce}"')
 
 
-def kept_page(material: Material) -> bytes:
+def kept_page(material: LabelMaterial) -> bytes:
     """The page as one file: masks of all flat cuts are in it, and names cannot be changed."""
     masks = {
         count: _packed(material.gallery.masks(material.tree.flat_cut(count)).tobytes())

@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from factory.dataset.preview import Pair, overlay
 from factory.label.layout import PlacedNode, place_nodes
-from factory.label.material import Material
+from factory.label.material import LabelMaterial
 from factory.manifest.labels import ClassLabel
 from factory.segment.tree.hierarchy import Hierarchy
 
@@ -26,7 +26,7 @@ _PLAIN = "#8a8f96"
 _INK = "#1c1d1f"
 
 
-def draw_picture(material: Material) -> bytes:
+def draw_picture(material: LabelMaterial) -> bytes:
     """A PNG: the tree coloured at the suggested cut, samples, and their masks at four cuts or fewer.
 
     The cuts are those with the best scores of `Hierarchy.suggest`.
@@ -90,7 +90,7 @@ def _colours_below(cut: tuple[int, ...], nodes: list[PlacedNode]) -> dict[int, s
     return colours
 
 
-def _overlays(material: Material, count: int) -> UInt8[np.ndarray, "n h w 3"]:
+def _overlays(material: LabelMaterial, count: int) -> UInt8[np.ndarray, "n h w 3"]:
     cut = material.tree.flat_cut(count)
     nodes = place_nodes(material.tree)
     labels = [

@@ -26,7 +26,7 @@ from starlette.routing import Route
 
 from factory.errors import JobError
 from factory.label.labels_file import LabelsFile, SaveRequest
-from factory.label.material import Material
+from factory.label.material import LabelMaterial
 from factory.label.page import ASSETS, live_page, make_facts, script_names
 
 TOKEN_HEADER = "x-factory-token"  # noqa: S105 - its name, not a token
@@ -41,10 +41,10 @@ _ALWAYS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Desk:
+class ServerState:
     """Everything the server answers with."""
 
-    material: Material
+    material: LabelMaterial
     """What is labelled."""
     file: LabelsFile
     """Where the names go."""
@@ -55,7 +55,7 @@ class Desk:
 
 
 def serve(
-    material: Material, labels: Path, *, port: int, on_address: Callable[[str], None]
+    material: LabelMaterial, labels: Path, *, port: int, on_address: Callable[[str], None]
 ) -> None:
     """Serve the page on this machine until it is interrupted.
 
@@ -79,19 +79,19 @@ def serve(
 
 
 def make_server(
-    material: Material, labels: Path, listener: socket.socket
+    material: LabelMaterial, labels: Path, listener: socket.socket
 ) -> tuple[uvicorn.Server, str]:
     """A server for one open socket, and the page's address there."""
     port = listener.getsockname()[1]
     hosts = (f"127.0.0.1:{port}", f"localhost:{port}")
-    desk = Desk(material, LabelsFile(labels, material.tree), hosts)
+    desk = ServerState(material, LabelsFile(labels, material.tree), hosts)
     config = uvicorn.Config(
         make_app(desk), log_level="warning", lifespan="off", timeout_graceful_shutdown=2
     )
     return uvicorn.Server(config), f"http://{hosts[0]}/?token={desk.token}"
 
 
-def make_app(desk: Desk) -> Starlette:
+def make_app(desk: ServerState) -> Starlette:
     """The page, its facts, masks of any cut, and the labels file."""
     answers = _Answers(desk)
     routes = [
@@ -109,7 +109,7 @@ def make_app(desk: Desk) -> Starlette:
 class _Answers:
     """What each address says."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: ServerState) -> None:
         self._material, self._file = desk.material, desk.file
 
     async def page(self, _: Request) -> Response:
@@ -149,7 +149,7 @@ class _Answers:
 
 
 def _guard(
-    desk: Desk,
+    desk: ServerState,
 ) -> Callable[[Request, Callable[[Request], Awaitable[Response]]], Awaitable[Response]]:
     async def guard(request: Request, answer: Callable[[Request], Awaitable[Response]]) -> Response:
         path = request.url.path

@@ -24,7 +24,7 @@ from factory.manifest.coverage import Coverage
 from factory.manifest.measure import Measures, latent_cells
 from factory.manifest.paths import receipt_path, sidecar_path, tar_path
 from factory.manifest.records import ShardRecord, encode_record
-from factory.pack.contents import Contents, Promise, read_contents
+from factory.pack.contents import Contents, Expected, read_contents
 from factory.pack.facts import SampleFacts, encode_sidecar
 from factory.pack.packing import PackedRows
 from factory.pack.tar import PackedShard
@@ -36,7 +36,7 @@ UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True, slots=True)
-class Making:
+class Origin:
     """How a shard came about."""
 
     run_id: str
@@ -56,7 +56,7 @@ class Making:
 
 
 def make_record(
-    task: ShardTask, rows: Sequence[SampleFacts], packed: PackedShard, making: Making
+    task: ShardTask, rows: Sequence[SampleFacts], packed: PackedShard, making: Origin
 ) -> ShardRecord:
     """The receipt of a shard whose samples are `rows`."""
     px = np.array([row.class_px for row in rows], dtype=np.int64)
@@ -111,7 +111,7 @@ def commit_shard(
 def adopt_shard(
     store: Store,
     task: ShardTask,
-    promise: Promise,
+    promise: Expected,
     run_id: str,
     draw: Callable[[Sequence[int]], LatentBatch] | None = None,
 ) -> ShardRecord | None:
@@ -145,7 +145,7 @@ def adopt_shard(
             "`factory repair` removes it, then run the job again"
         )
     produced = _recall(task, contents, draw)
-    making = Making(
+    making = Origin(
         run_id=run_id,
         wall_s=time.monotonic() - started,
         generate_s=produced.generate_s,
@@ -159,7 +159,7 @@ def adopt_shard(
     return _finish(store, task, record, contents.rows, produced.rows.measures)
 
 
-def read_orphan(tar: Path, task: ShardTask, promise: Promise) -> tuple[PackedShard, Contents]:
+def read_orphan(tar: Path, task: ShardTask, promise: Expected) -> tuple[PackedShard, Contents]:
     """A tar that no receipt vouches for: its facts, and what is wrong with it.
 
     It must be, byte for byte, what our writer makes of the files inside.

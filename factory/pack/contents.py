@@ -24,7 +24,7 @@ _ROUNDING = 0.5 / 255 + 1e-5
 
 
 @dataclass(frozen=True, slots=True)
-class Promise:
+class Expected:
     """What holds for every sample of the dataset."""
 
     num_classes: int
@@ -49,7 +49,7 @@ class Contents:
     """One line each."""
 
 
-def read_contents(path: Path, task: ShardTask, promise: Promise) -> Contents:
+def read_contents(path: Path, task: ShardTask, promise: Expected) -> Contents:
     """Read the tar at `path` whole, a sample at a time; it was asked for by `task`."""
     rows: list[SampleFacts] = []
     measures: list[Measures] = []
@@ -79,7 +79,7 @@ def _check_sample(
     key: str,
     files: dict[str, bytes],
     task: ShardTask,
-    promise: Promise,
+    promise: Expected,
     rows: list[SampleFacts],
     measures: list[Measures],
 ) -> Iterator[str]:

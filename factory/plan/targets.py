@@ -56,7 +56,7 @@ class TargetState:
 
 
 @dataclass(frozen=True, slots=True)
-class Account:
+class TargetProgress:
     """What the targets, the rounds and the receipts add up to."""
 
     targets: tuple[Target, ...]
@@ -118,9 +118,9 @@ def cover_rounds(records: Iterable[ShardRecord]) -> dict[int, Coverage]:
     return {round_index: merge_coverage(parts[round_index]) for round_index in sorted(parts)}
 
 
-def take_account(
+def measure_progress(
     spec: CoverageSpec, meaning: DatasetLabels, plan: Plan, by_round: Mapping[int, Coverage]
-) -> Account:
+) -> TargetProgress:
     """Add up the rounds with regard to the targets.
 
     Raises:
@@ -146,15 +146,15 @@ def take_account(
     coverage = merge_coverage([unsteered, *merged.values()])
     targets = find_targets(spec, meaning, coverage)
     left = spec.budget - spent
-    return Account(targets, coverage, unsteered, merged, ranked_made, spec.budget, left)
+    return TargetProgress(targets, coverage, unsteered, merged, ranked_made, spec.budget, left)
 
 
-def judge_targets(account: Account) -> list[TargetState]:
+def judge_targets(progress: TargetProgress) -> list[TargetState]:
     """The state of every target, in the job's order."""
     states = []
-    for target in account.targets:
-        have = target.count(account.coverage)
-        why = account.why_not(target) if have < target.wanted else ""
+    for target in progress.targets:
+        have = target.count(progress.coverage)
+        why = progress.why_not(target) if have < target.wanted else ""
         word: Literal["met", "open", "out of reach"] = "met" if have >= target.wanted else "open"
         word = "out of reach" if why else word
         states.append(TargetState(target.name, target.wanted, have, word, why))

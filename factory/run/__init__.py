@@ -6,5 +6,5 @@ EXECUTORS = {
 }
 """Executor name to the function that runs tasks."""
 
-ROOM_OF_CLUSTER = "factory.run.ray_cluster:room_of_cluster"
+CLUSTER_CAPACITY = "factory.run.ray_cluster:cluster_capacity"
 """The function that tells how many workers of a run fit its cluster."""

@@ -28,7 +28,7 @@ from factory.make.accept import find_rules
 from factory.make.compute import compute_samples
 from factory.pack.packing import encode_batch
 from factory.run.fitting import num_lanes
-from factory.run.worker import device_of, settle_process
+from factory.run.worker import configure_process, device_of
 from factory.segment.base import AnySegmenter, load_segmenter
 from factory.segment.palette import unnamed_labels
 from factory.segment.segmenter_file import SegmenterFacts, encode_segmenter, weight_name
@@ -206,7 +206,7 @@ def _num_classes(kind: KlishSpec) -> int:
 def main() -> None:
     """Answer on standard output."""
     spec = JobSpec.model_validate_json(sys.stdin.read())
-    settle_process()
+    configure_process()
     answer: dict[str, float | str]
     try:
         with torch.inference_mode():

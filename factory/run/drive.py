@@ -26,7 +26,7 @@ class Fleet(Protocol):
     def fill(self, waiting: Waiting) -> None:
         """Take tasks from `waiting` until every worker has enough."""
 
-    def landed(self) -> Iterable[tuple[ShardTask, ShardRecord | BaseException]]:
+    def completed(self) -> Iterable[tuple[ShardTask, ShardRecord | BaseException]]:
         """Calls that ended within about a second: the task, and its record or error."""
 
 
@@ -62,7 +62,7 @@ def _drive_round(
                 f"stopped with {num_left} shards to make; run the same command again to resume"
             )
         fleet.fill(waiting)
-        for task, result in fleet.landed():
+        for task, result in fleet.completed():
             if isinstance(result, ShardRecord):
                 num_left -= 1
                 outcome.num_committed += 1

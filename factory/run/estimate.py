@@ -11,7 +11,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 
-from factory.dataset.holdings import find_rounds, refuse_another
+from factory.dataset.holdings import check_same_dataset, find_rounds
 from factory.dataset.receipts import find_done
 from factory.errors import FactoryError, JobError, UnreachableError
 from factory.plan.rounds import make_identity, make_plan
@@ -93,7 +93,7 @@ def _count_shards(spec: JobSpec, warnings: list[str]) -> tuple[int, int]:
         weights_sha256=theirs["generator"]["weights_sha256"],
         segmenter_sha256=theirs["segmenter"]["sha256"],
     )
-    refuse_another(store, identity, theirs)
+    check_same_dataset(store, identity, theirs)
     plan = make_plan(spec, identity, rounds)
     return find_done(store, plan).num_samples, plan.num_shards
 

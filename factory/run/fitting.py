@@ -25,7 +25,7 @@ def fit_for(
 ) -> bytes:
     """Fit the job's segmenter where it is quickest; see `fit.fitted.fit_segmenter`."""
     device = device_of(spec.run)
-    if must_spread(spec):
+    if must_distribute(spec):
         ray_cluster = importlib.import_module("factory.run.ray_cluster")
         with ray_cluster.fit_on_ray(make_order(spec, weights)) as pool:
             return fit_segmenter(
@@ -41,7 +41,7 @@ def fit_for(
         pool.close()
 
 
-def must_spread(spec: JobSpec) -> bool:
+def must_distribute(spec: JobSpec) -> bool:
     """Whether the workers of the job's cluster fit together.
 
     They do if the job joins a cluster or has a GPU for each worker, and the fit is large. On the

@@ -34,7 +34,7 @@ class Ready:
 
 
 @dataclass(frozen=True, slots=True)
-class Landed:
+class Completed:
     """A call has ended."""
 
     worker: int
@@ -52,7 +52,7 @@ class Lost:
     """Its node went away: nothing it was doing can be the cause."""
 
 
-Event = Ready | Landed | Lost
+Event = Ready | Completed | Lost
 
 
 @runtime_checkable
@@ -66,7 +66,7 @@ class Cluster(Protocol):
         """Begin a worker; `Ready` or `Lost` follows."""
 
     def assign(self, worker: int, task: ShardTask) -> None:
-        """Give a worker a shard to make; `Landed` or `Lost` follows."""
+        """Give a worker a shard to make; `Completed` or `Lost` follows."""
 
     def kill(self, worker: int) -> None:
         """End a worker at once; nothing follows."""
@@ -129,7 +129,7 @@ class ElasticFleet:
                 if worker.is_free and len(worker.flying) <= load:
                     self._hand_out(name, worker, waiting)
 
-    def landed(self) -> Iterator[tuple[ShardTask, ShardRecord | BaseException]]:
+    def completed(self) -> Iterator[tuple[ShardTask, ShardRecord | BaseException]]:
         """Calls that ended within about a second.
 
         Raises:
@@ -140,7 +140,7 @@ class ElasticFleet:
                 case Ready(name, node) if name in self._workers:
                     self._workers[name].is_ready = True
                     self._workers[name].node = node
-                case Landed(name, shard_index, result) if name in self._workers:
+                case Completed(name, shard_index, result) if name in self._workers:
                     yield self._land(name, shard_index), result
                     self._dismiss_idle(name)
                 case Lost(name, reason, is_innocent) if name in self._workers:
@@ -232,9 +232,9 @@ class ElasticFleet:
 
     def _recruit(self, num_waiting: int) -> None:
         wanted = self._room if self._run.num_actors == "auto" else self._run.num_actors
-        crew = [worker for worker in self._workers.values() if not worker.is_retiring]
-        num_flying = sum(len(worker.flying) for worker in crew)
-        for _ in range(min(wanted, num_waiting + num_flying) - len(crew)):
+        workers = [worker for worker in self._workers.values() if not worker.is_retiring]
+        num_flying = sum(len(worker.flying) for worker in workers)
+        for _ in range(min(wanted, num_waiting + num_flying) - len(workers)):
             self._workers[self._cluster.start()] = _Worker()
 
     def _drop_overdue(self) -> None:

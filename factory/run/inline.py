@@ -10,7 +10,7 @@ from factory.errors import JobError
 from factory.manifest.records import ShardRecord
 from factory.run.base import MoreTasks, Observer, Outcome, WorkOrder, no_more
 from factory.run.drive import Waiting, drive
-from factory.run.worker import build_maker, settle_process
+from factory.run.worker import build_maker, configure_process
 from factory.shard import ShardMaker
 
 _WINDOW = 2
@@ -35,7 +35,7 @@ def run_inline(
             "run.serve_port: found with executor: inline; the live page needs executor: ray, and "
             "`factory serve` shows a dataset beside any run"
         )
-    settle_process()
+    configure_process()
     maker = build_maker(order)
     maker.stop = stop
     with ThreadPoolExecutor(_WINDOW, "shard") as pool:
@@ -60,7 +60,7 @@ class _Threads:
             task, _ = waiting.popleft()
             self._flying[self._pool.submit(self._maker.make, task)] = task
 
-    def landed(self) -> Iterator[tuple[ShardTask, ShardRecord | BaseException]]:
+    def completed(self) -> Iterator[tuple[ShardTask, ShardRecord | BaseException]]:
         """Calls that ended within half a second."""
         for future in wait(self._flying, timeout=0.5, return_when=FIRST_COMPLETED).done:
             yield self._flying.pop(future), future.exception() or future.result()

@@ -127,7 +127,7 @@ class BarObserver:
 
 
 @contextmanager
-def watching() -> Iterator[LogObserver | BarObserver]:
+def progress_reporter() -> Iterator[LogObserver | BarObserver]:
     """A bar if standard error is a terminal, else log lines, for as long as the context lasts."""
     if not sys.stderr.isatty():
         yield LogObserver()

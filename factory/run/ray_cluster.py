@@ -31,8 +31,8 @@ from factory.generate.base import GeneratorFacts
 from factory.manifest.records import ShardRecord
 from factory.run.base import MoreTasks, Observer, Outcome, WorkOrder, no_more
 from factory.run.drive import describe, drive
-from factory.run.fleet import WINDOW, ElasticFleet, Event, Landed, Lost, Ready
-from factory.run.ray_fit import Call, FitWorker, ScatteredPool, WorkerDied
+from factory.run.fleet import WINDOW, Completed, ElasticFleet, Event, Lost, Ready
+from factory.run.ray_fit import Call, DistributedPool, FitWorker, WorkerDied
 from factory.run.ray_service import serving
 from factory.run.remote_errors import constructor_error, reason_of_death
 from factory.run.signals import stop_on_signals
@@ -40,7 +40,7 @@ from factory.spec import RunSpec
 
 _KNOCK_S = 10
 _OBJECT_STORE_BYTES = 128 * 2**20  # records only: Ray's default of 30 % of memory would be wasted
-# As in `settle_process`, but before Ray's own threads have arenas.
+# As in `configure_process`, but before Ray's own threads have arenas.
 _ALLOCATOR = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "-1"}
 _LOCAL = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
 
@@ -49,9 +49,9 @@ class _Worker:
     """The actor: a shell around `ShardMaker`, so that everything is tested without Ray."""
 
     def __init__(self, order: WorkOrder) -> None:
-        from factory.run.worker import build_maker, settle_process
+        from factory.run.worker import build_maker, configure_process
 
-        settle_process()
+        configure_process()
         self._maker = build_maker(order)
 
     def node(self) -> str:
@@ -81,23 +81,23 @@ def run_on_ray(
 
 
 @contextmanager
-def fit_on_ray(order: WorkOrder) -> Iterator[ScatteredPool]:
+def fit_on_ray(order: WorkOrder) -> Iterator[DistributedPool]:
     """The fitting pixels of a job on actors, for as long as the context lasts.
 
     Raises:
         PluginError: If the cluster cannot be reached or does not hold the actors.
     """
     with _cluster(order.run):
-        crew = _FitCrew(order)
+        group = _FitWorkers(order)
         try:
-            yield ScatteredPool(crew, crew.workers)
+            yield DistributedPool(group, group.workers)
         finally:
-            for worker in crew.workers:
+            for worker in group.workers:
                 ray.kill(worker)
 
 
-class _FitCrew:
-    """The actors of a fit; see `scattered.Crew`."""
+class _FitWorkers:
+    """The actors of a fit; see `ray_fit.FitWorkers`."""
 
     def __init__(self, order: WorkOrder) -> None:
         self._order = order
@@ -120,7 +120,7 @@ class _FitCrew:
     def call(self, worker: Any, part: int, calls: Sequence[Call], *, is_new: bool) -> Any:  # noqa: ANN401
         return worker.answer.remote(part, calls, is_new=is_new)
 
-    def landed(self, promises: Sequence[Any]) -> Iterator[tuple[Any, Any]]:
+    def completed(self, promises: Sequence[Any]) -> Iterator[tuple[Any, Any]]:
         ready, _ = ray.wait(list(promises), num_returns=1, timeout=1)
         for promise in ready:
             try:
@@ -131,7 +131,7 @@ class _FitCrew:
                 yield promise, WorkerDied(reason_of_death(error))
 
 
-def room_of_cluster(run: RunSpec) -> int:
+def cluster_capacity(run: RunSpec) -> int:
     """How many actors `run` would get.
 
     Raises:
@@ -202,7 +202,7 @@ class _Actors:
                 self._nodes[worker] = result
                 yield Ready(worker, result)
             else:
-                yield Landed(worker, shard_index, result)
+                yield Completed(worker, shard_index, result)
 
     def _bury(self, worker: int, error: RayError) -> Lost:
         if isinstance(error, ActorDiedError) and error.actor_init_failed:

@@ -13,12 +13,12 @@ import torch
 
 from factory.errors import FactoryError
 from factory.fit.pixels.part import Part
-from factory.fit.pixels.pool import Landed
+from factory.fit.pixels.pool import OnCompleted
 from factory.fit.pixels.sampling import NUM_PARTS
 from factory.generate.base import GeneratorFacts
 from factory.log import log_event
 from factory.run.base import WorkOrder
-from factory.run.worker import device_of, load_ordered, settle_process
+from factory.run.worker import configure_process, device_of, load_ordered
 
 Call = tuple[str, tuple[object, ...]]
 """Name of a method of `Part`, and its arguments."""
@@ -39,7 +39,7 @@ class FitWorker:
         Raises:
             FactoryError: If the generator cannot be loaded here.
         """
-        settle_process()
+        configure_process()
         self._dataset, self._device = order.dataset, device_of(order.run)
         self._generator = load_ordered(order, self._device)
         self._parts: dict[int, Part] = {}
@@ -59,7 +59,7 @@ class FitWorker:
 
 
 @runtime_checkable
-class Crew(Protocol):
+class FitWorkers(Protocol):
     """Workers, each with some parts. They and their promises may be anything."""
 
     facts: GeneratorFacts
@@ -70,40 +70,40 @@ class Crew(Protocol):
     def call(self, worker: Any, part: int, calls: Sequence[Call], *, is_new: bool) -> Any:  # noqa: ANN401
         """The promise of the last answer to `calls`, made in order to a part, new or not."""
 
-    def landed(self, promises: Sequence[Any]) -> Iterable[tuple[Any, Any]]:
+    def completed(self, promises: Sequence[Any]) -> Iterable[tuple[Any, Any]]:
         """Promises that came true within about a second, each with its answer or error."""
 
 
-class ScatteredPool:
+class DistributedPool:
     """See `fit.pool.Pool`. Answers are in this process's memory."""
 
-    def __init__(self, crew: Crew, workers: Sequence[Any]) -> None:
+    def __init__(self, group: FitWorkers, workers: Sequence[Any]) -> None:
         """Deal the parts to `workers` in turn."""
-        self.facts, self.device = crew.facts, torch.device("cpu")
-        self._crew, self._workers = crew, list(workers)
+        self.facts, self.device = group.facts, torch.device("cpu")
+        self._group, self._workers = group, list(workers)
         self._owners = [workers[part % len(workers)] for part in range(NUM_PARTS)]
         self._lost = set(range(NUM_PARTS))
         self._told: list[Call] = []
         self._deaths = 0
 
-    def tell(self, method: str, *args: object, landed: Landed | None = None) -> list[Any]:
+    def update(self, method: str, *args: object, completed: OnCompleted | None = None) -> list[Any]:
         """See `fit.pool.Pool`."""
-        answers = self._call((method, args), landed)
+        answers = self._call((method, args), completed)
         if method == "sample" and args[-1] == 0:
             self._told.clear()  # it makes a part forget all before
         self._told.append((method, args))
         return answers
 
-    def ask(self, method: str, *args: object) -> list[Any]:
+    def query(self, method: str, *args: object) -> list[Any]:
         """See `fit.pool.Pool`."""
         return self._call((method, args), None)
 
-    def _call(self, call: Call, landed: Landed | None) -> list[Any]:
+    def _call(self, call: Call, completed: OnCompleted | None) -> list[Any]:
         answers: dict[int, Any] = {}
         flying = {self._send(part, call): part for part in range(NUM_PARTS)}
         asked = {promise: self._owners[part] for promise, part in flying.items()}
         while flying:
-            for promise, answer in self._crew.landed(list(flying)):
+            for promise, answer in self._group.completed(list(flying)):
                 part, worker = flying.pop(promise), asked.pop(promise)
                 if isinstance(answer, WorkerDied):
                     self._bury(worker, answer)
@@ -113,15 +113,15 @@ class ScatteredPool:
                     raise answer
                 else:
                     answers[part] = answer
-                    if landed is not None:
-                        landed(answer)
+                    if completed is not None:
+                        completed(answer)
         return [answers[part] for part in range(NUM_PARTS)]
 
     def _send(self, part: int, call: Call) -> Any:  # noqa: ANN401
         is_new = part in self._lost
         self._lost.discard(part)
         calls = [*self._told, call] if is_new else [call]
-        return self._crew.call(self._owners[part], part, calls, is_new=is_new)
+        return self._group.call(self._owners[part], part, calls, is_new=is_new)
 
     def _bury(self, worker: Any, death: WorkerDied) -> None:  # noqa: ANN401
         """Give a dead worker's parts to the others, or to a new one if there is none."""
@@ -136,7 +136,7 @@ class ScatteredPool:
         log_event("worker_died", level=logging.WARNING, reason=str(death), stage="fitting")
         self._workers.remove(worker)
         if not self._workers:
-            self._workers.append(self._crew.start())
+            self._workers.append(self._group.start())
         for part, owner in enumerate(self._owners):
             if owner is worker:
                 self._owners[part] = self._workers[part % len(self._workers)]

@@ -45,7 +45,7 @@ class _Service:
         return True
 
 
-class ToldFleet:
+class NotifyingFleet:
     """A fleet whose handed-out tasks the service is told of, once a second, without waiting."""
 
     def __init__(self, fleet: Fleet, service: Any) -> None:  # noqa: ANN401 - a Ray handle
@@ -62,10 +62,10 @@ class ToldFleet:
         self._leased |= set(before) - {task.shard_index for task, _ in waiting}
         self._tell()
 
-    def landed(self) -> Iterator[tuple[ShardTask, ShardRecord | BaseException]]:
+    def completed(self) -> Iterator[tuple[ShardTask, ShardRecord | BaseException]]:
         """As the fleet does."""
-        landed: Iterable[tuple[ShardTask, ShardRecord | BaseException]] = self._fleet.landed()
-        for task, result in landed:
+        completed: Iterable[tuple[ShardTask, ShardRecord | BaseException]] = self._fleet.completed()
+        for task, result in completed:
             self._leased.discard(task.shard_index)
             yield task, result
         self._tell()
@@ -115,6 +115,6 @@ def serving(order: WorkOrder, tasks: Sequence[ShardTask], fleet: Fleet) -> Itera
         ) from error
     log_event("serving", url=f"http://{_HOST}:{port}/")
     try:
-        yield ToldFleet(fleet, service)
+        yield NotifyingFleet(fleet, service)
     finally:
         ray.kill(service)

@@ -15,7 +15,7 @@ from factory.manifest.paths import LABELS_PATH
 from factory.plan.targets import find_targets
 from factory.run.base import WorkOrder
 from factory.segment.base import Mergeable, load_segmenter
-from factory.shard import Crew, ShardMaker
+from factory.shard import ShardMaker, ThreadCounts
 from factory.spec import RunSpec
 from factory.store import open_store
 
@@ -23,7 +23,7 @@ _GPU_ENCODERS = 4
 _MALLOPT = {-1: -1, -4: 0, -8: 1}  # M_TRIM_THRESHOLD never, M_MMAP_MAX none, M_ARENA_MAX one
 
 
-def settle_process(num_threads: int = 1) -> None:
+def configure_process(num_threads: int = 1) -> None:
     """Keep freed memory, and compute every operation on one thread.
 
     PyTorch frees and maps every large activation anew, and the page faults of the default allocator
@@ -103,6 +103,6 @@ def build_maker(order: WorkOrder) -> ShardMaker:
         segmenter,
         store,
         device=device,
-        crew=Crew(1 if is_gpu else order.run.threads_per_actor, encoders),
+        threads=ThreadCounts(1 if is_gpu else order.run.threads_per_actor, encoders),
         run_id=order.run_id,
     )

@@ -86,7 +86,7 @@ def summarize(snapshot: Snapshot) -> Summary:
 
 def describe_coverage(snapshot: Snapshot) -> CoverageAnswer:
     """What the samples cover."""
-    covered, account = snapshot.coverage, snapshot.account
+    covered, progress = snapshot.coverage, snapshot.progress
     names = snapshot.meaning.generator_classes if snapshot.meaning else []
     labels = sorted({*range(len(names)), *(label for label in covered.made if label >= 0)})
     kept = [covered.kept.get(label, 0) for label in labels]
@@ -112,9 +112,9 @@ def describe_coverage(snapshot: Snapshot) -> CoverageAnswer:
             duplicate_rate=round(duplicate_rate(covered), 4),
             close_pair_rate=round(close_pair_rate(covered), 6),
         ),
-        targets=[TargetAnswer(**asdict(s)) for s in judge_targets(account)] if account else [],
-        budget=account.budget if account else 0,
-        budget_left=max(0, account.left) if account else 0,
+        targets=[TargetAnswer(**asdict(s)) for s in judge_targets(progress)] if progress else [],
+        budget=progress.budget if progress else 0,
+        budget_left=max(0, progress.left) if progress else 0,
     )
 
 

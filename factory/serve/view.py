@@ -20,7 +20,7 @@ from factory.manifest.labels import DatasetLabels, read_labels
 from factory.manifest.paths import LABELS_PATH, RECEIPTS, round_path
 from factory.manifest.records import ShardRecord, read_record
 from factory.plan.rounds import Plan, Round, read_round
-from factory.plan.targets import Account, cover_rounds, take_account
+from factory.plan.targets import TargetProgress, cover_rounds, measure_progress
 from factory.serve.answers import ShardRun, ShardState
 from factory.store import Store
 
@@ -44,7 +44,7 @@ class Snapshot:
     by_round: dict[int, Coverage]
     coverage: Coverage
     meaning: DatasetLabels | None
-    account: Account | None
+    progress: TargetProgress | None
     """None without targets."""
     quarantined: frozenset[int]
     leases: frozenset[int]
@@ -161,7 +161,7 @@ class DatasetView:
             by_round=by_round,
             coverage=coverage,
             meaning=meaning,
-            account=take_account(spec, meaning, plan, by_round) if spec and meaning else None,
+            progress=measure_progress(spec, meaning, plan, by_round) if spec and meaning else None,
             quarantined=frozenset(quarantined_indices(self.store)),
             leases=frozenset(),
             num_unknown=unknown + (known.num_unknown if known else 0),

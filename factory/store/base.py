@@ -66,7 +66,7 @@ class Store(Protocol):
     def files(self, folder: str) -> list[StoredFile]:
         """All files below `folder` with size and time, sorted by path."""
 
-    def find_stranger(self, known: Collection[str]) -> str | None:
+    def find_foreign_entry(self, known: Collection[str]) -> str | None:
         """The name of something at the root that is not in `known`; None if there is nothing."""
 
     def work_folder(self, run_id: str) -> Path:

@@ -111,7 +111,7 @@ class LocalStore:
                 found.append(StoredFile(name, facts.st_size, facts.st_mtime))
         return found
 
-    def find_stranger(self, known: Collection[str]) -> str | None:
+    def find_foreign_entry(self, known: Collection[str]) -> str | None:
         """The name of something at the root that is not in `known`; None if there is nothing."""
         with _explained(self.root):
             try:

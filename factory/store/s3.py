@@ -125,7 +125,7 @@ class S3Store:
         """All files below `folder` with size and time, sorted by path."""
         return list_files(self.calls, f"{folder}/".lstrip("/"))
 
-    def find_stranger(self, known: Collection[str]) -> str | None:
+    def find_foreign_entry(self, known: Collection[str]) -> str | None:
         """The name of something at the root that is not in `known`; None if there is nothing."""
         names = (key.rstrip("/") for key, _ in list_entries(self.calls, "", Delimiter="/"))
         ours = ("", PROBES, *known)  # another run may be probing at this moment

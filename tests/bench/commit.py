@@ -34,7 +34,7 @@ import factory.dataset.receipts  # noqa: E402
 from factory.data import ShardTask  # noqa: E402
 from factory.dataset.quarantine import Attempts  # noqa: E402
 from factory.dataset.receipts import BLOCK, find_done, path_of_block  # noqa: E402
-from factory.make.commit import Making, commit_shard, make_record  # noqa: E402
+from factory.make.commit import Origin, commit_shard, make_record  # noqa: E402
 from factory.manifest.paths import receipt_path  # noqa: E402
 from factory.manifest.records import ShardRecord, encode_record  # noqa: E402
 from factory.manifest.table import encode_snapshot  # noqa: E402
@@ -42,7 +42,7 @@ from factory.pack.facts import SampleFacts  # noqa: E402
 from factory.pack.tar import ShardWriter  # noqa: E402
 from factory.plan.rounds import Plan, Round  # noqa: E402
 from factory.run.drive import drive  # noqa: E402
-from factory.run.fleet import ElasticFleet, Event, Landed, Ready  # noqa: E402
+from factory.run.fleet import Completed, ElasticFleet, Event, Ready  # noqa: E402
 from factory.spec import RunSpec  # noqa: E402
 from factory.store import LocalStore, Store, open_store  # noqa: E402
 
@@ -79,7 +79,7 @@ def files_of(index: int) -> list[tuple[str, bytes]]:
     ]
 
 
-MAKING = Making("bench", 1.0, 1.0, "a processor", {}, {"python": "3"})
+MAKING = Origin("bench", 1.0, 1.0, "a processor", {}, {"python": "3"})
 
 
 def commit_ours(store: Store, index: int) -> None:
@@ -249,7 +249,7 @@ class Simulated:
             time.sleep(max(0.0, min(self.flying[0][0] - time.monotonic(), timeout_s)))
         while self.flying and self.flying[0][0] <= time.monotonic():
             _, worker, shard_index = heapq.heappop(self.flying)
-            found.append(Landed(worker, shard_index, numbered(self.record, shard_index)))
+            found.append(Completed(worker, shard_index, numbered(self.record, shard_index)))
         return found
 
 

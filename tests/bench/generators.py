@@ -8,7 +8,7 @@ of config-f (channel_base 32768, at most 512) and constant noise, and must give 
 Batch 4, and 1 at 1024 px; the mapping network is part of the time.
 
 Each formulation and allocator has a process of its own, since an allocator must be chosen before
-the first tensor: "default" is glibc's, "tuned" is `settle_process`. The processes take turns, one
+the first tensor: "default" is glibc's, "tuned" is `configure_process`. The processes take turns, one
 batch each, so that a neighbour's noise meets all of them; a ratio is the median over the rounds of
 the ratio within a round.
 """
@@ -33,7 +33,7 @@ from torch.nn import functional
 from factory.generate.numerics import Numerics
 from factory.generate.stylegan2.network import Network
 from factory.generate.weights.find import TensorBag
-from factory.run.worker import settle_process
+from factory.run.worker import configure_process
 
 W_DIM = 512
 KWARGS: dict[str, Any] = {"mapping_kwargs": {"lr_multiplier": 0.01}}
@@ -191,7 +191,7 @@ def build(formulation: str, resolution: int, precision: str) -> Callable[[Tensor
 def work(formulation: str, allocator: str, precision: str, size: int, threads: int) -> None:
     """Serve turns: for every line on stdin compute one batch and print its seconds."""
     if allocator == "tuned":
-        settle_process()
+        configure_process()
     torch.set_num_threads(threads)
     with torch.inference_mode():
         forward, z = build(formulation, size, precision), latents(batch_of(size))
@@ -357,7 +357,7 @@ def main() -> None:
     sizes = [int(size) for size in options.sizes.split(",")]
     print(f"{Path(__file__).name}: torch {torch.__version__}, {os.cpu_count()} cores")
     report_cpu(sizes, options.threads, options.seconds, lane=options.lane)
-    settle_process()
+    configure_process()
     torch.set_num_threads(options.threads)
     if not options.skip_errors:
         report_errors(sizes)

@@ -30,7 +30,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional
 
-from factory.fit.context import Bench, Checkpoint
+from factory.fit.context import Checkpoint, FitContext
 from factory.fit.kmeans import cluster, nearest
 from factory.fit.merging import Found, choose_pair, merge_clusters
 from factory.fit.pixels.budget import plan_sampling
@@ -39,7 +39,7 @@ from factory.fit.pixels.sampling import choose_layers, fitting_batch
 from factory.fit.progress import Progress
 from factory.generate.base import Generator, load_generator
 from factory.generate.weights.find import find_weights
-from factory.run.worker import settle_process
+from factory.run.worker import configure_process
 from factory.segment.linear_head import LinearHead
 from factory.segment.palette import unnamed_labels
 from factory.segment.segmenter_file import SegmenterFacts, encode_segmenter, weight_name
@@ -177,10 +177,10 @@ def ours(generator: Generator, dataset: DatasetSpec, num_images: int, num_classe
     return tree.planes[list(tree.flat_cut(num_classes))]
 
 
-def bench_on(generator: Generator, dataset: DatasetSpec) -> Bench:
+def bench_on(generator: Generator, dataset: DatasetSpec) -> FitContext:
     checkpoint = Checkpoint(LocalStore("/nowhere"), "never")
     pool = LanePool(generator, dataset, CPU, 1)
-    return Bench(dataset, pool, Progress(lambda *_: None), checkpoint)
+    return FitContext(dataset, pool, Progress(lambda *_: None), checkpoint)
 
 
 # ---------------------------------------------------------------------------- measuring
@@ -224,7 +224,7 @@ class Watch:
 
 def child(how: str, source: str, num_images: int, path: Path) -> None:
     """Fit once; say what it took, and leave the labels of held-out images in a file."""
-    settle_process()
+    configure_process()
     dataset = dataset_of(source, num_images)
     with torch.inference_mode():
         weights = find_weights(dataset.generator).path if "weights" in SOURCES[source] else None
@@ -336,7 +336,7 @@ def _iou(pixels: Tensor, planes: Tensor, truth: Tensor) -> float:
 
 def head_share(source: str, num_classes: int) -> None:
     """The head's time as a share of the generator's forward pass."""
-    settle_process()
+    configure_process()
     dataset = dataset_of(source, 4)
     with torch.inference_mode(), tempfile.TemporaryDirectory() as folder:
         weights = find_weights(dataset.generator).path

@@ -33,7 +33,7 @@ from factory.generate.base import Generator, load_generator
 from factory.generate.latents import LatentSampler
 from factory.generate.stylegan2.generator import StyleGAN2
 from factory.generate.weights.find import find_weights
-from factory.run.worker import settle_process
+from factory.run.worker import configure_process
 from factory.segment.base import AnySegmenter, label_latents, load_segmenter
 from factory.spec import DatasetSpec, DistilSpec, GeneratorSpec, LatentsSpec, StyleMixingSpec
 
@@ -204,7 +204,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--plot", type=Path, help="also measure the curves and draw them here")
     asked = parser.parse_args()
-    settle_process()
+    configure_process()
     with torch.inference_mode():
         cells = Subject("stylegan2", "shipped:blood_cells", 0.8, asked.samples)
         table(cells, asked.rounds)

@@ -42,9 +42,9 @@ class Kit:
     """Generator, segmenter and sampler of the benchmark's job, as a worker would load them."""
 
     def __init__(self, folder: Path) -> None:
-        from factory.run.worker import settle_process
+        from factory.run.worker import configure_process
 
-        settle_process()
+        configure_process()
         import torch
 
         from factory.fit.fitted import find_fitted, fit_segmenter

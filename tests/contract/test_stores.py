@@ -57,7 +57,7 @@ def test_it_is_a_store_with_a_name_for_people(store):
 def test_an_empty_store_has_nothing_and_is_nobody_s(store):
     assert store.read("a") is None
     assert store.names("receipts") == []
-    assert store.find_stranger([]) is None
+    assert store.find_foreign_entry([]) is None
     with store.fetch("a") as path:
         assert path is None
     store.clean_up("run-1")
@@ -121,8 +121,8 @@ def test_names_are_whole_paths_of_one_folder_in_order(store):
 def test_a_stranger_is_found_among_known_names(store):
     store.create("data/a", b"")
     store.create("zebra", b"")
-    assert store.find_stranger(["data", "tmp"]) == "zebra"
-    assert store.find_stranger(["data", "tmp", "zebra"]) is None
+    assert store.find_foreign_entry(["data", "tmp"]) == "zebra"
+    assert store.find_foreign_entry(["data", "tmp", "zebra"]) is None
 
 
 def test_unfinished_files_are_no_part_of_the_dataset_and_go_with_their_run(store):

@@ -11,7 +11,7 @@ from small_job import Witness, make_small, small_job
 
 from factory.care.replay import regenerate_samples
 from factory.care.verify import verify_dataset
-from factory.dataset.holdings import account_of, find_holdings, find_rounds
+from factory.dataset.holdings import find_holdings, find_rounds, progress_of
 from factory.dataset.status import make_status
 from factory.dataset.views import make_manifest
 from factory.errors import IncompleteError, Interrupted, JobError, PluginError, StoreError
@@ -501,8 +501,8 @@ def test_targets_can_come_later_and_go_again(tmp_path):
     assert len(grown.records) > 3
     store = open_store(str(tmp_path / "out"))
     holdings = find_holdings(store)
-    (state,) = make_status(holdings, [], account=account_of(store, holdings))["targets"]
+    (state,) = make_status(holdings, [], progress=progress_of(store, holdings))["targets"]
     assert (state["name"], state["state"]) == ("cluster_01, area >= 2.0%", "met")
     assert make_small(tmp_path, {"dataset.coverage": target}) == grown
     make_small(tmp_path)
-    assert account_of(store, holdings) is None
+    assert progress_of(store, holdings) is None

@@ -22,7 +22,7 @@ from factory.checkpoint.pickles.source import (
     Stream,
     shown,
 )
-from factory.checkpoint.pickles.workbench import Workbench
+from factory.checkpoint.pickles.workbench import ValueStore
 
 _LONGEST_NAME = 256
 _PROTOCOLS = range(2, 6)
@@ -53,7 +53,7 @@ class Machine:
         self._stream, self._budget, self._rules = stream, budget, rules
         self._view = stream.view
         self._position = 0
-        self.bench = Workbench(stream, budget)
+        self.bench = ValueStore(stream, budget)
 
     def run(self, start: int = 0) -> tuple[Any, int]:
         """The value of the pickle at `start`, and the offset behind its STOP.

@@ -20,7 +20,7 @@ _CONTAINERS = (list, dict, tuple, PickledSet, Record, Instance, Opaque)
 _MOST_LARGE_KEYS = 10_000
 
 
-class Workbench:
+class ValueStore:
     """The values of one run."""
 
     def __init__(self, stream: Stream, budget: Budget) -> None:

@@ -13,7 +13,7 @@ from factory.fit.pixels.sampling import NUM_PARTS
 from factory.generate.base import Generator, GeneratorFacts
 from factory.spec import DatasetSpec
 
-Landed = Callable[[Any], None]
+OnCompleted = Callable[[Any], None]
 """Is given each part's answer as it comes, in any order."""
 
 
@@ -26,10 +26,10 @@ class Pool(Protocol):
     device: torch.device
     """Where answers are."""
 
-    def tell(self, method: str, *args: object, landed: Landed | None = None) -> list[Any]:
+    def update(self, method: str, *args: object, completed: OnCompleted | None = None) -> list[Any]:
         """Call a method that changes what the parts know; the answers in the order of the parts."""
 
-    def ask(self, method: str, *args: object) -> list[Any]:
+    def query(self, method: str, *args: object) -> list[Any]:
         """Call a method that changes nothing; the answers in the order of the parts."""
 
 
@@ -45,22 +45,22 @@ class LanePool:
         lanes = 1 if device.type == "cuda" else num_lanes
         self._threads = ThreadPoolExecutor(lanes, thread_name_prefix="fit")
 
-    def tell(self, method: str, *args: object, landed: Landed | None = None) -> list[Any]:
+    def update(self, method: str, *args: object, completed: OnCompleted | None = None) -> list[Any]:
         """See `Pool`."""
         futures = [self._threads.submit(_call, part, method, args) for part in self.parts]
         try:
             for future in as_completed(futures):
                 answer = future.result()
-                if landed is not None:
-                    landed(answer)
+                if completed is not None:
+                    completed(answer)
         finally:
             for future in futures:
                 future.cancel()
         return [future.result() for future in futures]
 
-    def ask(self, method: str, *args: object) -> list[Any]:
+    def query(self, method: str, *args: object) -> list[Any]:
         """See `Pool`."""
-        return self.tell(method, *args)
+        return self.update(method, *args)
 
     def close(self) -> None:
         """Let the threads go."""

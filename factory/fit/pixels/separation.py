@@ -29,17 +29,17 @@ _LEAST_CURVATURE = 1e-7
 
 
 @dataclass(frozen=True, slots=True)
-class Terrain:
+class LossAt:
     """The loss at some planes, and how it changes around them."""
 
     losses: Float64[Tensor, " k"]
     slopes: Float64[Tensor, "k c1"]
 
-    def chosen(self, places: Bool[Tensor, " k"]) -> "Terrain":
+    def chosen(self, places: Bool[Tensor, " k"]) -> "LossAt":
         """Of some of the planes; a copy."""
-        return Terrain(self.losses[places], self.slopes[places])
+        return LossAt(self.losses[places], self.slopes[places])
 
-    def put(self, places: Int64[Tensor, " m"], there: "Terrain") -> None:
+    def put(self, places: Int64[Tensor, " m"], there: "LossAt") -> None:
         """Replace some planes' terrain."""
         self.losses[places], self.slopes[places] = there.losses, there.slopes
 
@@ -55,20 +55,20 @@ class HingeLoss:
         """Of the pixels in `pool`."""
         self._pool, self._scale = pool, PENALTY / num_pixels
 
-    def __call__(self, columns: Int64[Tensor, " k"], planes: Float32[Tensor, "k c1"]) -> Terrain:
+    def __call__(self, columns: Int64[Tensor, " k"], planes: Float32[Tensor, "k c1"]) -> LossAt:
         """Losses and gradients."""
-        losses, slopes = added(self._pool.ask("hinge", columns, planes))
+        losses, slopes = added(self._pool.query("hinge", columns, planes))
         weights = planes[:, :-1].double()
         losses = losses * self._scale + weights.square().sum(dim=1) / 2
         slopes *= 2 * self._scale
         slopes[:, :-1] += weights
-        return Terrain(losses, slopes)
+        return LossAt(losses, slopes)
 
     def curves(
         self, columns: Int64[Tensor, " k"], planes: Float32[Tensor, "k c1"]
     ) -> Float64[Tensor, "k c1 c1"]:
         """Second derivatives (see `Part.curve`)."""
-        (curves,) = added(self._pool.ask("curve", columns, planes))
+        (curves,) = added(self._pool.query("curve", columns, planes))
         curves *= 2 * self._scale
         diagonal = curves.diagonal(dim1=1, dim2=2)
         diagonal += _LEAST_CURVATURE * diagonal.sum(dim=1, keepdim=True)  # single precision's share
@@ -115,8 +115,8 @@ def num_at_once(num_channels: int) -> int:
 
 
 def _descend(
-    loss: HingeLoss, columns: Tensor, planes: Tensor, here: Terrain
-) -> tuple[Tensor, Terrain]:
+    loss: HingeLoss, columns: Tensor, planes: Tensor, here: LossAt
+) -> tuple[Tensor, LossAt]:
     """Planes further down, and the terrain there; where no step helps they stay."""
     way = -torch.linalg.solve(loss.curves(columns, planes), here.slopes)
     slope = (way * here.slopes).sum(dim=1)

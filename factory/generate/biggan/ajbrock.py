@@ -13,13 +13,13 @@ from factory.generate.batch import ImageBatch
 from factory.generate.biggan.ajbrock_network import Block, Network
 from factory.generate.biggan.blocks import to_bytes_floored
 from factory.generate.contract import (
+    check_cutoff,
+    check_layers,
+    check_noise,
     class_ids,
     facts_of,
     numerics,
     open_weights,
-    refuse_cutoff,
-    refuse_fresh_noise,
-    refuse_unknown_layers,
     z_of,
 )
 from factory.spec import GeneratorSpec
@@ -40,7 +40,7 @@ class BigGAN:
             WeightsError: If there are none, or they are not those of a BigGAN.
             JobError: If the job asks for noise per sample: this family has no noise inputs.
         """
-        refuse_fresh_noise(spec)
+        check_noise(spec)
         content = open_weights(spec, weights)
         self.network = Network(content.tensors, content.kwargs, numerics(spec, device))
         shapes, side = {}, self.network.bottom
@@ -64,8 +64,8 @@ class BigGAN:
         Raises:
             JobError: If a layer or class is unknown, or a truncation cutoff is set.
         """
-        refuse_unknown_layers(layers, self.facts)
-        refuse_cutoff(latents)
+        check_layers(layers, self.facts)
+        check_cutoff(latents)
         device = self.network.at.device
         classes = class_ids(latents, self.facts.num_classes, device)
         assert classes is not None  # this family always has classes

@@ -30,13 +30,13 @@ from factory.generate.biggan.blocks import (
     to_bytes_floored,
 )
 from factory.generate.contract import (
+    check_cutoff,
+    check_layers,
+    check_noise,
     class_ids,
     facts_of,
     numerics,
     open_weights,
-    refuse_cutoff,
-    refuse_fresh_noise,
-    refuse_unknown_layers,
     z_of,
 )
 from factory.generate.numerics import Numerics
@@ -218,7 +218,7 @@ class BigGANDeepHF:
             WeightsError: If there are none, or they are not those of a BigGAN-deep.
             JobError: If the job asks for noise per sample: this family has no noise inputs.
         """
-        refuse_fresh_noise(spec)
+        check_noise(spec)
         content = open_weights(spec, weights)
         self.network = Network(content.tensors, content.kwargs, numerics(spec, device))
         shapes, side = {}, 4
@@ -248,14 +248,14 @@ class BigGANDeepHF:
         Raises:
             JobError: If a layer or class is unknown, or the truncation is not one this family has.
         """
-        refuse_unknown_layers(layers, self.facts)
+        check_layers(layers, self.facts)
         truncation = latents.truncation_psi
         if not 0 < truncation <= 1:
             raise JobError(
                 f"dataset.latents.truncation_psi: found {truncation}; BigGAN-deep has statistics "
                 "for truncations above 0 and up to 1"
             )
-        refuse_cutoff(latents)
+        check_cutoff(latents)
         device = self.network.at.device
         classes = class_ids(latents, self.facts.num_classes, device)
         assert classes is not None  # this family always has classes

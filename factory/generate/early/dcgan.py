@@ -23,12 +23,12 @@ from factory.errors import WeightsError
 from factory.generate.base import LayerShape
 from factory.generate.batch import ImageBatch
 from factory.generate.contract import (
+    check_cutoff,
+    check_layers,
+    check_noise,
     facts_of,
     numerics,
     open_weights,
-    refuse_cutoff,
-    refuse_fresh_noise,
-    refuse_unknown_layers,
     z_of,
 )
 from factory.generate.numerics import Numerics, to_bytes
@@ -227,7 +227,7 @@ class DCGAN:
             WeightsError: If there are none, or they are not those of a DCGAN.
             JobError: If the job asks for noise per sample: this family has no noise inputs.
         """
-        refuse_fresh_noise(spec)
+        check_noise(spec)
         content = open_weights(spec, weights)
         self._latent = _one_of(content.kwargs, "latent", _LATENTS)
         self.network = Network(content.tensors, content.kwargs, numerics(spec, device))
@@ -255,8 +255,8 @@ class DCGAN:
         Raises:
             JobError: If a layer is unknown, or a truncation cutoff is set.
         """
-        refuse_unknown_layers(layers, self.facts)
-        refuse_cutoff(latents)
+        check_layers(layers, self.facts)
+        check_cutoff(latents)
         z = z_of(latents, self.network.at.device) * latents.truncation_psi
         images, features = self.network.synthesise(z, layers)
         return ImageBatch(to_bytes(images), features)

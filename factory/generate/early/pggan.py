@@ -20,13 +20,13 @@ from factory.errors import JobError
 from factory.generate.base import LayerShape
 from factory.generate.batch import ImageBatch
 from factory.generate.contract import (
+    check_cutoff,
+    check_layers,
+    check_noise,
     class_ids,
     facts_of,
     numerics,
     open_weights,
-    refuse_cutoff,
-    refuse_fresh_noise,
-    refuse_unknown_layers,
     z_of,
 )
 from factory.generate.early.growing import GrowingOutput
@@ -164,7 +164,7 @@ class PGGAN:
             WeightsError: If there are none, or they are not those of a PGGAN.
             JobError: If the job asks for noise per sample: this family has no noise inputs.
         """
-        refuse_fresh_noise(spec)
+        check_noise(spec)
         content = open_weights(spec, weights)
         self.network = Network(content.tensors, content.kwargs, numerics(spec, device))
         shapes = {}
@@ -189,8 +189,8 @@ class PGGAN:
         Raises:
             JobError: If a layer or class is unknown, or the job asks for truncation.
         """
-        refuse_unknown_layers(layers, self.facts)
-        refuse_cutoff(latents)
+        check_layers(layers, self.facts)
+        check_cutoff(latents)
         if latents.truncation_psi != 1:
             raise JobError(
                 f"dataset.latents.truncation_psi: found {latents.truncation_psi}; PGGAN normalises "

@@ -12,11 +12,11 @@ from factory.data import LatentBatch
 from factory.generate.base import LayerShape, StyleFacts
 from factory.generate.batch import ImageBatch
 from factory.generate.contract import (
+    check_layers,
     class_ids,
     facts_of,
     numerics,
     open_weights,
-    refuse_unknown_layers,
     z_of,
 )
 from factory.generate.early.stylegan1_network import Network, NoiseMaps
@@ -67,7 +67,7 @@ class StyleGAN1:
         Raises:
             JobError: If a layer is unknown, or a sample has no class and the network has classes.
         """
-        refuse_unknown_layers(layers, self.facts)
+        check_layers(layers, self.facts)
         images, features = self.network.synthesise(
             self._styles(latents), self._noise(latents), layers
         )

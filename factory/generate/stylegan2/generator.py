@@ -13,11 +13,11 @@ from factory.data import LatentBatch
 from factory.generate.base import LayerShape
 from factory.generate.batch import ImageBatch
 from factory.generate.contract import (
+    check_layers,
     class_ids,
     facts_of,
     numerics,
     open_weights,
-    refuse_unknown_layers,
     z_of,
 )
 from factory.generate.numerics import to_bytes
@@ -55,7 +55,7 @@ class StyleGAN2:
 
     def generate(self, latents: LatentBatch, layers: Sequence[str]) -> ImageBatch:
         """Images of `latents` (RGB bytes) with the feature maps named in `layers`."""
-        refuse_unknown_layers(layers, self.facts)
+        check_layers(layers, self.facts)
         ws = self.styles(latents)
         images, features = self.network.synthesise(ws, self._noise(latents), layers)
         return ImageBatch(to_bytes(images), features)

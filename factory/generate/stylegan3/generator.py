@@ -12,12 +12,12 @@ from factory.data import LatentBatch
 from factory.generate.base import LayerShape, StyleFacts
 from factory.generate.batch import ImageBatch
 from factory.generate.contract import (
+    check_layers,
+    check_noise,
     class_ids,
     facts_of,
     numerics,
     open_weights,
-    refuse_fresh_noise,
-    refuse_unknown_layers,
     z_of,
 )
 from factory.generate.numerics import to_bytes
@@ -41,7 +41,7 @@ class StyleGAN3:
             WeightsError: If there are none, or they are not those of a StyleGAN3 or StyleGAN-XL.
             JobError: If the job asks for noise per sample: this family has no noise inputs.
         """
-        refuse_fresh_noise(spec)
+        check_noise(spec)
         content = open_weights(spec, weights)
         self.network = Network(content.tensors, content.kwargs, numerics(spec, device))
         exposed = self.network.layers[:-1]
@@ -72,7 +72,7 @@ class StyleGAN3:
         Raises:
             JobError: If a layer is unknown, or a sample has no class and the network has classes.
         """
-        refuse_unknown_layers(layers, self.facts)
+        check_layers(layers, self.facts)
         images, features = self.network.synthesise(self._styles(latents), layers)
         cropped = {}
         for name, maps in features.items():

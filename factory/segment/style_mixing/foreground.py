@@ -21,7 +21,7 @@ UNCLEAR = "foreground_unclear"
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class Foreground:
     """What is foreground in one image or box."""
 
     is_foreground: tuple[bool, ...]
@@ -30,7 +30,9 @@ class Verdict:
     """Why the mask is degenerate; empty if it is not."""
 
 
-def find_foreground(ids: Int64[Tensor, "h w"], num_clusters: int, rules: ForegroundSpec) -> Verdict:
+def find_foreground(
+    ids: Int64[Tensor, "h w"], num_clusters: int, rules: ForegroundSpec
+) -> Foreground:
     """Judge the clusters of one image, or of one box of it.
 
     The mask is rejected if its foreground has an extreme share of the pixels, or scores hardly above
@@ -52,7 +54,7 @@ def find_foreground(ids: Int64[Tensor, "h w"], num_clusters: int, rules: Foregro
         size > 0 and score >= 1 and share <= rules.max_border_share
         for size, score, share in zip(sizes, scores, shares, strict=True)
     )
-    return Verdict(chosen, _rejection(sizes, scores, chosen, rules))
+    return Foreground(chosen, _rejection(sizes, scores, chosen, rules))
 
 
 def _rejection(

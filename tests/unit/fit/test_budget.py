@@ -20,7 +20,7 @@ from factory.fit.pixels.pool import LanePool
 from factory.generate.base import LayerShape
 from factory.generate.shapes import ShapesGenerator
 from factory.generate.weights.find import LocalWeights
-from factory.run.worker import settle_process
+from factory.run.worker import configure_process
 from factory.spec import DatasetSpec
 
 
@@ -36,7 +36,7 @@ class Wide(ShapesGenerator):
         return batch
 
 
-settle_process()
+configure_process()
 dataset = DatasetSpec.model_validate(dict(
     num_samples=1, batch_size=4, generator=dict(kind="shapes"),
     segmenter=dict(kind="klish", initial_clusters=6, layers=["s32"], fit=dict(

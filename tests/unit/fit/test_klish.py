@@ -4,7 +4,7 @@ from itertools import permutations
 import numpy as np
 import pytest
 import torch
-from fit_context import bench_of, make_bench
+from fit_context import context_of, make_context
 from safetensors.torch import load
 from small_job import small_job
 
@@ -45,7 +45,7 @@ def plain_losses(vectors, ids, classes, planes):
 
 
 def loss_of(folder, vectors, ids):
-    return HingeLoss(bench_of(folder, vectors, ids).pool, len(vectors))
+    return HingeLoss(context_of(folder, vectors, ids).pool, len(vectors))
 
 
 def found_planes(loss, classes, start):
@@ -135,7 +135,7 @@ def test_a_step_that_is_refused_needs_no_second_derivatives(tmp_path):
             curves.append(len(columns))
             return super().curves(columns, planes)
 
-    loss = Counted(bench_of(tmp_path, vectors, ids).pool, len(vectors))
+    loss = Counted(context_of(tmp_path, vectors, ids).pool, len(vectors))
     _, rounds = found_planes(loss, torch.arange(4), start)
     assert sum(curves) == int(rounds.sum())
     assert sum(looks) > sum(curves) + 4, "no step was refused; take other pixels"
@@ -155,8 +155,8 @@ def test_few_active_pixels_stand_for_many(tmp_path):
 
 def test_the_two_figures_are_those_of_the_paper(tmp_path):
     vectors, ids, planes = mixture(20_000)
-    pool = bench_of(tmp_path, vectors, ids).pool
-    both, either, alike, agreed = added(pool.tell("hold", planes))
+    pool = context_of(tmp_path, vectors, ids).pool
+    both, either, alike, agreed = added(pool.update("hold", planes))
     scores = vectors.numpy() @ planes[:, :-1].numpy().T + planes[:, -1].numpy()
     membership = (np.clip(scores, -1, 1).astype(np.float64) + 1) / 2
     assert np.allclose(alike.numpy(), membership.T @ membership, rtol=1e-5)
@@ -168,12 +168,12 @@ def test_the_two_figures_are_those_of_the_paper(tmp_path):
 
 def test_one_plane_s_figures_are_its_share_of_all(tmp_path):
     vectors, ids, planes = mixture(5000)
-    pool = bench_of(tmp_path, vectors, ids).pool
-    pool.tell("hold", planes)
-    pool.tell("join", 1, 3)
-    both, either, row = added(pool.tell("hold_one", 3, planes[0] - 0.1))
+    pool = context_of(tmp_path, vectors, ids).pool
+    pool.update("hold", planes)
+    pool.update("join", 1, 3)
+    both, either, row = added(pool.update("hold_one", 3, planes[0] - 0.1))
     planes[3] = planes[0] - 0.1
-    again = added(pool.tell("hold", planes))
+    again = added(pool.update("hold", planes))
     assert [int(both), int(either)] == [int(again[0][3]), int(again[1][3])]
     assert torch.allclose(row, again[2][3], rtol=1e-5)
 
@@ -209,7 +209,7 @@ def blobs(places, per_blob=400):
 
 
 def merge(folder, vectors, centres, found=None):
-    bench = bench_of(folder, vectors)
+    bench = context_of(folder, vectors)
     return merge_clusters(bench, len(vectors), found or Found(centres))
 
 
@@ -307,7 +307,7 @@ def test_the_same_job_gives_the_same_file_on_any_number_of_threads(tmp_path):
         torch.set_num_threads(2)
         assert fit(tmp_path)[0] == first
         assert torch.get_num_threads() == 2
-        bench = make_bench(tmp_path, small_job(tmp_path, {"dataset.segmenter": KLISH}).dataset)
+        bench = make_context(tmp_path, small_job(tmp_path, {"dataset.segmenter": KLISH}).dataset)
         lanes = LanePool(
             ShapesGenerator(GeneratorSpec(kind="shapes"), None, CPU), bench.dataset, CPU, 3
         )
@@ -342,7 +342,7 @@ def test_the_merging_sees_other_images_than_the_clustering(tmp_path):
     generator = Recorder(dataset.generator, None, CPU)
     generator.seen = []
     with one_thread(), torch.inference_mode():
-        fit_klish(dataset.segmenter, make_bench(tmp_path, dataset, generator), weights_sha256="")
+        fit_klish(dataset.segmenter, make_context(tmp_path, dataset, generator), weights_sha256="")
     latents = np.concatenate(generator.seen)
     assert len(latents) == len(np.unique(latents, axis=0)) == 16
 
@@ -385,12 +385,12 @@ def test_a_fit_goes_on_where_it_was_stopped_and_gives_the_same_file(tmp_path, at
             raise StoppedError
 
     with one_thread(), torch.inference_mode():
-        bench = make_bench(tmp_path, dataset)
+        bench = make_context(tmp_path, dataset)
         bench.progress.on_progress = stop
         with pytest.raises(StoppedError):
             fit_klish(dataset.segmenter, bench, weights_sha256="")
         stages = []
-        again = make_bench(tmp_path, dataset)
+        again = make_context(tmp_path, dataset)
         again.progress.on_progress = lambda stage, *_: stages.append(stage)
         assert fit_klish(dataset.segmenter, again, weights_sha256="") == whole
     assert ("clusters" in stages) == (at[0] == "clusters")
@@ -399,7 +399,7 @@ def test_a_fit_goes_on_where_it_was_stopped_and_gives_the_same_file(tmp_path, at
 def test_a_damaged_checkpoint_costs_time_and_nothing_else(tmp_path):
     whole, _ = fit(tmp_path)
     dataset = small_job(tmp_path, {"dataset.segmenter": KLISH}).dataset
-    bench = make_bench(tmp_path, dataset)
+    bench = make_context(tmp_path, dataset)
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints" / "it").write_bytes(b"half a file")
     with one_thread(), torch.inference_mode():

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from fit_context import bench_of, make_bench
+from fit_context import context_of, make_context
 from small_job import small_job
 
 from factory.errors import JobError
@@ -24,7 +24,7 @@ def blobs(count=200, spread=0.05):
 @pytest.mark.parametrize("seed", range(4))
 def test_well_separated_clusters_are_found(tmp_path, seed):
     vectors, ids, _ = blobs()
-    centres, inertia = cluster(bench_of(tmp_path, vectors), 5, seed)
+    centres, inertia = cluster(context_of(tmp_path, vectors), 5, seed)
     found, _ = nearest(vectors, centres)
     pairs = {(int(a), int(b)) for a, b in zip(ids, found, strict=True)}
     assert len(pairs) == 5
@@ -34,7 +34,7 @@ def test_well_separated_clusters_are_found(tmp_path, seed):
 def test_centres_are_the_means_of_their_clusters(tmp_path):
     torch.manual_seed(3)
     vectors = torch.randn(400, 4)
-    centres, inertia = cluster(bench_of(tmp_path, vectors), 6, 0)
+    centres, inertia = cluster(context_of(tmp_path, vectors), 6, 0)
     ids, _ = nearest(vectors, centres)
     means = torch.stack([vectors[ids == i].mean(dim=0) for i in range(6)])
     assert (means - centres).abs().max() < 1e-3
@@ -52,9 +52,9 @@ def test_nearest_is_the_nearest_by_distance_and_the_lead_is_half_the_difference_
 
 def test_too_few_distinct_vectors_are_told_with_what_to_do(tmp_path):
     vectors = torch.tensor([[0.0], [1.0], [2.0]]).repeat(10, 1)
-    assert cluster(bench_of(tmp_path, vectors), 3, 0)[1] == 0
+    assert cluster(context_of(tmp_path, vectors), 3, 0)[1] == 0
     with pytest.raises(JobError) as caught:
-        cluster(bench_of(tmp_path, vectors), 4, 0)
+        cluster(context_of(tmp_path, vectors), 4, 0)
     assert str(caught.value) == (
         "dataset.segmenter.num_clusters: found 4, but the fitting pixels hold only 3 distinct "
         "vectors; ask for fewer clusters or fit on more images"
@@ -121,10 +121,10 @@ def test_clusters_are_numbered_by_size_and_the_bias_is_half_the_square(tmp_path)
     path.write_bytes(data)
     tensors, facts = read_segmenter(path)
     spec = small_job(tmp_path).dataset
-    bench = make_bench(tmp_path, spec)
+    bench = make_context(tmp_path, spec)
     sampling = plan_sampling(spec.segmenter, bench.pool.facts)
     bench.sample(sampling, "")
-    vectors = torch.cat(bench.pool.ask("spread", 10**9))
+    vectors = torch.cat(bench.pool.query("spread", 10**9))
     centres = torch.cat([tensors[weight_name(layer)] for layer in sampling.layers], dim=1)
     assert (tensors["bias"] + centres.square().sum(dim=1) / 2).abs().max() < 1e-5
     ids, margins = nearest(vectors, centres)

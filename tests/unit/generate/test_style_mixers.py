@@ -8,11 +8,11 @@ import pytest
 import torch
 from contract.test_generators import BUILT, build, draw
 from families import CPU, load_tensors, save_weights
-from unit.generate.test_stylegan2_parity import CASES, PARITY, load
 from safetensors.torch import load_file, save_file
 
 from factory.generate.base import StyleMixer, load_generator
 from factory.spec import GeneratorSpec
+from unit.generate.test_stylegan2_parity import CASES, PARITY, load
 
 TOLERANCE = 2e-4
 

@@ -19,7 +19,7 @@ from factory.generate.latents import LatentSampler
 from factory.generate.weights.find import LocalWeights
 from factory.label.gallery import Gallery, _mask_side, draw_gallery
 from factory.label.layout import place_nodes
-from factory.label.material import Material, make_material
+from factory.label.material import LabelMaterial, make_material
 from factory.label.page import kept_page, make_facts
 from factory.label.picture import draw_picture
 from factory.segment.base import load_segmenter
@@ -162,7 +162,7 @@ def test_the_picture_shows_the_tree_and_four_cuts_of_eight_samples():
 def test_a_tree_of_two_clusters_is_shown_as_well():
     tree, gallery = small_material().tree, small_material().gallery
     pair = Hierarchy(tree.planes[:2], tree.sizes[:2], tree.history[:0], tree.margins[:1])
-    material = Material("two", pair, Gallery(gallery.images, gallery.scores[:2]))
+    material = LabelMaterial("two", pair, Gallery(gallery.images, gallery.scores[:2]))
     assert make_facts(material)["cuts"] == [{"k": 2, "iou": None, "ecos": None}]
     assert Image.open(io.BytesIO(draw_picture(material))).width == 1096
 

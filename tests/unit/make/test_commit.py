@@ -9,8 +9,8 @@ from moto.server import ThreadedMotoServer
 from factory.data import ShardTask
 from factory.dataset.receipts import find_record
 from factory.errors import RetryableError, StoreError
-from factory.make.commit import Making, adopt_shard, commit_shard, make_record
-from factory.pack.contents import Promise
+from factory.make.commit import Origin, adopt_shard, commit_shard, make_record
+from factory.pack.contents import Expected
 from factory.pack.facts import SampleFacts
 from factory.pack.tar import ShardWriter
 from factory.store.s3 import S3Store
@@ -21,7 +21,7 @@ TASK = ShardTask(
     dataset_id="d", name="toy-000000", round_index=0, shard_index=0, first_index=0, num_indices=6,
     num_samples=4,
 )  # fmt: skip
-MAKING = Making("run", 1.0, 1.0, "a processor", {"confidence": 1}, {"python": "3"})
+MAKING = Origin("run", 1.0, 1.0, "a processor", {"confidence": 1}, {"python": "3"})
 
 
 def rows_of(count):
@@ -109,7 +109,7 @@ def test_a_store_that_lies_about_a_tar_or_a_receipt_is_asked_again_and_nothing_i
     liar.about = ["/data/train/toy-000000.tar"]
     path, record = shard(tmp_path)
     assert commit_shard(store, TASK, path, record, rows_of(4)) is None
-    assert adopt_shard(store, TASK, Promise(1, []), "run") is None, "there is nothing to adopt"
+    assert adopt_shard(store, TASK, Expected(1, []), "run") is None, "there is nothing to adopt"
     liar.about = ["/receipts/"]
     path, record = shard(tmp_path)
     with pytest.raises(RetryableError) as caught:

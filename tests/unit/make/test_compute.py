@@ -62,7 +62,7 @@ def test_a_segmenter_without_confidence_by_pixel_cannot_be_asked_for_it(tmp_path
         compute(tmp_path, Halves(), by_px=True)
     assert str(caught.value) == text
     plugin = {
-        "dataset.segmenter": {"kind": "unit.test_samples:make_blind"},
+        "dataset.segmenter": {"kind": "unit.make.test_compute:make_blind"},
         "dataset.encode": {"confidence": True},
     }
     with pytest.raises(JobError, match=text):

@@ -15,7 +15,7 @@ from factory.manifest.labels import ClassLabel, DatasetLabels
 from factory.manifest.measure import UNKNOWN
 from factory.plan.next_round import next_round
 from factory.plan.rounds import Plan, make_plan
-from factory.plan.targets import cover_rounds, find_targets, judge_targets, take_account
+from factory.plan.targets import cover_rounds, find_targets, judge_targets, measure_progress
 from factory.spec.coverage import AreaTarget, CoverageSpec
 from unit.manifest.test_records import a_record
 
@@ -92,7 +92,7 @@ def run(world, spec, tmp_path, base=60, oversample=1.0):
     meaning = MEANING if world.classes else NO_CLASSES
     records = [world.make(task) for task in plan.tasks()]
     for _ in range(40):
-        account = take_account(spec, meaning, plan, cover_rounds(records))
+        account = measure_progress(spec, meaning, plan, cover_rounds(records))
         added = next_round(plan, account, oversample=1.0)
         if added is None:
             return plan, account
@@ -193,7 +193,7 @@ def test_a_mask_class_that_nobody_ever_made_is_out_of_reach_at_once(tmp_path):
     plan = make_plan(small_job(tmp_path, {"dataset.num_samples": 70}), {"a": 1})
     records = [World((0, 0, 0)).make(task) for task in plan.tasks()]
     spec = CoverageSpec(min_samples={"void": 5}, budget=100)
-    account = take_account(spec, meaning, plan, cover_rounds(records))
+    account = measure_progress(spec, meaning, plan, cover_rounds(records))
     assert judge_targets(account)[0].why == "never produced: none of 70 samples holds this class"
     assert next_round(plan, account, oversample=1.0) is None
 

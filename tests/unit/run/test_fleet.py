@@ -10,7 +10,7 @@ from factory.dataset.quarantine import Attempts
 from factory.errors import FactoryError, PluginError, PreemptedError, RetryableError
 from factory.manifest.records import ShardRecord
 from factory.run.drive import drive
-from factory.run.fleet import Cluster, ElasticFleet, Landed, Lost, Ready
+from factory.run.fleet import Cluster, Completed, ElasticFleet, Lost, Ready
 from factory.spec import RunSpec
 from factory.store import LocalStore
 
@@ -73,7 +73,7 @@ class Toy:
     def land(self, worker, position=0, result=None):
         done = self.calls[worker].pop(position)
         result = record_of(done.shard_index) if result is None else result
-        self.queue.append(Landed(worker, done.shard_index, result))
+        self.queue.append(Completed(worker, done.shard_index, result))
 
     def lose(self, worker, *, is_innocent=False):
         self.calls[worker] = []
@@ -86,7 +86,7 @@ def fleet_of(toy, **run):
 
 def turn(fleet, waiting, toy=None):
     fleet.fill(waiting)
-    return list(fleet.landed())
+    return list(fleet.completed())
 
 
 def indices(calls):
@@ -135,7 +135,7 @@ def test_a_dead_worker_is_replaced_and_its_shards_come_back():
     turn(fleet, waiting)
     fleet.fill(waiting)
     toy.lose(0)
-    back = list(fleet.landed())
+    back = list(fleet.completed())
     assert [t.shard_index for t, _ in back] == [0, 1]
     assert all(type(error) is RetryableError for _, error in back)
     assert str(back[0][1]) == "its worker died (for a test)"
@@ -149,7 +149,7 @@ def test_a_node_that_goes_is_nobodys_fault():
     turn(fleet, waiting)
     fleet.fill(waiting)
     toy.lose(0, is_innocent=True)
-    ((_, error),) = fleet.landed()
+    ((_, error),) = fleet.completed()
     assert isinstance(error, PreemptedError)
 
 

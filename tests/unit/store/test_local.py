@@ -87,7 +87,7 @@ def test_a_published_file_is_moved_and_not_copied(store):
 def test_nothing_is_made_before_something_is_written(store):
     assert store.read("a") is None
     assert store.names("") == []
-    assert store.find_stranger(()) is None
+    assert store.find_foreign_entry(()) is None
     with store.fetch("a") as path:
         assert path is None
     store.clean_up("run")
@@ -105,9 +105,9 @@ def test_a_stranger_is_what_is_not_known(store):
     store.create("data/x", b"")
     store.create("photos/x", b"")
     store.create("a.txt", b"")
-    assert store.find_stranger(["data", "tmp", "photos"]) == "a.txt"
-    assert store.find_stranger(["data", "tmp", "a.txt"]) == "photos"
-    assert store.find_stranger(["data", "tmp", "a.txt", "photos"]) is None
+    assert store.find_foreign_entry(["data", "tmp", "photos"]) == "a.txt"
+    assert store.find_foreign_entry(["data", "tmp", "a.txt"]) == "photos"
+    assert store.find_foreign_entry(["data", "tmp", "a.txt", "photos"]) is None
 
 
 def test_clean_up_removes_this_run_and_dead_ones_and_no_living_one(store):

@@ -299,7 +299,7 @@ def test_a_server_is_probed_once_for_each_way_of_writing_and_nothing_stays(store
 def test_nothing_is_written_by_readers(store, middle):
     assert store.read("a") is None
     assert store.names("") == []
-    assert store.find_stranger([]) is None
+    assert store.find_foreign_entry([]) is None
     with store.fetch("a") as path:
         assert path is None
     store.clean_up("run")
@@ -386,9 +386,9 @@ def test_names_and_strangers_are_found_on_every_page(store):
     client.put_object(Bucket="bucket", Key=f"{root}/_probe/x", Body=b"")
     client.put_object(Bucket="bucket", Key=f"{root}2/x", Body=b"")
     assert store.names("receipts") == [f"receipts/{i:04d}.json" for i in range(1005)]
-    assert store.find_stranger(["receipts"]) is None
-    assert store.find_stranger([]) == "receipts"
-    assert S3Store("s3://bucket").find_stranger([]) is not None
+    assert store.find_foreign_entry(["receipts"]) is None
+    assert store.find_foreign_entry([]) == "receipts"
+    assert S3Store("s3://bucket").find_foreign_entry([]) is not None
     assert S3Store("s3://bucket/").uri == "s3://bucket"
 
 
