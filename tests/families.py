@@ -66,7 +66,9 @@ def _without_classes(
 STYLEGAN3 = Family(
     "factory.generate.stylegan3.generator:StyleGAN3", stylegan3_network.Network, _stylegan3
 )
-STYLEGAN1 = Family("factory.generate.early.stylegan1:StyleGAN1", stylegan1_network.Network, _stylegan1)
+STYLEGAN1 = Family(
+    "factory.generate.early.stylegan1:StyleGAN1", stylegan1_network.Network, _stylegan1
+)
 PGGAN = Family("factory.generate.early.pggan:PGGAN", pggan.Network, _with_classes)
 DCGAN = Family("factory.generate.early.dcgan:DCGAN", dcgan.Network, _without_classes)
 BIGGAN_HF = Family(

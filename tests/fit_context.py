@@ -27,7 +27,9 @@ def make_context(
     return FitContext(dataset, pool, Progress(lambda *_: None), checkpoint)
 
 
-def context_of(folder: Path, vectors: torch.Tensor, owners: torch.Tensor | None = None) -> FitContext:
+def context_of(
+    folder: Path, vectors: torch.Tensor, owners: torch.Tensor | None = None
+) -> FitContext:
     """A bench whose pixels are `vectors`, and lie in the clusters `owners`."""
     bench = make_context(folder)
     for part, rows in zip(bench.pool.parts, torch.tensor_split(vectors, NUM_PARTS), strict=True):

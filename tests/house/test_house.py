@@ -22,7 +22,7 @@ def run(*command: str) -> subprocess.CompletedProcess[str]:
     "command",
     [
         ("ruff", "check", "factory", "tests"),
-        ("ruff", "format", "--check", "factory"),
+        ("ruff", "format", "--check", "factory", "tests"),
         ("mypy",),
         ("lint-imports",),
     ],

@@ -94,5 +94,8 @@ def loaded_by(modules):
 
 
 def test_planning_loads_neither_torch_nor_ray():
-    assert loaded_by("factory.cli.app, factory.run.estimate, factory.care.verify") == ["False", "False"]
+    assert loaded_by("factory.cli.app, factory.run.estimate, factory.care.verify") == [
+        "False",
+        "False",
+    ]
     assert loaded_by("factory.job") == ["True", "False"]
