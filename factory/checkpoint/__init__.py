@@ -1,10 +1,10 @@
 """Safe reading of generator checkpoints: any understood file becomes plain tensors and settings.
 
-The room's promise: nothing in a file is executed or imported, whatever it asks for; a file is read whole
-or refused with a `WeightsError` that says what was found at which byte; time and memory are bounded by
-the file's size. Formats are found by their bytes: NVIDIA and TensorFlow network pickles, torch.save
-files old and new, safetensors. Each family has one naming of its tensors, and what a file does not say
-is listed in `assumptions`.
+Guarantees: nothing in a file is executed or imported; a file is read completely or rejected with a
+`WeightsError` that names the finding and its byte offset; time and memory are bounded by the file's
+size. Formats are detected by content: NVIDIA and TensorFlow network pickles, torch.save files old and
+new, safetensors. Each family has one naming scheme for its tensors, and every value that a file does
+not state is listed in `assumptions`.
 
 It knows nothing of jobs, networks or images: a generator is built elsewhere, from what is read here.
 """

@@ -1,4 +1,4 @@
-"""What a checkpoint is once it has been read: tensors, plain settings, and what had to be assumed."""
+"""The result of reading a checkpoint: tensors, plain settings, and the assumptions that were made."""
 
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
@@ -23,27 +23,27 @@ FAMILIES: tuple[Family, ...] = get_args(Family)
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """One generator as data: nothing of the file it came from was executed."""
+    """One generator as plain data; no code of the file was executed."""
 
     family: Family
     """Which network the tensors belong to."""
     layout: str
     """Which file format they were found in."""
     tensors: dict[str, Tensor]
-    """Tensors by the family's one naming."""
+    """Tensors, named as the family's reference program names them."""
     kwargs: dict[str, Any]
     """Constructor settings of the network: plain JSON values."""
     assumptions: list[str] = field(default_factory=list)
-    """What the file did not say and was filled in, one sentence each."""
+    """Values that the file does not state and that were filled in, one sentence each."""
     source_sha256: str = ""
     """SHA-256 of the Python source embedded in the file; empty if it has none."""
     source_length: int = 0
     """Bytes of that source. It is hashed, never parsed."""
     notes: list[str] = field(default_factory=list)
-    """What the user should know, such as licence terms or ignored settings."""
+    """Notes for the user, such as licence terms or ignored settings."""
     license: str = ""
     """Licence of the weights, as the file states it."""
     attribution: str = ""
-    """Line that must go with the generator's images, as the file states it."""
+    """Attribution that must accompany the generator's images, as the file states it."""
     class_names: list[str] = field(default_factory=list)
     """Names of the classes, as the file states them."""

@@ -1,4 +1,4 @@
-"""`read_checkpoint`: any understood file to a `Checkpoint`, without running a byte of it."""
+"""Read a checkpoint file of any supported format without executing anything in it."""
 
 import json
 import mmap
@@ -32,10 +32,10 @@ _UNFIT = (AttributeError, IndexError, KeyError, OverflowError, RuntimeError, Typ
 
 
 def read_checkpoint(path: Path, *, config: Path | None = None, strict: bool = False) -> Checkpoint:
-    """Read a generator's checkpoint. Nothing in it is executed or imported, whatever it asks for.
+    """Read a generator's checkpoint. Nothing in it is executed or imported.
 
     Args:
-        path: A file of any understood format (found by its bytes, not its name), or the folder of a
+        path: A file of any supported format (detected by content, not by name), or the folder of a
             Hugging Face BigGAN (config.json beside pytorch_model.bin).
         config: JSON file with constructor settings, for formats that hold tensors alone. Without it,
             a config.json beside the file is used for a Hugging Face BigGAN.
@@ -82,7 +82,7 @@ def _read(stream: Stream, path: Path, settings: dict[str, Any], *, strict: bool)
 
 
 def _map_file(path: Path) -> memoryview:
-    """The file's bytes, mapped rather than read, so that a large one costs no memory."""
+    """Memory-map the file, so that a large one costs no memory."""
     try:
         facts = path.stat()
         if not stat.S_ISREG(facts.st_mode):

@@ -1,4 +1,4 @@
-"""BigGAN in its two public forms: what shapes show, what a config says, and what is assumed.
+"""BigGAN in its two public layouts: settings from tensor shapes, a config, and assumptions.
 
 Sources: Brock et al. 2019, "Large scale GAN training for high fidelity natural image synthesis",
 appendix B; the layouts are those of the authors' PyTorch program and of the Hugging Face port.
@@ -21,7 +21,7 @@ _MOST_BLOCKS = 64
 
 
 def kwargs_of_hf(state: StateDict, config: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """Settings of a Hugging Face BigGAN-deep: its config, held against the shapes.
+    """Settings of a Hugging Face BigGAN-deep: its config, validated against the tensor shapes.
 
     Raises:
         WeightsError: If config and tensors disagree, or tensors are missing.
@@ -84,7 +84,7 @@ def _hf_of_shapes(state: StateDict) -> dict[str, Any]:
 
 
 def kwargs_of_ajbrock(state: StateDict) -> tuple[dict[str, Any], list[str]]:
-    """Settings of a network of the authors' program, all from shapes.
+    """Settings of a network of the authors' program, all inferred from tensor shapes.
 
     Raises:
         WeightsError: If the shapes contradict each other.

@@ -1,4 +1,4 @@
-"""Which family a set of tensors belongs to, and the one form in which it is handed on."""
+"""Identify the family of a set of tensors and convert it to a `Checkpoint`."""
 
 import json
 from typing import Any
@@ -12,7 +12,7 @@ from factory.checkpoint.families.settings import check_settings
 from factory.checkpoint.families.state_dict import StateDict, without_prefixes
 from factory.checkpoint.families.tensorflow import is_tensorflow, map_tensorflow, source_of
 from factory.checkpoint.pickles.modules import ModuleTree, source_digest, walk_modules
-from factory.checkpoint.pickles.nodes import Record
+from factory.checkpoint.pickles.nodes import PersistentObject
 from factory.checkpoint.pickles.source import Budget, refuse, shown
 from factory.identity import canonical_json
 
@@ -32,11 +32,11 @@ _MARKS: tuple[tuple[Family, set[str]], ...] = (
     ("stylegan1", {"mapping.dense0.weight", "synthesis.layer0.const"}),
     ("pggan", {"layer0.weight", "output0.weight"}),
 )
-"""Names that only one family has; the first match counts."""
+"""Tensor names that only one family has; the first match wins."""
 
 
 def from_pickle(found: object, budget: Budget) -> Checkpoint:
-    """The checkpoint in a network pickle.
+    """Build the checkpoint of a network pickle.
 
     Raises:
         WeightsError: If there is no generator in it.
@@ -44,7 +44,7 @@ def from_pickle(found: object, budget: Budget) -> Checkpoint:
     if is_tensorflow(found) and isinstance(found, tuple):
         tensors, given, notes = map_tensorflow(found, budget)
         source = source_of(found)
-        digest, length = source_digest(Record("", source, {})) if source else ("", 0)
+        digest, length = source_digest(PersistentObject("", source, {})) if source else ("", 0)
         return _stylegan2(
             Checkpoint("stylegan2", "tensorflow-pkl", tensors, given, [], digest, length, notes),
             budget.file,
@@ -56,7 +56,7 @@ def from_pickle(found: object, budget: Budget) -> Checkpoint:
         if root is None:
             root = found.get("G")
             assumptions.append(_NO_AVERAGE)
-    if not isinstance(root, Record):
+    if not isinstance(root, PersistentObject):
         keys = (
             ", ".join(shown(key, 20) for key in list(found)[:8]) if isinstance(found, dict) else ""
         )
@@ -67,7 +67,7 @@ def from_pickle(found: object, budget: Budget) -> Checkpoint:
     return _of_tree(walk_modules(root, budget), root, assumptions)
 
 
-def _of_tree(tree: ModuleTree, root: Record, assumptions: list[str]) -> Checkpoint:
+def _of_tree(tree: ModuleTree, root: PersistentObject, assumptions: list[str]) -> Checkpoint:
     digest, length = source_digest(root)
     notes = [_NVIDIA_NOTE]
     if len(tree.sources) > 1:
@@ -99,10 +99,10 @@ def _of_tree(tree: ModuleTree, root: Record, assumptions: list[str]) -> Checkpoi
 
 
 def from_state_dict(state: StateDict, layout: str, settings: dict[str, Any]) -> Checkpoint:
-    """The checkpoint in a state dict that torch.save wrote.
+    """Build the checkpoint of a state dict that torch.save wrote.
 
     Raises:
-        WeightsError: If it belongs to no known family, or is not whole.
+        WeightsError: If it belongs to no known family, or is incomplete.
     """
     route = ".".join(state.route)
     layout = f"{layout} ({route})" if route else f"{layout} (bare state dict)"
@@ -113,10 +113,10 @@ def from_state_dict(state: StateDict, layout: str, settings: dict[str, Any]) -> 
 def from_tensors(
     file: str, tensors: dict[str, Tensor], metadata: dict[str, str], settings: dict[str, Any]
 ) -> Checkpoint:
-    """The checkpoint in a safetensors file; one of our own comes back as it was written.
+    """Build the checkpoint of a safetensors file; one written by us is restored unchanged.
 
     Raises:
-        WeightsError: If it belongs to no known family, or is not whole.
+        WeightsError: If it belongs to no known family, or is incomplete.
     """
     kwargs = _metadata_json(file, metadata, "kwargs", {})
     kwargs = kwargs or _metadata_json(file, metadata, "config", {})
@@ -177,7 +177,7 @@ def _of_state(
 
 
 def _stylegan2(made: Checkpoint, file: str) -> Checkpoint:
-    """`made` with all settings and tensors that its shapes show, checked as a whole."""
+    """Complete `made` with settings and tensors inferred from shapes, and validate the whole."""
     tensors = dict(made.tensors)
     kwargs, assumed = stylegan2.kwargs_of_tensors(file, tensors, made.kwargs)
     kwargs = check_settings(file, "stylegan2", kwargs)
@@ -194,10 +194,10 @@ def _has_convolution(tensors: dict[str, Tensor]) -> bool:
 
 
 def find_family(file: str, tensors: dict[str, Tensor]) -> Family:
-    """The family whose characteristic names `tensors` have.
+    """Identify the family of `tensors` by characteristic names.
 
     Raises:
-        WeightsError: If it is none.
+        WeightsError: If no family matches.
     """
     family: Family | None = None
     for candidate, marks in _MARKS:

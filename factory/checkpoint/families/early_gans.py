@@ -1,4 +1,4 @@
-"""StyleGAN1, PGGAN and DCGAN state dicts: what shapes show, and what has to be assumed.
+"""StyleGAN1, PGGAN and DCGAN state dicts: settings inferred from shapes, and assumptions.
 
 Sources: Karras et al. 2019 (StyleGAN), Karras et al. 2018 (progressive growing), Radford et al. 2016
 (DCGAN). Layouts: genforce for the first two, the common `main.N` for the third. Names are kept.
@@ -72,7 +72,7 @@ def kwargs_of_pggan(state: StateDict) -> tuple[dict[str, Any], list[str]]:
 
 
 def _is_fused(state: StateDict) -> bool:
-    """Fused layers store [in, out]; where the width changes, that shows."""
+    """Whether upsampling is fused: such layers store [in, out], visible where the width changes."""
     for number in range(2, state.count("layer{}.weight"), 2):
         before = state.shape(f"layer{number - 1}.bias")[0]
         first, second = state.shape(f"layer{number}.weight")[:2]
@@ -86,10 +86,10 @@ def _lod(state: StateDict, name: str) -> float:
 
 
 def kwargs_of_dcgan(state: StateDict) -> tuple[dict[str, Any], list[str]]:
-    """Settings of a stack of convolutions in the order of its names.
+    """Settings of a chain of convolutions, ordered by tensor name.
 
     Strides are known only for the common layout, which begins with a 4x4 layer on a 1x1 map; they are
-    null for other stacks.
+    null for other layouts.
 
     Raises:
         WeightsError: If the layers do not follow each other.
@@ -156,5 +156,5 @@ def _layers(state: StateDict) -> list[dict[str, Any]]:
 
 
 def _natural_order(name: str) -> list[tuple[int, str]]:
-    """Sorts `up.2` before `up.10`."""
+    """Sort key that puts `up.2` before `up.10`."""
     return [(int(part) if _NUMBERS.fullmatch(part) else -1, part) for part in name.split(".")]

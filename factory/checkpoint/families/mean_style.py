@@ -1,7 +1,7 @@
-"""The centre of truncation for files that lack it: the mean style of fixed latents.
+"""Compute the mean style (the centre of truncation) for files that lack it, from fixed latents.
 
 Karras et al. 2019, "A style-based generator architecture", appendix B, track the mean during training;
-files of other programs leave it to the user, who then gets another one in every run.
+other programs leave it to the user and compute another one in every run.
 """
 
 import math
@@ -17,7 +17,11 @@ NUM_SAMPLES = 4096
 
 
 def mean_style(tensors: Mapping[str, Tensor], lr_multiplier: float) -> Tensor:
-    """Mean of w over fixed latents: in double precision, so that threads cannot change a float32."""
+    """Mean of w over fixed latents.
+
+    Computed in float64: the order of summation, which depends on the number of threads, then changes
+    nothing after rounding to float32.
+    """
     weight = tensors["mapping.fc0.weight"]
     x = counter_rng("seeding", 0, 0).standard_normal((NUM_SAMPLES, weight.shape[1]))
     x /= np.sqrt(np.mean(x**2, axis=1, keepdims=True) + 1e-8)

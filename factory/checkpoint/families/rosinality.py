@@ -1,6 +1,6 @@
-"""StyleGAN2 state dicts in the names of the rosinality program, mapped to NVIDIA's.
+"""Convert StyleGAN2 state dicts of rosinality's program to NVIDIA's tensor names.
 
-It is the same network: weights have a leading axis of one, and stored blur kernels include the factor
+The network is the same: weights have a leading axis of one, and stored blur kernels include the factor
 4 of upsampling. Channel numbers and depths are read from shapes, never from flags.
 """
 
@@ -20,7 +20,7 @@ _MAP_AXES = 4
 
 
 def map_rosinality(state: StateDict) -> tuple[dict[str, Tensor], dict[str, Any], list[str]]:
-    """Tensors in NVIDIA's names, the settings the program fixes, and what was assumed.
+    """Convert to NVIDIA's names; returns tensors, the program's fixed settings, and assumptions.
 
     Raises:
         WeightsError: If a tensor is missing or left over.
@@ -61,7 +61,7 @@ def _map(tensor: Tensor) -> Tensor:
 
 
 class _Mapper:
-    """Takes tensors out of the old names one by one, so that none is forgotten."""
+    """Moves tensors to new names one by one; whatever remains at the end is an error."""
 
     def __init__(self, state: StateDict) -> None:
         self.file = state.file

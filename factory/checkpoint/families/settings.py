@@ -1,4 +1,4 @@
-"""The settings a file states, held against what a network of its family can have."""
+"""Validate the settings stated in a file against those that its family can have."""
 
 import math
 from typing import Any, NoReturn
@@ -20,7 +20,7 @@ _ARCHITECTURES = ("orig", "skip", "resnet")
 
 
 def check_settings(file: str, family: str, kwargs: dict[str, Any]) -> dict[str, Any]:
-    """`kwargs`, if every setting that shapes a network is a number of a sensible size.
+    """Return `kwargs` if every setting that determines a tensor shape is a number of a sensible size.
 
     Raises:
         WeightsError: If one is not.

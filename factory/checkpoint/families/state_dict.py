@@ -1,4 +1,4 @@
-"""From what torch.save wrote to one flat state dict: which part is the generator, and its names."""
+"""Extract the generator's flat state dict from the content of a torch.save file."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,15 +24,15 @@ _LONGEST_NAME = 512
 
 @dataclass(slots=True)
 class StateDict:
-    """Tensors of one generator, by the names its own program gave them."""
+    """Tensors of one generator, by the names of its own program."""
 
     file: str
     tensors: dict[str, Tensor]
-    """By name, without the prefixes of wrappers."""
+    """Tensors by name, without the prefixes of wrappers."""
     route: tuple[str, ...] = ()
-    """Keys under which it was found, e.g. `g_ema`."""
+    """Path of keys to it in the file, e.g. `g_ema`."""
     extras: dict[str, Tensor] = field(default_factory=dict)
-    """Tensors that lay beside it, such as `latent_avg`."""
+    """Tensors stored beside the state dict, such as `latent_avg`."""
 
     def shape(self, name: str) -> tuple[int, ...]:
         """The shape of tensor `name`.
@@ -46,7 +46,7 @@ class StateDict:
         return tuple(self.tensors[name].shape)
 
     def count(self, form: str) -> int:
-        """How many of `form.format(0)`, `form.format(1)`, ... there are without a gap."""
+        """Number of consecutive names `form.format(0)`, `form.format(1)`, ... that exist."""
         number = 0
         while form.format(number) in self.tensors:
             number += 1
@@ -54,7 +54,7 @@ class StateDict:
 
 
 def unwrap(found: object, budget: Budget) -> StateDict:
-    """The generator's state dict in what a file holds; the averaged one if there are several.
+    """Find the generator's state dict in the content of a file; EMA weights are preferred.
 
     Raises:
         WeightsError: If there is none.
@@ -95,7 +95,7 @@ def _is_tensor(value: object) -> bool:
 
 
 def without_prefixes(views: dict[Any, Any]) -> dict[str, Any]:
-    """`views` without the prefixes that wrappers put before every name, or before the right ones."""
+    """Remove the prefixes that wrappers put before all names, or before the generator's."""
     named = {key: view for key, view in views.items()
              if isinstance(key, str) and len(key) <= _LONGEST_NAME}  # fmt: skip
     for _ in range(_DEEPEST):

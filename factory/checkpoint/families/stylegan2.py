@@ -1,4 +1,4 @@
-"""StyleGAN2 in NVIDIA's names: settings from a pickled network or from tensors alone, and a full check.
+"""StyleGAN2 in NVIDIA's names: settings from a pickled network or from tensors, and validation.
 
 Sources: Karras et al. 2020, "Analyzing and improving the image quality of StyleGAN", and the default
 settings of the two public programs that write these networks: the ADA repository nests the synthesis
@@ -30,7 +30,7 @@ def default_filter() -> Tensor:
 
 
 def kwargs_of_tree(tree: ModuleTree) -> tuple[dict[str, Any], str]:
-    """Settings and layout name of a pickled network, from its state, checked against its init kwargs.
+    """Settings and layout name of a pickled network, from its state, validated against init kwargs.
 
     Raises:
         WeightsError: If layers differ from what StyleGAN2 has, or state and init kwargs disagree.
@@ -78,7 +78,7 @@ def kwargs_of_tree(tree: ModuleTree) -> tuple[dict[str, Any], str]:
 def kwargs_of_tensors(
     file: str, tensors: Mapping[str, Tensor], given: dict[str, Any]
 ) -> tuple[dict[str, Any], list[str]]:
-    """Settings that shapes show, completed by `given` ones (nested or flat), and what was assumed.
+    """Settings inferred from shapes, completed by `given` (nested or flat), and assumptions.
 
     Raises:
         WeightsError: If essential tensors are missing.
@@ -108,7 +108,7 @@ def kwargs_of_tensors(
 
 
 def _given_settings(given: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any], list[str]]:
-    """Mapping and synthesis settings, nested or flat, completed by what a state dict cannot say."""
+    """Mapping and synthesis settings, nested or flat, completed by defaults."""
     mapping = dict(given.get("mapping_kwargs") or {})
     synthesis = dict(given.get("synthesis_kwargs") or {})
     flat = "synthesis_kwargs" not in given and "channel_base" in given
@@ -129,7 +129,7 @@ def _given_settings(given: dict[str, Any]) -> tuple[dict[str, Any], dict[str, An
 
 
 def add_filters(tensors: dict[str, Tensor]) -> list[str]:
-    """Fill in the filters that a file left out; says what was done."""
+    """Add missing resample filters in place; returns a note for each change."""
     parts = {name.rsplit(".", maxsplit=1)[0] for name in tensors if name.startswith("synthesis.b")}
     owners = {part for part in parts if part.endswith((".conv0", ".conv1", ".skip"))}
     owners |= {owner.rsplit(".", maxsplit=1)[0] for owner in owners}
@@ -142,7 +142,7 @@ def add_filters(tensors: dict[str, Tensor]) -> list[str]:
 
 
 def add_mean_style(file: str, tensors: dict[str, Tensor], kwargs: dict[str, Any]) -> list[str]:
-    """Check all tensors, and compute the mean style if the file left it out; says what was done.
+    """Validate all tensors and add the mean style if it is missing; returns a note for each change.
 
     Raises:
         WeightsError: If a tensor is missing, left over, or of another shape.
@@ -161,7 +161,7 @@ def add_mean_style(file: str, tensors: dict[str, Tensor], kwargs: dict[str, Any]
 
 
 def check_tensors(file: str, tensors: Mapping[str, Tensor], kwargs: dict[str, Any]) -> None:
-    """Hold names and shapes against the network that `kwargs` describe.
+    """Validate names and shapes against the network that `kwargs` describe.
 
     Raises:
         WeightsError: If a tensor is missing, left over, or of another shape.

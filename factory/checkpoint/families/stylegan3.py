@@ -1,7 +1,7 @@
-"""StyleGAN3 and StyleGAN-XL in NVIDIA's names: every layer's own specification, from its state.
+"""StyleGAN3 and StyleGAN-XL in NVIDIA's names: the settings of every layer, from its state.
 
 Sources: Karras et al. 2021, "Alias-free generative adversarial networks", section 3 and appendix C
-(the layer plan); Sauer et al. 2022, "StyleGAN-XL" (class embedding, super-resolution head). The order
+(the layers); Sauer et al. 2022, "StyleGAN-XL" (class embedding, super-resolution head). The order
 of the layers is the file's `layer_names`, never the numbers in the names: XL's skip some.
 """
 
@@ -46,7 +46,7 @@ _NAME = re.compile(r"L(\d{1,3})_(\d{1,5})_(\d{1,5})")
 
 
 def kwargs_of_tree(tree: ModuleTree) -> dict[str, Any]:
-    """All that is needed to build the network again, from its state.
+    """All settings that are needed to rebuild the network, from its state.
 
     `layers` maps each name of `layer_names` to that layer's attributes and, under `init_kwargs`, the
     arguments it was made with.
@@ -107,17 +107,17 @@ def _layer(tree: ModuleTree, name: str) -> dict[str, Any]:
 def kwargs_of_tensors(
     file: str, tensors: Mapping[str, Tensor], given: dict[str, Any]
 ) -> tuple[dict[str, Any], list[str]]:
-    """The same from a bare state dict: the published layer plan, checked against names and shapes.
+    """The same from a bare state dict: the published layers, validated against names and shapes.
 
     Raises:
-        WeightsError: If names or shapes are not those of the plan.
+        WeightsError: If names or shapes differ from the published network's.
     """
     shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     names = _names_by_number(file, shapes)
     resolution = int(names[-1].split("_")[1])
     stated = {key: value for key, value in given.items() if key in (*_PLAN_SETTINGS, "conv_clamp")}
     settings = {**_PUBLISHED, **stated, "num_layers": len(names) - 1}
-    layers = _plan(file, settings, resolution, names, shapes)
+    layers = _published_layers(file, settings, resolution, names, shapes)
     mapping = dict(given.get("mapping_kwargs") or {})
     depth = 0
     while f"mapping.fc{depth}.weight" in shapes:
@@ -168,14 +168,14 @@ def _names_by_number(file: str, shapes: Mapping[str, tuple[int, ...]]) -> list[s
     return names
 
 
-def _plan(
+def _published_layers(
     file: str,
     settings: dict[str, Any],
     resolution: int,
     names: list[str],
     shapes: Mapping[str, Any],
 ) -> dict[str, dict[str, Any]]:
-    """The layer plan of Karras et al. 2021, appendix C, as attributes per layer."""
+    """The layers of Karras et al. 2021, appendix C, as attributes per layer."""
     count, critical = settings["num_layers"], settings["num_critical"]
     first_cutoff, first_stop = settings["first_cutoff"], settings["first_stopband"]
     last_cutoff = resolution / 2
@@ -189,12 +189,12 @@ def _plan(
         size = resolution if number >= count - 1 else rate + 2 * settings["margin_size"]
         shape = shapes.get(f"synthesis.{name}.weight", ())
         if len(shape) != 4 or int(name.split("_")[1]) != size:
-            _refuse(file, f"layer {name} where the plan has a size of {size}")
+            _refuse(file, f"layer {name} where the published network has a size of {size}")
         specs.append((shape, cutoff, max(stop, rate / 2) - cutoff, rate, size))
     layers = {}
     for number, (before, spec) in enumerate(pairwise([specs[0], *specs])):
         radial = len(shapes.get(f"synthesis.{names[number]}.down_filter", ())) == 2
-        layers[names[number]] = _layer_of_plan(before, spec, settings, resolution, {
+        layers[names[number]] = _published_layer(before, spec, settings, resolution, {
             "is_torgb": number == count,
             "is_critically_sampled": number >= count - critical,
             "down_radial": radial,
@@ -202,7 +202,7 @@ def _plan(
     return layers
 
 
-def _layer_of_plan(
+def _published_layer(
     before: _Spec, spec: _Spec, settings: dict[str, Any], resolution: int, flags: dict[str, bool]
 ) -> dict[str, Any]:
     _, in_cutoff, in_width, in_rate, in_size = before

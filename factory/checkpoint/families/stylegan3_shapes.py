@@ -1,4 +1,4 @@
-"""The names and shapes that the tensors of a StyleGAN3 or StyleGAN-XL must have, given its layers."""
+"""Validate the tensor names and shapes of a StyleGAN3 or StyleGAN-XL against its layers."""
 
 from collections.abc import Mapping
 from typing import Any, NoReturn
@@ -20,7 +20,7 @@ _Shapes = dict[str, tuple[int, ...]]
 
 
 def check_layer(file: str, name: str, layer: Mapping[str, Any]) -> None:
-    """Hold one layer's attributes against the types they must have.
+    """Validate the types of one layer's attributes.
 
     Raises:
         WeightsError: If one is of another type, or absurdly large.
@@ -50,7 +50,7 @@ def _are_integers(value: object, count: int) -> bool:
 
 
 def check_tensors(file: str, tensors: Mapping[str, Tensor], kwargs: dict[str, Any]) -> None:
-    """Hold names and shapes against the network that `kwargs` describe.
+    """Validate names and shapes against the network that `kwargs` describe.
 
     Raises:
         WeightsError: If a tensor is missing, left over, or of another shape.

@@ -1,6 +1,6 @@
-"""TensorFlow StyleGAN2 pickles (a tuple G, D, Gs), mapped to NVIDIA's PyTorch names.
+"""Convert TensorFlow StyleGAN2 pickles (a tuple G, D, Gs) to NVIDIA's PyTorch tensor names.
 
-The third network is the averaged one. Convolutions are stored [rows, columns, in, out]; those that
+The third network holds the EMA weights. Convolutions are stored [rows, columns, in, out]; those that
 upsample are flipped, because PyTorch's transposed convolution is; a style's bias is stored minus one.
 """
 
@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from factory.checkpoint.pickles.nodes import Array, Instance
+from factory.checkpoint.pickles.nodes import Array, PickledObject
 from factory.checkpoint.pickles.plain import plain
 from factory.checkpoint.pickles.source import Budget, refuse, shown
 from factory.checkpoint.pickles.tensors import numpy_array
@@ -81,17 +81,17 @@ def is_tensorflow(found: object) -> bool:
     return (
         isinstance(found, tuple)
         and len(found) == _NUM_NETWORKS
-        and all(isinstance(net, Instance) and net.token.name == "Network" for net in found)
+        and all(isinstance(net, PickledObject) and net.token.name == "Network" for net in found)
     )
 
 
 def map_tensorflow(
     networks: tuple[Any, ...], budget: Budget
 ) -> tuple[dict[str, Tensor], dict[str, Any], list[str]]:
-    """Tensors and settings of the averaged network in NVIDIA's form, and notes for the user.
+    """Convert the network with the EMA weights; returns tensors, settings and notes for the user.
 
     Raises:
-        WeightsError: If it is not a StyleGAN2, or not whole.
+        WeightsError: If it is not a StyleGAN2, or incomplete.
     """
     network = networks[2]
     variables = _variables(network, budget)
@@ -117,17 +117,17 @@ def map_tensorflow(
 
 
 def source_of(networks: tuple[Any, ...]) -> str:
-    """The source text that the averaged network carries; hashed by the caller, read by nobody."""
+    """The source text of the network with the EMA weights; callers hash it and never parse it."""
     source = networks[2].state.get("build_module_src")
     return source if isinstance(source, str) else ""
 
 
-def _variables(network: Instance, budget: Budget) -> dict[str, Tensor]:
+def _variables(network: PickledObject, budget: Budget) -> dict[str, Tensor]:
     found: dict[str, Tensor] = {}
     waiting: list[tuple[str, Any, int]] = [("", network, 0)]
     while waiting:
         prefix, part, depth = waiting.pop()
-        if not isinstance(part, Instance) or depth > _DEEPEST:
+        if not isinstance(part, PickledObject) or depth > _DEEPEST:
             _refuse(budget.file, f"component {shown(prefix)} is no network")
         variables = part.state.get("variables")
         for pair in variables if isinstance(variables, list) else []:
@@ -138,7 +138,7 @@ def _variables(network: Instance, budget: Budget) -> dict[str, Tensor]:
                 case _:
                     _refuse(budget.file, f"a variable of {shown(prefix)} that is no array")
         components = part.state.get("components")
-        if isinstance(components, Instance):
+        if isinstance(components, PickledObject):
             components = components.items
         for key, component in (components or {}).items() if isinstance(components, dict) else ():
             waiting.append((f"{prefix}{key}/", component, depth + 1))
@@ -155,7 +155,7 @@ def _tensor(name: str, value: Array | float, budget: Budget) -> Tensor:
 
 
 def _new_name(name: str) -> tuple[str, int, _Change]:
-    """NVIDIA's name of a variable ('' to leave it out), its number of axes, and its change."""
+    """NVIDIA's name of a variable ('' to skip it), its number of axes, and its conversion."""
     if name in _SINGLE:
         return _SINGLE[name]
     if (match := _DENSE.fullmatch(name)) is not None:

@@ -1,1 +1,1 @@
-"""Containers that tensors come in: torch.save files, safetensors, and how to tell them apart."""
+"""File formats: torch.save files, safetensors, and their detection."""

@@ -1,4 +1,4 @@
-"""What kind of file this is, by its bytes; a file's ending is never looked at."""
+"""Detect a file's format by its content; the file name extension is ignored."""
 
 import struct
 from enum import Enum
@@ -15,7 +15,7 @@ _START_BYTES = 512
 
 
 class FileKind(Enum):
-    """The containers that are understood."""
+    """Supported file formats."""
 
     TORCH_ZIP = "torch zip"
     TORCH_STREAM = "legacy torch stream"
@@ -24,10 +24,10 @@ class FileKind(Enum):
 
 
 def find_kind(stream: Stream) -> FileKind:
-    """The container of `stream`.
+    """Detect the format of `stream`.
 
     Raises:
-        WeightsError: If it is none; a failed download is named as such.
+        WeightsError: If it is unknown; a failed download is named as such.
     """
     start = bytes(stream.view[:_START_BYTES])
     kind = None
@@ -40,7 +40,8 @@ def find_kind(stream: Stream) -> FileKind:
     elif looks_like_safetensors(start):
         kind = FileKind.SAFETENSORS
     elif start[:1] in _OLD_PICKLE_STARTS and start and not start.startswith(_LFS):
-        kind = FileKind.PICKLE  # protocols 0 and 1: the machine says what it asks for
+        # Protocols 0 and 1 have no header; the unpickler rejects what it does not support.
+        kind = FileKind.PICKLE
     if kind is None:
         _name_failure(stream, start)
     return kind

@@ -1,6 +1,6 @@
-"""Safetensors: read through the library after checks of our own, written byte for byte by us.
+"""Safetensors files: read with the library after our own checks, written by our own code.
 
-The library writes its metadata in a random order, so equal checkpoints would give different files.
+The library writes metadata in a random order, so that equal checkpoints would give different files.
 Format: https://github.com/huggingface/safetensors, section Format.
 """
 
@@ -38,15 +38,15 @@ _CODES: Final = {
 
 
 def looks_like_safetensors(start: bytes) -> bool:
-    """Whether a file that begins with these (at least 9) bytes means to be safetensors."""
+    """Whether these first bytes (at least 9) are the start of a safetensors file."""
     return len(start) > _LENGTH.size and start[_LENGTH.size : _LENGTH.size + 1] == b"{"
 
 
 def read_safetensors(stream: Stream, path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors (copied out of the file) and metadata strings.
+    """Read tensors (copied out of the file) and metadata strings.
 
     Raises:
-        WeightsError: If it is not a whole safetensors file.
+        WeightsError: If it is not a complete safetensors file.
     """
     (header_bytes,) = _LENGTH.unpack_from(stream.view, 0)
     if header_bytes > MAX_HEADER_BYTES:
@@ -71,9 +71,9 @@ def read_safetensors(stream: Stream, path: Path) -> tuple[dict[str, Tensor], dic
 
 
 def write_safetensors(checkpoint: Checkpoint, path: Path) -> None:
-    """Write `checkpoint` so that `read_checkpoint` gives it back; equal ones give equal bytes.
+    """Write `checkpoint` atomically, for `read_checkpoint`; equal checkpoints give equal bytes.
 
-    Tensors that share memory are written apart. The file appears under its name only when whole.
+    Tensors that share memory are written separately.
 
     Raises:
         WeightsError: If a setting is not plain JSON, or the file cannot be written.

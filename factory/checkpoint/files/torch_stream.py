@@ -1,6 +1,6 @@
-"""The stream that torch.save wrote before it wrote zips: five small pickles, then raw storages.
+"""The legacy torch.save format (before zip files): five small pickles, then raw storages.
 
-It is a file format of its own (legacy `.pt`), and NVIDIA's pickles hold one such stream per tensor.
+It is a file format of its own (old `.pt`), and NVIDIA's pickles contain one such stream per tensor.
 """
 
 import struct
@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 
-from factory.checkpoint.pickles.constructors import Call
+from factory.checkpoint.pickles.constructors import CallSite
 from factory.checkpoint.pickles.machine import Machine, Rules
-from factory.checkpoint.pickles.nodes import Blob, Kind, Storage, Token
+from factory.checkpoint.pickles.nodes import ByteRange, Kind, Storage, Token
 from factory.checkpoint.pickles.source import DISTRUST, GET_AGAIN, Budget, Stream, shown
 
 MAGIC = bytes.fromhex("80028a0a6cfc9c46f9206aa850192e")
@@ -27,12 +27,12 @@ _COUNT = struct.Struct("<q")
 
 @dataclass(slots=True)
 class StorageTable:
-    """The storages a stream has named so far, by key."""
+    """Storages referenced by a stream so far, by key."""
 
     by_key: dict[str, Storage] = field(default_factory=dict)
 
-    def find(self, persistent_id: object, call: Call) -> Storage:
-        """The storage that `persistent_id` names; where it once lived is ignored.
+    def find(self, persistent_id: object, call: CallSite) -> Storage:
+        """Look up the storage of `persistent_id`; its device is ignored.
 
         Raises:
             WeightsError: If it is not the id of a whole storage.
@@ -56,11 +56,11 @@ class StorageTable:
         )
 
 
-def load_storage(blob: Blob, call: Call) -> Storage:
-    """The storage in `blob`, a whole torch stream of its own.
+def load_storage(blob: ByteRange, call: CallSite) -> Storage:
+    """Read the storage in `blob`, which is a complete torch stream of its own.
 
     Raises:
-        WeightsError: If it holds anything but one storage, exactly as long as it says.
+        WeightsError: If it contains anything but one storage of exactly the stated length.
     """
     if call.stream.nested:
         raise call.refusal("a stream inside a stream inside a stream", "one level is allowed")
@@ -75,15 +75,15 @@ def load_storage(blob: Blob, call: Call) -> Storage:
 
 
 def read_torch_stream(stream: Stream, budget: Budget, rules: Rules) -> object:
-    """What the stream holds, with every storage found and measured.
+    """Read the object in the stream; every storage is located and its length validated.
 
     Args:
         stream: From the magic number to the last byte.
-        budget: Charged for all of it.
+        budget: Limits that all of it counts against.
         rules: For the pickle of the object itself.
 
     Raises:
-        WeightsError: If it is not whole, or holds anything but data.
+        WeightsError: If it is incomplete, or contains anything but data.
     """
     position = _read_header(stream, budget)
     table = StorageTable()

@@ -1,6 +1,6 @@
-"""Zip files written by torch.save: stored entries only, names checked, nothing unpacked.
+"""Zip files written by torch.save: uncompressed entries only, names validated, nothing extracted.
 
-The directory is read here and not by `zipfile`, so that every refusal has a byte offset and entries
+The directory is read here and not by `zipfile`, so that every error has a byte offset and entries
 stay views of the file. Source: PKWARE's APPNOTE 6.3.10, sections 4.3 and 4.4.
 """
 
@@ -8,7 +8,7 @@ import struct
 from dataclasses import dataclass
 
 from factory.checkpoint.files.torch_stream import StorageTable
-from factory.checkpoint.pickles.constructors import Call
+from factory.checkpoint.pickles.constructors import CallSite
 from factory.checkpoint.pickles.machine import Machine, Rules
 from factory.checkpoint.pickles.nodes import Storage
 from factory.checkpoint.pickles.source import DISTRUST, GET_AGAIN, Budget, Stream, shown
@@ -43,14 +43,14 @@ class _Entry:
     size: int
     local: int
     at: int
-    """Where the directory describes it."""
+    """Offset of its description in the directory."""
 
 
 def read_torch_zip(stream: Stream, budget: Budget, rules: Rules) -> object:
-    """What torch saved in this zip.
+    """Read the object that torch.save wrote into this zip file.
 
     Raises:
-        WeightsError: If it is not a whole zip of torch's, or holds anything but data.
+        WeightsError: If it is not a complete torch zip file, or contains anything but data.
     """
     entries = _read_directory(stream)
     parts = {name: _contents(stream, entry) for name, entry in entries.items()}
@@ -80,7 +80,7 @@ def read_torch_zip(stream: Stream, budget: Budget, rules: Rules) -> object:
 
 @dataclass(slots=True)
 class _ZipStorages:
-    """Storages that lie in entries of their own."""
+    """Storages as separate zip entries."""
 
     parts: dict[str, memoryview]
     folder: str
@@ -88,8 +88,8 @@ class _ZipStorages:
     def __post_init__(self) -> None:
         self._table = StorageTable()
 
-    def find(self, persistent_id: object, call: Call) -> Storage:
-        """The storage that `persistent_id` names, with its bytes."""
+    def find(self, persistent_id: object, call: CallSite) -> Storage:
+        """Look up the storage of `persistent_id`, with its bytes."""
         storage = self._table.find(persistent_id, call)
         if storage.data is None:
             data = self.parts.get(self.folder + storage.key)

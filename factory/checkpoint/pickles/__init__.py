@@ -1,1 +1,1 @@
-"""A restricted pickle machine: pickles are interpreted as data, and nothing in them is executed."""
+"""A restricted unpickler: pickles are interpreted as data, and nothing in them is executed."""

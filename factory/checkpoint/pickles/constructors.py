@@ -1,4 +1,7 @@
-"""What each known global means: data from checked arguments. Nothing is called, nothing imported."""
+"""Hand-written constructors for the allowed globals: validated arguments in, inert data out.
+
+No global is looked up, imported or called.
+"""
 
 import math
 from collections.abc import Callable
@@ -9,13 +12,13 @@ import numpy as np
 
 from factory.checkpoint.pickles.nodes import (
     Array,
-    Blob,
+    ByteRange,
     DType,
-    Instance,
     Kind,
-    Opaque,
+    OpaqueObject,
+    PersistentObject,
+    PickledObject,
     PickledSet,
-    Record,
     Storage,
     TensorView,
     Token,
@@ -30,64 +33,66 @@ _PERSISTENCE_VERSION = 6
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
-    """The place in a stream where something is made."""
+class CallSite:
+    """Where in a stream a constructor was called: for error messages and limits."""
 
     stream: Stream
     offset: int
     budget: Budget
 
     def refusal(self, found: str, allowed: str) -> WeightsError:
-        """What to raise because of `found` here."""
+        """The error that rejects `found` at this position."""
         return self.stream.refusal(found, self.offset, allowed, DISTRUST)
 
     @property
     def place(self) -> str:
-        """Words for errors that are found later."""
+        """The position as text, for errors that are detected later."""
         return self.stream.at(self.offset)
 
 
-def make(token: Token, args: tuple[Any, ...], call: Call) -> object:
-    """The value of `token(*args)`.
+def make(token: Token, args: tuple[Any, ...], call: CallSite) -> object:
+    """Construct the value of `token(*args)`.
 
     Raises:
-        WeightsError: If `token` makes nothing, or not from such arguments.
+        WeightsError: If `token` is not callable here, or its arguments are invalid.
     """
     if token.kind is Kind.OPAQUE:
-        return Opaque(token, args)
+        return OpaqueObject(token, args)
     maker = _MAKERS.get(token.kind)
     if maker is None:
         raise call.refusal(f"a call of {token}", "it is not called in any checkpoint")
     return maker(args, call)
 
 
-def make_instance(token: object, args: object, call: Call) -> Instance | Opaque:
-    """A new, empty object of class `token`.
+def make_instance(token: object, args: object, call: CallSite) -> PickledObject | OpaqueObject:
+    """Create an empty object of the class `token`.
 
     Raises:
-        WeightsError: If `token` is not a class of the lists, or has arguments.
+        WeightsError: If `token` is not an allowed class, or has arguments.
     """
     if isinstance(token, Token) and token.kind is Kind.OPAQUE:
-        return Opaque(token, args)
+        return OpaqueObject(token, args)
     if isinstance(token, Token) and token.kind is Kind.INSTANCE and args == ():
-        return Instance(token)
+        return PickledObject(token)
     found = str(token) if isinstance(token, Token) else type(token).__name__
     raise call.refusal(
         f"NEWOBJ of {shown(found)}", "only listed classes are made, without arguments"
     )
 
 
-def build(target: object, state: object, call: Call) -> None:
-    """Store `state` on `target`; a class or an unknown thing takes none.
+def build(target: object, state: object, call: CallSite) -> None:
+    """Store `state` on `target`.
 
     Raises:
-        WeightsError: If it does.
+        WeightsError: If `target` is a class or a type without a known state.
     """
     if isinstance(target, DType) and isinstance(state, tuple):
         _set_byte_order(target, state, call)
     elif isinstance(target, Array) and isinstance(state, tuple):
         _set_array_state(target, state, call)
-    elif isinstance(target, Opaque) or (isinstance(target, Instance) and isinstance(state, dict)):
+    elif isinstance(target, OpaqueObject) or (
+        isinstance(target, PickledObject) and isinstance(state, dict)
+    ):
         target.state = state
     elif not (isinstance(target, dict) and isinstance(state, dict)):
         # An OrderedDict's attributes (torch keeps layer versions there) are of no use to us.
@@ -95,20 +100,20 @@ def build(target: object, state: object, call: Call) -> None:
         raise call.refusal(f"BUILD on {shown(found)}", "only objects with a known state take one")
 
 
-def _make_record(args: tuple[Any, ...], call: Call) -> Record:
+def _make_persistent_object(args: tuple[Any, ...], call: CallSite) -> PersistentObject:
     match args:
         case ({"type": "class", "version": version, "module_src": str(source),
                "class_name": str(name), "state": dict(state)},) if (
             version == _PERSISTENCE_VERSION and name.isidentifier()
         ):  # fmt: skip
-            return Record(name, source, state)
+            return PersistentObject(name, source, state)
     raise call.refusal(
         "a persistent object that is not a class record of version 6",
         "type, version, module_src, class_name and state are expected",
     )
 
 
-def _make_ordered_dict(args: tuple[Any, ...], call: Call) -> dict[Any, Any]:
+def _make_ordered_dict(args: tuple[Any, ...], call: CallSite) -> dict[Any, Any]:
     if not args:
         return {}
     pairs = args[0]
@@ -129,7 +134,7 @@ def _make_ordered_dict(args: tuple[Any, ...], call: Call) -> dict[Any, Any]:
     return made
 
 
-def _make_set(args: tuple[Any, ...], call: Call) -> PickledSet:
+def _make_set(args: tuple[Any, ...], call: CallSite) -> PickledSet:
     match args:
         case ():
             return PickledSet([])
@@ -139,34 +144,34 @@ def _make_set(args: tuple[Any, ...], call: Call) -> PickledSet:
     raise call.refusal("a set of something else than a list", "a list of members is allowed")
 
 
-def _make_bytes(args: tuple[Any, ...], call: Call) -> Blob:
+def _make_bytes(args: tuple[Any, ...], call: CallSite) -> ByteRange:
     match args:
         case (str(text), "latin1" | "latin-1"):
             call.budget.text_bytes -= len(text)
             if call.budget.text_bytes >= 0 and (not text or max(text) <= "\xff"):
                 data = memoryview(text.encode("latin-1"))
                 inside = f" of the bytes written as text {call.place}"
-                return Blob(Stream(data, call.stream.file, inside), 0, len(data))
+                return ByteRange(Stream(data, call.stream.file, inside), 0, len(data))
     raise call.refusal(
         "_codecs.encode of something else than Latin-1 bytes", "bytes may be written so"
     )
 
 
-def _make_size(args: tuple[Any, ...], call: Call) -> tuple[Any, ...]:
+def _make_size(args: tuple[Any, ...], call: CallSite) -> tuple[Any, ...]:
     match args:
         case (tuple(size),) | (list(size),) if len(size) <= _MOST_DIMENSIONS:
             return tuple(size)
     raise call.refusal("a torch.Size of something else than a short tuple", "integers are allowed")
 
 
-def _make_parameter(args: tuple[Any, ...], call: Call) -> TensorView:
+def _make_parameter(args: tuple[Any, ...], call: CallSite) -> TensorView:
     match args:
         case (TensorView() as tensor, bool(), dict()):
             return tensor
     raise call.refusal("a parameter of something else than a tensor", "a tensor is allowed")
 
 
-def _make_tensor(args: tuple[Any, ...], call: Call) -> TensorView:
+def _make_tensor(args: tuple[Any, ...], call: CallSite) -> TensorView:
     match args:
         case (Storage() as storage, int(offset), tuple(size), tuple(stride), bool(), dict(), *_):
             reason = reason_for_bad_geometry(storage, offset, size, stride)
@@ -178,9 +183,9 @@ def _make_tensor(args: tuple[Any, ...], call: Call) -> TensorView:
     )
 
 
-def _make_scalar(args: tuple[Any, ...], call: Call) -> bool | int | float:
+def _make_scalar(args: tuple[Any, ...], call: CallSite) -> bool | int | float:
     match args:
-        case (DType() as dtype, Blob() as blob) if (
+        case (DType() as dtype, ByteRange() as blob) if (
             blob.stop - blob.start == np.dtype(dtype.code).itemsize
         ):
             value: bool | int | float = np.frombuffer(blob.view(), dtype.numpy())[0].item()
@@ -190,14 +195,14 @@ def _make_scalar(args: tuple[Any, ...], call: Call) -> bool | int | float:
     )
 
 
-def _make_array(args: tuple[Any, ...], call: Call) -> Array:
+def _make_array(args: tuple[Any, ...], call: CallSite) -> Array:
     match args:
-        case (Token(kind=Kind.NUMPY_TYPE), (0,), Blob()):
+        case (Token(kind=Kind.NUMPY_TYPE), (0,), ByteRange()):
             return Array()
     raise call.refusal("a NumPy array made in an unknown way", "ndarray, (0,), b'b' is allowed")
 
 
-def _make_dill_array(args: tuple[Any, ...], call: Call) -> Array:
+def _make_dill_array(args: tuple[Any, ...], call: CallSite) -> Array:
     match args:
         case (Token(kind=Kind.NUMPY_ARRAY), tuple(made_of), tuple(state), *_):
             array = _make_array(made_of, call)
@@ -206,7 +211,7 @@ def _make_dill_array(args: tuple[Any, ...], call: Call) -> Array:
     raise call.refusal("a dill array made in an unknown way", "an array and its state are allowed")
 
 
-def _make_dtype(args: tuple[Any, ...], call: Call) -> DType:
+def _make_dtype(args: tuple[Any, ...], call: CallSite) -> DType:
     match args:
         case (str(text), *_):
             code, order = text.lstrip("<>|="), text[:1] if text[:1] in "<>|=" else "|"
@@ -216,7 +221,7 @@ def _make_dtype(args: tuple[Any, ...], call: Call) -> DType:
     raise call.refusal("a NumPy type that is no text", "numbers and booleans are allowed")
 
 
-def _set_byte_order(dtype: DType, state: tuple[Any, ...], call: Call) -> None:
+def _set_byte_order(dtype: DType, state: tuple[Any, ...], call: CallSite) -> None:
     match state:
         case (int(), "<" | "|" | "=" as order, None, None, None, *_):
             dtype.byte_order = order
@@ -226,9 +231,9 @@ def _set_byte_order(dtype: DType, state: tuple[Any, ...], call: Call) -> None:
             )
 
 
-def _set_array_state(array: Array, state: tuple[Any, ...], call: Call) -> None:
+def _set_array_state(array: Array, state: tuple[Any, ...], call: CallSite) -> None:
     match state:
-        case (1, tuple(shape), DType() as dtype, bool(fortran_order), Blob() as data) if (
+        case (1, tuple(shape), DType() as dtype, bool(fortran_order), ByteRange() as data) if (
             len(shape) <= _MOST_DIMENSIONS
             and all(type(dim) is int and 0 <= dim < 2**31 for dim in shape)
             and math.prod(shape) * np.dtype(dtype.code).itemsize == data.stop - data.start
@@ -241,8 +246,8 @@ def _set_array_state(array: Array, state: tuple[Any, ...], call: Call) -> None:
             )
 
 
-_MAKERS: dict[Kind, Callable[[tuple[Any, ...], Call], object]] = {
-    Kind.RECORD: _make_record,
+_MAKERS: dict[Kind, Callable[[tuple[Any, ...], CallSite], object]] = {
+    Kind.PERSISTENT_OBJECT: _make_persistent_object,
     Kind.ORDERED_DICT: _make_ordered_dict,
     Kind.SET: _make_set,
     Kind.ENCODE: _make_bytes,

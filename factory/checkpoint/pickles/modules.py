@@ -1,6 +1,6 @@
-"""A pickled network: its modules, their attributes, and its tensors by state-dict name.
+"""The module tree of a pickled network: modules, their attributes, and tensors by state-dict name.
 
-The walk follows `_modules` only, without recursion, and meets each module once.
+The traversal follows `_modules` only, is iterative, and visits each module once.
 """
 
 import hashlib
@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 from torch import Tensor
 
-from factory.checkpoint.pickles.nodes import Instance, PickledSet, Record, TensorView
+from factory.checkpoint.pickles.nodes import PersistentObject, PickledObject, PickledSet, TensorView
 from factory.checkpoint.pickles.plain import plain
 from factory.checkpoint.pickles.source import DISTRUST, Budget, refuse, shown
 from factory.checkpoint.pickles.tensors import torch_tensor
@@ -29,18 +29,18 @@ class Module:
     path: str
 
     def get(self, name: str) -> Any:  # noqa: ANN401 - what JSON holds
-        """Attribute `name` as a plain value; if it has none, the init argument of that name."""
+        """Attribute `name` as a plain value, or else the init argument of that name."""
         init = self.attributes.get("_init_kwargs")
         values = self.attributes if name in self.attributes else _items(init)
         return plain(values.get(name), self.budget, f"{self.path or 'the network'}.{name}")
 
     def has(self, name: str) -> bool:
-        """Whether it has the attribute `name`, or an init argument of that name."""
+        """Whether the module has an attribute or an init argument `name`."""
         return name in self.attributes or name in _items(self.attributes.get("_init_kwargs"))
 
     @property
     def init_kwargs(self) -> dict[str, Any]:
-        """The keyword arguments it was made with."""
+        """The keyword arguments of its constructor."""
         items = _items(self.attributes.get("_init_kwargs"))
         where = f"{self.path or 'the network'}._init_kwargs"
         return {key: plain(value, self.budget, where) for key, value in items.items()}
@@ -48,7 +48,7 @@ class Module:
 
 @dataclass(slots=True)
 class ModuleTree:
-    """A whole network."""
+    """A complete network."""
 
     file: str
     modules: dict[str, Module] = field(default_factory=dict)
@@ -56,7 +56,7 @@ class ModuleTree:
     tensors: dict[str, Tensor] = field(default_factory=dict)
     """Parameters and persistent buffers by state-dict name."""
     sources: set[str] = field(default_factory=set)
-    """The different source texts that its modules carry."""
+    """The distinct source texts that its modules carry."""
 
     @property
     def root(self) -> Module:
@@ -77,17 +77,17 @@ class ModuleTree:
         return self.modules[path]
 
 
-def source_digest(root: Record) -> tuple[str, int]:
+def source_digest(root: PersistentObject) -> tuple[str, int]:
     """SHA-256 and length in bytes of the source text that `root` carries."""
     data = root.source.encode("utf-8")
     return hashlib.sha256(data).hexdigest(), len(data)
 
 
-def walk_modules(root: Record, budget: Budget) -> ModuleTree:
+def walk_modules(root: PersistentObject, budget: Budget) -> ModuleTree:
     """Collect the modules and tensors of the network `root`.
 
     Raises:
-        WeightsError: If a part of it is opaque, malformed, or named twice.
+        WeightsError: If a part of it is not interpreted, malformed, or named twice.
     """
     tree = ModuleTree(budget.file)
     waiting: list[tuple[str, object]] = [("", root)]
@@ -95,14 +95,16 @@ def walk_modules(root: Record, budget: Budget) -> ModuleTree:
     while waiting:
         path, module = waiting.pop()
         budget.spend_steps(1, "the network")
-        if not isinstance(module, Record | Instance) or not isinstance(module.state, dict):
+        if not isinstance(module, PersistentObject | PickledObject) or not isinstance(
+            module.state, dict
+        ):
             found = str(module.token) if hasattr(module, "token") else type(module).__name__
             _refuse(budget, f"module {shown(path)} is {shown(found)}, which is not interpreted")
         if id(module) in seen or len(seen) >= _MOST_MODULES or len(path) > _LONGEST_PATH:
             _refuse(budget, f"module {shown(path)} occurs twice, or there are too many")
         seen.add(id(module))
-        name = module.class_name if isinstance(module, Record) else module.token.name
-        if isinstance(module, Record):
+        name = module.class_name if isinstance(module, PersistentObject) else module.token.name
+        if isinstance(module, PersistentObject):
             tree.sources.add(module.source)
         tree.modules[path] = Module(name, module.state, budget, path)
         _take_tensors(tree, path, module.state, budget)
@@ -137,7 +139,7 @@ def _join(path: str, key: object, budget: Budget) -> str:
 
 
 def _items(value: object) -> dict[Any, Any]:
-    if isinstance(value, Instance):
+    if isinstance(value, PickledObject):
         return value.items
     return value if isinstance(value, dict) else {}
 

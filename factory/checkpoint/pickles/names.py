@@ -1,6 +1,6 @@
-"""Which globals a checkpoint may name: known ones with a meaning, tolerated ones without.
+"""The allow-list of globals in a checkpoint: interpreted ones and tolerated ones.
 
-A pair (module, name) matches exactly or not at all; a name with a dot matches nothing.
+A pair (module, name) must match exactly; a name with a dot matches nothing.
 """
 
 import re
@@ -20,7 +20,7 @@ HOSTILE_MODULES: Final = frozenset(
         "_io", "urllib", "http", "requests",
     }
 )  # fmt: skip
-"""First parts of module names that have no place in weights: naming one is an attack or a mistake."""
+"""Top-level modules that weights never need: naming one is an attack or a mistake."""
 
 _STORAGES: Final = {
     "DoubleStorage": torch.float64,
@@ -36,7 +36,7 @@ _STORAGES: Final = {
 }
 
 _KNOWN: Final = {
-    ("torch_utils.persistence", "_reconstruct_persistent_obj"): Kind.RECORD,
+    ("torch_utils.persistence", "_reconstruct_persistent_obj"): Kind.PERSISTENT_OBJECT,
     ("collections", "OrderedDict"): Kind.ORDERED_DICT,
     ("builtins", "set"): Kind.SET,
     ("__builtin__", "set"): Kind.SET,
@@ -86,12 +86,12 @@ _NAME: Final = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 
 
 def find_token(module: str, name: str, *, strict: bool) -> Token | None:
-    """The token for a global that may be named, or None.
+    """Look up a global in the allow-list; None if it is not allowed.
 
     Args:
-        module: As the file writes it.
-        name: As the file writes it.
-        strict: Refuse the tolerated ones too.
+        module: Module name as written in the file.
+        name: Attribute name as written in the file.
+        strict: Also reject tolerated globals.
     """
     kind = _KNOWN.get((module, name))
     if kind is not None:
@@ -104,5 +104,5 @@ def find_token(module: str, name: str, *, strict: bool) -> Token | None:
 
 
 def is_hostile(module: str) -> bool:
-    """Whether naming `module` is a sign of an attack, not only of an unknown file."""
+    """Whether naming `module` indicates an attack rather than an unknown format."""
     return module.split(".", maxsplit=1)[0] in HOSTILE_MODULES

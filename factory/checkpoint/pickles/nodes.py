@@ -1,6 +1,6 @@
-"""What the pickle machine makes: inert values that only hold what the file said.
+"""Result types of the unpickler: inert values that only hold the content of the file.
 
-None of these has behaviour of its own, and none is a class that the file named.
+None of them has behaviour of its own, and none is a class that the file named.
 """
 
 from dataclasses import dataclass, field
@@ -14,9 +14,9 @@ from factory.checkpoint.pickles.source import Stream
 
 
 class Kind(Enum):
-    """What a global stands for; the machine has a hand-written meaning for each."""
+    """Kinds of globals; each has a hand-written constructor."""
 
-    RECORD = "record of a persistent class"
+    PERSISTENT_OBJECT = "object of a persistent class"
     ORDERED_DICT = "ordered dict"
     SET = "set"
     ENCODE = "bytes written as text"
@@ -36,7 +36,7 @@ class Kind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A global, by name only. It is looked up in our tables, never imported."""
+    """A global, by name only: looked up in the allow-list, never imported."""
 
     module: str
     name: str
@@ -50,8 +50,8 @@ class Token:
 
 
 @dataclass(slots=True, eq=False)
-class Blob:
-    """Bytes of the file, not copied, with their place."""
+class ByteRange:
+    """A range of the file's bytes, not copied."""
 
     stream: Stream
     start: int
@@ -64,24 +64,24 @@ class Blob:
 
 @dataclass(slots=True, eq=False)
 class PickledSet:
-    """A set, kept as the list of its members: hashing them is not needed."""
+    """A set as the list of its members, so that nothing has to be hashed."""
 
     members: list[Any]
 
 
 @dataclass(slots=True, eq=False)
-class Record:
-    """An object of a class that NVIDIA's files carry as source text."""
+class PersistentObject:
+    """An object of a class whose source text is in the file (NVIDIA's `persistence`)."""
 
     class_name: str
     source: str
-    """The text. It is hashed for the report and read by nobody."""
+    """The source text. It is hashed for the report and never parsed."""
     state: dict[Any, Any]
 
 
 @dataclass(slots=True, eq=False)
-class Instance:
-    """An object of one of the few known classes: its items and its attributes."""
+class PickledObject:
+    """An object of one of the interpreted classes: its items and its attributes."""
 
     token: Token
     items: dict[Any, Any] = field(default_factory=dict)
@@ -89,8 +89,8 @@ class Instance:
 
 
 @dataclass(slots=True, eq=False)
-class Opaque:
-    """An object of a tolerated class: carried along, refused where its content would matter."""
+class OpaqueObject:
+    """An object of a tolerated class: not interpreted, rejected where its content is needed."""
 
     token: Token
     args: Any
@@ -99,7 +99,7 @@ class Opaque:
 
 @dataclass(slots=True, eq=False)
 class DType:
-    """A NumPy element type from the fixed set."""
+    """A NumPy element type."""
 
     code: str
     """Kind and size, such as `f4`."""
@@ -117,27 +117,27 @@ class Array:
     shape: tuple[int, ...] = ()
     dtype: DType | None = None
     fortran_order: bool = False
-    data: Blob | None = None
+    data: ByteRange | None = None
 
 
 @dataclass(slots=True, eq=False)
 class Storage:
-    """A run of elements that tensors view."""
+    """A contiguous run of elements that tensors are views of."""
 
     dtype: torch.dtype
     numel: int
     key: str
     data: memoryview | None = None
-    """The elements' bytes; filled in once they were found."""
+    """The elements' bytes; None until they have been located."""
 
 
 @dataclass(slots=True, eq=False)
 class TensorView:
-    """A tensor as the file describes it: geometry over a storage, not yet checked or copied."""
+    """A tensor as the file describes it: a strided view of a storage, not yet validated or copied."""
 
     storage: Storage
     offset: int
     size: tuple[int, ...]
     stride: tuple[int, ...]
     place: str
-    """Where the file describes it, for errors."""
+    """Position of the description in the file, for errors."""

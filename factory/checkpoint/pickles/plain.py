@@ -1,9 +1,9 @@
-"""From pickled values to plain JSON ones, and typed looks into them."""
+"""Convert pickled values to plain JSON values."""
 
 import math
 from typing import Any, NoReturn
 
-from factory.checkpoint.pickles.nodes import Array, Instance
+from factory.checkpoint.pickles.nodes import Array, PickledObject
 from factory.checkpoint.pickles.source import Budget, refuse
 from factory.checkpoint.pickles.tensors import numpy_array
 
@@ -13,15 +13,15 @@ _LONGEST_TEXT = 4096
 
 
 def plain(value: object, budget: Budget, where: str, depth: int = 0) -> Any:  # noqa: ANN401 - JSON
-    """`value` as JSON holds it: small arrays become lists, EasyDicts become dicts.
+    """Convert `value` to a JSON value: small arrays become lists, EasyDicts become dicts.
 
     Raises:
-        WeightsError: If it is anything that JSON has no form for, or too large for a setting.
+        WeightsError: If JSON cannot represent it, or it is too large for a setting.
     """
     budget.spend_steps(1, where)
     if depth > _DEEPEST:
         _refuse(f"{where} is nested deeper than {_DEEPEST} levels", budget)
-    if isinstance(value, Instance):
+    if isinstance(value, PickledObject):
         value = value.items or value.state
     elif isinstance(value, Array):
         value = _list_of(value, budget, where)

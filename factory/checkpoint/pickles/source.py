@@ -1,4 +1,4 @@
-"""Where bytes come from and what reading them may cost: the one place that words a refusal."""
+"""Byte streams, limits on the cost of reading them, and the wording of every rejection."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,14 +16,14 @@ MAX_TEXT_BYTES = 128 * MIB
 MAX_TENSORS = 50_000
 MAX_WALK = 1_000_000
 TENSOR_SLACK_BYTES = MIB
-"""Tied tensors may be counted twice; a file never gives more than its size and this."""
+"""Tied tensors may be counted twice, so the tensors of a file may exceed its size by this much."""
 
 GET_AGAIN = "get the file again"
 DISTRUST = "do not load it with any other program; get the weights from a source you trust"
 
 
 def shown(text: object, limit: int = 80) -> str:
-    """`text` as one short printable line in quotes, whatever a hostile file put into it."""
+    """Quote untrusted `text` as one short printable line."""
     line = ascii(text if len(text) <= limit else text[:limit]) if isinstance(text, str) else None
     if line is None:
         line = ascii(text)
@@ -31,12 +31,12 @@ def shown(text: object, limit: int = 80) -> str:
 
 
 def refusal(file: str, found: str, allowed: str, remedy: str) -> WeightsError:
-    """The one form of a refusal: what was found (and where), what is allowed, what to do."""
+    """Build the error for a rejected file: finding (with position), allowed, remedy."""
     return WeightsError(f"{file}: {found}; {allowed}; {remedy}")
 
 
 def refuse(file: str, found: str, allowed: str, remedy: str) -> NoReturn:
-    """Stop reading `file`.
+    """Reject `file`.
 
     Raises:
         WeightsError: Always.
@@ -46,7 +46,7 @@ def refuse(file: str, found: str, allowed: str, remedy: str) -> NoReturn:
 
 @dataclass(slots=True)
 class Budget:
-    """What all streams of one file may cost together, nested ones included."""
+    """Limits shared by all streams of one file, nested ones included."""
 
     file: str
     tensor_bytes: int
@@ -57,7 +57,7 @@ class Budget:
     walk: int = MAX_WALK
 
     def spend_steps(self, count: int, where: str) -> None:
-        """Charge the walk over `count` entries of something already parsed."""
+        """Count the traversal of `count` already parsed entries against the limit."""
         self.walk -= count
         if self.walk < 0:
             refuse(
@@ -68,7 +68,7 @@ class Budget:
             )
 
     def spend_tensor(self, size_bytes: int, where: str) -> None:
-        """Charge one tensor that is about to be copied out of the file."""
+        """Count one tensor that is about to be copied out of the file against the limit."""
         self.tensors -= 1
         self.tensor_bytes -= size_bytes
         if self.tensors < 0 or self.tensor_bytes < 0:
@@ -83,12 +83,12 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """A run of bytes with the name of its file and its place therein, for errors."""
+    """Bytes with the name of their file and their position in it, for errors."""
 
     view: memoryview
     file: str
     inside: str = ""
-    """Words that place byte 0 of `view`, such as ` of data.pkl`; empty for the file itself."""
+    """What byte 0 of `view` is counted in, such as ` of data.pkl`; empty for the file itself."""
     nested: bool = field(default=False)
     """Whether this is a stream inside a stream; no deeper nesting is allowed."""
 
@@ -98,15 +98,15 @@ class Stream:
         return cls(memoryview(data), str(path))
 
     def at(self, offset: int) -> str:
-        """`at byte N`, with what the bytes are counted in."""
+        """`at byte N`, followed by `inside`."""
         return f"at byte {offset}{self.inside}"
 
     def refusal(self, found: str, offset: int, allowed: str, remedy: str) -> WeightsError:
-        """What to raise because of `found` at `offset`."""
+        """The error that rejects `found` at `offset`."""
         return refusal(self.file, f"{found} {self.at(offset)}", allowed, remedy)
 
     def refuse(self, found: str, offset: int, allowed: str, remedy: str) -> NoReturn:
-        """Stop reading because of `found` at `offset`.
+        """Reject the file because of `found` at `offset`.
 
         Raises:
             WeightsError: Always.

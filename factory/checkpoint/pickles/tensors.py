@@ -1,4 +1,4 @@
-"""From a tensor's description in a file to a torch tensor: geometry first, then one copy."""
+"""Build torch tensors from the descriptions in a file: validate the geometry, then copy once."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -30,7 +30,7 @@ _NUMPY_OF_TORCH = {
 def reason_for_bad_geometry(
     storage: Storage, offset: int, size: tuple[Any, ...], stride: tuple[Any, ...]
 ) -> str | None:
-    """Why a tensor cannot lie in `storage` like this, or None if it can."""
+    """Why these sizes and strides are no view of `storage`, or None if they are."""
     numbers = (offset, *size, *stride)
     reason = None
     if len(size) != len(stride) or len(size) > _MOST_DIMENSIONS:
@@ -60,7 +60,7 @@ def _product(numbers: Iterable[int]) -> int:
 
 
 def torch_tensor(tensor: TensorView, budget: Budget) -> Tensor:
-    """A contiguous copy of what `tensor` describes.
+    """Copy the tensor that `tensor` describes, contiguously.
 
     Raises:
         WeightsError: If its storage has no bytes, or the file's tensors exceed the file.
@@ -94,10 +94,10 @@ def torch_tensor(tensor: TensorView, budget: Budget) -> Tensor:
 
 
 def numpy_array(array: Array, budget: Budget, place: str) -> np.ndarray:
-    """A contiguous copy of a pickled NumPy array.
+    """Copy a pickled NumPy array, contiguously.
 
     Raises:
-        WeightsError: If it was left without content, or the file's tensors exceed the file.
+        WeightsError: If it has no content, or the file's tensors exceed the file.
     """
     if array.dtype is None or array.data is None:
         refuse(budget.file, f"{place} is an array without content", "arrays are whole",
