@@ -14,7 +14,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-import yaml
 from pydantic import TypeAdapter
 
 from factory.data import ShardTask
@@ -59,6 +58,7 @@ from factory.segment.segmenter_file import decode_segmenter
 from factory.segment.tree.cut import finish_segmenter
 from factory.spec import JobSpec
 from factory.spec.coverage import CoverageSpec
+from factory.spec.yaml_text import dump_yaml
 from factory.store import Store, open_store
 
 
@@ -283,4 +283,4 @@ def _encode_round(round_: Round) -> bytes:
 
 def _encode_job(spec: JobSpec) -> bytes:
     document = spec.model_dump(mode="json", exclude_unset=True)
-    return yaml.safe_dump(document, sort_keys=False).encode()
+    return dump_yaml(document).encode()

@@ -1,10 +1,9 @@
 """The dataset card: `README.md` of a dataset, with the front matter that dataset hubs read."""
 
-import yaml
-
 from factory.manifest.paths import CARD_PICTURE, tar_path
 from factory.manifest.records import Manifest
 from factory.pack.image import IMAGE_ENDING
+from factory.spec.yaml_text import dump_yaml
 
 _SIZES = (
     (10**3, "n<1K"),
@@ -21,7 +20,7 @@ def encode_card(manifest: Manifest) -> bytes:
     return "\n".join(
         [
             "---",
-            yaml.safe_dump(_front_matter(manifest), sort_keys=False).strip(),
+            dump_yaml(_front_matter(manifest)).strip(),
             "---",
             f"# {manifest.name}",
             "",

@@ -6,7 +6,6 @@ Everything here is read from the store alone: no generator, no torch, no Ray.
 from dataclasses import dataclass
 from typing import Any
 
-import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from factory.dataset.receipts import find_records
@@ -27,6 +26,7 @@ from factory.plan.targets import TargetProgress, cover_rounds, measure_progress
 from factory.spec import EncodeSpec, JobSpec
 from factory.spec.coverage import CoverageSpec
 from factory.spec.read import check_job
+from factory.spec.yaml_text import parse_yaml
 from factory.store import Store
 
 
@@ -95,13 +95,16 @@ def load_stored_job(store: Store) -> JobSpec:
     if data is None:
         find_plan(store)  # an empty folder lacks more than this file
         raise StoreError(f"{store.uri}/{JOB_PATH}: missing; copy the job's file there")
+    source = f"{store.uri}/{JOB_PATH}"
     try:
-        document = yaml.safe_load(data)
-    except yaml.YAMLError as error:
-        raise StoreError(
-            f"{store.uri}/{JOB_PATH}: not YAML; copy the job's file there again"
-        ) from error
-    return check_job(document, source=f"{store.uri}/{JOB_PATH}")
+        document = parse_yaml(data.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise StoreError(f"{source}: not UTF-8 text; copy the job's file there again") from error
+    except ValueError as error:
+        raise StoreError(f"{source}: {error}; copy the job's file there again") from error
+    if not isinstance(document, dict):
+        raise StoreError(f"{source}: holds no settings; copy the job's file there again")
+    return check_job(document, source=source)
 
 
 def find_coverage_spec(store: Store) -> CoverageSpec | None:

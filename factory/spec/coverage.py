@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field, field_validator
 
-from factory.spec.settings import Fraction, Settings
+from factory.spec.settings import ClassKeys, Fraction, Settings
 
 AREA_EDGES = (
     0, 1, 2, 5, 10, 20, 30, 40, 50, 75, 100, 125, 150, 200, 250, 300, 350, 400, 500, 600, 700, 800,
@@ -35,9 +35,9 @@ class AreaTarget(Settings):
 class CoverageSpec(Settings):
     """What the dataset must cover. Rounds are added to `num_samples` until it does."""
 
-    min_samples: dict[int | str, Annotated[int, Field(ge=1, le=10**9)] | AreaTarget] = Field(
-        default_factory=dict
-    )
+    min_samples: Annotated[
+        dict[int | str, Annotated[int, Field(ge=1, le=10**9)] | AreaTarget], ClassKeys
+    ] = Field(default_factory=dict)
     """Samples to have of a class: of the generator by name, of the masks by name or number; e.g.
     `{lymphocyte: 500, nucleus: {count: 300, min_area: 0.2}}`."""
     balance: Fraction | None = None

@@ -12,7 +12,7 @@ from factory.spec.coverage import CoverageSpec
 from factory.spec.segmenters import (
     SegmenterSpec,
 )
-from factory.spec.settings import Fraction, Settings, Sha256, Weight
+from factory.spec.settings import ClassKeys, Fraction, Settings, Sha256, Weight
 from factory.spec.style_mixing import StyleMixingSpec  # noqa: F401 - all settings are found here
 
 
@@ -44,7 +44,7 @@ class LatentsSpec(Settings):
     """Pull latents towards the mean latent: 1 = none, 0.5 = less variety and fewer broken images."""
     truncation_cutoff: int | None = Field(None, ge=0)
     """Truncate only the style rows below this one. Empty = all rows."""
-    classes: list[int | str] | dict[int | str, Weight] | None = None
+    classes: Annotated[list[int | str] | dict[int | str, Weight] | None, ClassKeys] = None
     """Classes of a class-conditional generator, by name or number: a list is visited in turn, a
     mapping to weights is drawn at random. Empty = all classes in turn."""
 
@@ -72,7 +72,7 @@ class AcceptSpec(Settings):
 
     min_confidence: Fraction = 0.0
     """Drop samples whose mean mask confidence is lower."""
-    class_share: dict[ClassKey, tuple[Fraction, Fraction]] = Field({})
+    class_share: Annotated[dict[ClassKey, tuple[Fraction, Fraction]], ClassKeys] = Field({})
     """Allowed share of the mask's pixels by class, e.g. `{nucleus: [0.05, 0.6]}`; a class is given by
     its name or its mask value."""
 

@@ -5,11 +5,12 @@ job kept beside a dataset stands alone.
 """
 
 import difflib
-from collections.abc import Hashable, Sequence
+import math
+import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, cast, get_args
+from typing import Any, TypeVar, get_args
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from factory.errors import JobError
@@ -23,32 +24,15 @@ from factory.spec import (
     StyleMixingSpec,
 )
 from factory.spec.settings import Settings
+from factory.spec.yaml_text import parse_yaml
 
 AnySettings = TypeVar("AnySettings", bound=Settings)
 
 _MOST_SHOWN = 100
-_MERGE_TAG = "tag:yaml.org,2002:merge"
-
-
-class _StrictLoader(yaml.SafeLoader):
-    """A safe loader that refuses a key written twice, which YAML would silently overwrite."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002 - yaml's signature
-        seen: set[object] = set()
-        for key_node, _ in node.value:
-            if key_node.tag == _MERGE_TAG:
-                continue
-            key = self.construct_object(key_node, deep=True)
-            if not isinstance(key, Hashable):
-                raise yaml.constructor.ConstructorError(
-                    None, None, "a key is a list or a mapping", key_node.start_mark
-                )
-            if key in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"key {key!r} is written twice", key_node.start_mark
-                )
-            seen.add(key)
-        return cast("dict[Any, Any]", super().construct_mapping(node, deep=deep))
+_MOST_BYTES = 2**20
+_MOST_BITS = 63
+_NO_TEXT = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
+"""Control characters but tab and newline, and halves of characters: none is part of a name or path."""
 
 
 def load_job(path: Path) -> JobSpec:
@@ -83,18 +67,32 @@ def load_yaml(path: Path, *, noun: str, keys: str) -> dict[str, Any]:
         JobError: If the file cannot be read, is not YAML, or holds something else.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        document = parse_yaml(_read_text(path))
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not UTF-8 text"
         raise JobError(f"{path}: cannot read the {noun} ({reason})") from error
-    try:
-        document = yaml.load(text, Loader=_StrictLoader)  # noqa: S506 - a SafeLoader
-    except yaml.YAMLError as error:
-        raise JobError(f"{path}: not valid YAML: {_one_line(error)}") from error
+    except ValueError as error:
+        raise JobError(f"{path}: {error}") from error
     if not isinstance(document, dict):
         found = "nothing" if document is None else type(document).__name__
         raise JobError(f"{path}: found {found}; a {noun} is a mapping with {keys}")
     return document
+
+
+def _read_text(path: Path) -> str:
+    """A file's text, or what comes out of a pipe; no more than a job can have, whatever it is.
+
+    Raises:
+        OSError, UnicodeDecodeError: If it cannot be read, or is not text.
+        ValueError: If it is longer than a job can be, or nobody will ever write it.
+    """
+    if path.is_fifo() and not path.is_relative_to("/dev") and not path.is_relative_to("/proc"):
+        raise ValueError("found a named pipe; give a file")
+    with path.open("rb") as file:
+        data = file.read(_MOST_BYTES + 1)
+    if len(data) > _MOST_BYTES:
+        raise ValueError(f"found more than {_MOST_BYTES:,} bytes; give a YAML file")
+    return data.decode("utf-8")
 
 
 def check_settings(
@@ -105,6 +103,9 @@ def check_settings(
     Raises:
         JobError: If it breaks a rule; the message holds one line per problem.
     """
+    unusable = list(_unusable_values(document, ()))
+    if unusable:
+        raise JobError(list_problems(source, unusable))
     try:
         return kind.model_validate(document)
     except ValidationError as error:
@@ -118,8 +119,26 @@ def list_problems(source: str, problems: Sequence[str]) -> str:
     return "\n".join([f"{source}: {count}", *(f"  {problem}" for problem in problems)])
 
 
-def _one_line(error: yaml.YAMLError) -> str:
-    return " ".join(str(error).split())
+def _unusable_values(value: object, path: tuple[str, ...]) -> Iterator[str]:
+    """One line for each value that no setting can have, whatever it is called."""
+    where = ".".join(path) or "the whole"
+    match value:
+        case dict():
+            for key, inner in value.items():
+                if isinstance(key, str) and _NO_TEXT.search(key):
+                    yield f"{where}: the key {key!r} has a control character; leave it out"
+                else:
+                    yield from _unusable_values(inner, (*path, str(key)))
+        case list():
+            for position, inner in enumerate(value):
+                yield from _unusable_values(inner, (*path, str(position)))
+        case str() if found := _NO_TEXT.search(value):
+            place = f"U+{ord(found[0]):04X} at character {found.start() + 1}"
+            yield f"{where}: found the control character {place}; leave it out"
+        case int() if value.bit_length() > _MOST_BITS:
+            yield f"{where}: found a number of {value.bit_length()} bits; at most {_MOST_BITS}"
+        case float() if not math.isfinite(value):
+            yield f"{where}: found {value}; numbers are finite"
 
 
 def _describe(problem: Any, root: type[Settings]) -> str:  # noqa: ANN401 - pydantic's ErrorDetails
@@ -139,6 +158,8 @@ def _describe(problem: Any, root: type[Settings]) -> str:  # noqa: ANN401 - pyda
         return f"{dotted}: missing, and required"
     message = problem["msg"].removeprefix("Value error, ")
     message = message[0].lower() + message[1:]
+    if problem["type"] == "string_type" and isinstance(problem["input"], (bool, int, float)):
+        message += "; quote it"
     found = repr(problem["input"])
     shown = found if len(found) <= _MOST_SHOWN else f"{found[:_MOST_SHOWN]}..."
     return f"{dotted}: {message} (got {shown})"

@@ -6,13 +6,12 @@ is `LabelsSpec` in `factory/spec/labels.py`.
 
 from pathlib import Path
 
-import yaml
-
 from factory.errors import JobError
 from factory.manifest.labels import ClassLabel
 from factory.segment.tree.hierarchy import Hierarchy
 from factory.spec.labels import LabelsSpec
 from factory.spec.read import check_settings, list_problems, load_yaml
+from factory.spec.yaml_text import dump_yaml
 
 LABELS_SETTING = "dataset.segmenter.labels"
 """What errors call labels that a job holds."""
@@ -32,9 +31,12 @@ def encode_labels_file(labels: LabelsSpec) -> bytes:
     """The file's bytes: YAML that `read_labels_file` gives back unchanged, a line for each class."""
     lines = [
         "# Names of clusters. A label's position is its mask value, from 0.",
-        f"tree: {_inline(labels.tree)}",
+        f"tree: {dump_yaml(labels.tree, on_one_line=True)}",
         "labels:",
-        *(f"- {_inline(label.model_dump(mode='json'))}" for label in labels.labels),
+        *(
+            f"- {dump_yaml(label.model_dump(mode='json'), on_one_line=True)}"
+            for label in labels.labels
+        ),
     ]
     return ("\n".join(lines) + "\n").encode()
 
@@ -87,13 +89,6 @@ def _problems(labels: LabelsSpec, tree: Hierarchy) -> list[str]:
             f"labels: no class holds cluster {', '.join(map(str, missing))}; every cluster needs one"
         )
     return problems
-
-
-def _inline(value: object) -> str:
-    text: str = yaml.safe_dump(
-        value, default_flow_style=True, sort_keys=False, allow_unicode=True, width=10**6
-    )
-    return text.removesuffix("\n...\n").rstrip("\n")
 
 
 def _rgb(colour: str) -> tuple[int, int, int]:

@@ -169,7 +169,7 @@ def test_all_problems_are_told_at_once_each_with_its_path_and_the_value_found(tm
         (
             "dataset.oversample",
             float("nan"),
-            "dataset.oversample: input should be less than or equal to 100 (got nan)",
+            "dataset.oversample: found nan; numbers are finite",
         ),
     ],
 )
@@ -201,10 +201,7 @@ def test_a_segmenter_without_a_kind_is_told_that_it_needs_one(tmp_path):
 
 def test_a_key_written_twice_is_refused_with_its_place(tmp_path):
     text = refused_text(tmp_path, "name: a\noutput: {uri: x}\nname: b\n")
-    assert text == (
-        "/job.yaml: not valid YAML: key 'name' is written twice in \"<unicode string>\", "
-        "line 3, column 1: name: b ^"
-    )
+    assert text == ("/job.yaml: line 3, column 1: key 'name' is written twice; leave one out")
 
 
 def test_a_nested_key_written_twice_is_refused(tmp_path):
@@ -229,7 +226,10 @@ def test_broken_yaml_is_told_in_one_line(tmp_path):
 
 def test_yaml_that_would_run_code_is_refused(tmp_path):
     text = refused_text(tmp_path, "name: !!python/object/apply:os.getcwd []\n")
-    assert "could not determine a constructor" in text
+    assert text == (
+        "/job.yaml: line 1, column 7: found the tag "
+        "'tag:yaml.org,2002:python/object/apply:os.getcwd'; leave tags out"
+    )
 
 
 def test_a_missing_job_file_is_told_with_its_path(tmp_path):
@@ -252,7 +252,7 @@ def test_a_job_file_that_is_no_text_is_refused(tmp_path):
 
 
 def test_a_key_that_is_a_list_is_refused(tmp_path):
-    assert "not valid YAML" in refused_text(tmp_path, "? [a]\n: 1\n")
+    assert "a key is a list or a mapping" in refused_text(tmp_path, "? [a]\n: 1\n")
 
 
 def test_merge_keys_work_as_in_any_yaml(tmp_path):
