@@ -9,8 +9,35 @@ from factory.spec.yaml_text import dump_yaml, parse_yaml
 
 WORDS = ["no", "yes", "on", "off", "y", "n", "NO", "Off", "12:30", "1:2:3", "2024-01-01", "="]
 WORDS += ["1_000", "0b11", "0777_7", "nul", "truex", ".", "-", "+", "e3", "0x", "é"]
-NUMBER_LIKE = ["1", "-1", "+1", "010", "08", "0o14", "0x1F", "1e3", "1.", ".5", ".inf", "-.INF", ".nan"]
-OTHERS = ["true", "False", "null", "~", "", "<<", "a: b", "#x", " lead", "trail ", "x\ny", "\x1b[2J"]
+NUMBER_LIKE = [
+    "1",
+    "-1",
+    "+1",
+    "010",
+    "08",
+    "0o14",
+    "0x1F",
+    "1e3",
+    "1.",
+    ".5",
+    ".inf",
+    "-.INF",
+    ".nan",
+]
+OTHERS = [
+    "true",
+    "False",
+    "null",
+    "~",
+    "",
+    "<<",
+    "a: b",
+    "#x",
+    " lead",
+    "trail ",
+    "x\ny",
+    "\x1b[2J",
+]
 
 
 def refused(text):
