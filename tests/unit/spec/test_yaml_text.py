@@ -41,7 +41,7 @@ OTHERS = [
 
 
 def refused(text):
-    with pytest.raises(ValueError, match="found|line") as caught:
+    with pytest.raises(ValueError, match=r"found|line") as caught:
         parse_yaml(text)
     assert "\n" not in str(caught.value)
     return str(caught.value)
