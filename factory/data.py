@@ -1,4 +1,4 @@
-"""The things that flow between the rooms, and the letters of their axes.
+"""The types that flow between the packages, and the letters of their axes.
 
 Axes: `n` samples of a batch, `h` rows, `w` columns, `c` channels (3 = red, green, blue), `k` classes,
 `z` latent width. A tensor in another order says so in its name (`images_nchw`).
@@ -15,14 +15,14 @@ IGNORE = 255
 
 
 class Steering(BaseModel):
-    """What a round does beyond the `dataset` section, to reach a coverage target."""
+    """How a round differs from the `dataset` section in order to reach a coverage target."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     goal: str
     """The target it serves, as `status` names it."""
     classes: dict[int, int] = {}
-    """Classes of the generator to visit, and how often in each turn; empty = as `dataset.latents`
+    """Classes of the generator to draw, and how often in each cycle; empty = as `dataset.latents`
     says."""
     min_area: dict[int, float] = {}
     """Least share of the mask by mask class: samples below are dropped as `coverage`."""
@@ -33,14 +33,14 @@ class Steering(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class ShardTask:
-    """An order to make one shard: all a worker must know, nothing it must look up."""
+    """A request to make one shard, complete in itself: a worker looks nothing up."""
 
     dataset_id: str
     """The dataset the shard belongs to."""
     name: str
     """The shard's name without ending, e.g. `cells-000012`."""
     round_index: int
-    """The plan round that asked for it."""
+    """The round of the plan that it belongs to."""
     shard_index: int
     """Position among all shards of the dataset."""
     first_index: int
@@ -50,14 +50,14 @@ class ShardTask:
     num_samples: int
     """Samples to keep: the first accepted ones of the range."""
     steering: Steering | None = None
-    """What its round does otherwise; None = nothing."""
-    turn: int = 0
-    """Where in the turn of `steering.classes` its first index stands."""
+    """How its round differs from the `dataset` section; None = not at all."""
+    cycle_offset: int = 0
+    """Position of its first index in the cycle of `steering.classes`."""
 
 
 @dataclass(frozen=True, slots=True)
 class LatentBatch:
-    """What a generator turns into images. A pure function of (dataset, indices)."""
+    """A generator's input for a batch. A pure function of (dataset, indices)."""
 
     indices: Int64[np.ndarray, " n"]
     """Sample indices. Padding repeats the last index of the range."""
@@ -109,7 +109,7 @@ class Sample:
     confidence_by_px: UInt8[np.ndarray, "h w"] | None = None
     """Confidence of each pixel times 255, 0 where no class claims it; None unless asked for."""
     rejection: str = ""
-    """Why its segmenter disowns the mask; empty if it does not."""
+    """Reason for which the segmenter rejects the mask; empty if it does not."""
     instances: Instances | None = None
     """Its objects; None if the dataset has none."""
     latent_cell: int = -1

@@ -58,8 +58,8 @@ def shard_name(dataset: str, shard_index: int) -> str:
     return f"{dataset}-{shard_index:0{SHARD_DIGITS}d}"
 
 
-def counter_rng(stream: str, seed: int, index: int, lane: int = 0) -> np.random.Generator:
-    """Random numbers that are a pure function of (stream, seed, index, lane).
+def counter_rng(stream: str, seed: int, index: int, substream: int = 0) -> np.random.Generator:
+    """Random numbers that are a pure function of (stream, seed, index, substream).
 
     A counter-based generator (Philox, Salmon et al. 2011, "Parallel random numbers: as easy as 1,
     2, 3") keyed by the arguments: no state is shared, so any worker can draw any sample's numbers.
@@ -69,8 +69,8 @@ def counter_rng(stream: str, seed: int, index: int, lane: int = 0) -> np.random.
         stream: What the numbers are for; streams never overlap.
         seed: The dataset's seed, 0 <= seed < 2^63.
         index: The sample's index, 0 <= index < 2^63.
-        lane: Tells draws of one sample apart, such as its noise maps.
+        substream: Separates several draws for one sample, such as its noise maps.
     """
     key = np.array([seed, index], dtype=np.uint64)
-    counter = np.array([0, 0, lane, _STREAMS[stream]], dtype=np.uint64)
+    counter = np.array([0, 0, substream, _STREAMS[stream]], dtype=np.uint64)
     return np.random.Generator(np.random.Philox(key=key, counter=counter))

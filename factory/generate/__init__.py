@@ -1,4 +1,4 @@
-"""Latents to images with their inner features. The table of generators; `base.py` has the promise."""
+"""Latents to images with feature maps. The table of generators; `base.py` has their protocol."""
 
 from factory.plugins import Registry
 

@@ -1,7 +1,7 @@
-"""The promise of a generator.
+"""The protocol of a generator plugin.
 
 Equal batches give equal images on one machine and thread; samples of a batch do not influence each
-other by more than rounding. A generator says which feature maps it offers before it makes any.
+other by more than rounding. The available feature maps are known before any image is generated.
 """
 
 from collections.abc import Mapping, Sequence
@@ -32,68 +32,68 @@ class LayerShape:
 
 @dataclass(frozen=True, slots=True)
 class StyleFacts:
-    """Where the styles of two latents can be mixed, and how large the mixture can be shown."""
+    """Style-mixing capabilities: the layers to switch styles at, and the available output sizes."""
 
     layers: tuple[str, ...]
     """Layers from which on another latent's styles may be used, from coarse to fine."""
     sides: tuple[int, ...]
-    """Rows of the colours that can be had: the image's own last, and before it those at which the
-    synthesis may stop early because the architecture has colours there."""
+    """Available output sizes in rows: the image's own comes last, preceded by those at which the
+    synthesis can stop early because the architecture produces colours there."""
 
 
 @dataclass(frozen=True, slots=True)
 class GeneratorFacts:
-    """What can be known of a generator without running it."""
+    """A generator's capabilities, known without running it."""
 
     resolution: int
     """Rows and columns of an image."""
     num_classes: int
-    """Classes it is conditioned on; 0 for none."""
+    """Number of classes it is conditioned on; 0 = unconditional."""
     class_names: tuple[str, ...]
-    """Names of the classes; empty if the weights do not say."""
+    """Names of the classes; empty if the weights do not state them."""
     layers: Mapping[str, LayerShape]
-    """Feature maps it offers, from coarse to fine."""
+    """Available feature maps, from coarse to fine."""
     attribution: str = ""
-    """Line that must go with its images."""
+    """Attribution that must accompany its images."""
     license: str = ""
     """Licence of the weights, as they state it."""
     styles: StyleFacts | None = None
-    """What it can do as a `StyleMixer`; None for a family without a style per layer."""
+    """Capabilities as a `StyleMixer`; None for a family without a style per layer."""
 
 
 @runtime_checkable
 class Generator(Protocol):
-    """Turns latents into images."""
+    """Generates images from latents."""
 
     facts: GeneratorFacts
 
     def draw_z(self, rng: np.random.Generator) -> Float[np.ndarray, " z"]:
-        """One latent, float32, from `rng`."""
+        """Draw one latent, float32, from `rng`."""
 
     def generate(self, latents: LatentBatch, layers: Sequence[str]) -> ImageBatch:
-        """Images of `latents`, with the feature maps named in `layers`."""
+        """Generate the images of `latents` and the feature maps named in `layers`."""
 
 
 @runtime_checkable
 class StyleMixer(Protocol):
-    """A generator with a style per layer, so that one latent can give the shape and others the look."""
+    """A generator with a style per layer: one latent sets the shapes, others the colours."""
 
     def mix(
-        self, base: LatentBatch, looks: LatentBatch, start: str, stop_px: int
+        self, base: LatentBatch, variants: LatentBatch, start: str, stop_px: int
     ) -> Float[Tensor, "v 3 s s"]:
-        """Variants of one image: its coarse styles and noise, the fine styles of each of `looks`.
+        """Generate variants of one image: same coarse styles and noise, other fine styles.
 
-        What they share is computed once.
+        The layers before `start` are computed once for all variants.
 
         Args:
-            base: One latent.
-            looks: One latent per variant.
+            base: One latent, which gives the coarse styles and the noise.
+            variants: One latent per variant, which gives its fine styles.
             start: The first layer that takes a variant's style; one of `facts.styles.layers`.
             stop_px: Rows of the result; one of `facts.styles.sides`.
 
         Returns:
-            Colours as the network gives them, float32, nominally -1 to 1. Below the image's own
-            size they are not a smaller image: the layers left out would still add contrast.
+            Raw colours of the network, float32, nominally -1 to 1. Below the image's own size they
+            are not a downsampled image: the layers left out would still add contrast.
         """
 
 
@@ -104,7 +104,7 @@ def load_generator(spec: GeneratorSpec, weights: Path | None, *, device: torch.d
     names no weights) and the device.
 
     Raises:
-        PluginError: If there is no such plugin, or what it makes is not a generator.
+        PluginError: If there is no such plugin, or the object it returns is not a generator.
         WeightsError: If the weights do not fit it.
     """
     make = GENERATORS.load(spec.kind)

@@ -1,6 +1,6 @@
-"""The two batches that stay on the device, between the generator and the encoder.
+"""The two batch types that stay on the device, between the generator and the encoder.
 
-They stand apart from `data.py` because they hold torch tensors, and planning must not load torch.
+They are not in `data.py` because they hold torch tensors, and planning must not import torch.
 """
 
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from factory.data import Instances
 
 @dataclass(frozen=True, slots=True)
 class ImageBatch:
-    """Images of a batch with the inner features that were asked for, still on the device."""
+    """Images of a batch with the requested feature maps, still on the device."""
 
     images: UInt8[Tensor, "n h w 3"]
     """RGB, 0 to 255."""
@@ -29,13 +29,13 @@ class MaskBatch:
     masks: UInt8[Tensor, "n h w"]
     """Class ids below the number of classes; 255 = ignore."""
     confidence: Float[Tensor, " n"]
-    """Mean confidence of each mask's pixels, those that no class claims left out, 0 to 1."""
+    """Mean confidence over each mask's pixels, without those that no class claims, 0 to 1."""
     class_px: Int64[Tensor, "n k"]
     """Pixels of each class in each mask."""
     confidence_by_px: Float[Tensor, "n h w"] | None = None
     """Confidence of each pixel, 0 to 1, 0 where no class claims it; None if the method has none."""
     rejections: tuple[str, ...] = ()
-    """For each mask why it is not to be used, as a short word for the record, or an empty text.
+    """For each mask the reason for which it is rejected, as a short word for the record, or "".
     Empty if the method rejects nothing."""
     instances: tuple[Instances, ...] = ()
-    """The objects of each image, on the host. Empty if the method tells no objects apart."""
+    """The objects of each image, on the host. Empty if the method separates no instances."""

@@ -1,6 +1,6 @@
-"""What every generator plugin does alike: open its weights, and hold a request against its facts.
+"""Shared by all generators: open weights, and validate a request against the capabilities.
 
-It knows the promise of `base.py` and nothing of any network.
+It depends on no network family.
 """
 
 import json
@@ -22,7 +22,7 @@ _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torc
 
 
 def open_weights(spec: GeneratorSpec, weights: Path | None) -> WeightsContent:
-    """The content of the weights file that `spec` names.
+    """Read the weights file that `spec` names.
 
     Raises:
         WeightsError: If the job names none, or the file cannot be read.
@@ -33,7 +33,7 @@ def open_weights(spec: GeneratorSpec, weights: Path | None) -> WeightsContent:
 
 
 def numerics(spec: GeneratorSpec, device: torch.device) -> Numerics:
-    """Where and in which precision `spec` wants the synthesis computed."""
+    """Device and precision for the synthesis network."""
     return Numerics(device, _DTYPES[spec.precision])
 
 
@@ -45,7 +45,7 @@ def facts_of(
     layers: Mapping[str, LayerShape],
     styles: StyleFacts | None = None,
 ) -> GeneratorFacts:
-    """The facts of a generator, with the names and lines that its file's metadata adds."""
+    """A generator's capabilities; class names, attribution and licence come from the file's metadata."""
     return GeneratorFacts(
         resolution=resolution,
         num_classes=num_classes,
@@ -58,7 +58,7 @@ def facts_of(
 
 
 def check_noise(spec: GeneratorSpec) -> None:
-    """Say that a family without noise inputs cannot have fresh ones; `const` and `none` are equal.
+    """Reject noise per sample for a family without noise inputs; `const` and `none` are equal there.
 
     Raises:
         JobError: If the job asks for noise per sample.
@@ -71,10 +71,10 @@ def check_noise(spec: GeneratorSpec) -> None:
 
 
 def check_layers(layers: Sequence[str], facts: GeneratorFacts) -> None:
-    """Say that feature maps must be among those the generator offers.
+    """Reject feature maps that the generator does not have.
 
     Raises:
-        JobError: If one is not.
+        JobError: If there is one.
     """
     for name in layers:
         if name not in facts.layers:
@@ -85,7 +85,7 @@ def check_layers(layers: Sequence[str], facts: GeneratorFacts) -> None:
 
 
 def check_cutoff(latents: LatentBatch) -> None:
-    """Say that only networks with style rows have rows to truncate.
+    """Reject a truncation cutoff for networks without style rows.
 
     Raises:
         JobError: If the job sets a truncation cutoff.
@@ -108,7 +108,7 @@ def class_ids(
     """The class of each sample on `device`; None for a generator without classes.
 
     Raises:
-        JobError: If a label is not a class, as -1 is not: indexing with it would take the last one.
+        JobError: If a label is not a class. -1 is none: as an index it would mean the last class.
     """
     if not num_classes:
         return None

@@ -1,4 +1,4 @@
-"""What a checkpoint holds, told without running a byte of it."""
+"""Describe a checkpoint without executing anything in it."""
 
 import tempfile
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ class LayerFacts:
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """Everything a person wants to know before using a checkpoint."""
+    """The description of a checkpoint: everything that is needed to use it in a job."""
 
     family: str
     """The generator `kind` to put into a job."""
@@ -40,7 +40,7 @@ class Inspection:
     layers: tuple[LayerFacts, ...]
     """Feature maps, from coarse to fine."""
     assumptions: tuple[str, ...]
-    """What the file does not say and was filled in."""
+    """Values that the file does not state and that were filled in."""
     notes: tuple[str, ...]
     """Licence terms, ignored settings."""
     license: str
@@ -49,12 +49,12 @@ class Inspection:
 
 
 def inspect_weights(path: Path, *, config: Path | None = None) -> Inspection:
-    """Read the checkpoint at `path`, build its network, and say what it is.
+    """Read the checkpoint at `path`, build its network, and describe it.
 
     `config` is a JSON file with settings, for files that hold tensors alone.
 
     Raises:
-        WeightsError: If it is not a whole checkpoint of a known family.
+        WeightsError: If it is not a complete checkpoint of a known family.
     """
     checkpoint = read_checkpoint(path, config=config)
     with tempfile.TemporaryDirectory() as folder:

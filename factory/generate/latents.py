@@ -1,4 +1,4 @@
-"""Sample indices to latents and class labels: pure functions of (dataset, index)."""
+"""Draw latents and class labels for sample indices: pure functions of (dataset, index)."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -15,7 +15,7 @@ _NVIDIA_KINDS = ("stylegan2", "stylegan3", "stylegan_xl")
 
 
 class LatentSampler:
-    """Draws the latents of any sample indices, in any order, on any worker."""
+    """Draws the latents of any sample indices, in any order, on any worker, without shared state."""
 
     def __init__(self, generator: Generator, latents: LatentsSpec, spec: GeneratorSpec) -> None:
         """Prepare for one dataset.
@@ -30,7 +30,7 @@ class LatentSampler:
         self._noise_seed = latents.seed if spec.noise == "per_sample" else None
 
     def draw(self, indices: Sequence[int], task: ShardTask | None = None) -> LatentBatch:
-        """The latents of samples `indices`; of their shard, if its round visits classes of its own."""
+        """Draw the latents of `indices`; `task` gives the classes of a round with its own ones."""
         labels = _steered_labels(task, indices) if task else None
         return LatentBatch(
             indices=np.array(indices, dtype=np.int64),
@@ -66,16 +66,18 @@ class LatentSampler:
 
 
 def _steered_labels(task: ShardTask, indices: Sequence[int]) -> list[int] | None:
-    """The classes that the task's round visits at `indices`; None if it names none."""
+    """The classes that the task's round draws at `indices`; None if it names none."""
     if task.steering is None or not task.steering.classes:
         return None
-    turn = _one_turn(tuple(sorted(task.steering.classes.items())))
-    return [turn[(task.turn + index - task.first_index) % len(turn)] for index in indices]
+    cycle = _make_cycle(tuple(sorted(task.steering.classes.items())))
+    return [cycle[(task.cycle_offset + index - task.first_index) % len(cycle)] for index in indices]
 
 
 @lru_cache(maxsize=8)
-def _one_turn(visits: tuple[tuple[int, int], ...]) -> tuple[int, ...]:
-    """Each class as often as asked for, spread evenly over the turn."""
+def _make_cycle(visits: tuple[tuple[int, int], ...]) -> tuple[int, ...]:
+    """A sequence with each class as often as requested, spread evenly over the cycle."""
+    # Spread rather than grouped: a round, and each of its shards, may end anywhere in a cycle, and
+    # what it then holds is still nearly in proportion.
     places = [
         ((2 * visit + 1) / (2 * count), label) for label, count in visits for visit in range(count)
     ]
@@ -86,7 +88,7 @@ def _nvidia_width(generator: Generator, spec: GeneratorSpec) -> int:
     """Width of the latent that NVIDIA's tools draw for one seed.
 
     Raises:
-        JobError: If the generator is not of a family that those tools know.
+        JobError: If the generator is of a family without such a tool.
     """
     if spec.kind not in _NVIDIA_KINDS:
         raise JobError(
@@ -99,7 +101,7 @@ def _nvidia_width(generator: Generator, spec: GeneratorSpec) -> int:
 def _resolve_classes(
     latents: LatentsSpec, facts: GeneratorFacts
 ) -> tuple[list[int], np.ndarray | None]:
-    """Class ids to visit, and their cumulative odds if they are drawn rather than visited in turn."""
+    """Class ids to draw, and their cumulative odds if they are drawn at random, not round-robin."""
     wanted = latents.classes
     if wanted is None:
         return list(range(facts.num_classes)), None

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 
 class Fir:
-    """One 2-D low-pass filter, kept in the forms the two resampling steps need."""
+    """One 2-D low-pass filter, prepared for both resampling steps."""
 
     def __init__(self, taps: Float[Tensor, "..."], channels: int) -> None:
         """Use `taps`: a square 2-D filter, or a 1-D one that stands for its outer product.
@@ -21,31 +21,34 @@ class Fir:
         """
         square = torch.outer(taps, taps) if taps.ndim == 1 else taps
         size = square.shape[0]
-        # Gain 4 makes up for the zeros between samples; conv2d correlates, so the blur is flipped.
+        # Gain 4 compensates for the three zeros per sample. A filter convolves: conv_transpose2d
+        # does so as well, but conv2d correlates, hence the flip of the blur.
         self._up = (square * 4)[None, None].repeat(channels, 1, 1, 1)
         self._blur = (square * 4).flip(0, 1)[None, None].repeat(channels, 1, 1, 1)
+        # The full convolution is longer than the image by the filter's length; these offsets cut
+        # out the window that the original's padding leaves, so that an even filter shifts nothing.
         self._up_start = size - 1 - (size + 1) // 2
         before, after = (size + 1) // 2 - 1, (size - 2) // 2
         self._blur_pad = (before, after, before, after)
         self.channels = channels
 
     def to(self, device: torch.device, dtype: torch.dtype) -> "Fir":
-        """Move to `device` and compute in `dtype`. Changes and returns itself."""
+        """Move to `device` and compute in `dtype`, in place; returns itself."""
         self._up = self._up.to(device, dtype)
         self._blur = self._blur.to(device, dtype)
         return self
 
     def upsample(self, maps: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h2 w2"]:
-        """Twice the resolution, with a zero after every sample before filtering."""
+        """Double the resolution: insert a zero after every sample, then filter."""
         height, width = maps.shape[2] * 2, maps.shape[3] * 2
         full = functional.conv_transpose2d(maps, self._up, stride=2, groups=self.channels)
         start = self._up_start
         return full[:, :, start : start + height, start : start + width]
 
     def blur(self, maps: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h2 w2"]:
-        """Filter what a transposed convolution of stride 2 left, with its gain of 4."""
+        """Filter the output of a transposed convolution of stride 2, with gain 4."""
         before, after = self._blur_pad[:2]
-        if before == after:
+        if before == after:  # conv2d pads without the copy that functional.pad makes
             return functional.conv2d(maps, self._blur, padding=before, groups=self.channels)
         return functional.conv2d(
             functional.pad(maps, self._blur_pad), self._blur, groups=self.channels

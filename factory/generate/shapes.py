@@ -1,8 +1,8 @@
-"""A toy generator whose masks are known exactly: a square and a disc with a core on a plain ground.
+"""A toy generator with exact masks: a square and a disc with a core on a plain ground.
 
-It needs no weights, runs in microseconds and has feature maps that separate its parts the way a
-GAN's do: each part has its own direction, blurred by the map's resolution and disturbed by noise.
-Segmenters are scored on it, and tests of everything else are quick with it.
+It needs no weights, runs in microseconds, and its feature maps separate the parts as a GAN's do:
+each part has its own direction, blurred by the map's resolution and disturbed by noise. Segmenters
+are scored on it, and the tests of everything else use it for speed.
 """
 
 import math
@@ -34,12 +34,12 @@ _COLOURED = "s8"
 
 
 class ShapesGenerator:
-    """The generator plugin `shapes`."""
+    """The toy generator, plugin `shapes`."""
 
     parts = PARTS
 
     def __init__(self, spec: GeneratorSpec, weights: Path | None, device: torch.device) -> None:
-        """Prepare its fixed colours and directions on `device`.
+        """Prepare the fixed feature directions on `device`.
 
         Raises:
             WeightsError: If the job names weights.
@@ -50,6 +50,9 @@ class ShapesGenerator:
             )
         self._device = device
         self._dtype = getattr(torch, spec.precision)
+        # A constant seed: the features belong to this generator, not to a dataset. A dataset varies
+        # the latents only, so that a segmenter fitted on one seed fits all others, as with real
+        # weights.
         rng = np.random.default_rng(20)
         self._directions = {
             name: torch.from_numpy(rng.standard_normal((channels, len(PARTS)), dtype=np.float32))
@@ -67,11 +70,11 @@ class ShapesGenerator:
         )
 
     def draw_z(self, rng: np.random.Generator) -> Float[np.ndarray, " z"]:
-        """Sixteen standard normal numbers: places, sizes, colours and a seed for the noise."""
+        """Draw sixteen standard normal numbers: positions, sizes, colours and a seed for the noise."""
         return rng.standard_normal(16, dtype=np.float32)
 
     def generate(self, latents: LatentBatch, layers: Sequence[str]) -> ImageBatch:
-        """Images of `latents` with the feature maps named in `layers`."""
+        """Generate the images of `latents` and the feature maps named in `layers`."""
         check_layers(layers, self.facts)
         parts = self._parts(latents)
         noise = torch.stack([_noise_map(row) for row in latents.z])
@@ -89,14 +92,14 @@ class ShapesGenerator:
     def mix(
         self,
         base: LatentBatch,
-        looks: LatentBatch,
+        variants: LatentBatch,
         start: str,  # noqa: ARG002 - there is one layer to start from
         stop_px: int,
     ) -> Float[Tensor, "v 3 s s"]:
-        """The parts and noise of `base` in the colours of `looks`; see `StyleMixer`."""
+        """Generate the parts and noise of `base` in the colours of `variants`; see `StyleMixer`."""
         parts = functional.adaptive_avg_pool2d(self._parts(base), stop_px)
         noise = functional.adaptive_avg_pool2d(_noise_map(base.z[0])[None], stop_px)
-        colours = torch.einsum("khw,vkc->vchw", parts[0], _colours(looks)) + noise * 6
+        colours = torch.einsum("khw,vkc->vchw", parts[0], _colours(variants)) + noise * 6
         return ((colours - 128) / 127.5).to(self._device)
 
     def _parts(self, latents: LatentBatch) -> Float[Tensor, "n k h w"]:
@@ -124,7 +127,10 @@ def _colours(latents: LatentBatch) -> Float[Tensor, "n k 3"]:
 
 
 def _noise_map(z: Float[np.ndarray, " z"]) -> Float[Tensor, "h w"]:
-    """Smooth noise that is a function of the latent alone."""
+    """Smooth noise, a function of the latent alone."""
+    # Seeded by the bits of two latent numbers: the noise belongs to the latent, so that `mix`
+    # repeats the base image's. The shift keeps the seed below 2^63, the largest that counter_rng
+    # takes.
     seed = int.from_bytes(z[:2].tobytes(), "little") >> 1
     coarse = counter_rng("noise", seed, 0).standard_normal((1, 1, 16, 16), dtype=np.float32)
     size = (_SIDE, _SIDE)

@@ -78,7 +78,7 @@ class Round(BaseModel):
                 num_indices=num_indices,
                 num_samples=num_samples,
                 steering=self.steering,
-                turn=done,
+                cycle_offset=done,
             )
             first_index += num_indices
 

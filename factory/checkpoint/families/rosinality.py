@@ -95,7 +95,7 @@ class _Mapper:
             self.move(f"noises.noise_{noise}", f"{new}.noise_const", _map)
         else:
             self.without_noise += 1
-            drawn = counter_rng("seeding", 0, 1, lane=noise).standard_normal((resolution,) * 2)
+            drawn = counter_rng("seeding", 0, 1, substream=noise).standard_normal((resolution,) * 2)
             self.made[f"{new}.noise_const"] = torch.from_numpy(drawn).float()
 
     def rgb(self, old: str, block: str) -> None:

@@ -28,8 +28,8 @@ from factory.spec import GeneratorSpec
 class BigGAN:
     """The generator plugin `biggan_ajbrock`. Reads safetensors in the original's tensor names.
 
-    `latents.truncation_psi` only scales z, as this code base does it (its batch statistics are
-    those of one truncation); `truncation_cutoff` has no meaning here and is refused. Feature maps
+    `latents.truncation_psi` only scales z, as in the original (its batch statistics belong to one
+    truncation); `truncation_cutoff` does not apply and is rejected. Feature maps
     are the outputs of all blocks (`blocks.2.0`) and of the attention after one (`blocks.2.1`).
     """
 
@@ -55,11 +55,11 @@ class BigGAN:
         )
 
     def draw_z(self, rng: np.random.Generator) -> Float[np.ndarray, " z"]:
-        """One standard normal latent."""
+        """Draw one standard normal latent."""
         return rng.standard_normal(self.network.z_dim, dtype=np.float32)
 
     def generate(self, latents: LatentBatch, layers: Sequence[str]) -> ImageBatch:
-        """Images of `latents` (RGB bytes) with the feature maps named in `layers`.
+        """Generate the images of `latents` (RGB bytes) and the feature maps named in `layers`.
 
         Raises:
             JobError: If a layer or class is unknown, or a truncation cutoff is set.

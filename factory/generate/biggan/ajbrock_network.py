@@ -1,8 +1,8 @@
-"""BigGAN and BigGAN-deep in the layout of ajbrock's BigGAN-PyTorch, for inference only.
+"""BigGAN and BigGAN-deep networks in the layout of ajbrock's BigGAN-PyTorch, inference only.
 
 Source: Brock et al. 2019, "Large scale GAN training for high fidelity natural image synthesis",
-appendix B. A checkpoint is a bare state dict: all structure but the number of blocks per resolution
-of BigGAN-deep is read off the shapes.
+appendix B. A checkpoint is a bare state dict: the whole structure is inferred from tensor shapes,
+except for the number of blocks per resolution of BigGAN-deep.
 """
 
 import math
@@ -21,10 +21,11 @@ from factory.generate.weights.find import TensorBag
 
 
 def _take_normalised(bag: TensorBag, name: str) -> Tensor:
-    """A weight divided by its spectral norm; as it is if the file has no singular vectors for it.
+    """Take a weight divided by its spectral norm; unchanged if the file has no singular vectors for it.
 
-    The original takes one step of the power iteration on every call and, in evaluation, does not
-    keep it. The same step is taken here, once. Further singular vectors are only logged there.
+    The original runs one step of power iteration on every call and, in evaluation, discards it. The
+    same step is taken here, once: with the stored vector alone, images differ. Further singular
+    vectors are only logged there.
     """
     weight = bag.take(f"{name}.weight")
     if f"{name}.u0" not in bag:
@@ -40,7 +41,7 @@ def _take_normalised(bag: TensorBag, name: str) -> Tensor:
 
 
 def _drop(bag: TensorBag, name: str) -> bool:
-    """Take a tensor that sampling has no use for; whether there was one."""
+    """Take and discard a tensor that inference does not need; returns whether it existed."""
     found = name in bag
     if found:
         bag.take(name)
@@ -54,9 +55,9 @@ def _take_conv(bag: TensorBag, name: str, at: Numerics, *, biased: bool) -> Conv
 
 
 def _take_statistics(bag: TensorBag, name: str, device: torch.device) -> Statistics:
-    """Stored statistics, wherever the file's variant of batch normalisation keeps them.
+    """Take the batch statistics; three variants of batch normalisation store them in different places.
 
-    "Standing statistics" are sums: a counter above zero says over how many batches.
+    "Standing statistics" are sums; a counter gives the number of batches.
     """
     if f"{name}.bn.running_mean" in bag:
         mean, variance = bag.take(f"{name}.bn.running_mean"), bag.take(f"{name}.bn.running_var")
@@ -71,12 +72,12 @@ def _take_statistics(bag: TensorBag, name: str, device: torch.device) -> Statist
 
 
 class ConditionalNorm:
-    """Batch normalisation whose gain and offset come from the condition, then a ReLU."""
+    """Class-conditional batch normalisation followed by a ReLU."""
 
     def __init__(
         self, bag: TensorBag, name: str, *, shared: bool, eps: float, device: torch.device
     ) -> None:
-        """Take the tensors below `name`; `shared` tells linear layers from embeddings."""
+        """Take the tensors below `name`: linear layers if `shared`, else embeddings."""
         self._statistics = _take_statistics(bag, name, device)
         self._gain, self._offset = (
             _take_normalised(bag, f"{name}.{part}").to(device) for part in ("gain", "bias")
@@ -86,7 +87,7 @@ class ConditionalNorm:
         self.num_classes = 0 if shared else self._gain.shape[0]
 
     def __call__(self, x: Float[Tensor, "n c h w"], condition: Tensor) -> Float[Tensor, "n c h w"]:
-        """The normalised maps; `condition` holds vectors, or class ids if nothing is shared."""
+        """Normalise `x`; `condition` holds vectors if embeddings are shared, else class ids."""
         if self._shared:
             gain, offset = condition @ self._gain.T, condition @ self._offset.T
         else:
@@ -100,7 +101,7 @@ class Block:
     def __init__(
         self, bag: TensorBag, name: str, *, up: bool, shared: bool, eps: float, at: Numerics
     ) -> None:
-        """Take the tensors below `name`; which exist decides the kind of block."""
+        """Take the tensors below `name`; their names determine the kind of block."""
         numbers = range(1, 5 if f"{name}.conv4.weight" in bag else 3)
         self.norms = [
             ConditionalNorm(bag, f"{name}.bn{i}", shared=shared, eps=eps, device=at.device)
@@ -117,7 +118,7 @@ class Block:
     def __call__(
         self, x: Float[Tensor, "n i h w"], condition: Tensor
     ) -> Float[Tensor, "n o h2 w2"]:
-        """The block's sum."""
+        """Residual branch plus shortcut."""
         maps = x
         for position, (norm, conv) in enumerate(zip(self.norms, self._convs, strict=True)):
             maps = norm(maps, condition)
@@ -129,7 +130,7 @@ class Block:
 
 
 class Network:
-    """The generator built from the tensors of a checkpoint."""
+    """The generator network, built from the tensors of a checkpoint."""
 
     def __init__(self, bag: TensorBag, kwargs: Mapping[str, Any], at: Numerics) -> None:
         """Take every tensor of `bag`.
@@ -137,11 +138,11 @@ class Network:
         Args:
             bag: Tensors under the names of `G_ema.pth`.
             kwargs: `BN_eps` (else 1e-5); for BigGAN-deep `G_depth`, the blocks per resolution (else
-                2, as in all published models). The rest is read off the tensors.
-            at: Where and how to compute.
+                2, as in all published models). Everything else is inferred from the tensors.
+            at: Device and precision.
 
         Raises:
-            WeightsError: If tensors are missing, left over, or do not fit.
+            WeightsError: If tensors are missing, unexpected, or of another shape.
         """
         self.at = at
         self._shared = bag.take("shared.weight").to(at.device) if "shared.weight" in bag else None
@@ -183,10 +184,10 @@ class Network:
             index += 1
 
     def _set_widths(self) -> None:
-        """Read off the shapes how z and the class enter: into the first layer or into every block.
+        """Infer from shapes where z and the class enter: the first layer only, or every block.
 
         Raises:
-            WeightsError: If the shapes are those of no known way.
+            WeightsError: If the shapes fit no known BigGAN.
         """
         blocks = [layer for layer in self.layers.values() if isinstance(layer, Block)]
         norm, in_dim = blocks[0].norms[0], self._linear.shape[1]
@@ -208,7 +209,7 @@ class Network:
         self.resolution = self.bottom << sum(block.up for block in blocks)
 
     def _inputs(self, z: Tensor, classes: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """What enters the first layer, and what conditions each block."""
+        """The input of the first layer, and the condition of each block."""
         num_blocks = sum(isinstance(layer, Block) for layer in self.layers.values())
         if self._shared is None:
             return z, [classes] * num_blocks
@@ -227,7 +228,7 @@ class Network:
         classes: Int64[Tensor, " n"],
         wanted: Collection[str] = (),
     ) -> tuple[Float[Tensor, "n 3 h w"], dict[str, Float[Tensor, "n _c _h _w"]]]:
-        """Images (float32, -1 to 1) and the feature maps named in `wanted`."""
+        """Synthesise images (float32, -1 to 1) and the feature maps named in `wanted`."""
         first, conditions = self._inputs(z, classes)
         start = functional.linear(first, self._linear, self._linear_bias)
         x = start.reshape(len(z), -1, self.bottom, self.bottom)
@@ -238,6 +239,6 @@ class Network:
             x = layer(x, next(remaining)) if isinstance(layer, Block) else layer(x)
             if name in wanted:
                 features[name] = x
-        # the last normalisation keeps its own epsilon, whatever the file's BN_eps
+        # The original's last normalisation has a fixed epsilon, independent of BN_eps.
         x = normalised_relu(x, self._statistics, self._gain, self._offset, eps=1e-5)
         return torch.tanh(self._to_rgb(x).float() + self._rgb_bias), features

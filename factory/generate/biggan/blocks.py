@@ -1,4 +1,4 @@
-"""The parts that both BigGAN code bases are built from: convolutions, normalisation, attention.
+"""Building blocks shared by both BigGAN layouts: convolution, normalisation, attention.
 
 Source: Brock et al. 2019, "Large scale GAN training for high fidelity natural image synthesis",
 appendix B (BigGAN and BigGAN-deep), and Zhang et al. 2019, "Self-attention generative adversarial
@@ -23,20 +23,20 @@ class Conv:
     def __init__(
         self, weight: Float[Tensor, "o i k k"], bias: Float[Tensor, " o"] | None, at: Numerics
     ) -> None:
-        """Compute in the precision of `at`."""
+        """Move the weights to the device and precision of `at`."""
         self._weight = weight.to(at.device, at.dtype, memory_format=torch.channels_last)
         self._bias = None if bias is None else bias.to(at.device, at.dtype)
         self._padding = weight.shape[2] // 2
         self.in_channels, self.channels = weight.shape[1], weight.shape[0]
 
     def __call__(self, x: Float[Tensor, "n i h w"]) -> Float[Tensor, "n o h w"]:
-        """The convolved maps."""
+        """Convolve `x`."""
         return functional.conv2d(x, self._weight, self._bias, padding=self._padding)
 
 
 @dataclass(frozen=True, slots=True)
 class Statistics:
-    """Running mean and variance of the maps that enter a normalisation."""
+    """Running mean and variance of a batch normalisation."""
 
     mean: Float[Tensor, " c"]
     """Mean of each channel."""
@@ -60,12 +60,12 @@ def normalised_relu(
 
 
 def doubled(x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h2 w2"]:
-    """Twice the resolution, each pixel repeated."""
+    """Double the resolution by repeating pixels (nearest neighbour)."""
     return functional.interpolate(x, scale_factor=2, mode="nearest")
 
 
 class SelfAttention:
-    """Every pixel looks at every other one, at half their resolution, and adds what it finds."""
+    """Self-attention over all pixels, with keys and values at half resolution."""
 
     def __init__(
         self, *, theta: Conv, phi: Conv, g: Conv, o: Conv, gamma: Float[Tensor, "..."]
@@ -76,7 +76,7 @@ class SelfAttention:
         self.channels = o.channels
 
     def __call__(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
-        """`x` and what was found; the softmax is computed in float32."""
+        """`x` plus the attended values; the softmax is computed in float32."""
         query = self._theta(x).flatten(2)
         key = functional.max_pool2d(self._phi(x), 2).flatten(2)
         value = functional.max_pool2d(self._g(x), 2).flatten(2)
@@ -86,6 +86,6 @@ class SelfAttention:
 
 
 def to_bytes_floored(images: Float[Tensor, "n c h w"], *, scale: float) -> UInt8[Tensor, "n h w c"]:
-    """The bytes of images from -1 to 1: floor(clip(scale (x + 1), 0, 255))."""
+    """Convert images from -1 to 1 to bytes: floor(clip(scale (x + 1), 0, 255))."""
     scaled = ((images + 1) * scale).clamp_(0, 255).to(torch.uint8)
     return scaled.permute(0, 2, 3, 1)

@@ -1,9 +1,9 @@
 """BigGAN-deep in the layout of Hugging Face's pytorch-pretrained-BigGAN.
 
 Source: Brock et al. 2019, "Large scale GAN training for high fidelity natural image synthesis",
-appendix B. The files hold batch statistics for 51 truncations, and the truncation of a job picks
-the rows. Between two rows the original code mixes them with the weights exchanged; it is repeated
-here, because the published images were made so.
+appendix B. The files hold batch statistics for 51 truncations, and a job's truncation selects the
+rows. Between two rows the original code interpolates with the weights exchanged; that is reproduced
+here, because the published images were made with it.
 """
 
 import math
@@ -47,7 +47,7 @@ _PREFIX = "generator"
 
 
 def _take_normalised(bag: TensorBag, name: str) -> Tensor:
-    """A weight divided by its spectral norm, as the stored singular vectors give it."""
+    """Take a weight divided by its spectral norm, computed from the stored singular vectors."""
     weight = bag.take(f"{name}.weight_orig")
     u, v = bag.take(f"{name}.weight_u"), bag.take(f"{name}.weight_v")
     return weight / torch.dot(u, weight.flatten(1) @ v)
@@ -67,9 +67,10 @@ class TruncatedStatistics:
         self._variances = bag.take(f"{name}.running_vars", *self._means.shape).to(device)
 
     def at(self, truncation: float) -> Statistics:
-        """The statistics that the original code uses at `truncation`, its exchanged weights and all.
+        """The statistics at `truncation` as the original computes them, exchanged weights included.
 
-        The two floating-point operations are the original's: 0.28 / 0.02 is not quite 14.
+        The two floating-point operations are the original's: 0.28 / 0.02 is not exactly 14, so that a
+        mathematically equal expression would select another row.
         """
         fraction, row = math.modf(truncation / (1.0 / (len(self._means) - 1)))
         first = int(row)
@@ -83,7 +84,7 @@ class TruncatedStatistics:
 
 
 class ConditionalNorm:
-    """Batch normalisation whose gain and offset are linear in the condition, then a ReLU."""
+    """Class-conditional batch normalisation followed by a ReLU."""
 
     def __init__(self, bag: TensorBag, name: str, eps: float, device: torch.device) -> None:
         """Take the tensors below `name`."""
@@ -95,14 +96,14 @@ class ConditionalNorm:
     def __call__(
         self, x: Float[Tensor, "n c h w"], condition: Float[Tensor, "n d"], truncation: float
     ) -> Float[Tensor, "n c h w"]:
-        """The normalised maps."""
+        """Normalise `x` with the statistics at `truncation`."""
         gain = 1 + functional.linear(condition, self._scale)
         offset = functional.linear(condition, self._offset)
         return normalised_relu(x, self._statistics.at(truncation), gain, offset, eps=self._eps)
 
 
 class Block:
-    """A bottleneck of four convolutions beside a shortcut that drops channels."""
+    """A residual bottleneck of four convolutions; the shortcut drops channels."""
 
     def __init__(self, bag: TensorBag, name: str, *, up: bool, eps: float, at: Numerics) -> None:
         """Take the tensors below `name`."""
@@ -114,7 +115,7 @@ class Block:
     def __call__(
         self, x: Float[Tensor, "n i h w"], condition: Float[Tensor, "n d"], truncation: float
     ) -> Float[Tensor, "n o h2 w2"]:
-        """The block's sum."""
+        """Residual branch plus shortcut."""
         maps = x
         for position, (norm, conv) in enumerate(zip(self._norms, self._convs, strict=True)):
             maps = norm(maps, condition, truncation)
@@ -126,19 +127,19 @@ class Block:
 
 
 class Network:
-    """The generator built from the tensors and the config of a checkpoint."""
+    """The generator network, built from the tensors and the config of a checkpoint."""
 
     def __init__(self, bag: TensorBag, kwargs: Mapping[str, Any], at: Numerics) -> None:
         """Take every tensor of `bag`.
 
         Args:
             bag: Tensors under the names of `pytorch_model.bin`.
-            kwargs: The file's config.json: `layers` (which of them upsample cannot be seen in the
-                tensors) and `eps` (else 1e-4). The rest is read off the tensors.
-            at: Where and how to compute.
+            kwargs: The file's config.json: `layers` (tensors do not show which of them upsample)
+                and `eps` (else 1e-4). Everything else is inferred from the tensors.
+            at: Device and precision.
 
         Raises:
-            WeightsError: If tensors are missing, left over, or do not fit.
+            WeightsError: If tensors are missing, unexpected, or of another shape.
         """
         if "layers" not in kwargs:
             raise WeightsError(
@@ -187,11 +188,12 @@ class Network:
         truncation: float,
         wanted: Collection[str] = (),
     ) -> tuple[Float[Tensor, "n 3 h w"], dict[str, Float[Tensor, "n _c _h _w"]]]:
-        """Images (float32, -1 to 1) and the feature maps named in `wanted`.
+        """Synthesise images (float32, -1 to 1) and the feature maps named in `wanted`.
 
-        `z` is already multiplied by `truncation`, which here only picks the statistics.
+        `z` is already multiplied by `truncation`, which here only selects the batch statistics.
         """
         condition = torch.cat([z, self._embedding[classes]], dim=1)
+        # The first layer's output is stored channels last; ajbrock's is channels first.
         start = functional.linear(condition, self._gen_z, self._gen_z_bias)
         x = start.reshape(len(z), 4, 4, -1).permute(0, 3, 1, 2).to(self.at.dtype)
         features = {}
@@ -207,7 +209,7 @@ class BigGANDeepHF:
     """The generator plugin `biggan_deep_hf`. Reads safetensors in Hugging Face's tensor names.
 
     `latents.truncation_psi` is BigGAN's truncation: z is psi times a normal cut off at -2 and 2,
-    and psi picks the batch statistics. `truncation_cutoff` has no meaning here and is refused.
+    and psi selects the batch statistics. `truncation_cutoff` does not apply and is rejected.
     Feature maps are the outputs of all blocks and of the attention, `layers.0` and so on.
     """
 
@@ -233,9 +235,9 @@ class BigGANDeepHF:
         )
 
     def draw_z(self, rng: np.random.Generator) -> Float[np.ndarray, " z"]:
-        """One normal latent cut off at -2 and 2, by drawing again what lies outside.
+        """Draw one latent from a normal truncated at -2 and 2, by rejection.
 
-        The distribution is the original's; the numbers are not, for that used SciPy's sampler.
+        The distribution is the original's, the numbers are not: the original used SciPy's sampler.
         """
         z = rng.standard_normal(self.network.z_dim, dtype=np.float32)
         while (outside := np.abs(z) > 2).any():
@@ -243,10 +245,10 @@ class BigGANDeepHF:
         return z
 
     def generate(self, latents: LatentBatch, layers: Sequence[str]) -> ImageBatch:
-        """Images of `latents` (RGB bytes) with the feature maps named in `layers`.
+        """Generate the images of `latents` (RGB bytes) and the feature maps named in `layers`.
 
         Raises:
-            JobError: If a layer or class is unknown, or the truncation is not one this family has.
+            JobError: If a layer or class is unknown, or the truncation is outside this family's range.
         """
         check_layers(layers, self.facts)
         truncation = latents.truncation_psi

@@ -3,8 +3,9 @@
 Source: Radford et al. 2016, "Unsupervised representation learning with deep convolutional
 generative adversarial networks", section 3. The usual file is a `torch.nn.Sequential` named `main`:
 transposed convolutions of 4x4 taps at 0, 3, 6 ..., each but the last followed by batch
-normalisation and a ReLU. The first turns one pixel into 4x4, every further one doubles. Other stacks
-of convolutions are read if their strides and paddings are given, which no checkpoint holds.
+normalisation and a ReLU. The first maps one pixel to 4x4, every further one doubles the resolution.
+Other chains of convolutions are read if their strides and paddings are given, which no checkpoint
+contains.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -43,11 +44,11 @@ _LATENTS = ("normal", "uniform")
 
 
 @dataclass(frozen=True, slots=True)
-class LayerPlan:
-    """Where a convolution is in the file, and how it moves over its input."""
+class LayerLayout:
+    """Name, stride and padding of a convolution."""
 
     name: str
-    """Its name; it ends in its number within its list."""
+    """Tensor name prefix; it ends in the position within its `Sequential`."""
     transposed: bool
     """Whether it is a transposed convolution."""
     stride: int
@@ -56,10 +57,10 @@ class LayerPlan:
     """Its padding."""
 
     def sibling(self, distance: int) -> str:
-        """The name of what comes `distance` later in the same list.
+        """The name of the module `distance` positions later in the same `Sequential`.
 
         Raises:
-            WeightsError: If the name is not that of a member of a list.
+            WeightsError: If the name does not end in a position.
         """
         stem, dot, number = self.name.rpartition(".")
         if not number.isdecimal():
@@ -70,68 +71,68 @@ class LayerPlan:
         return f"{stem}{dot}{int(number) + distance}"
 
     def side_after(self, side: int, kernel: int) -> int:
-        """Rows of what leaves the layer when `side` rows enter."""
+        """Rows of the output for an input of `side` rows."""
         if self.transposed:
             return (side - 1) * self.stride + kernel - 2 * self.padding
         return (side + 2 * self.padding - kernel) // self.stride + 1
 
 
 class Layer:
-    """A convolution with the batch normalisation that follows it folded in."""
+    """A convolution with the following batch normalisation folded into its weights."""
 
-    def __init__(self, bag: TensorBag, plan: LayerPlan, eps: float, at: Numerics) -> None:
-        """Take the tensors of the convolution and, if there is one, of the normalisation."""
-        weight = bag.take(f"{plan.name}.weight")
-        inputs, outputs = (0, 1) if plan.transposed else (1, 0)
+    def __init__(self, bag: TensorBag, layout: LayerLayout, eps: float, at: Numerics) -> None:
+        """Take the tensors of the convolution and of the normalisation, if there is one."""
+        weight = bag.take(f"{layout.name}.weight")
+        inputs, outputs = (0, 1) if layout.transposed else (1, 0)
         self.in_channels, self.channels = weight.shape[inputs], weight.shape[outputs]
         self.kernel = weight.shape[2]
-        has_bias = f"{plan.name}.bias" in bag
-        bias = bag.take(f"{plan.name}.bias", self.channels) if has_bias else torch.zeros(())
-        norm = plan.sibling(1)
+        has_bias = f"{layout.name}.bias" in bag
+        bias = bag.take(f"{layout.name}.bias", self.channels) if has_bias else torch.zeros(())
+        norm = layout.sibling(1)
         has_norm = f"{norm}.running_mean" in bag
         if has_norm:
             scale = (bag.take(f"{norm}.running_var", self.channels) + eps).rsqrt()
             scale = scale * bag.take(f"{norm}.weight", self.channels)
             bias = (bias - bag.take(f"{norm}.running_mean", self.channels)) * scale
             bias = bias + bag.take(f"{norm}.bias", self.channels)
-            columns = scale[None] if plan.transposed else scale[:, None]
+            columns = scale[None] if layout.transposed else scale[:, None]
             weight = weight * columns[:, :, None, None]
             if f"{norm}.num_batches_tracked" in bag:
                 bag.take(f"{norm}.num_batches_tracked")
-        self.plan, self.activation_name = plan, plan.sibling(2 if has_norm else 1)
+        self.layout, self.activation_name = layout, layout.sibling(2 if has_norm else 1)
         self._weight = weight.to(at.device, at.dtype, memory_format=torch.channels_last)
         self._bias = bias.expand(self.channels)[:, None, None].to(at.device)
 
     def __call__(self, x: Float[Tensor, "n i h w"]) -> Float[Tensor, "n o h2 w2"]:
         """The layer's float32 sums, before its activation."""
-        convolve = functional.conv_transpose2d if self.plan.transposed else functional.conv2d
-        maps = convolve(x, self._weight, stride=self.plan.stride, padding=self.plan.padding)
+        convolve = functional.conv_transpose2d if self.layout.transposed else functional.conv2d
+        maps = convolve(x, self._weight, stride=self.layout.stride, padding=self.layout.padding)
         return maps.float().add_(self._bias)
 
 
 class Network:
-    """The generator built from the tensors of a checkpoint."""
+    """The generator network, built from the tensors of a checkpoint."""
 
     def __init__(self, bag: TensorBag, kwargs: Mapping[str, Any], at: Numerics) -> None:
         """Take every tensor of `bag`.
 
         Args:
             bag: Tensors named `main.*`, or as `kwargs` say.
-            kwargs: What shapes do not show: `output_activation` (`tanh`, `sigmoid` or `none`; else
+            kwargs: What shapes do not tell: `output_activation` (`tanh`, `sigmoid` or `none`; else
                 `tanh`), `hidden_activation` (`relu`, or `leaky_relu` of slope 0.2; else `relu`),
                 `bn_eps` (else 1e-5) and, for another layout than the usual one, `layers`: a list of
                 `name`, `kind` (`conv` or `conv_transpose`), `stride` and `padding`. Widths, kernels,
-                biases and the resolution are read off the tensors.
-            at: Where and how to compute.
+                biases and the resolution are inferred from the tensors.
+            at: Device and precision.
 
         Raises:
-            WeightsError: If tensors are missing, left over, or do not fit.
+            WeightsError: If tensors are missing, unexpected, or of another shape.
         """
         self.at = at
         self._slope = _SLOPES[_one_of(kwargs, "hidden_activation", tuple(_SLOPES))]
         self._output_activation = _one_of(kwargs, "output_activation", _OUTPUT_ACTIVATIONS)
         eps = kwargs.get("bn_eps", 1e-5)
-        self.layers = [Layer(bag, plan, eps, at) for plan in _plans(bag, kwargs)]
+        self.layers = [Layer(bag, layout, eps, at) for layout in _layouts(bag, kwargs)]
         bag.finish()
         kernels = [layer.kernel for layer in self.layers]
         if "layers" not in kwargs and set(kernels) != {_KERNEL}:
@@ -143,7 +144,7 @@ class Network:
         self.sides: list[int] = []
         for layer in self.layers:
             before = self.sides[-1] if self.sides else 1
-            self.sides.append(layer.plan.side_after(before, layer.kernel))
+            self.sides.append(layer.layout.side_after(before, layer.kernel))
         self.resolution = self.sides[-1]
         wanted = kwargs.get("img_resolution") or self.resolution
         if wanted != self.resolution:
@@ -155,9 +156,9 @@ class Network:
     def synthesise(
         self, z: Float[Tensor, "n z"], wanted: Collection[str] = ()
     ) -> tuple[Float[Tensor, "n c h w"], dict[str, Float[Tensor, "n _c _h _w"]]]:
-        """Images (float32, nominally -1 to 1) and the feature maps named in `wanted`.
+        """Synthesise images (float32, nominally -1 to 1) and the feature maps named in `wanted`.
 
-        Feature maps are named after the activations they leave (`main.2`, `main.5` ...).
+        Feature maps are named after the activation that outputs them (`main.2`, `main.5` ...).
         """
         x = z[:, :, None, None].to(self.at.dtype)
         features = {}
@@ -173,22 +174,22 @@ class Network:
         return image, features
 
 
-def _plans(bag: TensorBag, kwargs: Mapping[str, Any]) -> list[LayerPlan]:
-    """The layers that `kwargs` give, or those of the usual layout: 4x4, then doubling."""
+def _layouts(bag: TensorBag, kwargs: Mapping[str, Any]) -> list[LayerLayout]:
+    """The layers given in `kwargs`, or those of the usual layout: 4x4, then doubling."""
     given = kwargs.get("layers")
     if given is None:
         prefix = "main." if "main.0.weight" in bag else ""
         names = [f"{prefix}0"]
         while (name := f"{prefix}{3 * len(names)}") + ".weight" in bag:
             names.append(name)
-        first = LayerPlan(names[0], transposed=True, stride=1, padding=0)
+        first = LayerLayout(names[0], transposed=True, stride=1, padding=0)
         return [
             first,
-            *(LayerPlan(name, transposed=True, stride=2, padding=1) for name in names[1:]),
+            *(LayerLayout(name, transposed=True, stride=2, padding=1) for name in names[1:]),
         ]
     try:
         return [
-            LayerPlan(
+            LayerLayout(
                 str(layer["name"]),
                 transposed=layer["kind"] == "conv_transpose",
                 stride=int(layer["stride"]),
@@ -216,7 +217,7 @@ def _one_of(kwargs: Mapping[str, Any], name: str, allowed: Sequence[str]) -> str
 class DCGAN:
     """The generator plugin `dcgan`. Reads safetensors in the tensor names of the PyTorch examples.
 
-    `latents.truncation_psi` scales z: its mean is zero. Besides the network's own kwargs it reads
+    `latents.truncation_psi` scales z, whose mean is zero. Besides the network's own kwargs it reads
     `latent`: `normal` (the default) or `uniform` from -1 to 1.
     """
 
@@ -244,13 +245,13 @@ class DCGAN:
         )
 
     def draw_z(self, rng: np.random.Generator) -> Float[np.ndarray, " z"]:
-        """One latent of the distribution the file's kwargs name."""
+        """Draw one latent from the distribution stated in the file's kwargs."""
         if self._latent == "uniform":
             return rng.uniform(-1, 1, self.network.z_dim).astype(np.float32)
         return rng.standard_normal(self.network.z_dim, dtype=np.float32)
 
     def generate(self, latents: LatentBatch, layers: Sequence[str]) -> ImageBatch:
-        """Images of `latents` (RGB bytes) with the feature maps named in `layers`.
+        """Generate the images of `latents` (RGB bytes) and the feature maps named in `layers`.
 
         Raises:
             JobError: If a layer is unknown, or a truncation cutoff is set.

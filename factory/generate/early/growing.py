@@ -1,8 +1,8 @@
-"""The output of progressively grown networks: colours at one resolution, or blended between two.
+"""The output of progressively grown networks: the colours of one resolution, or a blend of two.
 
 Source: Karras et al. 2018, "Progressive growing of GANs", section 2. Training doubles the
-resolution step by step, fading each new block in; `lod` (level of detail) says where it stopped.
-0 is the full network, 1.25 leaves the last block unused and fades the one before it in by 0.75.
+resolution step by step and fades each new block in; `lod` (level of detail) is where it stopped.
+0 is the full network; 1.25 leaves the last block unused and fades the one before it in by 0.75.
 """
 
 import math
@@ -16,7 +16,7 @@ from factory.errors import WeightsError
 
 
 class GrowingOutput:
-    """Decides which blocks run, and makes the image from their colours."""
+    """Selects the blocks that run, and blends their colours into the image."""
 
     def __init__(self, lod: float, num_blocks: int) -> None:
         """Prepare for a network of `num_blocks` resolutions that stopped at `lod`.
@@ -32,7 +32,7 @@ class GrowingOutput:
         self._lod, self._num_blocks = lod, num_blocks
 
     def runs(self, block: int) -> bool:
-        """Whether the layers of `block` (0 is the coarsest) have any part in the image."""
+        """Whether the layers of `block` (0 is the coarsest) contribute to the image."""
         return self._lod < self._level(block) + 1
 
     def add(
@@ -42,7 +42,7 @@ class GrowingOutput:
         maps: Float[Tensor, "n i h2 w2"],
         to_rgb: Callable[[Tensor], Tensor],
     ) -> Float[Tensor, "n c h3 w3"] | None:
-        """The image after `block`, from the one before it and the colours of the block's `maps`."""
+        """The image after `block`, from the previous image and the colours of the block's `maps`."""
         if self._level(block) > math.ceil(self._lod):
             return None
         if image is None:

@@ -53,7 +53,7 @@ class Layer:
         """Take `NAME.weight` and `NAME.bias`; a `fused` layer upsamples inside its convolution."""
         weight = bag.take(f"{name}.weight")
         if up and fused:
-            # stored as [in, out, k, k], unlike all others
+            # Fused layers are stored as [in, out, k, k], all others as [out, in, k, k].
             self.channels, fan_in = weight.shape[1], weight[:, 0].numel()
         else:
             self.channels, fan_in = weight.shape[0], weight[0].numel()
@@ -67,7 +67,7 @@ class Layer:
         self._bias = bag.take(f"{name}.bias", self.channels)[:, None, None].to(at.device)
 
     def __call__(self, x: Float[Tensor, "n i h w"]) -> Float[Tensor, "n o h2 w2"]:
-        """The layer's float32 sums, before any activation."""
+        """The layer's output in float32, before any activation."""
         scale = (x.float().square().mean(dim=1, keepdim=True) + 1e-8).rsqrt()
         x = x * scale.to(x.dtype)
         if self._up and self._fused:
@@ -80,19 +80,19 @@ class Layer:
 
 
 class Network:
-    """The generator built from the tensors and kwargs of a checkpoint."""
+    """The generator network, built from the tensors and kwargs of a checkpoint."""
 
     def __init__(self, bag: TensorBag, kwargs: Mapping[str, Any], at: Numerics) -> None:
         """Take every tensor of `bag`.
 
         Args:
             bag: Tensors under genforce's names.
-            kwargs: What shapes do not show: `label_size` (else 0), `fused_scale` (else false),
+            kwargs: What shapes do not tell: `label_size` (else 0), `fused_scale` (else false),
                 `use_wscale` (else true), `final_tanh` (else false).
-            at: Where and how to compute.
+            at: Device and precision.
 
         Raises:
-            WeightsError: If tensors are missing, left over, or do not fit.
+            WeightsError: If tensors are missing, unexpected, or of another shape.
         """
         self.at = at
         gains = Gains(bool(kwargs.get("use_wscale", True)))
@@ -129,7 +129,7 @@ class Network:
         classes: Tensor | None = None,
         wanted: Collection[str] = (),
     ) -> tuple[Float[Tensor, "n c h w"], dict[str, Float[Tensor, "n _c _h _w"]]]:
-        """Images (float32, nominally -1 to 1, not clamped) and the feature maps named in `wanted`.
+        """Synthesise images (float32, nominally -1 to 1, not clamped) and the `wanted` feature maps.
 
         Feature maps are taken after the leaky ReLU.
         """

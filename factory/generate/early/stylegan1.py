@@ -58,11 +58,11 @@ class StyleGAN1:
         )
 
     def draw_z(self, rng: np.random.Generator) -> Float[np.ndarray, " z"]:
-        """One standard normal latent."""
+        """Draw one standard normal latent."""
         return rng.standard_normal(self.network.mapping.z_dim, dtype=np.float32)
 
     def generate(self, latents: LatentBatch, layers: Sequence[str]) -> ImageBatch:
-        """Images of `latents` (RGB bytes) with the feature maps named in `layers`.
+        """Generate the images of `latents` (RGB bytes) and the feature maps named in `layers`.
 
         Raises:
             JobError: If a layer is unknown, or a sample has no class and the network has classes.
@@ -76,17 +76,17 @@ class StyleGAN1:
     def mix(
         self,
         base: LatentBatch,
-        looks: LatentBatch,
+        variants: LatentBatch,
         start: str,
         stop_px: int,  # noqa: ARG002 - colours of lower resolutions are those of earlier training
     ) -> Float[Tensor, "v 3 s s"]:
-        """Variants of `base` with the styles of `looks` from `start` on; see `StyleMixer`.
+        """Generate `base` with the styles of `variants` from `start` on; see `StyleMixer`.
 
-        The synthesis cannot stop early: while the network grew, the colours of lower resolutions
-        were left behind.
+        The synthesis cannot stop early: the colour layers of lower resolutions are those of an
+        earlier stage of training and do not fit the final network.
         """
         colours = self.network.mix(
-            self._styles(base), self._styles(looks), self._noise(base), start
+            self._styles(base), self._styles(variants), self._noise(base), start
         )
         return colours.expand(-1, 3, -1, -1)
 
@@ -103,10 +103,12 @@ class StyleGAN1:
         if self._noise_mode != "per_sample" or latents.noise_seed is None:
             return self._const_noise
         noise: NoiseMaps = {}
-        for lane, layer in enumerate(self.network.layers):
+        # Drawn on the host from (seed, index, layer): the same maps on every device and in every
+        # batch.
+        for substream, layer in enumerate(self.network.layers):
             shape = layer.noise_const.shape[1:]
             maps = [
-                counter_rng("noise", latents.noise_seed, int(index), lane).standard_normal(
+                counter_rng("noise", latents.noise_seed, int(index), substream).standard_normal(
                     shape, dtype=np.float32
                 )
                 for index in latents.indices

@@ -1,4 +1,4 @@
-"""The StyleGAN (first version) network in the layout of genforce, for inference only.
+"""The StyleGAN (first version) network in the layout of genforce, inference only.
 
 Source: Karras et al. 2019, "A style-based generator architecture for generative adversarial
 networks", section 2 and appendix C. Where we differ: instance normalisation and the style are one
@@ -21,7 +21,7 @@ from factory.generate.numerics import Numerics, second_moment_normalised
 from factory.generate.weights.find import TensorBag
 
 NoiseMaps = dict[str, Float[Tensor, "_n 1 _h _w"]]
-"""Unscaled noise maps by layer name, for one sample or for each. A missing layer gets none."""
+"""Unscaled noise maps by layer name, one or one per sample; a layer that is absent gets none."""
 _KERNEL = 3
 """Taps of every convolution but that of a first layer without a constant, which has 4."""
 _FUSED_FROM_PX = 128
@@ -30,18 +30,18 @@ _FUSED_FROM_PX = 128
 
 @dataclass(frozen=True, slots=True)
 class Gains:
-    """How weights were scaled in training, and so have to be at run time."""
+    """The equalised learning rate: weights are scaled at run time as they were in training."""
 
     use_wscale: bool
-    """Whether they were at all."""
+    """Whether weights are scaled at all."""
 
     def gain(self, fan_in: int, base: float) -> float:
-        """The factor of a layer with `fan_in` inputs."""
+        """The factor for the weights of a layer with `fan_in` inputs."""
         return base / math.sqrt(fan_in) if self.use_wscale else 1.0
 
 
 def fused_upsampling_kernel(weight: Float[Tensor, "i o 3 3"]) -> Float[Tensor, "i o 4 4"]:
-    """The 4x4 kernel of a transposed convolution that repeats pixels, blurs, and convolves at once."""
+    """The 4x4 kernel of a transposed convolution that equals repeating pixels and convolving."""
     padded = functional.pad(weight, (1, 1, 1, 1))
     return (
         padded[:, :, 1:, 1:]
@@ -52,10 +52,10 @@ def fused_upsampling_kernel(weight: Float[Tensor, "i o 3 3"]) -> Float[Tensor, "
 
 
 class MappingNetwork:
-    """Latents and class labels to w, in float64.
+    """The mapping network: latents and class labels to w, in float64.
 
-    How float32 sums are rounded depends on the number of rows, so on a sample's neighbours; the
-    mapping and the styles cost next to nothing beside the convolutions.
+    The rounding of float32 sums depends on the number of rows, hence on the batch; mapping and styles
+    cost next to nothing compared with the convolutions.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class MappingNetwork:
         self.w_dim = len(self._weights[-1])
 
     def __call__(self, z: Float[Tensor, "n z"], classes: Tensor | None) -> Float[Tensor, "n w_dim"]:
-        """The w of each latent and class id; `classes` is None for a network without classes."""
+        """W of each latent and class id; `classes` is None for a network without classes."""
         if self._labels is not None:
             z = torch.cat([z, self._labels[classes]], dim=1)
         x = second_moment_normalised(z.double())
@@ -92,7 +92,7 @@ class Layer:
     def __init__(
         self, bag: TensorBag, name: str, *, fused: bool, gains: Gains, at: Numerics
     ) -> None:
-        """Take the tensors below `synthesis.NAME`; a blur kernel tells that it upsamples."""
+        """Take the tensors below `synthesis.NAME`; a layer with a blur kernel upsamples."""
         prefix = f"synthesis.{name}"
         self.name, self._at = name, at
         self._const: Tensor | None = None
@@ -143,7 +143,7 @@ class Layer:
         if self._const is not None:
             maps = self._const.repeat(len(w), 1, 1, 1)
             return maps.contiguous(memory_format=torch.channels_last)
-        if x is None:  # a first layer without the constant reads w itself, as a single pixel
+        if x is None:  # a first layer without a constant takes w itself, as a single pixel
             x = w[:, :, None, None].to(self._at.dtype)
         if self._fused:
             maps = functional.conv_transpose2d(x, self._weight, stride=2, padding=1)
@@ -172,19 +172,19 @@ class ToRGB:
 
 
 class Network:
-    """Mapping and synthesis built from the tensors and kwargs of a checkpoint."""
+    """Mapping and synthesis networks, built from the tensors and kwargs of a checkpoint."""
 
     def __init__(self, bag: TensorBag, kwargs: Mapping[str, Any], at: Numerics) -> None:
         """Take every tensor of `bag`.
 
         Args:
             bag: Tensors under genforce's names.
-            kwargs: What shapes do not show: `fused_scale` (`auto`, true or false; else `auto`),
+            kwargs: What shapes do not tell: `fused_scale` (`auto`, true or false; else `auto`),
                 `mapping_lr_mul` (else 0.01), `use_wscale` (else true), `final_tanh` (else false).
-            at: Where and how to compute.
+            at: Device and precision.
 
         Raises:
-            WeightsError: If tensors are missing, left over, or do not fit.
+            WeightsError: If tensors are missing, unexpected, or of another shape.
         """
         self.at = at
         gains = Gains(bool(kwargs.get("use_wscale", True)))
@@ -218,7 +218,7 @@ class Network:
         psi: float = 1.0,
         cutoff: int | None = None,
     ) -> Float[Tensor, "n rows w_dim"]:
-        """Style rows (W+), the first `cutoff` (None: all) pulled towards the mean w by `psi`.
+        """Style rows (W+); the first `cutoff` (None: all) are truncated towards the mean w by `psi`.
 
         Raises:
             JobError: If `psi` is not 1 and the checkpoint has no mean w.
@@ -240,7 +240,7 @@ class Network:
     def synthesise(
         self, ws: Float[Tensor, "n rows w_dim"], noise: NoiseMaps, wanted: Collection[str] = ()
     ) -> tuple[Float[Tensor, "n c h w"], dict[str, Float[Tensor, "n _c _h _w"]]]:
-        """Images (float32, nominally -1 to 1, not clamped) and the feature maps named in `wanted`.
+        """Synthesise images (float32, nominally -1 to 1, not clamped) and the `wanted` feature maps.
 
         Feature maps are taken after the style, before the colours.
         """
@@ -249,13 +249,13 @@ class Network:
     def mix(
         self,
         base: Float[Tensor, "1 rows w_dim"],
-        looks: Float[Tensor, "v rows w_dim"],
+        variants: Float[Tensor, "v rows w_dim"],
         noise: NoiseMaps,
         start: str,
     ) -> Float[Tensor, "v c h w"]:
-        """Images with the styles of `looks` from the layer `start` on; the layers before run once."""
+        """Synthesise with the styles of `variants` from layer `start` on; earlier layers run once."""
         row = [layer.name for layer in self.layers].index(start)
-        return self._run([*base.unbind(1)[:row], *looks.unbind(1)[row:]], noise, ())[0]
+        return self._run([*base.unbind(1)[:row], *variants.unbind(1)[row:]], noise, ())[0]
 
     def _run(
         self, rows: Sequence[Tensor], noise: NoiseMaps, wanted: Collection[str]

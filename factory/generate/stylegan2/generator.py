@@ -50,28 +50,33 @@ class StyleGAN2:
         )
 
     def draw_z(self, rng: np.random.Generator) -> Float[np.ndarray, " z"]:
-        """One standard normal latent."""
+        """Draw one standard normal latent."""
         return rng.standard_normal(self.network.mapping.z_dim, dtype=np.float32)
 
     def generate(self, latents: LatentBatch, layers: Sequence[str]) -> ImageBatch:
-        """Images of `latents` (RGB bytes) with the feature maps named in `layers`."""
+        """Generate the images of `latents` (RGB bytes) and the feature maps named in `layers`."""
         check_layers(layers, self.facts)
         ws = self.styles(latents)
         images, features = self.network.synthesise(ws, self._noise(latents), layers)
         return ImageBatch(to_bytes(images), features)
 
     def mix(
-        self, base: LatentBatch, looks: LatentBatch, start: str, stop_px: int
+        self, base: LatentBatch, variants: LatentBatch, start: str, stop_px: int
     ) -> Float[Tensor, "v 3 s s"]:
-        """Variants of `base` with the styles of `looks` from `start` on; see `StyleMixer`."""
+        """Generate `base` with the styles of `variants` from `start` on; see `StyleMixer`."""
         first = tuple(self.facts.layers).index(start)  # the layer's position is its style row
         colours = mixed_colours(
-            self.network, self.styles(base), self.styles(looks), self._noise(base), first, stop_px
+            self.network,
+            self.styles(base),
+            self.styles(variants),
+            self._noise(base),
+            first,
+            stop_px,
         )
         return colours.expand(-1, 3, -1, -1)
 
     def styles(self, latents: LatentBatch) -> Float[Tensor, "n rows w_dim"]:
-        """The truncated style rows (W+) of `latents`."""
+        """Compute the truncated style rows (W+) of `latents`."""
         device = self.network.at.device
         ids = class_ids(latents, self.facts.num_classes, device)
         return self.network.styles(
@@ -85,12 +90,14 @@ class StyleGAN2:
         if self._noise_mode != "per_sample" or latents.noise_seed is None:
             return self._const_noise
         noise = {}
-        for lane, layer in enumerate(self.network.layers):
+        # Drawn on the host from (seed, index, layer): the same maps on every device and in every
+        # batch.
+        for substream, layer in enumerate(self.network.layers):
             if layer.noise_const is None:
                 continue
             shape = layer.noise_const.shape[1:]
             maps = [
-                counter_rng("noise", latents.noise_seed, int(index), lane).standard_normal(
+                counter_rng("noise", latents.noise_seed, int(index), substream).standard_normal(
                     shape, dtype=np.float32
                 )
                 for index in latents.indices

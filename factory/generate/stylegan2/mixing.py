@@ -1,4 +1,4 @@
-"""StyleGAN2's synthesis cut at a style row: the coarse part once, the fine part for many styles.
+"""Style mixing for StyleGAN2: the coarse layers run once, the fine layers once per variant.
 
 Source: Karras et al. 2019 (StyleGAN), section 3.1, "style mixing". The skip architecture adds up
 colours from every resolution, so that the fine part may also stop early.
@@ -15,7 +15,7 @@ from factory.generate.stylegan2.network import Network, Noise
 
 
 def style_facts(network: Network, layers: Iterable[str]) -> StyleFacts:
-    """Every one of `layers` but the first may start; only blocks with colours can be the last."""
+    """Style-mixing capabilities: start at all `layers` but the first, stop at blocks with colours."""
     shown = tuple(4 << k for k, block in enumerate(network.blocks) if block.to_rgb is not None)
     return StyleFacts(tuple(layers)[1:], shown)
 
@@ -23,15 +23,15 @@ def style_facts(network: Network, layers: Iterable[str]) -> StyleFacts:
 def mixed_colours(
     network: Network,
     base: Float[Tensor, "1 rows w_dim"],
-    looks: Float[Tensor, "v rows w_dim"],
+    variants: Float[Tensor, "v rows w_dim"],
     noise: Noise,
     first: int,
     stop_px: int,
 ) -> Float[Tensor, "v c s s"]:
-    """Colours after the block of `stop_px` rows, with the styles of `looks` from row `first` on.
+    """Colours after the block of `stop_px` rows, with the styles of `variants` from row `first` on.
 
-    Equal to the synthesis of the mixed style rows. A style row feeds the layer of its number and,
-    before it, the colours of the block that has just ended.
+    Equal to synthesising the mixed style rows. A style row modulates the layer of the same number
+    and, before it, the colours of the block that has just ended.
     """
     x: Tensor = network.const.contiguous(memory_format=torch.channels_last)
     shortcut: Tensor | None = None
@@ -39,10 +39,11 @@ def mixed_colours(
     ws = base
     for row in range(network.num_ws):
         if row == first:
-            ws = looks
-            x = _repeated(x, len(looks))
-            shortcut = None if shortcut is None else _repeated(shortcut, len(looks))
-            image = None if image is None else _repeated(image, len(looks))
+            ws = variants
+            # The batch grows from 1 to v only here: this is what mixing saves.
+            x = _repeated(x, len(variants))
+            shortcut = None if shortcut is None else _repeated(shortcut, len(variants))
+            image = None if image is None else _repeated(image, len(variants))
         if row % 2:
             block = network.blocks[row // 2]
             if block.to_rgb is not None and block.image_fir is not None:

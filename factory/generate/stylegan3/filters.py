@@ -1,7 +1,7 @@
-"""Filtered leaky ReLU: the non-linearity of StyleGAN3, computed at a finer rate to avoid aliases.
+"""StyleGAN3's filtered leaky ReLU: the non-linearity at a higher sampling rate, to avoid aliasing.
 
 Source: Karras et al. 2021, "Alias-free generative adversarial networks", section 3.1. The filters
-are taken from the checkpoint, so nothing here designs one.
+are stored in the checkpoint; none is designed here.
 """
 
 import torch
@@ -10,14 +10,14 @@ from torch import Tensor
 from torch.nn import functional
 
 from factory.generate.numerics import Numerics
-from factory.generate.stylegan3.layer_plan import LayerPlan
+from factory.generate.stylegan3.geometry import LayerGeometry
 
 
 class Upsampling:
-    """Zeros between the samples, padding, then a separable low-pass filter with the gain for them.
+    """Polyphase upsampling: insert zeros, pad, then apply a separable low-pass filter.
 
-    The zeros are never multiplied: every output phase is a short filter of its own. A transposed
-    convolution does the same; in half precision on CPUs it is several times slower.
+    The zeros are never multiplied: every output phase has a short filter of its own. A transposed
+    convolution computes the same, but in half precision on CPUs it is several times slower.
     """
 
     def __init__(
@@ -29,7 +29,7 @@ class Upsampling:
         self._phases: list[Tensor] = []
         if taps is not None:
             padded = functional.pad(taps * factor, (0, -len(taps) % factor))
-            # a filter convolves and conv2d correlates
+            # A filter convolves, conv2d correlates: hence the flip.
             self._phases = [
                 padded[phase::factor].flip(0).repeat(channels, 1, 1).to(at.device, at.dtype)
                 for phase in range(factor)
@@ -38,7 +38,7 @@ class Upsampling:
     def __call__(
         self, maps: Float[Tensor, "n c h w"], padding: tuple[int, int]
     ) -> Float[Tensor, "n c h2 w2"]:
-        """`padding` counts samples before and after on each axis, at the fine rate."""
+        """Upsample `maps`; `padding` counts samples before and after on each axis, at the fine rate."""
         before, after = padding
         if not self._phases:
             return (
@@ -49,10 +49,11 @@ class Upsampling:
     def _along(self, maps: Tensor, axis: int, before: int, after: int) -> Tensor:
         """One axis: 2 for rows, 3 for columns."""
         reach = self._phases[0].shape[2] - 1
-        # Of all samples that the filter touches, padding leaves out so many at the two ends,
+        # A full convolution gives more samples than `padding` asks for: so many at each end are
+        # cut.
         start = self.num_taps - 1 - before
         end = reach * self._factor - after
-        # and what both ends leave out of every phase need not be computed.
+        # Samples that are cut in every phase are not computed in the first place.
         spare = max(min(start, end), 0) // self._factor
         pad = reach - spare
         if pad < 0:
@@ -69,13 +70,13 @@ class Upsampling:
 
 
 def _interleaved(phases: list[Tensor], axis: int) -> Tensor:
-    """Maps that take their samples along `axis` from each of `phases` in turn."""
+    """Interleave the samples of `phases` along `axis`."""
     stacked = torch.stack([phase.permute(0, 2, 3, 1) for phase in phases], dim=axis)
     return stacked.flatten(axis - 1, axis).permute(0, 3, 1, 2)
 
 
 class Downsampling:
-    """A low-pass filter, of whose output every `factor`-th sample is kept."""
+    """A low-pass filter followed by decimation: every `factor`-th sample is kept."""
 
     def __init__(
         self, taps: Float[Tensor, "..."] | None, factor: int, channels: int, at: Numerics
@@ -84,13 +85,13 @@ class Downsampling:
         self._factor, self._channels = factor, channels
         self.num_taps = 1 if taps is None else taps.shape[0]
         self._kernels = [
-            # filters convolve and conv2d correlates
+            # A filter convolves, conv2d correlates: hence the flip.
             kernel.flip(0, 1).repeat(channels, 1, 1, 1).to(at.device, at.dtype)
             for kernel in _kernels(taps)
         ]
 
     def __call__(self, maps: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h2 w2"]:
-        """Smaller maps; the filter eats what lies outside."""
+        """Downsample `maps` without padding: the filter consumes the margin."""
         for kernel in self._kernels:
             rows, columns = kernel.shape[2:]
             stride = (
@@ -102,11 +103,11 @@ class Downsampling:
 
 
 class FilteredLeakyReLU:
-    """Upsample, leaky ReLU, clamp, downsample. The gain of sqrt 2 is left to the caller."""
+    """Upsample, leaky ReLU, clamp, downsample. The caller has applied the gain of sqrt 2."""
 
     def __init__(
         self,
-        plan: LayerPlan,
+        geometry: LayerGeometry,
         *,
         up_taps: Float[Tensor, " t"] | None,
         down_taps: Float[Tensor, "..."] | None,
@@ -114,12 +115,12 @@ class FilteredLeakyReLU:
         channels: int,
         at: Numerics,
     ) -> None:
-        """Prepare for the layer `plan`, whose convolution has `kernel` taps and `channels` outputs."""
-        self._up = Upsampling(up_taps, plan.up, channels, at)
-        self._down = Downsampling(down_taps, plan.down, channels, at)
-        self._padding = plan.padding(kernel, self._up.num_taps, self._down.num_taps)
-        self._slope = 1.0 if plan.is_torgb else 0.2
-        self._clamp = plan.clamp
+        """Prepare for a layer whose convolution has `kernel` taps and `channels` outputs."""
+        self._up = Upsampling(up_taps, geometry.up, channels, at)
+        self._down = Downsampling(down_taps, geometry.down, channels, at)
+        self._padding = geometry.padding(kernel, self._up.num_taps, self._down.num_taps)
+        self._slope = 1.0 if geometry.is_torgb else 0.2
+        self._clamp = geometry.clamp
 
     def __call__(self, maps: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h2 w2"]:
         """Maps at the layer's output rate. `maps` may be overwritten."""
@@ -132,7 +133,7 @@ class FilteredLeakyReLU:
 
 
 def _kernels(taps: Tensor | None) -> list[Tensor]:
-    """The passes of a filter: columns and rows of a separable one, or one square."""
+    """The kernels of a filter: rows and columns of a separable one, or one square kernel."""
     if taps is None:
         return []
     return [taps] if taps.ndim == 2 else [taps[:, None], taps[None, :]]

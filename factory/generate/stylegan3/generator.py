@@ -30,8 +30,8 @@ class StyleGAN3:
 
     Feature maps are the outputs of all layers but the last (the colours), under the layers' own
     names, after the filtered leaky ReLU. The margin of 10 pixels that StyleGAN3 computes around the
-    image is cut off, so that every map shows exactly what the image shows: `L2_52_512` is 52 wide
-    inside the network and 32 wide here.
+    image is cropped, so that every map covers exactly the image: `L2_52_512` is 52 wide inside the
+    network and 32 wide here.
     """
 
     def __init__(self, spec: GeneratorSpec, weights: Path | None, device: torch.device) -> None:
@@ -45,29 +45,26 @@ class StyleGAN3:
         content = open_weights(spec, weights)
         self.network = Network(content.tensors, content.kwargs, numerics(spec, device))
         exposed = self.network.layers[:-1]
-        self._margins = {layer.plan.name: layer.plan.margin for layer in exposed}
-        sides = {layer.plan.name: layer.plan.out_size - 2 * layer.plan.margin for layer in exposed}
+        geometries = [layer.geometry for layer in exposed]
+        self._margins = {layer.name: layer.margin for layer in geometries}
+        sides = {layer.name: layer.out_size - 2 * layer.margin for layer in geometries}
         self.facts = facts_of(
             content,
             resolution=self.network.resolution,
             num_classes=self.network.mapping.num_classes,
             layers={
-                layer.plan.name: LayerShape(
-                    layer.channels, sides[layer.plan.name], sides[layer.plan.name]
-                )
-                for layer in exposed
+                name: LayerShape(layer.channels, side, side)
+                for layer, (name, side) in zip(exposed, sides.items(), strict=True)
             },
-            styles=StyleFacts(
-                tuple(layer.plan.name for layer in exposed), (self.network.resolution,)
-            ),
+            styles=StyleFacts(tuple(sides), (self.network.resolution,)),
         )
 
     def draw_z(self, rng: np.random.Generator) -> Float[np.ndarray, " z"]:
-        """One standard normal latent."""
+        """Draw one standard normal latent."""
         return rng.standard_normal(self.network.mapping.z_dim, dtype=np.float32)
 
     def generate(self, latents: LatentBatch, layers: Sequence[str]) -> ImageBatch:
-        """Images of `latents` (RGB bytes) with the feature maps named in `layers`.
+        """Generate the images of `latents` (RGB bytes) and the feature maps named in `layers`.
 
         Raises:
             JobError: If a layer is unknown, or a sample has no class and the network has classes.
@@ -83,19 +80,19 @@ class StyleGAN3:
     def mix(
         self,
         base: LatentBatch,
-        looks: LatentBatch,
+        variants: LatentBatch,
         start: str,
         stop_px: int,  # noqa: ARG002
     ) -> Float[Tensor, "v 3 s s"]:
-        """Variants of `base` with the styles of `looks` from `start` on; see `StyleMixer`.
+        """Generate `base` with the styles of `variants` from `start` on; see `StyleMixer`.
 
         Only the last layer makes colours: the synthesis cannot stop before it.
         """
-        ws, all_looks = self._styles(base), self._styles(looks)
+        ws, all_variants = self._styles(base), self._styles(variants)
         x = self.network.input(ws[:, 0]).to(self.network.at.dtype)
         for row, layer in enumerate(self.network.layers, start=1):
-            if layer.plan.name == start:
-                x, ws = x.repeat(len(all_looks), 1, 1, 1), all_looks
+            if layer.geometry.name == start:
+                x, ws = x.repeat(len(all_variants), 1, 1, 1), all_variants
             x = layer(x, ws[:, row])
         colours: Tensor = x.float() * self.network.output_scale
         return colours.expand(-1, 3, -1, -1)

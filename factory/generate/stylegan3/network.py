@@ -1,10 +1,10 @@
-"""The StyleGAN3-t, StyleGAN3-r and StyleGAN-XL network, for inference only.
+"""The StyleGAN3-t, StyleGAN3-r and StyleGAN-XL network, inference only.
 
 Source: Karras et al. 2021, "Alias-free generative adversarial networks"; Sauer et al. 2022,
 "StyleGAN-XL: scaling StyleGAN to large diverse datasets" (class embedding, a mean w per class,
 super-resolution). Where we differ: styles are normalised per sample instead of over the batch
 (equal in exact arithmetic, because demodulation cancels the factor), so a sample does not depend on
-its neighbours; weights are shared by the batch as in `stylegan2_network.py`. Tensor names are
+its neighbours; weights are shared by the batch as in `stylegan2/network.py`. Tensor names are
 NVIDIA's.
 """
 
@@ -21,15 +21,15 @@ from factory.errors import WeightsError
 from factory.generate.numerics import Numerics, second_moment_normalised
 from factory.generate.stylegan2.network import Linear
 from factory.generate.stylegan3.filters import FilteredLeakyReLU
-from factory.generate.stylegan3.layer_plan import InputPlan, LayerPlan, make_synthesis_plan
+from factory.generate.stylegan3.geometry import InputGeometry, LayerGeometry, make_geometry
 from factory.generate.weights.find import TensorBag
 
 
 class DoubleLinear(Linear):
     """A fully connected layer in float64.
 
-    How float32 sums are rounded depends on the number of rows, so on a sample's neighbours, and the
-    sines of the Fourier features magnify it. These layers cost next to nothing beside the others.
+    The rounding of float32 sums depends on the number of rows, hence on the batch, and the sines of
+    the Fourier features magnify it. These layers cost next to nothing compared with the convolutions.
     """
 
     def __init__(self, bag: TensorBag, name: str, gain: float, device: torch.device) -> None:
@@ -43,7 +43,7 @@ class DoubleLinear(Linear):
 
 
 class StyleMapping:
-    """Latents and classes to w, in StyleGAN3's form or in StyleGAN-XL's."""
+    """The mapping network of StyleGAN3 or of StyleGAN-XL: latents and classes to w."""
 
     def __init__(self, bag: TensorBag, lr_multiplier: float, device: torch.device) -> None:
         """Take the tensors below `mapping.`, with as many layers as there are."""
@@ -62,7 +62,7 @@ class StyleMapping:
             self.num_classes = len(self._w_avg if self._has_centres else self._class_codes)
 
     def centre(self, classes: Int64[Tensor, " n"] | None) -> Float[Tensor, "m w_dim"]:
-        """The mean w that truncation pulls to: one per sample in StyleGAN-XL, else one for all."""
+        """The centre of truncation: the mean w, one per class in StyleGAN-XL, else one for all."""
         return self._w_avg[classes] if self._has_centres else self._w_avg[None]
 
     def __call__(
@@ -78,7 +78,7 @@ class StyleMapping:
 
 
 def _class_codes(bag: TensorBag, device: torch.device) -> Tensor | None:
-    """What stands for each class in the mapping's input, one row per class; None without classes."""
+    """The embedding of each class in the mapping's input, one row per class; None without classes."""
     if "mapping.embed_proj.weight" in bag:  # StyleGAN-XL
         projection = DoubleLinear(bag, "mapping.embed_proj", 1.0, device)
         embedding = bag.take("mapping.embed.weight").to(device)
@@ -96,9 +96,9 @@ def _activated(x: Tensor) -> Tensor:
 
 
 class FourierInput:
-    """Sine waves over the image plane, rotated and shifted by w: what the first layer reads."""
+    """Fourier features: sine waves over the image plane, rotated and shifted by w."""
 
-    def __init__(self, bag: TensorBag, plan: InputPlan, device: torch.device) -> None:
+    def __init__(self, bag: TensorBag, geometry: InputGeometry, device: torch.device) -> None:
         """Take the tensors below `synthesis.input`."""
         prefix = "synthesis.input"
         self._affine = DoubleLinear(bag, f"{prefix}.affine", 1.0, device)
@@ -108,18 +108,20 @@ class FourierInput:
         self._transform = bag.take(f"{prefix}.transform", 3, 3).to(device).double()
         weight = bag.take(f"{prefix}.weight", self.channels, self.channels)
         self._weight = (weight / math.sqrt(self.channels)).T.to(device)
-        self._bandwidth, self._nyquist = plan.bandwidth, plan.rate / 2
-        centres = (torch.arange(plan.size, dtype=torch.float64) + 0.5) * 2 / plan.size - 1
-        centres = (centres * (plan.size / (2 * plan.rate))).to(device)
+        self._bandwidth, self._nyquist = geometry.bandwidth, geometry.rate / 2
+        centres = (torch.arange(geometry.size, dtype=torch.float64) + 0.5) * 2 / geometry.size - 1
+        centres = (centres * (geometry.size / (2 * geometry.rate))).to(device)
         rows, columns = torch.meshgrid(centres, centres, indexing="ij")
         self._grid = torch.stack([columns, rows], dim=-1).reshape(-1, 2)
-        self.size = plan.size
+        self.size = geometry.size
 
     def __call__(self, w: Float[Tensor, "n w_dim"]) -> Float[Tensor, "n c h w"]:
-        """The features in float32."""
+        """The features in float32; phases and frequencies are computed in float64."""
         transform = self._motion(w) @ self._transform
         phases = self._phases + (self._freqs @ transform[:, :2, 2:]).squeeze(2)
         freqs = self._freqs @ transform[:, :2, :2]
+        # A transform may push a frequency towards the sampling limit; fading it out avoids
+        # aliasing.
         excess = torch.linalg.vector_norm(freqs, dim=2) - self._bandwidth
         amplitudes = (1 - excess / (self._nyquist - self._bandwidth)).clamp(0, 1)
         waves = self._grid @ freqs.transpose(1, 2) + phases[:, None]
@@ -130,7 +132,7 @@ class FourierInput:
         return maps.permute(0, 3, 1, 2)
 
     def _motion(self, w: Tensor) -> Tensor:
-        """The 3x3 matrices of the rotation and then the translation that w asks for."""
+        """The 3x3 matrices of the rotation and the translation that w encodes."""
         t = self._affine(w)
         length = torch.linalg.vector_norm(t[:, :2], dim=1, keepdim=True)
         cosine, sine, right, down = (t / length).unbind(1)
@@ -143,37 +145,41 @@ class FourierInput:
 
 
 class SynthesisLayer:
-    """A modulated convolution with filtered leaky ReLU, or the modulated 1x1 of the colours."""
+    """A modulated convolution with filtered leaky ReLU, or the modulated 1x1 layer of the colours."""
 
-    def __init__(self, bag: TensorBag, plan: LayerPlan, at: Numerics) -> None:
+    def __init__(self, bag: TensorBag, geometry: LayerGeometry, at: Numerics) -> None:
         """Take the tensors below the layer's name.
 
         Raises:
             WeightsError: If tensors are missing, or rates change without a filter for it.
         """
-        prefix = f"synthesis.{plan.name}"
+        prefix = f"synthesis.{geometry.name}"
         weight = bag.take(f"{prefix}.weight")
         self.channels, kernel = weight.shape[0], weight.shape[2]
-        self.plan, self._at, self._pad = plan, at, kernel - 1
+        self.geometry, self._at, self._pad = geometry, at, kernel - 1
         self._affine = DoubleLinear(bag, f"{prefix}.affine", 1.0, at.device)
         fan_in = weight[0].numel()
         self._input_gain = float(bag.take(f"{prefix}.magnitude_ema").rsqrt())
         bias = bag.take(f"{prefix}.bias", self.channels)
         self._energy: Tensor | None = None
-        if plan.is_torgb:
+        if geometry.is_torgb:
             self._input_gain /= math.sqrt(fan_in)
         else:
-            # Rows of length one keep sums small enough for half precision; demodulation undoes it.
+            # Filters of unit length keep sums within half precision; demodulation cancels the
+            # scale.
             weight = weight / weight.square().sum(dim=(1, 2, 3), keepdim=True).sqrt()
             self._energy = weight.square().sum(dim=(2, 3)).T.to(at.device)
             bias = bias * math.sqrt(2)
+        # The original normalises filters to unit mean square, that is to length sqrt(fan_in),
+        # before it adds 1e-8 under the root; ours have length one, so the same epsilon is 1e-8 /
+        # fan_in.
         self._eps = 1e-8 / fan_in
         self._weight = weight.to(at.device, at.dtype, memory_format=torch.channels_last)
         self._bias = bias[None, :, None, None].to(at.device, at.dtype)
         self._activation = FilteredLeakyReLU(
-            plan,
-            up_taps=_filter(bag, f"{prefix}.up_filter", plan.up),
-            down_taps=_filter(bag, f"{prefix}.down_filter", plan.down),
+            geometry,
+            up_taps=_filter(bag, f"{prefix}.up_filter", geometry.up),
+            down_taps=_filter(bag, f"{prefix}.down_filter", geometry.down),
             kernel=kernel,
             channels=self.channels,
             at=at,
@@ -197,31 +203,31 @@ class SynthesisLayer:
 
 
 def _filter(bag: TensorBag, name: str, factor: int) -> Tensor | None:
-    """The filter's taps, None for a single tap; a rate that changes must have one."""
+    """The taps of a filter; None = a single tap of 1. A change of rate requires a filter."""
     return bag.take(name) if factor > 1 or name in bag else None
 
 
 class Network:
-    """Mapping and synthesis built from the tensors and kwargs of a checkpoint."""
+    """Mapping and synthesis networks, built from the tensors and kwargs of a checkpoint."""
 
     def __init__(self, bag: TensorBag, kwargs: Mapping[str, Any], at: Numerics) -> None:
-        """Take every tensor of `bag`; `kwargs` are those of `make_synthesis_plan`.
+        """Take every tensor of `bag`; `kwargs` are those of `make_geometry`.
 
         Also read from `kwargs`: `mapping_kwargs.lr_multiplier` (else 0.01), `output_scale` (else
-        0.25). Convolution kernels, radial filters and class counts are read off the tensors.
+        0.25). Convolution kernels, radial filters and class counts are inferred from the tensors.
 
         Raises:
-            WeightsError: If tensors are missing, left over, or do not fit.
+            WeightsError: If tensors are missing, unexpected, or of another shape.
         """
-        plan = make_synthesis_plan(kwargs)
+        geometry = make_geometry(kwargs)
         mapping = kwargs.get("mapping_kwargs", {})
         self.at = at
         self.mapping = StyleMapping(bag, mapping.get("lr_multiplier", 0.01), at.device)
-        self.input = FourierInput(bag, plan.input, at.device)
-        self.layers = [SynthesisLayer(bag, layer, at) for layer in plan.layers]
+        self.input = FourierInput(bag, geometry.input, at.device)
+        self.layers = [SynthesisLayer(bag, layer, at) for layer in geometry.layers]
         self.output_scale = kwargs.get("output_scale", 0.25)
         bag.finish()
-        self.resolution = plan.layers[-1].out_size
+        self.resolution = geometry.layers[-1].out_size
         self.num_ws = len(self.layers) + 1
         if kwargs.get("num_ws", self.num_ws) != self.num_ws:
             raise WeightsError(
@@ -237,7 +243,7 @@ class Network:
         psi: float = 1.0,
         cutoff: int | None = None,
     ) -> Float[Tensor, "n rows w_dim"]:
-        """Style rows (W+), the first `cutoff` pulled by `psi` towards the mean w (of the class)."""
+        """Style rows (W+); the first `cutoff` are truncated towards the (class's) mean w by `psi`."""
         ws = self.mapping(z, classes)[:, None].repeat(1, self.num_ws, 1)
         if psi != 1:
             centre = self.mapping.centre(classes)[:, None]
@@ -247,7 +253,7 @@ class Network:
     def synthesise(
         self, ws: Float[Tensor, "n rows w_dim"], wanted: Collection[str] = ()
     ) -> tuple[Float[Tensor, "n c h w"], dict[str, Float[Tensor, "n _c _h _w"]]]:
-        """Images (float32, nominally -1 to 1, not clamped) and the feature maps named in `wanted`.
+        """Synthesise images (float32, nominally -1 to 1, not clamped) and the `wanted` feature maps.
 
         Maps are named as layers are (`L3_52_512`; `input` for the Fourier features), come in the
         synthesis precision, margin included, and before the output scale.
@@ -257,6 +263,6 @@ class Network:
         x = x.to(self.at.dtype)
         for row, layer in enumerate(self.layers, start=1):
             x = layer(x, ws[:, row])
-            if layer.plan.name in wanted:
-                features[layer.plan.name] = x
+            if layer.geometry.name in wanted:
+                features[layer.geometry.name] = x
         return x.float() * self.output_scale, features

@@ -1,1 +1,1 @@
-"""A generator's weights: fetched, checked, converted once, and read as data."""
+"""A generator's weights: fetch, validate, convert once, and read."""

@@ -1,7 +1,7 @@
-"""Bring a weights file to this machine: shipped, from disk, by https:// or from s3://.
+"""Fetch a weights file: shipped with the package, from disk, https:// or s3://.
 
-A download goes on where it was broken off, and counts only when its SHA-256 is the one the job
-demands. It knows nothing of what is in the file.
+An interrupted download is resumed, and accepted only if its SHA-256 is the one in the job. The
+content of the file is not looked at.
 """
 
 import ssl
@@ -23,7 +23,7 @@ from factory.spec import GeneratorSpec
 from factory.store.cache import cache_folder
 
 OnBytes = Callable[[int, int], None]
-"""Called with (bytes here, bytes in all; 0 if unknown)."""
+"""Progress callback: called with (bytes received, total bytes; 0 if unknown)."""
 
 _PIECE = 1 << 20
 _TIMEOUT_S = 60
@@ -31,20 +31,20 @@ _WHERE = "dataset.generator.weights"
 
 
 def ignore_bytes(num_bytes: int, total_bytes: int) -> None:
-    """Tell nobody how far a download is."""
+    """Progress callback that does nothing."""
 
 
 def must_download(spec: GeneratorSpec) -> bool:
-    """Whether the weights of `spec` are still to be fetched from elsewhere."""
+    """Whether the weights of `spec` are remote and not in the cache yet."""
     is_far = spec.weights.partition("://")[0] in _OPENERS
     return is_far and not (cache_folder("downloads") / (spec.sha256 or "-")).is_file()
 
 
 def fetch_weights(spec: GeneratorSpec, on_bytes: OnBytes) -> Path:
-    """A local path with the weights of `spec`: a file, or the folder of a Hugging Face model.
+    """Return a local path to the weights of `spec`: a file, or the folder of a Hugging Face model.
 
     Raises:
-        WeightsError: If there are none, they cannot be fetched, or the job demands no SHA-256 for a
+        WeightsError: If there are none, they cannot be fetched, or the job gives no SHA-256 for a
             download.
     """
     scheme, separator, rest = spec.weights.partition("://")
@@ -74,7 +74,7 @@ def _shipped(name: str) -> Path:
 
 
 Opener = Callable[[str, int], Any]
-"""Opens an address from a byte on: a context with (stream, first byte, bytes in all)."""
+"""Opens an address at a byte offset: a context manager for (stream, first byte, total bytes)."""
 
 
 def _download(spec: GeneratorSpec, opener: Opener, on_bytes: OnBytes) -> Path:
@@ -107,7 +107,7 @@ def _download(spec: GeneratorSpec, opener: Opener, on_bytes: OnBytes) -> Path:
 
 
 def _receive(address: str, opener: Opener, part: Path, on_bytes: OnBytes) -> None:
-    """Append what is missing to `part`; begin anew if the server does not continue."""
+    """Append the missing bytes to `part`; start over if the server does not support ranges."""
     have = part.stat().st_size if part.exists() else 0
     with (
         opener(address, have) as (stream, first, total),
@@ -125,10 +125,10 @@ def _receive(address: str, opener: Opener, part: Path, on_bytes: OnBytes) -> Non
 
 
 class _OnlyHttps(urllib.request.HTTPRedirectHandler):
-    """Follows redirects, but never away from https."""
+    """Follows redirects to https addresses only."""
 
     def redirect_request(self, *words: Any) -> Any:  # noqa: ANN401 - urllib's
-        """Refuse a redirect that would leave the encrypted connection."""
+        """Reject a redirect to an unencrypted address."""
         if not str(words[-1]).startswith("https://"):
             words[1].close()
             raise OSError("the server redirects to an address that is not https")
@@ -148,8 +148,10 @@ def _open_https(address: str, first: int) -> Iterator[tuple[IO[bytes], int, int]
         answer = director.open(request, timeout=_TIMEOUT_S)
     except urllib.error.HTTPError as error:
         error.close()
-        if error.code != 416:  # the file is here to its last byte, or has changed: the digest tells
+        if error.code != 416:
             raise
+        # The range starts at or behind the end: all bytes are here, or the file has changed since.
+        # The digest will tell; a whole download serves both cases.
         with director.open(address, timeout=_TIMEOUT_S) as whole:
             yield whole, 0, int(whole.headers.get("Content-Length", 0))
         return
@@ -160,7 +162,7 @@ def _open_https(address: str, first: int) -> Iterator[tuple[IO[bytes], int, int]
 
 @contextmanager
 def _open_s3(address: str, first: int) -> Iterator[tuple[Any, int, int]]:
-    """Credentials, region and endpoint come from the standard places, and go nowhere."""
+    """Open an S3 object; credentials, region and endpoint come from the standard AWS configuration."""
     bucket, _, key = address.removeprefix("s3://").partition("/")
     client = boto3.client("s3")
     total = client.head_object(Bucket=bucket, Key=key)["ContentLength"]

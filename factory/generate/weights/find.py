@@ -1,4 +1,4 @@
-"""A generator's weights: found, checked, converted once, and read as data."""
+"""Find a generator's weights: fetch, validate the digest, convert once into a cache, and read."""
 
 import json
 import logging
@@ -18,21 +18,21 @@ from factory.spec import GeneratorSpec
 from factory.store.cache import cache_folder
 
 _CONVERSION = 1
-"""Raised by us when the same file would be converted to other tensors than before."""
+"""Version of the conversion: increase it when the same file would give other tensors than before."""
 
 
 @dataclass(frozen=True, slots=True)
 class LocalWeights:
-    """A weights file on this machine, with the digest of what is in it."""
+    """A weights file on this machine, with the digest of the original."""
 
     path: Path | None
     sha256: str
 
 
 class TensorBag:
-    """Tensors by name that are taken out one by one, so that nothing is missing and nothing left.
+    """Tensors by name, taken one by one: a missing or an unused tensor is an error.
 
-    A network built from a file whose tensors do not all fit would give wrong images without a word.
+    A network built from a file whose tensors do not all fit would silently give wrong images.
     """
 
     def __init__(self, tensors: dict[str, Tensor], *, source: str) -> None:
@@ -41,7 +41,7 @@ class TensorBag:
         self._source = source
 
     def __contains__(self, name: str) -> bool:
-        """Whether `name` is still there."""
+        """Whether the tensor `name` exists and has not been taken."""
         return name in self._tensors
 
     def take(self, name: str, *shape: int) -> Tensor:
@@ -65,7 +65,7 @@ class TensorBag:
         return {name: self.take(name).clone() for name in list(self._tensors)}
 
     def finish(self) -> None:
-        """Say that everything should have been taken.
+        """Require that every tensor has been taken.
 
         Raises:
             WeightsError: If tensors are left.
@@ -80,7 +80,7 @@ class TensorBag:
 
 @dataclass(frozen=True, slots=True)
 class WeightsContent:
-    """Tensors by name, and what the file says of itself."""
+    """The content of a safetensors file: tensors, settings and metadata."""
 
     tensors: TensorBag
     kwargs: dict[str, Any]
@@ -90,15 +90,15 @@ class WeightsContent:
 
 
 def find_weights(spec: GeneratorSpec, on_bytes: OnBytes = ignore_bytes) -> LocalWeights:
-    """Bring the weights of `spec` to this machine, check their digest, and convert them.
+    """Fetch the weights of `spec`, validate their digest, and convert them.
 
-    A family of ours never reads a file as it came: any format is read once as data, written as
+    Built-in families never use a file in its original format: it is read once as data, written as
     safetensors into the cache under the source's digest, and only that is used from then on.
-    `on_bytes` is told of a download: (bytes here, bytes in all; 0 if unknown).
+    `on_bytes` is the progress callback of a download.
 
     Raises:
-        WeightsError: If they cannot be had, their SHA-256 is not the one the job demands, or they
-            are not those of the generator's family.
+        WeightsError: If they cannot be fetched, their SHA-256 differs from the job's, or they belong
+            to another family than the generator's.
     """
     if not spec.weights:
         return LocalWeights(None, "")
@@ -122,7 +122,7 @@ def find_weights(spec: GeneratorSpec, on_bytes: OnBytes = ignore_bytes) -> Local
 
 
 def digest_of_weights(path: Path) -> str:
-    """SHA-256 of a weights file; of a model's folder, of the digests of the files in it."""
+    """SHA-256 of a weights file; for a folder, of the digests of the files in it."""
     if path.is_dir():
         names = sorted(entry for entry in path.iterdir() if entry.is_file())
         return digest_of({entry.name: digest_of_file(entry) for entry in names})
@@ -130,7 +130,7 @@ def digest_of_weights(path: Path) -> str:
 
 
 def is_converted(path: Path) -> bool:
-    """Whether `path` is safetensors that states its family and settings: nothing to convert."""
+    """Whether `path` is already safetensors that states its family and settings."""
     return path.is_file() and {"family", "kwargs"} <= _metadata_of(path).keys()
 
 
@@ -143,7 +143,7 @@ def _metadata_of(path: Path) -> dict[str, str]:
 
 
 def _convert_once(path: Path, sha256: str) -> Path:
-    """The converted file of `path` from the cache, whole by its digest; else a new conversion."""
+    """Return the converted file from the cache if its digest is right, else convert `path` again."""
     folder = cache_folder("weights")
     target = folder / f"{sha256}-{_CONVERSION}.safetensors"
     proof = target.with_suffix(".sha256")
@@ -166,10 +166,10 @@ def _convert_once(path: Path, sha256: str) -> Path:
 
 
 def read_weights(path: Path) -> WeightsContent:
-    """Read a safetensors file: data only, nothing in it is executed.
+    """Read a safetensors file; nothing in it is executed.
 
     Raises:
-        WeightsError: If it is not a whole safetensors file.
+        WeightsError: If it is not a complete safetensors file.
     """
     try:
         with safe_open(path, framework="pt") as file:

@@ -7,7 +7,7 @@ import torch
 from families import load_case, load_tensors, make_network
 
 from factory.errors import WeightsError
-from factory.generate.stylegan3.layer_plan import make_synthesis_plan
+from factory.generate.stylegan3.geometry import make_geometry
 
 NAME = "sg3t_64_psi1"
 CASES = [NAME, "sg3r_64_psi1"]
@@ -37,11 +37,11 @@ def images_of(network, classes=None, psi=1.0):
 @pytest.mark.parametrize("name", CASES)
 def test_the_plan_is_that_of_the_reference(name):
     case = load_case(name)
-    plan = make_synthesis_plan(case["kwargs"])
-    assert plan.input.size == case["input"]["size"][0]
-    assert plan.input.rate == case["input"]["sampling_rate"]
-    assert plan.input.bandwidth == case["input"]["bandwidth"]
-    for layer, expected in zip(plan.layers, case["layers"], strict=True):
+    geometry = make_geometry(case["kwargs"])
+    assert geometry.input.size == case["input"]["size"][0]
+    assert geometry.input.rate == case["input"]["sampling_rate"]
+    assert geometry.input.bandwidth == case["input"]["bandwidth"]
+    for layer, expected in zip(geometry.layers, case["layers"], strict=True):
         assert layer.name == expected["name"]
         assert (layer.up, layer.down) == (expected["up"], expected["down"])
         padding = layer.padding(expected["kernel"], expected["up_taps"], expected["down_taps"])
@@ -49,7 +49,7 @@ def test_the_plan_is_that_of_the_reference(name):
 
 
 def test_the_plan_of_the_published_1024_px_configuration_has_its_layer_names():
-    names = [layer.name for layer in make_synthesis_plan({"img_resolution": 1024}).layers]
+    names = [layer.name for layer in make_geometry({"img_resolution": 1024}).layers]
     assert names == [
         *("L0_36_512", "L1_36_512", "L2_52_512", "L3_52_512", "L4_84_512"),
         *("L5_148_512", "L6_148_512", "L7_276_323", "L8_276_203", "L9_532_128"),

@@ -54,7 +54,7 @@ class World:
             rng = counter_rng("pixels", 9, index)
             label = index % self.classes if self.classes else -1
             if turn:
-                label = turn[(task.turn + index - task.first_index) % len(turn)]
+                label = turn[(task.cycle_offset + index - task.first_index) % len(turn)]
             px = 300 if rng.random() < self.hits[label] else int(rng.integers(1, 150))
             wanted = 0 if not steering else SIZE * steering.min_area.get(1, 0)
             if rng.random() >= self.kept[label] or px < wanted:

@@ -85,7 +85,7 @@ def test_growth_counts_plain_rounds_and_comes_after_those_for_coverage(tmp_path)
     assert grown.steering is None
     assert read_round(steered.model_dump_json().encode(), source="x") == steered
     tasks = list(steered.tasks())
-    assert [task.turn for task in tasks] == [0, 4]
+    assert [task.cycle_offset for task in tasks] == [0, 4]
     assert all(task.steering == steered.steering for task in tasks)
 
 

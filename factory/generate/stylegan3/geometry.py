@@ -1,4 +1,4 @@
-"""The layers of a StyleGAN3 or StyleGAN-XL as numbers: sizes, rates and paddings. No tensors.
+"""The geometry of a StyleGAN3 or StyleGAN-XL: sizes, sampling rates and paddings. No tensors.
 
 Source: Karras et al. 2021, "Alias-free generative adversarial networks", section 3 and appendix C
 (cutoffs and rates grow geometrically, flexible layer specifications), and Sauer et al. 2022,
@@ -15,25 +15,25 @@ from factory.errors import WeightsError
 
 
 @dataclass(frozen=True, slots=True)
-class LayerPlan:
-    """One layer."""
+class LayerGeometry:
+    """Sizes and rates of one layer."""
 
     name: str
     """Its name below `synthesis.`, e.g. `L3_52_512`."""
     in_size: int
-    """Rows and columns that enter it, margin included."""
+    """Rows and columns of the input, margin included."""
     out_size: int
-    """Rows and columns that leave it, margin included."""
+    """Rows and columns of the output, margin included."""
     in_rate: int
-    """Samples per image side on entry."""
+    """Samples per image side of the input."""
     out_rate: int
-    """Samples per image side on exit."""
+    """Samples per image side of the output."""
     is_torgb: bool
-    """Whether it makes the colours: no demodulation, no non-linearity, no filters."""
+    """Whether it produces the colours: no demodulation, no non-linearity, no filters."""
     inner_rate: int
     """Samples per image side while the non-linearity is computed."""
     clamp: float | None
-    """Largest magnitude after the non-linearity; None = any."""
+    """Largest magnitude after the non-linearity; None = unlimited."""
 
     @property
     def up(self) -> int:
@@ -47,7 +47,7 @@ class LayerPlan:
 
     @property
     def margin(self) -> int:
-        """Pixels outside the image on each side of what leaves the layer."""
+        """Width of the margin around the image in the layer's output, in pixels."""
         return max(self.out_size - self.out_rate, 0) // 2
 
     def padding(self, kernel: int, up_taps: int, down_taps: int) -> tuple[int, int]:
@@ -60,53 +60,55 @@ class LayerPlan:
 
 
 @dataclass(frozen=True, slots=True)
-class InputPlan:
-    """The Fourier features that the first layer reads."""
+class InputGeometry:
+    """Size and frequencies of the Fourier features, the input of the first layer."""
 
     size: int
     """Rows and columns, margin included."""
     rate: float
     """Samples per image side."""
     bandwidth: float
-    """Highest frequency that is not damped."""
+    """Highest frequency that is not attenuated."""
 
 
 @dataclass(frozen=True, slots=True)
-class SynthesisPlan:
-    """A whole synthesis network."""
+class SynthesisGeometry:
+    """Sizes and rates of a whole synthesis network."""
 
-    input: InputPlan
-    """What feeds the first layer."""
-    layers: tuple[LayerPlan, ...]
-    """From coarse to fine; the last makes the colours."""
+    input: InputGeometry
+    """The input of the first layer."""
+    layers: tuple[LayerGeometry, ...]
+    """From coarse to fine; the last produces the colours."""
 
 
-def make_synthesis_plan(kwargs: Mapping[str, Any]) -> SynthesisPlan:
-    """The plan that the constructor settings `kwargs` stand for.
+def make_geometry(kwargs: Mapping[str, Any]) -> SynthesisGeometry:
+    """Derive the geometry from the constructor settings `kwargs`.
 
-    With `layer_names`, `layers` and `input` the plan is given layer by layer; otherwise it follows
-    from `img_resolution` and the paper's constants.
+    With `layer_names`, `layers` and `input` the geometry is given layer by layer; otherwise it is
+    computed from `img_resolution` and the paper's constants.
 
     Raises:
-        WeightsError: If settings are missing, or give rates that are no multiples of each other.
+        WeightsError: If settings are missing, or rates are not multiples of each other.
     """
     try:
-        plan = _given_plan(kwargs) if "layer_names" in kwargs else _computed_plan(kwargs)
+        geometry = (
+            _given_geometry(kwargs) if "layer_names" in kwargs else _computed_geometry(kwargs)
+        )
     except (KeyError, ValueError, TypeError, ZeroDivisionError) as error:
         raise WeightsError(
             f"StyleGAN3 kwargs: {type(error).__name__} {error}; needed: img_resolution, or "
             "layer_names with layers and input; convert the checkpoint again"
         ) from error
-    for layer in plan.layers:
+    for layer in geometry.layers:
         if layer.up * layer.in_rate != layer.down * layer.out_rate:
             raise WeightsError(
                 f"StyleGAN3 layer {layer.name!r}: rates {layer.in_rate} and {layer.out_rate} are "
                 "not multiples of each other; convert the checkpoint again"
             )
-    return plan
+    return geometry
 
 
-def _computed_plan(kwargs: Mapping[str, Any]) -> SynthesisPlan:
+def _computed_geometry(kwargs: Mapping[str, Any]) -> SynthesisGeometry:
     resolution = int(kwargs["img_resolution"])
     num_layers = int(kwargs.get("num_layers", 14))
     margin = int(kwargs.get("margin_size", 10))
@@ -120,7 +122,7 @@ def _computed_plan(kwargs: Mapping[str, Any]) -> SynthesisPlan:
     for position in range(num_layers + 1):
         before, is_torgb = max(position - 1, 0), position == num_layers
         layers.append(
-            LayerPlan(
+            LayerGeometry(
                 name=f"L{position}_{sizes[position]}_{channels[position]}",
                 in_size=sizes[before],
                 out_size=sizes[position],
@@ -131,7 +133,9 @@ def _computed_plan(kwargs: Mapping[str, Any]) -> SynthesisPlan:
                 clamp=_clamp(kwargs),
             )
         )
-    return SynthesisPlan(InputPlan(sizes[0], float(rates[0]), float(cutoffs[0])), tuple(layers))
+    return SynthesisGeometry(
+        InputGeometry(sizes[0], float(rates[0]), float(cutoffs[0])), tuple(layers)
+    )
 
 
 def _cutoffs_and_rates(
@@ -150,21 +154,21 @@ def _cutoffs_and_rates(
     return cutoffs, rates
 
 
-def _given_plan(kwargs: Mapping[str, Any]) -> SynthesisPlan:
+def _given_geometry(kwargs: Mapping[str, Any]) -> SynthesisGeometry:
     layers = tuple(_given_layer(name, kwargs["layers"][name]) for name in kwargs["layer_names"])
     source = kwargs["input"]
-    return SynthesisPlan(
-        InputPlan(
+    return SynthesisGeometry(
+        InputGeometry(
             _side(source["size"]), float(source["sampling_rate"]), float(source["bandwidth"])
         ),
         layers,
     )
 
 
-def _given_layer(name: str, settings: Mapping[str, Any]) -> LayerPlan:
+def _given_layer(name: str, settings: Mapping[str, Any]) -> LayerGeometry:
     in_rate, out_rate = int(settings["in_sampling_rate"]), int(settings["out_sampling_rate"])
     is_torgb = bool(settings["is_torgb"])
-    return LayerPlan(
+    return LayerGeometry(
         name=name,
         in_size=_side(settings["in_size"]),
         out_size=_side(settings["out_size"]),
@@ -189,7 +193,7 @@ def _clamp(settings: Mapping[str, Any]) -> float | None:
 
 
 def _side(size: int | float | Sequence[int | float]) -> int:
-    """One number for a square size, which checkpoints write as a number or as [width, height]."""
+    """The side of a square size, which checkpoints write as a number or as [width, height]."""
     if not isinstance(size, Sequence):
         return int(size)
     width, height = size
