@@ -1,4 +1,4 @@
-"""Train the generator that a dataset is made with, from labelled pictures alone.
+"""Train a class-conditional generator from labelled pictures.
 
-`trainer.py` tells the story; `spec.py` has the settings.
+`trainer.py` has the training loop, `spec.py` the settings.
 """

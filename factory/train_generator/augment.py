@@ -1,4 +1,4 @@
-"""Adaptive discriminator augmentation: what the discriminator sees is disturbed just enough.
+"""Adaptive discriminator augmentation (ADA): random transformations whose strength is controlled.
 
 Source: Karras et al. 2020, "Training generative adversarial networks with limited data", appendix B
 (the pipeline: pixel blitting, general geometric and colour transformations) and section 3.1 (p driven
@@ -15,29 +15,29 @@ from torch import Tensor
 from torch.nn import functional
 
 _IMAGES_TO_FULL_STRENGTH = 500_000
-"""Pictures in which p can go from 0 to 1."""
+"""Number of pictures in which p can rise from 0 to 1."""
 
 _LUMA = torch.full((3,), 1 / math.sqrt(3))
 
 
-class Draw:
-    """Random numbers of a batch: each transformation happens to each picture with probability p."""
+class RandomDraws:
+    """Random parameters of a batch: each transformation applies to each picture with probability p."""
 
     def __init__(self, count: int, p: float, rng: torch.Generator) -> None:
-        """Draw for `count` pictures from `rng`."""
+        """RandomDraws for `count` pictures from `rng`."""
         self.count, self.p, self._rng = count, p, rng
 
     def normal(self, scale: float) -> Float[Tensor, " n"]:
-        """Normal numbers; 0 where nothing happens."""
+        """Normal numbers; 0 where the transformation is not applied."""
         return torch.randn(self.count, generator=self._rng) * scale * self._happens()
 
     def uniform(self, low: float, high: float) -> Float[Tensor, " n"]:
-        """Uniform numbers; 0 where nothing happens."""
+        """Uniform numbers; 0 where the transformation is not applied."""
         drawn = torch.rand(self.count, generator=self._rng) * (high - low) + low
         return drawn * self._happens()
 
     def integer(self, num: int) -> Float[Tensor, " n"]:
-        """Whole numbers below `num`; 0 where nothing happens."""
+        """Integers below `num`; 0 where the transformation is not applied."""
         return torch.randint(num, (self.count,), generator=self._rng) * self._happens()
 
     def _happens(self) -> Tensor:
@@ -45,19 +45,19 @@ class Draw:
 
 
 def augment(images: Float[Tensor, "n 3 h w"], p: float, rng: torch.Generator) -> Tensor:
-    """`images` (-1 to 1), each transformed with probability `p` per transformation; p = 0 changes none.
+    """Transform `images` (-1 to 1), each transformation with probability `p`; p = 0 changes nothing.
 
-    Gradients pass through; the random numbers are drawn on the CPU whatever the device.
+    Differentiable. Random numbers are drawn on the CPU, so that they do not depend on the device.
     """
     if p <= 0:
         return images
-    draw = Draw(len(images), p, rng)
+    draw = RandomDraws(len(images), p, rng)
     warped = warp(images, geometry(draw, images.shape[3]))
     return recolour(warped, colours(draw))
 
 
-def geometry(draw: Draw, side: int) -> Float[Tensor, "n 3 3"]:
-    """Where in the picture each place of the result comes from, in units of half a side."""
+def geometry(draw: RandomDraws, side: int) -> Float[Tensor, "n 3 3"]:
+    """Inverse transformation: for each output position its position in the image, in half sides."""
     n = draw.count
     inverse = torch.eye(3).expand(n, 3, 3)
     flip = 1 - 2 * draw.integer(2)
@@ -68,8 +68,9 @@ def geometry(draw: Draw, side: int) -> Float[Tensor, "n 3 3"]:
     inverse = inverse @ _shift(*whole)
     isotropic = torch.exp2(draw.normal(0.2))
     inverse = inverse @ _scale(isotropic, isotropic)
-    # Two turns, one before and one after the stretching; together they happen with probability p.
-    part = Draw(n, 1 - math.sqrt(1 - draw.p), draw._rng)
+    # Two rotations, before and after the stretching, so that it has any direction. Each is applied
+    # with probability 1 - sqrt(1 - p), which makes p for at least one of them.
+    part = RandomDraws(n, 1 - math.sqrt(1 - draw.p), draw._rng)
     inverse = inverse @ _turn(part.uniform(-math.pi, math.pi))
     stretch = torch.exp2(draw.normal(0.2))
     inverse = inverse @ _scale(stretch, 1 / stretch)
@@ -78,15 +79,15 @@ def geometry(draw: Draw, side: int) -> Float[Tensor, "n 3 3"]:
 
 
 def warp(images: Tensor, inverse: Float[Tensor, "n 3 3"]) -> Tensor:
-    """`images` sampled bilinearly where `inverse` points; beyond the borders they are mirrored."""
+    """Sample `images` bilinearly at the positions of `inverse`, mirrored beyond the borders."""
     grid = functional.affine_grid(inverse[:, :2].to(images.device), list(images.shape), False)  # noqa: FBT003
     return functional.grid_sample(
         images, grid, mode="bilinear", padding_mode="reflection", align_corners=False
     )
 
 
-def colours(draw: Draw) -> Float[Tensor, "n 4 4"]:
-    """What happens to each colour (homogeneous coordinates, -1 to 1)."""
+def colours(draw: RandomDraws) -> Float[Tensor, "n 4 4"]:
+    """Colour transformation of each image (homogeneous coordinates, -1 to 1)."""
     n = draw.count
     luma = _LUMA
     on_axis = torch.outer(luma, luma)
@@ -101,7 +102,7 @@ def colours(draw: Draw) -> Float[Tensor, "n 4 4"]:
 
 
 def recolour(images: Tensor, matrix: Float[Tensor, "n 4 4"]) -> Tensor:
-    """`images` with every colour sent through `matrix`."""
+    """Apply the colour transformation `matrix` to `images`."""
     matrix = matrix.to(images.device)
     flat = images.flatten(2)
     return (matrix[:, :3, :3] @ flat + matrix[:, :3, 3:]).view_as(images)
@@ -109,25 +110,25 @@ def recolour(images: Tensor, matrix: Float[Tensor, "n 4 4"]) -> Tensor:
 
 @dataclass(frozen=True, slots=True)
 class Adaptation:
-    """How strong the augmentation is now, and what has been seen since it was last set."""
+    """The augmentation probability p, and the discriminator's logits since p was last changed."""
 
     p: float = 0.0
     sign_sum: float = 0.0
     count: int = 0
 
-    def seen(self, logits: Float[Tensor, " n"]) -> "Adaptation":
-        """Take note of the discriminator's logits of real pictures."""
+    def observed(self, logits: Float[Tensor, " n"]) -> "Adaptation":
+        """Accumulate the discriminator's logits of real pictures."""
         return Adaptation(
             self.p, self.sign_sum + float(logits.sign().sum()), self.count + len(logits)
         )
 
     @property
     def certainty(self) -> float:
-        """The paper's r_t: the mean sign of the logits of real pictures; 1 = no real one is doubted."""
+        """The paper's r_t: mean sign of the logits of real pictures; 1 = complete overfitting."""
         return self.sign_sum / self.count if self.count else 0.0
 
-    def adapted(self, target: float) -> "Adaptation":
-        """More if the discriminator is surer than `target`, less if it is not; p stays within 0 to 1."""
+    def updated(self, target: float) -> "Adaptation":
+        """Increase p if the certainty is above `target`, else decrease it; p stays within 0 to 1."""
         step = self.count / _IMAGES_TO_FULL_STRENGTH
         p = self.p + math.copysign(step, self.certainty - target)
         return Adaptation(min(max(p, 0.0), 1.0))
@@ -152,7 +153,7 @@ def _turn(angle: Tensor) -> Tensor:
 
 
 def _about_luma(angle: Tensor) -> Tensor:
-    """Rodrigues' formula for turns of the colour space about its grey axis."""
+    """Rotation of the colour space about its grey axis (Rodrigues' formula)."""
     x, y, z = _LUMA.tolist()
     cross = torch.tensor([[0, -z, y], [z, 0, -x], [-y, x, 0]])
     cosine, sine = angle.cos()[:, None, None], angle.sin()[:, None, None]

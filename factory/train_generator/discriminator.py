@@ -2,10 +2,10 @@
 
 Source: Karras et al. 2020, "Analyzing and improving the image quality of StyleGAN" (residual blocks)
 and "Training GANs with limited data" (projection on the embedded class). Where we differ: the
-pictures of a minibatch group are of one class, so that the statistics tell how much variety there is
-within a class and are not drowned by the differences between classes; a class is embedded by one
-layer instead of a mapping network; and shortcuts shrink by plain means, because the gradient of a
-strided depthwise filter costs more than all else on a CPU.
+pictures of a minibatch group are of one class, so that the statistics measure the variety within a
+class and are not dominated by the differences between classes; a class is embedded by one layer
+instead of a mapping network; and shortcuts are downsampled by average pooling, because the gradient
+of a strided depthwise filter costs more than everything else on a CPU.
 """
 
 import math
@@ -20,17 +20,17 @@ from factory.generate.numerics import Numerics, second_moment_normalised
 from factory.train_generator.generator import Tensors
 
 GROUP = 4
-"""Pictures, one after the other and of one class, whose spread the discriminator is told."""
+"""Size of a minibatch group: consecutive pictures of one class, whose deviation is an input."""
 
 NUM_STATISTICS = 4
-"""Spreads of each group, each over its share of the feature maps at 4 px."""
+"""Number of deviations per group, each over an equal share of the feature maps at 4 px."""
 
 
 class Discriminator:
-    """Scores pictures for being real, given their class."""
+    """Scores images as real or generated, given their class."""
 
     def __init__(self, tensors: Tensors, resolution: int, at: Numerics) -> None:
-        """Use `tensors` (as `initial_tensors` names them) for pictures of `resolution`."""
+        """Use `tensors` (named as in `initial_tensors`) for images of `resolution`."""
         self._tensors = tensors
         self._resolution = resolution
         self._at = at
@@ -74,18 +74,19 @@ class Discriminator:
             return functional.conv2d(x, kernel)
         bias = (self._tensors[f"{name}.bias"] * math.sqrt(2)).to(x.dtype)
         padding = size // 2 if stride == 1 else 0
-        # The gain of the activation is in weight and bias: leaky ReLU is homogeneous.
+        # The activation's gain is folded into weight and bias: leaky ReLU is positively
+        # homogeneous.
         return functional.leaky_relu(functional.conv2d(x, kernel, bias, stride, padding), 0.2)
 
     def _blurred(self, x: Tensor) -> Tensor:
-        """One pixel larger, for a convolution of stride 2 without padding."""
+        """Low-pass filter, one pixel larger, for a convolution of stride 2 without padding."""
         channels = x.shape[1]
         kernel = self._taps.expand(channels, 1, -1, -1)
         return functional.conv2d(x, kernel, padding=2, groups=channels)
 
 
 def spread(x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n s h w"]:
-    """How much the pictures of each group differ, as constant maps (minibatch standard deviation)."""
+    """Minibatch standard deviation: the deviation within each group, as constant maps."""
     count, channels, height, width = x.shape
     groups = x.view(
         count // GROUP, GROUP, NUM_STATISTICS, channels // NUM_STATISTICS, height, width
@@ -96,7 +97,7 @@ def spread(x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n s h w"]:
 
 
 def initial_tensors(widths: Mapping[int, int], num_classes: int, rng: torch.Generator) -> Tensors:
-    """Random weights for RGB pictures of the largest resolution in `widths`: maps by resolution."""
+    """Random initial weights; `widths` are feature maps by resolution, up to that of the images."""
     deepest = widths[4]
     tensors = _conv("b4.conv", deepest + NUM_STATISTICS, deepest, 3, rng)
     tensors |= _linear("b4.fc", deepest * 16, deepest, rng)
@@ -111,7 +112,7 @@ def initial_tensors(widths: Mapping[int, int], num_classes: int, rng: torch.Gene
 def grow(
     tensors: Tensors, widths: Mapping[int, int], resolution: int, rng: torch.Generator
 ) -> Tensors:
-    """`tensors` with a block for pictures of `resolution` in front, and its own entrance."""
+    """Prepend a block for images of `resolution`, with a new `fromrgb` layer."""
     here, below = widths[resolution], widths[resolution // 2]
     kept = {name: tensor for name, tensor in tensors.items() if ".fromrgb." not in name}
     skip = _conv(f"b{resolution}.skip", here, below, 1, rng)

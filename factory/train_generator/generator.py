@@ -1,8 +1,8 @@
-"""The generator while it learns: its tensors by NVIDIA's names, run by the network that infers.
+"""The generator in training: tensors under NVIDIA's names, run by the inference network.
 
-The network of `generate/stylegan2_network.py` is made anew from the tensors at every step. That costs
-nothing beside the convolutions, and there is one implementation of the formulas. The tensors are
-exactly those that are written.
+The network of `generate/stylegan2/network.py` is rebuilt from the tensors at every step. The cost is
+negligible compared with the convolutions, and there is one implementation of the formulas. The
+tensors are exactly those that are written to the weights file.
 """
 
 from collections.abc import Mapping
@@ -25,7 +25,7 @@ _NOT_LEARNED = ("resample_filter", "noise_const", "w_avg")
 
 
 def is_learned(name: str) -> bool:
-    """Whether the tensor `name` is a parameter; the others are fixed, or means."""
+    """Whether the tensor `name` is a trained parameter; others are constants or averages."""
     return not name.endswith(_NOT_LEARNED)
 
 
@@ -49,9 +49,9 @@ def kwargs_of(spec: NetworkSpec, num_classes: int) -> dict[str, Any]:
 
 
 def widths(tensors: Tensors) -> dict[int, int]:
-    """Feature maps by resolution, from 4 px on, of the generator with these tensors.
+    """Number of feature maps by resolution, from 4 px on.
 
-    Files of others do not say how they were chosen, so they are counted.
+    Counted, because files of other programs do not state the settings that determine them.
     """
     found: dict[int, int] = {}
     while (weight := tensors.get(f"synthesis.b{4 << len(found)}.conv1.weight")) is not None:
@@ -60,7 +60,7 @@ def widths(tensors: Tensors) -> dict[int, int]:
 
 
 def initial_tensors(kwargs: Mapping[str, Any], resolution: int, rng: torch.Generator) -> Tensors:
-    """Random weights of a generator of `resolution`, distributed as in Karras et al. 2020."""
+    """Random initial weights of a generator of `resolution`, distributed as in Karras et al. 2020."""
     z_dim, w_dim, c_dim = kwargs["z_dim"], kwargs["w_dim"], kwargs["c_dim"]
     lr = kwargs["mapping_kwargs"]["lr_multiplier"]
     tensors = {"mapping.w_avg": torch.zeros(w_dim)}
@@ -70,6 +70,8 @@ def initial_tensors(kwargs: Mapping[str, Any], resolution: int, rng: torch.Gener
         width += w_dim
     for layer in range(kwargs["mapping_kwargs"]["num_layers"]):
         made = _linear(f"mapping.fc{layer}", width, w_dim, rng)
+        # Equalised learning rate: the network multiplies by `lr`, so weights start that much
+        # larger.
         made[f"mapping.fc{layer}.weight"] /= lr
         tensors |= made
         width = w_dim
@@ -84,14 +86,14 @@ def initial_tensors(kwargs: Mapping[str, Any], resolution: int, rng: torch.Gener
 def grow(
     tensors: Tensors, kwargs: Mapping[str, Any], resolution: int, rng: torch.Generator
 ) -> Tensors:
-    """`tensors` with a block for `resolution`, which adds nothing to the image before it learns."""
+    """Append a block for `resolution`. Its colours start at zero, so the image is unchanged at first."""
     block = _block(kwargs, resolution, rng)
     block[f"synthesis.b{resolution}.torgb.weight"].zero_()
     return tensors | block
 
 
 def network_of(tensors: Tensors, kwargs: dict[str, Any], at: Numerics) -> Network:
-    """The network with these tensors; gradients reach them.
+    """Build the network from these tensors; it is differentiable in them.
 
     Raises:
         WeightsError: If they are not those of a StyleGAN2.
@@ -100,7 +102,7 @@ def network_of(tensors: Tensors, kwargs: dict[str, Any], at: Numerics) -> Networ
 
 
 def fresh_noise(network: Network, count: int, rng: torch.Generator) -> Noise:
-    """New noise maps for `count` images, scaled by each layer's strength."""
+    """Draw noise maps for `count` images, scaled by each layer's strength."""
     noise = {}
     for layer in network.layers:
         if layer.noise_const is not None:
@@ -117,7 +119,7 @@ def mixed_styles(
     share: float,
     rng: torch.Generator,
 ) -> Float[Tensor, "n rows w_dim"]:
-    """Style rows, of which a `share` changes to the second latent's at a random row."""
+    """Style rows; for a `share` of the images, rows from a random one on come from the second latent."""
     first, second = network.mapping(z[0], labels), network.mapping(z[1], labels)
     count, rows = len(first), network.num_ws
     border = torch.randint(1, rows, (count,), generator=rng)
@@ -160,7 +162,7 @@ def _block(kwargs: Mapping[str, Any], side: int, rng: torch.Generator) -> Tensor
 def _styled(
     name: str, w_dim: int, inputs: int, outputs: int, size: int, rng: torch.Generator
 ) -> Tensors:
-    """A modulated convolution. Its styles start around one."""
+    """Initial tensors of a modulated convolution, with styles around one."""
     affine = _linear(f"{name}.affine", w_dim, inputs, rng)
     affine[f"{name}.affine.bias"] += 1
     weight = torch.randn(outputs, inputs, size, size, generator=rng)

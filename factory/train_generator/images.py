@@ -1,4 +1,4 @@
-"""Labelled pictures for training: from a folder, a tar or WebDataset shards into one array."""
+"""Load labelled training pictures from a folder, a tar or WebDataset shards into one array."""
 
 import io
 import re
@@ -24,26 +24,26 @@ _WHERE = "images.uri"
 
 @dataclass(frozen=True, slots=True)
 class LabelledImages:
-    """All pictures of a training, decoded once."""
+    """All training pictures, decoded."""
 
     pixels: UInt8[Tensor, "n 3 h w"]
     """RGB."""
     labels: Int64[Tensor, " n"]
     """Class of each; 0 for all if there are no classes."""
     class_names: tuple[str, ...]
-    """By class id; empty if the pictures lie in no folders."""
+    """Class names by id; empty if the pictures have no classes."""
 
     @property
     def groups(self) -> tuple[str, ...]:
-        """The classes by name; without any, all pictures are one group."""
+        """Names of the classes; without classes, all pictures form one group."""
         return self.class_names or ("all",)
 
     def members(self, class_id: int) -> Int64[Tensor, " m"]:
-        """The places of the pictures of one class."""
+        """Positions of the pictures of one class."""
         return torch.nonzero(self.labels == class_id)[:, 0]
 
     def at(self, resolution: int) -> "LabelledImages":
-        """The same pictures, each pixel the mean of those it covers."""
+        """Downsample the pictures by averaging."""
         if self.pixels.shape[2] == resolution:
             return self
         factor = self.pixels.shape[2] // resolution
@@ -55,9 +55,9 @@ class LabelledImages:
 
 
 def load_images(uri: str, resolution: int) -> LabelledImages:
-    """Read every picture below `uri`: its largest central square, area-averaged to `resolution`.
+    """Read every picture below `uri`: crop the largest central square, average down to `resolution`.
 
-    Classes are numbered by their names' order, pictures by class and then by name.
+    Classes are numbered in alphabetical order, pictures by class and then by name.
 
     Raises:
         JobError: If there are no pictures, one cannot be read, is too small, or has no class where
@@ -79,7 +79,7 @@ def load_images(uri: str, resolution: int) -> LabelledImages:
 
 
 def _key(name: str) -> str:
-    """What the files of one sample have in common, as in WebDataset."""
+    """The common prefix of one sample's files, as in WebDataset."""
     path = Path(name)
     return f"{path.parent}/{path.name.partition('.')[0]}"
 
@@ -106,7 +106,7 @@ def _gathered(found: dict[str, str], pictures: dict[str, np.ndarray], uri: str) 
 
 
 def _members(uri: str) -> Iterator[tuple[str, bytes]]:
-    """Files by name below a folder, or in one or several tars."""
+    """Iterate over the files below a folder, or in one or several tars."""
     root = Path(uri).expanduser()
     if root.is_dir():
         for path in sorted(root.rglob("*")):
@@ -157,5 +157,5 @@ def _decode(name: str, data: bytes, resolution: int) -> UInt8[np.ndarray, "3 h w
     left, top = (image.width - side) // 2, (image.height - side) // 2
     box = (left, top, left + side, top + side)
     small = np.asarray(image.resize((resolution, resolution), Image.Resampling.BOX, box=box))
-    # Turned one by one: turning all of them at once would take a third copy.
+    # Transposed one by one: doing it for all at once would need a third copy of the data in memory.
     return np.ascontiguousarray(small.transpose(2, 0, 1))

@@ -1,8 +1,8 @@
-"""A small network that looks at pictures, trained on the real ones: its features make the scores.
+"""The judge: a small classifier trained on the real pictures, whose features the scores are based on.
 
-It learns two things at once: the class, and the picture itself on a few pixels. With the class alone
-its features would be blind to everything that does not tell the class, such as the background, and a
-generator with one background would score as well as one with all.
+It is trained on two tasks at once: the class, and a thumbnail of the picture. With the class alone its
+features would ignore everything that does not depend on the class, such as the background, and a
+generator with a single background would score as well as one with all of them.
 """
 
 from dataclasses import dataclass
@@ -27,21 +27,21 @@ _NUM_PASSES, _LEAST_STEPS = 6, 150
 
 @dataclass(frozen=True, slots=True)
 class Judge:
-    """The trained network."""
+    """The trained classifier."""
 
     tensors: Tensors
     """Its weights."""
     accuracy: float
-    """Share of the held-out real pictures (every tenth) whose class it tells."""
+    """Accuracy on the held-out real pictures (every tenth)."""
 
-    def look(self, pixels: UInt8[Tensor, "n 3 h w"]) -> tuple[Tensor, Tensor]:
-        """Features (n, c) and the logits of the classes (n, k)."""
+    def features_and_logits(self, pixels: UInt8[Tensor, "n 3 h w"]) -> tuple[Tensor, Tensor]:
+        """Features (n, c) and class logits (n, k) of `pixels`."""
         pieces = [_forward(self.tensors, _prepared(piece)) for piece in torch.split(pixels, 256)]
         return torch.cat([piece[0] for piece in pieces]), torch.cat([p[1] for p in pieces])
 
 
 def train_judge(images: LabelledImages, rng: torch.Generator, device: torch.device) -> Judge:
-    """Train on nine tenths of `images`; the same numbers in `rng` give the same judge on a CPU."""
+    """Train on nine tenths of `images`; an equal `rng` gives an equal judge on a CPU."""
     held_out = torch.arange(len(images.labels)) % _HELD_OUT == _HELD_OUT - 1
     seen = torch.nonzero(~held_out)[:, 0]
     tensors = _initial(len(images.groups), rng, device)
@@ -60,7 +60,7 @@ def train_judge(images: LabelledImages, rng: torch.Generator, device: torch.devi
     tensors = {name: tensor.detach() for name, tensor in tensors.items()}
     judge = Judge(tensors, 0.0)
     with torch.no_grad():
-        _, logits = judge.look(images.pixels[held_out].to(device))
+        _, logits = judge.features_and_logits(images.pixels[held_out].to(device))
     right = logits.argmax(dim=1).cpu() == images.labels[held_out]
     return Judge(tensors, float(right.float().mean()))
 

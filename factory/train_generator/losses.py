@@ -1,4 +1,4 @@
-"""What generator and discriminator are pushed towards.
+"""The losses of generator and discriminator.
 
 Source: Goodfellow et al. 2014 (non-saturating logistic loss); Mescheder et al. 2018, "Which training
 methods for GANs do actually converge?" (R1); Karras et al. 2020, "Analyzing and improving the image
@@ -17,22 +17,22 @@ PATH_DECAY = 0.01
 
 
 def generator_loss(fake: Float[Tensor, " n"]) -> Float[Tensor, ""]:
-    """From the logits of generated pictures."""
+    """Non-saturating loss from the logits of generated images."""
     return functional.softplus(-fake).mean()
 
 
 def discriminator_loss(real: Float[Tensor, " n"], fake: Float[Tensor, " n"]) -> Float[Tensor, ""]:
-    """From the logits of real and of generated pictures."""
+    """Logistic loss from the logits of real pictures and of generated images."""
     return functional.softplus(-real).mean() + functional.softplus(fake).mean()
 
 
 def r1_penalty(
     discriminate: Callable[[Tensor], Tensor], real: Float[Tensor, "n 3 h w"], gamma: float
 ) -> Float[Tensor, ""]:
-    """Half `gamma` times the mean squared slope of the logits at `real`.
+    """R1: half `gamma` times the mean squared gradient of the logits at `real`.
 
-    The slope is taken at the augmented pictures, which are what the discriminator sees; NVIDIA's
-    program takes it before the augmentation.
+    The gradient is taken at the augmented pictures, the discriminator's actual input; NVIDIA's program
+    takes it before the augmentation.
     """
     real = real.detach().requires_grad_()
     (slope,) = torch.autograd.grad(discriminate(real).sum(), real, create_graph=True)
@@ -45,7 +45,7 @@ def path_length_penalty(
     mean_length: float,
     rng: torch.Generator,
 ) -> tuple[Float[Tensor, ""], float]:
-    """How unequal the steps in the image are that equal steps in w make; and the new mean step."""
+    """Path-length regularisation: variance of the image's change per step in w; and its new mean."""
     drawn = torch.randn(images.shape, generator=rng).to(images.device)
     noise = drawn / math.sqrt(images.shape[2] * images.shape[3])
     (slope,) = torch.autograd.grad((images * noise).sum(), ws, create_graph=True)

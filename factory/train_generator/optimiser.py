@@ -1,4 +1,4 @@
-"""Adam for tensors by name, without a first moment: what StyleGAN2 is trained with."""
+"""Adam without a first moment (beta1 = 0), for named tensors: StyleGAN2's optimiser."""
 
 import torch
 
@@ -9,20 +9,20 @@ _EPS = 1e-8
 
 
 class Adam:
-    """Adam (Kingma and Ba 2015) with beta 0 and 0.99, for tensors that may come and go.
+    """Adam (Kingma and Ba 2015) with beta 0 and 0.99, for tensors that may be added and removed.
 
-    With no first moment the state is one tensor for each parameter, and growing a network only adds
-    names. A parameter that is new has its own count of steps, so that its first ones are right.
+    Without a first moment the state is one tensor per parameter, and growing a network only adds
+    names. Every parameter has its own step count, so that the bias correction of a new one is right.
     """
 
     def __init__(self) -> None:
-        """Begin with nothing known."""
+        """Start with an empty state."""
         self.moments: Tensors = {}
         self.steps: dict[str, int] = {}
 
     @torch.no_grad()
     def step(self, tensors: Tensors, gradients: Tensors, learning_rate: float) -> None:
-        """Change `tensors` in place. Gradients that are no finite numbers count as none."""
+        """Update `tensors` in place. NaN gradients count as 0, infinite ones are clamped."""
         for name, gradient in gradients.items():
             finite = torch.nan_to_num(gradient, nan=0.0, posinf=1e5, neginf=-1e5)
             moment = self.moments.get(name)
@@ -34,6 +34,6 @@ class Adam:
             tensors[name].addcdiv_(finite, scale, value=-learning_rate)
 
     def forget(self, names: set[str]) -> None:
-        """Drop what is known of the tensors `names`."""
+        """Drop the state of the tensors `names`."""
         for name in names:
             del self.moments[name], self.steps[name]

@@ -1,4 +1,4 @@
-"""Samples of a generator in training, scored against real pictures; its weights file."""
+"""Draw and score samples of a generator in training, and write its weights file."""
 
 from dataclasses import astuple, dataclass
 from pathlib import Path
@@ -27,22 +27,22 @@ _MEAN_OF = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """How good the samples of one class are beside real pictures of it, or the mean over classes."""
+    """Scores of the samples of one class against its real pictures, or the mean over classes."""
 
     kid: float
-    """Kernel distance of the judge's features; 0 is best."""
+    """Kernel distance (KID) of the judge's features; 0 is best."""
     precision: float
-    """Share of samples that lie among real pictures."""
+    """Share of samples within the manifold of the real pictures."""
     recall: float
-    """Share of real pictures that lie among samples."""
+    """Share of real pictures within the manifold of the samples."""
     fidelity: float
-    """Share of samples in which the judge sees the class that was asked for."""
+    """Share of samples that the judge classifies as the requested class."""
 
 
 def draw_samples(
     network: Network, classes: Int64[Tensor, " n"], images: LabelledImages, seed: int
 ) -> UInt8[Tensor, "n 3 h w"]:
-    """One sample for each of `classes`, without truncation, with the checkpoint's own noise."""
+    """Draw one sample for each of `classes`, without truncation, with the checkpoint's own noise."""
     rng = torch.Generator().manual_seed(seed)
     z = torch.randn(len(classes), network.mapping.z_dim, generator=rng)
     noise = network.const_noise()
@@ -51,6 +51,8 @@ def draw_samples(
         device = network.at.device
         ws = network.styles(piece.to(device), one_hot(wanted, images, device))
         made = to_bytes(network.synthesise(ws, noise)[0]).permute(0, 3, 1, 2)
+        # A network that is still growing makes smaller images; they are scored at the pictures'
+        # size.
         pieces.append(functional.interpolate(made, images.pixels.shape[2:]))
     return torch.cat(pieces)
 
@@ -59,19 +61,21 @@ def draw_samples(
 def score_samples(
     network: Network, images: LabelledImages, judge: Judge, count: int, seed: int
 ) -> dict[str, Scores]:
-    """Score `count` samples against as many real pictures, equally many of each class, by class."""
+    """Score `count` samples against as many real pictures, the same number of each class, by class."""
     num_classes = len(images.groups)
     each = max(count // num_classes, 2)
     classes = torch.arange(num_classes).repeat_interleave(each)
     device = network.at.device
-    fake, logits = judge.look(draw_samples(network, classes, images, seed))
+    fake, logits = judge.features_and_logits(draw_samples(network, classes, images, seed))
     right = (logits.argmax(dim=1).cpu() == classes).float().view(num_classes, each).mean(dim=1)
     rng = torch.Generator().manual_seed(seed)
     found = {}
     for class_id, name in enumerate(images.groups):
         members = images.members(class_id)
         chosen = members[torch.randperm(len(members), generator=rng)[:each]]
-        real, _ = judge.look(images.pixels[chosen].to(device))
+        real, _ = judge.features_and_logits(images.pixels[chosen].to(device))
+        # Standardised by the class's real pictures: features have no common unit, and the cubic
+        # kernel would be dominated by the largest ones.
         scale = real.std(dim=0) + 1e-6
         mine = fake[class_id * each : (class_id + 1) * each]
         x, y = (real - real.mean(dim=0)) / scale, (mine - real.mean(dim=0)) / scale
@@ -86,12 +90,12 @@ def mean_scores(by_class: dict[str, Scores]) -> Scores:
 
 @torch.no_grad()
 def write_weights(state: State, spec: ImagesSpec, path: Path) -> None:
-    """Write the mean generator as a weights file that every command of ours takes.
+    """Write the EMA weights as a weights file for all commands.
 
     Raises:
         WeightsError: If it cannot be written.
     """
-    tensors = {name: tensor.detach().cpu() for name, tensor in state.mean.items()}
+    tensors = {name: tensor.detach().cpu() for name, tensor in state.ema.items()}
     kwargs = state.kwargs | {"img_resolution": state.resolution}
     tensors["mapping.w_avg"] = _mean_style(tensors, kwargs, len(state.class_names))
     checkpoint = Checkpoint(
@@ -109,7 +113,7 @@ def write_weights(state: State, spec: ImagesSpec, path: Path) -> None:
 
 
 def _mean_style(tensors: Tensors, kwargs: dict[str, object], num_classes: int) -> Tensor:
-    """The centre of truncation: the mean style of fixed latents, with every class as often."""
+    """The centre of truncation: mean style of fixed latents, with all classes equally often."""
     network = network_of(tensors, kwargs, Numerics(torch.device("cpu"), torch.float32))
     rng = torch.Generator().manual_seed(0)
     z = torch.randn(_MEAN_OF, network.mapping.z_dim, generator=rng)

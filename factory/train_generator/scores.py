@@ -1,4 +1,4 @@
-"""How near two sets of pictures are, from features of each: KID, precision and recall."""
+"""Distances between two sets of images, from their features: KID, precision and recall."""
 
 import torch
 from jaxtyping import Float, Float64
@@ -8,10 +8,10 @@ _NEIGHBOURS = 3
 
 
 def kernel_distance(real: Float[Tensor, "n c"], fake: Float[Tensor, "m c"]) -> float:
-    """The unbiased squared maximum mean discrepancy under (x y / c + 1)^3; about 0 for equal sets.
+    """Unbiased squared maximum mean discrepancy with the kernel (x y / c + 1)^3; about 0 for equal sets.
 
-    Source: Binkowski et al. 2018, "Demystifying MMD GANs" (KID). Their features are a large
-    network's, ours those of `judge.py`, so that values compare among themselves only.
+    Source: Binkowski et al. 2018, "Demystifying MMD GANs" (KID). Their features are an Inception
+    network's, ours those of `judge.py`: values can be compared with each other only.
     """
     x, y = real.double(), fake.double()
     within = _off_diagonal_mean(_kernel(x, x)) + _off_diagonal_mean(_kernel(y, y))
@@ -19,7 +19,7 @@ def kernel_distance(real: Float[Tensor, "n c"], fake: Float[Tensor, "m c"]) -> f
 
 
 def precision_recall(real: Float[Tensor, "n c"], fake: Float[Tensor, "m c"]) -> tuple[float, float]:
-    """The share of fakes that lie among the real pictures, and of real ones that lie among the fakes.
+    """Share of fakes within the manifold of the real images, and of real ones within that of the fakes.
 
     Source: Kynkaanniemi et al. 2019, "Improved precision and recall metric for assessing generative
     models": a set's manifold is the union of the balls around its members that reach to their third
@@ -30,7 +30,7 @@ def precision_recall(real: Float[Tensor, "n c"], fake: Float[Tensor, "m c"]) -> 
 
 def _share_inside(points: Tensor, members: Tensor) -> float:
     apart = torch.cdist(members.double(), members.double())
-    # The nearest is the member itself.
+    # One more than the neighbours, because the nearest member is the member itself.
     radii = apart.kthvalue(min(_NEIGHBOURS + 1, len(members)), dim=1).values
     inside = torch.cdist(points.double(), members.double()) <= radii
     return float(inside.any(dim=1).double().mean())

@@ -1,4 +1,4 @@
-"""Real pictures beside samples of a generator, to look at."""
+"""Contact sheets: real pictures beside samples of a generator."""
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ Sheet = UInt8[np.ndarray, "h w 3"]
 
 
 def draw_sheets(network: Network, images: LabelledImages, seed: int) -> dict[str, bytes]:
-    """For each class a PNG: real pictures on the left, samples on the right."""
+    """Draw one PNG per class: real pictures on the left, samples on the right."""
     return {
         name: encode_image(
             _real_beside_samples(network, images, class_id, _SHEET_SIDE, _SHEET_SIDE, seed), _PNG
@@ -32,7 +32,7 @@ def draw_sheets(network: Network, images: LabelledImages, seed: int) -> dict[str
 
 
 def draw_comparison(network: Network, images: LabelledImages, seed: int) -> bytes:
-    """One PNG with a strip for each class: its name, real pictures, samples."""
+    """Draw one PNG with a row per class: its name, real pictures, samples."""
     strips = []
     for class_id, name in enumerate(images.groups):
         strip = _real_beside_samples(
@@ -47,7 +47,7 @@ def draw_comparison(network: Network, images: LabelledImages, seed: int) -> byte
 def _real_beside_samples(
     network: Network, images: LabelledImages, class_id: int, rows: int, columns: int, seed: int
 ) -> Sheet:
-    """Pictures of one class: real ones from all over the set, a gap, samples."""
+    """One class: evenly spaced real pictures, a gap, samples."""
     count = rows * columns
     members = images.members(class_id)
     spaced = torch.linspace(0, len(members) - 1, count).long()

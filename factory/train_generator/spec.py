@@ -1,4 +1,4 @@
-"""The settings of a training: what `jobs/train/*.yaml` may say."""
+"""The settings of a training: the content of `jobs/train/*.yaml`."""
 
 from pathlib import Path
 from typing import Literal
@@ -10,38 +10,38 @@ from factory.spec.settings import Settings
 
 
 class ImagesSpec(Settings):
-    """The pictures to learn from."""
+    """The training pictures."""
 
     uri: str = Field(min_length=1)
     """A folder, a tar, or WebDataset shards as a brace range (`cells-{000..011}.tar`). The class of
-    a picture is what its `.cls` file says, else the name of the folder it lies in."""
+    a picture is the content of its `.cls` file, else the name of its folder."""
     symmetry: Literal["none", "mirror", "dihedral"] = "mirror"
-    """Which views of a picture are as real as itself: `mirror` also from left to right, `dihedral`
-    all eight turns and mirrors, for objects without an upright, such as cells."""
+    """Symmetries of the pictures: `mirror` = left and right may be exchanged, `dihedral` = all eight
+    rotations and reflections, for objects without an upright orientation, such as cells."""
     attribution: str = ""
-    """The line that must go with pictures made from these; written into the weights."""
+    """Attribution that must accompany generated images; written into the weights file."""
     license: str = ""
-    """The licence of the weights, e.g. `CC-BY-4.0`; written into them."""
+    """Licence of the weights, e.g. `CC-BY-4.0`; written into the weights file."""
 
 
 class NetworkSpec(Settings):
     """The generator to train: a StyleGAN2, and a discriminator of the same widths."""
 
     resolution: int = Field(64, ge=8, le=1024)
-    """Side of its pictures in pixels, a power of two."""
+    """Side of the images in pixels, a power of two."""
     initial: str = ""
-    """Weights of a StyleGAN2 to go on from: a file or `shipped:blood_cells`. They then decide the
-    widths below. Empty = begin with random numbers."""
+    """Weights of a StyleGAN2 to start from: a file or `shipped:blood_cells`. They then determine the
+    widths below. Empty = random initial weights."""
     z_dim: int = Field(128, ge=1)
-    """Numbers in a latent."""
+    """Dimension of the latent z."""
     w_dim: int = Field(128, ge=1)
-    """Numbers in a style."""
+    """Dimension of the style w."""
     mapping_layers: int = Field(4, ge=1, le=16)
-    """Layers from latent to style."""
+    """Layers of the mapping network."""
     channel_base: int = Field(2048, ge=16, multiple_of=16)
-    """Feature maps at resolution r are `channel_base / r`, at least one ..."""
+    """Channels at resolution r are `channel_base / r`, at least one ..."""
     channel_max: int = Field(128, ge=4, multiple_of=4)
-    """... but at most these."""
+    """... and at most this number."""
 
     @field_validator("resolution")
     @classmethod
@@ -52,68 +52,68 @@ class NetworkSpec(Settings):
 
 
 class ScheduleSpec(Settings):
-    """How it learns."""
+    """The training schedule."""
 
     num_images: int = Field(ge=1)
-    """Real pictures to show in all. Raise it and run again to go on."""
+    """Total number of real pictures to show. Raise it and run again to continue."""
     batch_size: int = Field(32, ge=4, multiple_of=4)
     """Pictures per step, in groups of four of one class."""
     learning_rate: float = Field(0.0025, gt=0, le=1)
-    """Step of both networks (Adam, beta 0 and 0.99)."""
+    """Learning rate of both networks (Adam, beta 0 and 0.99)."""
     r1_gamma: float = Field(0.2, ge=0)
-    """Weight of the penalty on the discriminator's slope at real pictures of full size; smaller ones
-    get less, by area. A first guess is 0.0002 x resolution^2 / batch_size (Karras et al. 2020); more
-    is calmer."""
+    """Weight of R1, the gradient penalty of the discriminator on real pictures, at full resolution;
+    at lower ones it is scaled by area. A first guess is 0.0002 x resolution^2 / batch_size (Karras et
+    al. 2020); higher values are more stable."""
     path_length_weight: float = Field(0, ge=0)
-    """Weight of path-length regularisation (2 in StyleGAN2); 0 spares its time."""
+    """Weight of path-length regularisation (2 in StyleGAN2); 0 = off, which saves its time."""
     style_mixing: float = Field(0.9, ge=0, le=1)
-    """Share of pictures whose fine style rows come from a second latent."""
+    """Share of images whose fine style rows come from a second latent."""
     augment_target: float = Field(0.6, ge=0, le=1)
-    """How certain the discriminator may be of real pictures before the augmentation grows; 0 switches
-    augmentation off."""
+    """Target of adaptive augmentation: mean sign of the discriminator's logits on real pictures above
+    which augmentation becomes stronger; 0 switches augmentation off."""
     ema_images: float = Field(10_000, gt=0)
-    """Half-life, in pictures, of the mean generator that is written."""
+    """Half-life of the EMA weights, in pictures. The EMA weights are the ones that are written."""
     start_resolution: int = Field(0, ge=0)
-    """Begin at this resolution and double it until `network.resolution`; 0 = no growing."""
+    """Start at this resolution and double it up to `network.resolution`; 0 = no growing."""
     images_per_resolution: int = Field(200_000, ge=1)
     """Pictures shown before each doubling."""
     warm_up_images: int = Field(10_000, ge=0)
-    """Pictures on which the discriminator learns alone when it meets a generator that is ahead of
-    it: after `network.initial`, and after each doubling."""
+    """Pictures on which only the discriminator is trained whenever the generator is better trained
+    than it: at the start from `network.initial`, and after each doubling."""
     precision: Literal["float32", "bfloat16"] = "bfloat16"
-    """Arithmetic of the convolutions; the weights stay float32."""
+    """Precision of the convolutions; the weights stay float32."""
     seed: int = Field(0, ge=0, lt=2**63)
-    """Seed of everything that is drawn."""
+    """Seed of all random numbers."""
 
 
 class MachineSpec(Settings):
-    """Where it computes and when it writes."""
+    """Device, threads, and intervals of saving and scoring."""
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """`auto` = a GPU if there is one. A training may go on on the other kind."""
+    """`auto` = a GPU if there is one. A training can be resumed on another device."""
     num_threads: int = Field(1, ge=1, le=256)
-    """CPU threads of one operation. Another number changes the last digits."""
+    """CPU threads per operation. Another number changes the last digits."""
     save_every_images: int = Field(10_000, ge=1)
-    """What a sudden end may cost."""
+    """Pictures between saves of the state: what a crash can lose."""
     judge_every_images: int = Field(50_000, ge=1)
-    """How often samples are drawn and scored."""
+    """Pictures between scorings of samples."""
     num_judged: int = Field(2_000, ge=10)
-    """Samples, and real pictures, that a score is made from."""
+    """Number of samples, and of real pictures, that a score is computed from."""
 
 
 class TrainSpec(Settings):
-    """One training."""
+    """A training job."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")
     """Name of the generator."""
     images: ImagesSpec
-    """What it learns from."""
+    """The training pictures."""
     network: NetworkSpec = NetworkSpec()
-    """What learns."""
+    """The networks."""
     schedule: ScheduleSpec
-    """How."""
+    """The training schedule."""
     run: MachineSpec = MachineSpec()
-    """On what machine."""
+    """Device, threads, and intervals."""
     output: str = Field(min_length=1)
     """Folder for weights, state, scores and sample sheets."""
 
@@ -137,11 +137,11 @@ class TrainSpec(Settings):
 
 
 def load_training(path: Path) -> TrainSpec:
-    """Read and check the file of a training at `path`.
+    """Read and validate a training job at `path`.
 
     Raises:
-        JobError: If it cannot be read, is not YAML, or breaks a rule; the message holds one line
-            per problem.
+        JobError: If it cannot be read, is not YAML, or is invalid; the message has one line per
+            problem.
     """
     document = load_yaml(path, noun="training's job file", keys="name, images, schedule, output")
     return check_settings(TrainSpec, document, source=str(path))

@@ -1,6 +1,7 @@
-"""Where a training stands, and its file: tensors in safetensors, the rest as JSON in its metadata.
+"""The state of a training, and its file: tensors in safetensors, the rest as JSON in the metadata.
 
-Nothing in it depends on the device, and nothing in it is executed.
+The file does not depend on the device, and nothing in it is executed. Its names are older than those of
+the code: `mean/` holds the EMA weights, `generator_waits_until` is `warm_up_until`.
 """
 
 import json
@@ -32,25 +33,26 @@ _PARTS = (
     "judge",
 )
 _PACKED = dict.fromkeys(_PARTS, torch.float16) | {
-    "generator_moments": torch.bfloat16,  # halves would lose the smallest to zero
+    # Second moments are squares: float16 would round the smallest of them to zero.
+    "generator_moments": torch.bfloat16,
     "discriminator_moments": torch.bfloat16,
 }
 
 
 @dataclass
 class State:
-    """Everything that the next step depends on, beside the settings and the pictures."""
+    """Everything that the next step depends on, besides the settings and the pictures."""
 
     kwargs: dict[str, Any]
     """Constructor settings of the full-sized generator."""
     class_names: tuple[str, ...]
     """By class id."""
     resolution: int
-    """Of the pictures it now makes."""
+    """Resolution that is being trained."""
     generator: Tensors
-    """The generator that learns."""
-    mean: Tensors
-    """Its running mean, which is what is written."""
+    """The generator being trained."""
+    ema: Tensors
+    """The generator's EMA weights (exponential moving average): the ones that are exported."""
     discriminator: Tensors
     """The discriminator."""
     generator_steps: Adam
@@ -63,21 +65,21 @@ class State:
     """Steps taken."""
     num_images: int = 0
     """Real pictures shown."""
-    generator_waits_until: int = 0
-    """Pictures until which the discriminator learns alone."""
+    warm_up_until: int = 0
+    """Number of pictures until which only the discriminator is trained."""
     mean_path: float = 0.0
-    """Mean step in the image for a step in w."""
+    """Running mean of the path length: change of the image per step in w."""
     adaptation: Adaptation = field(default_factory=Adaptation)
-    """The augmentation."""
+    """Strength of the augmentation."""
     scores: list[dict[str, float]] = field(default_factory=list)
-    """Every scoring so far."""
+    """All scores so far."""
 
 
 def encode_state(state: State, *, packed: bool = False) -> bytes:
-    """The file of `state`; `packed` rounds tensors to half their size, to be kept or sent."""
+    """Serialise `state`; `packed` rounds tensors to 16 bits, for archiving or sending."""
     parts: dict[str, Tensors] = {
         "generator": state.generator,
-        "mean": state.mean,
+        "mean": state.ema,
         "discriminator": state.discriminator,
         "generator_moments": state.generator_steps.moments,
         "discriminator_moments": state.discriminator_steps.moments,
@@ -94,7 +96,7 @@ def encode_state(state: State, *, packed: bool = False) -> bytes:
         "resolution": state.resolution,
         "num_steps": state.num_steps,
         "num_images": state.num_images,
-        "generator_waits_until": state.generator_waits_until,
+        "generator_waits_until": state.warm_up_until,
         "mean_path": state.mean_path,
         "adaptation": [state.adaptation.p, state.adaptation.sign_sum, state.adaptation.count],
         "judge_accuracy": state.judge.accuracy,
@@ -106,7 +108,7 @@ def encode_state(state: State, *, packed: bool = False) -> bytes:
 
 
 def save_state(state: State, folder: Path) -> None:
-    """Write `state` into `folder`: the old file or the new one is there, never a part of one.
+    """Write `state` into `folder` atomically.
 
     Raises:
         StoreError: If it cannot be written.
@@ -118,7 +120,7 @@ def load_state(path: Path, device: torch.device) -> State:
     """Read the state file at `path`, packed or not.
 
     Raises:
-        StoreError: If it is not a whole state file.
+        StoreError: If it is not a complete state file.
     """
     try:
         with safe_open(path, framework="pt") as file:
@@ -138,7 +140,7 @@ def load_state(path: Path, device: torch.device) -> State:
         class_names=tuple(facts["class_names"]),
         resolution=facts["resolution"],
         generator=parts["generator"],
-        mean=parts["mean"],
+        ema=parts["mean"],
         discriminator=parts["discriminator"],
         generator_steps=_optimiser(parts["generator_moments"], facts["generator_steps"]),
         discriminator_steps=_optimiser(
@@ -147,7 +149,7 @@ def load_state(path: Path, device: torch.device) -> State:
         judge=Judge(parts["judge"], facts["judge_accuracy"]),
         num_steps=facts["num_steps"],
         num_images=facts["num_images"],
-        generator_waits_until=facts["generator_waits_until"],
+        warm_up_until=facts["generator_waits_until"],
         mean_path=facts["mean_path"],
         adaptation=Adaptation(*facts["adaptation"]),
         scores=facts["scores"],
@@ -161,4 +163,5 @@ def _optimiser(moments: Tensors, steps: dict[str, int]) -> Adam:
 
 
 def _plain(tensor: Tensor, dtype: torch.dtype) -> Tensor:
-    return tensor.detach().to("cpu", dtype, copy=True).contiguous()  # filters may share memory
+    # A copy, because safetensors rejects tensors that share memory, as the resample filters do.
+    return tensor.detach().to("cpu", dtype, copy=True).contiguous()

@@ -1,4 +1,4 @@
-"""One step of a training: the discriminator learns, then the generator, then the mean follows."""
+"""One training step: update the discriminator, then the generator, then the EMA weights."""
 
 from dataclasses import dataclass, replace
 
@@ -28,6 +28,9 @@ from factory.train_generator.losses import (
 from factory.train_generator.spec import ScheduleSpec
 from factory.train_generator.state import State
 
+# Lazy regularisation (Karras et al. 2020, StyleGAN2, section 3.1): the penalties need second
+# derivatives, so they are taken every 16th and 4th step and weighted by as much. The intervals are
+# the ADA program's.
 _R1_EVERY = 16
 _PATH_EVERY = 4
 _ADAPT_EVERY = 4
@@ -35,23 +38,23 @@ _ADAPT_EVERY = 4
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What one step learns from."""
+    """The real pictures of one step."""
 
     real: Float[Tensor, "n 3 h w"]
     """Real pictures, -1 to 1."""
     labels: Float[Tensor, "n k"] | None
-    """One-hot classes, `GROUP` equal ones after another; None without classes."""
+    """One-hot classes in runs of `GROUP` equal ones; None without classes."""
 
 
 def step_rng(seed: int, step: int) -> torch.Generator:
-    """The random numbers of a step: a function of (seed, step), so that resuming changes nothing."""
+    """Random numbers of a step, a function of (seed, step): a resumed training draws the same ones."""
     return torch.Generator().manual_seed(int(counter_rng("training", seed, step).integers(2**63)))
 
 
 def draw_batch(
     images: LabelledImages, count: int, symmetry: str, rng: torch.Generator, device: torch.device
 ) -> Batch:
-    """Groups of random pictures of one class each; every class is as likely as any other."""
+    """Draw groups of random pictures, one class per group; all classes are equally likely."""
     num_classes = len(images.groups)
     classes = torch.randint(num_classes, (count // GROUP,), generator=rng).repeat_interleave(GROUP)
     rows = torch.empty(count, dtype=torch.int64)
@@ -60,23 +63,23 @@ def draw_batch(
         chosen = classes == class_id
         drawn = torch.randint(len(members), (int(chosen.sum()),), generator=rng)
         rows[chosen] = members[drawn]
-    real = turned(images.pixels[rows], symmetry, rng).to(device).float() / 127.5 - 1
+    real = random_view(images.pixels[rows], symmetry, rng).to(device).float() / 127.5 - 1
     return Batch(real, one_hot(classes, images, device))
 
 
 def one_hot(
     classes: Int64[Tensor, " n"], images: LabelledImages, device: torch.device
 ) -> Float[Tensor, "n k"] | None:
-    """The labels that the networks take."""
+    """One-hot labels for the networks; None without classes."""
     if not images.class_names:
         return None
     return functional.one_hot(classes, len(images.class_names)).float().to(device)
 
 
-def turned(
+def random_view(
     pixels: UInt8[Tensor, "n 3 h w"], symmetry: str, rng: torch.Generator
 ) -> UInt8[Tensor, "n 3 h w"]:
-    """Each picture in one of the views that are as real as itself."""
+    """Apply a random symmetry to each picture."""
     result = pixels.clone()
     if symmetry != "none":
         mirrored = torch.rand(len(pixels), generator=rng) < 0.5
@@ -90,7 +93,7 @@ def turned(
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step of the training in `state`, which it changes."""
+    """One training step; modifies `state` in place."""
 
     state: State
     schedule: ScheduleSpec
@@ -99,28 +102,28 @@ class Step:
     at: Numerics
 
     def take(self) -> dict[str, float]:
-        """Teach both networks; the losses."""
+        """Update both networks; returns the losses."""
         state, count = self.state, len(self.batch.real)
         learned = {n: t.requires_grad_() for n, t in state.generator.items() if is_learned(n)}
         network = network_of(state.generator, state.kwargs, self.at)
         z = torch.randn(2, count, network.mapping.z_dim, generator=self.rng).to(self.at.device)
-        waits = state.num_images < state.generator_waits_until
+        waits = state.num_images < state.warm_up_until
         with torch.set_grad_enabled(not waits):
             ws = mixed_styles(network, z, self.batch.labels, self.schedule.style_mixing, self.rng)
             fake, _ = network.synthesise(ws, fresh_noise(network, count, self.rng))
-        losses = self._teach_discriminator(fake.detach())
+        losses = self._train_discriminator(fake.detach())
         if not waits:
-            losses |= self._teach_generator(fake, ws, learned)
-            self._follow()
+            losses |= self._train_generator(fake, ws, learned)
+            self._update_ema()
             if state.num_steps % _ADAPT_EVERY == 0 and self.schedule.augment_target:
-                state.adaptation = state.adaptation.adapted(self.schedule.augment_target)
+                state.adaptation = state.adaptation.updated(self.schedule.augment_target)
         for tensor in learned.values():
             tensor.requires_grad_(False)  # noqa: FBT003 - torch's signature
         state.num_steps += 1
         state.num_images += count
         return losses
 
-    def _teach_discriminator(self, fake: Tensor) -> dict[str, float]:
+    def _train_discriminator(self, fake: Tensor) -> dict[str, float]:
         state, labels = self.state, self.batch.labels
         tensors = {n: tensor.detach().requires_grad_() for n, tensor in state.discriminator.items()}
         discriminate = Discriminator(tensors, state.resolution, self.at)
@@ -131,6 +134,7 @@ class Step:
         loss = discriminator_loss(of_real, of_fake)
         losses = {"discriminator": float(loss.detach())}
         if self.schedule.r1_gamma and state.num_steps % _R1_EVERY == 0:
+            # In float32: the penalty is a squared gradient, and bfloat16 keeps 8 bits of it.
             exact = Discriminator(tensors, state.resolution, replace(self.at, dtype=torch.float32))
             gamma = (
                 self.schedule.r1_gamma * (state.resolution / state.kwargs["img_resolution"]) ** 2
@@ -141,10 +145,10 @@ class Step:
         gradients = torch.autograd.grad(loss, list(tensors.values()))
         named = dict(zip(tensors, gradients, strict=True))
         state.discriminator_steps.step(state.discriminator, named, self.schedule.learning_rate)
-        state.adaptation = state.adaptation.seen(of_real.detach())
+        state.adaptation = state.adaptation.observed(of_real.detach())
         return losses
 
-    def _teach_generator(self, fake: Tensor, ws: Tensor, learned: Tensors) -> dict[str, float]:
+    def _train_generator(self, fake: Tensor, ws: Tensor, learned: Tensors) -> dict[str, float]:
         state, weight = self.state, self.schedule.path_length_weight
         discriminate = Discriminator(state.discriminator, state.resolution, self.at)
         loss = generator_loss(discriminate(self._augmented(fake), self.batch.labels))
@@ -161,9 +165,9 @@ class Step:
     def _augmented(self, images: Tensor) -> Tensor:
         return augment(images, self.state.adaptation.p, self.rng)
 
-    def _follow(self) -> None:
-        """Move the mean generator towards the generator."""
+    def _update_ema(self) -> None:
+        """Update the EMA weights, with a half-life in pictures: the same for any batch size."""
         share = 1 - 0.5 ** (len(self.batch.real) / self.schedule.ema_images)
         for name, tensor in self.state.generator.items():
             if is_learned(name):
-                self.state.mean[name].lerp_(tensor.detach(), share)
+                self.state.ema[name].lerp_(tensor.detach(), share)

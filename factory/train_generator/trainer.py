@@ -1,7 +1,7 @@
-"""STORY: labelled pictures become a generator.
+"""The training loop: labelled pictures become a generator.
 
-A training is a loop over `take_step` between savings of its whole state. It may end at any moment, by
-a signal or without a word, and goes on from the last saving when it is run again.
+Steps alternate with saves of the whole state. A training may be interrupted at any moment, by a signal
+or a crash, and resumes from the last save when it is run again.
 """
 
 import dataclasses
@@ -36,14 +36,14 @@ _SHEET_SEED, _SCORE_SEED = 1, 2
 
 
 class Training:
-    """One training in its folder."""
+    """A training and its output folder."""
 
     def __init__(self, spec: TrainSpec) -> None:
-        """Read the pictures, and the state if there is one; else begin.
+        """Read the pictures, then resume from the saved state or initialise a new one.
 
         Raises:
-            JobError: If the pictures, the weights to begin with or the device are not as they must be.
-            StoreError: If the folder holds another training, or one that cannot be read.
+            JobError: If the pictures, the initial weights or the device are unsuitable.
+            StoreError: If the folder holds another training, or a state that cannot be read.
         """
         self.spec = spec
         self.device = _device(spec.run.device)
@@ -53,15 +53,15 @@ class Training:
         log_event("pictures_read", pictures=len(self.images.labels),
                   classes=",".join(self.images.class_names) or "none")  # fmt: skip
         path = self.folder / STATE_NAME
-        self.state = load_state(path, self.device) if path.exists() else self._begin()
+        self.state = load_state(path, self.device) if path.exists() else self._initial_state()
         self._check_state(path)
         self._shown = self.images.at(self.state.resolution)
 
     def run(self, stop: threading.Event) -> Scores:
-        """Learn until all pictures were shown; the last scores.
+        """Train until `schedule.num_images` pictures were shown; returns the last scores.
 
         Raises:
-            Interrupted: If `stop` was set before; the state is saved.
+            Interrupted: If `stop` was set; the state is saved.
         """
         state, run = self.state, self.spec.run
         if not state.scores:
@@ -72,7 +72,7 @@ class Training:
             if stop.is_set():
                 save_state(state, self.folder)
                 raise Interrupted(
-                    f"{self.folder}: stopped after {state.num_images} pictures; run it again to go on"
+                    f"{self.folder}: stopped after {state.num_images} pictures; run it again to resume"
                 )
             losses = self._step()
             if _passed(state, run.judge_every_images, self.spec.schedule.batch_size):
@@ -95,22 +95,22 @@ class Training:
         return Scores(last["kid"], last["precision"], last["recall"], last["fidelity"])
 
     def open_weights(self, uri: str) -> Network:
-        """Another generator of the same classes, to be judged and drawn.
+        """Load another generator of the same classes, for scoring and for sheets.
 
         Raises:
-            JobError: If it has other classes or another size.
+            JobError: If it has other classes or another resolution.
         """
         names, side = self.images.class_names, self.spec.network.resolution
         kwargs, tensors = _weights(uri, side, names, where="weights")
-        return network_of(self._here(tensors), kwargs, Numerics(self.device, torch.float32))
+        return network_of(self._to_device(tensors), kwargs, Numerics(self.device, torch.float32))
 
     def score(self, network: Network) -> dict[str, Scores]:
-        """Its scores by class."""
+        """Score a generator; returns the scores by class."""
         count = self.spec.run.num_judged
         return score_samples(network, self.images, self.state.judge, count, _SCORE_SEED)
 
     def compare(self, network: Network) -> bytes:
-        """A sheet to look at (PNG): for each class real pictures and samples."""
+        """Draw a sheet (PNG): for each class real pictures and samples."""
         return draw_comparison(network, self.images, _SHEET_SEED)
 
     def _step(self) -> dict[str, float]:
@@ -124,24 +124,26 @@ class Training:
 
     def _grow(self, resolution: int, rng: torch.Generator) -> None:
         state = self.state
-        state.generator = self._here(generator.grow(state.generator, state.kwargs, resolution, rng))
-        for name in state.generator.keys() - state.mean.keys():
-            state.mean[name] = state.generator[name].clone()
+        state.generator = self._to_device(
+            generator.grow(state.generator, state.kwargs, resolution, rng)
+        )
+        for name in state.generator.keys() - state.ema.keys():
+            state.ema[name] = state.generator[name].clone()
         widths = generator.widths(state.generator)
-        state.discriminator = self._here(
+        state.discriminator = self._to_device(
             discriminator.grow(state.discriminator, widths, resolution, rng)
         )
         known = state.discriminator_steps.moments.keys()
         state.discriminator_steps.forget(known - state.discriminator.keys())
         state.resolution = resolution
-        state.generator_waits_until = state.num_images + self.spec.schedule.warm_up_images
+        state.warm_up_until = state.num_images + self.spec.schedule.warm_up_images
         self._shown = self.images.at(resolution)
         log_event("grown", resolution=resolution, images=state.num_images)
 
     def _judge(self) -> None:
-        """Score the mean generator, draw sheets, and write its weights."""
+        """Score the EMA weights, draw sheets, and write the weights files."""
         state = self.state
-        network = network_of(state.mean, state.kwargs, Numerics(self.device, torch.float32))
+        network = network_of(state.ema, state.kwargs, Numerics(self.device, torch.float32))
         scores = mean_scores(self.score(network))
         place = {"images": state.num_images, "resolution": state.resolution}
         state.scores.append(place | dataclasses.asdict(scores))
@@ -152,13 +154,15 @@ class Training:
         lines = "".join(json.dumps(row) + "\n" for row in state.scores)
         store.replace(SCORES_NAME, lines.encode())
         write_weights(state, self.spec.images, self.folder / WEIGHTS_NAME)
+        # Scores of lower resolutions do not compete: an enlarged 16 px image is no substitute for
+        # one of full size, however good its score.
         rivals = [row["kid"] for row in state.scores if row["resolution"] == state.resolution]
         if scores.kid <= min(rivals):
             write_weights(state, self.spec.images, self.folder / BEST_NAME)
 
-    def _begin(self) -> State:
+    def _initial_state(self) -> State:
         spec, names = self.spec, self.images.class_names
-        rng = step_rng(spec.schedule.seed, 2**62)  # no step has this number
+        rng = step_rng(spec.schedule.seed, 2**62)  # a step number that training never reaches
         kwargs, tensors = generator.kwargs_of(spec.network, len(names)), None
         if spec.network.initial:
             kwargs, tensors = _weights(
@@ -179,13 +183,13 @@ class Training:
             kwargs=kwargs,
             class_names=names,
             resolution=resolution,
-            generator=self._here(tensors),
-            mean=self._here({name: tensor.clone() for name, tensor in tensors.items()}),
-            discriminator=self._here(discriminator.initial_tensors(widths, len(names), rng)),
+            generator=self._to_device(tensors),
+            ema=self._to_device({name: tensor.clone() for name, tensor in tensors.items()}),
+            discriminator=self._to_device(discriminator.initial_tensors(widths, len(names), rng)),
             generator_steps=Adam(),
             discriminator_steps=Adam(),
             judge=judge,
-            generator_waits_until=spec.schedule.warm_up_images if spec.network.initial else 0,
+            warm_up_until=spec.schedule.warm_up_images if spec.network.initial else 0,
         )
 
     def _check_state(self, path: Path) -> None:
@@ -203,12 +207,12 @@ class Training:
                 "another folder, or set network as it was"
             )
 
-    def _here(self, tensors: Tensors) -> Tensors:
+    def _to_device(self, tensors: Tensors) -> Tensors:
         return {name: tensor.to(self.device) for name, tensor in tensors.items()}
 
 
 def resolution_at(spec: TrainSpec, num_images: int) -> int:
-    """The resolution that is trained after `num_images` pictures."""
+    """The resolution to train after `num_images` pictures."""
     start = spec.schedule.start_resolution or spec.network.resolution
     doublings = num_images // spec.schedule.images_per_resolution
     return min(start << min(doublings, 16), spec.network.resolution)
@@ -228,10 +232,10 @@ def _device(wanted: str) -> torch.device:
 def _weights(
     uri: str, resolution: int, names: tuple[str, ...], *, where: str
 ) -> tuple[dict[str, object], Tensors]:
-    """Settings and tensors of a StyleGAN2 of this size and with these classes.
+    """Load settings and tensors of a StyleGAN2 of this resolution and these classes.
 
     Raises:
-        JobError: If it is another one.
+        JobError: If resolution, classes or channels differ.
     """
     weights = find_weights(GeneratorSpec(kind="stylegan2", weights=uri))
     assert weights.path is not None
@@ -254,7 +258,7 @@ def _weights(
 
 
 def pack_state(spec: TrainSpec) -> tuple[int, bytes]:
-    """The state of the training `spec`, small: the pictures it was shown, and the file's content.
+    """Pack the state of the training `spec`: number of pictures shown, and content of the small file.
 
     Raises:
         StoreError: If there is none.

@@ -82,4 +82,4 @@ def test_a_terminate_saves_and_exits_with_75(job, tmp_path):
     _, told = process.communicate(timeout=200)
     assert process.returncode == 75, told
     images = images_in(folder)
-    assert f"stopped after {images} pictures; run it again to go on" in told
+    assert f"stopped after {images} pictures; run it again to resume" in told

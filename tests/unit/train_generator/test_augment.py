@@ -5,7 +5,7 @@ import torch
 
 from factory.train_generator.augment import (
     Adaptation,
-    Draw,
+    RandomDraws,
     augment,
     colours,
     geometry,
@@ -29,7 +29,7 @@ def repeated(matrix, count=4):
 
 def test_nothing_happens_at_probability_zero(images):
     assert augment(images, 0.0, rng()) is images
-    still = Draw(4, 0.0, rng())
+    still = RandomDraws(4, 0.0, rng())
     assert torch.equal(geometry(still, 8), torch.eye(3).expand(4, 3, 3))
     assert torch.allclose(colours(still), torch.eye(4).expand(4, 4, 4), atol=1e-6)
     assert torch.allclose(warp(images, geometry(still, 8)), images, atol=1e-6)
@@ -55,7 +55,7 @@ def test_pixels_are_moved_exactly(images, matrix, expected):
     assert torch.allclose(warp(images, repeated(matrix)), expected(images), atol=1e-5)
 
 
-class Only(Draw):
+class Only(RandomDraws):
     """Lets one of the transformations happen, with a given amount."""
 
     def __init__(self, position, amount):
@@ -114,20 +114,20 @@ def test_gradients_pass_through():
 
 
 def test_how_often_something_happens_is_the_probability():
-    happened = (Draw(4000, 0.3, rng()).normal(1.0) != 0).float().mean()
+    happened = (RandomDraws(4000, 0.3, rng()).normal(1.0) != 0).float().mean()
     assert abs(float(happened) - 0.3) < 0.03
 
 
 def test_certainty_above_the_target_augments_more_and_below_it_less():
-    sure = Adaptation(p=0.5).seen(torch.ones(64))
+    sure = Adaptation(p=0.5).observed(torch.ones(64))
     assert sure.certainty == 1
-    assert sure.adapted(0.6).p == pytest.approx(0.5 + 64 / 500_000)
-    torn = Adaptation(p=0.5).seen(torch.tensor([1.0, -1.0] * 32))
+    assert sure.updated(0.6).p == pytest.approx(0.5 + 64 / 500_000)
+    torn = Adaptation(p=0.5).observed(torch.tensor([1.0, -1.0] * 32))
     assert torn.certainty == 0
-    assert torn.adapted(0.6).p == pytest.approx(0.5 - 64 / 500_000)
-    assert torn.adapted(0.6).count == 0
+    assert torn.updated(0.6).p == pytest.approx(0.5 - 64 / 500_000)
+    assert torn.updated(0.6).count == 0
 
 
 def test_the_probability_stays_one():
-    assert Adaptation(p=0.0).seen(-torch.ones(8)).adapted(0.6).p == 0
-    assert Adaptation(p=1.0).seen(torch.ones(8)).adapted(0.6).p == 1
+    assert Adaptation(p=0.0).observed(-torch.ones(8)).updated(0.6).p == 0
+    assert Adaptation(p=1.0).observed(torch.ones(8)).updated(0.6).p == 1

@@ -78,7 +78,7 @@ def test_stopping_and_going_on_gives_the_same_bytes_as_never_stopping(tar, tmp_p
 def test_a_request_to_stop_saves_and_says_how_to_go_on(tar, tmp_path):
     stop = threading.Event()
     stop.set()
-    with pytest.raises(Interrupted, match=r"stopped after 0 pictures; run it again to go on"):
+    with pytest.raises(Interrupted, match=r"stopped after 0 pictures; run it again to resume"):
         small_training(tar, tmp_path).run(stop)
     assert (tmp_path / STATE_NAME).is_file()
 
@@ -109,7 +109,7 @@ def test_what_is_written_makes_the_same_images_in_the_house_generator(tar, tmp_p
     spec = GeneratorSpec(kind="stylegan2", weights=str(tmp_path / WEIGHTS_NAME))
     house = StyleGAN2(spec, find_weights(spec).path, CPU)
     state = training.state
-    network = network_of(state.mean, state.kwargs, Numerics(CPU, torch.float32))
+    network = network_of(state.ema, state.kwargs, Numerics(CPU, torch.float32))
     z = torch.randn(4, 16, generator=torch.Generator().manual_seed(0))
     labels = torch.eye(2)[[0, 1, 0, 1]]
     with torch.no_grad():
@@ -129,7 +129,7 @@ def test_what_is_written_makes_the_same_images_in_the_house_generator(tar, tmp_p
 def test_the_centre_of_truncation_is_the_mean_style(tar, tmp_path):
     training = small_training(tar, tmp_path)
     training.run(NEVER)
-    network = network_of(training.state.mean, training.state.kwargs, Numerics(CPU, torch.float32))
+    network = network_of(training.state.ema, training.state.kwargs, Numerics(CPU, torch.float32))
     z = torch.randn(4000, 16, generator=torch.Generator().manual_seed(5))
     with torch.no_grad():
         ws = network.mapping(z, torch.eye(2)[torch.arange(4000) % 2])
@@ -162,7 +162,7 @@ def test_growing_changes_no_image_before_it_learns(tar, tmp_path):
     large, _ = after.synthesise(after.styles(z, labels), after.const_noise())
     block = after.blocks[-1]
     assert torch.allclose(large, block.image_fir.upsample(small), atol=1e-5)
-    assert state.mean.keys() == state.generator.keys()
+    assert state.ema.keys() == state.generator.keys()
 
 
 def test_resolutions_double_until_the_last(tar, tmp_path):
@@ -367,14 +367,14 @@ def test_everything_is_computed_on_the_given_device(tar, tmp_path, monkeypatch):
     training = small_training(tar, tmp_path, grows)
     state, training.device = training.state, META
     training.at = Numerics(META, torch.bfloat16)
-    for part in ("generator", "mean", "discriminator"):
-        setattr(state, part, training._here(getattr(state, part)))
-    state.judge = dataclasses.replace(state.judge, tensors=training._here(state.judge.tensors))
+    for part in ("generator", "ema", "discriminator"):
+        setattr(state, part, training._to_device(getattr(state, part)))
+    state.judge = dataclasses.replace(state.judge, tensors=training._to_device(state.judge.tensors))
     state.adaptation = Adaptation(0.5)
     with no_numbers(monkeypatch):
         training.run(NEVER)
     assert (state.num_images, state.resolution) == (32, 16)
-    learned = (state.generator, state.mean, state.discriminator, state.generator_steps.moments)
+    learned = (state.generator, state.ema, state.discriminator, state.generator_steps.moments)
     assert {tensor.device for part in learned for tensor in part.values()} == {META}
 
 
