@@ -13,15 +13,126 @@
     ├── DamageError 7        `verify` found bytes that are not what the receipts say
     └── Interrupted 75       stopped by a signal; running the same command again resumes
 
-Messages say where, what was found, what is allowed and what to do. They are one string, so that an
-error crosses a process boundary unchanged.
+A message is a sentence with four parts, `where: found; allowed; remedy`, and an error carries these
+parts as fields, for whoever needs one of them: no program reads them out of the sentence. Whatever an
+error carries crosses a process boundary with it.
 """
+
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar, Literal
+
+ProblemKind = Literal[
+    "missing", "changed", "contents", "table", "no_receipt", "unplanned", "snapshot", "unfinished",
+    "outdated", "different",
+]  # fmt: skip
+"""What is wrong with a file of a dataset; `factory verify`, `repair` and `gc` tell these apart."""
+
+
+def sentence(where: str, found: str, allowed: str = "", remedy: str = "") -> str:
+    """`where: found; allowed; remedy`, without the parts that are empty."""
+    text = "; ".join(part for part in (found, allowed, remedy) if part)
+    return f"{where}: {text}" if where else text
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something wrong with a file of a dataset; `str()` is the line that people read."""
+
+    path: str
+    """The file, relative to the dataset's root."""
+    kind: ProblemKind
+    """What is wrong with it, as a word for programs."""
+    found: str
+    """What was found, and what was expected."""
+    remedy: str = ""
+    """What to do."""
+    sample: str = ""
+    """Key of the sample in the file; empty if all of the file is meant."""
+
+    @property
+    def finding(self) -> str:
+        """What was found, and in which sample: the line without the file and the remedy."""
+        return f"sample {self.sample}: {self.found}" if self.sample else self.found
+
+    def __str__(self) -> str:
+        """The line: `path: sample KEY: found; remedy`."""
+        return sentence(self.path, self.finding, remedy=self.remedy)
+
+
+@dataclass(frozen=True, slots=True)
+class SettingProblem:
+    """A setting that breaks a rule; `str()` is the line that people read."""
+
+    path: str
+    """Dotted path of the setting."""
+    kind: Literal["unknown_key", "missing", "value", "unusable", "node"]
+    """What is wrong with it, as a word for programs."""
+    found: str
+    """What was found; a value as Python writes it."""
+    allowed: str = ""
+    """What is allowed there."""
+    suggestion: str = ""
+    """The key that was probably meant; empty if none is near."""
+
+    def __str__(self) -> str:
+        """The line: `path: found; allowed`, or `path: allowed (got found)`."""
+        if self.kind == "value":  # the rule first: a value may be long
+            return f"{self.path}: {self.allowed} (got {self.found})"
+        if self.suggestion:
+            return sentence(self.path, self.found, f"did you mean {self.suggestion!r}?")
+        return sentence(self.path, self.found, self.allowed)
+
+
+Problems = tuple[Problem | SettingProblem, ...]
 
 
 class FactoryError(Exception):
     """A deliberate error: it is shown as one message, without a traceback."""
 
-    exit_code = 1
+    exit_code: ClassVar[int] = 1
+    """What the command line returns."""
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        where: str = "",
+        found: str = "",
+        allowed: str = "",
+        remedy: str = "",
+        problems: Problems = (),
+    ) -> None:
+        """Build the message from its parts; or take it whole, where nobody needs them.
+
+        Args:
+            message: Shown instead of the parts' sentence; it is all that was `found` if there is none.
+            where: The place: a file, a setting, an option of the command line.
+            found: What was found there.
+            allowed: What is allowed.
+            remedy: What to do.
+            problems: What was found, one by one.
+        """
+        super().__init__(message or sentence(where, found, allowed, remedy))
+        self.where = where
+        self.found = found or message
+        self.allowed = allowed
+        self.remedy = remedy
+        self.problems = problems
+
+    def facts(self) -> dict[str, Any]:
+        """The error as plain JSON values; `restore_error` makes an error of it again.
+
+        A plugin's own class is told as the one of this file that it is a kind of.
+        """
+        return {
+            "error": next(k.__name__ for k in type(self).__mro__ if k.__module__ == __name__),
+            "message": str(self),
+            "where": self.where,
+            "found": self.found,
+            "allowed": self.allowed,
+            "remedy": self.remedy,
+            "problems": [asdict(problem) for problem in self.problems],
+        }
 
 
 class JobError(FactoryError):
@@ -80,3 +191,22 @@ class Interrupted(FactoryError):  # noqa: N818 - a stop that was asked for is no
     """Stopped by a signal. What is committed stays; running the same command again resumes."""
 
     exit_code = 75
+
+
+def restore_error(facts: dict[str, Any]) -> FactoryError:
+    """The error that `FactoryError.facts` told of in another process."""
+    told = dict(facts)
+    kind = _by_name()[told.pop("error")]
+    problems = [
+        SettingProblem(**problem) if "suggestion" in problem else Problem(**problem)
+        for problem in told.pop("problems")
+    ]
+    return kind(**told, problems=tuple(problems))
+
+
+def _by_name(kind: type[FactoryError] = FactoryError) -> dict[str, type[FactoryError]]:
+    """The classes below `kind`, and itself, by name."""
+    found = {kind.__name__: kind} if kind.__module__ == __name__ else {}
+    for narrower in kind.__subclasses__():
+        found |= _by_name(narrower)
+    return found

@@ -6,11 +6,12 @@ import socket
 import sys
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from factory.errors import FactoryError, PluginError
+from factory.errors import FactoryError, PluginError, sentence
 from factory.provenance import DECIDING
 from factory.run import CLUSTER_CAPACITY
 from factory.spec import JobSpec, RunSpec
@@ -47,20 +48,19 @@ def _versions() -> Check:
     python = ".".join(map(str, sys.version_info[:3]))
     if missing:
         remedy = "pip install maskfactory"
-        return Check("versions", "fails", f"not installed: {', '.join(missing)}", remedy)
-    return Check("versions", "ok", f"python {python}, {', '.join(found)}")
+        return Check("machine", "versions", "fails", f"not installed: {', '.join(missing)}", remedy)
+    return Check("machine", "versions", "ok", f"python {python}, {', '.join(found)}")
 
 
 def _shared_memory() -> Check:
     if not _SHM.is_dir():
-        return Check(str(_SHM), "ok", "not on this system")
+        return Check("machine", str(_SHM), "ok", "not on this system")
     size = shutil.disk_usage(_SHM).total
     found = f"{size / 2**20:,.0f} MiB"
     if size >= _LEAST_SHM_BYTES:
-        return Check(str(_SHM), "ok", found)
-    return Check(
-        str(_SHM), "warning", found, "give the container --shm-size=256m: Ray falls back to /tmp"
-    )
+        return Check("machine", str(_SHM), "ok", found)
+    remedy = "give the container --shm-size=256m: Ray falls back to /tmp"
+    return Check("machine", str(_SHM), "warning", found, remedy)
 
 
 def _free_space(name: str, folder: Path) -> Check:
@@ -69,8 +69,9 @@ def _free_space(name: str, folder: Path) -> Check:
     free = shutil.disk_usage(folder).free
     found = f"{free / 2**30:,.1f} GiB free at {folder}"
     if free >= _LEAST_FREE_BYTES:
-        return Check(f"disk: {name}", "ok", found)
-    return Check(f"disk: {name}", "warning", found, "make room: a worker keeps two shards there")
+        return Check("machine", f"disk: {name}", "ok", found)
+    remedy = "make room: a worker keeps two shards there"
+    return Check("machine", f"disk: {name}", "warning", found, remedy)
 
 
 def _cache() -> Check:
@@ -81,8 +82,8 @@ def _cache() -> Check:
             pass
     except OSError as error:
         remedy = "set XDG_CACHE_HOME to a folder that can be written"
-        return Check("cache", "fails", f"{folder}: {error.strerror}", remedy)
-    return Check("cache", "ok", str(folder))
+        return Check("machine", "cache", "fails", f"{folder}: {error.strerror}", remedy)
+    return Check("machine", "cache", "ok", str(folder))
 
 
 def _output(spec: JobSpec) -> Iterator[Check]:
@@ -90,13 +91,14 @@ def _output(spec: JobSpec) -> Iterator[Check]:
     try:
         store = open_store(spec.output.uri, single_writer=single_writer)
     except FactoryError as error:
-        yield Check("output", "fails", str(error), "correct output.uri")
+        found = sentence(error.where, error.found, error.allowed)
+        yield Check("output", "output", "fails", found, error.remedy or "correct output.uri")
         return
     probe = probe_local if isinstance(store, LocalStore) else probe_s3
     for check in probe(store, single_writer=single_writer):  # type: ignore[arg-type]
-        yield Check(f"output: {check.name}", check.state, check.found, check.remedy)
+        yield replace(check, name=f"output: {check.name}")
     if isinstance(store, LocalStore):
-        yield _free_space("output", store.root)
+        yield replace(_free_space("output", store.root), kind="output")
 
 
 def _gpu(run: RunSpec) -> Check:
@@ -104,14 +106,15 @@ def _gpu(run: RunSpec) -> Check:
 
     num_gpus = torch.cuda.device_count()
     if run.gpus_per_actor == 0:
-        return Check("gpu", "ok", f"not asked for; this machine has {num_gpus}")
+        return Check("machine", "gpu", "ok", f"not asked for; this machine has {num_gpus}")
     if num_gpus == 0 and run.address is None:
         remedy = "set run.gpus_per_actor: 0, or run.address to a cluster that has some"
-        return Check("gpu", "fails", "run.gpus_per_actor asks for one; torch finds none", remedy)
+        return Check(
+            "machine", "gpu", "fails", "run.gpus_per_actor asks for one; torch finds none", remedy
+        )
     names = {torch.cuda.get_device_name(index) for index in range(num_gpus)}
-    return Check(
-        "gpu", "ok", f"{num_gpus} here ({', '.join(sorted(names)) or 'the cluster decides'})"
-    )
+    found = f"{num_gpus} here ({', '.join(sorted(names)) or 'the cluster decides'})"
+    return Check("machine", "gpu", "ok", found)
 
 
 def _actors(run: RunSpec) -> Check:
@@ -119,9 +122,11 @@ def _actors(run: RunSpec) -> Check:
     try:
         found = getattr(import_module(module), name)(run)
     except PluginError as error:
-        text, _, remedy = str(error).partition("; ")
-        return Check("workers", "fails", text, remedy)
+        found = sentence(error.where, error.found, error.allowed)
+        return Check("cluster", "workers", "fails", found, error.remedy)
     here = (
         f"{os.cpu_count()} CPUs on {socket.gethostname()}" if run.address is None else run.address
     )
-    return Check("workers", "ok", f"{found} of {run.threads_per_actor} CPUs each fit ({here})")
+    return Check(
+        "cluster", "workers", "ok", f"{found} of {run.threads_per_actor} CPUs each fit ({here})"
+    )

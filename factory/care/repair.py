@@ -7,7 +7,7 @@ before its tar.
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from factory.care.verify import sidecar_is_good
@@ -23,6 +23,7 @@ from factory.dataset.receipts import (
     path_of_block,
     read_receipts,
 )
+from factory.errors import Problem, ProblemKind
 from factory.identity import digest_of_file
 from factory.make.commit import adopt_shard, read_orphan
 from factory.manifest.paths import (
@@ -48,10 +49,8 @@ _THREADS = 8
 class Step:
     """One thing to do about a dataset."""
 
-    path: str
-    """The file it is about."""
-    action: str
-    """What will be done, and why."""
+    problem: Problem
+    """What is wrong; its remedy is what will be done."""
     do: Callable[[], object]
     """Does it."""
 
@@ -77,27 +76,30 @@ def plan_repair(store: Store) -> list[Step]:
     with ThreadPoolExecutor(_THREADS) as pool:
         steps = [step for found in pool.map(look, plan.tasks()) for step in found]
     for problem in check_snapshots(store, records.values()):
-        path = problem.partition(":")[0]
-        why = "remove it: it is not what its receipts make; the next run makes it again"
-        steps.append(Step(path, why, partial(store.remove, path)))
+        will = replace(problem, remedy="remove it: the next run makes it again")
+        steps.append(Step(will, partial(store.remove, problem.path)))
     return steps
 
 
 def _mend(store: Store, task: ShardTask, record: ShardRecord, promise: Expected) -> list[Step]:
     with store.fetch(record.path) as tar:
         if tar is None:
-            return [_forget(store, task, record, "it is missing")]
+            return [_forget(store, task, record, "missing", "missing")]
         if digest_of_file(tar) != record.sha256:
-            return [_forget(store, task, record, "its bytes are not those of its receipt")]
+            found = "its bytes are not those of its receipt"
+            return [_forget(store, task, record, "changed", found)]
         inside = read_contents(tar, task, promise)
     if sidecar_is_good(store, task, inside.rows):
         return []
     path = sidecar_path(task.name)
     rebuild = partial(store.replace, path, encode_sidecar(inside.rows, inside.measures))
-    return [Step(path, "rebuild it from its tar", rebuild)]
+    found = f"not the table of the samples in {record.path}"
+    return [Step(Problem(path, "table", found, "rebuild it from its tar"), rebuild)]
 
 
-def _forget(store: Store, task: ShardTask, record: ShardRecord, why: str) -> Step:
+def _forget(
+    store: Store, task: ShardTask, record: ShardRecord, kind: ProblemKind, found: str
+) -> Step:
     """Take a shard out of the dataset, receipt first, so that the next run makes it again."""
 
     def forget() -> None:
@@ -105,26 +107,27 @@ def _forget(store: Store, task: ShardTask, record: ShardRecord, why: str) -> Ste
         store.remove(receipt_path(task.round_index, task.shard_index))
         store.remove(record.path)
 
-    return Step(
-        record.path, f"remove its receipt and itself: {why}; then run the job again", forget
-    )
+    remedy = "remove its receipt and itself, then run the job again"
+    return Step(Problem(record.path, kind, found, remedy), forget)
 
 
 def _settle_orphan(store: Store, task: ShardTask, promise: Expected) -> Step:
     path = tar_path(task.name)
     with store.fetch(path) as tar:
-        problems = ["gone"] if tar is None else read_orphan(tar, task, promise)[1].problems
+        gone = [Problem(path, "missing", "gone")]
+        problems = gone if tar is None else read_orphan(tar, task, promise)[1].problems
     if not problems:
         adopt = partial(adopt_shard, store, task, promise, new_run_id())
-        return Step(path, "write its receipt: it is whole", adopt)
+        found = "whole, but without a receipt"
+        return Step(Problem(path, "no_receipt", found, "write its receipt"), adopt)
 
     def remove() -> None:
         if find_record(store, task) is None:
             store.remove(path)
             release(store, {task.shard_index})
 
-    why = f"remove it: no receipt, and damaged ({problems[0]}); then run the job again"
-    return Step(path, why, remove)
+    found = f"no receipt, and damaged ({problems[0].finding})"
+    return Step(Problem(path, "no_receipt", found, "remove it, then run the job again"), remove)
 
 
 def plan_clearing(store: Store, older_than_s: float) -> list[Step]:
@@ -142,17 +145,18 @@ def plan_clearing(store: Store, older_than_s: float) -> list[Step]:
     steps = []
     for file in store.leftovers():
         if file.changed_at < limit:
-            action = "abort the upload" if file.upload_id else "remove it: unfinished"
-            steps.append(Step(file.path, action, partial(store.discard, file)))
+            remedy = "abort the upload" if file.upload_id else "remove it"
+            problem = Problem(file.path, "unfinished", "unfinished", remedy)
+            steps.append(Step(problem, partial(store.discard, file)))
     for file in [*store.files(SHARDS), *store.files(SIDECARS)]:
         owner = owners.get(file.path)
         if file.changed_at < limit and (owner is None or owner.shard_index not in done):
-            remove = partial(_remove_orphan, store, file, owner)
-            steps.append(Step(file.path, "remove it: no receipt names it", remove))
+            problem = Problem(file.path, "no_receipt", "no receipt names it", "remove it")
+            steps.append(Step(problem, partial(_remove_orphan, store, file, owner)))
     for file in [*store.files(ATTEMPTS), *store.files(QUARANTINE)]:
         if file.changed_at < limit and shard_index_of(file.path) in done:
-            why = "remove it: its shard was made after all"
-            steps.append(Step(file.path, why, partial(store.remove, file.path)))
+            problem = Problem(file.path, "outdated", "its shard was made after all", "remove it")
+            steps.append(Step(problem, partial(store.remove, file.path)))
     return steps
 
 

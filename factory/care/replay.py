@@ -5,7 +5,7 @@ from itertools import accumulate, groupby
 
 from factory.data import ShardTask
 from factory.dataset.holdings import find_holdings, load_stored_job
-from factory.errors import StoreError
+from factory.errors import Problem, StoreError
 from factory.fit.fitted import needs_fitting
 from factory.generate.weights.find import find_weights
 from factory.manifest.paths import SEGMENTER_PATH
@@ -19,10 +19,10 @@ from factory.shard import ShardMaker
 from factory.store import Store
 
 
-def regenerate_samples(store: Store, count: int) -> tuple[int, list[str]]:
+def regenerate_samples(store: Store, count: int) -> tuple[int, list[Problem]]:
     """Make `count` samples, spread over the dataset, again; all of them if it holds no more.
 
-    How many were made again, and one line for each file that differs.
+    How many were made again, and a problem for each file that differs.
 
     Raises:
         StoreError: If the dataset is empty.
@@ -45,8 +45,8 @@ def regenerate_samples(store: Store, count: int) -> tuple[int, list[str]]:
     return count, problems
 
 
-def replay_sample(store: Store, key: str) -> tuple[EncodedSample, list[str]]:
-    """Make the sample named `key` again: its files, and one line for each that differs.
+def replay_sample(store: Store, key: str) -> tuple[EncodedSample, list[Problem]]:
+    """Make the sample named `key` again: its files, and a problem for each that differs.
 
     Raises:
         StoreError: If no committed shard holds the sample.
@@ -91,10 +91,10 @@ def _members(store: Store, record: ShardRecord) -> dict[str, bytes]:
 
 def _compare(
     store: Store, maker: ShardMaker, record: ShardRecord, task: ShardTask, positions: list[int]
-) -> list[str]:
+) -> list[Problem]:
     members = _members(store, record)
     if not members:
-        return [f"{record.path}: missing"]
+        return [Problem(record.path, "missing", "missing")]
     keys = list(dict.fromkeys(name.partition(".")[0] for name in members))
     problems = []
     for position in positions:
@@ -102,10 +102,13 @@ def _compare(
     return problems
 
 
-def _differences(record: ShardRecord, members: dict[str, bytes], again: EncodedSample) -> list[str]:
+def _differences(
+    record: ShardRecord, members: dict[str, bytes], again: EncodedSample
+) -> list[Problem]:
     key = again.facts.key
+    why = _why(record)
     return [
-        f"{record.path}: {key}.{ending} comes out different{_why(record)}"
+        Problem(record.path, "different", f"its {ending} comes out different ({why})", sample=key)
         for ending, data in again.files
         if members.get(f"{key}.{ending}") != data
     ]
@@ -115,5 +118,5 @@ def _why(record: ShardRecord) -> str:
     now = find_versions()
     changed = [f"{k} {v} -> {now.get(k)}" for k, v in record.versions.items() if now.get(k) != v]
     if changed:
-        return f" (other libraries: {', '.join(changed)})"
-    return f" (made on {record.device})"
+        return f"other libraries: {', '.join(changed)}"
+    return f"made on {record.device}"

@@ -12,6 +12,7 @@ from pathlib import Path
 from factory.data import ShardTask
 from factory.dataset.holdings import find_expected, find_plan
 from factory.dataset.receipts import check_snapshots, list_receipts, read_receipts
+from factory.errors import Problem
 from factory.identity import digest_of_file
 from factory.manifest.paths import SHARDS, sidecar_path
 from factory.manifest.records import ShardRecord
@@ -28,8 +29,8 @@ class Findings:
 
     num_shards: int
     num_samples: int
-    problems: tuple[str, ...]
-    """One line each: shard, what was found, what was expected."""
+    problems: tuple[Problem, ...]
+    """Each with its file, what was found and what was expected."""
 
 
 def verify_dataset(store: Store, *, deep: bool = False) -> Findings:
@@ -43,26 +44,27 @@ def verify_dataset(store: Store, *, deep: bool = False) -> Findings:
     promise = find_expected(store, plan) if records else Expected(0, [])
     tasks = {task.shard_index: task for task in plan.tasks()}
 
-    def check(record: ShardRecord) -> list[str]:
+    def check(record: ShardRecord) -> list[Problem]:
         task = tasks.get(record.shard_index)
         if task is None:
-            return [f"{record.path}: its receipt names a shard that no round plans"]
-        found = _check(store, record, task, promise if deep else None)
-        return [f"{record.path}: {problem}" for problem in found]
+            found = "its receipt names a shard that no round plans"
+            return [Problem(record.path, "unplanned", found)]
+        return list(_check(store, record, task, promise if deep else None))
 
     with ThreadPoolExecutor(_THREADS) as pool:
-        problems = [line for lines in pool.map(check, records) for line in lines]
+        problems = [problem for found in pool.map(check, records) for problem in found]
     problems += _check_strangers(store, records)
     problems += check_snapshots(store, records)
     count = sum(record.num_samples for record in records)
     return Findings(len(records), count, tuple(problems))
 
 
-def _check_strangers(store: Store, records: list[ShardRecord]) -> list[str]:
+def _check_strangers(store: Store, records: list[ShardRecord]) -> list[Problem]:
     """Tars without a receipt are not part of the dataset, but brace ranges would read them."""
     known = {record.path for record in records}
+    remedy = "run the job again to commit it, or `factory gc` removes it"
     return [
-        f"{name}: no receipt names it; run the job again to commit it, or `factory gc` removes it"
+        Problem(name, "no_receipt", "no receipt names it", remedy)
         for name in store.names(SHARDS)
         if name not in known
     ]
@@ -70,17 +72,19 @@ def _check_strangers(store: Store, records: list[ShardRecord]) -> list[str]:
 
 def _check(
     store: Store, record: ShardRecord, task: ShardTask, promise: Expected | None
-) -> Iterator[str]:
+) -> Iterator[Problem]:
     with store.fetch(record.path) as path:
         if path is None:
-            yield "missing"
+            yield Problem(record.path, "missing", "missing")
             return
         size_bytes = path.stat().st_size
         if size_bytes != record.size_bytes:
-            yield f"{size_bytes} bytes, its receipt says {record.size_bytes}"
+            found = f"{size_bytes} bytes, its receipt says {record.size_bytes}"
+            yield Problem(record.path, "changed", found)
             return
         if (digest := digest_of_file(path)) != record.sha256:
-            yield f"sha256 {digest[:16]}, its receipt says {record.sha256[:16]}"
+            found = f"sha256 {digest[:16]}, its receipt says {record.sha256[:16]}"
+            yield Problem(record.path, "changed", found)
             return
         if promise is not None:
             yield from _check_inside(store, path, record, task, promise)
@@ -88,17 +92,20 @@ def _check(
 
 def _check_inside(
     store: Store, path: Path, record: ShardRecord, task: ShardTask, promise: Expected
-) -> Iterator[str]:
+) -> Iterator[Problem]:
     contents = read_contents(path, task, promise)
-    found = list(contents.problems)
-    if not found and contents.num_members != record.num_members:
-        found.append(f"{contents.num_members} files inside, its receipt says {record.num_members}")
-    if not found and len(contents.rows) != record.num_samples:
-        found.append(f"{len(contents.rows)} samples inside, its receipt says {record.num_samples}")
-    if not found and not sidecar_is_good(store, task, contents.rows):
-        name = sidecar_path(task.name)
-        found.append(f"{name} is not the table of its samples; `factory repair` rebuilds it")
-    yield from found
+    if contents.problems:
+        yield from contents.problems
+    elif contents.num_members != record.num_members:
+        found = f"{contents.num_members} files inside, its receipt says {record.num_members}"
+        yield Problem(record.path, "contents", found)
+    elif len(contents.rows) != record.num_samples:
+        found = f"{len(contents.rows)} samples inside, its receipt says {record.num_samples}"
+        yield Problem(record.path, "contents", found)
+    elif not sidecar_is_good(store, task, contents.rows):
+        found = f"not the table of the samples in {record.path}"
+        remedy = "`factory repair` rebuilds it"
+        yield Problem(sidecar_path(task.name), "table", found, remedy)
 
 
 def sidecar_is_good(store: Store, task: ShardTask, rows: list[SampleFacts]) -> bool:

@@ -174,14 +174,17 @@ def verify(
         num_made, differences = regenerate_samples(store, regenerate)
         problems += differences
     if as_json:
-        print_json(dataclasses.asdict(findings) | {"problems": problems})
+        found = {"problems": [dataclasses.asdict(problem) for problem in problems]}
+        print_json(dataclasses.asdict(findings) | found)
     else:
         for problem in problems:
-            typer.echo(problem)
+            typer.echo(str(problem))
     if problems:
         raise DamageError(
-            f"{store.uri}: {len(problems)} problems; `factory repair {store.uri}` says what to do "
-            "about each"
+            where=store.uri,
+            found=f"{len(problems)} problems",
+            remedy=f"`factory repair {store.uri}` says what to do about each",
+            problems=tuple(problems),
         )
     if not as_json:
         again = f", {num_made:,} made again byte for byte" if regenerate else ""

@@ -2,12 +2,15 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from factory.cli.shared import AsJson, Where, load, one_line_errors, open_dataset, print_json
 from factory.errors import JobError, PluginError, StoreError
+
+if TYPE_CHECKING:
+    from factory.care.repair import Step
 
 Yes = Annotated[
     bool, typer.Option("--yes", help="Do it. Without this, only say what would be done.")
@@ -35,10 +38,11 @@ def doctor(
                 typer.echo(f"{'':<9}{'':<28}-> {check.remedy}")
     if as_json:
         print_json([dataclasses.asdict(check) for check in checks])
-    failing = [check.name for check in checks if check.state == "fails"]
+    failing = [check for check in checks if check.state == "fails"]
     if failing:
-        kind = StoreError if failing[0].startswith("output") else PluginError
-        raise kind(f"{len(failing)} of {len(checks)} checks fail: {', '.join(failing)}")
+        names = ", ".join(check.name for check in failing)
+        kind = StoreError if failing[0].kind == "output" else PluginError
+        raise kind(f"{len(failing)} of {len(checks)} checks fail: {names}")
 
 
 @one_line_errors
@@ -100,20 +104,20 @@ def retry_quarantine(
     unknown = [name for name in shards or () if name not in known]
     if unknown:
         there = ", ".join(known) or "none"
-        raise JobError(f"{unknown[0]}: not in quarantine; there: {there}")
+        raise JobError(where=unknown[0], found="not in quarantine", allowed=f"there: {there}")
     names = shards or list(known)
     release(store, {known[name] for name in names})
     typer.echo(f"{len(names)} shards released; run the job again")
 
 
-def _carry_out(steps: list, *, yes: bool, as_json: bool) -> None:  # type: ignore[type-arg]
+def _carry_out(steps: "list[Step]", *, yes: bool, as_json: bool) -> None:
     for step in steps:
         if yes:
             step.do()
         if not as_json:
-            typer.echo(f"{step.path}: {step.action}")
+            typer.echo(str(step.problem))
     if as_json:
-        print_json([{"path": s.path, "action": s.action, "done": yes} for s in steps])
+        print_json([dataclasses.asdict(step.problem) | {"done": yes} for step in steps])
     elif not steps:
         typer.echo("nothing to do")
     elif not yes:

@@ -59,5 +59,5 @@ def replay(
             replace_file(output / f"{sample.facts.key}.{ending}", data)
             typer.echo(f"wrote {output / f'{sample.facts.key}.{ending}'}")
     if problems:
-        raise DamageError("; ".join(problems))
+        raise DamageError(found="; ".join(map(str, problems)), problems=tuple(problems))
     typer.echo(f"{sample.facts.key}: {len(sample.files)} files made again byte for byte")

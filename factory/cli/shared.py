@@ -20,7 +20,10 @@ _R = TypeVar("_R")
 
 
 def one_line_errors(command: Callable[_P, _R]) -> Callable[_P, _R]:
-    """Show deliberate errors as a message with their exit code; anything else is a bug, in full."""
+    """Show deliberate errors as a message with their exit code; anything else is a bug, in full.
+
+    Of a command that is called with `--json`, the last line on standard error is the error as JSON.
+    """
 
     @wraps(command)
     def wrapped(*args: _P.args, **kwargs: _P.kwargs) -> _R:
@@ -29,7 +32,8 @@ def one_line_errors(command: Callable[_P, _R]) -> Callable[_P, _R]:
             return command(*args, **kwargs)
         except FactoryError as error:
             prefix = "" if isinstance(error, Interrupted) else "error: "
-            typer.echo(f"{prefix}{error}", err=True)
+            as_json = kwargs.get("as_json", False)
+            typer.echo(json.dumps(error.facts()) if as_json else f"{prefix}{error}", err=True)
             raise typer.Exit(error.exit_code) from error
         except KeyboardInterrupt as error:
             typer.echo("stopped: run the same command again to resume", err=True)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from factory.data import ShardTask
-from factory.errors import StoreError
+from factory.errors import Problem, StoreError
 from factory.manifest.parquet import read_table
 from factory.manifest.paths import RECEIPTS, SNAPSHOTS, receipt_path, snapshot_path
 from factory.manifest.records import ShardRecord, read_record
@@ -130,20 +130,22 @@ class SnapshotKeeper:
             self._store.create(path_of_block(block), encode_snapshot(list(records.values())))
 
 
-def check_snapshots(store: Store, records: Iterable[ShardRecord]) -> list[str]:
-    """One line for each snapshot that differs from the receipts it was made of."""
+def check_snapshots(store: Store, records: Iterable[ShardRecord]) -> list[Problem]:
+    """Each snapshot that differs from the receipts it was made of."""
     by_block: dict[str, list[ShardRecord]] = defaultdict(list)
     for record in records:
         by_block[path_of_block(record.shard_index // BLOCK)].append(record)
     problems = []
     for path in store.names(SNAPSHOTS):
         try:
-            found = read_snapshot(store.read(path) or b"")
+            held = read_snapshot(store.read(path) or b"")
         except ValueError as error:
-            problems.append(f"{path}: {error}; delete it: it is made again")
-            continue
-        if found != sorted(by_block[path], key=lambda record: record.shard_index):
-            problems.append(f"{path}: differs from its receipts; delete it: it is made again")
+            found = str(error)
+        else:
+            if held == sorted(by_block[path], key=lambda record: record.shard_index):
+                continue
+            found = "differs from its receipts"
+        problems.append(Problem(path, "snapshot", found, "delete it: it is made again"))
     return problems
 
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from factory.data import LatentBatch, ShardTask
 from factory.dataset.receipts import find_record
-from factory.errors import RetryableError, ShardError
+from factory.errors import Problem, RetryableError, ShardError
 from factory.identity import digest_of_file
 from factory.log import log_event
 from factory.make.produced import Produced
@@ -141,8 +141,10 @@ def adopt_shard(
         packed, contents = read_orphan(tar, task, promise)
     if contents.problems:
         raise ShardError(
-            f"{store.uri}/{path}: there without a receipt, and damaged ({contents.problems[0]}); "
-            "`factory repair` removes it, then run the job again"
+            where=f"{store.uri}/{path}",
+            found=f"there without a receipt, and damaged ({contents.problems[0].finding})",
+            remedy="`factory repair` removes it, then run the job again",
+            problems=tuple(contents.problems),
         )
     produced = _recall(task, contents, draw)
     making = Origin(
@@ -168,9 +170,10 @@ def read_orphan(tar: Path, task: ShardTask, promise: Expected) -> tuple[PackedSh
     packed = PackedShard(tar.stat().st_size, digest_of_file(tar), contents.num_members)
     if not contents.problems:
         if packed.sha256 != contents.repacked_sha256:
-            contents.problems.append("bytes between its files differ from those we write")
+            found = "bytes between its files differ from those we write"
+            contents.problems.append(Problem(tar_path(task.name), "contents", found))
         elif not contents.rows:
-            contents.problems.append("no sample inside")
+            contents.problems.append(Problem(tar_path(task.name), "contents", "no sample inside"))
     return packed, contents
 
 

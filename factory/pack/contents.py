@@ -14,8 +14,10 @@ import numpy as np
 from pydantic import ValidationError
 
 from factory.data import IGNORE, Sample, ShardTask
+from factory.errors import Problem
 from factory.identity import sample_key
 from factory.manifest.measure import UNKNOWN, Measures, measure_samples
+from factory.manifest.paths import tar_path
 from factory.pack.facts import InstanceFacts, SampleFacts
 from factory.pack.image import decode_image, decode_instances, decode_mask
 from factory.pack.tar import encode_end, encode_files, read_members
@@ -45,15 +47,15 @@ class Contents:
     """Its files."""
     repacked_sha256: str
     """SHA-256 that a tar of ours with these files has; another one shows damage between them."""
-    problems: list[str]
-    """One line each."""
+    problems: list[Problem]
+    """What is wrong with it."""
 
 
 def read_contents(path: Path, task: ShardTask, promise: Expected) -> Contents:
     """Read the tar at `path` whole, a sample at a time; it was asked for by `task`."""
     rows: list[SampleFacts] = []
     measures: list[Measures] = []
-    problems: list[str] = []
+    problems: list[Problem] = []
     digest = hashlib.sha256()
     num_members = size_bytes = 0
     previous = ""
@@ -65,14 +67,18 @@ def read_contents(path: Path, task: ShardTask, promise: Expected) -> Contents:
             size_bytes += len(packed)
             num_members += len(files)
             if key <= previous:
-                problems.append(f"sample {key}: after {previous}; keys ascend")
+                problems.append(_problem(task, f"after {previous}; keys ascend", key))
             previous = key
             found = _check_sample(key, dict(files), task, promise, rows, measures)
-            problems += [f"sample {key}: {problem}" for problem in found]
+            problems += [_problem(task, text, key) for text in found]
     except ValueError as error:
-        problems.append(str(error))
+        problems.append(_problem(task, str(error)))
     digest.update(encode_end(size_bytes))
     return Contents(rows, measures, num_members, digest.hexdigest(), problems)
+
+
+def _problem(task: ShardTask, found: str, sample: str = "") -> Problem:
+    return Problem(tar_path(task.name), "contents", found, sample=sample)
 
 
 def _check_sample(

@@ -6,5 +6,5 @@ EXECUTORS = {
 }
 """Executor name to the function that runs tasks."""
 
-CLUSTER_CAPACITY = "factory.run.ray_cluster:cluster_capacity"
+CLUSTER_CAPACITY = "factory.run.ray_session:cluster_capacity"
 """The function that tells how many workers of a run fit its cluster."""

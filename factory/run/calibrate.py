@@ -11,10 +11,11 @@ import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from factory.errors import FactoryError, JobError, WeightsError
+from factory.errors import FactoryError, WeightsError
 from factory.fit.fitted import find_fitted, needs_fitting
 from factory.fit.pixels.budget import plan_sampling
 from factory.fit.pixels.forecast import forecast
@@ -207,16 +208,12 @@ def main() -> None:
     """Answer on standard output."""
     spec = JobSpec.model_validate_json(sys.stdin.read())
     configure_process()
-    answer: dict[str, float | str]
+    answer: dict[str, Any]
     try:
         with torch.inference_mode():
             answer = dict(calibrate(spec))
-    except WeightsError as error:
-        answer = {"error": str(error)}
-    except JobError as error:
-        answer = {"job_error": str(error)}
     except FactoryError as error:
-        answer = {"error": str(error)}
+        answer = error.facts()
     sys.stdout.write(json.dumps(answer) + "\n")
 
 

@@ -10,10 +10,11 @@ import os
 import subprocess
 import sys
 from dataclasses import dataclass
+from typing import Any
 
 from factory.dataset.holdings import check_same_dataset, find_rounds
 from factory.dataset.receipts import find_done
-from factory.errors import FactoryError, JobError, UnreachableError
+from factory.errors import FactoryError, JobError, UnreachableError, WeightsError, restore_error
 from factory.plan.rounds import make_identity, make_plan
 from factory.spec import JobSpec
 from factory.store import open_store
@@ -129,13 +130,14 @@ def _calibrate(spec: JobSpec, warnings: list[str]) -> dict[str, float] | None:
         check=False,
     )
     try:
-        answer: dict[str, float] = json.loads(finished.stdout)
+        answer: dict[str, Any] = json.loads(finished.stdout)
     except ValueError as error:
         lines = finished.stderr.strip().splitlines() or ["no message"]
         raise FactoryError(f"calibration failed: {lines[-1]}") from error
-    if "job_error" in answer:
-        raise JobError(str(answer["job_error"]))
-    if "error" in answer:
-        warnings.append(f"no estimate of time and size: {answer['error']}")
-        return None
-    return answer
+    if "error" not in answer:
+        return answer
+    told = restore_error(answer)
+    if isinstance(told, JobError) and not isinstance(told, WeightsError):
+        raise told
+    warnings.append(f"no estimate of time and size: {told}")
+    return None

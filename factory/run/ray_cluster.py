@@ -1,18 +1,16 @@
-"""Run shards and fits on Ray actors. Only this file and `ray_service.py` know Ray.
+"""Run shards and fits on Ray actors. Besides `ray_session.py` and `ray_service.py`, none knows Ray.
 
 Pixels never cross Ray, a result is a small record. Actors are not restarted by Ray: `fleet.py` and
-`scattered.py` see deaths and start replacements. Here is only how Ray is asked and what it answers.
+`ray_fit.py` see deaths and start replacements. Here is only how Ray is asked and what it answers.
 """
 
-import logging
-import os
-import socket
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from itertools import count
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ray
 from ray.exceptions import (
@@ -25,40 +23,46 @@ from ray.exceptions import (
 
 from factory.data import ShardTask
 from factory.dataset.quarantine import Attempts
-from factory.errors import PluginError, RetryableError
+from factory.errors import RetryableError
 from factory.fit.pixels.sampling import NUM_PARTS
 from factory.generate.base import GeneratorFacts
 from factory.manifest.records import ShardRecord
 from factory.run.base import MoreTasks, Observer, Outcome, WorkOrder, no_more
-from factory.run.drive import describe, drive
+from factory.run.drive import drive
 from factory.run.fleet import WINDOW, Completed, ElasticFleet, Event, Lost, Ready
 from factory.run.ray_fit import Call, DistributedPool, FitWorker, WorkerDied
 from factory.run.ray_service import serving
-from factory.run.remote_errors import constructor_error, reason_of_death
+from factory.run.ray_session import actors_that_fit, joined_cluster, num_actors_of
+from factory.run.remote_errors import Attempt, reason_of_death, start_error, was_told_to_go
 from factory.run.signals import stop_on_signals
 from factory.spec import RunSpec
 
-_KNOCK_S = 10
-_OBJECT_STORE_BYTES = 128 * 2**20  # records only: Ray's default of 30 % of memory would be wasted
+if TYPE_CHECKING:
+    from factory.shard import ShardMaker
+
 # As in `configure_process`, but before Ray's own threads have arenas.
 _ALLOCATOR = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "-1"}
-_LOCAL = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
 
 
 class _Worker:
     """The actor: a shell around `ShardMaker`, so that everything is tested without Ray."""
 
     def __init__(self, order: WorkOrder) -> None:
-        from factory.run.worker import build_maker, configure_process
-
-        configure_process()
-        self._maker = build_maker(order)
+        self._maker = Attempt(partial(_build, order))
 
     def node(self) -> str:
+        self._maker.get()  # the first call: it says whether the worker can be used
         return str(ray.get_runtime_context().get_node_id())
 
     def make(self, task: ShardTask) -> ShardRecord:
-        return self._maker.make(task)
+        return self._maker.get().make(task)
+
+
+def _build(order: WorkOrder) -> "ShardMaker":
+    from factory.run.worker import build_maker, configure_process
+
+    configure_process()
+    return build_maker(order)
 
 
 def run_on_ray(
@@ -70,8 +74,8 @@ def run_on_ray(
     more: MoreTasks = no_more,
 ) -> Outcome:
     """Make every task's shard on actors; see `base.Executor`."""
-    with _cluster(order.run), stop_on_signals(stop):
-        _num_actors(order.run)
+    with joined_cluster(order.run), stop_on_signals(stop):
+        num_actors_of(order.run)
         fleet = ElasticFleet(_Actors(order), order.run)
         try:
             with serving(order, tasks, fleet) as watched:
@@ -87,7 +91,7 @@ def fit_on_ray(order: WorkOrder) -> Iterator[DistributedPool]:
     Raises:
         PluginError: If the cluster cannot be reached or does not hold the actors.
     """
-    with _cluster(order.run):
+    with joined_cluster(order.run):
         group = _FitWorkers(order)
         try:
             yield DistributedPool(group, group.workers)
@@ -108,9 +112,11 @@ class _FitWorkers:
         first = self.start()
         try:
             self.facts: GeneratorFacts = ray.get(first.facts.remote())
+        except RayTaskError as error:
+            raise start_error(error.cause) from error
         except ActorDiedError as error:
-            raise constructor_error(error) from error
-        for _ in range(min(_num_actors(order.run), NUM_PARTS) - 1):
+            raise start_error(error) from error
+        for _ in range(min(num_actors_of(order.run), NUM_PARTS) - 1):
             self.start()
 
     def start(self) -> Any:  # noqa: ANN401
@@ -131,16 +137,6 @@ class _FitWorkers:
                 yield promise, WorkerDied(reason_of_death(error))
 
 
-def cluster_capacity(run: RunSpec) -> int:
-    """How many actors `run` would get.
-
-    Raises:
-        PluginError: If the cluster cannot be reached, or cannot hold them.
-    """
-    with _cluster(run):
-        return _num_actors(run)
-
-
 class _Actors:
     """Actors and the calls they are working on; see `fleet.Cluster`."""
 
@@ -154,7 +150,7 @@ class _Actors:
 
     def room(self) -> int:
         """Actors that the nodes which are there now can hold."""
-        return _room(self._order.run)
+        return actors_that_fit(self._order.run)
 
     def start(self) -> int:
         """Begin an actor, and ask where it is: the answer comes when it is built."""
@@ -193,6 +189,8 @@ class _Actors:
                 result = ray.get(call)
             except RayTaskError as error:
                 result = error.cause if isinstance(error.cause, Exception) else error
+                if shard_index is None:
+                    raise start_error(result) from error
             except RayError as error:
                 if shard_index is None or isinstance(error, (RayActorError, OutOfMemoryError)):
                     yield self._bury(worker, error)
@@ -206,7 +204,7 @@ class _Actors:
 
     def _bury(self, worker: int, error: RayError) -> Lost:
         if isinstance(error, ActorDiedError) and error.actor_init_failed:
-            raise constructor_error(error)
+            raise start_error(error)
         if worker in self._actors:
             self.kill(worker)
         return _loss(worker, self._nodes.pop(worker, ""), error)
@@ -217,7 +215,7 @@ def _loss(worker: int, node: str, error: RayError) -> Lost:
     entries: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
     dead = {entry["NodeID"] for entry in entries if not entry["Alive"]}
     is_cut_off = not isinstance(error, (ActorDiedError, OutOfMemoryError))
-    if is_cut_off or node in dead or "SIGTERM" in str(error):
+    if is_cut_off or node in dead or was_told_to_go(error):
         return Lost(worker, "its node is gone or leaves", is_innocent=True)
     return Lost(worker, reason_of_death(error), is_innocent=False)
 
@@ -232,69 +230,3 @@ def _options(run: RunSpec, *, calls: int) -> dict[str, Any]:
         "max_concurrency": calls,
         "runtime_env": {"env_vars": _ALLOCATOR},
     }
-
-
-def _resources() -> tuple[float, float]:
-    """CPUs and GPUs of all nodes that are there now."""
-    resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    return resources.get("CPU", 0.0), resources.get("GPU", 0.0)
-
-
-def _room(run: RunSpec) -> int:
-    """How many actors of `run` the cluster holds now."""
-    cpus, gpus = _resources()
-    room = int(cpus // run.threads_per_actor)
-    return min(room, int(gpus / run.gpus_per_actor)) if run.gpus_per_actor > 0 else room
-
-
-def _num_actors(run: RunSpec) -> int:
-    """How many actors the cluster holds, or the job asks for.
-
-    Raises:
-        PluginError: If the cluster cannot hold them; Ray would wait for ever.
-    """
-    room = _room(run)
-    cpus, gpus = _resources()
-    wanted = room if run.num_actors == "auto" else run.num_actors
-    if not 0 < wanted <= room:
-        raise PluginError(
-            f"run: {max(wanted, 1)} actors with {run.threads_per_actor} CPUs and "
-            f"{run.gpus_per_actor:g} GPUs each do not fit this cluster ({cpus:g} CPUs, {gpus:g} "
-            "GPUs); lower run.num_actors, run.threads_per_actor or run.gpus_per_actor, or add nodes"
-        )
-    return wanted
-
-
-def _knock(address: str | None) -> None:
-    """Fail within seconds when nobody listens at `address`; Ray itself tries for many minutes."""
-    host, _, port = (address or "").removeprefix("ray://").rpartition(":")
-    if host and port.isdigit():
-        socket.create_connection((host, int(port)), timeout=_KNOCK_S).close()
-
-
-@contextmanager
-def _cluster(run: RunSpec) -> Iterator[None]:
-    """Join the cluster of the job, or start one on this machine for as long as the run lasts."""
-    for name, value in _LOCAL.items():
-        os.environ.setdefault(name, value)
-    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-    if run.address is None:
-        options |= {"include_dashboard": False, "object_store_memory": _OBJECT_STORE_BYTES}
-        options["address"] = "local"  # else Ray joins whatever cluster runs on this machine
-        wanted = run.num_actors if isinstance(run.num_actors, int) else 0
-        needed = wanted * run.threads_per_actor
-        options["num_cpus"] = max(os.cpu_count() or 1, needed)
-    else:
-        options["address"] = run.address
-    try:
-        _knock(run.address)
-        ray.init(**options)
-    except (ValueError, RuntimeError, OSError) as error:
-        raise PluginError(
-            f"run.address: cannot reach a Ray cluster at {run.address or 'this machine'!r} "
-            f"({describe(error)}); start one with `ray start --head`, or use run.executor: inline"
-        ) from error
-    try:
-        yield
-    finally:
-        ray.shutdown()

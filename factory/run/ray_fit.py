@@ -7,6 +7,7 @@ what a worker is.
 
 import logging
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -18,6 +19,7 @@ from factory.fit.pixels.sampling import NUM_PARTS
 from factory.generate.base import GeneratorFacts
 from factory.log import log_event
 from factory.run.base import WorkOrder
+from factory.run.remote_errors import Attempt
 from factory.run.worker import configure_process, device_of, load_ordered
 
 Call = tuple[str, tuple[object, ...]]
@@ -34,24 +36,25 @@ class FitWorker:
     """A worker's process: it loads the generator once and answers for the parts it was given."""
 
     def __init__(self, order: WorkOrder) -> None:
-        """Get ready, as for making shards.
-
-        Raises:
-            FactoryError: If the generator cannot be loaded here.
-        """
+        """Get ready, as for making shards. What goes wrong is told by the first call."""
         configure_process()
         self._dataset, self._device = order.dataset, device_of(order.run)
-        self._generator = load_ordered(order, self._device)
+        self._generator = Attempt(partial(load_ordered, order, self._device))
         self._parts: dict[int, Part] = {}
 
     def facts(self) -> GeneratorFacts:
-        """Of the generator."""
-        return self._generator.facts
+        """Of the generator.
+
+        Raises:
+            FactoryError: If it could not be loaded here.
+        """
+        return self._generator.get().facts
 
     def answer(self, index: int, calls: Sequence[Call], *, is_new: bool) -> Any:  # noqa: ANN401
         """The last of the answers of a part, in this process's memory."""
         if is_new:
-            self._parts[index] = Part(index, self._generator, self._dataset, self._device)
+            generator = self._generator.get()
+            self._parts[index] = Part(index, generator, self._dataset, self._device)
         with torch.inference_mode():
             for method, args in calls:
                 answer = getattr(self._parts[index], method)(*args)

@@ -13,7 +13,7 @@ from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from factory.errors import JobError
+from factory.errors import JobError, SettingProblem
 from factory.spec import (
     DatasetSpec,
     DistilSpec,
@@ -75,7 +75,9 @@ def load_yaml(path: Path, *, noun: str, keys: str) -> dict[str, Any]:
         raise JobError(f"{path}: {error}") from error
     if not isinstance(document, dict):
         found = "nothing" if document is None else type(document).__name__
-        raise JobError(f"{path}: found {found}; a {noun} is a mapping with {keys}")
+        raise JobError(
+            where=str(path), found=f"found {found}", allowed=f"a {noun} is a mapping with {keys}"
+        )
     return document
 
 
@@ -105,64 +107,68 @@ def check_settings(
     """
     unusable = list(_unusable_values(document, ()))
     if unusable:
-        raise JobError(list_problems(source, unusable))
+        raise error_of_settings(source, unusable)
     try:
         return kind.model_validate(document)
     except ValidationError as error:
         problems = [_describe(problem, kind) for problem in error.errors(include_url=False)]
-        raise JobError(list_problems(source, problems)) from error
+        raise error_of_settings(source, problems) from error
 
 
-def list_problems(source: str, problems: Sequence[str]) -> str:
-    """One message for all `problems`, a line each."""
-    count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
-    return "\n".join([f"{source}: {count}", *(f"  {problem}" for problem in problems)])
+def error_of_settings(source: str, problems: Sequence[SettingProblem]) -> JobError:
+    """One error for all `problems` of what `source` names, with a line for each."""
+    found = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+    message = "\n".join([f"{source}: {found}", *(f"  {problem}" for problem in problems)])
+    return JobError(message, where=source, found=found, problems=tuple(problems))
 
 
-def _unusable_values(value: object, path: tuple[str, ...]) -> Iterator[str]:
-    """One line for each value that no setting can have, whatever it is called."""
+def _unusable_values(value: object, path: tuple[str, ...]) -> Iterator[SettingProblem]:
+    """Each value that no setting can have, whatever it is called."""
     where = ".".join(path) or "the whole"
     match value:
         case dict():
             for key, inner in value.items():
                 if isinstance(key, str) and _NO_TEXT.search(key):
-                    yield f"{where}: the key {key!r} has a control character; leave it out"
+                    found = f"the key {key!r} has a control character"
+                    yield SettingProblem(where, "unusable", found, "leave it out")
                 else:
                     yield from _unusable_values(inner, (*path, str(key)))
         case list():
             for position, inner in enumerate(value):
                 yield from _unusable_values(inner, (*path, str(position)))
-        case str() if found := _NO_TEXT.search(value):
-            place = f"U+{ord(found[0]):04X} at character {found.start() + 1}"
-            yield f"{where}: found the control character {place}; leave it out"
+        case str() if control := _NO_TEXT.search(value):
+            place = f"U+{ord(control[0]):04X} at character {control.start() + 1}"
+            found = f"found the control character {place}"
+            yield SettingProblem(where, "unusable", found, "leave it out")
         case int() if value.bit_length() > _MOST_BITS:
-            yield f"{where}: found a number of {value.bit_length()} bits; at most {_MOST_BITS}"
+            found = f"found a number of {value.bit_length()} bits"
+            yield SettingProblem(where, "unusable", found, f"at most {_MOST_BITS}")
         case float() if not math.isfinite(value):
-            yield f"{where}: found {value}; numbers are finite"
+            yield SettingProblem(where, "unusable", f"found {value}", "numbers are finite")
 
 
-def _describe(problem: Any, root: type[Settings]) -> str:  # noqa: ANN401 - pydantic's ErrorDetails
-    """One line for one problem: dotted path, what was found, what is allowed."""
+def _describe(problem: Any, root: type[Settings]) -> SettingProblem:  # noqa: ANN401 - pydantic's
+    """One problem that pydantic found: dotted path, what was found, what is allowed."""
     path, model = _follow(problem["loc"], root)
     dotted = ".".join(path)
     if problem["type"] == "extra_forbidden":
         known = sorted(model.model_fields) if model else []
         close = difflib.get_close_matches(path[-1], known, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"known here: {', '.join(known)}"
+        allowed = f"known here: {', '.join(known)}"
         if model is PluginSegmenterSpec:
-            hint = (
-                f"a segmenter from outside has only {' and '.join(known)}; ours: {', '.join(_OURS)}"
-            )
-        return f"{dotted}: unknown key; {hint}"
+            only = " and ".join(known)
+            close = []
+            allowed = f"a segmenter from outside has only {only}; ours: {', '.join(_OURS)}"
+        return SettingProblem(dotted, "unknown_key", "unknown key", allowed, "".join(close))
     if problem["type"] == "missing":
-        return f"{dotted}: missing, and required"
-    message = problem["msg"].removeprefix("Value error, ")
-    message = message[0].lower() + message[1:]
+        return SettingProblem(dotted, "missing", "missing, and required")
+    ours = problem.get("ctx", {}).get("error")  # a rule of ours, to whose text pydantic adds words
+    rule = str(ours) if isinstance(ours, ValueError) else problem["msg"]
     if problem["type"] == "string_type" and isinstance(problem["input"], (bool, int, float)):
-        message += "; quote it"
+        rule += "; quote it"
     found = repr(problem["input"])
     shown = found if len(found) <= _MOST_SHOWN else f"{found[:_MOST_SHOWN]}..."
-    return f"{dotted}: {message} (got {shown})"
+    return SettingProblem(dotted, "value", shown, rule[0].lower() + rule[1:])
 
 
 _OURS = ("kmeans", "klish", "style_mixing", "distil")

@@ -29,6 +29,9 @@ def open_store(uri: str, *, single_writer: bool = False, is_known: bool = False)
 
         return S3Store(uri, single_writer=single_writer, is_known=is_known)
     raise StoreError(
-        f"output.uri: found {uri!r}; a dataset lies in a local folder (a path or file://) or in a "
-        "bucket (s3://bucket/prefix); give one of these and copy it elsewhere afterwards"
+        where="output.uri",
+        found=f"found {uri!r}",
+        allowed="a dataset lies in a local folder (a path or file://) or in a bucket "
+        "(s3://bucket/prefix)",
+        remedy="give one of these and copy it elsewhere afterwards",
     )

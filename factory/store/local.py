@@ -188,8 +188,11 @@ class LocalStore:
 
 def explain_os_error(path: Path, error: OSError) -> StoreError:
     """What went wrong at `path`, and what to do about it."""
-    remedy = _REMEDY.get(error.errno or 0, "mend it and run the command again")
-    return StoreError(f"{path}: {(error.strerror or str(error)).lower()}; {remedy}")
+    return StoreError(
+        where=str(path),
+        found=(error.strerror or str(error)).lower(),
+        remedy=_REMEDY.get(error.errno or 0, "mend it and run the command again"),
+    )
 
 
 @contextmanager

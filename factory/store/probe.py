@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from factory.errors import StoreError
+from factory.errors import StoreError, sentence
 from factory.provenance import new_run_id
 from factory.store.local import LocalStore
 from factory.store.s3 import PROBES, S3Store
@@ -27,14 +27,21 @@ _IGNORED = (
     "use another server or a folder, or promise output.single_writer: true",
 )
 
+CheckKind = Literal["machine", "output", "cluster"]
+
 
 @dataclass(frozen=True, slots=True)
 class Check:
     """One thing that was looked at."""
 
+    kind: CheckKind
+    """What it is part of."""
     name: str
+    """What was looked at, in words."""
     state: Literal["ok", "warning", "fails"]
+    """`fails` = a run would fail."""
     found: str
+    """What was found."""
     remedy: str = ""
     """What to do; empty if all is well."""
 
@@ -49,7 +56,7 @@ def probe_local(store: LocalStore, *, single_writer: bool) -> Iterator[Check]:
         yield _verdict("exclusive create", won, single_writer=single_writer)
         yield _clock(skew_s, "the file system's clock")
     except StoreError as error:
-        yield Check("write", "fails", *_split(error))
+        yield _failure("write", error)
     finally:
         with suppress(OSError, StoreError):
             store.remove(path)
@@ -68,7 +75,7 @@ def probe_s3(store: S3Store, *, single_writer: bool) -> Iterator[Check]:
         answer = calls.send("", lambda: calls.client.head_bucket(Bucket=calls.bucket))
         ms = (time.monotonic() - started) * 1000
         host = urlsplit(calls.client.meta.endpoint_url).hostname  # the rest may hold a secret
-        yield Check("reach", "ok", f"{host} answers in {ms:.0f} ms")
+        yield Check("output", "reach", "ok", f"{host} answers in {ms:.0f} ms")
         date = answer["ResponseMetadata"]["HTTPHeaders"].get("date", "")
         with suppress(TypeError, ValueError):
             there = email.utils.parsedate_to_datetime(date).timestamp()
@@ -79,7 +86,7 @@ def probe_s3(store: S3Store, *, single_writer: bool) -> Iterator[Check]:
             for name in (path, f"{path}-parts", f"{path}-sum"):
                 store.remove(name)
     except StoreError as error:
-        yield Check("reach", "fails", *_split(error))
+        yield _failure("reach", error)
 
 
 def _probe_writes(store: S3Store, path: str, *, single_writer: bool) -> Iterator[Check]:
@@ -92,6 +99,7 @@ def _probe_writes(store: S3Store, path: str, *, single_writer: bool) -> Iterator
         yield _verdict("exclusive parts", _RACERS, single_writer=single_writer)
     elif won > 1:
         yield Check(
+            "output",
             "exclusive parts",
             "warning",
             f"{won} of {_RACERS} that race all win; one that comes later does not",
@@ -108,29 +116,32 @@ def _checksums(store: S3Store, path: str) -> Check:
     words = store.calls.at(path) | {"Body": b"bytes", "ChecksumSHA256": wrong}
     if _wins(lambda: put(**words)):
         return Check(
+            "output",
             "checksums",
             "warning",
             "a body that does not match its SHA-256 is accepted",
             "damage on the way is only found by `factory verify`: run it after each job",
         )
-    return Check("checksums", "ok", "a body that does not match its SHA-256 is refused")
+    return Check("output", "checksums", "ok", "a body that does not match its SHA-256 is refused")
 
 
 def _verdict(name: str, won: int, *, single_writer: bool) -> Check:
     if won == 1:
-        return Check(name, "ok", f"of {_RACERS} that race one wins")
+        return Check("output", name, "ok", f"of {_RACERS} that race one wins")
     found, remedy = _IGNORED
     if single_writer:
-        return Check(name, "ok", "conditions are ignored, and output.single_writer is promised")
-    return Check(name, "fails", f"{won} of {_RACERS} that race win: {found}", remedy)
+        return Check(
+            "output", name, "ok", "conditions are ignored, and output.single_writer is promised"
+        )
+    return Check("output", name, "fails", f"{won} of {_RACERS} that race win: {found}", remedy)
 
 
 def _clock(skew_s: float, whose: str) -> Check:
     found = f"{whose} differs by {abs(skew_s):.0f} s"
     if abs(skew_s) <= _MOST_SKEW_S:
-        return Check("clock", "ok", found)
+        return Check("output", "clock", "ok", found)
     remedy = "set this machine's clock (S3 refuses requests that are 15 minutes off)"
-    return Check("clock", "warning" if abs(skew_s) < 900 else "fails", found, remedy)
+    return Check("output", "clock", "warning" if abs(skew_s) < 900 else "fails", found, remedy)
 
 
 def _race(write: Callable[[bytes], bool]) -> int:
@@ -153,6 +164,6 @@ def _wins(write: Callable[[], object]) -> bool:
             return True
 
 
-def _split(error: StoreError) -> tuple[str, str]:
-    found, _, remedy = str(error).partition("; ")
-    return found, remedy
+def _failure(name: str, error: StoreError) -> Check:
+    found = sentence(error.where, error.found, error.allowed)
+    return Check("output", name, "fails", found, error.remedy)

@@ -260,9 +260,11 @@ class S3Store:
                     self._client.delete_object(**self.calls.at(path))
             if won != [True, False]:
                 raise StoreError(
-                    f"{self.uri}: this server ignores conditional writes, so two workers could "
-                    "overwrite each other's shards; use another server, or a folder, or promise "
-                    "that one run at a time writes there with output.single_writer: true"
+                    where=self.uri,
+                    found="this server ignores conditional writes, so two workers could overwrite "
+                    "each other's shards",
+                    remedy="use another server, or a folder, or promise that one run at a time "
+                    "writes there with output.single_writer: true",
                 )
             _honest.add(place)
 

@@ -61,13 +61,17 @@ class S3Calls:
         self._first_wait_s = first_wait_s
         self._is_known = is_known
         if not self.bucket:
-            raise StoreError(f"output.uri: found {uri!r}; give s3://bucket/prefix")
+            raise StoreError(
+                where="output.uri", found=f"found {uri!r}", remedy="give s3://bucket/prefix"
+            )
         try:
             self.client = boto3.Session().client("s3", config=_CONFIG)
         except (BotoCoreError, ValueError) as error:
             raise StoreError(
-                f"{self.uri}: S3 is set up wrongly here ({type(error).__name__}); look at "
-                "AWS_ENDPOINT_URL (http://host:port), AWS_PROFILE and AWS_DEFAULT_REGION"
+                where=self.uri,
+                found=f"S3 is set up wrongly here ({type(error).__name__})",
+                remedy="look at AWS_ENDPOINT_URL (http://host:port), AWS_PROFILE and "
+                "AWS_DEFAULT_REGION",
             ) from error
 
     def at(self, path: str) -> dict[str, Any]:
@@ -111,6 +115,7 @@ def _explain(where: str, error: Exception, num_tries: int) -> UnreachableError:
     status, code = answer_of(error)
     found = f"the server answers {status} {code}" if status else f"no answer ({code})"
     if num_tries:
-        return UnreachableError(f"{where}: {found}, {num_tries} times; {_LATER}")
+        found = f"{found}, {num_tries} times"
+        return UnreachableError(where=where, found=found, remedy=_LATER)
     remedy = _REMEDY.get(code, "mend it and run the command again")
-    return UnreachableError(f"{where}: {found}; {remedy}")
+    return UnreachableError(where=where, found=found, remedy=remedy)

@@ -65,7 +65,7 @@ def help_of(*command: str) -> str:
 
 def _exit_codes() -> str:
     kinds = [kind for kind in vars(errors).values() if isinstance(kind, type)]
-    lines = [f"{kind.__name__} {kind.exit_code}" for kind in kinds]
+    lines = [f"{k.__name__} {k.exit_code}" for k in kinds if issubclass(k, errors.FactoryError)]
     return "\n".join(lines) + "\n"
 
 

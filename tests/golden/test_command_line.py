@@ -199,7 +199,32 @@ def test_damage_has_an_exit_code_of_its_own(tmp_path):
     )
     as_json = call("verify", tmp_path / "out", "--json")
     assert as_json.exit_code == 7
-    assert json.loads(as_json.stdout)["problems"] == ["data/train/tiny-000000.tar: missing"]
+    missing = {
+        "path": "data/train/tiny-000000.tar", "kind": "missing", "found": "missing", "remedy": "",
+        "sample": "",
+    }  # fmt: skip
+    assert json.loads(as_json.stdout)["problems"] == [missing]
+    error = json.loads(as_json.stderr)
+    assert error["message"] == result.stderr.removeprefix("error: ").rstrip()
+    assert (error["error"], error["where"]) == ("DamageError", f"{tmp_path}/out")
+    assert (error["found"], error["problems"]) == ("1 problems", [missing])
+
+
+def test_a_refused_job_is_told_as_fields_to_a_script(tmp_path):
+    job = write_job(tmp_path, {"dataset.num_samples": 0, "dataset.sed": 1})
+    words = call("plan", job)
+    refused = call("plan", job, "--json")
+    assert (refused.exit_code, refused.stdout) == (2, "")
+    error = json.loads(refused.stderr.splitlines()[-1])
+    assert f"error: {error['message']}\n" == words.stderr
+    assert (error["error"], error["where"], error["found"]) == ("JobError", job, "2 problems")
+    assert error["problems"][0] == {
+        "path": "dataset.num_samples", "kind": "value", "found": "0", "suggestion": "",
+        "allowed": "input should be greater than or equal to 1",
+    }  # fmt: skip
+    unknown = error["problems"][1]
+    assert (unknown["path"], unknown["kind"]) == ("dataset.sed", "unknown_key")
+    assert unknown["allowed"].startswith("known here: accept, batch_size, ")
 
 
 @pytest.mark.parametrize(
@@ -256,14 +281,17 @@ def test_repair_says_what_it_would_do_and_does_it_when_told(tmp_path):
     call("run", job)
     assert call("repair", out).stdout == "nothing to do\n"
     (out / "receipts/0000/000001.json").unlink()
-    line = "data/train/tiny-000001.tar: write its receipt: it is whole\n"
+    line = "data/train/tiny-000001.tar: whole, but without a receipt; write its receipt\n"
     told = call("repair", out)
     assert told.stdout == line + "1 things to do; nothing is done without --yes\n"
     assert "shards_committed    2" in call("status", out).stdout
     assert json.loads(call("repair", out, "--json").stdout) == [
         {
             "path": "data/train/tiny-000001.tar",
-            "action": "write its receipt: it is whole",
+            "kind": "no_receipt",
+            "found": "whole, but without a receipt",
+            "remedy": "write its receipt",
+            "sample": "",
             "done": False,
         }
     ]
@@ -277,7 +305,7 @@ def test_gc_leaves_what_is_young(tmp_path):
     (out / "data/train/stranger.tar").write_bytes(b"")
     assert call("gc", out).stdout == "nothing to do\n"
     told = call("gc", job, "--older-than-h", "0")
-    assert told.stdout.startswith("data/train/stranger.tar: remove it: no receipt names it\n")
+    assert told.stdout.startswith("data/train/stranger.tar: no receipt names it; remove it\n")
     call("gc", job, "--older-than-h", "0", "--yes")
     assert not (out / "data/train/stranger.tar").exists()
 
@@ -332,5 +360,8 @@ def test_doctor_tells_in_words_and_as_json_and_fails_when_something_would(tmp_pa
     states = {check["name"]: check["state"] for check in json.loads(bad.stdout)}
     assert states["output: write"] == "fails"
     count = len(states)
-    assert bad.stderr.endswith(f"error: 1 of {count} checks fail: output: write\n")
+    assert json.loads(bad.stderr)["message"] == f"1 of {count} checks fail: output: write"
+    (failing,) = [check for check in json.loads(bad.stdout) if check["state"] == "fails"]
+    assert failing["kind"] == "output"
+    assert failing["remedy"] == "choose an output.uri whose parents are folders"
     assert call("doctor").exit_code == 0

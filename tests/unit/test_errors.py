@@ -1,3 +1,4 @@
+import json
 import pickle
 import subprocess
 import sys
@@ -5,7 +6,7 @@ import sys
 import pytest
 
 from factory import errors
-from factory.errors import FactoryError
+from factory.errors import FactoryError, JobError, Problem, SettingProblem, restore_error
 
 TREE = {
     "FactoryError": ("Exception", 1),
@@ -52,3 +53,51 @@ def test_every_error_crosses_a_process_boundary_with_its_type_and_text():
     arrived = pickle.loads(finished.stdout)
     assert [type(error) for error in arrived] == [KINDS[name] for name in TREE]
     assert [str(error) for error in arrived] == [f"{name}: two\nlines, ä" for name in TREE]
+
+
+PARTS = {"where": "a.yaml", "found": "3 of b; c", "allowed": "1 or 2", "remedy": "take one"}
+PROBLEMS = (
+    SettingProblem("dataset.sed", "unknown_key", "unknown key", "known here: seed", "seed"),
+    Problem("data/a: b.tar", "contents", "no mask", "mend it", sample="000000001"),
+)
+
+
+def test_a_message_is_made_of_its_parts():
+    assert str(FactoryError(**PARTS)) == "a.yaml: 3 of b; c; 1 or 2; take one"
+    assert str(FactoryError(found="gone", remedy="look")) == "gone; look"
+    whole = FactoryError("a: b; c")
+    assert (str(whole), whole.where, whole.found, whole.remedy) == ("a: b; c", "", "a: b; c", "")
+
+
+@pytest.mark.parametrize("name", TREE)
+@pytest.mark.parametrize("across", ["pickle", "JSON"])
+def test_an_error_keeps_its_parts_and_problems_across_processes(name, across):
+    error = KINDS[name](**PARTS, problems=PROBLEMS)
+    if across == "pickle":
+        arrived = pickle.loads(pickle.dumps(error))
+    else:
+        arrived = restore_error(json.loads(json.dumps(error.facts())))
+    assert type(arrived) is type(error)
+    assert str(arrived) == str(error)
+    assert {part: getattr(arrived, part) for part in PARTS} == PARTS
+    assert arrived.problems == PROBLEMS
+
+
+def test_a_message_that_its_parts_do_not_make_crosses_too():
+    error = JobError("two\nlines", where="a", found="b")
+    for arrived in (pickle.loads(pickle.dumps(error)), restore_error(error.facts())):
+        assert (str(arrived), arrived.where, arrived.found) == ("two\nlines", "a", "b")
+
+
+def test_an_error_of_a_plugin_is_told_as_the_kind_it_is_of():
+    class OwnError(JobError):
+        pass
+
+    assert type(restore_error(OwnError("x").facts())) is JobError
+
+
+def test_a_problem_s_line_is_made_of_its_parts():
+    assert str(PROBLEMS[0]) == "dataset.sed: unknown key; did you mean 'seed'?"
+    assert str(PROBLEMS[1]) == "data/a: b.tar: sample 000000001: no mask; mend it"
+    value = SettingProblem("num", "value", "0", "must be at least 1")
+    assert str(value) == "num: must be at least 1 (got 0)"

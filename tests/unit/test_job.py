@@ -177,9 +177,10 @@ def test_making_again_tells_of_a_sample_that_differs(made):
     (made / "out/job.yaml").write_text(yaml.safe_dump(document))
     _, problems = regenerate_samples(store, 2)
     assert problems
-    assert problems[0].startswith(
-        "data/train/tiny-000000.tar: 000000000.image.png comes out differ"
-    )
+    first = problems[0]
+    assert (first.path, first.sample) == ("data/train/tiny-000000.tar", "000000000")
+    assert first.kind == "different"
+    assert first.found.startswith("its image.png comes out different (made on ")
 
 
 def test_the_observer_is_told_of_the_fit_the_start_and_every_shard(tmp_path):

@@ -6,11 +6,11 @@ is `LabelsSpec` in `factory/spec/labels.py`.
 
 from pathlib import Path
 
-from factory.errors import JobError
+from factory.errors import JobError, SettingProblem
 from factory.manifest.labels import ClassLabel
 from factory.segment.tree.hierarchy import Hierarchy
 from factory.spec.labels import LabelsSpec
-from factory.spec.read import check_settings, list_problems, load_yaml
+from factory.spec.read import check_settings, error_of_settings, load_yaml
 from factory.spec.yaml_text import dump_yaml
 
 LABELS_SETTING = "dataset.segmenter.labels"
@@ -54,7 +54,7 @@ def check_labels(labels: LabelsSpec, tree: Hierarchy, *, source: str = LABELS_SE
         )
     problems = _problems(labels, tree)
     if problems:
-        raise JobError(list_problems(source, problems))
+        raise error_of_settings(source, problems)
 
 
 def class_labels(labels: LabelsSpec) -> tuple[ClassLabel, ...]:
@@ -65,29 +65,29 @@ def class_labels(labels: LabelsSpec) -> tuple[ClassLabel, ...]:
     )
 
 
-def _problems(labels: LabelsSpec, tree: Hierarchy) -> list[str]:
+def _problems(labels: LabelsSpec, tree: Hierarchy) -> list[SettingProblem]:
     problems = []
     owners: dict[int, str] = {}
     for position, label in enumerate(labels.labels):
+        path = f"labels.{position}.nodes"
         for node in label.nodes:
             if node >= tree.num_nodes:
-                problems.append(
-                    f"labels.{position}.nodes: found node {node}; this tree has nodes 0 to "
-                    f"{tree.num_nodes - 1}"
-                )
+                allowed = f"this tree has nodes 0 to {tree.num_nodes - 1}"
+                problems.append(SettingProblem(path, "node", f"found node {node}", allowed))
                 continue
             taken = sorted(leaf for leaf in tree.leaves(node) if leaf in owners)
             if taken:
-                problems.append(
-                    f"labels.{position}.nodes: node {node} of {label.name!r} holds cluster {taken[0]}, "
-                    f"which {owners[taken[0]]!r} holds already; a cluster has one class"
+                found = (
+                    f"node {node} of {label.name!r} holds cluster {taken[0]}, which "
+                    f"{owners[taken[0]]!r} holds already"
                 )
+                allowed = "a cluster has one class"
+                problems.append(SettingProblem(path, "node", found, allowed))
             owners |= dict.fromkeys(tree.leaves(node), label.name)
     missing = sorted(set(range(tree.num_leaves)) - owners.keys())
     if missing:
-        problems.append(
-            f"labels: no class holds cluster {', '.join(map(str, missing))}; every cluster needs one"
-        )
+        found = f"no class holds cluster {', '.join(map(str, missing))}"
+        problems.append(SettingProblem("labels", "node", found, "every cluster needs one"))
     return problems
 
 

@@ -88,6 +88,15 @@ def test_a_folder_that_cannot_be_written_fails_with_what_to_do(tmp_path):
     assert check.remedy == "choose an output.uri whose parents are folders"
 
 
+def test_what_to_do_is_told_apart_from_a_place_that_reads_like_it(tmp_path):
+    (tmp_path / "a; b").touch()
+    place = tmp_path / "a; b" / "out"
+    (check,) = probe_local(LocalStore(str(place)), single_writer=False)
+    assert check.found.startswith(f"{place}/")
+    assert check.found.endswith(": not a directory")
+    assert check.remedy == "choose an output.uri whose parents are folders"
+
+
 def test_a_bucket_is_probed_and_nothing_stays(moto):
     store = S3Store("s3://bucket/probed")
     found = states(probe_s3(store, single_writer=False))
@@ -130,6 +139,16 @@ def test_a_job_s_machine_is_looked_at_as_a_whole(tmp_path):
     }  # fmt: skip
 
 
+def test_a_check_says_what_it_is_part_of(tmp_path):
+    ray = {"executor": "ray", "address": "127.0.0.1:1", "num_actors": 1}
+    kinds = {check.name: check.kind for check in examine(small_job(tmp_path, {"run": ray}))}
+    assert kinds == {
+        "versions": "machine", "/dev/shm": "machine", "disk: temporary files": "machine",
+        "cache": "machine", "output: exclusive create": "output", "output: clock": "output",
+        "disk: output": "output", "gpu": "machine", "workers": "cluster",
+    }  # fmt: skip
+
+
 def test_a_gpu_that_is_not_there_fails(tmp_path):
     spec = small_job(tmp_path, {"run.gpus_per_actor": 1})
     gpu = next(check for check in examine(spec) if check.name == "gpu")
@@ -146,4 +165,5 @@ def test_a_cluster_that_is_too_small_fails_with_what_to_lower(tmp_path):
     )
     workers = next(check for check in examine(spec) if check.name == "workers")
     assert workers.state == "fails"
-    assert "cannot reach a Ray cluster at '127.0.0.1:1'" in workers.found
+    assert workers.found.startswith("run.address: cannot reach a Ray cluster at '127.0.0.1:1' (")
+    assert workers.remedy == "start one with `ray start --head`, or use run.executor: inline"

@@ -12,7 +12,7 @@ from factory.care.verify import verify_dataset
 from factory.dataset.holdings import find_plan
 from factory.dataset.quarantine import find_quarantined
 from factory.dataset.receipts import find_record
-from factory.errors import IncompleteError
+from factory.errors import IncompleteError, Problem
 from factory.manifest.paths import receipt_path
 from factory.pack.facts import read_sidecar
 from factory.pack.tar import ShardWriter, read_members
@@ -29,7 +29,7 @@ def store(root):
 
 
 def steps_of(steps):
-    return [(step.path, step.action) for step in steps]
+    return [str(step.problem) for step in steps]
 
 
 def do(steps):
@@ -38,7 +38,7 @@ def do(steps):
 
 
 def problems_of(store):
-    return verify_dataset(store, deep=True).problems
+    return [str(problem) for problem in verify_dataset(store, deep=True).problems]
 
 
 def without_cells(table):
@@ -63,7 +63,7 @@ def test_a_whole_tar_without_a_receipt_gets_one_that_tells_what_can_be_known(sto
     (root / RECEIPT).unlink()
     (root / TABLE).unlink()
     steps = plan_repair(store)
-    assert steps_of(steps) == [(TAR, "write its receipt: it is whole")]
+    assert steps_of(steps) == [f"{TAR}: whole, but without a receipt; write its receipt"]
     assert not (root / RECEIPT).exists()
     do(steps)
     after = json.loads((root / RECEIPT).read_text())
@@ -75,7 +75,7 @@ def test_a_whole_tar_without_a_receipt_gets_one_that_tells_what_can_be_known(sto
     }
     assert (after["device"], after["versions"]) == ("unknown", {})
     assert without_cells((root / TABLE).read_bytes()) == without_cells(table)
-    assert problems_of(store) == ()
+    assert problems_of(store) == []
 
 
 def test_a_run_adopts_a_whole_tar_without_making_it_again(store, root):
@@ -84,7 +84,7 @@ def test_a_run_adopts_a_whole_tar_without_making_it_again(store, root):
     make_small(root.parent)
     assert (root / TAR).stat().st_mtime_ns == stat.st_mtime_ns
     assert json.loads((root / RECEIPT).read_text())["device"] == "unknown"
-    assert problems_of(store) == ()
+    assert problems_of(store) == []
 
 
 def test_a_tar_of_other_bytes_that_is_whole_is_adopted_as_it_is(store, root):
@@ -100,7 +100,7 @@ def test_a_tar_of_other_bytes_that_is_whole_is_adopted_as_it_is(store, root):
     make_small(root.parent)
     record = find_record(store, next(t for t in find_plan(store).tasks() if t.shard_index == 1))
     assert record.sha256 == packed.sha256
-    assert problems_of(store) == ()
+    assert problems_of(store) == []
 
 
 @pytest.mark.parametrize("place", [3, 150, 700, -700, -1])
@@ -112,13 +112,15 @@ def test_a_damaged_tar_without_a_receipt_is_never_adopted_and_repair_removes_it(
         make_small(root.parent)
     assert [failure.name for failure in find_quarantined(store)] == ["tiny-000001"]
     (step,) = plan_repair(store)
-    assert step.action.startswith("remove it: no receipt, and damaged (")
+    assert (step.problem.path, step.problem.kind) == (TAR, "no_receipt")
+    assert step.problem.found.startswith("no receipt, and damaged (")
+    assert step.problem.remedy == "remove it, then run the job again"
     step.do()
     assert not (root / TAR).exists()
     assert find_quarantined(store) == []
     make_small(root.parent)
     assert (root / TAR).read_bytes() == whole
-    assert problems_of(store) == ()
+    assert problems_of(store) == []
 
 
 def test_repair_removes_no_tar_that_has_got_a_receipt_meanwhile(store, root):
@@ -135,26 +137,30 @@ def test_repair_removes_no_tar_that_has_got_a_receipt_meanwhile(store, root):
 def test_a_shard_that_is_not_what_its_receipt_says_is_taken_out_and_made_again(store, root, damage):
     whole = (root / TAR).read_bytes()
     (root / TAR).unlink() if damage == "missing" else flip(root / TAR)
-    why = "it is missing" if damage == "missing" else "its bytes are not those of its receipt"
+    found, kind = {
+        "missing": ("missing", "missing"),
+        "flipped": ("its bytes are not those of its receipt", "changed"),
+    }[damage]
     steps = plan_repair(store)
-    assert steps_of(steps) == [
-        (TAR, f"remove its receipt and itself: {why}; then run the job again")
+    assert [step.problem for step in steps] == [
+        Problem(TAR, kind, found, "remove its receipt and itself, then run the job again")
     ]
     do(steps)
     assert not (root / RECEIPT).exists()
     make_small(root.parent)
     assert (root / TAR).read_bytes() == whole
-    assert problems_of(store) == ()
+    assert problems_of(store) == []
 
 
 def test_a_lost_or_wrong_table_is_rebuilt(store, root):
     table = (root / TABLE).read_bytes()
     shutil.copy(root / "meta/train/tiny-000000.parquet", root / TABLE)
-    assert problems_of(store) == (
-        f"{TAR}: {TABLE} is not the table of its samples; `factory repair` rebuilds it",
+    found = f"not the table of the samples in {TAR}"
+    assert verify_dataset(store, deep=True).problems == (
+        Problem(TABLE, "table", found, "`factory repair` rebuilds it"),
     )
     steps = plan_repair(store)
-    assert steps_of(steps) == [(TABLE, "rebuild it from its tar")]
+    assert steps_of(steps) == [f"{TABLE}: {found}; rebuild it from its tar"]
     do(steps)
     assert without_cells((root / TABLE).read_bytes()) == without_cells(table)
 
@@ -167,23 +173,23 @@ def test_clearing_takes_what_no_receipt_names_and_only_if_it_is_old(store, root)
     assert plan_clearing(store, 3600.0) == []
     steps = plan_clearing(store, 0.0)
     assert steps_of(steps) == [
-        ("tmp/dead-run/half.tar", "remove it: unfinished"),
-        ("data/train/stranger.tar", "remove it: no receipt names it"),
-        (TAR, "remove it: no receipt names it"),
-        (TABLE, "remove it: no receipt names it"),
+        "tmp/dead-run/half.tar: unfinished; remove it",
+        "data/train/stranger.tar: no receipt names it; remove it",
+        f"{TAR}: no receipt names it; remove it",
+        f"{TABLE}: no receipt names it; remove it",
     ]
     do(steps)
     assert not (root / "tmp").exists()
     assert plan_clearing(store, 0.0) == []
     make_small(root.parent)
-    assert problems_of(store) == ()
+    assert problems_of(store) == []
 
 
 def test_what_is_younger_than_the_limit_stays(store, root):
     (root / RECEIPT).unlink()
     long_ago = time.time() - 7200
     os.utime(root / TABLE, (long_ago, long_ago))
-    assert [step.path for step in plan_clearing(store, 3600.0)] == [TABLE]
+    assert [step.problem.path for step in plan_clearing(store, 3600.0)] == [TABLE]
 
 
 def test_clearing_leaves_a_tar_that_has_got_its_receipt_meanwhile(store, root):
@@ -192,7 +198,7 @@ def test_clearing_leaves_a_tar_that_has_got_its_receipt_meanwhile(store, root):
     steps = plan_clearing(store, 0.0)
     (root / RECEIPT).write_bytes(receipt)
     do(steps)
-    assert problems_of(store) == ()
+    assert problems_of(store) == []
 
 
 def test_failures_of_shards_that_were_made_after_all_are_cleared(store):
@@ -200,15 +206,28 @@ def test_failures_of_shards_that_were_made_after_all_are_cleared(store):
     store.create("attempts/0000/000077-1.json", b"{}")
     steps = plan_clearing(store, 0.0)
     assert steps_of(steps) == [
-        ("attempts/0000/000001-1.json", "remove it: its shard was made after all")
+        "attempts/0000/000001-1.json: its shard was made after all; remove it"
     ]
+
+
+def test_a_snapshot_goes_whatever_its_name(store):
+    names = ["snapshots/a: b; c.parquet", "snapshots/a"]
+    for name in names:
+        store.replace(name, b"x")
+    steps = plan_repair(store)
+    assert [step.problem.path for step in steps] == [names[1], names[0]]
+    steps[1].do()
+    assert store.names("snapshots") == [names[1]]
 
 
 def test_a_snapshot_that_differs_goes(store, monkeypatch):
     monkeypatch.setattr("factory.dataset.receipts.BLOCK", 2)
     store.replace("snapshots/000000-000001.parquet", b"x")
     (step,) = plan_repair(store)
-    assert step.path == "snapshots/000000-000001.parquet"
+    assert str(step.problem) == (
+        "snapshots/000000-000001.parquet: not a snapshot (ArrowInvalid); remove it: the next run makes "
+        "it again"
+    )
     step.do()
     assert store.names("snapshots") == []
     assert find_record(store, next(find_plan(store).rounds[0].tasks())) is not None

@@ -8,7 +8,7 @@ from PIL import Image
 from small_job import make_small
 
 from factory.care.verify import verify_dataset
-from factory.errors import StoreError
+from factory.errors import Problem, StoreError
 from factory.identity import digest_of_file
 from factory.pack.image import encode_mask
 from factory.pack.tar import ShardWriter, read_members
@@ -19,7 +19,9 @@ KEY = "000000004"
 
 
 def problems_of(root, deep=True):
-    return list(verify_dataset(open_store(str(root)), deep=deep).problems)
+    found = verify_dataset(open_store(str(root)), deep=deep).problems
+    assert all(problem.path for problem in found)
+    return [str(problem) for problem in found]
 
 
 def change_receipt(root, **changes):
@@ -177,6 +179,27 @@ def test_a_tar_without_a_receipt_is_found(root):
         "data/train/tiny-000099.tar: no receipt names it; run the job again to commit it, or "
         "`factory gc` removes it"
     ]
+
+
+def test_a_problem_has_its_parts_as_fields(root):
+    rewrite(root, lambda members: [m for m in members if m[0] != f"{KEY}.mask.png"])
+    (root / "data/train/tiny-000000.tar").unlink()
+    (root / "data/train/a: b; c.tar").touch()
+    assert verify_dataset(open_store(str(root)), deep=True).problems == (
+        Problem("data/train/tiny-000000.tar", "missing", "missing"),
+        Problem(
+            TAR,
+            "contents",
+            "holds image.png, json; expected image.png, mask.png, json, in this order",
+            sample=KEY,
+        ),
+        Problem(
+            "data/train/a: b; c.tar",
+            "no_receipt",
+            "no receipt names it",
+            "run the job again to commit it, or `factory gc` removes it",
+        ),
+    )
 
 
 def test_a_receipt_that_no_round_plans_is_found(root):

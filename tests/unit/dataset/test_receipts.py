@@ -14,6 +14,7 @@ from factory.dataset.receipts import (
     list_receipts,
     path_of_block,
 )
+from factory.errors import Problem
 from factory.manifest.paths import receipt_path
 from factory.manifest.records import encode_record
 from factory.store import open_store
@@ -80,8 +81,9 @@ def test_a_damaged_snapshot_is_left_out_and_told(store):
     store.replace(path_of_block(0), b"x")
     assert done_of(store).indices == set(range(11))
     assert done_of(store).stale == (path_of_block(0),)
+    again = "delete it: it is made again"
     assert verify_dataset(store).problems == (
-        f"{path_of_block(0)}: not a snapshot (ArrowInvalid); delete it: it is made again",
+        Problem(path_of_block(0), "snapshot", "not a snapshot (ArrowInvalid)", again),
     )
 
 
@@ -89,7 +91,7 @@ def test_a_snapshot_that_lies_is_told(store):
     records = find_holdings(store).records
     changed = records[0].model_copy(update={"sha256": "0" * 64})
     store.replace(receipt_path(0, 0), encode_record(changed))
-    assert check_snapshots(store, [changed, *records[1:]]) == [
+    assert [str(problem) for problem in check_snapshots(store, [changed, *records[1:]])] == [
         f"{path_of_block(0)}: differs from its receipts; delete it: it is made again"
     ]
 

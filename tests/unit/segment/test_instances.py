@@ -51,7 +51,7 @@ def members(root, shard=1):
 
 
 def problems_of(root):
-    return list(verify_dataset(open_store(str(root)), deep=True).problems)
+    return [str(p) for p in verify_dataset(open_store(str(root)), deep=True).problems]
 
 
 @pytest.mark.parametrize("largest", [0, 1, 255, 256, 65535])

@@ -1,0 +1,97 @@
+"""Join a Ray cluster, or start one on this machine, and tell how many workers it holds."""
+
+import logging
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import ray
+
+from factory.errors import PluginError
+from factory.run.drive import describe
+from factory.spec import RunSpec
+
+_KNOCK_S = 10
+_OBJECT_STORE_BYTES = 128 * 2**20  # records only: Ray's default of 30 % of memory would be wasted
+_LOCAL = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+
+
+def cluster_capacity(run: RunSpec) -> int:
+    """How many actors `run` would get.
+
+    Raises:
+        PluginError: If the cluster cannot be reached, or cannot hold them.
+    """
+    with joined_cluster(run):
+        return num_actors_of(run)
+
+
+def _resources() -> tuple[float, float]:
+    """CPUs and GPUs of all nodes that are there now."""
+    resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    return resources.get("CPU", 0.0), resources.get("GPU", 0.0)
+
+
+def actors_that_fit(run: RunSpec) -> int:
+    """How many actors of `run` the cluster holds now."""
+    cpus, gpus = _resources()
+    by_cpu = int(cpus // run.threads_per_actor)
+    return min(by_cpu, int(gpus / run.gpus_per_actor)) if run.gpus_per_actor > 0 else by_cpu
+
+
+def num_actors_of(run: RunSpec) -> int:
+    """How many actors the cluster holds, or the job asks for.
+
+    Raises:
+        PluginError: If the cluster cannot hold them; Ray would wait for ever.
+    """
+    most = actors_that_fit(run)
+    cpus, gpus = _resources()
+    wanted = most if run.num_actors == "auto" else run.num_actors
+    if not 0 < wanted <= most:
+        raise PluginError(
+            where="run",
+            found=f"{max(wanted, 1)} actors with {run.threads_per_actor} CPUs and "
+            f"{run.gpus_per_actor:g} GPUs each do not fit this cluster ({cpus:g} CPUs, {gpus:g} GPUs)",
+            remedy="lower run.num_actors, run.threads_per_actor or run.gpus_per_actor, or add nodes",
+        )
+    return wanted
+
+
+def _knock(address: str | None) -> None:
+    """Fail within seconds when nobody listens at `address`; Ray itself tries for many minutes."""
+    host, _, port = (address or "").removeprefix("ray://").rpartition(":")
+    if host and port.isdigit():
+        socket.create_connection((host, int(port)), timeout=_KNOCK_S).close()
+
+
+@contextmanager
+def joined_cluster(run: RunSpec) -> Iterator[None]:
+    """Join the cluster of the job, or start one on this machine for as long as the run lasts."""
+    for name, value in _LOCAL.items():
+        os.environ.setdefault(name, value)
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    if run.address is None:
+        options |= {"include_dashboard": False, "object_store_memory": _OBJECT_STORE_BYTES}
+        options["address"] = "local"  # else Ray joins whatever cluster runs on this machine
+        wanted = run.num_actors if isinstance(run.num_actors, int) else 0
+        needed = wanted * run.threads_per_actor
+        options["num_cpus"] = max(os.cpu_count() or 1, needed)
+    else:
+        options["address"] = run.address
+    try:
+        _knock(run.address)
+        ray.init(**options)
+    except (ValueError, RuntimeError, OSError) as error:
+        place = run.address or "this machine"
+        raise PluginError(
+            where="run.address",
+            found=f"cannot reach a Ray cluster at {place!r} ({describe(error)})",
+            remedy="start one with `ray start --head`, or use run.executor: inline",
+        ) from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
