@@ -1,1 +1,1 @@
-"""Score a dataset against what is known of its pictures. `masks.py` tells the story."""
+"""Score a dataset's masks against a reference; `masks.py` is the entry point."""

@@ -1,6 +1,7 @@
-"""Pixels counted by (image, reference class, cluster): all that any score of masks needs.
+"""Sparse contingency table: pixel counts by (image, reference class, cluster).
 
-Entries above zero only: a 64 px mask has about twenty, so that 100,000 images take some 150 MB.
+Every score of masks follows from it. Only non-zero entries are stored: a 64 px mask has about twenty,
+so that 100,000 images take some 150 MB.
 """
 
 import hashlib
@@ -17,24 +18,24 @@ _IDS = 256
 
 @dataclass(frozen=True, slots=True)
 class PairCounts:
-    """One image's mask held against its reference."""
+    """Pixel counts of one image by (reference class, cluster)."""
 
     key: str
     """The sample's key."""
     num_px: int
-    """Pixels, those ignored included."""
+    """Number of pixels, ignored ones included."""
     codes: Int64[np.ndarray, " e"]
-    """Reference class * 256 + cluster, ascending, neither of them 255."""
+    """Reference class * 256 + cluster, ascending; neither of them is 255."""
     counts: Int64[np.ndarray, " e"]
     """Pixels of each code."""
 
 
 @dataclass(frozen=True, slots=True)
 class Contingency:
-    """Pixels by image, reference class and cluster; each triple at most once."""
+    """Pixel counts by image, reference class and cluster; each triple at most once."""
 
     keys: tuple[str, ...]
-    """The images."""
+    """Keys of the images."""
     image: Int64[np.ndarray, " e"]
     """Position of each entry's image in `keys`."""
     truth: Int64[np.ndarray, " e"]
@@ -47,13 +48,13 @@ class Contingency:
     """Pixels of each image, those ignored on either side included."""
 
     def pooled(self, num_classes: int, num_clusters: int) -> Int64[np.ndarray, "g k"]:
-        """Pixels by reference class and cluster, all images together."""
+        """Pixels by reference class and cluster, summed over all images."""
         table = np.zeros((num_classes, num_clusters), dtype=np.int64)
         np.add.at(table, (self.truth, self.cluster), self.counts)
         return table
 
     def where(self, entries: Bool[np.ndarray, " e"]) -> "Contingency":
-        """The same images with some of the entries."""
+        """Select entries; the images stay the same."""
         return Contingency(
             self.keys,
             self.image[entries],
@@ -64,7 +65,7 @@ class Contingency:
         )
 
     def only(self, images: Bool[np.ndarray, " n"]) -> "Contingency":
-        """Some of the images."""
+        """Select images."""
         places = np.cumsum(images) - 1
         rows = images[self.image]
         return Contingency(
@@ -77,9 +78,9 @@ class Contingency:
         )
 
     def halves(self) -> tuple["Contingency", "Contingency"]:
-        """Two parts of the images, by a digest of the key: the same image is always in the same.
+        """Split the images into two halves by a digest of the key: stable for every image.
 
-        Not by even and odd: where classes are visited in turn, that could part the classes.
+        Not by even and odd index: where classes alternate, each half could get some classes only.
         """
         second = np.array([_digest_bit(key) for key in self.keys], dtype=bool)
         return self.only(~second), self.only(second)
@@ -88,7 +89,7 @@ class Contingency:
 def count_pair(
     key: str, truth: UInt8[np.ndarray, "h w"], mask: UInt8[np.ndarray, "h w"]
 ) -> PairCounts:
-    """Count the pixels of `mask` against `truth`; 255 on either side leaves a pixel out."""
+    """Count the pixels of `mask` by their class in `truth`; 255 on either side excludes a pixel."""
     scored = (truth != IGNORE) & (mask != IGNORE)
     both = truth[scored].astype(np.int64) * _IDS + mask[scored]
     counts = np.bincount(both)
@@ -97,7 +98,7 @@ def count_pair(
 
 
 def gather(pairs: Sequence[PairCounts]) -> Contingency:
-    """All pairs as one table."""
+    """Combine the counts of all images into one table."""
     nothing = np.zeros(0, dtype=np.int64)
     codes = np.concatenate([nothing, *(pair.codes for pair in pairs)])
     sizes = [len(pair.codes) for pair in pairs]

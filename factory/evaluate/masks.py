@@ -1,8 +1,8 @@
-"""Score a dataset's masks: a table of counts becomes the numbers that papers report.
+"""Compute segmentation scores (ARI, AMI, V-measure, accuracy, IoU) from a contingency table.
 
 Papers average IoU over images or over pixels, with the background or without, and match clusters on
-the images they score; their columns cannot be compared. All four are given here, and the matching is
-fitted on other images than it is scored on.
+the images they score; their columns cannot be compared. All four averages are reported here, and the
+matching is fitted on other images than it is scored on.
 """
 
 from collections.abc import Sequence
@@ -36,20 +36,20 @@ Match = Literal["greedy", "names"]
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """How well masks and reference agree on one set of classes."""
+    """Agreement of masks and reference over one set of classes."""
 
     ari: float
-    """Adjusted Rand index. This and the next four need no matching and see all samples."""
+    """Adjusted Rand index. This and the next four need no matching and use all samples."""
     ami: float
     """Adjusted mutual information."""
     v_measure: float
     """Harmonic mean of the next two."""
     homogeneity: float
-    """1 = every cluster holds pixels of one class."""
+    """1 = every cluster contains pixels of one class only."""
     completeness: float
-    """1 = every class lies in one cluster."""
+    """1 = every class is contained in one cluster."""
     pixel_accuracy: float
-    """Share of the pixels that were given their class."""
+    """Share of pixels with the correct class."""
     miou_per_image: float
     """Mean over classes of the IoU averaged over the images whose reference shows the class."""
     miou_global: float
@@ -58,38 +58,38 @@ class Agreement:
 
 @dataclass(frozen=True, slots=True)
 class ClassScore:
-    """How well one class of the reference was found."""
+    """Scores of one class of the reference."""
 
     id: int
     """Its id in the reference."""
     name: str
     """Its name; the id if the reference has no names."""
     share: float
-    """Share of the scored pixels that the reference gives to it."""
+    """Share of the scored pixels that have this class in the reference."""
     iou_per_image: float
     """IoU averaged over the images whose reference shows it."""
     iou_global: float
     """IoU over the pixels of all images."""
     clusters: tuple[str, ...]
-    """The dataset's classes that stand for it."""
+    """The dataset's classes that are matched to it."""
 
 
 @dataclass(frozen=True, slots=True)
 class MaskScores:
-    """Everything that is known of a dataset's masks by holding them against a reference."""
+    """All scores of a dataset's masks against a reference."""
 
     num_samples: int
-    """Samples of which the reference has a mask."""
+    """Samples for which the reference has a mask."""
     num_ignored_px: int
-    """Pixels left out because either side says 255."""
+    """Pixels excluded because either side is 255."""
     match: Match
     """How clusters were matched to classes."""
     num_matched_on: int
     """Samples the matching was fitted on; 0 if names were matched."""
     num_scored: int
-    """Samples that accuracy and IoU come from: never those of the fit."""
+    """Samples for accuracy and IoU, disjoint from those the matching was fitted on."""
     background: str
-    """The class left out of `foreground`; empty if there is none."""
+    """The class excluded from `foreground`; empty if there is none."""
     all_classes: Agreement
     """Over all classes."""
     foreground: Agreement | None
@@ -97,7 +97,7 @@ class MaskScores:
     classes: tuple[ClassScore, ...]
     """Each class that the reference shows in the scored samples."""
     unassigned: tuple[str, ...]
-    """The dataset's classes that stand for no class; their pixels count as wrong."""
+    """The dataset's classes that are matched to no class; their pixels count as wrong."""
 
 
 def evaluate_masks(
@@ -112,10 +112,10 @@ def evaluate_masks(
     """Score the masks of the dataset in `store` against `reference`.
 
     Args:
-        store: The dataset; its committed shards count.
-        reference: What the masks should have been.
+        store: The dataset; its committed shards are scored.
+        reference: The source of the correct masks.
         names: Names of the reference's classes, by id; none = its own, or their ids.
-        match: How the dataset's classes find those of the reference.
+        match: How the dataset's classes are matched to those of the reference.
         background: Id or name of the reference's background, or `none`.
         limit: Use the first samples only.
 
@@ -206,7 +206,7 @@ def _check_ids(table: Contingency, classes: Sequence[str], clusters: Sequence[st
 def _match(
     table: Contingency, classes: Sequence[str], clusters: Sequence[str], match: Match
 ) -> tuple[Int64[np.ndarray, " k"], Contingency]:
-    """The class of each cluster, and the images to score it on."""
+    """Match clusters to classes; returns the class of each cluster and the images to score on."""
     if match == "names":
         assignment = match_names(classes, clusters)
         if (assignment == UNASSIGNED).all():

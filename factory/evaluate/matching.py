@@ -1,4 +1,4 @@
-"""Which class of the reference each cluster stands for."""
+"""Match the dataset's clusters to the reference's classes."""
 
 from collections.abc import Sequence
 
@@ -12,40 +12,41 @@ from factory.evaluate.metrics import UNASSIGNED
 def match_greedy(
     table: Contingency, num_classes: int, num_clusters: int
 ) -> Int64[np.ndarray, " k"]:
-    """Give clusters to classes, the most useful first, as long as the mean IoU gains.
+    """Greedy matching: assign clusters to classes as long as the mean IoU increases.
 
     Each step takes the pair of a class and a free cluster that raises the mean over classes of the
-    per-image IoU most; of equal ones the lowest class, then the lowest cluster.
+    per-image IoU most; ties go to the lowest class, then to the lowest cluster.
 
     Returns:
-        The class of each cluster; `UNASSIGNED` for one that helps no class.
+        The class of each cluster; `UNASSIGNED` for one that improves no class.
 
     Source: Xu, Zhang and Hu 2023 (KLiSH, https://arxiv.org/abs/2211.16710), evaluation code. They
     assign every cluster, even where that hurts, and score on the images they match on.
     """
     assignment = np.full(num_clusters, UNASSIGNED, dtype=np.int64)
-    sides = [_Side(table, class_id, num_clusters) for class_id in range(num_classes)]
-    gains = np.stack([side.gains() for side in sides])
+    per_class = [_ClassGains(table, class_id, num_clusters) for class_id in range(num_classes)]
+    gains = np.stack([class_gains.gains() for class_gains in per_class])
     while True:
         gains[:, assignment != UNASSIGNED] = -np.inf
         class_id, cluster = np.unravel_index(int(gains.argmax()), gains.shape)
         if gains[class_id, cluster] <= 0:
             return assignment
         assignment[cluster] = class_id
-        sides[class_id].take(int(cluster))
-        gains[class_id] = sides[class_id].gains()
+        per_class[class_id].assign(int(cluster))
+        gains[class_id] = per_class[class_id].gains()
 
 
 def match_names(classes: Sequence[str], clusters: Sequence[str]) -> Int64[np.ndarray, " k"]:
-    """Give each cluster to the class of the same name; `UNASSIGNED` where there is none."""
+    """Assign each cluster to the class of the same name; `UNASSIGNED` where there is none."""
     ids = {name: class_id for class_id, name in enumerate(classes)}
     return np.array([ids.get(name, UNASSIGNED) for name in clusters], dtype=np.int64)
 
 
-class _Side:
-    """One class of the reference: the clusters of the images that show it, and those it took.
+class _ClassGains:
+    """Intersections and unions of one reference class, updated as clusters are assigned to it.
 
-    A cluster changes the IoU of the images that hold it and of no other, so that these suffice.
+    Restricted to the images that show the class: the per-image IoU is averaged over these only. Within
+    them a cluster changes the IoU only where it occurs, so one entry per (image, cluster) suffices.
     """
 
     def __init__(self, table: Contingency, class_id: int, num_clusters: int) -> None:
@@ -64,14 +65,14 @@ class _Side:
         self._num_clusters = num_clusters
 
     def gains(self) -> Float64[np.ndarray, " k"]:
-        """What each cluster would add to the class's mean IoU."""
+        """The increase of the class's mean IoU if each cluster were assigned to it."""
         inside, either = self._inside[self._image], self._either[self._image]
         after = (inside + self._shared) / (either + self._found - self._shared)
         sums = np.bincount(self._cluster, after - inside / either, self._num_clusters)
         return sums / max(1, len(self._inside))
 
-    def take(self, cluster: int) -> None:
-        """Give the class one more cluster."""
+    def assign(self, cluster: int) -> None:
+        """Assign one more cluster to the class."""
         rows = self._cluster == cluster
         images = self._image[rows]
         self._inside[images] += self._shared[rows]

@@ -1,8 +1,7 @@
-"""Agreement of two labellings of the same pixels, from counts alone.
+"""Clustering and segmentation metrics, computed from exact pixel counts.
 
-ARI, AMI and V-measure ask how alike two partitions are, whatever the labels are called; IoU and
-accuracy need clusters that were matched to classes. Every count is exact: nothing is sampled or
-rounded to thousands.
+ARI, AMI and V-measure compare partitions and do not depend on how labels are numbered; IoU and
+accuracy need clusters that were matched to classes. No pixel is sampled away.
 """
 
 from dataclasses import dataclass
@@ -13,17 +12,17 @@ from jaxtyping import Bool, Float64, Int64
 from factory.evaluate.contingency import Contingency
 
 UNASSIGNED = -1
-"""The class of a cluster that stands for none."""
+"""The class of a cluster that is matched to none."""
 
 _NEGLIGIBLE = 40.0
-"""Minus the logarithm of a probability that no float64 sum can see."""
+"""Negative logarithm of a probability below the resolution of a float64 sum (e^-40 is 4e-18)."""
 
 
 def adjusted_rand(counts: Int64[np.ndarray, "g k"]) -> float:
-    """Adjusted Rand index: 1 = the same partition, 0 = as alike as by chance, below 0 = less.
+    """Adjusted Rand index: 1 = the same partition, 0 = as similar as by chance, below 0 = less.
 
     `counts` are pixels by class and cluster, at least one in all. Hubert and Arabie 1985,
-    "Comparing partitions". In exact integers: pairs of 10^11 pixels overflow 64 bits.
+    "Comparing partitions". In Python's integers: pairs of 10^11 pixels overflow 64 bits.
     """
     total = int(counts.sum())
     all_pairs = total * (total - 1) // 2
@@ -35,7 +34,7 @@ def adjusted_rand(counts: Int64[np.ndarray, "g k"]) -> float:
 
 
 def adjusted_mutual_information(counts: Int64[np.ndarray, "g k"]) -> float:
-    """Mutual information less what chance gives, over the mean entropy less the same: 1 = equal.
+    """Adjusted mutual information (AMI): 1 = the same partition, 0 = as similar as by chance.
 
     `counts` are pixels by class and cluster, at least one in all. Vinh, Epps and Bailey 2010,
     "Information theoretic measures for clusterings comparison", with the arithmetic mean.
@@ -54,9 +53,9 @@ class VMeasure:
     """V-measure and its two parts, each 0 to 1."""
 
     homogeneity: float
-    """1 = every cluster holds pixels of one class."""
+    """1 = every cluster contains pixels of one class only."""
     completeness: float
-    """1 = every class lies in one cluster."""
+    """1 = every class is contained in one cluster."""
     v_measure: float
     """Their harmonic mean."""
 
@@ -82,7 +81,7 @@ def expected_mutual_information(
     """Mutual information, in nats, of random labellings with these class and cluster sizes.
 
     Vinh et al. 2010, equation 24a: a sum over the hypergeometric distribution of every pair of
-    sizes. Only what lies within reach of its mean is summed; the rest weighs less than rounding.
+    sizes. Only values near the mean are summed; the others contribute less than the rounding error.
     """
     total = int(truth.sum())
     sizes: dict[tuple[int, int], int] = {}
@@ -96,8 +95,8 @@ def expected_mutual_information(
 def _expected_term(a: int, b: int, total: int) -> float:
     """Mean of x log(x total / (a b)), where x of `a` pixels drawn from `total` fall into `b`.
 
-    Probabilities follow from their neighbours' and are normalised in the end: the factorials of
-    the textbook formula cancel digits where counts are large.
+    Each probability is computed from its neighbour's, and all are normalised at the end: the factorials
+    of the textbook formula lose digits by cancellation where counts are large.
     """
     mean = a * b / total
     reach = _reach(a, b, total)
@@ -111,11 +110,11 @@ def _expected_term(a: int, b: int, total: int) -> float:
 
 
 def _reach(a: int, b: int, total: int) -> float:
-    """How far from its mean x falls with a probability that cannot be seen.
+    """The distance from the mean beyond which x has a negligible probability.
 
     Bernstein's inequality, which holds for draws without replacement (Hoeffding 1963, "Probability
     inequalities for sums of bounded random variables", section 6). Drawing the pixels of `a`, those
-    outside it, or the same of `b` are four views of one x; the least variance serves.
+    outside it, or the same for `b` are four descriptions of one x; the smallest variance is used.
     """
     variance = min(
         min(a, total - a) * (b / total) * (1 - b / total),
@@ -152,18 +151,18 @@ def _mutual_information(counts: Int64[np.ndarray, "g k"]) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Overlaps:
-    """Pixels per image and class, once every cluster stands for a class or for none."""
+    """Pixels per image and class, after clusters were matched to classes."""
 
     shared: Int64[np.ndarray, "n g"]
-    """Pixels that both sides give to the class."""
+    """Pixels of the class in both reference and masks."""
     truth: Int64[np.ndarray, "n g"]
-    """Pixels that the reference gives to it."""
+    """Pixels of the class in the reference."""
     found: Int64[np.ndarray, "n g"]
-    """Pixels that the masks give to it."""
+    """Pixels of the class in the masks."""
 
 
 def overlaps(table: Contingency, assignment: Int64[np.ndarray, " k"], num_classes: int) -> Overlaps:
-    """Overlaps when cluster k stands for class `assignment[k]` (`UNASSIGNED` = none)."""
+    """Overlaps if cluster k is matched to class `assignment[k]` (`UNASSIGNED` = none)."""
     classes = assignment[table.cluster]
 
     def per_class(ids: np.ndarray, entries: np.ndarray) -> np.ndarray:
@@ -195,13 +194,13 @@ def iou_global(counts: Overlaps) -> Float64[np.ndarray, " g"]:
 
 
 def pixel_accuracy(counts: Overlaps, classes: Bool[np.ndarray, " g"]) -> float:
-    """Share of the pixels whose reference is one of `classes` that were given their class.
+    """Share of correct pixels among those whose reference class is one of `classes`.
 
-    The reference must show one of them.
+    There must be at least one such pixel.
     """
     return int(counts.shared[:, classes].sum()) / int(counts.truth[:, classes].sum())
 
 
 def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
-    """`above / below`, NaN where there is nothing."""
+    """`above / below`; NaN where `below` is 0."""
     return np.where(below > 0, above / np.maximum(below, 1), np.nan)

@@ -1,4 +1,4 @@
-"""The reference that a person names: a generator, a network, or files."""
+"""Open the reference named on the command line: a generator, a network, or files."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ from factory.evaluate.reference import ImageInput, Reference
 from factory.store import Store
 
 GENERATOR = "generator"
-"""Names the dataset's own generator, if it knows its masks, instead of a file."""
+"""Stands for the dataset's own generator, if it has exact masks, in place of a file name."""
 
 
 _MODELS = (".pt", ".pth", ".ts", ".onnx")
@@ -19,16 +19,16 @@ def is_computed(reference: str) -> bool:
 
 
 def open_reference(reference: str, store: Store, images: ImageInput) -> Reference:
-    """The reference that a person names, for the dataset in `store`.
+    """Open a reference by name, for the dataset in `store`.
 
     Args:
         reference: `generator`, a TorchScript or ONNX file, a tar, or a folder of masks or tars.
-        store: The dataset that will be held against it.
-        images: For a network only.
+        store: The dataset to be scored.
+        images: Input format of a network; ignored otherwise.
 
     Raises:
-        JobError: If there is no such file, or it holds no masks.
-        PluginError: If the generator does not know its masks, or the network cannot be loaded.
+        JobError: If there is no such file, or it contains no masks.
+        PluginError: If the generator has no exact masks, or the network cannot be loaded.
     """
     if reference == GENERATOR:
         from factory.evaluate.reference_generator import GeneratorReference

@@ -1,4 +1,4 @@
-"""Read a dataset's masks against a reference: shards in order, decoded by threads, kept as counts."""
+"""Count the pixels of a dataset's masks against a reference: shards in order, decoded by threads."""
 
 import os
 from collections import deque
@@ -23,15 +23,15 @@ _Files = tuple[str, dict[str, bytes]]
 
 
 def read_counts(store: Store, reference: Reference, limit: int | None) -> Contingency:
-    """Hold the masks in `store` against `reference`, of the first `limit` samples if it is given.
+    """Count the masks in `store` against `reference`, for the first `limit` samples if given.
 
-    Samples that the reference does not know are left out. One pass: a shard is fetched once, and of
-    its pixels nothing is kept but counts.
+    Samples without a reference are skipped. One pass: each shard is fetched once, and only counts are
+    kept in memory.
 
     Raises:
         StoreError: If there is no dataset, nothing is committed, or a shard is missing.
-        DamageError: If a shard or a mask is not whole.
-        JobError: If the reference knows none of the samples.
+        DamageError: If a shard or a mask is damaged.
+        JobError: If the reference has none of the samples.
     """
     records = find_holdings(store).records
     if not records:
@@ -41,8 +41,8 @@ def read_counts(store: Store, reference: Reference, limit: int | None) -> Contin
     num_threads = os.cpu_count() or 1
     with ThreadPoolExecutor(num_threads) as pool:
         waiting: deque[Future[list[PairCounts]]] = deque()
-        for several in _in_turn(samples):
-            waiting.append(pool.submit(_count, store, reference, several))
+        for batch in _batches(samples):
+            waiting.append(pool.submit(_count, store, reference, batch))
             if len(waiting) > 2 * num_threads:
                 pairs += waiting.popleft().result()
         for future in waiting:
@@ -55,9 +55,9 @@ def read_counts(store: Store, reference: Reference, limit: int | None) -> Contin
     return gather(pairs)
 
 
-def _count(store: Store, reference: Reference, several: list[_Files]) -> list[PairCounts]:
+def _count(store: Store, reference: Reference, batch: list[_Files]) -> list[PairCounts]:
     try:
-        samples = [_decode(key, files) for key, files in several]
+        samples = [_decode(key, files) for key, files in batch]
     except ValueError as error:
         raise DamageError(f"{store.uri}: {error}; run `factory verify {store.uri}`") from error
     found = zip(samples, reference.masks(samples), strict=True)
@@ -95,6 +95,6 @@ def _read_shards(
                 ) from error
 
 
-def _in_turn(samples: Iterator[_Files]) -> Iterator[list[_Files]]:
-    while several := list(islice(samples, _PER_CALL)):
-        yield several
+def _batches(samples: Iterator[_Files]) -> Iterator[list[_Files]]:
+    while batch := list(islice(samples, _PER_CALL)):
+        yield batch

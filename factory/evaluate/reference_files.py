@@ -1,6 +1,6 @@
-"""Reference masks kept as files: a folder of PNG, a tar, or a folder of tars, matched by key.
+"""Reference masks from files: a folder of PNG, a tar, or a folder of tars, matched by key.
 
-Where any name ends in `.mask.png`, only these are masks: `KEY.png` beside them is the image.
+If any name ends in `.mask.png`, only such files are masks: `KEY.png` beside them is the image.
 """
 
 import os
@@ -22,8 +22,8 @@ _MODES = ("L", "P")
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
-    """Where the bytes of a mask lie."""
+class _FileRange:
+    """The byte range of a mask in a file."""
 
     file: Path
     offset: int
@@ -35,17 +35,19 @@ class _Place:
 
 
 class FileReference:
-    """Masks at known places in files; `places` are by key."""
+    """Masks read from indexed byte ranges of files, by key."""
 
     needs_images = False
 
-    def __init__(self, name: str, classes: tuple[str, ...], places: dict[str, _Place]) -> None:
-        """Hold what was found."""
+    def __init__(
+        self, name: str, classes: tuple[str, ...], file_ranges: dict[str, _FileRange]
+    ) -> None:
+        """Use the masks at `file_ranges`, by key."""
         self.name, self.classes = name, classes
-        self._places = places
+        self._file_ranges = file_ranges
 
     def masks(self, samples: Sequence[ScoredSample]) -> list[UInt8[np.ndarray, "_h _w"] | None]:
-        """The mask of each sample's key; None if no file has it.
+        """The mask of each sample's key; None if there is no file for it.
 
         Raises:
             JobError: If one cannot be read, or has another size than the dataset's mask.
@@ -53,57 +55,64 @@ class FileReference:
         return [self._mask(sample) for sample in samples]
 
     def _mask(self, sample: ScoredSample) -> UInt8[np.ndarray, "_h _w"] | None:
-        place = self._places.get(sample.key)
-        if place is None:
+        file_range = self._file_ranges.get(sample.key)
+        if file_range is None:
             return None
         try:
-            found = decode_mask(place.read(), _MODES)
+            found = decode_mask(file_range.read(), _MODES)
         except (OSError, ValueError) as error:
-            raise JobError(f"--reference: {place.file}: mask of {sample.key}: {error}") from error
+            raise JobError(
+                f"--reference: {file_range.file}: mask of {sample.key}: {error}"
+            ) from error
         if found.shape != sample.mask.shape:
             raise JobError(
-                f"--reference: {place.file}: mask of {sample.key} is {_size(found)}, the dataset's "
+                f"--reference: {file_range.file}: mask of {sample.key} is {_size(found)}, the dataset's "
                 f"{_size(sample.mask)}; resize the reference, by nearest neighbour"
             )
         return found
 
 
 def open_files(path: Path) -> FileReference:
-    """The masks in the tar or folder `path`; class names from a `labels.json` like a dataset's.
+    """Index the masks in the tar or folder `path`; class names come from a `labels.json`, if any.
 
     Raises:
-        JobError: If it holds no masks, or a tar is not whole.
+        JobError: If it contains no masks, or a tar is damaged.
     """
     if path.is_file():
         found = _in_tars([path])
     else:
         tars = sorted(path.rglob("*.tar"))
         found = _in_tars(tars) if tars else _in_folder(path)
-    proper = {name: place for name, place in found if name.endswith(".mask.png")}
-    named = proper or {name: place for name, place in found if name.endswith(".png")}
+    proper = {name: file_range for name, file_range in found if name.endswith(".mask.png")}
+    named = proper or {name: file_range for name, file_range in found if name.endswith(".png")}
     if not named:
         raise JobError(
             f"--reference: {path} holds no masks; it takes KEY.mask.png or KEY.png, as files of a "
             "folder or in tars"
         )
-    places = {Path(name).name.partition(".")[0]: place for name, place in named.items()}
-    if len(places) < len(named):
+    file_ranges = {
+        Path(name).name.partition(".")[0]: file_range for name, file_range in named.items()
+    }
+    if len(file_ranges) < len(named):
         raise JobError(f"--reference: {path} holds more than one mask for a key; give one folder")
-    return FileReference(str(path), _class_names(path), places)
+    return FileReference(str(path), _class_names(path), file_ranges)
 
 
-def _in_folder(folder: Path) -> Iterable[tuple[str, _Place]]:
+def _in_folder(folder: Path) -> Iterable[tuple[str, _FileRange]]:
     return [
-        (file.name, _Place(file, 0, file.stat().st_size)) for file in sorted(folder.glob("*.png"))
+        (file.name, _FileRange(file, 0, file.stat().st_size))
+        for file in sorted(folder.glob("*.png"))
     ]
 
 
-def _in_tars(tars: Sequence[Path]) -> Iterable[tuple[str, _Place]]:
+def _in_tars(tars: Sequence[Path]) -> Iterable[tuple[str, _FileRange]]:
     found = []
     for path in tars:
         try:
             with tarfile.open(path, "r:") as tar:
-                found += [(m.name, _Place(path, m.offset_data, m.size)) for m in tar if m.isfile()]
+                found += [
+                    (m.name, _FileRange(path, m.offset_data, m.size)) for m in tar if m.isfile()
+                ]
         except (tarfile.TarError, OSError) as error:
             raise JobError(
                 f"--reference: {path}: not a whole tar ({error}); it must not be compressed"

@@ -1,4 +1,4 @@
-"""The dataset's own generator as reference, if it knows the masks of what it draws."""
+"""The dataset's own generator as reference, for generators with exact masks."""
 
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
@@ -19,8 +19,8 @@ from factory.store import Store
 
 
 @runtime_checkable
-class KnowsMasks(Protocol):
-    """A generator that can tell the exact masks of its images, as `shapes` can."""
+class HasExactMasks(Protocol):
+    """A generator with exact masks for its images, such as `shapes`."""
 
     parts: tuple[str, ...]
     """Names of the masks' classes, by id."""
@@ -30,23 +30,23 @@ class KnowsMasks(Protocol):
 
 
 class GeneratorReference:
-    """Exact masks from the generator that made the images."""
+    """Exact masks from the generator of the dataset."""
 
     needs_images = False
 
     def __init__(self, store: Store) -> None:
-        """Build the generator that the dataset in `store` was made with.
+        """Load the generator of the dataset in `store`.
 
         Raises:
-            PluginError: If it does not know its masks.
-            WeightsError: If its weights are not on this machine.
+            PluginError: If it has no exact masks.
+            WeightsError: If its weights cannot be loaded.
         """
         spec = load_stored_job(store).dataset
         weights = find_weights(spec.generator)
         generator = load_generator(spec.generator, weights.path, device=torch.device("cpu"))
-        if not isinstance(generator, KnowsMasks):
+        if not isinstance(generator, HasExactMasks):
             raise PluginError(
-                f"--reference: generator {spec.generator.kind!r} does not know the masks of its "
+                f"--reference: generator {spec.generator.kind!r} has no exact masks for its "
                 "images; give masks as files or a segmenter as TorchScript or ONNX"
             )
         self.name = f"generator {spec.generator.kind}"

@@ -1,4 +1,4 @@
-"""A segmentation network as reference: TorchScript or ONNX, whatever it was trained with.
+"""A segmentation network (TorchScript or ONNX) as reference.
 
 A TorchScript file is a program: run only files you trust.
 """
@@ -22,18 +22,18 @@ Network = Callable[[Float[Tensor, "n 3 h w"]], Shaped[Tensor, "..."]]
 
 
 class NetworkReference:
-    """What a segmentation network makes of the dataset's images."""
+    """The masks that a segmentation network predicts for the dataset's images."""
 
     classes: tuple[str, ...] = ()
     needs_images = True
 
     def __init__(self, name: str, network: Network, images: ImageInput) -> None:
-        """Run `network` on images prepared as it wants them."""
+        """Use `network` with input images in the format `images`."""
         self.name = name
         self._network, self._images = network, images
 
     def masks(self, samples: Sequence[ScoredSample]) -> list[UInt8[np.ndarray, "_h _w"] | None]:
-        """The network's mask of each image, as large as the dataset's.
+        """The network's mask of each image, at the size of the dataset's mask.
 
         Raises:
             PluginError: If the network fails, or its output is neither logits nor class ids.
@@ -47,7 +47,7 @@ class NetworkReference:
 
 
 def prepare(images: UInt8[Tensor, "n h w 3"], wanted: ImageInput) -> Float[Tensor, "n 3 h2 w2"]:
-    """Images as a network wants them. Smaller ones are averaged (antialiased), not picked from."""
+    """Convert images to a network's input format. Downsampling is antialiased."""
     planes = images.permute(0, 3, 1, 2).float() / 255
     if wanted.size_px is not None:
         side = (wanted.size_px, wanted.size_px)
@@ -83,7 +83,7 @@ def read_ids(
 
 
 def load_network(path: Path) -> Network:
-    """The network in a TorchScript file, or in an `.onnx` file.
+    """Load a network from a TorchScript file or an `.onnx` file.
 
     Of a TorchScript network that returns several tensors, the first is used, or the one named
     `out`; of an ONNX network the first output.
@@ -97,7 +97,8 @@ def load_network(path: Path) -> Network:
 def _load_script(path: Path) -> Network:
     try:
         with warnings.catch_warnings():
-            # PyTorch advises authors to export otherwise; who scores masks cannot follow it
+            # PyTorch's advice to use another format is for the authors of the file, not for its
+            # users.
             warnings.simplefilter("ignore", DeprecationWarning)
             module = torch.jit.load(path, map_location="cpu").eval()  # type: ignore[no-untyped-call]
     except (RuntimeError, ValueError) as error:

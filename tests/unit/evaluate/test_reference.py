@@ -143,7 +143,7 @@ def test_a_generator_that_knows_its_masks_is_a_reference(store):
     assert several[0].dtype == np.uint8
 
 
-def test_a_generator_that_does_not_know_them_is_told(tmp_path):
+def test_a_generator_without_exact_masks_is_rejected(tmp_path):
     make_small(
         tmp_path,
         {"dataset.generator": {"kind": "stylegan2", "weights": "shipped:blood_cells"},
@@ -152,7 +152,7 @@ def test_a_generator_that_does_not_know_them_is_told(tmp_path):
     with pytest.raises(PluginError) as caught:
         known("generator", open_store(str(tmp_path / "out")))
     assert str(caught.value) == (
-        "--reference: generator 'stylegan2' does not know the masks of its images; give masks as "
+        "--reference: generator 'stylegan2' has no exact masks for its images; give masks as "
         "files or a segmenter as TorchScript or ONNX"
     )
 
