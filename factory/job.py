@@ -32,7 +32,8 @@ from factory.dataset.quarantine import Attempts, find_quarantined, quarantined_i
 from factory.dataset.receipts import SnapshotKeeper, find_done
 from factory.dataset.views import make_manifest, write_views
 from factory.errors import IncompleteError, StoreError
-from factory.fit.fitted import check_kind, find_fitted, names_fitted_file, needs_fitting
+from factory.fit.fitted import find_fitted, names_fitted_file, needs_fitting
+from factory.fit.named_files import digest_named_files
 from factory.generate.weights.find import LocalWeights, find_weights
 from factory.log import log_event
 from factory.make.accept import find_rules
@@ -51,11 +52,12 @@ from factory.plan.rounds import Plan, Round, check_names, make_identity, make_pl
 from factory.provenance import new_run_id
 from factory.run import EXECUTORS
 from factory.run.base import Observer, Outcome, WorkOrder, no_more
-from factory.run.fitting import fit_for
+from factory.run.fitting import FitObserver, fit_for
 from factory.run.signals import stop_on_signals
 from factory.run.worker import build_maker
+from factory.segment.base import finish_segmenter
+from factory.segment.methods import check_methods
 from factory.segment.segmenter_file import decode_segmenter
-from factory.segment.tree.cut import finish_segmenter
 from factory.spec import JobSpec
 from factory.spec.coverage import CoverageSpec
 from factory.spec.yaml_text import dump_yaml
@@ -63,14 +65,8 @@ from factory.store import Store, open_store
 
 
 @runtime_checkable
-class JobObserver(Observer, Protocol):
+class JobObserver(FitObserver, Observer, Protocol):
     """Is told what happens during a whole job."""
-
-    def downloading(self, num_bytes: int, total_bytes: int) -> None:
-        """Weights are being fetched; `total_bytes` is 0 if the server does not say."""
-
-    def fitting(self, stage: str, num_done: int, num_total: int, eta_s: float | None) -> None:
-        """The segmenter is being fitted; `eta_s` is what the stage still needs, if known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,24 +120,22 @@ def prepare_job(
         JobError: If a fitted file or labels are not for this job, or a class has no such name.
         StoreError: If the output holds another dataset; the message lists what differs.
     """
-    check_kind(spec.dataset)
+    check_methods(spec.dataset.segmenter)
     store = open_store(spec.output.uri, single_writer=spec.output.single_writer)
     rounds = find_rounds(store)
     weights = find_weights(spec.dataset.generator, observer.downloading)
+    theirs = rounds[0].identity.get("segmenter", {}) if rounds else {}
+    files = digest_named_files(spec.dataset, theirs.get("files", {}))
+    identify = partial(make_identity, spec, weights_sha256=weights.sha256, files=files)
     if rounds:
-        theirs = rounds[0].identity
-        before_fit = make_identity(
-            spec,
-            weights_sha256=weights.sha256,
-            segmenter_sha256=theirs.get("segmenter", {}).get("sha256", ""),
-        )
-        check_same_dataset(store, before_fit, theirs)
+        before_fit = identify(segmenter_sha256=theirs.get("sha256", ""))
+        check_same_dataset(store, before_fit, rounds[0].identity)
     fitted = _fitted_segmenter(spec, store, weights, observer, stop)
     if fitted:  # a misspelt class must not claim the output for a dataset that cannot be made
         _, facts = decode_segmenter(fitted, source="the fitted segmenter")
         find_rules(spec.dataset.accept, facts.labels)
     digest = hashlib.sha256(fitted).hexdigest() if fitted else ""
-    identity = make_identity(spec, weights_sha256=weights.sha256, segmenter_sha256=digest)
+    identity = identify(segmenter_sha256=digest)
     if rounds:
         check_same_dataset(store, identity, rounds[0].identity)
     plan = _claim(store, spec, identity)

@@ -53,12 +53,20 @@ class Registry:
         Raises:
             PluginError: If nothing has that name, or what it points to cannot be imported.
         """
-        target = self.target(name)
-        module_name, _, attribute = target.partition(":")
-        try:
-            return getattr(importlib.import_module(module_name), attribute)
-        except (ImportError, AttributeError, ValueError, TypeError) as error:
-            raise PluginError(
-                f"{self.noun} {name!r}: cannot import {target!r} ({error}); "
-                "check the spelling and that its package is installed here and on every worker"
-            ) from error
+        return import_target(self.target(name), f"{self.noun} {name!r}")
+
+
+def import_target(target: str, what: str) -> object:
+    """Import what `target`, a `module:attribute`, points at. `what` names it in errors.
+
+    Raises:
+        PluginError: If it cannot be imported.
+    """
+    module_name, _, attribute = target.partition(":")
+    try:
+        return getattr(importlib.import_module(module_name), attribute)
+    except (ImportError, AttributeError, ValueError, TypeError) as error:
+        raise PluginError(
+            f"{what}: cannot import {target!r} ({error}); "
+            "check the spelling and that its package is installed here and on every worker"
+        ) from error

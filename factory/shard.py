@@ -35,7 +35,7 @@ from factory.pack.contents import Expected
 from factory.pack.packing import EncodedSample, Packing, encode_batch, file_endings
 from factory.pack.tar import ShardWriter
 from factory.provenance import cpu_name, find_versions
-from factory.segment.base import AnySegmenter
+from factory.segment.base import AnySegmenter, instance_classes
 from factory.spec import DatasetSpec
 from factory.store import Store
 from factory.store.local import explain_os_error
@@ -130,7 +130,7 @@ class ShardMaker:
         return committed
 
     def _adopt(self, task: ShardTask) -> ShardRecord | None:
-        has_instances = bool(getattr(self.segmenter, "instance_classes", ()))
+        has_instances = bool(instance_classes(self.segmenter))
         endings = file_endings(self.dataset.encode, has_instances=has_instances)
         promise = Expected(len(self.segmenter.labels), endings)
         draw = partial(self._sampler.draw, task=task)

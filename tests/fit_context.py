@@ -24,7 +24,7 @@ def make_context(
     generator = generator or load_generator(dataset.generator, None, device=CPU)
     pool = LanePool(generator, dataset, CPU, 1)
     checkpoint = Checkpoint(LocalStore(str(folder / "checkpoints")), "it")
-    return FitContext(dataset, pool, Progress(lambda *_: None), checkpoint)
+    return FitContext(dataset, "", pool, Progress(lambda *_: None), checkpoint)
 
 
 def context_of(

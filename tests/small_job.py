@@ -5,27 +5,16 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 
 from factory.data import ShardTask
 from factory.job import run_job
 from factory.manifest.records import Manifest, ShardRecord
-from factory.spec import (
-    DistilSpec,
-    JobSpec,
-    KlishSpec,
-    KMeansSpec,
-    PluginSegmenterSpec,
-    StyleMixingSpec,
-)
+from factory.spec import JobSpec
 from factory.spec.read import check_job
+from factory.spec.segmenters import ByKind
 
-SEGMENTER_KINDS: dict[str, type[BaseModel]] = {
-    "kmeans": KMeansSpec,
-    "klish": KlishSpec,
-    "style_mixing": StyleMixingSpec,
-    "distil": DistilSpec,
-    "plugin": PluginSegmenterSpec,
-}
+SEGMENTER_KINDS = ByKind().classes()
 
 
 def small_document(folder: Path, overrides: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -90,6 +79,12 @@ def make_small(folder: Path, overrides: Mapping[str, Any] | None = None) -> Mani
     return run_job(small_job(folder, overrides), Witness())
 
 
+def _is_section(field: FieldInfo) -> bool:
+    is_any_method = any(isinstance(mark, ByKind) for mark in field.metadata)
+    kind = field.annotation
+    return isinstance(kind, type) and issubclass(kind, BaseModel) and not is_any_method
+
+
 def setting_names(model: type[BaseModel] = JobSpec, prefix: str = "") -> list[str]:
     """The dotted name of every setting; those of a segmenter carry its kind in brackets."""
     names: list[str] = []
@@ -98,7 +93,7 @@ def setting_names(model: type[BaseModel] = JobSpec, prefix: str = "") -> list[st
         if name == "segmenter":
             for tag, member in SEGMENTER_KINDS.items():
                 names += setting_names(member, f"{prefix}segmenter[{tag}].")
-        elif isinstance(kind, type) and issubclass(kind, BaseModel):
+        elif _is_section(field):
             names += setting_names(kind, f"{prefix}{name}.")
         else:
             names.append(f"{prefix}{name}")

@@ -80,18 +80,21 @@ def fit(
 ) -> None:
     """Fit the job's segmenter and keep it, so that `run` finds it."""
     spec = load(job)
+    import_from_here()
     if report is not None:
-        cli_label.check_has_tree(spec, job)
-    weights, data, is_new = cli_label.find_or_fit(spec)
-    if is_new:
+        from factory.label.material import check_has_tree
+
+        check_has_tree(spec, source=str(job))
+    found = cli_label.find_or_fit(spec)
+    if found.is_new:
         typer.echo(f"fitted {spec.dataset.segmenter.kind}")
     else:
         typer.echo(f"{spec.dataset.segmenter.kind} was fitted before; nothing to do")
     if output is not None:
-        replace_file(output, data)
+        replace_file(output, found.fitted)
         typer.echo(f"wrote {output}")
     if report is not None:
-        cli_label.write_report(cli_label.draw_material(spec, weights, data), report)
+        cli_label.write_report(cli_label.draw_material(spec, found), report)
 
 
 @app.command()

@@ -12,8 +12,8 @@ from factory.spec import JobSpec
 from factory.store.single_file import replace_file, writing_into
 
 if TYPE_CHECKING:
-    from factory.generate.weights.find import LocalWeights
     from factory.label.material import LabelMaterial
+    from factory.run.fitting import FoundFit
 
 _YAML = (".yaml", ".yml")
 
@@ -45,8 +45,10 @@ def label(
     """Name clusters in a local page: choose a cut, name, join, colour, save. Ctrl+C ends it."""
     import webbrowser
 
+    from factory.label.material import load_without_labels
     from factory.label.server import serve
 
+    import_from_here()
     is_job = segmenter.suffix in _YAML
     job_file = segmenter if is_job else job
     if job_file is None:
@@ -54,10 +56,9 @@ def label(
             f"{segmenter}: a segmenter file does not hold its generator; name the job too: "
             f"factory label {segmenter} JOB"
         )
-    spec, named = _load_without_labels(job_file, None if is_job else segmenter)
+    spec, named = load_without_labels(job_file, None if is_job else segmenter)
     labels = output or named or Path("labels.yaml")
-    weights, fitted, _ = find_or_fit(spec)
-    material = draw_material(spec, weights, fitted)
+    material = draw_material(spec, find_or_fit(spec))
 
     def show(address: str) -> None:
         typer.echo(f"{address}\nnames go to {labels}; Ctrl+C ends")
@@ -83,68 +84,24 @@ def write_report(material: "LabelMaterial", folder: Path) -> None:
     typer.echo(f"wrote {folder}/report.html and {folder}/report.png")
 
 
-def check_has_tree(spec: JobSpec, job: Path) -> None:
-    """Say before the fit that it will have nothing to name.
-
-    Raises:
-        JobError: If the job's segmenter has no merge tree.
-    """
-    kind = spec.dataset.segmenter.kind
-    if kind != "klish":
-        raise JobError(
-            f"{job}: dataset.segmenter.kind: found {kind!r}; only klish has a merge tree to look at"
-        )
-
-
-def draw_material(spec: JobSpec, weights: "LocalWeights", fitted: bytes) -> "LabelMaterial":
+def draw_material(spec: JobSpec, found: "FoundFit") -> "LabelMaterial":
     """The tree of a fitted segmenter, with samples that show its cuts."""
     from factory.label.gallery import NUM_SAMPLES
     from factory.label.material import make_material
     from factory.run.worker import device_of
 
     typer.echo(f"drawing {NUM_SAMPLES} samples", err=True)
-    return make_material(spec, weights, fitted, device=device_of(spec.run))
+    return make_material(spec, found.weights, found.fitted, device=device_of(spec.run))
 
 
-def find_or_fit(spec: JobSpec) -> tuple["LocalWeights", bytes, bool]:
-    """The generator's weights, the fitted segmenter, and whether it was fitted only now."""
-    from factory.fit.fitted import find_fitted
-    from factory.generate.weights.find import find_weights
-    from factory.run.fitting import fit_for
+def find_or_fit(spec: JobSpec) -> "FoundFit":
+    """The job's fitted segmenter, with a bar while it is fitted and Ctrl+C to stop that."""
+    from factory.run import fitting
     from factory.run.progress import progress_reporter
     from factory.run.signals import stop_on_signals
     from factory.run.worker import configure_process
 
-    import_from_here()
     configure_process()
     stop = threading.Event()
     with progress_reporter() as observer, stop_on_signals(stop):
-        weights = find_weights(spec.dataset.generator, observer.downloading)
-        found = find_fitted(spec.dataset, weights.sha256)
-        if found is not None:
-            return weights, found, False
-        return weights, fit_for(spec, weights, observer.fitting, stop), True
-
-
-def _load_without_labels(job: Path, fitted: Path | None) -> tuple[JobSpec, Path | None]:
-    """The job, with the segmenter in `fitted` if given, and the labels file that it names.
-
-    That file need not be there yet, and may be for another fit: it is what will be written.
-
-    Raises:
-        JobError: If the job has a mistake, or its segmenter no merge tree.
-    """
-    from factory.spec.read import check_job, load_yaml
-
-    document = load_yaml(job, noun="job file", keys="name, dataset, output")
-    labels = None
-    match document:
-        case {"dataset": {"segmenter": {"kind": "klish"} as segmenter}}:
-            labels = segmenter.pop("labels", None)
-            if fitted is not None:
-                settled = ("initial_clusters", "layers", "fit")
-                kept = {name: value for name, value in segmenter.items() if name not in settled}
-                document["dataset"]["segmenter"] = kept | {"fitted": str(fitted)}
-    spec = check_job(document, source=str(job))
-    check_has_tree(spec, job)
-    return spec, Path(labels) if isinstance(labels, str) else None
+        return fitting.find_or_fit(spec, observer, stop)

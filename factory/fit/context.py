@@ -2,6 +2,7 @@
 
 import contextlib
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +15,8 @@ from factory.fit.pixels.pool import LanePool, Pool
 from factory.fit.pixels.sampling import NUM_PARTS, Sampling
 from factory.fit.progress import Progress
 from factory.generate.base import Generator
+from factory.manifest.labels import ClassLabel
+from factory.segment.segmenter_file import SegmenterFacts, encode_segmenter
 from factory.spec import DatasetSpec
 from factory.store import LocalStore
 
@@ -52,18 +55,56 @@ class Checkpoint:
 
 @dataclass(frozen=True, slots=True)
 class FitContext:
-    """The workplace of one fit."""
+    """What a fitter is given beside its settings."""
 
     dataset: DatasetSpec
+    """The dataset that is fitted for; its `segmenter` is the method's section of the job."""
+    weights_sha256: str
+    """The generator's weights."""
     pool: Pool
+    """Feature vectors of pixels, spread over threads or workers."""
     progress: Progress
+    """Is told how far the fit is, and stops it when asked to."""
     checkpoint: Checkpoint
+    """Keeps what was found so far."""
 
     @property
     def generator(self) -> Generator:
         """The generator, for methods that need more of it than pixels: they are never spread."""
         assert isinstance(self.pool, LanePool)  # `run.fitting.must_distribute` sees to that
         return self.pool.generator
+
+    def encode(
+        self,
+        tensors: dict[str, Tensor],
+        *,
+        layers: Sequence[str],
+        labels: Sequence[ClassLabel],
+        fitted_on: dict[str, int | float],
+        margin_scale: float = 1.0,
+    ) -> bytes:
+        """The bytes of the segmenter file: what was found, and what it was found for.
+
+        Args:
+            tensors: By name; a linear head has `bias` and one `weight_name(layer)` for each layer.
+            layers: Feature maps that the segmenter reads.
+            labels: Classes of its masks.
+            fitted_on: Numbers about the fit, kept in the dataset's manifest.
+            margin_scale: Median lead of the best class over the second, in logits.
+
+        Returns:
+            What a fitter returns.
+        """
+        facts = SegmenterFacts(
+            kind=self.dataset.segmenter.kind,
+            generator_kind=self.dataset.generator.kind,
+            weights_sha256=self.weights_sha256,
+            layers=list(layers),
+            labels=list(labels),
+            margin_scale=margin_scale,
+            fitted_on=fitted_on,
+        )
+        return encode_segmenter(tensors, facts)
 
     def sample(self, sampling: Sampling, stage: str) -> None:
         """Fill all parts with pixels; those they had are gone."""

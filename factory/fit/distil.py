@@ -5,6 +5,7 @@ teacher rejects or is least sure of are left out; some of the rest are held out,
 agree with its teacher on them.
 """
 
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,14 +16,14 @@ from torch import Tensor
 
 from factory.errors import JobError
 from factory.fit.context import FitContext
+from factory.fit.cost import FitCost, Probe, fit_seconds, likely_head, load_stand_in
 from factory.fit.fitted import find_fitted, fit_and_keep, needs_fitting
 from factory.fit.logistic import fit_logistic
-from factory.fit.pixels.sampling import choose_layers
+from factory.fit.pixels.sampling import choose_layers, fitting_batch
 from factory.fit.teacher_masks import LabelledPixels, TeacherPixels, collect_labelled_pixels
-from factory.segment.base import AnySegmenter, load_segmenter
-from factory.segment.segmenter_file import SegmenterFacts, encode_segmenter, weight_name
-from factory.segment.tree.cut import finish_segmenter
-from factory.spec import DistilSpec
+from factory.segment.base import AnySegmenter, finish_segmenter, label_latents, load_segmenter
+from factory.segment.segmenter_file import weight_name
+from factory.spec.distil import DistilSpec
 
 _FEWEST = 2
 """Images that must be left to fit on, and as many to score on."""
@@ -42,7 +43,7 @@ class Agreement:
     """Its IoU."""
 
 
-def fit_distil(spec: DistilSpec, bench: FitContext, *, weights_sha256: str) -> bytes:
+def fit_distil(spec: DistilSpec, bench: FitContext) -> bytes:
     """Fit a linear head on masks of `spec.teacher` and return the segmenter file.
 
     Raises:
@@ -52,7 +53,7 @@ def fit_distil(spec: DistilSpec, bench: FitContext, *, weights_sha256: str) -> b
     """
     offered = bench.pool.facts.layers
     layers = choose_layers(spec.layers, bench.pool.facts)
-    teacher = _teacher(spec, bench, weights_sha256)
+    teacher = _teacher(spec, bench)
     taught = collect_labelled_pixels(spec, bench, teacher, layers)
     train, test = _split(taught, spec)
     vectors, ids = _joined(train)
@@ -63,12 +64,10 @@ def fit_distil(spec: DistilSpec, bench: FitContext, *, weights_sha256: str) -> b
     best = torch.addmm(bias, vectors, weights.T).topk(2, dim=1).values
     widths = [offered[layer].channels for layer in layers]
     blocks = zip(layers, torch.split(weights, widths, dim=1), strict=True)
-    facts = SegmenterFacts(
-        kind=spec.kind,
-        generator_kind=bench.dataset.generator.kind,
-        weights_sha256=weights_sha256,
-        layers=list(layers),
-        labels=list(teacher.labels),
+    return bench.encode(
+        {**{weight_name(layer): block for layer, block in blocks}, "bias": bias},
+        layers=layers,
+        labels=teacher.labels,
         margin_scale=float((best[:, 0] - best[:, 1]).median()),
         fitted_on={
             "num_images": len(train),
@@ -80,9 +79,6 @@ def fit_distil(spec: DistilSpec, bench: FitContext, *, weights_sha256: str) -> b
             "agreement": round(found.mean_iou, 6),
             "pixel_agreement": round(found.accuracy, 6),
         },
-    )
-    return encode_segmenter(
-        {**{weight_name(layer): block for layer, block in blocks}, "bias": bias}, facts
     )
 
 
@@ -128,15 +124,15 @@ def measure_agreement(
     return Agreement(float(used.mean()), accuracy, worst, float(iou[worst]))
 
 
-def _teacher(spec: DistilSpec, bench: FitContext, weights_sha256: str) -> AnySegmenter:
-    """The teacher, fitted and cut if it has to be."""
+def _teacher(spec: DistilSpec, bench: FitContext) -> AnySegmenter:
+    """The teacher, fitted and finished if it has to be."""
     taught = bench.dataset.model_copy(update={"segmenter": spec.teacher})
     with TemporaryDirectory() as folder:
         path = None
         if needs_fitting(taught):
-            data = find_fitted(taught, weights_sha256)
+            data = find_fitted(taught, bench.weights_sha256)
             if data is None:
-                data, _ = fit_and_keep(replace(bench, dataset=taught), weights_sha256)
+                data, _ = fit_and_keep(replace(bench, dataset=taught))
             path = Path(folder) / "teacher.safetensors"
             path.write_bytes(finish_segmenter(data, spec.teacher, source="the fitted teacher"))
         return load_segmenter(spec.teacher, path, bench.pool.facts, bench.pool.device)
@@ -162,3 +158,26 @@ def _split(
 def _joined(images: list[LabelledPixels]) -> tuple[Tensor, Tensor]:
     vectors = torch.cat([image.vectors for image in images])
     return vectors, torch.cat([image.ids for image in images])
+
+
+def _seconds(spec: DistilSpec, probe: Probe, batch_s: float) -> float | None:  # noqa: ARG001 - the head's own speed says nothing of its teacher's
+    """The teacher's own fit, and the images that it labels."""
+    taught = replace(probe, dataset=probe.dataset.model_copy(update={"segmenter": spec.teacher}))
+    teacher = load_stand_in(taught)
+    latents = fitting_batch(probe.generator, probe.dataset, spec.seed, 0)
+    started = time.perf_counter()
+    _, labelled = label_latents(probe.generator, teacher, latents)
+    labelled.masks.cpu()
+    teacher_s = time.perf_counter() - started
+    fit_s = fit_seconds(taught, teacher_s)
+    return None if fit_s is None else fit_s + probe.batches_s(spec.samples, teacher_s)
+
+
+_LEAST_CLASSES = 2
+"""A head has as many classes as its teacher, which is known only when that one is built."""
+
+COST = FitCost(
+    seconds=_seconds,
+    stand_in=lambda spec, probe: likely_head(probe, _LEAST_CLASSES, spec.layers),
+)
+"""What distilling takes."""

@@ -5,26 +5,32 @@ What is fitted is kept whole, a merge tree with all its nodes: cuts and names do
 
 import threading
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from factory.errors import FactoryError, JobError, PluginError
-from factory.fit import FITTERS, is_fitted, load_fitter
 from factory.fit.context import Checkpoint, FitContext
+from factory.fit.named_files import digest_named_files
 from factory.fit.pixels.pool import LanePool, Pool, one_thread
 from factory.fit.progress import OnProgress, Progress
 from factory.generate.base import load_generator
 from factory.generate.weights.find import LocalWeights
 from factory.identity import digest_of
-from factory.plan.rounds import BYTES_VERSION
-from factory.segment import SEGMENTERS
+from factory.plan.rounds import BYTES_VERSION, put_digests
+from factory.segment.methods import (
+    SEGMENTER_SECTION,
+    check_generator,
+    find_method,
+    find_source_digests,
+    import_part,
+    is_fitted,
+    settings_of,
+)
 from factory.segment.segmenter_file import decode_segmenter
-from factory.spec import DatasetSpec, KlishSpec
+from factory.spec import METHODS, DatasetSpec
 from factory.store import LocalStore
 from factory.store.cache import cache_folder
-
-_AFTER_THE_FIT = ("cut", "labels", "ignore_unclaimed", "fitted")
-"""Settings of segmenters that say what is done with a fit."""
 
 
 def needs_fitting(dataset: DatasetSpec) -> bool:
@@ -32,36 +38,49 @@ def needs_fitting(dataset: DatasetSpec) -> bool:
     return is_fitted(dataset.segmenter)
 
 
+def named_fitted_file(dataset: DatasetSpec) -> Path | None:
+    """The fitted file that the job names, if it does."""
+    method = find_method(dataset.segmenter.kind)
+    if not method.fitted_file:
+        return None
+    named = getattr(settings_of(dataset.segmenter), method.fitted_file)
+    return Path(named) if named else None
+
+
 def names_fitted_file(dataset: DatasetSpec) -> bool:
     """Whether the job names a fitted file that is here; a dataset goes on without it."""
-    spec = dataset.segmenter
-    return isinstance(spec, KlishSpec) and spec.fitted is not None and Path(spec.fitted).exists()
-
-
-def check_kind(dataset: DatasetSpec) -> None:
-    """Say at once, before anything is fitted, that a segmenter does not exist.
-
-    Raises:
-        PluginError: If nothing has that name.
-    """
-    SEGMENTERS.target(dataset.segmenter.kind)
+    path = named_fitted_file(dataset)
+    return path is not None and path.exists()
 
 
 def fit_key(dataset: DatasetSpec, weights_sha256: str) -> str:
-    """Digest of everything that decides what a fit gives."""
+    """Digest of everything that decides what a fit gives.
+
+    Raises:
+        JobError: If a file that decides it cannot be read.
+    """
     section = dataset.model_dump(mode="json")
-    segmenter = {k: v for k, v in section["segmenter"].items() if k not in _AFTER_THE_FIT}
     generator = {k: v for k, v in section["generator"].items() if k not in ("weights", "sha256")}
-    return digest_of(
-        {
-            "bytes_version": BYTES_VERSION,
-            "weights_sha256": weights_sha256,
-            "generator": generator,
-            "segmenter": segmenter,
-            "latents": section["latents"],
-            "batch_size": section["batch_size"],
-        }
-    )
+    key = {
+        "bytes_version": BYTES_VERSION,
+        "weights_sha256": weights_sha256,
+        "generator": generator,
+        "segmenter": _fit_section(dataset),
+        "latents": section["latents"],
+        "batch_size": section["batch_size"],
+    }
+    sources = find_source_digests(dataset.segmenter)
+    return digest_of(key | {"sources": sources} if sources else key)
+
+
+def _fit_section(dataset: DatasetSpec) -> dict[str, Any]:
+    """The segmenter's settings without what is done with a fit; files by their content."""
+    spec = dataset.segmenter
+    settings = settings_of(spec)
+    decides = find_method(spec.kind).settles(type(settings).model_fields)
+    section = settings.model_dump(mode="json", include=decides)
+    whole = section if settings is spec else {"settings": section}
+    return {"kind": spec.kind, **put_digests(whole, digest_named_files(dataset))}
 
 
 def find_fitted(dataset: DatasetSpec, weights_sha256: str) -> bytes | None:
@@ -70,9 +89,9 @@ def find_fitted(dataset: DatasetSpec, weights_sha256: str) -> bytes | None:
     Raises:
         JobError: If the job's file is missing, damaged, or for another generator or method.
     """
-    spec = dataset.segmenter
-    if isinstance(spec, KlishSpec) and spec.fitted is not None:
-        return _read_fitted(Path(spec.fitted), dataset, weights_sha256)
+    named = named_fitted_file(dataset)
+    if named is not None:
+        return _read_fitted(named, dataset, weights_sha256)
     return _cache().read(_cache_name(dataset, weights_sha256))
 
 
@@ -97,9 +116,8 @@ def fit_segmenter(
     """
     kind = dataset.segmenter.kind
     if not needs_fitting(dataset):
-        raise PluginError(
-            f"segmenter {kind!r}: there is nothing to fit; known: {', '.join(FITTERS)}"
-        )
+        fitted = ", ".join(name for name, method in METHODS.items() if method.fitter)
+        raise PluginError(f"segmenter {kind!r}: there is nothing to fit; known: {fitted}")
     checkpoint = Checkpoint(_cache(), _checkpoint_name(dataset, weights.sha256, device))
     progress = Progress(on_progress, stop or threading.Event())
     with one_thread(), torch.inference_mode():
@@ -107,36 +125,42 @@ def fit_segmenter(
             generator = load_generator(dataset.generator, weights.path, device=device)
             pool = LanePool(generator, dataset, device, num_lanes=1)
         data, is_kept = fit_and_keep(
-            FitContext(dataset, pool, progress, checkpoint), weights.sha256
+            FitContext(dataset, weights.sha256, pool, progress, checkpoint)
         )
     if is_kept:
         checkpoint.remove()
     return data
 
 
-def fit_and_keep(bench: FitContext, weights_sha256: str) -> tuple[bytes, bool]:
+def fit_and_keep(bench: FitContext) -> tuple[bytes, bool]:
     """Fit what the bench's dataset asks for; the file, and whether the cache took it.
 
     The cache saves time; a full or read-only home must not cost the run.
+
+    Raises:
+        JobError: If the method cannot work on this generator, or a setting does not fit it.
+        PluginError: If the method's fitter cannot be used.
     """
-    dataset = bench.dataset
-    fit = load_fitter(dataset.segmenter.kind)
-    data = fit(dataset.segmenter, bench, weights_sha256=weights_sha256)
+    dataset, spec = bench.dataset, bench.dataset.segmenter
+    check_generator(spec.kind, bench.pool.facts)
+    fit = import_part(spec.kind, find_method(spec.kind).fitter)
+    data: bytes = fit(settings_of(spec), bench)
     try:
-        _cache().replace(_cache_name(dataset, weights_sha256), data)
+        _cache().replace(_cache_name(dataset, bench.weights_sha256), data)
     except FactoryError:
         return data, False
     return data, True
 
 
 def _read_fitted(path: Path, dataset: DatasetSpec, weights_sha256: str) -> bytes:
-    where = f"dataset.segmenter.fitted: {path}"
+    setting = find_method(dataset.segmenter.kind).fitted_file
+    where = f"{SEGMENTER_SECTION}.{setting}: {path}"
     try:
         data = path.read_bytes()
     except OSError as error:
         raise JobError(
             f"{where} cannot be read ({error.strerror}); make it with `factory fit -o`, or leave "
-            "`fitted` out to fit here"
+            f"`{setting}` out to fit here"
         ) from error
     _, facts = decode_segmenter(data, source=where)
     for noun, found, ours in (

@@ -7,24 +7,34 @@ the job's; `merging.py` says the rest.
 """
 
 from dataclasses import replace
+from functools import partial
 
 from torch import Tensor
 
 from factory.errors import JobError
 from factory.fit.context import FitContext
-from factory.fit.kmeans import cluster
+from factory.fit.cost import LIKELY_CLASSES, FitCost, Probe, likely_head
+from factory.fit.kmeans import cluster, clustering_bytes
 from factory.fit.merging import Found, Merged, merge_clusters, read_found
-from factory.fit.pixels.budget import plan_sampling
-from factory.fit.pixels.sampling import Sampling
+from factory.fit.pixels.budget import FLOAT_BYTES, HeldBytes, most_pixels, plan_sampling
+from factory.fit.pixels.forecast import (
+    clustering_seconds,
+    merging_seconds,
+    sample_few,
+    sampling_seconds,
+)
+from factory.fit.pixels.sampling import NUM_PARTS, Sampling
+from factory.fit.pixels.separation import MOST_BYTES
+from factory.generate.base import GeneratorFacts
 from factory.segment.palette import unnamed_labels
-from factory.segment.segmenter_file import SegmenterFacts, encode_segmenter, weight_name
+from factory.segment.segmenter_file import weight_name
 from factory.segment.tree.hierarchy import HISTORY_NAME, MARGINS_NAME, PLANES_NAME, SIZES_NAME
-from factory.spec import KlishSpec
+from factory.spec.klish import KlishSpec
 
 _SECOND_STAGE = 2**62
 
 
-def fit_klish(spec: KlishSpec, bench: FitContext, *, weights_sha256: str) -> bytes:
+def fit_klish(spec: KlishSpec, bench: FitContext) -> bytes:
     """Fit on pixels of the generator and return the tree file: all leaves, and the merges.
 
     Clusters are found on one half of the images and merged on the other; the halves are never held
@@ -35,7 +45,7 @@ def fit_klish(spec: KlishSpec, bench: FitContext, *, weights_sha256: str) -> byt
             the memory they may use.
         Interrupted: If somebody asked to stop; the next fit goes on from the checkpoint.
     """
-    sampling = plan_sampling(spec, bench.pool.facts)
+    sampling = choose_pixels(spec, bench.pool.facts)
     found = read_found(bench.checkpoint.load())
     if found is None:
         bench.sample(sampling, "sampling 1/2")
@@ -43,7 +53,7 @@ def fit_klish(spec: KlishSpec, bench: FitContext, *, weights_sha256: str) -> byt
         bench.checkpoint.save(found.tensors(), now=True)
     bench.sample(replace(sampling, seed=sampling.seed + _SECOND_STAGE), "sampling 2/2")
     merged = merge_clusters(bench, sampling.num_pixels, found)
-    return _encode(merged, sampling, spec, bench, weights_sha256)
+    return _encode(merged, sampling, bench)
 
 
 def _leaves(spec: KlishSpec, bench: FitContext) -> Tensor:
@@ -58,19 +68,23 @@ def _leaves(spec: KlishSpec, bench: FitContext) -> Tensor:
     return centres.cpu()
 
 
-def _encode(
-    merged: Merged, sampling: Sampling, spec: KlishSpec, bench: FitContext, weights_sha256: str
-) -> bytes:
+def _encode(merged: Merged, sampling: Sampling, bench: FitContext) -> bytes:
     """The tree file: a head of all leaves, in their order, and the tree."""
     tree = merged.hierarchy
     leaves = tree.planes[: tree.num_leaves]
     blocks = sampling.split(leaves[:, :-1])
-    facts = SegmenterFacts(
-        kind=spec.kind,
-        generator_kind=bench.dataset.generator.kind,
-        weights_sha256=weights_sha256,
-        layers=list(sampling.layers),
-        labels=list(unnamed_labels(tree.num_leaves)),
+    tensors = {weight_name(name): block for name, block in blocks.items()}
+    tensors |= {
+        "bias": leaves[:, -1],
+        PLANES_NAME: tree.planes,
+        SIZES_NAME: tree.sizes,
+        HISTORY_NAME: tree.history,
+        MARGINS_NAME: tree.margins,
+    }
+    return bench.encode(
+        tensors,
+        layers=sampling.layers,
+        labels=unnamed_labels(tree.num_leaves),
         margin_scale=float(tree.margins[-1]),
         fitted_on={
             "num_images": 2 * sampling.num_images,
@@ -80,12 +94,46 @@ def _encode(
             "agreement": round(merged.num_agreed / sampling.num_pixels, 6),
         },
     )
-    tensors = {weight_name(name): block for name, block in blocks.items()}
-    tensors |= {
-        "bias": leaves[:, -1],
-        PLANES_NAME: tree.planes,
-        SIZES_NAME: tree.sizes,
-        HISTORY_NAME: tree.history,
-        MARGINS_NAME: tree.margins,
-    }
-    return encode_segmenter(tensors, facts)
+
+
+def choose_pixels(spec: KlishSpec, facts: GeneratorFacts) -> Sampling:
+    """Which pixels each of the two stages is fitted on.
+
+    Raises:
+        JobError: If a layer is unknown, or the pixels do not fit `fit.memory_gib`.
+    """
+    return plan_sampling(spec.layers, spec.fit, facts, partial(_held, spec.initial_clusters))
+
+
+def _held(num_clusters: int, channels: int) -> HeldBytes:
+    """The scores of all clusters at each pixel and the pixel's own; the planes while they are sought."""
+    curves = max(MOST_BYTES, NUM_PARTS * (channels + 1) ** 2 * FLOAT_BYTES)
+    planes = curves + curves // 2 + 4 * num_clusters * channels * FLOAT_BYTES
+    fixed = max(clustering_bytes(num_clusters, channels), planes)
+    return HeldBytes(FLOAT_BYTES * num_clusters + 1, fixed)
+
+
+def _seconds(spec: KlishSpec, probe: Probe, batch_s: float) -> float:
+    sampling = choose_pixels(spec, probe.generator.facts)
+    part, vectors = sample_few(probe, sampling)
+    seconds = 2 * sampling_seconds(probe, sampling, batch_s)
+    seconds += clustering_seconds(part, vectors, sampling, spec.initial_clusters)
+    seconds += merging_seconds(part, vectors, sampling, spec.initial_clusters)
+    return seconds / probe.num_threads
+
+
+def _likely_rows(spec: KlishSpec) -> int:
+    """Rows that the head will have, as far as the job tells before the fit."""
+    if spec.labels is not None:
+        return sum(len(label.nodes) for label in spec.labels.labels)
+    if isinstance(spec.cut, list):
+        return len(spec.cut)
+    return min(spec.initial_clusters, LIKELY_CLASSES) if spec.cut == "auto" else spec.cut
+
+
+COST = FitCost(
+    seconds=_seconds,
+    shared_work=lambda spec: most_pixels(spec.fit) * spec.initial_clusters,
+    stand_in=lambda spec, probe: likely_head(probe, _likely_rows(spec), spec.layers),
+)
+"""What a fit by KLiSH takes."""

@@ -12,14 +12,23 @@ from torch import Tensor
 
 from factory.errors import JobError
 from factory.fit.context import FitContext, median_of
-from factory.fit.pixels.budget import SEEDING_PIXELS, plan_sampling
+from factory.fit.cost import FitCost, Probe, likely_head
+from factory.fit.pixels.budget import (
+    FLOAT_BYTES,
+    SEEDING_PIXELS,
+    HeldBytes,
+    most_pixels,
+    plan_sampling,
+)
+from factory.fit.pixels.forecast import clustering_seconds, sample_few, sampling_seconds
 from factory.fit.pixels.pool import added
-from factory.fit.pixels.sampling import NUM_PARTS
+from factory.fit.pixels.sampling import NUM_PARTS, Sampling
 from factory.fit.progress import Progress
+from factory.generate.base import GeneratorFacts
 from factory.identity import counter_rng
 from factory.segment.palette import unnamed_labels
-from factory.segment.segmenter_file import SegmenterFacts, encode_segmenter, weight_name
-from factory.spec import KMeansSpec
+from factory.segment.segmenter_file import weight_name
+from factory.spec.kmeans import KMeansSpec
 
 _SEEDINGS = 4
 _ROUNDS = 100
@@ -29,7 +38,7 @@ MOST_ROUNDS = _SEEDINGS * _ROUNDS
 """Rounds of all seedings, if none ends early."""
 
 
-def fit_kmeans(spec: KMeansSpec, bench: FitContext, *, weights_sha256: str) -> bytes:
+def fit_kmeans(spec: KMeansSpec, bench: FitContext) -> bytes:
     """Fit on pixels of the generator and return the segmenter file.
 
     Clusters are numbered by decreasing size, so that equal clusterings have equal files.
@@ -38,7 +47,7 @@ def fit_kmeans(spec: KMeansSpec, bench: FitContext, *, weights_sha256: str) -> b
         JobError: If there are fewer distinct pixels than clusters, a layer is unknown, or the
             pixels do not fit the memory they may use.
     """
-    sampling = plan_sampling(spec, bench.pool.facts)
+    sampling = choose_pixels(spec, bench.pool.facts)
     bench.sample(sampling, "sampling")
     centres, inertia = cluster(bench, spec.num_clusters, spec.fit.seed)
     sizes = added([(part,) for part in bench.pool.update("assign", centres)])[0]
@@ -46,12 +55,10 @@ def fit_kmeans(spec: KMeansSpec, bench: FitContext, *, weights_sha256: str) -> b
     margins = [nearest(rows, centres)[1] for rows in bench.pool.query("spread", SEEDING_PIXELS)]
     tensors = {weight_name(n): block.cpu() for n, block in sampling.split(centres).items()}
     tensors["bias"] = -centres.square().sum(dim=1).cpu() / 2
-    facts = SegmenterFacts(
-        kind=spec.kind,
-        generator_kind=bench.dataset.generator.kind,
-        weights_sha256=weights_sha256,
-        layers=list(sampling.layers),
-        labels=list(unnamed_labels(spec.num_clusters)),
+    return bench.encode(
+        tensors,
+        layers=sampling.layers,
+        labels=unnamed_labels(spec.num_clusters),
         margin_scale=median_of(margins),
         fitted_on={
             "num_images": sampling.num_images,
@@ -60,7 +67,19 @@ def fit_kmeans(spec: KMeansSpec, bench: FitContext, *, weights_sha256: str) -> b
             "explained": round(1 - inertia * sampling.num_pixels / _spread(bench, centres), 6),
         },
     )
-    return encode_segmenter(tensors, facts)
+
+
+def choose_pixels(spec: KMeansSpec, facts: GeneratorFacts) -> Sampling:
+    """Which pixels to fit on.
+
+    Raises:
+        JobError: If a layer is unknown, or the pixels do not fit `fit.memory_gib`.
+    """
+
+    def held(channels: int) -> HeldBytes:
+        return HeldBytes(0, clustering_bytes(spec.num_clusters, channels))
+
+    return plan_sampling(spec.layers, spec.fit, facts, held)
 
 
 def cluster(bench: FitContext, num_clusters: int, seed: int) -> tuple[Float[Tensor, "k c"], float]:
@@ -120,6 +139,12 @@ def nearest(
     return best.indices[:, 0], best.values[:, 0] - best.values[:, 1]
 
 
+def clustering_bytes(num_clusters: int, channels: int) -> int:
+    """What the seeding and the sums of Lloyd's algorithm hold, at their largest."""
+    seeding = 2 * SEEDING_PIXELS * channels * FLOAT_BYTES
+    return seeding + NUM_PARTS * num_clusters * channels * 2 * FLOAT_BYTES
+
+
 def _spread(bench: FitContext, centres: Tensor) -> float:
     """Squared distances of all pixels to their mean, in all."""
     sums, sizes, _ = added(bench.pool.query("lloyd", torch.zeros_like(centres[:1])))
@@ -150,3 +175,18 @@ def _means(vectors: Tensor, ids: Tensor, centres: Tensor) -> Tensor:
     members = torch.nn.functional.one_hot(ids, len(centres)).to(vectors.dtype)
     sizes = members.sum(dim=0)[:, None]
     return torch.where(sizes > 0, members.T @ vectors / sizes.clamp(min=1), centres)
+
+
+def _seconds(spec: KMeansSpec, probe: Probe, batch_s: float) -> float:
+    sampling = choose_pixels(spec, probe.generator.facts)
+    part, vectors = sample_few(probe, sampling)
+    seconds = clustering_seconds(part, vectors, sampling, spec.num_clusters)
+    return (seconds + sampling_seconds(probe, sampling, batch_s)) / probe.num_threads
+
+
+COST = FitCost(
+    seconds=_seconds,
+    shared_work=lambda spec: most_pixels(spec.fit) * spec.num_clusters,
+    stand_in=lambda spec, probe: likely_head(probe, spec.num_clusters, spec.layers),
+)
+"""What a fit by k-means takes."""

@@ -12,17 +12,16 @@ from torch import Tensor
 
 from factory.errors import JobError
 from factory.fit.context import FitContext
+from factory.fit.cost import FitCost, Probe, encode_stand_in, likely_rows
 from factory.fit.kmeans import MOST_ROUNDS, nearest, try_seedings
 from factory.fit.pixels.sampling import choose_layers, fitting_batch
 from factory.segment.palette import unnamed_labels
-from factory.segment.segmenter_file import SegmenterFacts, encode_segmenter
 from factory.segment.style_mixing.segmenter import PROTOTYPES_NAME, StyleMixing, single
 from factory.segment.style_mixing.signatures import signatures
-from factory.spec import StyleMixingSpec
-from factory.spec.style_mixing import SharedClassesSpec
+from factory.spec.style_mixing import SharedClassesSpec, StyleMixingSpec
 
 
-def fit_prototypes(spec: StyleMixingSpec, bench: FitContext, *, weights_sha256: str) -> bytes:
+def fit_prototypes(spec: StyleMixingSpec, bench: FitContext) -> bytes:
     """Fit the classes of style mixing on images of the generator and return the segmenter file.
 
     Classes are numbered by decreasing number of pixels.
@@ -50,17 +49,14 @@ def fit_prototypes(spec: StyleMixingSpec, bench: FitContext, *, weights_sha256: 
     centres = try_seedings(rows, shared.num_classes, shared.seed, bench.progress)
     ids, margins = nearest(rows, centres)
     pixels = torch.zeros(len(centres), dtype=weights.dtype).index_add_(0, ids, weights)
-    facts = SegmenterFacts(
-        kind=spec.kind,
-        generator_kind=bench.dataset.generator.kind,
-        weights_sha256=weights_sha256,
-        layers=list(layers),
-        labels=list(unnamed_labels(shared.num_classes, "class")),
+    order = pixels.argsort(descending=True, stable=True)
+    return bench.encode(
+        {PROTOTYPES_NAME: centres[order]},
+        layers=layers,
+        labels=unnamed_labels(shared.num_classes, "class"),
         margin_scale=float(margins.median()),
         fitted_on={"num_images": shared.num_images, "num_clusters": len(rows)},
     )
-    order = pixels.argsort(descending=True, stable=True)
-    return encode_segmenter({PROTOTYPES_NAME: centres[order]}, facts)
 
 
 def _clusters(
@@ -82,3 +78,20 @@ def _clusters(
             maps = {name: batch.features[name][position] for name in layers}
             counts = torch.bincount(ids.flatten(), minlength=len(distances))
             yield signatures(ids, len(distances), maps), counts
+
+
+def _seconds(spec: StyleMixingSpec, probe: Probe, batch_s: float) -> float:
+    assert spec.classes is not None  # only fitted with shared classes
+    return probe.batches_s(spec.classes.num_images, batch_s)
+
+
+def _stand_in(spec: StyleMixingSpec, probe: Probe) -> bytes:
+    shared = spec.classes
+    assert shared is not None  # only fitted with shared classes
+    layers, rows = likely_rows(probe, shared.num_classes, shared.layers)
+    prototypes = torch.cat([rows[layer] for layer in layers], dim=1)
+    return encode_stand_in(probe, layers, shared.num_classes, {PROTOTYPES_NAME: prototypes})
+
+
+COST = FitCost(seconds=_seconds, stand_in=_stand_in)
+"""What a fit of shared classes takes."""

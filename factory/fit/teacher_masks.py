@@ -14,7 +14,7 @@ from factory.fit.context import FitContext
 from factory.fit.pixels.sampling import fitting_batch, read_places
 from factory.identity import counter_rng
 from factory.segment.base import AnySegmenter, label_latents
-from factory.spec import DistilSpec
+from factory.spec.distil import DistilSpec
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,8 @@
 """What lies before a person who names clusters: a merge tree, and samples that show its cuts."""
 
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -8,9 +10,11 @@ from factory.errors import JobError
 from factory.generate.base import load_generator
 from factory.generate.weights.find import LocalWeights
 from factory.label.gallery import Gallery, draw_gallery
+from factory.segment.methods import find_method
 from factory.segment.segmenter_file import decode_segmenter
 from factory.segment.tree.hierarchy import Hierarchy, read_hierarchy
-from factory.spec import JobSpec
+from factory.spec import METHODS, JobSpec, Method
+from factory.spec.read import check_job, load_yaml
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +43,54 @@ def make_material(
     if tree is None:
         raise JobError(
             f"segmenter {kind!r}: holds no merge tree, only {len(facts.labels)} classes; name "
-            "clusters of dataset.segmenter.kind: klish"
+            f"clusters of dataset.segmenter.kind: {_methods_with_tree()}"
         )
     generator = load_generator(job.dataset.generator, weights.path, device=device)
     gallery = draw_gallery(generator, job.dataset, tree, facts.layers)
     return LabelMaterial(job.name, tree, gallery)
+
+
+def check_has_tree(spec: JobSpec, *, source: str) -> None:
+    """Say before the fit that it will have nothing to name. `source` names the job in errors.
+
+    Raises:
+        JobError: If the job's segmenter has no merge tree.
+    """
+    kind = spec.dataset.segmenter.kind
+    if not find_method(kind).has_tree:
+        raise JobError(
+            f"{source}: dataset.segmenter.kind: found {kind!r}; only {_methods_with_tree()} has a "
+            "merge tree to look at"
+        )
+
+
+def load_without_labels(job: Path, fitted: Path | None) -> tuple[JobSpec, Path | None]:
+    """The job, with the segmenter in `fitted` if given, and the labels file that it names.
+
+    That file need not be there yet, and may be for another fit: it is what will be written.
+
+    Raises:
+        JobError: If the job has a mistake, or its segmenter no merge tree.
+    """
+    document = load_yaml(job, noun="job file", keys="name, dataset, output")
+    labels = None
+    match document:
+        case {"dataset": {"segmenter": {"kind": str(kind)} as segmenter}} if kind in METHODS:
+            if METHODS[kind].has_tree:
+                labels = segmenter.pop("labels", None)
+                if fitted is not None:
+                    document["dataset"]["segmenter"] = _with_file(segmenter, METHODS[kind], fitted)
+    spec = check_job(document, source=str(job))
+    check_has_tree(spec, source=str(job))
+    return spec, Path(labels) if isinstance(labels, str) else None
+
+
+def _with_file(segmenter: dict[str, Any], method: Method, fitted: Path) -> dict[str, Any]:
+    """A section of the job whose fit is in a file."""
+    settled = method.settles(segmenter)
+    kept = {name: value for name, value in segmenter.items() if name not in settled}
+    return kept | {method.fitted_file: str(fitted)}
+
+
+def _methods_with_tree() -> str:
+    return " or ".join(kind for kind, method in METHODS.items() if method.has_tree)

@@ -4,9 +4,11 @@ A dataset grows by rounds. A round is immutable once written: it owns a range of
 of sample indices, and nothing in it depends on how far other shards have come.
 """
 
+import copy
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -14,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from factory.data import ShardTask, Steering
 from factory.errors import JobError, StoreError
 from factory.identity import KEY_DIGITS, SHARD_DIGITS, digest_of, shard_name
-from factory.spec import JobSpec
+from factory.spec import METHODS, JobSpec
 
 BYTES_VERSION = 2
 """Raised by us when the same job would give other bytes than before; it is part of every id."""
@@ -109,11 +111,27 @@ class Plan:
         return [task for task in self.tasks() if task.shard_index not in done]
 
 
-def make_identity(spec: JobSpec, *, weights_sha256: str, segmenter_sha256: str) -> dict[str, Any]:
+def make_identity(
+    spec: JobSpec,
+    *,
+    weights_sha256: str,
+    segmenter_sha256: str,
+    files: Mapping[str, str] = MappingProxyType({}),
+) -> dict[str, Any]:
     """What makes this dataset this dataset, as a plain mapping.
 
-    The size is left out, so that a dataset can grow; where weights and segmenter lie is replaced by
-    what is in them.
+    The size is left out, so that a dataset can grow; where weights, segmenter and other files lie is
+    replaced by what is in them.
+
+    Args:
+        spec: The job.
+        weights_sha256: Of the generator's weights.
+        segmenter_sha256: Of the fitted segmenter; empty if there is nothing to fit.
+        files: Of other files that the segmenter is fitted on, by the setting that names them (see
+            `fit.named_files`).
+
+    Returns:
+        The identity.
     """
     section = spec.dataset.model_dump(mode="json")
     generator = {k: v for k, v in section["generator"].items() if k not in ("weights", "sha256")}
@@ -121,7 +139,7 @@ def make_identity(spec: JobSpec, *, weights_sha256: str, segmenter_sha256: str) 
         "bytes_version": BYTES_VERSION,
         "name": spec.name,
         "generator": generator | {"weights_sha256": weights_sha256},
-        "segmenter": _segmenter_section(spec) | {"sha256": segmenter_sha256},
+        "segmenter": _segmenter_section(spec, files) | {"sha256": segmenter_sha256},
         "latents": section["latents"],
         "accept": section["accept"],
         "encode": section["encode"],
@@ -131,11 +149,31 @@ def make_identity(spec: JobSpec, *, weights_sha256: str, segmenter_sha256: str) 
     }
 
 
-def _segmenter_section(spec: JobSpec) -> dict[str, Any]:
-    """The segmenter's settings; of a file that is fitted already, only what is done with it."""
+def _segmenter_section(spec: JobSpec, files: Mapping[str, str]) -> dict[str, Any]:
+    """The segmenter's settings; of a file that is fitted already, only what is done with it.
+
+    Those of a plugin are taken as they are written: planning does not import it.
+    """
     section: dict[str, Any] = spec.dataset.segmenter.model_dump(mode="json")
-    fit_settings = {"initial_clusters", "layers", "fit"} if section.get("fitted") else set()
-    return {k: v for k, v in section.items() if k not in {"fitted", *fit_settings}}
+    method = METHODS.get(spec.dataset.segmenter.kind)
+    if method is not None and method.fitted_file:
+        settled = method.settles(section) if section[method.fitted_file] else set()
+        section = {k: v for k, v in section.items() if k not in {method.fitted_file, *settled}}
+    return put_digests(section, files)
+
+
+def put_digests(section: dict[str, Any], files: Mapping[str, str]) -> dict[str, Any]:
+    """A method's section of the job, with digests in the place of the paths of `files`."""
+    if not files:
+        return section
+    kept = copy.deepcopy(section)
+    for setting in files:
+        *parents, name = setting.split(".")
+        inner = kept
+        for parent in parents:
+            inner = inner[parent]
+        inner.pop(name, None)
+    return kept | {"files": dict(files)}
 
 
 def dataset_id_of(identity: dict[str, Any]) -> str:

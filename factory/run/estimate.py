@@ -58,6 +58,12 @@ def estimate_job(spec: JobSpec) -> Estimate:
     num_actors = actors if isinstance(actors, int) else _auto_actors(spec)
     rate = measured["pairs_per_s"] if measured else None
     left = spec.dataset.num_samples - num_done
+    fit_s = measured["fit_s"] if measured else None
+    if measured and fit_s is None:
+        warnings.append(
+            f"time left is without the fit: segmenter {spec.dataset.segmenter.kind!r} does not say "
+            "what its fit takes"
+        )
     return Estimate(
         name=spec.name,
         output_uri=spec.output.uri,
@@ -70,9 +76,7 @@ def estimate_job(spec: JobSpec) -> Estimate:
         bytes_in_all=(
             int(measured["bytes_per_pair"] * spec.dataset.num_samples) if measured else None
         ),
-        seconds_left=(
-            round(left / (rate * num_actors) + measured["fit_s"], 1) if rate and measured else None
-        ),
+        seconds_left=(round(left / (rate * num_actors) + (fit_s or 0), 1) if rate else None),
         warnings=tuple(warnings),
     )
 
@@ -93,6 +97,7 @@ def _count_shards(spec: JobSpec, warnings: list[str]) -> tuple[int, int]:
         spec,
         weights_sha256=theirs["generator"]["weights_sha256"],
         segmenter_sha256=theirs["segmenter"]["sha256"],
+        files=theirs["segmenter"].get("files", {}),
     )
     check_same_dataset(store, identity, theirs)
     plan = make_plan(spec, identity, rounds)

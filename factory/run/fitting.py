@@ -4,20 +4,62 @@ import importlib
 import os
 import sys
 import threading
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
-from factory.fit.fitted import fit_segmenter
-from factory.fit.pixels.budget import MOST_PIXELS
+from factory.fit.cost import cost_of
+from factory.fit.fitted import find_fitted, fit_segmenter
 from factory.fit.pixels.pool import LanePool
 from factory.fit.progress import OnProgress
 from factory.generate.base import load_generator
-from factory.generate.weights.find import LocalWeights
+from factory.generate.weights.find import LocalWeights, find_weights
 from factory.run.base import WorkOrder
 from factory.run.worker import device_of
-from factory.spec import JobSpec, KlishSpec, KMeansSpec
+from factory.segment.methods import check_methods, settings_of
+from factory.spec import JobSpec
 
 _LEAST_TO_SPREAD = 10**7
 """Pixels times clusters from which joining a cluster pays."""
+
+
+@runtime_checkable
+class FitObserver(Protocol):
+    """Is told how far weights and fit are; part of `job.JobObserver`."""
+
+    def downloading(self, num_bytes: int, total_bytes: int) -> None:
+        """Weights are being fetched; `total_bytes` is 0 if the server does not say."""
+
+    def fitting(self, stage: str, num_done: int, num_total: int, eta_s: float | None) -> None:
+        """The segmenter is being fitted; `eta_s` is what the stage still needs, if known."""
+
+
+@dataclass(frozen=True, slots=True)
+class FoundFit:
+    """The fitted segmenter of a job, and what it was fitted on."""
+
+    weights: LocalWeights
+    """The generator's weights."""
+    fitted: bytes
+    """What was fitted, whole: before any cut."""
+    is_new: bool
+    """Whether it was fitted only now."""
+
+
+def find_or_fit(spec: JobSpec, observer: FitObserver, stop: threading.Event) -> FoundFit:
+    """The job's fitted segmenter: named by the job, fitted before on this machine, or fitted now.
+
+    Raises:
+        JobError: If a setting or a file it names is wrong.
+        PluginError: If the segmenter does not exist, or there is nothing to fit.
+        Interrupted: If `stop` was set; the next call resumes from the last checkpoint.
+    """
+    check_methods(spec.dataset.segmenter)
+    weights = find_weights(spec.dataset.generator, observer.downloading)
+    found = find_fitted(spec.dataset, weights.sha256)
+    if found is not None:
+        return FoundFit(weights, found, is_new=False)
+    return FoundFit(weights, fit_for(spec, weights, observer.fitting, stop), is_new=True)
 
 
 def fit_for(
@@ -50,15 +92,7 @@ def must_distribute(spec: JobSpec) -> bool:
     run, segmenter = spec.run, spec.dataset.segmenter
     if run.executor != "ray" or run.num_actors == 1 or not (run.address or run.gpus_per_actor):
         return False
-    if isinstance(segmenter, KlishSpec):
-        clusters = segmenter.initial_clusters
-    elif isinstance(segmenter, KMeansSpec):
-        clusters = segmenter.num_clusters
-    else:
-        return False
-    asked = segmenter.fit.pixels_per_image
-    per_image = MOST_PIXELS if asked == "auto" else asked
-    return segmenter.fit.num_images * per_image * clusters >= _LEAST_TO_SPREAD
+    return cost_of(segmenter).shared_work(settings_of(segmenter)) >= _LEAST_TO_SPREAD
 
 
 def num_lanes(spec: JobSpec) -> int:

@@ -14,7 +14,12 @@ from factory.manifest.labels import DatasetLabels, encode_labels
 from factory.manifest.paths import LABELS_PATH
 from factory.plan.targets import find_targets
 from factory.run.base import WorkOrder
-from factory.segment.base import Mergeable, load_segmenter
+from factory.segment.base import (
+    FittedSegmenter,
+    Mergeable,
+    instance_classes,
+    load_segmenter,
+)
 from factory.shard import ShardMaker, ThreadCounts
 from factory.spec import RunSpec
 from factory.store import open_store
@@ -87,8 +92,8 @@ def build_maker(order: WorkOrder) -> ShardMaker:
         generator_classes=list(generator.facts.class_names),
         attribution=generator.facts.attribution,
         license=generator.facts.license,
-        fitted_on=getattr(segmenter, "fitted_on", {}),
-        instance_classes=list(getattr(segmenter, "instance_classes", ())),
+        fitted_on=dict(segmenter.fitted_on) if isinstance(segmenter, FittedSegmenter) else {},
+        instance_classes=instance_classes(segmenter),
     )
     if order.dataset.coverage is not None:  # a misspelt class ends the run before its first shard
         find_targets(order.dataset.coverage, meaning, Coverage())

@@ -1,14 +1,10 @@
-"""Images and their features to masks. The table of segmenters; `base.py` has the promise."""
+"""Images and their features to masks. `base.py` has the promise, `spec/methods.py` the table."""
 
 from factory.plugins import Registry
+from factory.spec.methods import METHODS
 
 SEGMENTERS = Registry(
     noun="segmenter",
     group="factory.segmenters",
-    table={
-        "kmeans": "factory.segment.linear_head:LinearHead",
-        "klish": "factory.segment.linear_head:LinearHead",
-        "style_mixing": "factory.segment.style_mixing.segmenter:StyleMixing",
-        "distil": "factory.segment.linear_head:LinearHead",
-    },
+    table={kind: method.segmenter for kind, method in METHODS.items()},
 )

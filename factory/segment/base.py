@@ -4,7 +4,7 @@ It names the feature maps it needs before any image is made; equal batches give 
 lie below the number of its classes, or are 255 where no class claims the pixel.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -15,8 +15,8 @@ from factory.errors import PluginError
 from factory.generate.base import Generator, GeneratorFacts
 from factory.generate.batch import ImageBatch, MaskBatch
 from factory.manifest.labels import ClassLabel, CoarserLabels
-from factory.segment import SEGMENTERS
-from factory.spec import SegmenterSpec
+from factory.segment.methods import check_generator, find_method, import_part, settings_of
+from factory.spec import MethodSettings
 
 
 @runtime_checkable
@@ -75,20 +75,62 @@ class Mergeable(Protocol):
     """Coarser classes, few first."""
 
 
+@runtime_checkable
+class FittedSegmenter(Protocol):
+    """A segmenter that tells of its fit."""
+
+    fitted_on: Mapping[str, int | float]
+    """Numbers about the fit, kept in the dataset's manifest."""
+
+
+@runtime_checkable
+class InstanceSegmenter(Protocol):
+    """A segmenter that can tell objects apart."""
+
+    instance_classes: tuple[str, ...]
+    """Names of the objects' classes, by class id. Empty = its settings ask for none; else every
+    `MaskBatch` holds `instances`."""
+
+
+def instance_classes(segmenter: AnySegmenter) -> list[str]:
+    """Names of the classes of the objects that `segmenter` tells apart; empty if it does not."""
+    return list(segmenter.instance_classes) if isinstance(segmenter, InstanceSegmenter) else []
+
+
+def finish_segmenter(fitted: bytes, spec: MethodSettings, *, source: str) -> bytes:
+    """The segmenter file whose masks `spec` asks for, from what was fitted.
+
+    Most methods are finished when they are fitted. `source` names `fitted` in errors.
+
+    Raises:
+        JobError: If what was fitted does not have what `spec` asks for.
+    """
+    method = find_method(spec.kind)
+    if not method.finish:
+        return fitted
+    finished: bytes = import_part(spec.kind, method.finish)(
+        fitted, settings_of(spec), source=source
+    )
+    return finished
+
+
 def load_segmenter(
-    spec: SegmenterSpec, fitted: Path | None, facts: GeneratorFacts, device: torch.device
+    spec: MethodSettings, fitted: Path | None, facts: GeneratorFacts, device: torch.device
 ) -> AnySegmenter:
     """Build the segmenter that `spec` names for a generator with `facts`.
 
-    A plugin is a class (or function) called with the spec, its fitted file (None if it needs no
-    fitting), the generator's facts and the device.
+    A segmenter is a class (or function) called with its settings, its fitted file (None if it needs
+    no fitting), the generator's facts and the device. A plugin without a settings class is given the
+    job's section as it is.
 
     Raises:
+        JobError: If the method cannot work on such a generator, or a setting does not fit it.
         PluginError: If there is no such plugin, it is not a segmenter, or it needs feature maps
             that the generator does not offer.
     """
-    make = SEGMENTERS.load(spec.kind)
-    segmenter = make(spec, fitted, facts, device) if callable(make) else make
+    check_generator(spec.kind, facts)
+    make = import_part(spec.kind, find_method(spec.kind).segmenter)
+    segmenter = make(settings_of(spec), fitted, facts, device) if callable(make) else make
     if not isinstance(segmenter, Segmenter | RenderingSegmenter):
         raise PluginError(
             f"segmenter {spec.kind!r}: {type(segmenter).__name__} is not a segmenter; it needs "

@@ -1,4 +1,4 @@
-"""The inference kernel of k-means, KLiSH and linear few-shot heads: one 1x1 linear map per layer.
+"""The inference kernel of every method that ends in a linear head: one 1x1 linear map per layer.
 
 A 1x1 map over channels and bilinear interpolation over space commute, so each layer's logits are
 computed at that layer's own resolution, upsampled once to the image and summed; the concatenated,
@@ -21,18 +21,24 @@ from factory.errors import JobError
 from factory.generate.base import GeneratorFacts
 from factory.generate.batch import ImageBatch, MaskBatch
 from factory.segment.segmenter_file import read_segmenter, weight_name
-from factory.segment.tree.coarser import find_coarser
-from factory.segment.tree.hierarchy import read_hierarchy
-from factory.spec import KlishSpec, SegmenterSpec
+from factory.spec import MethodSettings
 
 
 class LinearHead:
     """A fitted linear head; see `base.Segmenter` for its promise."""
 
     def __init__(
-        self, spec: SegmenterSpec, fitted: Path | None, facts: GeneratorFacts, device: torch.device
+        self,
+        spec: MethodSettings,
+        fitted: Path | None,
+        facts: GeneratorFacts,
+        device: torch.device,
+        *,
+        ignore_unclaimed: bool = False,
     ) -> None:
         """Load the file `fitted`.
+
+        Pixels whose best score is below 0 get 255 if `ignore_unclaimed` is set.
 
         Raises:
             JobError: If there is no fitted file, or it is damaged.
@@ -46,11 +52,16 @@ class LinearHead:
         self._side = facts.resolution
         self._margin_scale = head.margin_scale
         self._groups = [len(group) for group in head.nodes] or [1] * len(self.labels)
-        self._ignores = isinstance(spec, KlishSpec) and spec.ignore_unclaimed
-        tree = read_hierarchy(tensors)
-        self.coarser = tuple(find_coarser(tree, head.nodes)) if tree else ()
-        self._bias = tensors["bias"].to(device)[:, None]
-        self._weights = {layer: tensors[weight_name(layer)].to(device) for layer in self.layers}
+        self._ignores = ignore_unclaimed
+        try:
+            bias = tensors["bias"]
+            weights = {layer: tensors[weight_name(layer)] for layer in self.layers}
+        except KeyError as error:
+            raise JobError(
+                f"{fitted}: holds no linear head (no tensor {error}); make one with `factory fit`"
+            ) from error
+        self._bias = bias.to(device)[:, None]
+        self._weights = {layer: weight.to(device) for layer, weight in weights.items()}
 
     def segment(self, batch: ImageBatch) -> MaskBatch:
         """Masks of the images of `batch`.

@@ -1,9 +1,13 @@
 """The settings of a job, as types. Every settings class can be imported from here.
 
-`job.py` begins at the whole job; `read.py` turns a file into one.
+`job.py` begins at the whole job; `read.py` turns a file into one; `methods.py` is the table of
+segmenting methods, whose settings classes are found here by their names when they are asked for.
 """
 
+from typing import TYPE_CHECKING
+
 from factory.spec.coverage import CoverageSpec
+from factory.spec.fit import FitSpec
 from factory.spec.job import (
     AcceptSpec,
     ClassKey,
@@ -15,32 +19,38 @@ from factory.spec.job import (
     OutputSpec,
     RunSpec,
 )
+from factory.spec.methods import METHODS, Method
 from factory.spec.segmenters import (
-    DistilSpec,
-    FitSpec,
-    KlishSpec,
-    KMeansSpec,
+    MethodSettings,
     PluginSegmenterSpec,
     SegmenterSpec,
+    settings_class,
 )
-from factory.spec.style_mixing import StyleMixingSpec
 
 __all__ = [
+    "METHODS",
     "AcceptSpec",
     "ClassKey",
     "CoverageSpec",
     "DatasetSpec",
-    "DistilSpec",
     "EncodeSpec",
     "FitSpec",
     "GeneratorSpec",
     "JobSpec",
-    "KMeansSpec",
-    "KlishSpec",
     "LatentsSpec",
+    "Method",
+    "MethodSettings",
     "OutputSpec",
     "PluginSegmenterSpec",
     "RunSpec",
     "SegmenterSpec",
-    "StyleMixingSpec",
 ]
+
+if not TYPE_CHECKING:  # a type checker is told where each of them really is
+
+    def __getattr__(name: str) -> type[MethodSettings]:
+        """The settings class `name` of one of our methods, e.g. `KMeansSpec`."""
+        for kind, method in METHODS.items():
+            if method.settings.endswith(f":{name}"):
+                return settings_class(kind)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -9,11 +9,8 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, field_validator
 
 from factory.spec.coverage import CoverageSpec
-from factory.spec.segmenters import (
-    SegmenterSpec,
-)
+from factory.spec.segmenters import SegmenterSpec
 from factory.spec.settings import ClassKeys, Fraction, Settings, Sha256, Weight
-from factory.spec.style_mixing import StyleMixingSpec  # noqa: F401 - all settings are found here
 
 
 class GeneratorSpec(Settings):

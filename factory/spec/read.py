@@ -7,22 +7,19 @@ job kept beside a dataset stands alone.
 import difflib
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 
 from factory.errors import JobError, SettingProblem
-from factory.spec import (
-    DatasetSpec,
-    DistilSpec,
-    JobSpec,
-    KlishSpec,
-    KMeansSpec,
-    PluginSegmenterSpec,
-    StyleMixingSpec,
-)
+from factory.spec.job import JobSpec
+from factory.spec.methods import METHODS
+from factory.spec.segmenters import PLUGIN_TAG, ByKind, PluginSegmenterSpec, settings_class
 from factory.spec.settings import Settings
 from factory.spec.yaml_text import parse_yaml
 
@@ -43,11 +40,8 @@ def load_job(path: Path) -> JobSpec:
             line per problem.
     """
     document = load_yaml(path, noun="job file", keys="name, dataset, output")
-    match document:
-        case {"dataset": {"segmenter": {"labels": str(labels)} as segmenter}} | {
-            "dataset": {"segmenter": {"teacher": {"labels": str(labels)} as segmenter}}
-        }:
-            segmenter["labels"] = load_yaml(Path(labels), noun="labels file", keys="tree, labels")
+    for section in _segmenter_sections(document):
+        _inline_files(section)
     return check_job(document, source=str(path))
 
 
@@ -97,22 +91,69 @@ def _read_text(path: Path) -> str:
     return data.decode("utf-8")
 
 
+def _segmenter_sections(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The sections of a job that hold a method's settings: the segmenter's, and a teacher's in it."""
+    dataset = document.get("dataset")
+    pending = [dataset.get("segmenter")] if isinstance(dataset, dict) else []
+    while pending:
+        section = pending.pop()
+        if not isinstance(section, dict):
+            continue
+        yield section
+        kind = section.get("kind")
+        if isinstance(kind, str) and kind in METHODS:
+            fields = settings_class(kind).model_fields
+            pending += [section.get(name) for name, field in fields.items() if _by_kind(field)]
+
+
+def _inline_files(section: dict[str, Any]) -> None:
+    """Put the content of YAML files in the place of their paths."""
+    kind = section.get("kind")
+    if not isinstance(kind, str) or kind not in METHODS:
+        return
+    for name in METHODS[kind].inlined:
+        if isinstance(section.get(name), str):
+            model = _model_in(settings_class(kind).model_fields[name].annotation)
+            keys = ", ".join(model.model_fields) if model else name
+            section[name] = load_yaml(Path(section[name]), noun=f"{name} file", keys=keys)
+
+
 def check_settings(
-    kind: type[AnySettings], document: dict[str, Any], *, source: str
+    kind: type[AnySettings],
+    document: Mapping[str, Any],
+    *,
+    source: str,
+    under: str = "",
+    given: Mapping[str, Any] = MappingProxyType({}),
 ) -> AnySettings:
     """Turn a plain mapping into settings of `kind`. `source` names it in errors.
+
+    Args:
+        kind: The settings class.
+        document: What a person wrote.
+        source: What it is called in errors.
+        under: The mapping's place in the job, with which every path in an error begins.
+        given: Settings that are not a person's to write.
+
+    Returns:
+        The checked settings.
 
     Raises:
         JobError: If it breaks a rule; the message holds one line per problem.
     """
-    unusable = list(_unusable_values(document, ()))
-    if unusable:
-        raise error_of_settings(source, unusable)
+    where = _Place(kind, [under] if under else [], frozenset(given))
+    problems = list(_unusable_values(document, tuple(where.under)))
+    if problems:
+        raise error_of_settings(source, problems)
+    problems = [_unknown_key(where, kind, [name]) for name in document if name in given]
     try:
-        return kind.model_validate(document)
+        checked = kind.model_validate({**document, **given})
     except ValidationError as error:
-        problems = [_describe(problem, kind) for problem in error.errors(include_url=False)]
+        problems += [_describe(problem, where) for problem in error.errors(include_url=False)]
         raise error_of_settings(source, problems) from error
+    if problems:
+        raise error_of_settings(source, problems)
+    return checked
 
 
 def error_of_settings(source: str, problems: Sequence[SettingProblem]) -> JobError:
@@ -147,42 +188,49 @@ def _unusable_values(value: object, path: tuple[str, ...]) -> Iterator[SettingPr
             yield SettingProblem(where, "unusable", f"found {value}", "numbers are finite")
 
 
-def _describe(problem: Any, root: type[Settings]) -> SettingProblem:  # noqa: ANN401 - pydantic's
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """What is read, and where a person wrote it."""
+
+    root: type[Settings]
+    under: list[str]
+    given: frozenset[str]
+
+
+def _unknown_key(where: _Place, model: type[BaseModel] | None, path: list[str]) -> SettingProblem:
+    names = set(model.model_fields) if model else set()
+    known = sorted(names - where.given) if model is where.root else sorted(names)
+    close = difflib.get_close_matches(path[-1], known, n=1)
+    allowed = f"known here: {', '.join(known)}"
+    if model is PluginSegmenterSpec:
+        close = []
+        only = " and ".join(known)
+        allowed = f"a segmenter from outside has only {only}; ours: {', '.join(METHODS)}"
+    dotted = ".".join([*where.under, *path])
+    return SettingProblem(dotted, "unknown_key", "unknown key", allowed, "".join(close))
+
+
+def _describe(problem: Any, where: _Place) -> SettingProblem:  # noqa: ANN401 - pydantic's
     """One problem that pydantic found: dotted path, what was found, what is allowed."""
-    path, model = _follow(problem["loc"], root)
-    dotted = ".".join(path)
+    path, model = _follow(problem["loc"], where.root)
+    dotted = ".".join([*where.under, *path])
+    context = problem.get("ctx", {})
     if problem["type"] == "extra_forbidden":
-        known = sorted(model.model_fields) if model else []
-        close = difflib.get_close_matches(path[-1], known, n=1)
-        allowed = f"known here: {', '.join(known)}"
-        if model is PluginSegmenterSpec:
-            only = " and ".join(known)
-            close = []
-            allowed = f"a segmenter from outside has only {only}; ours: {', '.join(_OURS)}"
-        return SettingProblem(dotted, "unknown_key", "unknown key", allowed, "".join(close))
+        return _unknown_key(where, model, path)
     if problem["type"] == "missing":
         return SettingProblem(dotted, "missing", "missing, and required")
-    ours = problem.get("ctx", {}).get("error")  # a rule of ours, to whose text pydantic adds words
+    if problem["type"] == "union_tag_invalid":  # pydantic's words for it name a function of ours
+        tags = context["expected_tags"].replace("'", "").replace(PLUGIN_TAG, "module:attribute")
+        return SettingProblem(
+            f"{dotted}.kind", "value", repr(context["tag"]), f"input should be one of {tags}"
+        )
+    ours = context.get("error")  # a rule of ours, to whose text pydantic adds words
     rule = str(ours) if isinstance(ours, ValueError) else problem["msg"]
     if problem["type"] == "string_type" and isinstance(problem["input"], (bool, int, float)):
         rule += "; quote it"
     found = repr(problem["input"])
     shown = found if len(found) <= _MOST_SHOWN else f"{found[:_MOST_SHOWN]}..."
     return SettingProblem(dotted, "value", shown, rule[0].lower() + rule[1:])
-
-
-_OURS = ("kmeans", "klish", "style_mixing", "distil")
-_BY_TAG: dict[str, type[Settings]] = {
-    "kmeans": KMeansSpec,
-    "klish": KlishSpec,
-    "style_mixing": StyleMixingSpec,
-    "distil": DistilSpec,
-    "plugin": PluginSegmenterSpec,
-}
-
-
-_UNIONS: tuple[tuple[object, str], ...] = ((DatasetSpec, "segmenter"), (DistilSpec, "teacher"))
-"""Settings that are one of several models, told apart by `kind`."""
 
 
 def _follow(
@@ -194,23 +242,27 @@ def _follow(
     """
     path: list[str] = []
     model: type[BaseModel] | None = root
+    tags: Mapping[str, type[BaseModel]] = {}
     for position, part in enumerate(loc):
-        if (model, part) in _UNIONS:
-            tag = loc[position + 1] if position + 1 < len(loc) else None
-            path.append(str(part))
-            model = _BY_TAG.get(str(tag))
-            continue
-        if path[-1:] in (["segmenter"], ["teacher"]) and part in _BY_TAG:
+        if part in tags:
+            model, tags = tags[str(part)], {}
             continue
         if isinstance(part, str) and ("[" in part or part in ("int", "str", "float")):
             continue  # the tag of a plain union, such as `list[union[int,str]]`
         path.append(str(part))
+        field = model.model_fields.get(part) if model and isinstance(part, str) else None
+        union = _by_kind(field) if field else None
+        tags = union.classes() if union else {}
         if position == len(loc) - 1:
             break
         if isinstance(part, str):
-            field = model.model_fields.get(part) if model else None
             model = _model_in(field.annotation if field else None)
     return path, model
+
+
+def _by_kind(field: FieldInfo) -> ByKind | None:
+    """The mark of a field that holds any method's settings."""
+    return next((mark for mark in field.metadata if isinstance(mark, ByKind)), None)
 
 
 def _model_in(annotation: object) -> type[BaseModel] | None:

@@ -1,173 +1,116 @@
-"""The settings of segmenters: what makes the masks.
+"""What the settings of all segmenting methods share, and the section of a job that holds one of them.
 
-Style mixing has its settings in `mixing_spec.py`, the content of labels files is in `labels_spec.py`.
+Each method's own settings are in a file of their own; `methods.py` says which, and nothing here names
+a method.
 """
 
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from typing import Annotated, Any, Union
 
 from pydantic import (
-    BeforeValidator,
+    ConfigDict,
     Discriminator,
     Field,
+    GetCoreSchemaHandler,
     Tag,
-    field_validator,
     model_validator,
 )
+from pydantic_core import CoreSchema
 
-from factory.spec.labels import LabelsSpec, NodeId
-from factory.spec.settings import Fraction, Settings
-from factory.spec.style_mixing import StyleMixingSpec
+from factory.spec.methods import METHODS, Method
+from factory.spec.settings import Settings
 
-
-class FitSpec(Settings):
-    """What a segmenter without labels is fitted on: pixels streamed from the generator itself."""
-
-    num_images: int = Field(128, ge=2)
-    """Images to sample pixels from."""
-    pixels_per_image: Annotated[int, Field(ge=1)] | Literal["auto"] = 512
-    """Pixels taken from each, at random places. `auto` = as many as `memory_gib` holds, at most
-    4096."""
-    memory_gib: float = Field(2.0, gt=0, le=4096)
-    """Memory that the fit may hold beside the generator, all workers together: pixels, scores and
-    work arrays. It is here, not in `run`, because `auto` takes its pixels from it."""
-    seed: int = Field(0, ge=0, lt=2**62)
-    """Seed of the fitting images (never those of the dataset), the pixels and the clustering."""
+PLUGIN_TAG = "plugin"
+"""What pydantic calls a plugin's settings in locations."""
 
 
-def _refuse_path(value: object) -> object:
-    if isinstance(value, str):
-        raise ValueError("a path can only stand in a job file; give the labels themselves here")
-    return value
+def _require_kind(schema: dict[str, Any]) -> None:
+    """Say in the JSON Schema that a job names the kind, which code may leave out."""
+    schema["required"] = ["kind", *(k for k in schema.get("required", ()) if k != "kind")]
 
 
-ClassCount = Annotated[int, Field(ge=2, le=255)]
+class MethodSettings(Settings):
+    """The settings of one segmenting method: what its masks are, and what it is fitted on."""
 
+    model_config = ConfigDict(json_schema_extra=_require_kind)
 
-class KMeansSpec(Settings):
-    """Clusters of generator features by k-means: the baseline, and stage one of KLiSH."""
+    kind: str
+    """The method's name."""
 
-    kind: Literal["kmeans"]
-    """`kmeans`."""
-    num_clusters: int = Field(8, ge=2, le=255)
-    """Number of classes in the masks."""
-    layers: Literal["auto"] | list[str] = "auto"
-    """Feature maps to use, by name. `auto` = the last one of each resolution, the coarsest dropped
-    until at most 1000 channels are left."""
-    fit: FitSpec = FitSpec()
-    """What it is fitted on."""
-
-
-class KlishSpec(Settings):
-    """KLiSH (Xu et al., TPAMI 2023): k-means clusters merged by linear separability."""
-
-    kind: Literal["klish"]
-    """`klish`."""
-    cut: ClassCount | Literal["auto"] | list[NodeId] = "auto"
-    """Classes of the masks: how many; `auto` = as many as the merge tree suggests; or a list of the
-    tree's nodes that together hold every cluster once, to keep some parts fine and others coarse."""
-    labels: Annotated[
-        LabelsSpec | None, BeforeValidator(_refuse_path, json_schema_input_type=str | LabelsSpec)
-    ] = None
-    """Named classes in place of `cut`: a labels file, or its content. The path is relative to the
-    folder the command runs in."""
-    ignore_unclaimed: bool = False
-    """Give 255 to pixels that lie on the inner side of no class's plane, instead of the class that
-    is nearest to claiming them."""
-    fitted: str | None = Field(None, min_length=1)
-    """A segmenter file with its merge tree (`factory fit -o`), used instead of fitting here. The path
-    is relative to the folder the command runs in."""
-    initial_clusters: int = Field(100, ge=3, le=255)
-    """Clusters of the k-means stage, from which merging goes down to two."""
-    layers: Literal["auto"] | list[str] = "auto"
-    """Feature maps to use, as for `kmeans`."""
-    fit: FitSpec = FitSpec(num_images=256, pixels_per_image="auto")
-    """What it is fitted on."""
+    def model_post_init(self, context: object, /) -> None:  # noqa: ARG002 - pydantic's signature
+        """Keep `kind` among what was set: without it nobody could read the settings back."""
+        self.model_fields_set.add("kind")
 
     @model_validator(mode="after")
-    def _one_source(self) -> "KlishSpec":
-        if self.labels is not None and "cut" in self.model_fields_set:
-            raise ValueError("`labels` says which nodes are classes; leave out `cut`")
-        if self.fitted is None and isinstance(self.cut, int) and self.cut > self.initial_clusters:
-            raise ValueError(
-                f"`cut` asks for {self.cut} classes of {self.initial_clusters} `initial_clusters`; "
-                "lower the one or raise the other"
-            )
-        settled = sorted({"initial_clusters", "layers", "fit"} & self.model_fields_set)
-        if self.fitted is not None and settled:
-            raise ValueError(
-                f"`fitted` names a file that is fitted already; leave out {', '.join(settled)}"
-            )
+    def _fitted_once(self) -> "MethodSettings":
+        method = METHODS.get(self.kind)
+        settled = find_settled(method, self) if method else ""
+        if settled:
+            raise ValueError(settled)
         return self
 
 
-class PluginSegmenterSpec(Settings):
+def find_settled(method: Method, settings: MethodSettings) -> str:
+    """What is wrong if a fitted file is named beside settings that it settles; empty if nothing is."""
+    if not method.fitted_file or not getattr(settings, method.fitted_file):
+        return ""
+    settled = sorted(method.settles(settings.model_fields_set))
+    if not settled:
+        return ""
+    return f"`{method.fitted_file}` names a file that is fitted already; leave out {', '.join(settled)}"
+
+
+class PluginSegmenterSpec(MethodSettings):
     """A segmenter from outside this package."""
 
     kind: str = Field(pattern=r"^[\w.]+:[\w.]+$|^[\w-]+$")
     """`module:attribute`, or the name of an entry point in group `factory.segmenters`."""
     settings: dict[str, Any] = Field({})
-    """Handed to the plugin as it is."""
+    """Handed to the plugin: as they are, or checked by the settings class that it brings."""
 
 
-_BUILT_IN = ("kmeans", "klish", "style_mixing", "distil")
+@cache
+def settings_class(kind: str) -> type[MethodSettings]:
+    """The settings class of `kind`, one of `METHODS`."""
+    module, _, name = METHODS[kind].settings.partition(":")
+    found: type[MethodSettings] = getattr(import_module(module), name)
+    return found
 
 
-def _segmenter_tag(value: object) -> str:
+@dataclass(frozen=True, slots=True)
+class ByKind:
+    """Marks a section of the job that holds the settings of any method, told apart by `kind`.
+
+    To type checkers it holds a `MethodSettings`; pydantic makes a tagged union of the table's
+    classes and the plugin's.
+    """
+
+    teachers_only: bool = False
+    """Leave out what `distil` cannot imitate."""
+
+    def classes(self) -> Mapping[str, type[MethodSettings]]:
+        """The classes by the tag that pydantic puts into locations: the kind, or `plugin`."""
+        kinds = [kind for kind, m in METHODS.items() if m.can_teach or not self.teachers_only]
+        return {kind: settings_class(kind) for kind in kinds} | {PLUGIN_TAG: PluginSegmenterSpec}
+
+    def __get_pydantic_core_schema__(
+        self, source: object, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        """Tell pydantic what such a section holds."""
+        members = tuple(Annotated[one, Tag(tag)] for tag, one in self.classes().items())
+        return handler.generate_schema(Annotated[Union[members], Discriminator(_tag_of)])  # noqa: UP007 - members are not known to the type checker
+
+
+def _tag_of(value: object) -> str:
     kind = value.get("kind") if isinstance(value, dict) else getattr(value, "kind", None)
-    return kind if kind in _BUILT_IN else "plugin"
+    return kind if isinstance(kind, str) and kind in METHODS else PLUGIN_TAG
 
 
-TeacherSpec = Annotated[
-    Annotated[KMeansSpec, Tag("kmeans")]
-    | Annotated[KlishSpec, Tag("klish")]
-    | Annotated[StyleMixingSpec, Tag("style_mixing")]
-    | Annotated[PluginSegmenterSpec, Tag("plugin")],
-    Discriminator(_segmenter_tag),
-]
+SegmenterSpec = Annotated[MethodSettings, ByKind()]
+"""The settings of any method."""
 
-
-class DistilSpec(Settings):
-    """A linear head that imitates a slow method: masks at the price of one forward pass."""
-
-    kind: Literal["distil"]
-    """`distil`."""
-    teacher: TeacherSpec
-    """The method to imitate: any other kind, with its own settings."""
-    samples: int = Field(500, ge=10)
-    """Images that the teacher labels."""
-    drop_share: float = Field(0.2, ge=0, lt=1)
-    """Share of the teacher's masks left out, the least certain ones; those it rejects always are."""
-    held_out: float = Field(0.2, gt=0, lt=1)
-    """Share of the rest that the head is scored on instead of fitted."""
-    min_agreement: Fraction = 0.8
-    """Fail if head and teacher agree less on the held-out images (mean over classes of IoU)."""
-    pixels_per_image: int = Field(256, ge=1)
-    """Pixels taken from each image, at random places."""
-    layers: Literal["auto"] | list[str] = "auto"
-    """Feature maps of the head, as for `kmeans`."""
-    seed: int = Field(0, ge=0, lt=2**62)
-    """Seed of the images (never those of the dataset) and of the pixels."""
-
-    @field_validator("teacher")
-    @classmethod
-    def _no_instances(cls, value: TeacherSpec) -> TeacherSpec:
-        if isinstance(value, StyleMixingSpec) and value.instances is not None:
-            raise ValueError("a linear head tells no objects apart: leave out `instances`")
-        return value
-
-    @field_validator("teacher")
-    @classmethod
-    def _fitted_here(cls, value: TeacherSpec) -> TeacherSpec:
-        if isinstance(value, KlishSpec) and value.fitted is not None:
-            raise ValueError("a teacher is fitted with its head: leave out `fitted`")
-        return value
-
-
-SegmenterSpec = Annotated[
-    Annotated[KMeansSpec, Tag("kmeans")]
-    | Annotated[KlishSpec, Tag("klish")]
-    | Annotated[StyleMixingSpec, Tag("style_mixing")]
-    | Annotated[DistilSpec, Tag("distil")]
-    | Annotated[PluginSegmenterSpec, Tag("plugin")],
-    Discriminator(_segmenter_tag),
-]
+TeacherSpec = Annotated[MethodSettings, ByKind(teachers_only=True)]
+"""The settings of any method that `distil` can imitate."""

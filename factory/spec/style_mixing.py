@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from factory.spec.segmenters import MethodSettings
 from factory.spec.settings import Fraction, Settings, Sha256
 
 
@@ -85,10 +86,10 @@ class InstancesSpec(Settings):
         return self.detector.endswith(".onnx")
 
 
-class StyleMixingSpec(Settings):
+class StyleMixingSpec(MethodSettings):
     """Style mixing and colour clustering (Feng et al., CVPR 2023): no network, no labels."""
 
-    kind: Literal["style_mixing"]
+    kind: Literal["style_mixing"] = "style_mixing"
     """`style_mixing`."""
     num_variants: int = Field(20, ge=2, le=1000)
     """Variants of each image: same coarse styles, other fine ones. The re-implementation takes 50."""

@@ -31,9 +31,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from factory.fit.context import Checkpoint, FitContext
+from factory.fit.klish import choose_pixels
 from factory.fit.kmeans import cluster, nearest
 from factory.fit.merging import Found, choose_pair, merge_clusters
-from factory.fit.pixels.budget import plan_sampling
 from factory.fit.pixels.pool import LanePool
 from factory.fit.pixels.sampling import choose_layers, fitting_batch
 from factory.fit.progress import Progress
@@ -168,7 +168,7 @@ def _recipe_svm(vectors: Tensor, ids: Tensor, start: Tensor) -> Tensor:
 def ours(generator: Generator, dataset: DatasetSpec, num_images: int, num_classes: int) -> Tensor:
     """Planes at the end, our way: some random pixels of each image."""
     bench = bench_on(generator, dataset)
-    sampling = plan_sampling(dataset.segmenter, generator.facts)
+    sampling = choose_pixels(dataset.segmenter, generator.facts)
     assert sampling.num_images == num_images
     bench.sample(sampling, "")
     centres, _ = cluster(bench, CLUSTERS, 0)
@@ -297,7 +297,7 @@ def iou_per_cut() -> None:
     bench = bench_on(generator, dataset)
     for layers in ("auto", ["s16"]):
         spec = dataset.segmenter.model_copy(update={"layers": layers})
-        sampling = plan_sampling(spec, generator.facts)
+        sampling = choose_pixels(spec, generator.facts)
         bench.sample(sampling, "")
         heads = {k: cluster(bench, k, 0)[0] for k in range(2, 11)}
         tree = merge_clusters(

@@ -8,17 +8,16 @@ from stand_in import META, no_numbers
 from contract.test_generators import BUILT, SHIPPED_FOR, draw
 from contract.test_generators import build as build_generator
 from factory.errors import JobError, PluginError
-from factory.fit import FITTERS
 from factory.fit.fitted import fit_segmenter, needs_fitting
 from factory.generate.base import GeneratorFacts, LayerShape, StyleFacts, load_generator
 from factory.generate.weights.find import find_weights
-from factory.segment import SEGMENTERS
 from factory.segment.base import (
     RenderingSegmenter,
     Segmenter,
     label_latents,
     load_segmenter,
 )
+from factory.spec import METHODS
 
 CPU = torch.device("cpu")
 FIT = {"num_images": 8, "pixels_per_image": 256}
@@ -60,9 +59,7 @@ def build(kind, generator_kind, folder):
     return generator, load_segmenter(spec.segmenter, path, generator.facts, CPU), spec, path
 
 
-@pytest.fixture(
-    scope="module", params=[(kind, on) for kind in sorted(SEGMENTERS.table) for on in BUILT]
-)
+@pytest.fixture(scope="module", params=[(kind, on) for kind in sorted(METHODS) for on in BUILT])
 def pair(request, tmp_path_factory):
     with torch.inference_mode():
         return build(*request.param, tmp_path_factory.mktemp("segmenter"))
@@ -74,9 +71,8 @@ def make(pair, indices=range(4)):
         return label_latents(generator, segmenter, draw(generator, indices))
 
 
-def test_every_segmenter_has_a_small_spec_here_and_every_fitted_kind_is_a_segmenter():
-    assert set(SEGMENTERS.table) <= set(SMALL)
-    assert set(FITTERS) <= set(SEGMENTERS.table)
+def test_every_method_has_a_small_spec_here():
+    assert set(METHODS) == set(SMALL)
 
 
 def test_it_is_a_segmenter_and_its_feature_maps_are_offered(pair):
@@ -147,7 +143,7 @@ def test_a_generator_without_its_feature_maps_is_refused_before_any_image(pair):
         load_segmenter(spec.segmenter, path, facts, CPU)
 
 
-@pytest.mark.parametrize("kind", sorted(FITTERS))
+@pytest.mark.parametrize("kind", sorted(k for k, method in METHODS.items() if method.fitter))
 def test_a_segmenter_that_must_be_fitted_says_so(kind, tmp_path):
     spec = small_job(tmp_path, {"dataset.segmenter": SMALL[kind]}).dataset.segmenter
     with pytest.raises(JobError, match="not fitted yet; run `factory fit` first"):

@@ -1,10 +1,13 @@
 """What a fit may hold in memory, and how many pixels that is. Pure arithmetic."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 from factory.errors import JobError
-from factory.fit.pixels.sampling import NUM_PARTS, Sampling, choose_layers
-from factory.fit.pixels.separation import MOST_BYTES
+from factory.fit.pixels.sampling import Sampling, choose_layers
 from factory.generate.base import GeneratorFacts
-from factory.spec import FitSpec, KlishSpec, KMeansSpec
+from factory.spec import FitSpec
+from factory.spec.fit import LayerNames
 
 MOST_PIXELS = 4096
 """Pixels per image that `auto` never exceeds: beyond them neighbours repeat each other."""
@@ -12,54 +15,56 @@ MOST_PIXELS = 4096
 SEEDING_PIXELS = 8192
 """Pixels that k-means tries its seedings on."""
 
+FLOAT_BYTES = 4
+"""Bytes of a number of a feature vector."""
+
 _WORK_BYTES = 96 * 2**20
-_FLOAT = 4
 
 
-def plan_sampling(spec: KlishSpec | KMeansSpec, facts: GeneratorFacts) -> Sampling:
+@dataclass(frozen=True, slots=True)
+class HeldBytes:
+    """What a method holds beside the feature vectors of its pixels, in bytes."""
+
+    per_pixel: int
+    """Beside each vector."""
+    fixed: int
+    """However many pixels there are, at its largest."""
+
+
+def plan_sampling(
+    layers: LayerNames, fit: FitSpec, facts: GeneratorFacts, held: Callable[[int], HeldBytes]
+) -> Sampling:
     """Which pixels to fit on: as many as the job says, or as its memory holds.
+
+    `held` is asked what the method holds, given the length of a pixel's vector.
 
     Raises:
         JobError: If a layer is unknown, or the pixels do not fit `fit.memory_gib`.
     """
-    layers = choose_layers(spec.layers, facts)
-    widths = tuple(facts.layers[layer].channels for layer in layers)
-    most = _most_pixels(spec, sum(widths))
-    asked = spec.fit.pixels_per_image
-    wanted = min(most // spec.fit.num_images, MOST_PIXELS) if asked == "auto" else asked
-    if wanted < 1 or wanted * spec.fit.num_images > most:
-        raise JobError(_refusal(spec, sum(widths), most))
-    return Sampling(layers, widths, spec.fit.num_images, wanted, spec.fit.seed)
+    names = choose_layers(layers, facts)
+    widths = tuple(facts.layers[name].channels for name in names)
+    channels = sum(widths)
+    beside = held(channels)
+    fixed = _WORK_BYTES + beside.fixed
+    per_pixel = FLOAT_BYTES * channels + beside.per_pixel
+    most = max(int((fit.memory_gib * 2**30 - fixed) // per_pixel), 0)
+    asked = fit.pixels_per_image
+    wanted = min(most // fit.num_images, MOST_PIXELS) if asked == "auto" else asked
+    if wanted < 1 or wanted * fit.num_images > most:
+        needed = fixed + max(wanted, 1) * fit.num_images * per_pixel
+        raise JobError(_refusal(fit, channels, most, needed))
+    return Sampling(names, widths, fit.num_images, wanted, fit.seed)
 
 
-def _most_pixels(spec: KlishSpec | KMeansSpec, channels: int) -> int:
-    room = spec.fit.memory_gib * 2**30 - _fixed_bytes(spec, channels)
-    return max(int(room // _bytes_per_pixel(spec, channels)), 0)
+def most_pixels(fit: FitSpec) -> int:
+    """Pixels of all images, before it is known how many `auto` will be."""
+    asked = fit.pixels_per_image
+    return fit.num_images * (MOST_PIXELS if asked == "auto" else asked)
 
 
-def _bytes_per_pixel(spec: KlishSpec | KMeansSpec, channels: int) -> int:
-    """A vector; for KLiSH the scores of all clusters and the pixel's own cluster too."""
-    held = _FLOAT * spec.initial_clusters + 1 if isinstance(spec, KlishSpec) else 0
-    return _FLOAT * channels + held
-
-
-def _fixed_bytes(spec: KlishSpec | KMeansSpec, channels: int) -> int:
-    """What does not grow with the pixels, at its largest: seeding, Lloyd's sums, or the planes."""
-    count = spec.initial_clusters if isinstance(spec, KlishSpec) else spec.num_clusters
-    clusters = 2 * SEEDING_PIXELS * channels * _FLOAT + NUM_PARTS * count * channels * 2 * _FLOAT
-    planes = 0
-    if isinstance(spec, KlishSpec):
-        curves = max(MOST_BYTES, NUM_PARTS * (channels + 1) ** 2 * _FLOAT)
-        planes = curves + curves // 2 + 4 * count * channels * _FLOAT
-    return _WORK_BYTES + max(clusters, planes)
-
-
-def _refusal(spec: KlishSpec | KMeansSpec, channels: int, most: int) -> str:
-    fit: FitSpec = spec.fit
+def _refusal(fit: FitSpec, channels: int, most: int, needed: int) -> str:
     per_image = most // fit.num_images
     wanted = 1 if fit.pixels_per_image == "auto" else fit.pixels_per_image
-    needed = _fixed_bytes(spec, channels)
-    needed += wanted * fit.num_images * _bytes_per_pixel(spec, channels)
     lower = f"ask for at most {per_image} or `auto`" if per_image else "lower fit.num_images"
     return (
         f"dataset.segmenter.fit.pixels_per_image: found {fit.pixels_per_image}; {fit.num_images} "

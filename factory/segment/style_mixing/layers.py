@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from factory.errors import JobError
 from factory.generate.base import GeneratorFacts, StyleFacts
-from factory.segment import SEGMENTERS
-from factory.spec import StyleMixingSpec
+from factory.segment.methods import check_generator
+from factory.spec.style_mixing import StyleMixingSpec
 
 _START_PX = 64
 _STOP_PX = 128
@@ -34,13 +34,9 @@ def plan_mixing(spec: StyleMixingSpec, facts: GeneratorFacts) -> MixingPlan:
     Raises:
         JobError: If the generator has no styles to mix, or a setting does not fit it.
     """
+    check_generator(spec.kind, facts)
     styles = facts.styles
-    if styles is None:
-        others = [n for n in SEGMENTERS.table if n not in ("style_mixing", "distil")]
-        raise JobError(
-            "dataset.segmenter.kind: found 'style_mixing', but this generator has no style per layer "
-            f"to mix; methods that work on it: {', '.join(sorted(others))}"
-        )
+    assert styles is not None  # they are what the method needs
     start = _start(spec, facts, styles)
     height = facts.layers[start].height
     side = max(height, min(_STOP_PX, max(_LEAST_PX, facts.resolution // _SMALL)))

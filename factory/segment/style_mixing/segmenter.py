@@ -33,7 +33,7 @@ from factory.segment.style_mixing.colour_clusters import cluster_pixels, pixel_v
 from factory.segment.style_mixing.foreground import find_foreground
 from factory.segment.style_mixing.layers import plan_mixing
 from factory.segment.style_mixing.signatures import nearest_prototypes, signatures
-from factory.spec import StyleMixingSpec
+from factory.spec.style_mixing import StyleMixingSpec
 
 PROTOTYPES_NAME = "prototypes"
 """Name of the class prototypes in the segmenter file."""

@@ -15,19 +15,17 @@ from factory.segment.palette import unnamed_labels
 from factory.segment.segmenter_file import decode_segmenter, encode_segmenter, weight_name
 from factory.segment.tree.hierarchy import Hierarchy, read_hierarchy
 from factory.segment.tree.labels_file import check_labels, class_labels
-from factory.spec import KlishSpec, SegmenterSpec
+from factory.spec.klish import KlishSpec
 
 
-def finish_segmenter(fitted: bytes, spec: SegmenterSpec, *, source: str) -> bytes:
-    """The segmenter file whose masks `spec` asks for, from what was fitted.
+def cut_tree(fitted: bytes, spec: KlishSpec, *, source: str) -> bytes:
+    """The segmenter file whose masks `spec` asks for, from the fitted tree.
 
-    Methods without a merge tree are finished when they are fitted. `source` names `fitted` in errors.
+    `source` names `fitted` in errors.
 
     Raises:
         JobError: If the tree has no such cut, or the labels are not for this tree.
     """
-    if not isinstance(spec, KlishSpec):
-        return fitted
     tensors, facts = decode_segmenter(fitted, source=source)
     tree = read_hierarchy(tensors)
     if tree is None:

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from factory.errors import JobError
-from factory.fit.pixels.budget import MOST_PIXELS, plan_sampling
+from factory.fit import klish as by_klish
+from factory.fit import kmeans as by_kmeans
+from factory.fit.pixels.budget import MOST_PIXELS
 from factory.generate.base import GeneratorFacts, LayerShape
 from factory.spec import FitSpec, KlishSpec, KMeansSpec
 
@@ -81,11 +83,15 @@ def klish(**fit: object) -> KlishSpec:
 
 def test_auto_takes_what_the_memory_holds_and_never_more_than_are_useful() -> None:
     assert (
-        plan_sampling(klish(num_images=256, pixels_per_image="auto"), facts(64)).pixels_per_image
+        by_klish.choose_pixels(
+            klish(num_images=256, pixels_per_image="auto"), facts(64)
+        ).pixels_per_image
         == MOST_PIXELS
     )
     few, some, many = (
-        plan_sampling(klish(num_images=n, pixels_per_image="auto", memory_gib=g), facts(992))
+        by_klish.choose_pixels(
+            klish(num_images=n, pixels_per_image="auto", memory_gib=g), facts(992)
+        )
         for n, g in ((256, 1.0), (256, 2.0), (512, 2.0))
     )
     assert few.num_pixels < some.num_pixels / 2
@@ -95,13 +101,17 @@ def test_auto_takes_what_the_memory_holds_and_never_more_than_are_useful() -> No
 
 def test_kmeans_holds_no_scores_and_so_takes_more_pixels() -> None:
     fit = FitSpec(num_images=4096, pixels_per_image="auto", memory_gib=1)
-    plain = plan_sampling(KMeansSpec(kind="kmeans", fit=fit), facts(32))
+    plain = by_kmeans.choose_pixels(KMeansSpec(kind="kmeans", fit=fit), facts(32))
     assert (
-        plain.num_pixels > 3 * plan_sampling(KlishSpec(kind="klish", fit=fit), facts(32)).num_pixels
+        plain.num_pixels
+        > 3 * by_klish.choose_pixels(KlishSpec(kind="klish", fit=fit), facts(32)).num_pixels
     )
 
 
 def test_an_explicit_number_within_the_memory_is_taken_as_it_is() -> None:
-    assert plan_sampling(klish(num_images=10, pixels_per_image=9999), facts(32)).num_pixels == 99990
+    assert (
+        by_klish.choose_pixels(klish(num_images=10, pixels_per_image=9999), facts(32)).num_pixels
+        == 99990
+    )
     with pytest.raises(JobError, match="ask for at most"):
-        plan_sampling(klish(num_images=10, pixels_per_image=10**6), facts(992))
+        by_klish.choose_pixels(klish(num_images=10, pixels_per_image=10**6), facts(992))

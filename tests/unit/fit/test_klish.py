@@ -342,7 +342,7 @@ def test_the_merging_sees_other_images_than_the_clustering(tmp_path):
     generator = Recorder(dataset.generator, None, CPU)
     generator.seen = []
     with one_thread(), torch.inference_mode():
-        fit_klish(dataset.segmenter, make_context(tmp_path, dataset, generator), weights_sha256="")
+        fit_klish(dataset.segmenter, make_context(tmp_path, dataset, generator))
     latents = np.concatenate(generator.seen)
     assert len(latents) == len(np.unique(latents, axis=0)) == 16
 
@@ -388,11 +388,11 @@ def test_a_fit_goes_on_where_it_was_stopped_and_gives_the_same_file(tmp_path, at
         bench = make_context(tmp_path, dataset)
         bench.progress.on_progress = stop
         with pytest.raises(StoppedError):
-            fit_klish(dataset.segmenter, bench, weights_sha256="")
+            fit_klish(dataset.segmenter, bench)
         stages = []
         again = make_context(tmp_path, dataset)
         again.progress.on_progress = lambda stage, *_: stages.append(stage)
-        assert fit_klish(dataset.segmenter, again, weights_sha256="") == whole
+        assert fit_klish(dataset.segmenter, again) == whole
     assert ("clusters" in stages) == (at[0] == "clusters")
 
 
@@ -403,7 +403,7 @@ def test_a_damaged_checkpoint_costs_time_and_nothing_else(tmp_path):
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints" / "it").write_bytes(b"half a file")
     with one_thread(), torch.inference_mode():
-        assert fit_klish(dataset.segmenter, bench, weights_sha256="") == whole
+        assert fit_klish(dataset.segmenter, bench) == whole
 
 
 def test_a_fit_stops_when_asked_to(tmp_path):

@@ -5,8 +5,7 @@ from small_job import small_job
 
 from factory.errors import JobError
 from factory.fit.fitted import find_fitted, fit_key, fit_segmenter
-from factory.fit.kmeans import cluster, nearest
-from factory.fit.pixels.budget import plan_sampling
+from factory.fit.kmeans import choose_pixels, cluster, nearest
 from factory.generate.weights.find import LocalWeights
 from factory.segment.segmenter_file import read_segmenter, weight_name
 from factory.store.cache import cache_folder
@@ -122,7 +121,7 @@ def test_clusters_are_numbered_by_size_and_the_bias_is_half_the_square(tmp_path)
     tensors, facts = read_segmenter(path)
     spec = small_job(tmp_path).dataset
     bench = make_context(tmp_path, spec)
-    sampling = plan_sampling(spec.segmenter, bench.pool.facts)
+    sampling = choose_pixels(spec.segmenter, bench.pool.facts)
     bench.sample(sampling, "")
     vectors = torch.cat(bench.pool.query("spread", 10**9))
     centres = torch.cat([tensors[weight_name(layer)] for layer in sampling.layers], dim=1)

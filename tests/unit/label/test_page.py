@@ -22,9 +22,8 @@ from factory.label.layout import place_nodes
 from factory.label.material import LabelMaterial, make_material
 from factory.label.page import kept_page, make_facts
 from factory.label.picture import draw_picture
-from factory.segment.base import load_segmenter
+from factory.segment.base import finish_segmenter, load_segmenter
 from factory.segment.segmenter_file import decode_segmenter, encode_segmenter, read_segmenter
-from factory.segment.tree.cut import finish_segmenter
 from factory.segment.tree.hierarchy import PLANES_NAME, Hierarchy
 
 CPU = torch.device("cpu")

@@ -9,12 +9,11 @@ from factory.errors import JobError
 from factory.generate.base import GeneratorFacts, LayerShape
 from factory.generate.batch import ImageBatch
 from factory.manifest.labels import ClassLabel, DatasetLabels
-from factory.segment.base import Mergeable
-from factory.segment.linear_head import LinearHead
+from factory.segment.base import Mergeable, finish_segmenter
 from factory.segment.palette import unnamed_labels
 from factory.segment.segmenter_file import decode_segmenter, weight_name
 from factory.segment.tree.coarser import find_coarser
-from factory.segment.tree.cut import finish_segmenter
+from factory.segment.tree.head import TreeHead
 from factory.segment.tree.hierarchy import Hierarchy, read_hierarchy
 from factory.spec import KlishSpec, KMeansSpec
 from unit.segment.test_labels_file import named
@@ -39,7 +38,7 @@ def head(folder, tree=None, **settings):
     spec = klish(**settings)
     path = folder / "head"
     path.write_bytes(finish_segmenter(tree_file(tree), spec, source="f"))
-    return LinearHead(spec, path, FACTS, CPU)
+    return TreeHead(spec, path, FACTS, CPU)
 
 
 @pytest.fixture

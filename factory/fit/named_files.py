@@ -1,0 +1,70 @@
+"""Files that a job names and a fit reads: what is in them counts, not where they lie."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from factory.errors import JobError
+from factory.identity import digest_of, digest_of_file
+from factory.segment.methods import SEGMENTER_SECTION, find_method, methods_in, settings_of
+from factory.spec import DatasetSpec
+
+
+def digest_named_files(
+    dataset: DatasetSpec, known: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """SHA-256 of what the job's methods read beside the generator.
+
+    Keys are the settings that name the files, below `dataset.segmenter`, e.g. `teacher.pictures` or,
+    of a plugin, `settings.pictures`. A setting that names nothing has no digest; neither have the
+    settings beside a fitted file, for that file has settled them.
+
+    Args:
+        dataset: The job's dataset.
+        known: Digests to take for files that are not here: a dataset goes on without what its
+            segmenter was fitted on.
+
+    Returns:
+        The digests.
+
+    Raises:
+        JobError: If a file cannot be read, and nothing is known of it.
+    """
+    found = {}
+    for section, spec in methods_in(dataset.segmenter):
+        method, settings = find_method(spec.kind), settings_of(spec, section=section)
+        if method.fitted_file and getattr(settings, method.fitted_file):
+            continue
+        inside = section if settings is spec else f"{section}.settings"
+        for name in method.files:
+            named = getattr(settings, name)
+            if named:
+                setting = f"{inside}.{name}".removeprefix(f"{SEGMENTER_SECTION}.")
+                found[setting] = _digest(named, setting, known or {})
+    return found
+
+
+def digest_of_path(path: Path) -> str:
+    """SHA-256 of a file, or of a folder: of the names in it, however deep, and their contents.
+
+    Raises:
+        OSError: If something there cannot be read.
+    """
+    if not path.is_dir():
+        return digest_of_file(path)
+    files = sorted(file for file in path.rglob("*") if file.is_file())
+    return digest_of({file.relative_to(path).as_posix(): digest_of_file(file) for file in files})
+
+
+def _digest(named: str | list[str], setting: str, known: Mapping[str, str]) -> str:
+    try:
+        if isinstance(named, str):
+            return digest_of_path(Path(named))
+        return digest_of([digest_of_path(Path(one)) for one in named])
+    except OSError as error:
+        if setting in known:
+            return known[setting]
+        raise JobError(
+            f"{SEGMENTER_SECTION}.{setting}: {error.filename} cannot be read ({error.strerror}); the "
+            "segmenter is fitted on it: check the path, which is relative to the folder the command "
+            "runs in"
+        ) from error

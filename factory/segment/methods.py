@@ -1,0 +1,152 @@
+"""Find a segmenting method by its kind: an entry of our table, or what a plugin offers.
+
+A plugin is either a segmenter, which is called with the job's section as it is, or a `Method` like
+those of `spec/methods.py`, with settings and a fitter of its own.
+"""
+
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from factory.errors import JobError, PluginError
+from factory.generate.base import GeneratorFacts
+from factory.identity import digest_of_file
+from factory.plugins import import_target
+from factory.segment import SEGMENTERS
+from factory.spec import METHODS, Method, MethodSettings, PluginSegmenterSpec
+from factory.spec.read import check_settings
+from factory.spec.segmenters import find_settled
+
+SEGMENTER_SECTION = "dataset.segmenter"
+"""Where a job holds the settings of its method."""
+
+_LACKS = {"layers": "no feature maps", "styles": "no style per layer to mix"}
+
+
+def find_method(kind: str) -> Method:
+    """The method called `kind`. A plugin is imported for it, ours are not.
+
+    Raises:
+        PluginError: If nothing has that name, or a plugin cannot be imported.
+    """
+    if kind in METHODS:
+        return METHODS[kind]
+    found = SEGMENTERS.load(kind)
+    return found if isinstance(found, Method) else Method(segmenter=SEGMENTERS.target(kind))
+
+
+def import_part(kind: str, target: str) -> Any:  # noqa: ANN401 - whatever the method needs there
+    """What one of the targets of the method `kind` points at.
+
+    Raises:
+        PluginError: If it cannot be imported.
+    """
+    return import_target(target, f"segmenter {kind!r}")
+
+
+def settings_of(spec: MethodSettings, *, section: str = SEGMENTER_SECTION) -> MethodSettings:
+    """What a method's segmenter and fitter are given: settings of its own class.
+
+    Ours are that already. Those of a plugin are checked here, as soon as it may be imported;
+    `section` is their place in the job.
+
+    Raises:
+        JobError: If a setting is not one that the plugin has; a line for each problem.
+        PluginError: If the plugin's settings class cannot be used.
+    """
+    if not isinstance(spec, PluginSegmenterSpec):
+        return spec
+    method = find_method(spec.kind)
+    if not method.settings:
+        return spec
+    own = import_part(spec.kind, method.settings)
+    if not (isinstance(own, type) and issubclass(own, MethodSettings)):
+        raise PluginError(
+            f"segmenter {spec.kind!r}: {method.settings} is no settings class; derive it from "
+            "factory.spec.MethodSettings"
+        )
+    unknown = sorted(method.named_settings() - own.model_fields.keys())
+    if unknown:
+        raise PluginError(
+            f"segmenter {spec.kind!r}: its entry names the setting {unknown[0]!r}, and "
+            f"{method.settings} has only {', '.join(own.model_fields)}"
+        )
+    where = f"{section}.settings"
+    checked = check_settings(
+        own,
+        spec.settings,
+        source=f"segmenter {spec.kind!r}",
+        under=where,
+        given={"kind": spec.kind},
+    )
+    settled = find_settled(method, checked)
+    if settled:
+        raise JobError(where=where, found=settled)
+    return checked
+
+
+def methods_in(
+    spec: MethodSettings, section: str = SEGMENTER_SECTION
+) -> Iterator[tuple[str, MethodSettings]]:
+    """The method of `spec` and those in its settings, such as a teacher, each with its section."""
+    yield section, spec
+    for name in type(spec).model_fields:
+        value = getattr(spec, name)
+        if isinstance(value, MethodSettings):
+            yield from methods_in(value, f"{section}.{name}")
+
+
+def find_source_digests(spec: MethodSettings) -> dict[str, str]:
+    """SHA-256 of the files that the code of plugins is in: what they fit may change with it."""
+    found = {}
+    for _, one in methods_in(spec):
+        if one.kind in METHODS:
+            continue
+        method = find_method(one.kind)
+        targets = (SEGMENTERS.target(one.kind), method.settings, method.fitter, method.segmenter)
+        for name in {target.partition(":")[0] for target in targets if target}:
+            file = import_module(name).__file__
+            found[name] = digest_of_file(Path(file)) if file else ""
+    return found
+
+
+def check_methods(spec: MethodSettings) -> None:
+    """Say at once, before anything is fitted, what is wrong with the methods of a job.
+
+    Raises:
+        PluginError: If nothing has that name, or a plugin cannot be used.
+        JobError: If a plugin does not have such a setting.
+    """
+    for section, one in methods_in(spec):
+        settings_of(one, section=section)
+
+
+def is_fitted(spec: MethodSettings) -> bool:
+    """Whether a segmenter of `spec` has to be fitted before it can make masks."""
+    method = find_method(spec.kind)
+    if not method.fitter or not method.fitted_if:
+        return bool(method.fitter)
+    return bool(getattr(settings_of(spec), method.fitted_if))
+
+
+def check_generator(kind: str, facts: GeneratorFacts) -> None:
+    """Make sure that a method can work on a generator with `facts`.
+
+    Raises:
+        JobError: If it cannot; the message names the methods that can.
+    """
+    missing = _missing_fact(find_method(kind), facts)
+    if missing:
+        others = sorted(
+            name for name, m in METHODS.items() if m.can_teach and not _missing_fact(m, facts)
+        )
+        raise JobError(
+            f"{SEGMENTER_SECTION}.kind: found {kind!r}, but this generator has "
+            f"{_LACKS.get(missing, f'no {missing}')}; methods that work on it: "
+            f"{', '.join(others) or 'none of ours'}"
+        )
+
+
+def _missing_fact(method: Method, facts: GeneratorFacts) -> str:
+    return next((need for need in method.needs if not getattr(facts, need)), "")

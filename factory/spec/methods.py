@@ -1,0 +1,104 @@
+"""The table of segmenting methods: everything that the package knows of a method by its name.
+
+A method is one entry here, its settings (`spec/`), its segmenter (`segment/`) and, if it is fitted, its
+fitter (`fit/`). Whatever else needs to know something of methods reads this table. Targets are
+`module:attribute` and are imported when they are asked for, so that planning loads neither torch nor
+Ray. A plugin offers an entry of its own; see "How to add a method" in `factory/ARCHITECTURE.md`.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Method:
+    """One segmenting method. Names of settings are those of its settings class."""
+
+    segmenter: str
+    """What makes the masks; called as `segment.base.load_segmenter` says."""
+    settings: str = ""
+    """Its settings class. Only a plugin can do without: its segmenter is then given the job's
+    section as it is."""
+    fitter: str = ""
+    """What fits it, called with the settings and a `fit.context.FitContext`; gives the bytes of a
+    segmenter file. Empty = there is nothing to fit."""
+    fitted_if: str = ""
+    """A setting without which there is nothing to fit either. Empty = it is always fitted."""
+    after_fit: tuple[str, ...] = ()
+    """Settings that say what is done with a fit: changing them does not need another one."""
+    fitted_file: str = ""
+    """The setting that names a file which is fitted already. All settings but those of `after_fit`
+    are settled by that file: they cannot stand beside it, and are not part of a dataset's id."""
+    finish: str = ""
+    """Makes the file that the segmenter reads from the fitted one, by the settings of `after_fit`;
+    called with the fitted bytes, the settings and `source`, their name in errors. Empty = the fitted
+    file is that file."""
+    cost: str = ""
+    """A `fit.cost.FitCost`: what a fit takes, before it is made. Empty = nobody knows: `factory plan`
+    says so, and the fit is never spread over workers."""
+    files: tuple[str, ...] = ()
+    """Settings that name files or folders whose content decides what a fit gives."""
+    inlined: tuple[str, ...] = ()
+    """Settings for which a job file may name a YAML file: its content takes their place."""
+    needs: tuple[str, ...] = ()
+    """Facts (`GeneratorFacts`) that a generator must have for the method to work on it."""
+    has_tree: bool = False
+    """Whether the fitted file holds a merge tree, which a person can cut and name. The method then
+    has the settings `cut` and `labels`."""
+    can_teach: bool = True
+    """Whether `distil` can imitate it."""
+    not_taught: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    """Settings that a teacher must leave out, with the reason."""
+
+    def settles(self, names: Iterable[str]) -> set[str]:
+        """Those of the settings `names` that decide what a fit gives."""
+        return set(names) - {"kind", self.fitted_file, *self.after_fit}
+
+    def named_settings(self) -> set[str]:
+        """Every setting that this entry names: its settings class must have them."""
+        single = {self.fitted_if, self.fitted_file} - {""}
+        return single.union(self.after_fit, self.files, self.inlined, self.not_taught)
+
+
+_LINEAR_HEAD = "factory.segment.linear_head:LinearHead"
+
+METHODS: Mapping[str, Method] = {
+    "kmeans": Method(
+        settings="factory.spec.kmeans:KMeansSpec",
+        segmenter=_LINEAR_HEAD,
+        fitter="factory.fit.kmeans:fit_kmeans",
+        cost="factory.fit.kmeans:COST",
+        needs=("layers",),
+    ),
+    "klish": Method(
+        settings="factory.spec.klish:KlishSpec",
+        segmenter="factory.segment.tree.head:TreeHead",
+        fitter="factory.fit.klish:fit_klish",
+        cost="factory.fit.klish:COST",
+        after_fit=("cut", "labels", "ignore_unclaimed"),
+        fitted_file="fitted",
+        finish="factory.segment.tree.cut:cut_tree",
+        inlined=("labels",),
+        needs=("layers",),
+        has_tree=True,
+    ),
+    "style_mixing": Method(
+        settings="factory.spec.style_mixing:StyleMixingSpec",
+        segmenter="factory.segment.style_mixing.segmenter:StyleMixing",
+        fitter="factory.fit.prototypes:fit_prototypes",
+        fitted_if="classes",
+        cost="factory.fit.prototypes:COST",
+        needs=("styles",),
+        not_taught={"instances": "a linear head tells no objects apart"},
+    ),
+    "distil": Method(
+        settings="factory.spec.distil:DistilSpec",
+        segmenter=_LINEAR_HEAD,
+        fitter="factory.fit.distil:fit_distil",
+        cost="factory.fit.distil:COST",
+        needs=("layers",),
+        can_teach=False,
+    ),
+}
+"""Our own methods, by the `kind` that a job names."""
