@@ -22,7 +22,7 @@ def site(tmp_path_factory):
     folder = tmp_path_factory.mktemp("dashboard")
     make_small(
         folder,
-        {"dataset.coverage": {"min_samples": {"1": 12, "3": 5000}, "budget": 60}},
+        {"dataset.coverage": {"min_samples": {"1": 15, "3": 5000}, "budget": 60}},
     )
     view = DatasetView(open_store(str(folder / "out")))
     opened = bind("127.0.0.1", 0)
@@ -134,7 +134,7 @@ def test_the_page_goes_on_when_a_hung_or_killed_service_is_back(tmp_path, visits
     make_small(tmp_path)
     with serving(tmp_path, port=0) as (service, port):
         page = visits.open(f"http://127.0.0.1:{port}/")
-        expect(page.locator("#numbers")).to_contain_text("10 of 10")
+        expect(page.locator("#numbers")).to_contain_text("13 of 13")
         service.send_signal(signal.SIGSTOP)  # its connections stay open, and nothing comes
         says_that_it_is_away(page)
         service.send_signal(signal.SIGCONT)
@@ -143,7 +143,7 @@ def test_the_page_goes_on_when_a_hung_or_killed_service_is_back(tmp_path, visits
         says_that_it_is_away(page)
     with serving(tmp_path, port=port):
         expect(page.locator("#trouble")).to_be_hidden(timeout=60_000)
-        expect(page.locator("#numbers")).to_contain_text("10 of 10")
+        expect(page.locator("#numbers")).to_contain_text("13 of 13")
         page.close()
     visits.complaints.clear()
 

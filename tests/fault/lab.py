@@ -30,7 +30,7 @@ class Lab:
             "dataset": {
                 "num_samples": 96,
                 "samples_per_shard": 16,
-                "batch_size": 8,
+                "batch_size": 6,
                 "generator": {"kind": kind},
                 "segmenter": {
                     "kind": "kmeans",

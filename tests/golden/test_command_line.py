@@ -47,20 +47,20 @@ def test_a_job_runs_to_a_dataset_that_every_command_understands(tmp_path):
     job, out = write_job(tmp_path), tmp_path / "out"
     ran = call("run", job)
     assert ran.exit_code == 0
-    assert ran.stdout == f"10 pairs in 3 shards: {out} (look at {out}/preview.png)\n"
+    assert ran.stdout == f"13 pairs in 3 shards: {out} (look at {out}/preview.png)\n"
     status = call("status", out)
     assert "state               complete\n" in status.stdout
-    assert "samples_committed   10\n" in status.stdout
+    assert "samples_committed   13\n" in status.stdout
     assert call("status", job).stdout == status.stdout
     assert json.loads(call("status", out, "--json").stdout)["shards_committed"] == 3
-    assert call("verify", out).stdout == "3 shards, 10 samples: all good\n"
+    assert call("verify", out).stdout == "3 shards, 13 samples: all good\n"
     again = call("verify", out, "--regenerate", "2")
-    assert again.stdout == "3 shards, 10 samples: all good, 2 made again byte for byte\n"
+    assert again.stdout == "3 shards, 13 samples: all good, 2 made again byte for byte\n"
     every = call("verify", out, "--regenerate", "1000")
-    assert every.stdout == "3 shards, 10 samples: all good, 10 made again byte for byte\n"
+    assert every.stdout == "3 shards, 13 samples: all good, 13 made again byte for byte\n"
     assert json.loads(call("verify", out, "--json").stdout) == {
         "num_shards": 3,
-        "num_samples": 10,
+        "num_samples": 13,
         "problems": [],
     }
     assert call("preview", out, "-o", tmp_path / "p.png").stdout == f"wrote {tmp_path}/p.png\n"
@@ -80,7 +80,7 @@ def test_fitting_first_makes_the_file_that_the_run_takes(tmp_path):
 def test_a_plan_is_told_in_words_and_as_json(tmp_path):
     job = write_job(tmp_path)
     words = call("plan", job)
-    assert "pairs     10 (0 made)\n" in words.stdout
+    assert "pairs     13 (0 made)\n" in words.stdout
     assert "shards    3\n" in words.stdout
     assert "image     32 x 32 px\n" in words.stdout
     assert json.loads(call("plan", job, "--json").stdout)["num_shards"] == 3
@@ -118,7 +118,7 @@ def test_a_shortfall_is_told_with_what_to_do(tmp_path):
     }
     ran = call("run", write_job(tmp_path, settings))
     assert ran.exit_code == 0
-    assert ran.stdout.startswith("8 pairs in 3 shards: ")
+    assert ran.stdout.startswith("11 pairs in 3 shards: ")
     assert ran.stderr.splitlines()[-1] == (
         "warning: 2 fewer than asked for, because samples were rejected; see `factory status`, then "
         "raise dataset.num_samples"
@@ -272,7 +272,7 @@ def test_wrong_words_are_refused(words):
 def test_a_round_is_kept_as_readable_json(tmp_path):
     call("run", write_job(tmp_path))
     text = (tmp_path / "out/plan/round-0000.json").read_text()
-    assert Round.model_validate_json(text).num_samples == 10
+    assert Round.model_validate_json(text).num_samples == 13
     assert text.count("\n") > 10
 
 
@@ -296,7 +296,7 @@ def test_repair_says_what_it_would_do_and_does_it_when_told(tmp_path):
         }
     ]
     assert call("repair", out, "--yes").stdout == line
-    assert call("verify", "--deep", out).stdout == "3 shards, 10 samples: all good\n"
+    assert call("verify", "--deep", out).stdout == "3 shards, 13 samples: all good\n"
 
 
 def test_gc_leaves_what_is_young(tmp_path):

@@ -24,7 +24,7 @@ def test_scores_are_told_as_a_table_and_as_json(out):
     words = call(out, "--reference", "generator")
     assert words.exit_code == 0, words.output
     lines = words.stdout.splitlines()
-    assert lines[0] == "10 samples against generator shapes"
+    assert lines[0] == "13 samples against generator shapes"
     assert lines[1] == "                 all classes  without ground"
     assert [line[:16].strip() for line in lines[2:10]] == [
         "ARI",

@@ -87,7 +87,7 @@ def test_a_finished_dataset_holds_the_documented_files_and_no_other(finished):
 
 def test_every_sample_is_an_image_a_mask_and_its_facts_in_order(finished):
     first = 0
-    for path, count in zip(sorted((finished / "out/data/train").iterdir()), (4, 4, 2), strict=True):
+    for path, count in zip(sorted((finished / "out/data/train").iterdir()), (5, 5, 3), strict=True):
         keys = [f"{index:09d}" for index in range(first, first + count)]
         first += count
         assert [name for name, _ in read_members(path)] == [
@@ -120,7 +120,7 @@ def test_the_receipts_coverage_is_that_of_the_sidecar_tables_and_adds_up(finishe
     records = find_holdings(open_store(str(finished / "out"))).records
     merged = merge_coverage([record.coverage for record in records])
     assert merged == again
-    assert merged.num_kept == len(facts) == 10
+    assert merged.num_kept == len(facts) == 13
     assert all(m.sharpness > 0 and 0 <= m.latent_cell < 256 for m in measures)
 
 
@@ -141,7 +141,7 @@ def test_the_manifest_is_the_plan_and_the_receipts(finished):
     store = open_store(str(finished / "out"))
     manifest = read_manifest(store.read("manifest.parquet"), source="x")
     assert manifest == make_manifest(store)
-    assert manifest.num_samples == manifest.num_planned == 10
+    assert manifest.num_samples == manifest.num_planned == 13
 
 
 def test_the_stored_job_makes_the_same_dataset(finished, tmp_path):
@@ -166,7 +166,7 @@ def test_nothing_in_run_changes_a_byte(finished, tmp_path):
 def test_a_finished_dataset_verifies_and_comes_out_the_same_again(finished):
     store = open_store(str(finished / "out"))
     findings = verify_dataset(store, deep=True)
-    assert (findings.num_shards, findings.num_samples, findings.problems) == (3, 10, ())
+    assert (findings.num_shards, findings.num_samples, findings.problems) == (3, 13, ())
     assert regenerate_samples(store, 7) == (7, [])
 
 
@@ -188,7 +188,7 @@ def test_the_observer_is_told_of_the_fit_the_start_and_every_shard(tmp_path):
     run_job(small_job(tmp_path, {"dataset.segmenter.fit.seed": 99}), witness)
     assert witness.fitted[0] == ("sampling", 0, 8)
     assert witness.fitted[-1] == ("clusters", 500, 500)
-    assert witness.starts == [(10, 0)]
+    assert witness.starts == [(13, 0)]
     assert sorted(record.shard_index for record in witness.records) == [0, 1, 2]
     assert witness.failures == []
 
@@ -199,27 +199,27 @@ def test_running_again_makes_nothing_new(made):
     run_job(small_job(made), witness)
     assert shard_stats(made) == before
     assert witness.records == []
-    assert witness.starts == [(10, 10)]
+    assert witness.starts == [(13, 13)]
     assert files_of(made / "out") == views
 
 
 def test_growing_adds_shards_and_leaves_every_old_byte(made):
     before, stats = files_of(made / "out"), shard_stats(made)
-    manifest = make_small(made, {"dataset.num_samples": 17})
+    manifest = make_small(made, {"dataset.num_samples": 19})
     after = files_of(made / "out")
     views = {"README.md", "index/train.wids.json", "manifest.parquet", "preview.png"}
     assert {name for name in before if after[name] != before[name]} <= views
     assert {name: shard_stats(made)[name] for name in stats} == stats
-    assert [record.num_samples for record in manifest.records] == [4, 4, 2, 4, 3]
-    assert [record.first_index for record in manifest.records] == [0, 4, 8, 10, 14]
+    assert [record.num_samples for record in manifest.records] == [5, 5, 3, 5, 1]
+    assert [record.first_index for record in manifest.records] == [0, 5, 10, 13, 18]
     assert verify_dataset(open_store(str(made / "out")), deep=True).problems == ()
     assert regenerate_samples(open_store(str(made / "out")), 5) == (5, [])
 
 
 def test_shrinking_is_refused_and_changes_nothing(made):
     before = files_of(made / "out")
-    with pytest.raises(JobError, match=r"found 9, but 10 are already planned"):
-        make_small(made, {"dataset.num_samples": 9})
+    with pytest.raises(JobError, match=r"found 12, but 13 are already planned"):
+        make_small(made, {"dataset.num_samples": 12})
     assert files_of(made / "out") == before
 
 
@@ -250,7 +250,7 @@ def test_another_tar_in_a_shard_s_place_is_not_taken_for_it(made):
     text = str(caught.value)
     assert text.startswith(
         f"{made}/out: 1 of 3 shards are in quarantine, the first is tiny-000001 (ShardError: {tar}: "
-        "there without a receipt, and damaged (sample 000000004: not a whole image ("
+        "there without a receipt, and damaged (sample 000000005: not a whole image ("
     )
     assert text.endswith(
         "`factory repair` removes it, then run the job again); the rest is committed: mend the cause, "
@@ -264,7 +264,7 @@ def test_another_tar_in_a_shard_s_place_is_not_taken_for_it(made):
     [
         (
             {"dataset.latents": {"seed": 1}, "dataset.batch_size": 2},
-            ["batch_size: 4 there, 2 in the job", "latents.seed: 0 there, 1 in the job"],
+            ["batch_size: 3 there, 2 in the job", "latents.seed: 0 there, 1 in the job"],
         ),
         ({"name": "other"}, ["name: 'tiny' there, 'other' in the job"]),
         (
@@ -332,19 +332,19 @@ def test_oversampling_keeps_the_first_accepted_samples_and_counts_the_others(fin
     confidence = {f.index: f.confidence for shard in facts_of(finished) for f in shard}
     limit = between(sorted(confidence.values()), 4)
     manifest = make_small(
-        tmp_path, {"dataset.accept": {"min_confidence": limit}, "dataset.oversample": 2.5,
-                   "dataset.batch_size": 4, "dataset.num_samples": 8}
+        tmp_path, {"dataset.accept": {"min_confidence": limit}, "dataset.oversample": 2.6,
+                   "dataset.num_samples": 10}
     )  # fmt: skip
     shards = facts_of(tmp_path)
     for record, facts in zip(manifest.records, shards, strict=True):
         kept = [fact.index for fact in facts]
         assert kept == sorted(kept)
-        assert record.num_indices == 10
+        assert record.num_indices == 13
         assert all(fact.confidence >= limit for fact in facts)
-        assert all(record.first_index <= i < record.first_index + 10 for i in kept)
-    first = [i for i in range(10) if confidence[i] >= limit][:4]
+        assert all(record.first_index <= i < record.first_index + 13 for i in kept)
+    first = [i for i in range(13) if confidence[i] >= limit][:5]
     assert [fact.index for fact in shards[0]] == first
-    last_batch_end = min(10, (first[-1] // 4 + 1) * 4)
+    last_batch_end = min(13, (first[-1] // 3 + 1) * 3)
     rejected = sum(confidence[i] < limit for i in range(last_batch_end))
     assert manifest.records[0].num_rejected == {"confidence": rejected}
     assert rejected > 0
@@ -353,10 +353,10 @@ def test_oversampling_keeps_the_first_accepted_samples_and_counts_the_others(fin
 
 
 def test_a_shard_is_never_fuller_than_was_asked_for(tmp_path):
-    manifest = make_small(tmp_path, {"dataset.oversample": 2.5, "dataset.batch_size": 3})
-    assert [record.num_samples for record in manifest.records] == [4, 4, 2]
+    manifest = make_small(tmp_path, {"dataset.oversample": 2.5})
+    assert [record.num_samples for record in manifest.records] == [5, 5, 3]
     kept = [[fact.index for fact in shard] for shard in facts_of(tmp_path)]
-    assert kept == [[0, 1, 2, 3], [10, 11, 12, 13], [20, 21]]
+    assert kept == [[0, 1, 2, 3, 4], [13, 14, 15, 16, 17], [26, 27, 28]]
     assert all(record.num_rejected == {} for record in manifest.records)
 
 
@@ -379,7 +379,7 @@ def test_a_shard_of_which_nothing_is_accepted_is_told_and_the_rest_is_kept(tmp_p
     )
     _, reason, again = next(failure for failure in witness.failures if "000002" in failure[0])
     assert reason == (
-        "ShardError: shard tiny-000002: none of 2 samples was accepted (class_0_too_large: 2); "
+        "ShardError: shard tiny-000002: none of 3 samples was accepted (class_0_too_large: 3); "
         "loosen dataset.accept or raise dataset.oversample"
     )
     assert not again
@@ -447,7 +447,7 @@ def test_what_a_killed_worker_of_the_same_run_left_does_not_stop_its_successor(m
     folder = made / "out/tmp/some-run"
     folder.mkdir(parents=True)
     (folder / "tiny-000000.tar").write_bytes(b"half a shard")
-    assert maker_of(made).make(first_task(made)).num_samples == 4
+    assert maker_of(made).make(first_task(made)).num_samples == 5
 
 
 def test_a_maker_that_is_told_to_stop_leaves_nothing(made):

@@ -198,7 +198,7 @@ def test_names_are_in_the_label_table_the_manifest_the_card_and_the_status(made)
     assert f"| 255 | no class: do not score | | {ignored / total:.1%} |" in card
     status = make_status(find_holdings(store), labels)
     assert list(status["samples_by_class"]) == list(NAMES)
-    assert status["samples_by_class"]["left square"] == 10
+    assert status["samples_by_class"]["left square"] == 13
     preview = np.asarray(Image.open(io.BytesIO((made / "preview.png").read_bytes())).convert("RGB"))
     for colour in [label.colour for label in labels] + [(128, 128, 128)]:
         legend = preview[-40:]

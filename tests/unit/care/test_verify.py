@@ -15,7 +15,7 @@ from factory.pack.tar import ShardWriter, read_members
 from factory.store import open_store
 
 TAR = "data/train/tiny-000001.tar"
-KEY = "000000004"
+KEY = "000000005"
 
 
 def problems_of(root, deep=True):
@@ -110,12 +110,12 @@ def test_files_of_a_sample_in_another_order_are_found(root):
 
 def test_a_missing_sample_is_found_by_the_count(root):
     rewrite(root, lambda members: members[:-3])
-    assert problems_of(root) == [f"{TAR}: 3 samples inside, its receipt says 4"]
+    assert problems_of(root) == [f"{TAR}: 4 samples inside, its receipt says 5"]
 
 
 def test_another_number_of_files_than_the_receipt_says_is_found(root):
-    change_receipt(root, num_members=11)
-    assert problems_of(root) == [f"{TAR}: 12 files inside, its receipt says 11"]
+    change_receipt(root, num_members=14)
+    assert problems_of(root) == [f"{TAR}: 15 files inside, its receipt says 14"]
 
 
 def change_facts(root, **changes):
@@ -132,8 +132,8 @@ def change_facts(root, **changes):
     ("changes", "text"),
     [
         ({"dataset_id": "f" * 16}, f"of dataset {'f' * 16}, this is "),
-        ({"index": 5}, f"its facts name it {KEY} with index 5"),
-        ({"key": "000000005"}, "its facts name it 000000005 with index 4"),
+        ({"index": 6}, f"its facts name it {KEY} with index 6"),
+        ({"key": "000000006"}, "its facts name it 000000006 with index 5"),
         ({"class_px": [1, 2, 3, 4]}, "its facts count other pixels per class than its mask holds"),
         ({"colour": 1}, "its facts have 1 problems"),
         ({"confidence": None}, "its facts have 1 problems"),
@@ -239,7 +239,7 @@ def test_a_folder_without_a_dataset_is_told(tmp_path):
 
 def test_a_sample_that_is_there_twice_in_place_of_another_is_found(root):
     rewrite(root, lambda members: [*members[:3], *members[:3], *members[6:]])
-    assert problems_of(root) == [f"{TAR}: 3 samples inside, its receipt says 4"]
+    assert problems_of(root) == [f"{TAR}: 4 samples inside, its receipt says 5"]
 
 
 def test_two_samples_that_changed_places_are_found(root):

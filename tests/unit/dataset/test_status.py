@@ -14,13 +14,13 @@ def test_nothing_made_is_incomplete_and_was_never_committed(tmp_path):
     found = make_status(holdings(tmp_path), [])
     assert found["state"] == "incomplete"
     assert found["last_commit"] == "never"
-    assert (found["shards_planned"], found["samples_planned"]) == (3, 10)
+    assert (found["shards_planned"], found["samples_planned"]) == (3, 13)
     assert (found["shards_committed"], found["samples_committed"], found["bytes"]) == (0, 0, 0)
 
 
 def test_rejects_are_summed_by_reason_and_short_shards_are_told(tmp_path):
     records = [
-        a_record(0, num_samples=4, num_rejected={"confidence": 1}, size_bytes=100),
+        a_record(0, num_samples=5, num_rejected={"confidence": 1}, size_bytes=100),
         a_record(
             1,
             num_samples=1,
@@ -31,15 +31,15 @@ def test_rejects_are_summed_by_reason_and_short_shards_are_told(tmp_path):
     ]
     found = make_status(holdings(tmp_path, *records), [])
     assert found["samples_rejected"] == {"class_0_too_small": 3, "confidence": 3}
-    assert found["samples_committed"] == 5
-    assert found["samples_short"] == 3
+    assert found["samples_committed"] == 6
+    assert found["samples_short"] == 4
     assert found["bytes"] == 123
     assert found["last_commit"] == "2026-01-02T00:00:00+00:00"
     assert found["state"] == "incomplete"
 
 
 def test_all_shards_make_it_complete_even_when_short(tmp_path):
-    records = [a_record(i, num_samples=n) for i, n in enumerate((4, 4, 1))]
+    records = [a_record(i, num_samples=n) for i, n in enumerate((5, 5, 2))]
     found = make_status(holdings(tmp_path, *records), [])
     assert found["state"] == "complete"
     assert found["samples_short"] == 1

@@ -344,7 +344,9 @@ def test_the_merging_sees_other_images_than_the_clustering(tmp_path):
     with one_thread(), torch.inference_mode():
         fit_klish(dataset.segmenter, make_context(tmp_path, dataset, generator))
     latents = np.concatenate(generator.seen)
-    assert len(latents) == len(np.unique(latents, axis=0)) == 16
+    assert len(latents) == len(np.unique(latents, axis=0)) == 2 * 9, (
+        "three whole batches for eight images, twice"
+    )
 
 
 def test_the_file_is_a_head_of_all_leaves_and_the_tree(tmp_path):

@@ -69,8 +69,8 @@ def test_wids_reads_every_pair_by_its_number(root, pairs, tmp_path):
     dataset = wids.ShardListDataset(
         str(root / "index/train.wids.json"), cache_dir=str(tmp_path / "cache"), keep=True
     )
-    assert len(dataset) == 10
-    samples = [dataset[index] for index in range(10)]
+    assert len(dataset) == 13
+    samples = [dataset[index] for index in range(13)]
     assert_equal_pairs(
         [
             {

@@ -1,4 +1,3 @@
-import math
 from copy import deepcopy
 
 import pytest
@@ -29,37 +28,38 @@ def id_of(tmp_path, overrides=None):
     return dataset_id_of(make_identity(spec, weights_sha256=W, segmenter_sha256=S))
 
 
-def test_ten_samples_in_shards_of_four_are_two_full_shards_and_one_of_two(tmp_path):
+def test_thirteen_samples_in_shards_of_five_are_two_full_shards_and_one_of_three(tmp_path):
     tasks = plan_of(tmp_path, {}).tasks()
-    assert [task.num_samples for task in tasks] == [4, 4, 2]
-    assert [task.first_index for task in tasks] == [0, 4, 8]
+    assert [task.num_samples for task in tasks] == [5, 5, 3]
+    assert [task.first_index for task in tasks] == [0, 5, 10]
     assert [task.name for task in tasks] == ["tiny-000000", "tiny-000001", "tiny-000002"]
     assert {task.round_index for task in tasks} == {0}
 
 
 def test_oversampling_widens_each_shard_s_range_and_not_its_size(tmp_path):
-    tasks = plan_of(tmp_path, {"dataset.oversample": 1.6}).tasks()
-    assert [task.num_samples for task in tasks] == [4, 4, 2]
-    assert [task.num_indices for task in tasks] == [math.ceil(4 * 1.6), 7, math.ceil(2 * 1.6)]
-    assert [task.first_index for task in tasks] == [0, 7, 14]
+    tasks = plan_of(tmp_path, {"dataset.oversample": 1.7}).tasks()
+    assert [task.num_samples for task in tasks] == [5, 5, 3]
+    assert [task.num_indices for task in tasks] == [9, 9, 6], "8.5 and 5.1, rounded up"
+    assert [task.first_index for task in tasks] == [0, 9, 18]
 
 
 def test_an_exact_multiple_has_no_empty_last_shard(tmp_path):
-    assert [t.num_samples for t in plan_of(tmp_path, {"dataset.num_samples": 8}).tasks()] == [4, 4]
+    tasks = plan_of(tmp_path, {"dataset.num_samples": 10}).tasks()
+    assert [task.num_samples for task in tasks] == [5, 5]
 
 
 def test_a_grown_dataset_keeps_its_round_and_gains_another_behind_it(tmp_path):
     first = plan_of(tmp_path, {})
-    grown = plan_of(tmp_path, {"dataset.num_samples": 15}, first.rounds)
+    grown = plan_of(tmp_path, {"dataset.num_samples": 19}, first.rounds)
     assert grown.rounds[0] == first.rounds[0]
     assert grown.tasks()[:3] == first.tasks()
     added = grown.tasks()[3:]
     assert [(t.shard_index, t.first_index, t.num_samples) for t in added] == [
-        (3, 10, 4),
-        (4, 14, 1),
+        (3, 13, 5),
+        (4, 18, 1),
     ]
     assert {task.round_index for task in added} == {1}
-    assert grown.num_samples == 15
+    assert grown.num_samples == 19
     assert grown.dataset_id == first.dataset_id
 
 
@@ -80,22 +80,22 @@ def test_growth_counts_plain_rounds_and_comes_after_those_for_coverage(tmp_path)
         }
     )
     assert plan_of(tmp_path, {}, (first, steered)).rounds == (first, steered)
-    grown = plan_of(tmp_path, {"dataset.num_samples": 13}, (first, steered)).rounds[2]
+    grown = plan_of(tmp_path, {"dataset.num_samples": 16}, (first, steered)).rounds[2]
     assert (grown.num_samples, grown.first_index) == (3, steered.end_index)
     assert grown.steering is None
     assert read_round(steered.model_dump_json().encode(), source="x") == steered
     tasks = list(steered.tasks())
-    assert [task.cycle_offset for task in tasks] == [0, 4]
+    assert [task.cycle_offset for task in tasks] == [0, 5]
     assert all(task.steering == steered.steering for task in tasks)
 
 
 def test_shrinking_is_refused_with_what_to_do(tmp_path):
     first = plan_of(tmp_path, {})
     with pytest.raises(JobError) as caught:
-        plan_of(tmp_path, {"dataset.num_samples": 9}, first.rounds)
+        plan_of(tmp_path, {"dataset.num_samples": 12}, first.rounds)
     assert str(caught.value) == (
-        "dataset.num_samples: found 9, but 10 are already planned in this output; a dataset only "
-        "grows: set it to 10 or more, or choose another output.uri"
+        "dataset.num_samples: found 12, but 13 are already planned in this output; a dataset only "
+        "grows: set it to 13 or more, or choose another output.uri"
     )
 
 
@@ -163,7 +163,7 @@ LABELS = {
 }
 CHANGES = {
     "name": "other",
-    "dataset.samples_per_shard": 5,
+    "dataset.samples_per_shard": 4,
     "dataset.oversample": 2.0,
     "dataset.batch_size": 5,
     "dataset.generator.kind": "stylegan2",
@@ -230,7 +230,7 @@ CHANGES = {
     "dataset.encode.confidence": True,
 }
 IGNORED = {
-    "dataset.num_samples": 11,
+    "dataset.num_samples": 14,
     "dataset.coverage": {"min_samples": {"1": 3}, "budget": 5},
     "dataset.generator.weights": "elsewhere.safetensors",
     "dataset.generator.sha256": "0" * 64,

@@ -29,7 +29,7 @@ def test_a_terminal_gets_a_bar_with_rate_and_time_left(tmp_path: Path) -> None:
         pass  # Linux says so when the other end is closed
     os.close(reader)
     text = shown.decode()
-    assert "10/10" in text
+    assert "13/13" in text
     assert "pairs/s" in text
     assert "0:00:00" in text
     assert "shard_committed" not in text
@@ -43,5 +43,5 @@ def test_a_file_gets_one_line_per_event(tmp_path: Path) -> None:
     commits = [line for line in lines if "shard_committed" in line]
     assert len(commits) == 3
     assert all("pairs_per_s=" in line and "eta_s=" in line for line in commits)
-    assert "done=10/10" in commits[-1]
+    assert "done=13/13" in commits[-1]
     assert "\x1b" not in log.read_text()

@@ -68,7 +68,7 @@ def folder(tmp_path_factory):
         folder,
         {
             "dataset.accept": {"min_confidence": 0.05},
-            "dataset.coverage": {"min_samples": {"1": 12}, "budget": 40},
+            "dataset.coverage": {"min_samples": {"1": 15}, "budget": 40},
         },
     )
     return folder / "out"
@@ -88,7 +88,7 @@ def test_the_summary_says_what_status_says(client, folder):
     holdings = find_holdings(open_store(str(folder)))
     status, summary = make_status(holdings, []), client.json("/v1/summary")
     assert summary["state"] == status["state"] == "complete"
-    assert summary["samples_committed"] == status["samples_committed"] == 12
+    assert summary["samples_committed"] == status["samples_committed"] == 15
     assert summary["samples_planned"] == status["samples_planned"]
     assert summary["images_rejected"] == status["samples_rejected"]
     assert summary["bytes"] == status["bytes"]
@@ -100,14 +100,14 @@ def test_coverage_is_that_of_the_receipts_counted_anew(client, folder):
     records = find_holdings(open_store(str(folder))).records
     merged = merge_coverage(record.coverage for record in records)
     answer = client.json("/v1/coverage")
-    assert answer["samples"] == merged.num_kept == 12
+    assert answer["samples"] == merged.num_kept == 15
     for k, label in enumerate(answer["mask_classes"]):
         assert label["images"] == sum(label["area"]) == merged.images_with(k)
         assert label["pixels"] == sum(record.class_px[k] for record in records)
     assert {c["name"]: sum(c["counts"]) for c in answer["curves"]} == dict.fromkeys(
-        ("confidence", "sharpness", "border"), 12
+        ("confidence", "sharpness", "border"), 15
     )
-    assert [(t["name"], t["have"], t["state"]) for t in answer["targets"]] == [("1", 12, "met")]
+    assert [(t["name"], t["have"], t["state"]) for t in answer["targets"]] == [("1", 15, "met")]
     assert answer["budget"] == 40
 
 
@@ -157,7 +157,7 @@ def test_metrics_are_read_by_the_official_parser(client):
     assert (status, headers["content-type"]) == (200, "text/plain; version=0.0.4; charset=utf-8")
     families = {f.name: f for f in text_string_to_metric_families(data.decode())}
     assert families["factory_samples"].type == "counter"
-    assert families["factory_samples"].samples[0].value == 12
+    assert families["factory_samples"].samples[0].value == 15
     states = {s.labels["state"]: s.value for s in families["factory_shards"].samples}
     assert states == client.json("/v1/summary")["shards"]
     assert {s.labels["quantile"] for s in families["factory_sample_confidence"].samples} == {
@@ -328,7 +328,7 @@ def test_without_a_dataset_the_service_waits_for_one(tmp_path):
     assert client.get("/healthz")[0] == 200
     make_small(tmp_path)
     view._checked_at -= 60
-    assert client.json("/v1/summary")["samples_committed"] == 10
+    assert client.json("/v1/summary")["samples_committed"] == 13
 
 
 def test_growth_is_seen_and_a_lost_receipt_too(tmp_path):
@@ -337,16 +337,16 @@ def test_growth_is_seen_and_a_lost_receipt_too(tmp_path):
     first = view.snapshot()
     view._checked_at -= 60
     assert view.snapshot().version == first.version, "nothing changed"
-    make_small(tmp_path, {"dataset.num_samples": 13})
+    make_small(tmp_path, {"dataset.num_samples": 17})
     view._checked_at -= 60
     grown = view.snapshot()
     assert grown.version > first.version
-    assert grown.coverage.num_kept == 13
+    assert grown.coverage.num_kept == 17
     fresh = DatasetView(open_store(str(tmp_path / "out"))).snapshot()
     assert (fresh.coverage, fresh.records) == (grown.coverage, grown.records)
     (tmp_path / "out/receipts/0000/000000.json").unlink()
     view._checked_at -= 60
-    assert view.snapshot().coverage.num_kept == 9
+    assert view.snapshot().coverage.num_kept == 17 - 5
 
 
 def test_a_store_that_fails_later_leaves_the_last_numbers(folder):
