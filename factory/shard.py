@@ -132,9 +132,9 @@ class ShardMaker:
     def _adopt(self, task: ShardTask) -> ShardRecord | None:
         has_instances = bool(instance_classes(self.segmenter))
         endings = file_endings(self.dataset.encode, has_instances=has_instances)
-        promise = Expected(len(self.segmenter.labels), endings)
+        expected = Expected(len(self.segmenter.labels), endings)
         draw = partial(self._sampler.draw, task=task)
-        return adopt_shard(self.store, task, promise, self.run_id, draw)
+        return adopt_shard(self.store, task, expected, self.run_id, draw)
 
     def replay(self, task: ShardTask, index: int) -> EncodedSample:
         """Make one sample of `task` again, exactly as it was made for its shard."""

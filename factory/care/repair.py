@@ -65,13 +65,13 @@ def plan_repair(store: Store) -> list[Step]:
     names = list_receipts(store, plan)
     records = {r.shard_index: r for r in read_receipts(store, names, plan.dataset_id)}
     tars = set(store.names(SHARDS))
-    promise = find_expected(store, plan) if tars else Expected(0, [])
+    expected = find_expected(store, plan) if tars else Expected(0, [])
 
     def look(task: ShardTask) -> list[Step]:
         record = records.get(task.shard_index)
         if record is not None:
-            return _mend(store, task, record, promise)
-        return [_settle_orphan(store, task, promise)] if tar_path(task.name) in tars else []
+            return _mend(store, task, record, expected)
+        return [_settle_orphan(store, task, expected)] if tar_path(task.name) in tars else []
 
     with ThreadPoolExecutor(_THREADS) as pool:
         steps = [step for found in pool.map(look, plan.tasks()) for step in found]
@@ -81,14 +81,14 @@ def plan_repair(store: Store) -> list[Step]:
     return steps
 
 
-def _mend(store: Store, task: ShardTask, record: ShardRecord, promise: Expected) -> list[Step]:
+def _mend(store: Store, task: ShardTask, record: ShardRecord, expected: Expected) -> list[Step]:
     with store.fetch(record.path) as tar:
         if tar is None:
             return [_forget(store, task, record, "missing", "missing")]
         if digest_of_file(tar) != record.sha256:
             found = "its bytes are not those of its receipt"
             return [_forget(store, task, record, "changed", found)]
-        inside = read_contents(tar, task, promise)
+        inside = read_contents(tar, task, expected)
     if sidecar_is_good(store, task, inside.rows):
         return []
     path = sidecar_path(task.name)
@@ -111,13 +111,13 @@ def _forget(
     return Step(Problem(record.path, kind, found, remedy), forget)
 
 
-def _settle_orphan(store: Store, task: ShardTask, promise: Expected) -> Step:
+def _settle_orphan(store: Store, task: ShardTask, expected: Expected) -> Step:
     path = tar_path(task.name)
     with store.fetch(path) as tar:
         gone = [Problem(path, "missing", "gone")]
-        problems = gone if tar is None else read_orphan(tar, task, promise)[1].problems
+        problems = gone if tar is None else read_orphan(tar, task, expected)[1].problems
     if not problems:
-        adopt = partial(adopt_shard, store, task, promise, new_run_id())
+        adopt = partial(adopt_shard, store, task, expected, new_run_id())
         found = "whole, but without a receipt"
         return Step(Problem(path, "no_receipt", found, "write its receipt"), adopt)
 

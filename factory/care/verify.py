@@ -41,7 +41,7 @@ def verify_dataset(store: Store, *, deep: bool = False) -> Findings:
     """
     plan = find_plan(store)
     records = read_receipts(store, list_receipts(store, plan), plan.dataset_id)
-    promise = find_expected(store, plan) if records else Expected(0, [])
+    expected = find_expected(store, plan) if records else Expected(0, [])
     tasks = {task.shard_index: task for task in plan.tasks()}
 
     def check(record: ShardRecord) -> list[Problem]:
@@ -49,7 +49,7 @@ def verify_dataset(store: Store, *, deep: bool = False) -> Findings:
         if task is None:
             found = "its receipt names a shard that no round plans"
             return [Problem(record.path, "unplanned", found)]
-        return list(_check(store, record, task, promise if deep else None))
+        return list(_check(store, record, task, expected if deep else None))
 
     with ThreadPoolExecutor(_THREADS) as pool:
         problems = [problem for found in pool.map(check, records) for problem in found]
@@ -71,7 +71,7 @@ def _check_strangers(store: Store, records: list[ShardRecord]) -> list[Problem]:
 
 
 def _check(
-    store: Store, record: ShardRecord, task: ShardTask, promise: Expected | None
+    store: Store, record: ShardRecord, task: ShardTask, expected: Expected | None
 ) -> Iterator[Problem]:
     with store.fetch(record.path) as path:
         if path is None:
@@ -86,14 +86,14 @@ def _check(
             found = f"sha256 {digest[:16]}, its receipt says {record.sha256[:16]}"
             yield Problem(record.path, "changed", found)
             return
-        if promise is not None:
-            yield from _check_inside(store, path, record, task, promise)
+        if expected is not None:
+            yield from _check_inside(store, path, record, task, expected)
 
 
 def _check_inside(
-    store: Store, path: Path, record: ShardRecord, task: ShardTask, promise: Expected
+    store: Store, path: Path, record: ShardRecord, task: ShardTask, expected: Expected
 ) -> Iterator[Problem]:
-    contents = read_contents(path, task, promise)
+    contents = read_contents(path, task, expected)
     if contents.problems:
         yield from contents.problems
     elif contents.num_members != record.num_members:

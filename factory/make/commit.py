@@ -111,7 +111,7 @@ def commit_shard(
 def adopt_shard(
     store: Store,
     task: ShardTask,
-    promise: Expected,
+    expected: Expected,
     run_id: str,
     draw: Callable[[Sequence[int]], LatentBatch] | None = None,
 ) -> ShardRecord | None:
@@ -123,7 +123,7 @@ def adopt_shard(
     Args:
         store: Where the tar lies.
         task: What was asked for.
-        promise: What holds for every sample of the dataset.
+        expected: What holds for every sample of the dataset.
         run_id: The run that adopts.
         draw: Draws the latents of samples again, by index; None leaves the cells of their space and
             the classes of the rejected ones unknown.
@@ -138,7 +138,7 @@ def adopt_shard(
     with store.fetch(path) as tar:
         if tar is None:
             return None
-        packed, contents = read_orphan(tar, task, promise)
+        packed, contents = read_orphan(tar, task, expected)
     if contents.problems:
         raise ShardError(
             where=f"{store.uri}/{path}",
@@ -161,12 +161,12 @@ def adopt_shard(
     return _finish(store, task, record, contents.rows, produced.rows.measures)
 
 
-def read_orphan(tar: Path, task: ShardTask, promise: Expected) -> tuple[PackedShard, Contents]:
+def read_orphan(tar: Path, task: ShardTask, expected: Expected) -> tuple[PackedShard, Contents]:
     """A tar that no receipt vouches for: its facts, and what is wrong with it.
 
     It must be, byte for byte, what our writer makes of the files inside.
     """
-    contents = read_contents(tar, task, promise)
+    contents = read_contents(tar, task, expected)
     packed = PackedShard(tar.stat().st_size, digest_of_file(tar), contents.num_members)
     if not contents.problems:
         if packed.sha256 != contents.repacked_sha256:

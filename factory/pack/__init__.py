@@ -1,1 +1,1 @@
-"""Samples to bytes that repeat: image files, facts, tar shards, sidecar tables."""
+"""Encode samples reproducibly: image files, JSON facts, tar shards, sidecar tables."""

@@ -1,7 +1,7 @@
-"""What is inside a tar, held against the task that asked for it.
+"""Decode a shard and validate every sample against its task.
 
-Most damage to a tar is silent: five of six kinds pass every reader without a word. Here every
-sample is decoded and every count is counted again.
+Most damage to a tar is silent: five of six kinds that were tried pass every reader unnoticed. Here
+every sample is decoded and every count is recomputed.
 """
 
 import hashlib
@@ -27,32 +27,32 @@ _ROUNDING = 0.5 / 255 + 1e-5
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """What holds for every sample of the dataset."""
+    """The expected contents of every sample of a dataset."""
 
     num_classes: int
-    """Classes of its mask; 255 is none of them."""
+    """Number of mask classes; 255 is not one of them."""
     endings: list[str]
-    """Its files, in order."""
+    """Endings of its files, in order."""
 
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """What was found inside a tar."""
+    """The contents of a tar, and the problems found in it."""
 
     rows: list[SampleFacts]
-    """The facts of its samples, in order, as far as they could be read."""
+    """Facts of the samples, in order, as far as they could be read."""
     measures: list[Measures]
-    """What its images and masks measure now: of a lossy image, nearly what it measured before."""
+    """Measures recomputed from the decoded files; for lossy images only approximately the original."""
     num_members: int
-    """Its files."""
+    """Number of files."""
     repacked_sha256: str
-    """SHA-256 that a tar of ours with these files has; another one shows damage between them."""
+    """SHA-256 of a tar that we would write with these files; a difference shows damage between them."""
     problems: list[Problem]
     """What is wrong with it."""
 
 
-def read_contents(path: Path, task: ShardTask, promise: Expected) -> Contents:
-    """Read the tar at `path` whole, a sample at a time; it was asked for by `task`."""
+def read_contents(path: Path, task: ShardTask, expected: Expected) -> Contents:
+    """Read and validate the whole tar at `path`, the result of `task`, one sample at a time."""
     rows: list[SampleFacts] = []
     measures: list[Measures] = []
     problems: list[Problem] = []
@@ -69,7 +69,7 @@ def read_contents(path: Path, task: ShardTask, promise: Expected) -> Contents:
             if key <= previous:
                 problems.append(_problem(task, f"after {previous}; keys ascend", key))
             previous = key
-            found = _check_sample(key, dict(files), task, promise, rows, measures)
+            found = _check_sample(key, dict(files), task, expected, rows, measures)
             problems += [_problem(task, text, key) for text in found]
     except ValueError as error:
         problems.append(_problem(task, str(error)))
@@ -85,13 +85,13 @@ def _check_sample(
     key: str,
     files: dict[str, bytes],
     task: ShardTask,
-    promise: Expected,
+    expected: Expected,
     rows: list[SampleFacts],
     measures: list[Measures],
 ) -> Iterator[str]:
     endings = [name.partition(".")[2] for name in files]
-    if endings != promise.endings:
-        yield f"holds {', '.join(endings)}; expected {', '.join(promise.endings)}, in this order"
+    if endings != expected.endings:
+        yield f"holds {', '.join(endings)}; expected {', '.join(expected.endings)}, in this order"
         return
     data = dict(zip(endings, files.values(), strict=True))
     by_px = ids = None
@@ -112,7 +112,7 @@ def _check_sample(
     rows.append(facts)
     measures.append(_measure(facts, image, mask))
     yield from _check_facts(key, facts, task)
-    yield from _check_mask(image, mask, facts, promise.num_classes)
+    yield from _check_mask(image, mask, facts, expected.num_classes)
     if by_px is not None:
         yield from _check_confidence(by_px, mask, facts)
     if ids is not None and isinstance(facts, InstanceFacts):
@@ -121,7 +121,7 @@ def _check_sample(
 
 def _measure(facts: SampleFacts, image: np.ndarray, mask: np.ndarray) -> Measures:
     if mask.shape != image.shape[:2]:
-        return UNKNOWN  # it is told as a problem
+        return UNKNOWN  # reported as a problem elsewhere
     label, px = facts.class_label, tuple(facts.class_px)
     return measure_samples([Sample(facts.index, image, mask, label, facts.confidence, px)])[0]
 

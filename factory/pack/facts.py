@@ -1,7 +1,7 @@
-"""The facts of a sample: `KEY.json` in the tar, and its row of the sidecar table.
+"""Facts about a sample: `KEY.json` in the tar, and a row of the sidecar table.
 
 Readers infer a schema from the first few samples, so every sample has the same keys, none is null
-(-1, "" and [] stand for absent), floats are always written as floats, and lists run by class id.
+(-1, "" and [] mean absent), floats are always written as floats, and lists are indexed by class id.
 """
 
 import json
@@ -18,14 +18,14 @@ from factory.manifest.parquet import encode_table, read_table
 
 
 class SampleFacts(BaseModel):
-    """The facts of one sample."""
+    """Facts about one sample."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     key: str
     """Name of the sample's files: its index, zero-padded."""
     index: int
-    """Sample index; with the dataset's seed it gives the latent again."""
+    """Sample index; together with the dataset's seed it determines the latent."""
     dataset_id: str
     """The dataset the sample belongs to."""
     class_label: int
@@ -33,7 +33,7 @@ class SampleFacts(BaseModel):
     class_name: str
     """Name of that class, empty for none."""
     confidence: float
-    """Mean confidence of the mask's pixels, those that no class claims left out, 0 to 1."""
+    """Mean confidence over the mask's pixels, without those that no class claims, 0 to 1."""
     width: int
     """Pixels."""
     height: int
@@ -45,9 +45,9 @@ class SampleFacts(BaseModel):
 
 
 class InstanceFacts(SampleFacts):
-    """The facts of a sample with instances; the lists run by instance, 1 first.
+    """Facts about a sample with instances; lists are ordered by instance id, starting with id 1.
 
-    A dataset has them in every sample or in none, so that keys stay constant.
+    A dataset has instances in every sample or in none, so that keys stay constant.
     """
 
     instance_class: list[int]
@@ -57,7 +57,7 @@ class InstanceFacts(SampleFacts):
     instance_score: list[float]
     """The detector's score of each, 0 to 1."""
     instance_px: list[int]
-    """Pixels of each in `KEY.instances.png`."""
+    """Number of pixels of each in `KEY.instances.png`."""
 
 
 SIDECAR_SCHEMA = pa.schema(
@@ -92,7 +92,7 @@ _INSTANCE_SCHEMA = pa.schema(
 
 
 def make_facts(sample: Sample, *, dataset_id: str, class_names: tuple[str, ...]) -> SampleFacts:
-    """The facts of `sample`. `class_names` are the generator's, by class label."""
+    """Collect the facts about `sample`. `class_names` are the generator's, by class label."""
     height, width = sample.mask.shape
     has_name = 0 <= sample.class_label < len(class_names)
     facts = SampleFacts(
@@ -120,14 +120,14 @@ def make_facts(sample: Sample, *, dataset_id: str, class_names: tuple[str, ...])
 
 
 def encode_facts(facts: SampleFacts) -> bytes:
-    """`KEY.json`: one line, keys in the order of `SampleFacts`."""
+    """Encode `KEY.json`: one line, keys in the order of `SampleFacts`."""
     return (json.dumps(facts.model_dump(), allow_nan=False) + "\n").encode()
 
 
 def encode_sidecar(rows: Sequence[SampleFacts], measures: Sequence[Measures] = ()) -> bytes:
-    """A Parquet table with one row per sample, in the tar's order.
+    """Encode a Parquet table with one row per sample, in the tar's order.
 
-    Without `measures` their columns say that nothing is known.
+    Without `measures` their columns have the values for unknown.
     """
     has_instances = bool(rows) and isinstance(rows[0], InstanceFacts)
     schema = _INSTANCE_SCHEMA if has_instances else SIDECAR_SCHEMA
@@ -138,7 +138,7 @@ def encode_sidecar(rows: Sequence[SampleFacts], measures: Sequence[Measures] = (
 
 
 def read_sidecar(data: bytes) -> list[tuple[SampleFacts, Measures]]:
-    """The rows of a sidecar table, in the tar's order; older tables have no measures.
+    """Read the rows of a sidecar table, in the tar's order; older tables have no measures.
 
     Raises:
         ValueError: If it is not such a table.

@@ -1,4 +1,4 @@
-"""Arrays to image files and back. Masks are PNG mode L: palette PNGs lose their ids in every reader."""
+"""Encode and decode image files. Masks are PNG mode L: readers turn palette PNGs into colours."""
 
 import io
 import struct
@@ -14,12 +14,14 @@ IMAGE_ENDING = {"png": "png", "webp": "webp", "jpeg": "jpg"}
 """File name ending of each image format."""
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
+# Fixed for all rows: the difference to the row above is one subtraction of arrays, which releases
+# the GIL, while a choice per row has to try all five filters.
 _FILTER_UP = 2
 _COLOUR_GREY, _COLOUR_RGB = 0, 2
 
 
 def encode_image(image: UInt8[np.ndarray, "h w 3"], spec: EncodeSpec) -> bytes:
-    """An RGB image (0 to 255) as PNG, lossless WebP or JPEG. Pillow releases the GIL meanwhile."""
+    """Encode an RGB image (0 to 255) as PNG, lossless WebP or JPEG. Pillow releases the GIL."""
     if spec.image == "png" and spec.png_level == 1:
         return _fast_png(image)
     picture = Image.fromarray(image)
@@ -28,28 +30,32 @@ def encode_image(image: UInt8[np.ndarray, "h w 3"], spec: EncodeSpec) -> bytes:
         case "png":
             picture.save(sink, "PNG", compress_level=spec.png_level)
         case "webp":
+            # `exact`: without it WebP may change the colours of transparent pixels. Quality and
+            # method are effort, not loss.
             picture.save(sink, "WEBP", lossless=True, quality=0, method=0, exact=True)
         case "jpeg":
+            # No chroma subsampling: colour edges are where masks have their borders.
             picture.save(sink, "JPEG", quality=spec.jpeg_quality, subsampling=0)
     return sink.getvalue()
 
 
 def encode_mask(mask: UInt8[np.ndarray, "h w"]) -> bytes:
-    """A mask as PNG mode L: the value of a pixel is its class id, 255 = ignore."""
+    """Encode a mask as PNG mode L: pixel value = class id, 255 = ignore."""
     return _fast_png(mask)
 
 
 def encode_instances(ids: UInt16[np.ndarray, "h w"]) -> bytes:
-    """Instance ids as 16-bit grey PNG: 0 = none."""
+    """Encode instance ids as 16-bit grey PNG: 0 = none."""
     two_bytes = ids.astype(">u2")[..., None].view(np.uint8)
     return _fast_png(two_bytes, depth=16)
 
 
 def _fast_png(pixels: UInt8[np.ndarray, "h w *_c"], *, depth: int = 8) -> bytes:
-    """PNG with one filter for all rows (up: less the pixel above) and zlib matching runs only.
+    """Encode PNG with one filter for all rows (up: difference to the pixel above) and run matching.
 
-    Trying all five filters on every row, as libraries do, takes longer than compressing: this is
-    less than half the time for a tenth more bytes, and for masks both less time and fewer bytes.
+    Libraries try all five filters on every row, which takes longer than compressing. This takes
+    less than half the time for a tenth more bytes; for masks it takes less time and fewer bytes. It
+    matters because encoding, not Ray, limits a worker on small images.
     """
     height, width = pixels.shape[:2]
     rows = pixels.reshape(height, -1)
@@ -57,6 +63,8 @@ def _fast_png(pixels: UInt8[np.ndarray, "h w *_c"], *, depth: int = 8) -> bytes:
     filtered[:, 0] = _FILTER_UP
     filtered[0, 1:] = rows[0]
     np.subtract(rows[1:], rows[:-1], out=filtered[1:, 1:])
+    # Z_RLE matches runs of equal bytes only: filtered rows are mostly zeros, and no search is
+    # needed.
     deflate = zlib.compressobj(1, zlib.DEFLATED, zlib.MAX_WBITS, 8, zlib.Z_RLE)
     body = deflate.compress(filtered.data) + deflate.flush()
     colour_type = _COLOUR_RGB if pixels.ndim == 3 and depth == 8 else _COLOUR_GREY
@@ -70,19 +78,19 @@ def _chunk(kind: bytes, data: bytes) -> bytes:
 
 
 def decode_image(data: bytes) -> UInt8[np.ndarray, "h w 3"]:
-    """The RGB pixels of an image file.
+    """Decode an image file to RGB.
 
     Raises:
-        ValueError: If `data` is not a whole image.
+        ValueError: If `data` is not a complete image.
     """
     return np.asarray(_opened(data).convert("RGB"))
 
 
 def decode_mask(data: bytes, modes: tuple[str, ...] = ("L",)) -> UInt8[np.ndarray, "h w"]:
-    """The class ids of a mask file. In mode P, which others write, a pixel's palette index is its id.
+    """Decode a mask file to class ids. In mode P (files of other tools) the palette index is the id.
 
     Raises:
-        ValueError: If `data` is not a whole PNG of one of `modes`.
+        ValueError: If `data` is not a complete PNG of one of `modes`.
     """
     picture = _opened(data)
     if picture.format != "PNG" or picture.mode not in modes:
@@ -94,10 +102,10 @@ def decode_mask(data: bytes, modes: tuple[str, ...] = ("L",)) -> UInt8[np.ndarra
 
 
 def decode_instances(data: bytes) -> UInt16[np.ndarray, "h w"]:
-    """The instance ids of an instance file.
+    """Decode an instance file to instance ids.
 
     Raises:
-        ValueError: If `data` is not a whole 16-bit grey PNG.
+        ValueError: If `data` is not a complete 16-bit grey PNG.
     """
     picture = _opened(data)
     if picture.format != "PNG" or picture.mode != "I;16":
@@ -118,7 +126,7 @@ def _opened(data: bytes) -> Image.Image:
 
 
 def _check_chunks(data: bytes) -> None:
-    """Hold every chunk of a PNG against its checksum, which Pillow does not do for pixels."""
+    """Verify the checksum of every PNG chunk; Pillow does not verify those of pixel data."""
     place = len(_SIGNATURE)
     while data.startswith(_SIGNATURE) and place < len(data):
         (length,) = struct.unpack_from(">I", data, place)

@@ -1,4 +1,4 @@
-"""The last stage of the pipeline: encoded samples into a tar, in order, on a thread of its own."""
+"""The last pipeline stage: encode samples and write them to a tar in order, on its own thread."""
 
 import threading
 from collections.abc import Sequence
@@ -20,15 +20,15 @@ class EncodedSample:
 
     facts: SampleFacts
     files: tuple[tuple[str, bytes], ...]
-    """(ending, bytes), in the order they lie in the tar."""
+    """(ending, bytes), in the order of the tar."""
     measures: Measures = UNKNOWN
-    """What was measured of it; it goes into the sidecar table, not into the tar."""
+    """Its measures; they go into the sidecar table, not into the tar."""
 
 
 def encode_sample(
     sample: Sample, spec: EncodeSpec, *, dataset_id: str, class_names: tuple[str, ...]
 ) -> EncodedSample:
-    """The files of `sample`: image, mask, confidence by pixel and instances if there, facts."""
+    """Encode the files of `sample`: image, mask, confidence and instances if present, facts."""
     facts = make_facts(sample, dataset_id=dataset_id, class_names=class_names)
     files = [encode_image(sample.image, spec), encode_mask(sample.mask)]
     if sample.confidence_by_px is not None:
@@ -41,7 +41,7 @@ def encode_sample(
 
 
 def file_endings(spec: EncodeSpec, *, has_instances: bool) -> list[str]:
-    """The endings of a sample's files, in the order they lie in the tar."""
+    """The endings of a sample's files, in the order of the tar."""
     confidence = ["confidence.png"] if spec.confidence else []
     instances = ["instances.png"] if has_instances else []
     return [f"image.{IMAGE_ENDING[spec.image]}", "mask.png", *confidence, *instances, "json"]
@@ -50,7 +50,7 @@ def file_endings(spec: EncodeSpec, *, has_instances: bool) -> list[str]:
 def encode_batch(
     samples: Sequence[Sample], spec: EncodeSpec, *, dataset_id: str, class_names: tuple[str, ...]
 ) -> list[EncodedSample]:
-    """The files of samples of one size, with their measures."""
+    """Encode and measure samples of one size."""
     return [
         replace(
             encode_sample(sample, spec, dataset_id=dataset_id, class_names=class_names),
@@ -62,21 +62,21 @@ def encode_batch(
 
 @dataclass(slots=True)
 class PackedRows:
-    """What is known of the samples of a tar, in its order."""
+    """Facts and measures of a tar's samples, in its order."""
 
     facts: list[SampleFacts] = field(default_factory=list)
     measures: list[Measures] = field(default_factory=list)
 
 
 class Packing:
-    """Writes batches to `writer` in the order they are put, as soon as they are encoded."""
+    """Writes batches to `writer` in the order they are queued, as soon as they are encoded."""
 
     def __init__(
         self, writer: ShardWriter, pool: ThreadPoolExecutor, *, limit: int, depth: int
     ) -> None:
         """Start on a thread of `pool`.
 
-        The first `limit` samples are written. At most `depth` batches wait; `put` blocks beyond.
+        The first `limit` samples are written. At most `depth` batches are queued; then `put` blocks.
         """
         self._writer = writer
         self._limit = limit
@@ -86,7 +86,7 @@ class Packing:
 
     @property
     def has_failed(self) -> bool:
-        """Whether there is no use in putting more; `close` raises the reason."""
+        """Whether writing has failed; `close` raises the reason."""
         return self._failed.is_set()
 
     def put(self, batch: Future[list[EncodedSample]]) -> None:
@@ -94,7 +94,7 @@ class Packing:
         self._queue.put(batch)
 
     def close(self) -> PackedRows:
-        """Wait for the rest and return what is known of all samples, in order.
+        """Wait for the remaining batches; returns facts and measures of all samples, in order.
 
         Raises:
             Exception: Whatever stopped an encoder or the writer.
@@ -113,7 +113,9 @@ class Packing:
                     rows.measures.append(sample.measures)
         except BaseException:
             self._failed.set()
-            while self._queue.get() is not None:  # whoever puts must not wait for ever
+            # Drain the queue up to `close`: a producer blocked in `put` would never notice the
+            # failure.
+            while self._queue.get() is not None:
                 pass
             raise
         return rows

@@ -1,7 +1,7 @@
-"""Tar shards whose bytes repeat: USTAR headers, fixed owner and mode, time 0, SHA-256 on the way.
+"""Reproducible tar shards: USTAR headers, fixed owner and mode, time 0, SHA-256 while writing.
 
-webdataset's own writer sorts a sample's members by name and writes the wall-clock time unless told
-otherwise; headers come from the standard library instead, in the order we promise.
+webdataset's own writer sorts a sample's members by name and writes the wall-clock time by default;
+here headers come from the standard library, and members keep the documented order.
 """
 
 import hashlib
@@ -13,6 +13,8 @@ from pathlib import Path
 from types import TracebackType
 
 _BLOCK = 512
+# tar's default blocking factor: archives end at a multiple of 20 blocks, as GNU tar and tarfile
+# write them.
 _RECORD = 20 * _BLOCK
 
 
@@ -26,10 +28,10 @@ class PackedShard:
 
 
 class ShardWriter:
-    """Writes one tar. Leaving the context without `finish` leaves no file."""
+    """Writes one tar. Leaving the context without `finish` removes the file."""
 
     def __init__(self, path: Path) -> None:
-        """Begin a new tar at `path`."""
+        """Create a new tar at `path`."""
         self.path = path
         self._file = path.open("xb", buffering=1 << 20)
         self._hash = hashlib.sha256()
@@ -38,7 +40,7 @@ class ShardWriter:
         self._finished = False
 
     def __enter__(self) -> "ShardWriter":
-        """Nothing more to do: the file is open."""
+        """Return the writer; the file is already open."""
         return self
 
     def __exit__(
@@ -54,7 +56,7 @@ class ShardWriter:
         try:
             self._file.close()
         except OSError:
-            return  # a full disk refuses the last flush; the file is gone anyway
+            return  # on a full disk the last flush fails; the file has been removed already
 
     def add(self, files: Sequence[tuple[str, bytes]]) -> None:
         """Append files, each as (name, bytes). Names are plain ASCII of at most 100 characters."""
@@ -62,8 +64,10 @@ class ShardWriter:
         self._num_members += len(files)
 
     def finish(self) -> PackedShard:
-        """Write the end of the archive and force it to disk."""
+        """Write the end of the archive and sync it to disk."""
         self._write(encode_end(self._size_bytes))
+        # Before the shard is published: a receipt must never refer to bytes that a power cut can
+        # lose.
         self._file.flush()
         os.fsync(self._file.fileno())
         self._file.close()
@@ -77,7 +81,7 @@ class ShardWriter:
 
 
 def encode_files(files: Sequence[tuple[str, bytes]]) -> bytes:
-    """Files, each as (name, bytes), as they lie in a tar. Names have at most 100 characters."""
+    """Encode files, each as (name, bytes), as tar members. Names have at most 100 characters."""
     pieces = []
     for name, data in files:
         pieces += [_header(name, len(data)), data, bytes(-len(data) % _BLOCK)]
@@ -85,7 +89,7 @@ def encode_files(files: Sequence[tuple[str, bytes]]) -> bytes:
 
 
 def encode_end(size_bytes: int) -> bytes:
-    """The end of an archive whose files take `size_bytes`."""
+    """The end-of-archive padding after `size_bytes` of members."""
     return bytes(2 * _BLOCK + -(size_bytes + 2 * _BLOCK) % _RECORD)
 
 
@@ -101,9 +105,9 @@ _SIZE, _CHECKSUM = slice(124, 136), slice(148, 156)
 
 
 def _header(name: str, size_bytes: int) -> bytes:
-    """A USTAR header: the standard library's, with name, size and checksum put in.
+    """A USTAR header: a template of the standard library with name, size and checksum patched.
 
-    Building each one with the standard library takes as long as encoding a small mask.
+    Building each header with the standard library takes as long as encoding a small mask.
     """
     header = bytearray(_TEMPLATE)
     encoded = name.encode("ascii")
@@ -111,15 +115,16 @@ def _header(name: str, size_bytes: int) -> bytes:
         raise ValueError(f"{name}: a USTAR member has at most 100 characters and 8 GiB")
     header[: len(encoded)] = encoded
     header[_SIZE] = b"%011o\0" % size_bytes
+    # The checksum is the sum of the header's bytes with its own field counted as spaces.
     header[_CHECKSUM] = b" " * 8
     header[_CHECKSUM] = b"%06o\0 " % sum(header)
     return bytes(header)
 
 
 def read_members(path: Path, endings: tuple[str, ...] = ("",)) -> Iterator[tuple[str, bytes]]:
-    """Every file of a tar whose name has one of `endings`, in order, as (name, bytes).
+    """Iterate over the files of a tar whose names have one of `endings`, as (name, bytes).
 
-    The bytes of the other files are skipped, not read.
+    Other files are skipped, not read.
 
     Raises:
         ValueError: If the tar ends early or a header is damaged.

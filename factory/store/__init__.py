@@ -1,4 +1,4 @@
-"""Where datasets are kept. A store promises: a file is absent or whole (`base.py`)."""
+"""Storage of datasets with atomic and exclusive writes: a local folder or S3. Protocol: `base.py`."""
 
 from factory.errors import StoreError
 from factory.store.base import Store, StoredFile
@@ -8,16 +8,16 @@ __all__ = ["LocalStore", "Store", "StoredFile", "open_store"]
 
 
 def open_store(uri: str, *, single_writer: bool = False, is_known: bool = False) -> Store:
-    """The store at `uri`: a local folder (a path or `file://`), or `s3://bucket/prefix`.
+    """Open the store at `uri`: a local folder (a path or `file://`), or `s3://bucket/prefix`.
 
     Args:
-        uri: Where.
-        single_writer: Trust that nobody else writes there, so that a store without exclusive
-            creation will do.
-        is_known: Its server has answered before, on another machine: wait longer for it.
+        uri: Location of the dataset.
+        single_writer: There are no concurrent writers, so that a store without exclusive creation is
+            accepted.
+        is_known: The server has answered before, on another machine: retry for longer.
 
     Raises:
-        StoreError: If the scheme is not one we can write to, or S3 is set up wrongly here.
+        StoreError: If the scheme is not supported, or S3 is misconfigured on this machine.
     """
     scheme, separator, rest = uri.partition("://")
     if not separator:

@@ -1,7 +1,7 @@
-"""The promise of a store: a file is absent or whole, and a name that was created never changes.
+"""The protocol of a store: writes are atomic, and a file that was created is immutable.
 
-`create` and `publish` are exclusive: of two writers one wins, and the other is told. `replace` is
-for views that can be rebuilt. All paths are relative to the dataset's root and use `/`.
+`create` and `publish` are exclusive: of two concurrent writers exactly one succeeds. `replace` is for
+views that can be rebuilt. All paths are relative to the dataset's root and use `/`.
 """
 
 from collections.abc import Collection, Sequence
@@ -11,72 +11,72 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 TEMPORARY = "tmp"
-"""Unfinished files of runs, in a local folder; a bucket has uploads that are not complete instead."""
+"""Folder for unfinished files of runs; a bucket has incomplete multipart uploads instead."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoredFile:
-    """A file in a store, or something unfinished beside it."""
+    """A file in a store, or an unfinished file or upload."""
 
     path: str
-    """Relative to the dataset's root; for something unfinished, how a person finds it."""
+    """Relative to the dataset's root."""
     size_bytes: int
-    """Its size; 0 if the store does not tell."""
+    """Its size; 0 if unknown."""
     changed_at: float
-    """When it was last written, in seconds since 1970, by the store's clock."""
+    """Time of the last write in seconds since 1970, by the store's clock."""
     upload_id: str = ""
-    """The upload it is, if it is one that was begun and not completed."""
+    """Id of an incomplete multipart upload; empty for a file."""
 
 
 @runtime_checkable
 class Store(Protocol):
-    """Keeps the files of one dataset. Every method raises `StoreError` if the store refuses."""
+    """The files of one dataset. Every method raises `StoreError` if the store fails."""
 
     uri: str
-    """How a person names this store."""
+    """Location, for messages."""
 
     def create(self, path: str, data: bytes) -> bool:
-        """Write a new file; False (and no change) if the name exists."""
+        """Create a file atomically; False (and no change) if it exists."""
 
     def publish(self, path: str, file: Path) -> bool:
-        """Move a finished local file under its final name; False (and no change) if that exists."""
+        """Move a finished local file to `path` atomically; False (and no change) if that exists."""
 
     def replace(self, path: str, data: bytes) -> None:
-        """Write a file whatever was there; readers see the old bytes or the new."""
+        """Write or overwrite a file atomically."""
 
     def read(self, path: str) -> bytes | None:
-        """A file's bytes; None if it is absent."""
+        """Read a file; None if it does not exist."""
 
     def fetch(self, path: str) -> AbstractContextManager[Path | None]:
-        """A local path with the file's bytes while the context lasts; None if it is absent."""
+        """Context manager for a local copy of a file; None if it does not exist."""
 
     def size_of(self, path: str) -> int | None:
-        """A file's size in bytes; None if it is absent."""
+        """A file's size in bytes; None if it does not exist."""
 
     def remove(self, path: str) -> None:
-        """Make a file absent; nothing happens if it is."""
+        """Delete a file; idempotent."""
 
     def names(self, folder: str, splits: Sequence[str] = ()) -> list[str]:
-        """Paths of all files below `folder`, sorted; empty if there is none.
+        """Paths of all files below `folder`, sorted; empty if there are none.
 
-        `splits`, sorted paths below `folder`, are where a long listing may be divided into pieces
-        that are fetched side by side.
+        `splits` are sorted paths below `folder` at which a long listing may be divided, so that its
+        parts are fetched concurrently.
         """
 
     def files(self, folder: str) -> list[StoredFile]:
         """All files below `folder` with size and time, sorted by path."""
 
     def find_foreign_entry(self, known: Collection[str]) -> str | None:
-        """The name of something at the root that is not in `known`; None if there is nothing."""
+        """The name of an entry at the root that is not in `known`; None if there is none."""
 
     def work_folder(self, run_id: str) -> Path:
-        """A local folder for the unfinished files of a run, on the store's file system if it has one."""
+        """A local folder for the unfinished files of a run, on the store's file system if possible."""
 
     def clean_up(self, run_id: str) -> None:
-        """Remove what run `run_id` left unfinished, and what runs known to be dead left."""
+        """Remove unfinished files of run `run_id` and of runs known to be dead."""
 
     def leftovers(self) -> list[StoredFile]:
-        """What runs left unfinished: no part of the dataset. Some may still be in the making."""
+        """Unfinished files and uploads of all runs; some runs may still be writing theirs."""
 
     def discard(self, leftover: StoredFile) -> None:
-        """Remove one of `leftovers`; nothing happens if it is gone."""
+        """Remove one of `leftovers`; idempotent."""

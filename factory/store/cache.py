@@ -1,10 +1,10 @@
-"""Where this machine keeps what can be made or fetched again. Deleting it costs time, never data."""
+"""The local cache: files that can be fetched or computed again. Deleting it loses time, never data."""
 
 import os
 from pathlib import Path
 
 
 def cache_folder(name: str) -> Path:
-    """The folder for things called `name`: below `$XDG_CACHE_HOME/maskfactory` or `~/.cache`."""
+    """The cache folder `name`, below `$XDG_CACHE_HOME/maskfactory` or `~/.cache/maskfactory`."""
     base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     return Path(base).expanduser() / "maskfactory" / name

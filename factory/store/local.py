@@ -1,6 +1,7 @@
-"""A store in a local folder: temporary file, fsync, hard link under the final name, fsync the folder.
+"""A store in a local folder: temporary file, fsync, hard link to the final name, fsync of the folder.
 
-A hard link cannot replace a file, which makes creation exclusive on every POSIX file system.
+A hard link cannot replace a file, which makes creation atomic and exclusive on every POSIX file
+system; `rename` would silently overwrite what another run has created.
 """
 
 import errno
@@ -29,30 +30,30 @@ _REMEDY = {
 
 
 class LocalStore:
-    """A dataset in the folder `root`; see `base.Store` for the promise of each method."""
+    """A dataset in the folder `root`; the methods are documented in `base.Store`."""
 
     def __init__(self, root: str, *, single_writer: bool = False) -> None:
-        """Use the folder `root`; it is made when something is first written.
+        """Use the folder `root`, which is created on the first write.
 
-        With `single_writer` a file system without hard links will do.
+        With `single_writer` a file system without hard links is accepted.
         """
         self._single_writer = single_writer
         self.root = Path(root).expanduser().absolute()
         self.uri = str(self.root)
 
     def create(self, path: str, data: bytes) -> bool:
-        """Write a new file; False (and no change) if the name exists."""
+        """Create a file atomically; False (and no change) if it exists."""
         target = self.root / path
         with _explained(target):
             return not target.is_file() and self._link(self._stage(data), target)
 
     def publish(self, path: str, file: Path) -> bool:
-        """Move a finished file, already synced, under its final name; False if that exists."""
+        """Move a finished, synced file to `path` atomically; False if that exists."""
         with _explained(self.root / path):
             return self._link(file, self.root / path)
 
     def replace(self, path: str, data: bytes) -> None:
-        """Write a file whatever was there; readers see the old bytes or the new."""
+        """Write or overwrite a file atomically."""
         target = self.root / path
         with _explained(target):
             staged = self._stage(data)
@@ -65,7 +66,7 @@ class LocalStore:
             _sync_folder(target.parent)
 
     def read(self, path: str) -> bytes | None:
-        """A file's bytes; None if it is absent."""
+        """Read a file; None if it does not exist."""
         with _explained(self.root / path):
             try:
                 return (self.root / path).read_bytes()
@@ -74,12 +75,12 @@ class LocalStore:
 
     @contextmanager
     def fetch(self, path: str) -> Iterator[Path | None]:
-        """The file itself; None if it is absent."""
+        """The file itself; None if it does not exist."""
         target = self.root / path
         yield target if target.is_file() else None
 
     def size_of(self, path: str) -> int | None:
-        """A file's size in bytes; None if it is absent."""
+        """A file's size in bytes; None if it does not exist."""
         with _explained(self.root / path):
             try:
                 return (self.root / path).stat().st_size
@@ -87,7 +88,7 @@ class LocalStore:
                 return None
 
     def remove(self, path: str) -> None:
-        """Make a file absent; nothing happens if it is."""
+        """Delete a file; idempotent."""
         target = self.root / path
         with _explained(target):
             if target.is_file():
@@ -95,7 +96,7 @@ class LocalStore:
                 _sync_folder(target.parent)
 
     def names(self, folder: str, splits: Sequence[str] = ()) -> list[str]:  # noqa: ARG002
-        """Paths of all files below `folder`, sorted; a folder is listed in one piece."""
+        """Paths of all files below `folder`, sorted; `splits` are not needed here."""
         start = len(f"{self.root}/")
         with _explained(self.root / folder):
             return sorted(
@@ -106,13 +107,13 @@ class LocalStore:
         """All files below `folder` with size and time, sorted by path."""
         found = []
         for name in self.names(folder):
-            with suppress(FileNotFoundError):  # it went while we looked
+            with suppress(FileNotFoundError):  # deleted since the listing
                 facts = (self.root / name).stat()
                 found.append(StoredFile(name, facts.st_size, facts.st_mtime))
         return found
 
     def find_foreign_entry(self, known: Collection[str]) -> str | None:
-        """The name of something at the root that is not in `known`; None if there is nothing."""
+        """The name of an entry at the root that is not in `known`; None if there is none."""
         with _explained(self.root):
             try:
                 names = sorted(path.name for path in self.root.iterdir())
@@ -121,14 +122,14 @@ class LocalStore:
         return next((name for name in names if name not in known), None)
 
     def work_folder(self, run_id: str) -> Path:
-        """`tmp/RUN_ID`, beside the data, so that publishing never copies."""
+        """`tmp/RUN_ID` on the same file system as the data, so that publishing is a link, not a copy."""
         folder = self.root / TEMPORARY / run_id
         with _explained(folder):
             folder.mkdir(parents=True, exist_ok=True)
         return folder
 
     def clean_up(self, run_id: str) -> None:
-        """Remove the unfinished files of `run_id` and of this host's dead runs."""
+        """Remove unfinished files of `run_id` and of dead runs of this host."""
         folder = self.root / TEMPORARY
         if not folder.is_dir():
             return
@@ -145,9 +146,9 @@ class LocalStore:
         return self.files(TEMPORARY)
 
     def discard(self, leftover: StoredFile) -> None:
-        """Remove one of `leftovers`, and the folders that become empty."""
+        """Remove one of `leftovers`, and folders that become empty."""
         self.remove(leftover.path)
-        with suppress(OSError):  # something else is in it
+        with suppress(OSError):  # a folder that is not empty stays
             for parent in (self.root / leftover.path).parents:
                 if parent == self.root:
                     return
@@ -187,7 +188,7 @@ class LocalStore:
 
 
 def explain_os_error(path: Path, error: OSError) -> StoreError:
-    """What went wrong at `path`, and what to do about it."""
+    """Explain a failed file operation: what failed at `path`, and the remedy."""
     return StoreError(
         where=str(path),
         found=(error.strerror or str(error)).lower(),
@@ -204,7 +205,7 @@ def _explained(path: Path) -> Iterator[None]:
 
 
 def _walk(folder: str) -> Iterator[os.DirEntry[str]]:
-    """Every file below `folder`; a million of them take seconds, which pathlib does not manage."""
+    """Iterate over all files below `folder`; scandir, because pathlib is too slow for a million."""
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
@@ -224,6 +225,7 @@ def _remove(path: Path) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
+    # Without this a crash can lose the new name, although the file's content was synced.
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,4 +1,4 @@
-"""Find out what a store does, by doing it: below `_probe/`, and nothing of it stays."""
+"""Test what a store supports, with files below `_probe/` that are removed afterwards."""
 
 import base64
 import email.utils
@@ -20,11 +20,11 @@ from factory.store.local import LocalStore
 from factory.store.s3 import PROBES, S3Store
 from factory.store.s3_calls import answer_of
 
-_RACERS = 8
+_NUM_WRITERS = 8
 _MOST_SKEW_S = 60.0
 _IGNORED = (
     "this server ignores conditions: two runs could overwrite each other's shards",
-    "use another server or a folder, or promise output.single_writer: true",
+    "use another server or a folder, or set output.single_writer: true (one run at a time)",
 )
 
 CheckKind = Literal["machine", "output", "cluster"]
@@ -32,12 +32,12 @@ CheckKind = Literal["machine", "output", "cluster"]
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing that was looked at."""
+    """The result of one check."""
 
     kind: CheckKind
-    """What it is part of."""
+    """What it belongs to."""
     name: str
-    """What was looked at, in words."""
+    """Its name, for messages."""
     state: Literal["ok", "warning", "fails"]
     """`fails` = a run would fail."""
     found: str
@@ -47,13 +47,13 @@ class Check:
 
 
 def probe_local(store: LocalStore, *, single_writer: bool) -> Iterator[Check]:
-    """What the file system of a folder does. The folder is left as it was found."""
+    """Test a folder's file system. The folder is left unchanged."""
     is_new = not store.root.exists()
     path = f"{PROBES}/{new_run_id()}"
     try:
-        won = _race(lambda data: store.create(path, data))
+        succeeded = _count_successes(lambda data: store.create(path, data))
         skew_s = (store.root / path).stat().st_mtime - time.time()
-        yield _verdict("exclusive create", won, single_writer=single_writer)
+        yield _verdict("exclusive create", succeeded, single_writer=single_writer)
         yield _clock(skew_s, "the file system's clock")
     except StoreError as error:
         yield _failure("write", error)
@@ -67,12 +67,12 @@ def probe_local(store: LocalStore, *, single_writer: bool) -> Iterator[Check]:
 
 
 def probe_s3(store: S3Store, *, single_writer: bool) -> Iterator[Check]:
-    """What an S3 server does."""
+    """Test an S3 server."""
     calls = store.calls
     path = f"{PROBES}/{new_run_id()}"
     try:
         started = time.monotonic()
-        answer = calls.send("", lambda: calls.client.head_bucket(Bucket=calls.bucket))
+        answer = calls.with_retries("", lambda: calls.client.head_bucket(Bucket=calls.bucket))
         ms = (time.monotonic() - started) * 1000
         host = urlsplit(calls.client.meta.endpoint_url).hostname  # the rest may hold a secret
         yield Check("output", "reach", "ok", f"{host} answers in {ms:.0f} ms")
@@ -90,31 +90,33 @@ def probe_s3(store: S3Store, *, single_writer: bool) -> Iterator[Check]:
 
 
 def _probe_writes(store: S3Store, path: str, *, single_writer: bool) -> Iterator[Check]:
-    won = _race(lambda data: _wins(lambda: store.put_new(path, BytesIO(data))))
-    yield _verdict("exclusive create", won, single_writer=single_writer)
+    succeeded = _count_successes(lambda data: _succeeds(lambda: store.put_new(path, BytesIO(data))))
+    yield _verdict("exclusive create", succeeded, single_writer=single_writer)
     parts = f"{path}-parts"
-    won = _race(lambda data: _wins(lambda: store.upload_new(parts, BytesIO(data))))
-    late = _wins(lambda: store.upload_new(parts, BytesIO(b"late")))
-    if late or won == 0:
-        yield _verdict("exclusive parts", _RACERS, single_writer=single_writer)
-    elif won > 1:
+    succeeded = _count_successes(
+        lambda data: _succeeds(lambda: store.upload_new(parts, BytesIO(data)))
+    )
+    late = _succeeds(lambda: store.upload_new(parts, BytesIO(b"late")))
+    if late or succeeded == 0:
+        yield _verdict("exclusive parts", _NUM_WRITERS, single_writer=single_writer)
+    elif succeeded > 1:
         yield Check(
             "output",
             "exclusive parts",
             "warning",
-            f"{won} of {_RACERS} that race all win; one that comes later does not",
-            "harmless while all workers have the same libraries: racing shards are equal bytes",
+            f"{succeeded} of {_NUM_WRITERS} concurrent uploads succeed; a later one does not",
+            "harmless while all workers have the same libraries: concurrent uploads are equal bytes",
         )
     else:
-        yield _verdict("exclusive parts", won, single_writer=single_writer)
+        yield _verdict("exclusive parts", succeeded, single_writer=single_writer)
     yield _checksums(store, f"{path}-sum")
 
 
 def _checksums(store: S3Store, path: str) -> Check:
     wrong = base64.b64encode(hashlib.sha256(b"other").digest()).decode()
     put = store.calls.client.put_object
-    words = store.calls.at(path) | {"Body": b"bytes", "ChecksumSHA256": wrong}
-    if _wins(lambda: put(**words)):
+    request = store.calls.at(path) | {"Body": b"bytes", "ChecksumSHA256": wrong}
+    if _succeeds(lambda: put(**request)):
         return Check(
             "output",
             "checksums",
@@ -125,15 +127,21 @@ def _checksums(store: S3Store, path: str) -> Check:
     return Check("output", "checksums", "ok", "a body that does not match its SHA-256 is refused")
 
 
-def _verdict(name: str, won: int, *, single_writer: bool) -> Check:
-    if won == 1:
-        return Check("output", name, "ok", f"of {_RACERS} that race one wins")
+def _verdict(name: str, succeeded: int, *, single_writer: bool) -> Check:
+    if succeeded == 1:
+        return Check("output", name, "ok", f"1 of {_NUM_WRITERS} concurrent writes succeeds")
     found, remedy = _IGNORED
     if single_writer:
         return Check(
-            "output", name, "ok", "conditions are ignored, and output.single_writer is promised"
+            "output", name, "ok", "conditions are ignored, and output.single_writer is true"
         )
-    return Check("output", name, "fails", f"{won} of {_RACERS} that race win: {found}", remedy)
+    return Check(
+        "output",
+        name,
+        "fails",
+        f"{succeeded} of {_NUM_WRITERS} concurrent writes succeed: {found}",
+        remedy,
+    )
 
 
 def _clock(skew_s: float, whose: str) -> Check:
@@ -144,14 +152,14 @@ def _clock(skew_s: float, whose: str) -> Check:
     return Check("output", "clock", "warning" if abs(skew_s) < 900 else "fails", found, remedy)
 
 
-def _race(write: Callable[[bytes], bool]) -> int:
-    """How many of several that write one name at once are told that they won."""
-    with ThreadPoolExecutor(_RACERS) as pool:
-        return sum(pool.map(write, [b"%d" % racer for racer in range(_RACERS)]))
+def _count_successes(write: Callable[[bytes], bool]) -> int:
+    """Let several threads create one name concurrently; returns the number of reported successes."""
+    with ThreadPoolExecutor(_NUM_WRITERS) as pool:
+        return sum(pool.map(write, [b"%d" % writer for writer in range(_NUM_WRITERS)]))
 
 
-def _wins(write: Callable[[], object]) -> bool:
-    """Whether a write is accepted, in one attempt; a server that asks to come again is asked again."""
+def _succeeds(write: Callable[[], object]) -> bool:
+    """Whether a write is accepted, in one attempt; a 409 (conflict, retry) is retried."""
     while True:
         try:
             write()

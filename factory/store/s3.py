@@ -1,8 +1,8 @@
-"""A store in a bucket of any S3 server that honours conditional writes.
+"""A store in an S3 bucket, on any server that supports conditional writes.
 
-A name is created by a request that says `If-None-Match: *`: the server answers 412 to all but one.
-A worker killed during a large upload leaves invisible parts: `factory gc` aborts them, and a
-lifecycle rule of the bucket should.
+A file is created with `If-None-Match: *`: of several writers the server answers 412 to all but one.
+A worker that is killed during a multipart upload leaves invisible parts; `factory gc` aborts such
+uploads, as should a lifecycle rule of the bucket.
 """
 
 import base64
@@ -30,16 +30,18 @@ from factory.store.s3_calls import S3Calls, answer_of
 from factory.store.s3_listing import list_entries, list_files, list_names, list_uploads
 
 PROBES = "_probe"
-"""Folder of the files that find out what a server does; they are removed at once."""
+"""Folder of the files that test a server's behaviour; they are removed at once."""
 
 _Write = Callable[[str, BufferedIOBase], None]
 
-_honest: set[tuple[str, str, str]] = set()  # endpoint, bucket and way seen to honour conditions
+# (endpoint, bucket, kind of write) for which conditional writes were tested in this process. One
+# test for each, under a lock: a store is opened by many threads at once.
+_honours_conditions: set[tuple[str, str, str]] = set()
 _probing = threading.Lock()
 
 
 class S3Store:
-    """A dataset below `s3://bucket/prefix`; see `base.Store` for the promise of each method."""
+    """A dataset below `s3://bucket/prefix`; the methods are documented in `base.Store`."""
 
     def __init__(
         self,
@@ -50,13 +52,13 @@ class S3Store:
         single_writer: bool = False,
         is_known: bool = False,
     ) -> None:
-        """Use the place `uri` names; nothing is sent yet.
+        """Prepare the client; no request is sent yet.
 
-        Larger files are sent in parts of `part_bytes`. With `single_writer` a server that ignores
-        conditions is not refused. A server that is known to be there is waited for longer.
+        Larger files are uploaded in parts of `part_bytes`. With `single_writer` a server without
+        conditional writes is accepted. A server that `is_known` to exist is retried for longer.
 
         Raises:
-            StoreError: If `uri` names no bucket, or S3 is set up wrongly on this machine.
+            StoreError: If `uri` names no bucket, or S3 is misconfigured on this machine.
         """
         self.calls = S3Calls(uri, first_wait_s=first_wait_s, is_known=is_known)
         self.uri = self.calls.uri
@@ -65,11 +67,11 @@ class S3Store:
         self._single_writer = single_writer
 
     def create(self, path: str, data: bytes) -> bool:
-        """Write a new file; False (and no change) if the name exists."""
+        """Create a file atomically; False (and no change) if it exists."""
         return self._commit(path, BytesIO(data))
 
     def publish(self, path: str, file: Path) -> bool:
-        """Send a finished local file and remove it here; False (and no change) if `path` exists."""
+        """Upload a finished local file and delete it here; False (and no change) if `path` exists."""
         with _explained(file):
             try:
                 with file.open("rb") as source:
@@ -78,20 +80,22 @@ class S3Store:
                 file.unlink(missing_ok=True)
 
     def replace(self, path: str, data: bytes) -> None:
-        """Write a file whatever was there; readers see the old bytes or the new."""
-        self._make_sure_of(self.put_new)
-        words = self.calls.at(path) | _body(data)
-        self.calls.send(path, lambda: self._client.put_object(**words))
+        """Write or overwrite a file atomically."""
+        self._check_conditional_writes(self.put_new)
+        request = self.calls.at(path) | _body(data)
+        self.calls.with_retries(path, lambda: self._client.put_object(**request))
 
     def read(self, path: str) -> bytes | None:
-        """A file's bytes; None if it is absent."""
+        """Read a file; None if it does not exist."""
         sink = BytesIO()
         return sink.getvalue() if self._load(path, sink) else None
 
     @contextmanager
     def fetch(self, path: str) -> Iterator[Path | None]:
-        """A temporary copy of the file; None if it is absent."""
-        target = self.work_folder(new_run_id()) / "copy"  # found dead later, should we die here
+        """A temporary local copy of the file; None if it does not exist."""
+        # Below a run id of its own: if this process is killed here, a later run sees that the run
+        # is dead and removes the copy.
+        target = self.work_folder(new_run_id()) / "copy"
         try:
             with _explained(target), target.open("wb") as sink:
                 is_there = self._load(path, sink)
@@ -100,7 +104,7 @@ class S3Store:
             shutil.rmtree(target.parent, ignore_errors=True)
 
     def size_of(self, path: str) -> int | None:
-        """A file's size in bytes; None if it is absent."""
+        """A file's size in bytes; None if it does not exist."""
 
         def attempt() -> int | None:
             try:
@@ -111,14 +115,14 @@ class S3Store:
                 raise
             return size_bytes
 
-        return self.calls.send(path, attempt)
+        return self.calls.with_retries(path, attempt)
 
     def remove(self, path: str) -> None:
-        """Make a file absent; nothing happens if it is."""
-        self.calls.send(path, lambda: self._client.delete_object(**self.calls.at(path)))
+        """Delete a file; idempotent."""
+        self.calls.with_retries(path, lambda: self._client.delete_object(**self.calls.at(path)))
 
     def names(self, folder: str, splits: Sequence[str] = ()) -> list[str]:
-        """Paths of all files below `folder`, sorted; pieces between `splits` are listed together."""
+        """Paths of all files below `folder`, sorted; ranges between `splits` are listed concurrently."""
         return list_names(self.calls, f"{folder}/".lstrip("/"), splits)
 
     def files(self, folder: str) -> list[StoredFile]:
@@ -126,13 +130,13 @@ class S3Store:
         return list_files(self.calls, f"{folder}/".lstrip("/"))
 
     def find_foreign_entry(self, known: Collection[str]) -> str | None:
-        """The name of something at the root that is not in `known`; None if there is nothing."""
+        """The name of an entry at the root that is not in `known`; None if there is none."""
         names = (key.rstrip("/") for key, _ in list_entries(self.calls, "", Delimiter="/"))
         ours = ("", PROBES, *known)  # another run may be probing at this moment
         return next((name for name in names if name not in ours), None)
 
     def work_folder(self, run_id: str) -> Path:
-        """A folder on this machine, below the system's folder for temporary files."""
+        """A local folder below the system's folder for temporary files."""
         folder = Path(tempfile.gettempdir(), "maskfactory", run_id)
         with _explained(folder):
             with suppress(FileExistsError):
@@ -142,45 +146,46 @@ class S3Store:
         return folder
 
     def clean_up(self, run_id: str) -> None:
-        """Remove what `run_id` and this host's dead runs left on this machine."""
+        """Remove local unfinished files of `run_id` and of dead runs of this host."""
         for folder in Path(tempfile.gettempdir(), "maskfactory").glob("*"):
             if folder.name == run_id or run_is_dead(folder.name):
                 shutil.rmtree(folder, ignore_errors=True)
 
     def leftovers(self) -> list[StoredFile]:
-        """Uploads below the root that were begun and not completed, and forgotten probes."""
+        """Incomplete multipart uploads below the root, and test files that were not removed."""
         return [*list_uploads(self.calls), *list_files(self.calls, f"{PROBES}/")]
 
     def discard(self, leftover: StoredFile) -> None:
-        """Remove one of `leftovers`; nothing happens if it is gone."""
+        """Remove one of `leftovers`; idempotent."""
         if not leftover.upload_id:
             self.remove(leftover.path)
             return
-        words = self.calls.at(leftover.path) | {"UploadId": leftover.upload_id}
+        request = self.calls.at(leftover.path) | {"UploadId": leftover.upload_id}
 
         def attempt() -> None:
             try:
-                self._client.abort_multipart_upload(**words)
+                self._client.abort_multipart_upload(**request)
             except ClientError as error:
                 if answer_of(error)[0] != 404:
                     raise
 
-        self.calls.send(leftover.path, attempt)
+        self.calls.with_retries(leftover.path, attempt)
 
     def _commit(self, path: str, source: BufferedIOBase) -> bool:
         size_bytes = source.seek(0, os.SEEK_END)
         write = self.upload_new if size_bytes > self._part_bytes else self.put_new
         if self._single_writer and self.size_of(path) is not None:
             return False
-        self._make_sure_of(write)
+        self._check_conditional_writes(write)
         return self._commit_by(write, path, source)
 
     def _commit_by(self, write: _Write, path: str, source: BufferedIOBase) -> bool:
-        """Do a conditional write; False if the name exists.
+        """Conditional write with retries; False if the name exists.
 
-        When an attempt breaks, the server may have committed it before. The next one then sees 412,
-        and the name is ours if it holds our bytes. Should somebody else have written the very same
-        bytes, both are told that they won: no byte differs from what either wanted.
+        An attempt whose connection breaks may have been committed by the server. The retry then
+        gets 412, and the write counts as ours if the object has our bytes. If another writer has
+        created the very same bytes, both report success, which is harmless: the content is what
+        either wanted.
         """
         is_unsure = False
 
@@ -195,7 +200,7 @@ class S3Store:
                 raise
             return True
 
-        return self.calls.send(path, attempt)
+        return self.calls.with_retries(path, attempt)
 
     def _holds(self, path: str, source: BufferedIOBase) -> bool:
         source.seek(0)
@@ -204,17 +209,16 @@ class S3Store:
             return stored is not None and digest_of_file(stored) == ours
 
     def put_new(self, path: str, source: BufferedIOBase) -> None:
-        """One attempt to create an object in one request."""
+        """Create an object in a single request, in one attempt."""
         source.seek(0)
         self._client.put_object(**self.calls.at(path), **_body(source.read()), IfNoneMatch="*")
 
     def upload_new(self, path: str, source: BufferedIOBase) -> None:
-        """One attempt to create an object in parts; it appears with the last request or never."""
-        part_bytes = max(
-            self._part_bytes, math.ceil(source.seek(0, os.SEEK_END) / 10_000)
-        )  # S3's limit
+        """Create an object by multipart upload, in one attempt; the last request makes it visible."""
+        # S3 allows 10,000 parts.
+        part_bytes = max(self._part_bytes, math.ceil(source.seek(0, os.SEEK_END) / 10_000))
         source.seek(0)
-        client, send, target = self._client, self.calls.send, self.calls.at(path)
+        client, send, target = self._client, self.calls.with_retries, self.calls.at(path)
         begin = partial(client.create_multipart_upload, **target, ChecksumAlgorithm="SHA256")
         upload = target | {"UploadId": send(path, begin)["UploadId"]}
         parts: list[dict[str, Any]] = []
@@ -226,12 +230,12 @@ class S3Store:
             finish = client.complete_multipart_upload
             finish(**upload, MultipartUpload={"Parts": parts}, IfNoneMatch="*")
         except BaseException:
-            with suppress(ClientError, BotoCoreError):  # nothing to abort, or nobody to ask
+            with suppress(ClientError, BotoCoreError):  # best effort: `gc` finds what remains
                 client.abort_multipart_upload(**upload)
             raise
 
     def _load(self, path: str, sink: BufferedIOBase) -> bool:
-        """Write a file's bytes to `sink`; False if it is absent."""
+        """Download a file into `sink`; False if it does not exist."""
 
         def attempt() -> bool:
             sink.truncate(sink.seek(0))
@@ -244,29 +248,33 @@ class S3Store:
             shutil.copyfileobj(body, sink)
             return True
 
-        return self.calls.send(path, attempt)
+        return self.calls.with_retries(path, attempt)
 
-    def _make_sure_of(self, write: _Write) -> None:
-        """Refuse a server that lets a second writer replace a file; only an attempt can tell."""
+    def _check_conditional_writes(self, write: _Write) -> None:
+        """Reject a server that ignores conditional writes.
+
+        Only an attempt can tell: such servers answer 200 and overwrite. Single requests and multipart
+        uploads are tested separately, because servers differ in either.
+        """
         place = (self._client.meta.endpoint_url, self.calls.bucket, write.__name__)
         with _probing:
-            if self._single_writer or place in _honest:
+            if self._single_writer or place in _honours_conditions:
                 return
             path = f"{PROBES}/{new_run_id()}"
             try:
                 won = [self._commit_by(write, path, BytesIO(data)) for data in (b"1", b"2")]
             finally:
-                with suppress(ClientError, BotoCoreError):  # some may write and never delete
+                with suppress(ClientError, BotoCoreError):  # credentials may not allow deletion
                     self._client.delete_object(**self.calls.at(path))
             if won != [True, False]:
                 raise StoreError(
                     where=self.uri,
                     found="this server ignores conditional writes, so two workers could overwrite "
                     "each other's shards",
-                    remedy="use another server, or a folder, or promise that one run at a time "
-                    "writes there with output.single_writer: true",
+                    remedy="use another server, or a folder, or, if only one run at a time writes "
+                    "there, set output.single_writer: true",
                 )
-            _honest.add(place)
+            _honours_conditions.add(place)
 
 
 def _body(data: bytes) -> dict[str, Any]:

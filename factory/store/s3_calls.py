@@ -1,7 +1,7 @@
-"""Calls to an S3 server: tried again by the type of failure, and explained in one line.
+"""Requests to an S3 server, with retries by type of failure and one-line errors.
 
-Endpoint, region, profile and credentials come from where every AWS tool looks for them; no text made
-here repeats what an exception or a server says, which may hold any of them.
+Endpoint, region, profile and credentials come from the standard AWS configuration. Error messages
+never repeat the text of an exception or a server, which may contain any of them.
 """
 
 import random
@@ -19,14 +19,15 @@ from factory.errors import StoreError, UnreachableError
 from factory.log import log_event
 
 THREADS = 16
-"""Calls that may be under way side by side."""
+"""Maximum number of concurrent requests."""
 
 _Value = TypeVar("_Value")
 
 _TRIES = 8
-_FIRST_TRIES = 3  # a server that never answered is more likely misspelt than restarting
+_FIRST_TRIES = 3  # an address that never answered is more likely misspelt than restarting
 
-# One attempt per call: what 412 means depends on the attempts before, and only the store looks.
+# No retries inside boto3: whether 412 means "another writer" or "our own lost request" depends on
+# the attempts before, which only `S3Store._commit_by` sees.
 _CONFIG = Config(
     retries={"total_max_attempts": 1},
     connect_timeout=5,
@@ -47,13 +48,13 @@ _REMEDY = {
 
 
 class S3Calls:
-    """A client of one place in a bucket. Thread-safe."""
+    """An S3 client for one bucket and prefix. Thread-safe."""
 
     def __init__(self, uri: str, *, first_wait_s: float, is_known: bool) -> None:
-        """Set up a client; nothing is sent yet. Each pause is twice the one before.
+        """Set up a client with exponential backoff; no request is sent yet.
 
         Raises:
-            StoreError: If `uri` names no bucket, or S3 is set up wrongly on this machine.
+            StoreError: If `uri` names no bucket, or S3 is misconfigured on this machine.
         """
         self.bucket, _, prefix = uri.removeprefix("s3://").partition("/")
         self.root = f"{prefix.strip('/')}/".lstrip("/")
@@ -75,11 +76,11 @@ class S3Calls:
             ) from error
 
     def at(self, path: str) -> dict[str, Any]:
-        """The words by which a request names the object at `path`."""
+        """Request parameters for the object at `path`."""
         return {"Bucket": self.bucket, "Key": f"{self.root}{path}"}
 
-    def send(self, path: str, attempt: Callable[[], _Value]) -> _Value:
-        """Do `attempt` until it succeeds, fails for good, or has failed often enough.
+    def with_retries(self, path: str, attempt: Callable[[], _Value]) -> _Value:
+        """Run `attempt` until it succeeds, fails permanently, or has been tried often enough.
 
         Raises:
             UnreachableError: If it did not succeed.
@@ -96,16 +97,16 @@ class S3Calls:
                 most = _TRIES if self._is_known else _FIRST_TRIES
                 if num_tries >= most or not may_pass:
                     raise _explain(where, error, num_tries if may_pass else 0) from error
-                log_event("s3_tried_again", level=WARNING, path=where, reason=answer_of(error)[1])
+                log_event("s3_retry", level=WARNING, path=where, reason=answer_of(error)[1])
             else:
                 self._is_known = True
                 return value
-            # Workers that failed together must not come back together.
+            # Jitter: workers that failed at the same moment must not retry at the same moment.
             time.sleep(self._first_wait_s * 2**num_tries * random.uniform(0.25, 0.5))  # noqa: S311
 
 
 def answer_of(error: Exception) -> tuple[int, str]:
-    """The HTTP status and S3's word for it; 0 and the exception's name if no answer came."""
+    """The HTTP status and S3's error code; 0 and the exception's name if there was no answer."""
     if not isinstance(error, ClientError):
         return 0, type(error).__name__
     return error.response["ResponseMetadata"]["HTTPStatusCode"], error.response["Error"]["Code"]

@@ -1,4 +1,4 @@
-"""What lies below a place in a bucket: objects, common prefixes, and uploads not completed."""
+"""List a bucket below a prefix: objects, common prefixes, and incomplete uploads."""
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,10 +12,10 @@ from factory.store.s3_calls import THREADS, S3Calls
 def list_entries(
     calls: S3Calls, below: str, **options: str
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Paths, and common prefixes if `options` ask for them, page by page, with what S3 tells."""
+    """Iterate over paths (and common prefixes, if requested by `options`) with S3's attributes."""
     query = {"Bucket": calls.bucket, "Prefix": f"{calls.root}{below}", **options}
     while True:
-        page = calls.send(below, lambda: calls.client.list_objects_v2(**query))
+        page = calls.with_retries(below, lambda: calls.client.list_objects_v2(**query))
         entries = [*page.get("CommonPrefixes", ()), *page.get("Contents", ())]
         found = [(entry.get("Prefix") or entry["Key"], entry) for entry in entries]
         found.sort(key=lambda item: item[0])
@@ -26,7 +26,10 @@ def list_entries(
 
 
 def list_names(calls: S3Calls, below: str, splits: Sequence[str]) -> list[str]:
-    """Paths of all objects; the pieces between `splits` are listed side by side."""
+    """Paths of all objects; the ranges between `splits` are listed concurrently.
+
+    S3 lists pages of 1,000 one after another, so that a long listing is slow unless it is divided.
+    """
 
     def list_piece(piece: tuple[str, str]) -> list[str]:
         after, last = piece
@@ -41,7 +44,8 @@ def list_names(calls: S3Calls, below: str, splits: Sequence[str]) -> list[str]:
     pieces = list(zip(["", *splits], [*splits, ""], strict=True))
     with ThreadPoolExecutor(min(THREADS, len(pieces))) as pool:
         keys = [key for piece in pool.map(list_piece, pieces) for key in piece]
-    return sorted(key for key in keys if not key.endswith("/"))  # consoles write such "folders"
+    # Keys that end in "/" are placeholders for folders, which web consoles create.
+    return sorted(key for key in keys if not key.endswith("/"))
 
 
 def list_files(calls: S3Calls, below: str) -> list[StoredFile]:
@@ -54,10 +58,10 @@ def list_files(calls: S3Calls, below: str) -> list[StoredFile]:
 
 
 def list_uploads(calls: S3Calls) -> Iterator[StoredFile]:
-    """Uploads that were begun and neither completed nor aborted."""
+    """Multipart uploads that were neither completed nor aborted."""
     query = {"Bucket": calls.bucket, "Prefix": calls.root}
     while True:
-        page = calls.send("", partial(calls.client.list_multipart_uploads, **query))
+        page = calls.with_retries("", partial(calls.client.list_multipart_uploads, **query))
         for entry in page.get("Uploads", ()):
             path = entry["Key"].removeprefix(calls.root)
             yield StoredFile(path, 0, entry["Initiated"].timestamp(), upload_id=entry["UploadId"])

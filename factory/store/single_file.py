@@ -1,4 +1,4 @@
-"""One file outside of any dataset, replaced whole: readers see the old or the new."""
+"""Atomic writes of single files outside of any dataset."""
 
 import os
 import secrets
@@ -11,10 +11,10 @@ from factory.errors import JobError
 
 
 def replace_file(path: Path, data: bytes) -> None:
-    """Write `data` to `path`; what is no ordinary file there (a pipe, say) is written into.
+    """Write `data` to `path` atomically; a pipe or device is written to directly.
 
     Raises:
-        JobError: If it cannot be written; what was there is still there.
+        JobError: If it cannot be written; an existing file is then unchanged.
     """
     try:
         target = path.resolve()
@@ -29,10 +29,10 @@ def replace_file(path: Path, data: bytes) -> None:
 
 @contextmanager
 def writing_into(folder: Path) -> Iterator[None]:
-    """A block that makes a folder that a user named, or writes files into it.
+    """Context manager that turns failures to write into a user's folder into a `JobError`.
 
     Raises:
-        JobError: If it cannot.
+        JobError: If the block raises an `OSError`.
     """
     try:
         yield
@@ -42,7 +42,7 @@ def writing_into(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def staged_file(target: Path) -> Iterator[BinaryIO]:
-    """A file to write that becomes `target` once the block has ended well; else nothing changes.
+    """Context manager for a temporary file that replaces `target` if the block succeeds.
 
     Raises:
         OSError: If it cannot be written.

@@ -211,13 +211,13 @@ def test_a_server_that_ignores_conditions_is_refused_before_anything_is_written(
     assert refused.returncode == 6, refused.stderr
     assert refused.stderr.splitlines()[-1] == (
         "error: s3://bucket/blind: this server ignores conditional writes, so two workers could "
-        "overwrite each other's shards; use another server, or a folder, or promise that one run at a "
-        "time writes there with output.single_writer: true"
+        "overwrite each other's shards; use another server, or a folder, or, if only one run at a "
+        "time writes there, set output.single_writer: true"
     )
     assert blind_bucket.names("blind") == []
 
 
-def test_a_server_that_ignores_conditions_serves_a_promised_single_writer(
+def test_a_server_that_ignores_conditions_serves_a_single_writer(
     lab: Lab, blind_bucket: Bucket
 ) -> None:
     document = yaml.safe_load(Path(s3_job(lab, "alone", executor="inline")).read_text())
@@ -225,8 +225,8 @@ def test_a_server_that_ignores_conditions_serves_a_promised_single_writer(
     job = str(lab.write_job(document))
     refused = lab.run("doctor", s3_job(lab, "blind", executor="inline"), **blind_bucket.env)
     assert refused.returncode == 6, refused.stdout
-    assert "8 of 8 that race win: this server ignores conditions" in refused.stdout
-    assert "conditions are ignored, and output.single_writer is promised" in lab.must_run(
+    assert "8 of 8 concurrent writes succeed: this server ignores conditions" in refused.stdout
+    assert "conditions are ignored, and output.single_writer is true" in lab.must_run(
         "doctor", job, **blind_bucket.env
     )
     lab.must_run("run", job, **blind_bucket.env)
@@ -239,7 +239,7 @@ def test_a_server_that_ignores_conditions_serves_a_promised_single_writer(
 def test_doctor_finds_a_good_server_good_and_leaves_nothing_there(lab: Lab, bucket: Bucket) -> None:
     job = s3_job(lab, "examined", executor="inline")
     told = lab.must_run("doctor", job, **bucket.env)
-    assert "ok       output: exclusive create    of 8 that race one wins\n" in told
+    assert "ok       output: exclusive create    1 of 8 concurrent writes succeeds\n" in told
     assert "ok       output: checksums           a body that does not match" in told
     assert "fails" not in told
     assert SECRET not in told

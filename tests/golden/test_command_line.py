@@ -352,7 +352,7 @@ def test_a_shard_in_quarantine_stays_there_until_it_is_released(tmp_path):
 def test_doctor_tells_in_words_and_as_json_and_fails_when_something_would(tmp_path):
     good = call("doctor", write_job(tmp_path))
     assert good.exit_code == 0
-    assert "ok       output: exclusive create    of 8 that race one wins\n" in good.stdout
+    assert "ok       output: exclusive create    1 of 8 concurrent writes succeeds\n" in good.stdout
     assert not (tmp_path / "out").exists()
     (tmp_path / "file").touch()
     bad = call("doctor", "--json", write_job(tmp_path, {"output.uri": str(tmp_path / "file/x")}))

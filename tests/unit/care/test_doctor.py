@@ -77,7 +77,7 @@ def states(checks):
 def test_a_good_folder_passes_and_is_left_as_it_was(tmp_path):
     checks = list(probe_local(LocalStore(str(tmp_path / "out")), single_writer=False))
     assert states(checks) == {"exclusive create": "ok", "clock": "ok"}
-    assert checks[0].found == "of 8 that race one wins"
+    assert checks[0].found == "1 of 8 concurrent writes succeeds"
     assert list(tmp_path.iterdir()) == []
 
 
@@ -114,10 +114,12 @@ def test_a_server_that_ignores_conditions_fails_unless_one_writer_is_promised(bl
     assert states(checks)["exclusive create"] == "fails"
     told = next(check for check in checks if check.state == "fails")
     assert told.found == (
-        "8 of 8 that race win: this server ignores conditions: two runs could overwrite each other's "
-        "shards"
+        "8 of 8 concurrent writes succeed: this server ignores conditions: two runs could overwrite "
+        "each other's shards"
     )
-    assert told.remedy == ("use another server or a folder, or promise output.single_writer: true")
+    assert told.remedy == (
+        "use another server or a folder, or set output.single_writer: true (one run at a time)"
+    )
     assert states(probe_s3(store, single_writer=True))["exclusive create"] == "ok"
 
 

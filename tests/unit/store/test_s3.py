@@ -329,8 +329,8 @@ def test_a_server_that_ignores_conditions_is_refused(store, monkeypatch):
     refused = S3Store("s3://bucket/x")
     wanted = (
         "s3://bucket/x: this server ignores conditional writes, so two workers could overwrite "
-        "each other's shards; use another server, or a folder, or promise that one run at a time "
-        "writes there with output.single_writer: true"
+        "each other's shards; use another server, or a folder, or, if only one run at a time "
+        "writes there, set output.single_writer: true"
     )
     try:
         assert refusal(lambda: refused.create("a", b"")) == wanted
