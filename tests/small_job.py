@@ -4,9 +4,9 @@ Nothing divides evenly: shards of 5, 5 and 3 are made in batches of 3, so that e
 that is cut short, and two of them begin where no batch of the whole dataset would.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -83,22 +83,37 @@ def make_small(folder: Path, overrides: Mapping[str, Any] | None = None) -> Mani
     return run_job(small_job(folder, overrides), Witness())
 
 
-def _is_section(field: FieldInfo) -> bool:
-    is_any_method = any(isinstance(mark, ByKind) for mark in field.metadata)
-    kind = field.annotation
-    return isinstance(kind, type) and issubclass(kind, BaseModel) and not is_any_method
-
-
 def setting_names(model: type[BaseModel] = JobSpec, prefix: str = "") -> list[str]:
-    """The dotted name of every setting; those of a segmenter carry its kind in brackets."""
+    """The dotted name of every setting; those of a segmenter carry its kind in brackets.
+
+    An optional section is a setting itself, and so is each one inside it. `[]` stands for each entry
+    of a list, `*` for each value of a mapping.
+    """
     names: list[str] = []
     for name, field in model.model_fields.items():
-        kind = field.annotation
+        where = f"{prefix}{name}"
         if name == "segmenter":
             for tag, member in SEGMENTER_KINDS.items():
-                names += setting_names(member, f"{prefix}segmenter[{tag}].")
-        elif _is_section(field):
-            names += setting_names(kind, f"{prefix}{name}.")
-        else:
-            names.append(f"{prefix}{name}")
+                names += setting_names(member, f"{where}[{tag}].")
+            continue
+        inside = [] if _is_any_method(field) else list(_sections_in(field.annotation))
+        if not (isinstance(field.annotation, type) and inside):
+            names.append(where)
+        for ending, section in inside:
+            names += setting_names(section, f"{where}{ending}.")
     return names
+
+
+def _is_any_method(field: FieldInfo) -> bool:
+    """Whether it holds the settings of a method, which are listed under `segmenter`."""
+    return any(isinstance(mark, ByKind) for mark in field.metadata)
+
+
+def _sections_in(annotation: Any) -> Iterator[tuple[str, type[BaseModel]]]:
+    """The models that a field can hold, each with how to get to it from the field's name."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield "", annotation
+        return
+    ending = {list: "[]", tuple: "[]", dict: ".*"}.get(get_origin(annotation), "")
+    for part in get_args(annotation):
+        yield from ((ending + below, section) for below, section in _sections_in(part))

@@ -1,7 +1,7 @@
 from copy import deepcopy
 
 import pytest
-from small_job import SEGMENTER_KINDS, setting_names, small_job
+from small_job import SEGMENTER_KINDS, setting_names, small_document, small_job
 
 from factory.data import Steering
 from factory.errors import JobError, StoreError
@@ -13,6 +13,7 @@ from factory.plan.rounds import (
     make_plan,
     read_round,
 )
+from factory.spec.read import check_job
 
 W, S = "w" * 64, "s" * 64
 
@@ -23,9 +24,12 @@ def plan_of(tmp_path, overrides, existing=()):
     return make_plan(spec, identity, existing)
 
 
-def id_of(tmp_path, overrides=None):
-    spec = small_job(tmp_path, overrides)
+def id_of_spec(spec):
     return dataset_id_of(make_identity(spec, weights_sha256=W, segmenter_sha256=S))
+
+
+def id_of(tmp_path, overrides=None):
+    return id_of_spec(small_job(tmp_path, overrides))
 
 
 def test_thirteen_samples_in_shards_of_five_are_two_full_shards_and_one_of_three(tmp_path):
@@ -184,6 +188,11 @@ CHANGES = {
     "dataset.segmenter[klish].initial_clusters": 99,
     "dataset.segmenter[klish].cut": 25,
     "dataset.segmenter[klish].labels": LABELS,
+    "dataset.segmenter[klish].labels.tree": "1" * 16,
+    "dataset.segmenter[klish].labels.labels": [*LABELS["labels"][1:], LABELS["labels"][0]],
+    "dataset.segmenter[klish].labels.labels[].name": "c",
+    "dataset.segmenter[klish].labels.labels[].colour": "#123457",
+    "dataset.segmenter[klish].labels.labels[].nodes": [0, 2],
     "dataset.segmenter[klish].ignore_unclaimed": True,
     "dataset.segmenter[klish].fitted": "cells.safetensors",
     "dataset.segmenter[klish].fit.memory_gib": 1.0,
@@ -210,7 +219,17 @@ CHANGES = {
     "dataset.segmenter[style_mixing].foreground.share": [0.1, 0.9],
     "dataset.segmenter[style_mixing].foreground.min_contrast": 0.2,
     "dataset.segmenter[style_mixing].classes": {"num_classes": 3},
+    "dataset.segmenter[style_mixing].classes.num_classes": 4,
+    "dataset.segmenter[style_mixing].classes.layers": ["s8"],
+    "dataset.segmenter[style_mixing].classes.num_images": 65,
+    "dataset.segmenter[style_mixing].classes.seed": 1,
     "dataset.segmenter[style_mixing].instances": {"min_px": 3},
+    "dataset.segmenter[style_mixing].instances.detector": "a:b",
+    "dataset.segmenter[style_mixing].instances.sha256": "1" * 64,
+    "dataset.segmenter[style_mixing].instances.class_names": ["other"],
+    "dataset.segmenter[style_mixing].instances.class_offset": 1,
+    "dataset.segmenter[style_mixing].instances.min_score": 0.4,
+    "dataset.segmenter[style_mixing].instances.min_px": 3,
     "dataset.segmenter[distil].kind": "x:y",
     "dataset.segmenter[distil].teacher": {"kind": "klish"},
     "dataset.segmenter[distil].samples": 501,
@@ -229,9 +248,21 @@ CHANGES = {
     "dataset.encode.jpeg_quality": 90,
     "dataset.encode.confidence": True,
 }
+SECTIONS = {
+    "dataset.coverage": {"min_samples": {"1": {"count": 3, "min_area": 0.1}}, "budget": 5},
+    "dataset.segmenter[klish].labels": LABELS,
+    "dataset.segmenter[style_mixing].classes": {"num_classes": 3},
+    "dataset.segmenter[style_mixing].instances": {},
+}
+"""Optional sections, as they are while something inside them changes."""
 IGNORED = {
     "dataset.num_samples": 14,
     "dataset.coverage": {"min_samples": {"1": 3}, "budget": 5},
+    "dataset.coverage.min_samples": {"2": 3},
+    "dataset.coverage.min_samples.*.count": 4,
+    "dataset.coverage.min_samples.*.min_area": 0.2,
+    "dataset.coverage.balance": 0.5,
+    "dataset.coverage.budget": 6,
     "dataset.generator.weights": "elsewhere.safetensors",
     "dataset.generator.sha256": "0" * 64,
     "run.executor": "ray",
@@ -252,24 +283,41 @@ def test_every_setting_either_changes_the_dataset_s_id_or_is_known_not_to():
     assert sorted([*CHANGES, *IGNORED]) == sorted(setting_names())
 
 
-def base_and_change(setting, value):
+def base_and_change(folder, setting, value):
+    """A job and the same with another value of `setting`."""
     tag = next((tag for tag in SEGMENTER_KINDS if f"[{tag}]" in setting), "kmeans")
-    path = setting.replace(f"[{tag}]", "")
-    if path == "dataset.segmenter.kind":
-        return BASES[tag], {"dataset.segmenter": {"kind": value}}
-    return BASES[tag], deepcopy(BASES[tag]) | {path: value}
+    overrides = deepcopy(BASES[tag])
+    for section, content in SECTIONS.items():
+        if setting.startswith(f"{section}."):
+            overrides[section.replace(f"[{tag}]", "")] = deepcopy(content)
+    document = small_document(folder, overrides)
+    changed = deepcopy(document)
+    *parents, last = setting.replace(f"[{tag}]", "").replace("[]", ".[]").split(".")
+    place = changed
+    for parent in parents:
+        if parent == "[]":
+            place = place[0]
+        elif parent == "*":
+            place = next(iter(place.values()))
+        else:
+            place = place.setdefault(parent, {})
+    if setting.endswith("].kind"):
+        place.clear()
+    place[last] = value
+    return [check_job(one, source="x") for one in (document, changed)]
 
 
 @pytest.mark.parametrize("setting", CHANGES)
 def test_a_setting_that_decides_bytes_changes_the_id(tmp_path, setting):
-    base, changed = base_and_change(setting, CHANGES[setting])
-    assert id_of(tmp_path, dict(base)) != id_of(tmp_path, changed)
+    base, changed = base_and_change(tmp_path, setting, CHANGES[setting])
+    assert id_of_spec(base) != id_of_spec(changed)
 
 
 @pytest.mark.parametrize("setting", IGNORED)
 def test_a_setting_that_decides_no_byte_leaves_the_id_alone(tmp_path, setting):
-    assert small_job(tmp_path, {setting: IGNORED[setting]}) != small_job(tmp_path)
-    assert id_of(tmp_path, {setting: IGNORED[setting]}) == id_of(tmp_path)
+    base, changed = base_and_change(tmp_path, setting, IGNORED[setting])
+    assert base != changed
+    assert id_of_spec(base) == id_of_spec(changed)
 
 
 def klish(**settings):
