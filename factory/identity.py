@@ -24,6 +24,7 @@ _STREAMS = {
     "training": 5,
     "look": 6,
     "clustering": 7,
+    "reading": 8,
     "cells": 16,
 }
 

@@ -5,13 +5,13 @@ from itertools import accumulate, groupby
 
 from factory.data import ShardTask
 from factory.dataset.holdings import find_holdings, load_stored_job
+from factory.dataset.walk import StoredSample, walk_shard, walk_shards
 from factory.errors import Problem, StoreError
 from factory.fit.fitted import needs_fitting
 from factory.generate.weights.find import find_weights
 from factory.manifest.paths import SEGMENTER_PATH
 from factory.manifest.records import ShardRecord
 from factory.pack.packing import EncodedSample
-from factory.pack.tar import read_members
 from factory.provenance import find_versions, new_run_id
 from factory.run.base import WorkOrder
 from factory.run.worker import build_maker
@@ -55,15 +55,15 @@ def replay_sample(store: Store, key: str) -> tuple[EncodedSample, list[Problem]]
     holdings = find_holdings(store)
     index = int(key) if key.isdigit() else -1
     owners = [r for r in holdings.records if 0 <= index - r.first_index < r.num_indices]
-    members = _members(store, owners[0]) if owners else {}
-    if f"{key}.json" not in members:
+    stored = {s.key: s for s in walk_shards(store, owners)}
+    if key not in stored:
         raise StoreError(
             f"{store.uri}: no committed shard holds sample {key!r}; keys are nine digits, and the "
             "tables in meta/ list them"
         )
     tasks = {task.shard_index: task for task in holdings.plan.tasks()}
     again = _maker(store).replay(tasks[owners[0].shard_index], index)
-    return again, _differences(owners[0], members, again)
+    return again, _differences(owners[0], stored[key], again)
 
 
 def _maker(store: Store) -> ShardMaker:
@@ -84,33 +84,25 @@ def _maker(store: Store) -> ShardMaker:
     return build_maker(order)
 
 
-def _members(store: Store, record: ShardRecord) -> dict[str, bytes]:
-    with store.fetch(record.path) as path:
-        return dict(read_members(path)) if path is not None else {}
-
-
 def _compare(
     store: Store, maker: ShardMaker, record: ShardRecord, task: ShardTask, positions: list[int]
 ) -> list[Problem]:
-    members = _members(store, record)
-    if not members:
-        return [Problem(record.path, "missing", "missing")]
-    keys = list(dict.fromkeys(name.partition(".")[0] for name in members))
     problems = []
+    stored = list(walk_shard(store, record))
     for position in positions:
-        problems += _differences(record, members, maker.replay(task, int(keys[position])))
+        again = maker.replay(task, int(stored[position].key))
+        problems += _differences(record, stored[position], again)
     return problems
 
 
-def _differences(
-    record: ShardRecord, members: dict[str, bytes], again: EncodedSample
-) -> list[Problem]:
-    key = again.facts.key
+def _differences(record: ShardRecord, stored: StoredSample, again: EncodedSample) -> list[Problem]:
     why = _why(record)
     return [
-        Problem(record.path, "different", f"its {ending} comes out different ({why})", sample=key)
+        Problem(
+            record.path, "different", f"its {ending} comes out different ({why})", sample=stored.key
+        )
         for ending, data in again.files
-        if members.get(f"{key}.{ending}") != data
+        if stored.files.get(ending) != data
     ]
 
 

@@ -2,17 +2,18 @@
 
 import io
 from collections.abc import Iterable
+from contextlib import closing
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageDraw, ImageFont
 
-from factory.errors import StoreError
+from factory.dataset.walk import IMAGE_FILES, MASK_FILE, explain_damage, walk_shard
 from factory.manifest.labels import ClassLabel
 from factory.manifest.records import Manifest, ShardRecord
 from factory.pack.image import decode_image, decode_mask
-from factory.pack.tar import read_members
 from factory.store import Store
 
 _COLUMNS = 6
@@ -61,23 +62,10 @@ def sample_pairs(store: Store, records: list[ShardRecord], count: int) -> list[P
 
 
 def _first_pairs(store: Store, record: ShardRecord, count: int) -> list[Pair]:
-    pairs: list[Pair] = []
-    image = None
-    with store.fetch(record.path) as path:
-        if path is None:
-            raise StoreError(
-                f"{store.uri}/{record.path}: missing, though its receipt is there; restore it, or "
-                "delete the receipt and run the job again"
-            )
-        for name, data in read_members(path):
-            key, _, ending = name.partition(".")
-            if ending.startswith("image."):
-                image = decode_image(data)
-            elif ending == "mask.png" and image is not None:
-                pairs.append(Pair(key, image, decode_mask(data)))
-            if len(pairs) == count:
-                break
-    return pairs
+    with closing(walk_shard(store, record, (*IMAGE_FILES, MASK_FILE))) as samples:
+        first = list(islice(samples, count))
+    with explain_damage(store, record):
+        return [Pair(s.key, decode_image(s.image), decode_mask(s.file(MASK_FILE))) for s in first]
 
 
 def paint(

@@ -2,24 +2,28 @@
 
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import groupby, islice
+from itertools import islice
 
 from factory.dataset.holdings import find_holdings
-from factory.errors import DamageError, JobError, StoreError
+from factory.dataset.walk import (
+    IMAGE_FILES,
+    MASK_FILE,
+    StoredSample,
+    explain_damage,
+    walk_shard,
+)
+from factory.errors import JobError, StoreError
 from factory.evaluate.contingency import Contingency, PairCounts, count_pair, gather
 from factory.evaluate.reference import Reference, ScoredSample
 from factory.manifest.records import ShardRecord
-from factory.pack.image import IMAGE_ENDING, decode_image, decode_mask
-from factory.pack.tar import read_members
+from factory.pack.image import decode_image, decode_mask
 from factory.store import Store
 
 _PER_CALL = 32
-_MASK = ".mask.png"
 
-_Files = tuple[str, dict[str, bytes]]
-"""A sample's key, and its files by name."""
+_Stored = tuple[ShardRecord, StoredSample]
 
 
 def read_counts(store: Store, reference: Reference, limit: int | None) -> Contingency:
@@ -29,14 +33,16 @@ def read_counts(store: Store, reference: Reference, limit: int | None) -> Contin
     kept in memory.
 
     Raises:
-        StoreError: If there is no dataset, nothing is committed, or a shard is missing.
-        DamageError: If a shard or a mask is damaged.
+        StoreError: If there is no dataset, or nothing is committed.
+        DamageError: If a shard or a mask is missing or damaged.
         JobError: If the reference has none of the samples.
     """
     records = find_holdings(store).records
     if not records:
         raise StoreError(f"{store.uri}: no shard is committed yet; run the job first")
-    samples = islice(_read_shards(store, records, needs_images=reference.needs_images), limit)
+    endings = (*IMAGE_FILES, MASK_FILE) if reference.needs_images else (MASK_FILE,)
+    stored = ((r, sample) for r in records for sample in walk_shard(store, r, endings))
+    samples = islice(stored, limit)
     pairs: list[PairCounts] = []
     num_threads = os.cpu_count() or 1
     with ThreadPoolExecutor(num_threads) as pool:
@@ -55,46 +61,16 @@ def read_counts(store: Store, reference: Reference, limit: int | None) -> Contin
     return gather(pairs)
 
 
-def _count(store: Store, reference: Reference, batch: list[_Files]) -> list[PairCounts]:
-    try:
-        samples = [_decode(key, files) for key, files in batch]
-    except ValueError as error:
-        raise DamageError(f"{store.uri}: {error}; run `factory verify {store.uri}`") from error
+def _count(store: Store, reference: Reference, batch: list[_Stored]) -> list[PairCounts]:
+    samples = []
+    for record, stored in batch:
+        with explain_damage(store, record):
+            image = decode_image(stored.image) if reference.needs_images else None
+            samples.append(ScoredSample(stored.key, decode_mask(stored.file(MASK_FILE)), image))
     found = zip(samples, reference.masks(samples), strict=True)
     return [count_pair(s.key, truth, s.mask) for s, truth in found if truth is not None]
 
 
-def _decode(key: str, files: dict[str, bytes]) -> ScoredSample:
-    mask = files.pop(key + _MASK, None)
-    if mask is None:
-        raise ValueError(f"sample {key} has no mask")
-    image = next((decode_image(data) for data in files.values()), None)
-    return ScoredSample(key, decode_mask(mask), image)
-
-
-def _read_shards(
-    store: Store, records: Iterable[ShardRecord], *, needs_images: bool
-) -> Iterator[_Files]:
-    endings: tuple[str, ...] = (_MASK,)
-    if needs_images:
-        endings += tuple(f".image.{ending}" for ending in IMAGE_ENDING.values())
-    for record in records:
-        with store.fetch(record.path) as path:
-            if path is None:
-                raise StoreError(
-                    f"{store.uri}/{record.path}: missing, though its receipt is there; restore it, "
-                    "or delete the receipt and run the job again"
-                )
-            try:
-                members = read_members(path, endings)
-                for key, group in groupby(members, key=lambda member: member[0].partition(".")[0]):
-                    yield key, dict(group)
-            except ValueError as error:
-                raise DamageError(
-                    f"{store.uri}/{record.path}: {error}; run `factory verify {store.uri}`"
-                ) from error
-
-
-def _batches(samples: Iterator[_Files]) -> Iterator[list[_Files]]:
+def _batches(samples: Iterator[_Stored]) -> Iterator[list[_Stored]]:
     while batch := list(islice(samples, _PER_CALL)):
         yield batch

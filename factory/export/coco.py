@@ -1,19 +1,17 @@
 """Datasets in other tools' formats: COCO instance annotations beside plain image files."""
 
 import json
-from collections.abc import Iterator
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Bool
 
-from factory.dataset.holdings import Holdings, find_holdings, find_labels
+from factory.dataset.holdings import find_holdings, find_labels
+from factory.dataset.walk import FACTS_FILE, INSTANCES_FILE, explain_damage, walk_shard
 from factory.errors import StoreError
-from factory.pack.facts import InstanceFacts
+from factory.pack.facts import InstanceFacts, read_facts
 from factory.pack.image import decode_instances
-from factory.pack.tar import read_members
 from factory.store import Store
 
 
@@ -24,7 +22,8 @@ def export_coco(store: Store, folder: Path) -> tuple[int, int]:
     COCO's do; image ids are sample indices.
 
     Raises:
-        StoreError: If the dataset has no instances, or a shard is missing.
+        StoreError: If the dataset has no instances.
+        DamageError: If a shard is missing or damaged.
         OSError: If the folder cannot be written.
     """
     holdings, meaning = find_holdings(store), find_labels(store)
@@ -36,17 +35,20 @@ def export_coco(store: Store, folder: Path) -> tuple[int, int]:
     (folder / "images").mkdir(parents=True, exist_ok=True)
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
-    for files in _samples(store, holdings):
-        facts = InstanceFacts.model_validate_json(files["json"])
-        ending, data = next((n, d) for n, d in files.items() if n.startswith("image."))
-        name = f"{facts.key}.{ending.removeprefix('image.')}"
-        (folder / "images" / name).write_bytes(data)
-        images.append(
-            {"id": facts.index, "file_name": name, "width": facts.width, "height": facts.height}
-        )
-        ids = decode_instances(files["instances.png"])
-        for number in range(1, len(facts.instance_px) + 1):
-            annotations.append(_annotation(len(annotations) + 1, facts, number, ids == number))
+    for record in holdings.records:
+        for sample in walk_shard(store, record):
+            with explain_damage(store, record):
+                facts = read_facts(sample.file(FACTS_FILE), InstanceFacts)
+                ids = decode_instances(sample.file(INSTANCES_FILE))
+                ending, data = sample.image_ending, sample.image
+            name = f"{sample.key}.{ending}"
+            (folder / "images" / name).write_bytes(data)
+            height, width = ids.shape
+            images.append(
+                {"id": int(sample.key), "file_name": name, "width": width, "height": height}
+            )
+            for number in range(1, len(facts.instance_px) + 1):
+                annotations.append(_annotation(len(annotations) + 1, facts, number, ids == number))
     names = enumerate(meaning.instance_classes, start=1)
     document = {
         "info": {"description": holdings.plan.rounds[0].name},
@@ -65,18 +67,6 @@ def run_lengths(mask: Bool[np.ndarray, "h w"]) -> list[int]:
     edges = np.flatnonzero(np.diff(flat)) + 1
     runs = np.diff(np.concatenate([[0], edges, [len(flat)]])).tolist()
     return [0, *runs] if flat[0] else runs
-
-
-def _samples(store: Store, holdings: Holdings) -> Iterator[dict[str, bytes]]:
-    """The files of each sample by ending, in the dataset's order."""
-    for record in holdings.records:
-        with store.fetch(record.path) as path:
-            if path is None:
-                raise StoreError(
-                    f"{store.uri}/{record.path}: missing; delete its receipt and run the job again"
-                )
-            for _, group in groupby(read_members(path), key=lambda m: m[0].partition(".")[0]):
-                yield {name.partition(".")[2]: data for name, data in group}
 
 
 def _annotation(

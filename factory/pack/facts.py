@@ -7,9 +7,10 @@ Readers infer a schema from the first few samples, so every sample has the same 
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
+from typing import TypeVar
 
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from factory.data import Sample
 from factory.identity import sample_key
@@ -59,6 +60,8 @@ class InstanceFacts(SampleFacts):
     instance_px: list[int]
     """Number of pixels of each in `KEY.instances.png`."""
 
+
+AnyFacts = TypeVar("AnyFacts", bound=SampleFacts)
 
 SIDECAR_SCHEMA = pa.schema(
     [
@@ -122,6 +125,18 @@ def make_facts(sample: Sample, *, dataset_id: str, class_names: tuple[str, ...])
 def encode_facts(facts: SampleFacts) -> bytes:
     """Encode `KEY.json`: one line, keys in the order of `SampleFacts`."""
     return (json.dumps(facts.model_dump(), allow_nan=False) + "\n").encode()
+
+
+def read_facts(data: bytes, kind: type[AnyFacts]) -> AnyFacts:
+    """Parse a `KEY.json`: `InstanceFacts` if the sample has instances, else `SampleFacts`.
+
+    Raises:
+        ValueError: If it is not one of this version.
+    """
+    try:
+        return kind.model_validate_json(data)
+    except ValidationError as error:
+        raise ValueError(f"its facts have {error.error_count()} problems") from error
 
 
 def encode_sidecar(rows: Sequence[SampleFacts], measures: Sequence[Measures] = ()) -> bytes:

@@ -5,18 +5,17 @@ can name a path.
 """
 
 import io
-import tarfile
 import threading
 from collections import OrderedDict
-from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TypeVar
 
 import numpy as np
 from PIL import Image
 
+from factory.dataset.open_shards import OpenShards
 from factory.dataset.preview import Pair, overlay, paint
-from factory.errors import StoreError
+from factory.dataset.walk import MASK_FILE, StoredSample, explain_damage
 from factory.identity import KEY_DIGITS
 from factory.manifest.measure import Measures
 from factory.manifest.paths import sidecar_path
@@ -37,20 +36,15 @@ _T = TypeVar("_T")
 Row = tuple[SampleFacts, Measures]
 
 
-@dataclass(frozen=True, slots=True)
-class _Files:
-    image: bytes
-    mask: bytes
-
-
 class SampleReader:
     """Reads samples of one dataset, and keeps the latest ones. Thread-safe."""
 
     def __init__(self, store: Store) -> None:
         """Read nothing yet."""
         self._store = store
+        self._shards = OpenShards(store)
         self._lock = threading.Lock()
-        self._files: OrderedDict[str, _Files] = OrderedDict()
+        self._files: OrderedDict[str, StoredSample] = OrderedDict()
         self._tables: OrderedDict[str, list[Row]] = OrderedDict()
 
     def gallery(self, snapshot: Snapshot, query: GalleryQuery) -> list[Tile]:
@@ -106,10 +100,11 @@ class SampleReader:
         """
         record = _record_of(snapshot, key)
         files = self._sample_files(record, key) if record else None
-        if files is None:
+        if record is None or files is None:
             return None
         labels = snapshot.meaning.labels if snapshot.meaning else []
-        pair = Pair(key, decode_image(files.image), decode_mask(files.mask))
+        with explain_damage(self._store, record):
+            pair = Pair(key, decode_image(files.image), decode_mask(files.file(MASK_FILE)))
         if what == "image":
             return _png(pair.image, _MOST_PX)
         if what == "mask":
@@ -137,22 +132,18 @@ class SampleReader:
             _keep(self._tables, name, rows, _MOST_TABLES)
         return rows
 
-    def _sample_files(self, record: ShardRecord, key: str) -> _Files | None:
+    def _sample_files(self, record: ShardRecord, key: str) -> StoredSample | None:
         with self._lock:
             known = self._files.get(key)
         if known is not None:
             return known
-        with self._store.fetch(record.path) as path:
-            if path is None:
-                raise StoreError(
-                    f"{self._store.uri}/{record.path}: missing, though its receipt is there; "
-                    "`factory verify` tells what else is"
-                )
-            with path.open("rb") as file:
-                found = _find_members(file, key)
-        if found is not None:
-            with self._lock:
-                _keep(self._files, key, found, _MOST_FILES)
+        with self._shards.reading(record) as shard:
+            if key not in shard.members:
+                return None
+            with explain_damage(self._store, record):
+                found = StoredSample(key, shard.files(key))
+        with self._lock:
+            _keep(self._files, key, found, _MOST_FILES)
         return found
 
 
@@ -167,25 +158,6 @@ def _record_of(snapshot: Snapshot, key: str) -> ShardRecord | None:
         if 0 <= index - record.first_index < record.num_indices:
             return record
     return None
-
-
-def _find_members(file: io.BufferedReader, key: str) -> _Files | None:
-    """Image and mask of a sample: headers are read up to it, and no other bytes."""
-    image, mask = b"", b""
-    with tarfile.open(fileobj=file, mode="r:") as tar:
-        for member in tar:
-            name, _, rest = member.name.partition(".")
-            if name != key:
-                if image:
-                    break
-                continue
-            data = tar.extractfile(member)
-            content = data.read() if data else b""
-            if rest.startswith("image."):
-                image = content
-            elif rest == "mask.png":
-                mask = content
-    return _Files(image, mask) if image and mask else None
 
 
 def _promising(snapshot: Snapshot, query: GalleryQuery) -> list[ShardRecord]:

@@ -6,7 +6,7 @@ from PIL import Image
 from small_job import make_small
 
 from factory.dataset.preview import Pair, draw_sheet, make_preview, overlay, sample_pairs
-from factory.errors import StoreError
+from factory.errors import DamageError
 from factory.manifest.labels import ClassLabel
 from factory.store import open_store
 
@@ -109,9 +109,9 @@ def test_a_dataset_without_shards_has_no_preview(made):
 def test_a_missing_shard_is_told_with_what_to_do(made):
     manifest, store = made
     gone = manifest.records[0].model_copy(update={"path": "data/train/none.tar"})
-    with pytest.raises(StoreError) as caught:
+    with pytest.raises(DamageError) as caught:
         sample_pairs(store, [gone], 1)
     assert str(caught.value) == (
         f"{store.uri}/data/train/none.tar: missing, though its receipt is there; restore it, or "
-        "delete the receipt and run the job again"
+        f"`factory repair {store.uri}` takes the receipt back and the next run makes it again"
     )

@@ -182,12 +182,17 @@ def test_a_dataset_that_is_not_whole_is_told(tmp_path, finished):
     store = open_store(str(tmp_path / "out"))
     reference = known(store)
     tar = tmp_path / "out/data/train/tiny-000001.tar"
+    _, member = next(read_members(tar))
     tar.write_bytes(tar.read_bytes()[:1000])
-    assert refusal(DamageError, store, reference).endswith(f"; run `factory verify {store.uri}`")
+    assert refusal(DamageError, store, reference) == (
+        f"{store.uri}/data/train/tiny-000001.tar: damaged (000000004.image.png ends after 488 of "
+        f"{len(member)} bytes); `factory repair {store.uri}` takes it out and the next run makes it "
+        "again"
+    )
     tar.unlink()
-    assert refusal(StoreError, store, reference) == (
+    assert refusal(DamageError, store, reference) == (
         f"{store.uri}/data/train/tiny-000001.tar: missing, though its receipt is there; restore it, "
-        "or delete the receipt and run the job again"
+        f"or `factory repair {store.uri}` takes the receipt back and the next run makes it again"
     )
     shutil.rmtree(tmp_path / "out/receipts")
     assert refusal(StoreError, store, reference) == (
@@ -221,5 +226,5 @@ def test_an_image_that_does_not_open_is_damage(tmp_path, store):
     data = tar.read_bytes()
     tar.write_bytes(data.replace(b"\x89PNG", b"\x89png", 1))
     assert refusal(DamageError, open_store(str(root)), Itself()).startswith(
-        f"{root}: not a whole image"
+        f"{root}/data/train/tiny-000001.tar: damaged (not a whole image"
     )
