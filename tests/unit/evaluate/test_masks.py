@@ -185,7 +185,7 @@ def test_a_dataset_that_is_not_whole_is_told(tmp_path, finished):
     _, member = next(read_members(tar))
     tar.write_bytes(tar.read_bytes()[:1000])
     assert refusal(DamageError, store, reference) == (
-        f"{store.uri}/data/train/tiny-000001.tar: damaged (000000004.image.png ends after 488 of "
+        f"{store.uri}/data/train/tiny-000001.tar: damaged (000000005.image.png ends after 488 of "
         f"{len(member)} bytes); `factory repair {store.uri}` takes it out and the next run makes it "
         "again"
     )
