@@ -15,11 +15,14 @@
 
 A message is a sentence with four parts, `where: found; allowed; remedy`, and an error carries these
 parts as fields, for whoever needs one of them: no program reads them out of the sentence. Whatever an
-error carries crosses a process boundary with it.
+error carries crosses a process boundary with it, and holds no secret of an address and nothing that a
+terminal would obey, whatever it was made of.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any, ClassVar, Literal
+
+from factory.redact import shown
 
 ProblemKind = Literal[
     "missing", "changed", "contents", "table", "no_receipt", "unplanned", "snapshot", "unfinished",
@@ -32,6 +35,12 @@ def sentence(where: str, found: str, allowed: str = "", remedy: str = "") -> str
     """`where: found; allowed; remedy`, without the parts that are empty."""
     text = "; ".join(part for part in (found, allowed, remedy) if part)
     return f"{where}: {text}" if where else text
+
+
+def _keep_shown(problem: Any) -> None:  # noqa: ANN401 - one of the dataclasses below
+    """Replace the texts of a frozen dataclass that is being made by what may be shown of them."""
+    for name in (field.name for field in fields(problem)):
+        object.__setattr__(problem, name, shown(getattr(problem, name)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +57,10 @@ class Problem:
     """What to do."""
     sample: str = ""
     """Key of the sample in the file; empty if all of the file is meant."""
+
+    def __post_init__(self) -> None:
+        """Keep what may be shown of each part."""
+        _keep_shown(self)
 
     @property
     def finding(self) -> str:
@@ -73,6 +86,10 @@ class SettingProblem:
     """What is allowed there."""
     suggestion: str = ""
     """The key that was probably meant; empty if none is near."""
+
+    def __post_init__(self) -> None:
+        """Keep what may be shown of each part."""
+        _keep_shown(self)
 
     def __str__(self) -> str:
         """The line: `path: found; allowed`, or `path: allowed (got found)`."""
@@ -112,11 +129,11 @@ class FactoryError(Exception):
             remedy: What to do.
             problems: What was found, one by one.
         """
-        super().__init__(message or sentence(where, found, allowed, remedy))
-        self.where = where
-        self.found = found or message
-        self.allowed = allowed
-        self.remedy = remedy
+        super().__init__(shown(message or sentence(where, found, allowed, remedy)))
+        self.where = shown(where)
+        self.found = shown(found or message)
+        self.allowed = shown(allowed)
+        self.remedy = shown(remedy)
         self.problems = problems
 
     def facts(self) -> dict[str, Any]:

@@ -50,6 +50,7 @@ from factory.manifest.records import Manifest, ShardRecord
 from factory.plan.next_round import next_round
 from factory.plan.rounds import Plan, Round, check_names, make_identity, make_plan, plain_samples
 from factory.provenance import new_run_id
+from factory.redact import redact_values
 from factory.run import EXECUTORS
 from factory.run.base import Observer, Outcome, WorkOrder, no_more
 from factory.run.fitting import FitObserver, fit_for
@@ -62,6 +63,11 @@ from factory.spec import JobSpec
 from factory.spec.coverage import CoverageSpec
 from factory.spec.yaml_text import dump_yaml
 from factory.store import Store, open_store
+
+_LEFT_OUT = (
+    "# Users, passwords and queries of addresses were left out: they may be secrets. To fetch from\n"
+    "# there again, write the whole address here, or the path of a file with the same sha256.\n"
+)
 
 
 @runtime_checkable
@@ -276,5 +282,8 @@ def _encode_round(round_: Round) -> bytes:
 
 
 def _encode_job(spec: JobSpec) -> bytes:
+    """The job as it is kept beside the data, which people publish: without secrets of addresses."""
     document = spec.model_dump(mode="json", exclude_unset=True)
-    return dump_yaml(document).encode()
+    kept = redact_values(document)
+    note = _LEFT_OUT if kept != document else ""
+    return (note + dump_yaml(kept)).encode()

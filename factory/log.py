@@ -4,6 +4,8 @@ import logging
 import sys
 from datetime import UTC, datetime
 
+from factory.redact import shown
+
 _logger = logging.getLogger("factory")
 
 
@@ -32,5 +34,5 @@ def log_event(event: str, /, *, level: int = logging.INFO, **facts: object) -> N
 
 
 def _quoted(value: object) -> str:
-    text = f"{value:.4g}" if isinstance(value, float) else str(value)
+    text = f"{value:.4g}" if isinstance(value, float) else shown(value)
     return repr(text) if " " in text or not text else text

@@ -25,6 +25,7 @@ from factory.cli.shared import (
     one_line_errors,
     open_dataset,
     print_json,
+    say,
 )
 from factory.errors import DamageError
 from factory.store.single_file import replace_file, writing_into
@@ -63,9 +64,9 @@ def plan(job: JobFile, as_json: AsJson = False) -> None:  # noqa: FBT002 - a com
         "time left": f"{seconds:,.0f} s" if seconds is not None else "unknown",
     }
     for name, value in rows.items():
-        typer.echo(f"{name:<10}{value}")
+        say(f"{name:<10}{value}")
     for warning in estimate.warnings:
-        typer.echo(f"warning   {warning}")
+        say(f"warning   {warning}")
 
 
 @app.command()
@@ -87,12 +88,12 @@ def fit(
         check_has_tree(spec, source=str(job))
     found = cli_label.find_or_fit(spec)
     if found.is_new:
-        typer.echo(f"fitted {spec.dataset.segmenter.kind}")
+        say(f"fitted {spec.dataset.segmenter.kind}")
     else:
-        typer.echo(f"{spec.dataset.segmenter.kind} was fitted before; nothing to do")
+        say(f"{spec.dataset.segmenter.kind} was fitted before; nothing to do")
     if output is not None:
         replace_file(output, found.fitted)
-        typer.echo(f"wrote {output}")
+        say(f"wrote {output}")
     if report is not None:
         cli_label.write_report(cli_label.draw_material(spec, found), report)
 
@@ -111,12 +112,12 @@ def run(job: JobFile) -> None:
     with progress_reporter() as observer:
         manifest = run_job(spec, observer)
     short = manifest.num_planned - manifest.num_samples
-    typer.echo(
+    say(
         f"{manifest.num_samples:,} pairs in {len(manifest.records):,} shards: {spec.output.uri}"
         f" (look at {spec.output.uri.rstrip('/')}/preview.png)"
     )
     if short:
-        typer.echo(
+        say(
             f"warning: {short:,} fewer than asked for, because samples were rejected; "
             "see `factory status`, then raise dataset.num_samples",
             err=True,
@@ -146,7 +147,7 @@ def status(dataset: Where, as_json: AsJson = False) -> None:  # noqa: FBT002
             text = f"\n{'':<20}".join(map("".join, zip(lines, reasons, strict=True)))
         else:
             text = f"{value:,}" if isinstance(value, int) else str(value)
-        typer.echo(f"{name:<20}{text}")
+        say(f"{name:<20}{text}")
 
 
 @app.command()
@@ -181,7 +182,7 @@ def verify(
         print_json(dataclasses.asdict(findings) | found)
     else:
         for problem in problems:
-            typer.echo(str(problem))
+            say(str(problem))
     if problems:
         raise DamageError(
             where=store.uri,
@@ -191,9 +192,7 @@ def verify(
         )
     if not as_json:
         again = f", {num_made:,} made again byte for byte" if regenerate else ""
-        typer.echo(
-            f"{findings.num_shards:,} shards, {findings.num_samples:,} samples: all good{again}"
-        )
+        say(f"{findings.num_shards:,} shards, {findings.num_samples:,} samples: all good{again}")
 
 
 @app.command()
@@ -214,7 +213,7 @@ def preview(
     if picture is None:
         raise StoreError(f"{store.uri}: no shard is committed yet; run the job first")
     replace_file(output, picture)
-    typer.echo(f"wrote {output}")
+    say(f"wrote {output}")
 
 
 @app.command()
@@ -227,7 +226,7 @@ def schema(
 
     with writing_into(folder):
         changed = write_schemas(folder)
-    typer.echo(f"wrote {', '.join(changed)}" if changed else "all schemas are up to date")
+    say(f"wrote {', '.join(changed)}" if changed else "all schemas are up to date")
 
 
 @app.command()
@@ -238,7 +237,7 @@ def generators() -> None:
 
     _print_names(GENERATORS.names(), GENERATORS.target)
     for name, file in SHIPPED.items():
-        typer.echo(f"{'shipped:' + name:<20}{file}")
+        say(f"{'shipped:' + name:<20}{file}")
 
 
 @app.command()
@@ -268,4 +267,4 @@ app.add_typer(cli_eval.app, name="eval")
 
 def _print_names(names: list[str], target: Callable[[str], str]) -> None:
     for name in names:
-        typer.echo(f"{name:<20}{target(name)}")
+        say(f"{name:<20}{target(name)}")

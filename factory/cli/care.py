@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from factory.cli.shared import AsJson, Where, load, one_line_errors, open_dataset, print_json
+from factory.cli.shared import AsJson, Where, load, one_line_errors, open_dataset, print_json, say
 from factory.errors import JobError, PluginError, StoreError
 
 if TYPE_CHECKING:
@@ -33,9 +33,9 @@ def doctor(
     for check in examine(load(job) if job else None):
         checks.append(check)
         if not as_json:
-            typer.echo(f"{check.state:<9}{check.name:<28}{check.found}")
+            say(f"{check.state:<9}{check.name:<28}{check.found}")
             if check.remedy:
-                typer.echo(f"{'':<9}{'':<28}-> {check.remedy}")
+                say(f"{'':<9}{'':<28}-> {check.remedy}")
     if as_json:
         print_json([dataclasses.asdict(check) for check in checks])
     failing = [check for check in checks if check.state == "fails"]
@@ -83,9 +83,9 @@ def list_quarantine(dataset: Where, as_json: AsJson = False) -> None:  # noqa: F
         print_json([failure.model_dump(mode="json") for failure in found])
         return
     for failure in found:
-        typer.echo(f"{failure.name}  failed {failure.attempt} times  {failure.reason}")
+        say(f"{failure.name}  failed {failure.attempt} times  {failure.reason}")
     if not found:
-        typer.echo("no shard is in quarantine")
+        say("no shard is in quarantine")
 
 
 @quarantine.command("retry")
@@ -107,7 +107,7 @@ def retry_quarantine(
         raise JobError(where=unknown[0], found="not in quarantine", allowed=f"there: {there}")
     names = shards or list(known)
     release(store, {known[name] for name in names})
-    typer.echo(f"{len(names)} shards released; run the job again")
+    say(f"{len(names)} shards released; run the job again")
 
 
 def _carry_out(steps: "list[Step]", *, yes: bool, as_json: bool) -> None:
@@ -115,10 +115,10 @@ def _carry_out(steps: "list[Step]", *, yes: bool, as_json: bool) -> None:
         if yes:
             step.do()
         if not as_json:
-            typer.echo(str(step.problem))
+            say(str(step.problem))
     if as_json:
         print_json([dataclasses.asdict(step.problem) | {"done": yes} for step in steps])
     elif not steps:
-        typer.echo("nothing to do")
+        say("nothing to do")
     elif not yes:
-        typer.echo(f"{len(steps)} things to do; nothing is done without --yes")
+        say(f"{len(steps)} things to do; nothing is done without --yes")

@@ -12,6 +12,7 @@ from factory.cli.shared import (
     one_line_errors,
     open_dataset,
     print_json,
+    say,
 )
 
 if TYPE_CHECKING:
@@ -101,29 +102,29 @@ def masks(  # noqa: PLR0913, PLR0917 - options, each by its name
 
 def _print(scores: "MaskScores", reference: str) -> None:
     front = scores.foreground
-    typer.echo(f"{scores.num_samples:,} samples against {reference}")
+    say(f"{scores.num_samples:,} samples against {reference}")
     without = f"without {scores.background}" if front else ""
-    typer.echo(f"{'':<16}{'all classes':>12}  {without}".rstrip())
+    say(f"{'':<16}{'all classes':>12}  {without}".rstrip())
     for title, name in _ROWS.items():
         line = f"{title:<16}{getattr(scores.all_classes, name):>12.4f}"
         if without:
             line += f"  {getattr(front, name):>{len(without)}.4f}"
-        typer.echo(line)
+        say(line)
     width = max(len("class"), *(len(row.name) for row in scores.classes)) + 2
-    typer.echo(f"{'class':<{width}}{'share':>7}{'IoU per image':>15}{'IoU global':>12}  clusters")
+    say(f"{'class':<{width}}{'share':>7}{'IoU per image':>15}{'IoU global':>12}  clusters")
     for row in scores.classes:
-        typer.echo(
+        say(
             f"{row.name:<{width}}{row.share:>7.1%}{row.iou_per_image:>15.4f}"
             f"{row.iou_global:>12.4f}  {', '.join(row.clusters) or 'none'}"
         )
     if scores.unassigned:
-        typer.echo(f"clusters of no class: {', '.join(scores.unassigned)}")
+        say(f"clusters of no class: {', '.join(scores.unassigned)}")
     if scores.match == "greedy":
-        typer.echo(
+        say(
             f"clusters matched greedily on {scores.num_matched_on:,} samples; accuracy and IoU from "
             f"the other {scores.num_scored:,}"
         )
     else:
-        typer.echo("clusters matched by name")
+        say("clusters matched by name")
     if scores.num_ignored_px:
-        typer.echo(f"{scores.num_ignored_px:,} pixels ignored (255 on either side)")
+        say(f"{scores.num_ignored_px:,} pixels ignored (255 on either side)")

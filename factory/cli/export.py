@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from factory.cli.shared import one_line_errors
+from factory.cli.shared import one_line_errors, say
 from factory.store.single_file import writing_into
 
 
@@ -34,4 +34,4 @@ def export(
     assert layout is ExportFormat.COCO  # the only one so far
     with writing_into(output):
         num_images, num_objects = export_coco(open_store(dataset), output)
-    typer.echo(f"wrote {num_images:,} images and {num_objects:,} objects to {output}")
+    say(f"wrote {num_images:,} images and {num_objects:,} objects to {output}")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from factory.cli.shared import import_from_here, one_line_errors
+from factory.cli.shared import import_from_here, one_line_errors, say
 from factory.errors import JobError
 from factory.spec import JobSpec
 from factory.store.single_file import replace_file, writing_into
@@ -61,7 +61,8 @@ def label(
     material = draw_material(spec, find_or_fit(spec))
 
     def show(address: str) -> None:
-        typer.echo(f"{address}\nnames go to {labels}; Ctrl+C ends")
+        typer.echo(address)  # whole: its token opens the page, and is this run's alone
+        say(f"names go to {labels}; Ctrl+C ends")
         if not no_open:
             webbrowser.open(address)
 
@@ -81,7 +82,7 @@ def write_report(material: "LabelMaterial", folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     replace_file(folder / "report.html", kept_page(material))
     replace_file(folder / "report.png", draw_picture(material))
-    typer.echo(f"wrote {folder}/report.html and {folder}/report.png")
+    say(f"wrote {folder}/report.html and {folder}/report.png")
 
 
 def draw_material(spec: JobSpec, found: "FoundFit") -> "LabelMaterial":
@@ -90,7 +91,7 @@ def draw_material(spec: JobSpec, found: "FoundFit") -> "LabelMaterial":
     from factory.label.material import make_material
     from factory.run.worker import device_of
 
-    typer.echo(f"drawing {NUM_SAMPLES} samples", err=True)
+    say(f"drawing {NUM_SAMPLES} samples", err=True)
     return make_material(spec, found.weights, found.fitted, device=device_of(spec.run))
 
 

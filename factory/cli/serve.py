@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from factory.cli.shared import Where, one_line_errors, open_dataset
+from factory.cli.shared import Where, one_line_errors, open_dataset, say
 from factory.store.single_file import replace_file, writing_into
 
 
@@ -30,7 +30,7 @@ def serve(
     view.snapshot()  # says now what would be a failure for every request
     opened = bind(host, port)
     place = f"[{host}]" if ":" in host else host
-    typer.echo(f"serving {store.uri} on http://{place}:{opened.getsockname()[1]}/ (Ctrl-C ends it)")
+    say(f"serving {store.uri} on http://{place}:{opened.getsockname()[1]}/ (Ctrl-C ends it)")
     serve_forever(view, opened, token=token)
 
 
@@ -57,7 +57,7 @@ def replay(
             output.mkdir(parents=True, exist_ok=True)
         for ending, data in sample.files:
             replace_file(output / f"{sample.facts.key}.{ending}", data)
-            typer.echo(f"wrote {output / f'{sample.facts.key}.{ending}'}")
+            say(f"wrote {output / f'{sample.facts.key}.{ending}'}")
     if problems:
         raise DamageError(found="; ".join(map(str, problems)), problems=tuple(problems))
-    typer.echo(f"{sample.facts.key}: {len(sample.files)} files made again byte for byte")
+    say(f"{sample.facts.key}: {len(sample.files)} files made again byte for byte")

@@ -1,16 +1,21 @@
 """What all commands share: options, one-line errors, JSON output, files, the dataset in question."""
 
+import errno
 import json
+import resource
 import sys
+import traceback
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any, ParamSpec, TypeVar
 
+import click
 import typer
 
 from factory.errors import FactoryError, Interrupted
 from factory.log import start_log
+from factory.redact import redact_values, shown
 from factory.spec import JobSpec
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object, for scripts.")]
@@ -32,14 +37,49 @@ def one_line_errors(command: Callable[_P, _R]) -> Callable[_P, _R]:
             return command(*args, **kwargs)
         except FactoryError as error:
             prefix = "" if isinstance(error, Interrupted) else "error: "
-            as_json = kwargs.get("as_json", False)
-            typer.echo(json.dumps(error.facts()) if as_json else f"{prefix}{error}", err=True)
+            if kwargs.get("as_json", False):
+                print_json(error.facts(), err=True, indent=None)
+            else:
+                say(f"{prefix}{error}", err=True)
             raise typer.Exit(error.exit_code) from error
         except KeyboardInterrupt as error:
-            typer.echo("stopped: run the same command again to resume", err=True)
+            say("stopped: run the same command again to resume", err=True)
             raise typer.Exit(Interrupted.exit_code) from error
+        except (typer.Exit, typer.Abort, click.ClickException):
+            raise
+        except Exception as error:
+            if (limit_mib := _address_space_limit_mib()) is not None and _wants_memory(error):
+                say(
+                    f"error: out of memory: this process may use {limit_mib:,} MiB of addresses "
+                    f"(ulimit -v), and {_last_line(error)}; raise the limit, or lift it with "
+                    "`ulimit -v unlimited`",
+                    err=True,
+                )
+            else:
+                say("".join(traceback.format_exception(error)).rstrip(), err=True)
+            raise typer.Exit(1) from error
 
     return wrapped
+
+
+def _address_space_limit_mib() -> int | None:
+    """What `ulimit -v` allows; None if it is not set."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_AS)
+    return None if soft == resource.RLIM_INFINITY else soft // 2**20
+
+
+def _wants_memory(error: Exception) -> bool:
+    """Whether an error is one of those that too few addresses give, when they are limited."""
+    if isinstance(error, OSError):  # the loader of libraries gives no number
+        return error.errno in (None, errno.ENOMEM)
+    if isinstance(error, RuntimeError):  # torch's allocator, and threads that cannot start
+        return "allocate" in str(error) or "start new thread" in str(error)
+    return isinstance(error, (MemoryError, ImportError, SystemError))
+
+
+def _last_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines() or ["there is no more"]
+    return f"{type(error).__name__} says: {lines[-1]}"
 
 
 Where = Annotated[
@@ -64,9 +104,14 @@ def open_dataset(dataset: str) -> Any:  # noqa: ANN401 - Store, without importin
     return open_store(output.uri, single_writer=output.single_writer)
 
 
-def print_json(value: object) -> None:
+def say(text: str, *, err: bool = False) -> None:
+    """Print what may be shown of `text`: names in it may come from files that others made."""
+    typer.echo(shown(text), err=err)
+
+
+def print_json(value: object, *, err: bool = False, indent: int | None = 1) -> None:
     """Print `value` for scripts."""
-    typer.echo(json.dumps(value, indent=1))
+    typer.echo(json.dumps(redact_values(value), indent=indent), err=err)
 
 
 def import_from_here() -> None:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from factory.cli.shared import one_line_errors
+from factory.cli.shared import one_line_errors, say
 from factory.store.single_file import replace_file
 
 TrainFile = Annotated[Path, typer.Argument(help="Training file (YAML).", metavar="JOB")]
@@ -26,7 +26,7 @@ def train_generator(job: TrainFile) -> None:
     stop = threading.Event()
     with stop_on_signals(stop):
         scores = Training(spec).run(stop)
-    typer.echo(
+    say(
         f"trained {spec.name}: KID {scores.kid:.3f}, precision {scores.precision:.3f}, recall "
         f"{scores.recall:.3f}, classes right {scores.fidelity:.3f}: {spec.output}/{BEST_NAME}"
     )
@@ -55,9 +55,9 @@ def judge_generator(
     found = training.score(network)
     if sheet:
         replace_file(sheet, training.compare(network))
-    typer.echo(f"{'':<20}{'KID':>10}{'precision':>12}{'recall':>10}{'class right':>13}")
+    say(f"{'':<20}{'KID':>10}{'precision':>12}{'recall':>10}{'class right':>13}")
     for name, scores in {**found, "mean": mean_scores(found)}.items():
-        typer.echo(
+        say(
             f"{name:<20}{scores.kid:>10.3f}{scores.precision:>12.3f}{scores.recall:>10.3f}"
             f"{scores.fidelity:>13.3f}"
         )
@@ -76,4 +76,4 @@ def pack_training(
 
     num_images, data = pack_state(spec)
     replace_file(output, data)
-    typer.echo(f"wrote {output}: {num_images:,} pictures shown, {len(data) / 2**20:.1f} MiB")
+    say(f"wrote {output}: {num_images:,} pictures shown, {len(data) / 2**20:.1f} MiB")

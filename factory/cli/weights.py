@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from factory.cli.shared import AsJson, one_line_errors, print_json
+from factory.cli.shared import AsJson, one_line_errors, print_json, say
 
 File = Annotated[
     Path,
@@ -38,15 +38,13 @@ def inspect(file: File, config: Config = None, as_json: AsJson = False) -> None:
         "source": found.source_sha256 or "none inside",
     }
     for name, value in rows.items():
-        typer.echo(f"{name:<12}{value}")
+        say(f"{name:<12}{value}")
     for layer in found.layers:
-        typer.echo(
-            f"{'layer':<12}{layer.name:<16}{layer.channels} x {layer.height} x {layer.width}"
-        )
+        say(f"{'layer':<12}{layer.name:<16}{layer.channels} x {layer.height} x {layer.width}")
     for assumption in found.assumptions:
-        typer.echo(f"{'assumed':<12}{assumption}")
+        say(f"{'assumed':<12}{assumption}")
     for note in found.notes:
-        typer.echo(f"{'note':<12}{note}")
+        say(f"{'note':<12}{note}")
 
 
 @one_line_errors
@@ -60,6 +58,6 @@ def convert(
 
     checkpoint = read_checkpoint(file, config=config)
     write_safetensors(checkpoint, output)
-    typer.echo(f"wrote {output}: {checkpoint.family}, from {checkpoint.layout}")
+    say(f"wrote {output}: {checkpoint.family}, from {checkpoint.layout}")
     for assumption in checkpoint.assumptions:
-        typer.echo(f"{'assumed':<12}{assumption}")
+        say(f"{'assumed':<12}{assumption}")

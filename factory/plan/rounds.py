@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from factory.data import ShardTask, Steering
 from factory.errors import JobError, StoreError
 from factory.identity import KEY_DIGITS, SHARD_DIGITS, digest_of, shard_name
+from factory.redact import redact_values
 from factory.spec import METHODS, JobSpec
 
 BYTES_VERSION = 2
@@ -135,7 +136,7 @@ def make_identity(
     """
     section = spec.dataset.model_dump(mode="json")
     generator = {k: v for k, v in section["generator"].items() if k not in ("weights", "sha256")}
-    return {
+    identity: dict[str, Any] = {
         "bytes_version": BYTES_VERSION,
         "name": spec.name,
         "generator": generator | {"weights_sha256": weights_sha256},
@@ -147,6 +148,8 @@ def make_identity(
         "samples_per_shard": section["samples_per_shard"],
         "oversample": section["oversample"],
     }
+    published: dict[str, Any] = redact_values(identity)
+    return published
 
 
 def _segmenter_section(spec: JobSpec, files: Mapping[str, str]) -> dict[str, Any]:

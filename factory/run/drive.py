@@ -12,6 +12,7 @@ from factory.data import ShardTask
 from factory.dataset.quarantine import Attempts
 from factory.errors import Interrupted
 from factory.manifest.records import ShardRecord
+from factory.redact import shown
 from factory.run.base import MoreTasks, Observer, Outcome, no_more
 from factory.run.retry import HOPELESS, counts, is_last
 
@@ -91,5 +92,5 @@ def _is_over(task: ShardTask, error: BaseException, attempts: Attempts, observer
 
 def describe(error: BaseException) -> str:
     """One line for an error of any kind."""
-    text = str(error).strip().splitlines()
+    text = shown(error).strip().splitlines()
     return f"{type(error).__name__}: {text[-1] if text else 'no message'}"

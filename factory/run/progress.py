@@ -12,6 +12,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 from factory.data import ShardTask
 from factory.log import log_event
 from factory.manifest.records import ShardRecord
+from factory.redact import shown
 
 _FIT_EVERY_S = 5.0
 
@@ -123,7 +124,9 @@ class BarObserver:
     def failed(self, task: ShardTask, reason: str, *, again: bool) -> None:
         """Print above the bar."""
         what = "trying again" if again else "given up"
-        self.progress.console.print(f"{task.name}: {what}: {reason}")
+        self.progress.console.print(
+            f"{task.name}: {what}: {shown(reason)}", markup=False, highlight=False
+        )
 
 
 @contextmanager

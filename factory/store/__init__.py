@@ -1,6 +1,7 @@
 """Storage of datasets with atomic and exclusive writes: a local folder or S3. Protocol: `base.py`."""
 
 from factory.errors import StoreError
+from factory.store.addresses import local_path, split_address
 from factory.store.base import Store, StoredFile
 from factory.store.local import LocalStore
 
@@ -17,17 +18,19 @@ def open_store(uri: str, *, single_writer: bool = False, is_known: bool = False)
         is_known: The server has answered before, on another machine: retry for longer.
 
     Raises:
-        StoreError: If the scheme is not supported, or S3 is misconfigured on this machine.
+        StoreError: If it is no such address, or S3 is misconfigured on this machine.
     """
-    scheme, separator, rest = uri.partition("://")
-    if not separator:
-        return LocalStore(uri, single_writer=single_writer)
-    if scheme == "file":
-        return LocalStore(rest, single_writer=single_writer)
+    try:
+        scheme, rest = split_address(uri)
+        folder = local_path(uri)
+    except ValueError as error:
+        raise StoreError(f"output.uri: {error}") from error
+    if folder is not None:
+        return LocalStore(str(folder), single_writer=single_writer)
     if scheme == "s3":
         from factory.store.s3 import S3Store  # the AWS client is slow to import
 
-        return S3Store(uri, single_writer=single_writer, is_known=is_known)
+        return S3Store(f"s3://{rest}", single_writer=single_writer, is_known=is_known)
     raise StoreError(
         where="output.uri",
         found=f"found {uri!r}",

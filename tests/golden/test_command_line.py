@@ -1,5 +1,6 @@
 import json
 import logging
+import subprocess
 import sys
 
 import pyarrow.parquet as pq
@@ -183,8 +184,26 @@ def test_a_keyboard_interrupt_is_a_stop(tmp_path):
 
 def test_a_bug_is_shown_in_full(tmp_path):
     settings = plugin(tmp_path, "has_a_bug", "return 1 / 0")
-    with pytest.raises(ZeroDivisionError):
-        call("run", write_job(tmp_path, settings))
+    result = call("run", write_job(tmp_path, settings))
+    assert result.exit_code == 1
+    assert "Traceback (most recent call last):" in result.stderr.splitlines()
+    assert result.stderr.splitlines()[-1] == "ZeroDivisionError: division by zero"
+
+
+def test_a_bug_is_shown_without_the_secrets_of_addresses(tmp_path):
+    body = "raise ZeroDivisionError('at https://me:SECRET@host/x?key=SECRET')"
+    result = call("run", write_job(tmp_path, plugin(tmp_path, "tells_its_secret", body)))
+    assert result.exit_code == 1
+    assert result.stderr.splitlines()[-1] == "ZeroDivisionError: at https://host/x"
+    assert "SECRET@" not in result.stderr
+
+
+def test_too_little_room_for_addresses_is_one_line(tmp_path):
+    command = f"ulimit -v 300000; exec {sys.executable} -m factory run {write_job(tmp_path)}"
+    found = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert found.returncode == 1
+    assert found.stderr.count("\n") == 1
+    assert "error: out of memory: this process may use 292 MiB of addresses" in found.stderr
 
 
 def test_damage_has_an_exit_code_of_its_own(tmp_path):

@@ -4,14 +4,18 @@ An interrupted download is resumed, and accepted only if its SHA-256 is the one 
 content of the file is not looked at.
 """
 
+import base64
 import ssl
+import stat
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from http.client import HTTPException
 from importlib.resources import files
 from pathlib import Path
 from typing import IO, Any
+from urllib.parse import unquote, urlsplit
 
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
@@ -20,6 +24,7 @@ from factory.errors import WeightsError
 from factory.generate import SHIPPED
 from factory.identity import digest_of_file
 from factory.spec import GeneratorSpec
+from factory.store.addresses import local_path, split_address
 from factory.store.cache import cache_folder
 
 OnBytes = Callable[[int, int], None]
@@ -27,6 +32,7 @@ OnBytes = Callable[[int, int], None]
 
 _PIECE = 1 << 20
 _TIMEOUT_S = 60
+_REFUSED = (400, 401, 403, 404)
 _WHERE = "dataset.generator.weights"
 
 
@@ -36,7 +42,7 @@ def ignore_bytes(num_bytes: int, total_bytes: int) -> None:
 
 def must_download(spec: GeneratorSpec) -> bool:
     """Whether the weights of `spec` are remote and not in the cache yet."""
-    is_far = spec.weights.partition("://")[0] in _OPENERS
+    is_far = spec.weights.partition("://")[0].lower() in _OPENERS
     return is_far and not (cache_folder("downloads") / (spec.sha256 or "-")).is_file()
 
 
@@ -47,24 +53,46 @@ def fetch_weights(spec: GeneratorSpec, on_bytes: OnBytes) -> Path:
         WeightsError: If there are none, they cannot be fetched, or the job gives no SHA-256 for a
             download.
     """
-    scheme, separator, rest = spec.weights.partition("://")
-    if not separator:
-        name = spec.weights.removeprefix("shipped:")
-        path = _shipped(name) if name != spec.weights else Path(spec.weights).expanduser()
-    elif scheme == "file":
-        path = Path(rest)
-    elif scheme in _OPENERS:
-        return _download(spec, _OPENERS[scheme], on_bytes)
-    else:
+    if spec.weights.startswith("shipped:"):
+        return _shipped(spec.weights.removeprefix("shipped:"))
+    try:
+        scheme, _ = split_address(spec.weights)
+        path = local_path(spec.weights)
+    except ValueError as error:
+        raise WeightsError(f"{_WHERE}: {error}") from error
+    if path is not None:
+        _check_ordinary(path)
+        return path
+    if scheme not in _OPENERS:
         raise WeightsError(
             f"{_WHERE}: found {scheme}://; allowed: a path, shipped:NAME, file://, https:// or s3://"
         )
-    if not path.exists():
-        raise WeightsError(
-            f"{_WHERE}: no file {str(path)!r}; give the path of a weights file, or"
-            f" one of {', '.join('shipped:' + name for name in SHIPPED)}"
-        )
-    return path
+    return _download(spec, _OPENERS[scheme], on_bytes)
+
+
+def _check_ordinary(path: Path) -> None:
+    """Make sure that reading `path` comes to an end: it is a file with something in it, or a folder.
+
+    Raises:
+        WeightsError: If it is not.
+    """
+    remedy = (
+        "give the path of a weights file, or one of "
+        f"{', '.join('shipped:' + name for name in SHIPPED)}"
+    )
+    try:
+        facts = path.stat()
+    except OSError as error:
+        reason = (error.strerror or "unreadable").lower()
+        is_missing = isinstance(error, (FileNotFoundError, NotADirectoryError))
+        found = f"no file {str(path)!r}" if is_missing else f"{path}: {reason}"
+        raise WeightsError(f"{_WHERE}: {found}; {remedy}") from error
+    if stat.S_ISDIR(facts.st_mode):
+        return
+    if not stat.S_ISREG(facts.st_mode):
+        raise WeightsError(f"{_WHERE}: {path} is a device or a pipe, no ordinary file; {remedy}")
+    if not facts.st_size:  # the files of /proc say so too, and some of them never end
+        raise WeightsError(f"{_WHERE}: {path} is empty; get it again, or {remedy}")
 
 
 def _shipped(name: str) -> Path:
@@ -98,10 +126,10 @@ def _download(spec: GeneratorSpec, opener: Opener, on_bytes: OnBytes) -> Path:
                 f"{spec.sha256}; correct the address, or the digest if you trust this file"
             )
         part.replace(target)
-    except (OSError, BotoCoreError, ClientError) as error:
+    except (OSError, HTTPException, ValueError, BotoCoreError, ClientError) as error:
         raise WeightsError(
             f"{_WHERE}: cannot download {spec.weights} ({_reason(error)}); what has come is kept: "
-            "check address and network and run the command again"
+            f"{_remedy(error, spec.weights)}"
         ) from error
     return target
 
@@ -137,6 +165,7 @@ class _OnlyHttps(urllib.request.HTTPRedirectHandler):
 
 @contextmanager
 def _open_https(address: str, first: int) -> Iterator[tuple[IO[bytes], int, int]]:
+    address, login = _without_login(address)
     headers = {"User-Agent": "maskfactory", "Accept-Encoding": "identity"}
     if first:
         headers["Range"] = f"bytes={first}-"
@@ -144,6 +173,8 @@ def _open_https(address: str, first: int) -> Iterator[tuple[IO[bytes], int, int]
         _OnlyHttps, urllib.request.HTTPSHandler(context=ssl.create_default_context())
     )
     request = urllib.request.Request(address, headers=headers)  # noqa: S310 - https alone gets here
+    if login:  # not to be sent on to where the server redirects
+        request.add_unredirected_header("Authorization", login)
     try:
         answer = director.open(request, timeout=_TIMEOUT_S)
     except urllib.error.HTTPError as error:
@@ -152,7 +183,8 @@ def _open_https(address: str, first: int) -> Iterator[tuple[IO[bytes], int, int]
             raise
         # The range starts at or behind the end: all bytes are here, or the file has changed since.
         # The digest will tell; a whole download serves both cases.
-        with director.open(address, timeout=_TIMEOUT_S) as whole:
+        request.remove_header("Range")
+        with director.open(request, timeout=_TIMEOUT_S) as whole:
             yield whole, 0, int(whole.headers.get("Content-Length", 0))
         return
     with answer:
@@ -174,7 +206,33 @@ def _open_s3(address: str, first: int) -> Iterator[tuple[Any, int, int]]:
 _OPENERS: dict[str, Opener] = {"https": _open_https, "s3": _open_s3}
 
 
+def _without_login(address: str) -> tuple[str, str]:
+    """The address without user and password, and the header that sends them; "" if it has none.
+
+    Raises:
+        ValueError: If it is no address.
+    """
+    parts = urlsplit(address)
+    login, at, host = parts.netloc.rpartition("@")
+    if not at:
+        return address, ""
+    basic = base64.b64encode(unquote(login).encode()).decode()
+    return parts._replace(netloc=host).geturl(), f"Basic {basic}"
+
+
+def _remedy(error: BaseException, address: str) -> str:
+    is_refused = isinstance(error, urllib.error.HTTPError) and error.code in _REFUSED
+    if is_refused and "?" not in address and "@" not in address:
+        return (
+            "if the address needs a query or a password, give it whole (a dataset keeps its job "
+            "without them), or the path of a file with this sha256"
+        )
+    return "check address and network and run the command again"
+
+
 def _reason(error: BaseException) -> str:
+    if isinstance(error, (HTTPException, ValueError)) and not isinstance(error, OSError):
+        return f"not an answer or no address: {type(error).__name__}"  # its text may hold a secret
     if isinstance(error, urllib.error.HTTPError):
         return f"the server answers {error.code} {error.reason}"
     if isinstance(error, urllib.error.URLError):

@@ -1,97 +1,31 @@
 """Weights from elsewhere: real servers, broken connections, wrong files."""
 
-import hashlib
-import ssl
-import subprocess
-import threading
+import os
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import boto3
 import pytest
 from moto.server import ThreadedMotoServer
+from weights_server import CONTENT, DIGEST, SECRET, Server, make_certificate, serving
 
 from factory.errors import WeightsError
 from factory.generate.weights.fetch import fetch_weights, ignore_bytes, must_download
 from factory.spec import GeneratorSpec
 from factory.store.cache import cache_folder
 
-CONTENT = bytes(range(256)) * 12_000
-DIGEST = hashlib.sha256(CONTENT).hexdigest()
-
-
-class Server(ThreadingHTTPServer):
-    """An https server of one file, which notes what it is asked and can break off."""
-
-    def __init__(self, certificate: Path) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(certificate)
-        self.socket = context.wrap_socket(self.socket, server_side=True)
-        self.asked: list[str | None] = []
-        self.break_after: int | None = None
-        self.knows_ranges = True
-
-    def handle_error(self, request: object, client_address: object) -> None:
-        """A client that goes away is no error here."""
-
-
-class Handler(BaseHTTPRequestHandler):
-    server: Server
-
-    def do_GET(self) -> None:
-        if self.path == "/away":
-            self.send_response(302)
-            self.send_header("Location", "http://127.0.0.1:1/plain")
-            self.end_headers()
-            return
-        if self.path != "/weights":
-            self.send_error(404)
-            return
-        wanted = self.headers.get("Range")
-        self.server.asked.append(wanted)
-        first = int(wanted.removeprefix("bytes=").removesuffix("-")) if wanted else 0
-        if first >= len(CONTENT) and self.server.knows_ranges:
-            self.send_error(416)
-            return
-        first = first if self.server.knows_ranges else 0
-        self.send_response(206 if first else 200)
-        self.send_header("Content-Length", str(len(CONTENT) - first))
-        self.end_headers()
-        last = self.server.break_after
-        self.wfile.write(CONTENT[first:last])
-        self.server.break_after = None
-
-    def log_message(self, *words: object) -> None:
-        """Say nothing."""
-
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("tls") / "both.pem"
-    command = (
-        "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost "
-        f"-addext subjectAltName=IP:127.0.0.1 -keyout {path}.key -out {path}.crt"
-    )
-    try:
-        subprocess.run(command.split(), check=True, capture_output=True)
-    except FileNotFoundError:
-        pytest.skip("needs the openssl command to make a certificate")
-    path.write_text(Path(f"{path}.key").read_text() + Path(f"{path}.crt").read_text())
-    return path
+    return make_certificate(tmp_path_factory.mktemp("tls"))
 
 
 @pytest.fixture
 def server(certificate: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    with Server(certificate) as running:
-        thread = threading.Thread(target=running.serve_forever, daemon=True)
-        thread.start()
+    with serving(certificate) as running:
         yield running
-        running.shutdown()
-        thread.join()
 
 
 def spec_of(server: Server, path: str = "weights", sha256: str | None = DIGEST) -> GeneratorSpec:
@@ -161,6 +95,90 @@ def test_a_missing_page_says_what_the_server_answers(server: Server) -> None:
 
 def test_a_redirect_away_from_https_is_refused(server: Server) -> None:
     assert "redirects to an address that is not https" in refusal(spec_of(server, "away"))
+
+
+def test_a_signed_address_is_fetched_whole_and_told_without_its_signature(server: Server) -> None:
+    spec = spec_of(server, f"signed?key={SECRET}&b=1")
+    assert fetch_weights(spec, ignore_bytes).read_bytes() == CONTENT
+    wrong = spec_of(server, f"signed?key={SECRET}&b=2", "0" * 64)
+    text = refusal(wrong)
+    assert "/signed (the server answers 403 Forbidden)" in text
+    assert SECRET not in text
+
+
+def test_a_signed_address_without_its_signature_says_what_is_missing(server: Server) -> None:
+    text = refusal(spec_of(server, "signed"))
+    assert "the server answers 403" in text
+    assert text.endswith(
+        "if the address needs a query or a password, give it whole (a dataset keeps its job without "
+        "them), or the path of a file with this sha256"
+    )
+
+
+def test_user_and_password_of_an_address_are_sent_and_not_told(server: Server) -> None:
+    address = f"https://me:p%40ss@127.0.0.1:{server.server_port}/login"
+    spec = GeneratorSpec(kind="stylegan2", weights=address, sha256=DIGEST)
+    assert fetch_weights(spec, ignore_bytes).read_bytes() == CONTENT
+    assert server.logins == ["Basic bWU6cEBzcw=="]  # me:p@ss
+    text = refusal(spec.model_copy(update={"sha256": "0" * 64}))
+    assert f"https://127.0.0.1:{server.server_port}/login has" in text
+    assert "p%40ss" not in text
+
+
+def test_a_password_is_not_sent_on_to_where_a_server_redirects(server: Server) -> None:
+    address = f"https://me:{SECRET}@127.0.0.1:{server.server_port}/elsewhere"
+    spec = GeneratorSpec(kind="stylegan2", weights=address, sha256=DIGEST)
+    assert fetch_weights(spec, ignore_bytes).read_bytes() == CONTENT
+    assert server.logins == [None]
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        f"https://me:{SECRET}/x@127.0.0.1:1/y",
+        f"https://127.0.0.1:{SECRET}/x",
+        f"https://127.0.0.1:1/x y?key={SECRET}",
+        f"https://[::1/x?key={SECRET}",
+        f"https://a..b/x?key={SECRET}",
+        f"https://me:{SECRET}@127.0.0.1:1/x?y=z",
+        f"https:/me:{SECRET}@host/x?key={SECRET}",
+        f"http://me:{SECRET}@host/x?key={SECRET}",
+        f"s3://id:{SECRET}@bucket/x",
+        f"s3://bucket/x?secret={SECRET}",
+        f"file://host/x?y={SECRET}",
+    ],
+)
+def test_no_address_is_too_odd_to_be_refused_in_one_line_without_its_secret(
+    address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    text = refusal(GeneratorSpec(kind="stylegan2", weights=address, sha256=DIGEST))
+    assert text.startswith("dataset.generator.weights: ")
+    assert "\n" not in text
+    assert SECRET not in text
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("/dev/zero", "/dev/zero is a device or a pipe, no ordinary file"),
+        ("file:///dev/zero", "/dev/zero is a device or a pipe, no ordinary file"),
+        ("pipe", "is a device or a pipe, no ordinary file"),
+        ("/proc/self/mem", "/proc/self/mem is empty"),
+        ("/proc/self/nothing", "no file '/proc/self/nothing'"),
+        ("empty", "empty is empty; get it again"),
+        ("loop", "loop: too many levels of symbolic links"),
+        ("~nobody-of-this-name/x", "nothing says where that home is"),
+    ],
+)
+def test_weights_are_an_ordinary_file(
+    name: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    os.mkfifo("pipe")
+    Path("empty").touch()
+    Path("loop").symlink_to("loop")
+    assert words in refusal(GeneratorSpec(kind="stylegan2", weights=name))
 
 
 def test_an_untrusted_certificate_is_refused(

@@ -1,0 +1,75 @@
+"""What a text may show: no secret of an address, and nothing that a terminal would obey.
+
+The one place that decides it. Errors and log lines pass through here when they are made, what is
+kept beside a dataset when it is written, and every line that a command prints.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+_ADDRESS = re.compile(r"(?P<scheme>\b[A-Za-z][A-Za-z0-9+.-]*):(?P<slashes>/+)(?P<rest>\S*)")
+_QUERY = re.compile(r"(?<=\S)[?&][^\s?&=]*=\S*")
+"""A query without its address, as in the messages of the standard library."""
+_LOGIN = re.compile(r"(?<![\w/])[\w.+-]+:[^\s/@:]+@(?=[\w.-]+)")
+"""A name and a password before a host, as proxies are often written."""
+_HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]*\]|[^:@\[\]]*)(?::(?:[0-9]*|port|PORT))?")
+"""A host and its number, or the word for it in our own advice; what else follows a colon is hidden."""
+_CLOSING = re.compile(r"""["'`;,.:)\]}>]*$""")
+"""What stands behind an address in a sentence and does not belong to it."""
+_OBEYED = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+"""Control characters but tab and newline; what turns the direction of writing; halves of characters."""
+
+
+def redact(text: str) -> str:
+    """`text` without the user, password, query and fragment of any address in it.
+
+    >>> redact("cannot get https://me:pw@host:8080/a.pt?X-Amz-Signature=1f; try again")
+    'cannot get https://host:8080/a.pt; try again'
+    """
+    return _LOGIN.sub("", _QUERY.sub(_keep_closing, _ADDRESS.sub(_plain_address, text)))
+
+
+def printable(text: str) -> str:
+    r"""`text` with every character that a terminal would obey written as an escape, such as `\x1b`."""
+    return _OBEYED.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+def shown(value: object) -> str:
+    """What people may see of a value: redacted and printable."""
+    return printable(redact(str(value)))
+
+
+def redact_values(value: Any) -> Any:  # noqa: ANN401 - any plain value
+    """A plain value (of JSON or YAML) with every string in it redacted; keys stay as they are."""
+    if isinstance(value, str):
+        return redact(value)
+    if isinstance(value, Mapping):
+        return {key: redact_values(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [redact_values(inner) for inner in value]
+    return value
+
+
+def _plain_address(found: re.Match[str]) -> str:
+    closing = _closing(found["rest"])
+    rest = found["rest"].removesuffix(closing)
+    before_query = re.split(r"[?#]", rest, maxsplit=1)[0]
+    authority, slash, path = before_query.partition("/")
+    if _HOST.fullmatch(authority.rpartition("@")[2]):
+        authority = authority.rpartition("@")[2]
+    else:  # a password with a slash in it, say: nothing up to the last @ is a host
+        _, at, behind = before_query.rpartition("@")
+        authority, slash, path = behind.partition("/") if at else (behind.split(":")[0], "", "")
+    return f"{found['scheme']}:{found['slashes']}{authority}{slash}{path}{closing}"
+
+
+def _keep_closing(found: re.Match[str]) -> str:
+    return _closing(found[0])
+
+
+def _closing(text: str) -> str:
+    match = _CLOSING.search(text)
+    return match[0] if match else ""

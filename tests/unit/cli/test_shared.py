@@ -1,0 +1,60 @@
+"""Every line that a command prints is fit for a terminal, whoever made the names in it."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from small_job import make_small
+from typer.testing import CliRunner
+
+from factory.cli.app import app
+
+CLI = Path(__file__).parents[3] / "factory" / "cli"
+EVIL = "cell\x1b]0;owned\x07\x1b[2J\u202e\x9b31m"
+
+
+@pytest.fixture
+def renamed(tmp_path):
+    """A dataset whose labels and receipts were given names that would drive a terminal."""
+    make_small(tmp_path)
+    labels = tmp_path / "out/labels.json"
+    document = json.loads(labels.read_text())
+    document["labels"][0]["name"] = EVIL
+    labels.write_text(json.dumps(document))
+    receipt = tmp_path / "out/receipts/0000/000000.json"
+    document = json.loads(receipt.read_text())
+    document["num_rejected"] = {EVIL: 1}
+    document["worker"] = document["device"] = EVIL
+    receipt.write_text(json.dumps(document))
+    return tmp_path / "out"
+
+
+@pytest.mark.parametrize(
+    "command", ["status", "verify", "verify --deep", "repair", "gc", "quarantine list", "preview"]
+)
+def test_no_name_in_a_dataset_drives_the_terminal(renamed, command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = command.split()
+    arguments = [*words[:1], str(renamed), *words[1:]]
+    if words[0] == "quarantine":
+        arguments = [*words, str(renamed)]
+    result = CliRunner().invoke(app, arguments)
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e]", result.output)
+    if command == "status":
+        assert r"cell\x1b]0;owned\x07\x1b[2J\u202e\x9b31m" in result.output
+
+
+def test_commands_print_through_the_one_function_that_makes_text_fit():
+    """The two exceptions: JSON, which escapes by itself, and the label page's secret address."""
+    found = {
+        f"{path.name}: {line.strip()}"
+        for path in CLI.glob("*.py")
+        for line in path.read_text().splitlines()
+        if re.search(r"typer\.(s?echo|secho)\(|\bprint\(", line)
+    }
+    assert found == {
+        "shared.py: typer.echo(shown(text), err=err)",
+        "shared.py: typer.echo(json.dumps(redact_values(value), indent=indent), err=err)",
+        "label.py: typer.echo(address)  # whole: its token opens the page, and is this run's alone",
+    }
