@@ -1,6 +1,5 @@
 """A merge tree of the toy generator with its samples, for all tests of the label page."""
 
-import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,9 +11,11 @@ from small_job import small_job
 
 from factory.generate.weights.find import LocalWeights
 from factory.label.material import LabelMaterial, make_material
-from factory.label.server import make_server
+from factory.label.server import make_app
 from factory.spec import JobSpec
+from factory.web.server import bind, make_server
 
+TOKEN = "a-secret-of-this-run"
 KLISH = {
     "kind": "klish",
     "initial_clusters": 12,
@@ -42,12 +43,12 @@ def small_material() -> LabelMaterial:
 @contextmanager
 def serving(labels: Path) -> Iterator[str]:
     """The real server over the small material, on a thread; its page's address."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        server, address = make_server(small_material(), labels, listener)
+    with bind("127.0.0.1", 0) as listener:
+        server = make_server(make_app(small_material(), labels, token=TOKEN))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         try:
-            yield address
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}/?token={TOKEN}"
         finally:
             server.should_exit = True
             thread.join()

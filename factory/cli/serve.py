@@ -9,6 +9,9 @@ import typer
 from factory.cli.shared import Where, one_line_errors, open_dataset, say
 from factory.store.single_file import replace_file, writing_into
 
+TOKEN_VARIABLE = "FACTORY_SERVE_TOKEN"  # noqa: S105 - the name of the variable, not the token
+"""The environment variable with the token; a token on a command line would be in every `ps`."""
+
 
 @one_line_errors
 def serve(
@@ -20,18 +23,20 @@ def serve(
 
     An address that other machines reach needs a secret in FACTORY_SERVE_TOKEN.
     """
-    from factory.serve.server import TOKEN_VARIABLE, bind, check_address, serve_forever
+    from factory.serve.app import make_app
     from factory.serve.view import DatasetView
+    from factory.web.guard import check_address
+    from factory.web.server import bind, serve_until_stopped
 
     token = os.environ.get(TOKEN_VARIABLE, "")
-    check_address(host, token)
+    check_address(host, token, variable=TOKEN_VARIABLE)
     store = open_dataset(dataset)
     view = DatasetView(store)
     view.snapshot()  # says now what would be a failure for every request
     opened = bind(host, port)
     place = f"[{host}]" if ":" in host else host
     say(f"serving {store.uri} on http://{place}:{opened.getsockname()[1]}/ (Ctrl-C ends it)")
-    serve_forever(view, opened, token=token)
+    serve_until_stopped(make_app(view, token=token), opened)
 
 
 @one_line_errors

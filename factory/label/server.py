@@ -1,57 +1,33 @@
-"""The page's server: this machine only, one token, and one file that it may write.
+"""The label page as an ASGI application: this machine only, one token, one file that it may write.
 
-Whoever has the token may read the samples and write the labels file, nothing else. Requests under
-another host name are refused, so that a page from elsewhere cannot reach it by rebinding a name.
+Whoever has the token may read the samples and write the labels file, nothing else.
 """
 
 import asyncio
-import hmac
 import re
 import secrets
-import socket
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 
-import uvicorn
 from pydantic import ValidationError
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from factory.errors import JobError
 from factory.label.labels_file import LabelsFile, SaveRequest
 from factory.label.material import LabelMaterial
 from factory.label.page import ASSETS, live_page, make_facts, script_names
+from factory.web.answers import first_problem, refuse_as_told
+from factory.web.guard import Access, Guard
+from factory.web.server import bind, serve_until_stopped
 
-TOKEN_HEADER = "x-factory-token"  # noqa: S105 - its name, not a token
-
+_HOST = "127.0.0.1"
 _MOST_BYTES = 2**20
 _CUT = re.compile(r"[0-9]{1,5}(,[0-9]{1,5}){0,254}")
-_ALWAYS = {
-    "Cache-Control": "no-store",
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class ServerState:
-    """Everything the server answers with."""
-
-    material: LabelMaterial
-    """What is labelled."""
-    file: LabelsFile
-    """Where the names go."""
-    hosts: tuple[str, ...]
-    """Values of the Host header that are answered."""
-    token: str = field(default_factory=lambda: secrets.token_urlsafe(24))
-    """Secret of this run, in the page's address."""
 
 
 def serve(
@@ -65,35 +41,15 @@ def serve(
         JobError: If the port is taken, or the labels file cannot be read.
     """
     LabelsFile(labels, material.tree).load()
-    try:
-        listener = socket.create_server(("127.0.0.1", port))
-    except OSError as error:
-        raise JobError(
-            f"--port: cannot listen on {port} ({error.strerror}); give another, or 0 for a free one"
-        ) from error
-    with listener:
-        server, address = make_server(material, labels, listener)
-        on_address(address)
-        with suppress(KeyboardInterrupt):
-            server.run(sockets=[listener])
+    listener = bind(_HOST, port)
+    token = secrets.token_urlsafe(24)
+    on_address(f"http://{_HOST}:{listener.getsockname()[1]}/?token={token}")
+    serve_until_stopped(make_app(material, labels, token=token), listener)
 
 
-def make_server(
-    material: LabelMaterial, labels: Path, listener: socket.socket
-) -> tuple[uvicorn.Server, str]:
-    """A server for one open socket, and the page's address there."""
-    port = listener.getsockname()[1]
-    hosts = (f"127.0.0.1:{port}", f"localhost:{port}")
-    desk = ServerState(material, LabelsFile(labels, material.tree), hosts)
-    config = uvicorn.Config(
-        make_app(desk), log_level="warning", lifespan="off", timeout_graceful_shutdown=2
-    )
-    return uvicorn.Server(config), f"http://{hosts[0]}/?token={desk.token}"
-
-
-def make_app(desk: ServerState) -> Starlette:
+def make_app(material: LabelMaterial, labels: Path, *, token: str) -> Starlette:
     """The page, its facts, masks of any cut, and the labels file."""
-    answers = _Answers(desk)
+    answers = _Answers(material, LabelsFile(labels, material.tree))
     routes = [
         Route("/", answers.page),
         Route("/facts", answers.facts),
@@ -102,15 +58,24 @@ def make_app(desk: ServerState) -> Starlette:
         Route("/labels", answers.save, methods=["PUT"]),
         *(Route(f"/assets/{path.name}", _asset(path)) for path in _public_files()),
     ]
-    guard = Middleware(BaseHTTPMiddleware, dispatch=_guard(desk))
-    return Starlette(routes=routes, middleware=[guard], exception_handlers={HTTPException: _say})
+    access = Access(
+        token,
+        public=("/assets/",),
+        methods=("GET", "HEAD", "PUT"),
+        most_body_bytes=_MOST_BYTES,
+    )
+    return Starlette(
+        routes=routes,
+        middleware=[Middleware(Guard, access=access)],
+        exception_handlers={HTTPException: refuse_as_told},
+    )
 
 
 class _Answers:
     """What each address says."""
 
-    def __init__(self, desk: ServerState) -> None:
-        self._material, self._file = desk.material, desk.file
+    def __init__(self, material: LabelMaterial, file: LabelsFile) -> None:
+        self._material, self._file = material, file
 
     async def page(self, _: Request) -> Response:
         nonce = secrets.token_urlsafe(16)
@@ -137,39 +102,15 @@ class _Answers:
 
     async def save(self, request: Request) -> Response:
         try:
-            wanted = SaveRequest.model_validate_json(await _read_body(request))
+            wanted = SaveRequest.model_validate_json(await request.body())
             seen = self._file.save(wanted)
         except ValidationError as error:
-            raise HTTPException(422, _first_problem(error)) from error
+            raise HTTPException(422, first_problem(error)) from error
         except JobError as error:
             raise HTTPException(422, str(error)) from error
         if seen is None:
             raise HTTPException(409, f"{self._file.path}: changed since this page read it")
         return JSONResponse({"seen": seen})
-
-
-def _guard(
-    desk: ServerState,
-) -> Callable[[Request, Callable[[Request], Awaitable[Response]]], Awaitable[Response]]:
-    async def guard(request: Request, answer: Callable[[Request], Awaitable[Response]]) -> Response:
-        path = request.url.path
-        sent = (
-            request.query_params.get("token") if path == "/" else request.headers.get(TOKEN_HEADER)
-        )
-        if request.headers.get("host") not in desk.hosts:
-            response: Response = PlainTextResponse("unknown host name\n", 421)
-        elif path.startswith("/assets/") or _is_token(sent, desk.token):
-            response = await answer(request)
-        else:
-            response = PlainTextResponse("open the address that `factory label` printed\n", 403)
-        response.headers.update(_ALWAYS)
-        return response
-
-    return guard
-
-
-def _is_token(sent: str | None, token: str) -> bool:
-    return hmac.compare_digest((sent or "").encode(), token.encode())
 
 
 def _public_files() -> list[Path]:
@@ -189,23 +130,3 @@ def _read_cut(text: str) -> list[int]:
     if not _CUT.fullmatch(text):
         raise HTTPException(400, "cut: give at most 255 node numbers with commas between them")
     return [int(part) for part in text.split(",")]
-
-
-async def _read_body(request: Request) -> bytes:
-    body = b""
-    async for piece in request.stream():
-        body += piece
-        if len(body) > _MOST_BYTES:
-            raise HTTPException(413, f"a labels file has at most {_MOST_BYTES} bytes")
-    return body
-
-
-def _first_problem(error: ValidationError) -> str:
-    problem = error.errors(include_url=False)[0]
-    where = ".".join(map(str, problem["loc"])) or "body"
-    return f"{where}: {problem['msg'].removeprefix('Value error, ')}"
-
-
-async def _say(_: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)  # it is registered for this one
-    return PlainTextResponse(error.detail, error.status_code)

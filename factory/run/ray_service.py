@@ -20,7 +20,7 @@ from factory.log import log_event
 from factory.manifest.records import ShardRecord
 from factory.run.base import WorkOrder
 from factory.run.drive import Fleet, Waiting
-from factory.serve.server import bind
+from factory.web.server import bind
 
 _HOST = "127.0.0.1"
 _TELL_EVERY_S = 1.0
@@ -31,12 +31,13 @@ class _Service:
     """The actor: a shell around the view and its server."""
 
     def __init__(self, uri: str, port: int) -> None:
-        from factory.serve.server import serve_beside
+        from factory.serve.app import make_app
         from factory.serve.view import DatasetView
         from factory.store import open_store
+        from factory.web.server import serve_beside
 
         self._view = DatasetView(open_store(uri))
-        serve_beside(self._view, bind(_HOST, port), token="")
+        serve_beside(make_app(self._view, token=""), bind(_HOST, port))
 
     def tell_leases(self, shard_indices: list[int]) -> None:
         self._view.tell_leases(shard_indices)
@@ -95,7 +96,7 @@ def serving(order: WorkOrder, tasks: Sequence[ShardTask], fleet: Fleet) -> Itera
     if order.run.serve_port is None:
         yield fleet
         return
-    probe = bind(_HOST, order.run.serve_port)
+    probe = bind(_HOST, order.run.serve_port, setting="run.serve_port")
     port = probe.getsockname()[1]
     probe.close()
     here = ray.get_runtime_context().get_node_id()

@@ -21,11 +21,12 @@ from starlette.routing import Route
 from factory.errors import FactoryError
 from factory.serve.answers import Gallery, GalleryQuery, ShardsQuery
 from factory.serve.facts import describe_coverage, list_rounds, list_shards, summarize
-from factory.serve.guard import Guard
 from factory.serve.metrics import CONTENT_TYPE, encode_metrics
 from factory.serve.openapi import ENDPOINTS, make_openapi
 from factory.serve.samples import SampleReader, is_key
 from factory.serve.view import DatasetView, Snapshot
+from factory.web.answers import first_problem, refuse, refuse_as_told
+from factory.web.guard import Access, Guard
 
 _PAGE = Path(__file__).parent / "page"
 _PAGE_FILES = {
@@ -51,10 +52,11 @@ def make_app(view: DatasetView, *, token: str) -> Starlette:
         Route(path, partial(_page_file, name), methods=["GET"])
         for path, name in _PAGE_FILES.items()
     ]
+    access = Access(token, is_local=not token, leaves_cookie=True)
     return Starlette(
         routes=routes,
-        middleware=[Middleware(Guard, token=token)],
-        exception_handlers={HTTPException: _on_http, FactoryError: _on_store},
+        middleware=[Middleware(Guard, access=access)],
+        exception_handlers={HTTPException: refuse_as_told, FactoryError: _on_store},
     )
 
 
@@ -182,9 +184,7 @@ def _query(request: Request, kind: type[Any]) -> Any:  # noqa: ANN401 - an insta
     try:
         return kind.model_validate(dict(request.query_params))
     except ValidationError as error:
-        problem = error.errors()[0]
-        where = ".".join(map(str, problem["loc"]))
-        raise HTTPException(400, f"{where}: {problem['msg'].lower()}") from error
+        raise HTTPException(400, first_problem(error)) from error
 
 
 def _key(request: Request) -> str:
@@ -202,10 +202,5 @@ async def _page_file(name: str, request: Request) -> Response:  # noqa: ARG001
     return FileResponse(_PAGE / name)
 
 
-async def _on_http(request: Request, error: Exception) -> Response:  # noqa: ARG001
-    assert isinstance(error, HTTPException)
-    return JSONResponse({"error": error.detail}, error.status_code, error.headers)
-
-
 async def _on_store(request: Request, error: Exception) -> Response:  # noqa: ARG001
-    return JSONResponse({"error": str(error)}, 503)
+    return refuse(503, str(error))

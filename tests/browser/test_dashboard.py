@@ -9,9 +9,10 @@ from fault.lab import Lab
 from playwright.sync_api import expect
 from small_job import make_small
 
-from factory.serve.server import bind, serve_beside
+from factory.serve.app import make_app
 from factory.serve.view import DatasetView
 from factory.store import open_store
+from factory.web.server import bind, serve_beside
 
 PHONE = {"viewport": {"width": 390, "height": 844}}
 
@@ -26,7 +27,7 @@ def site(tmp_path_factory):
     )
     view = DatasetView(open_store(str(folder / "out")))
     opened = bind("127.0.0.1", 0)
-    serve_beside(view, opened, token="")
+    serve_beside(make_app(view, token=""), opened)
     return view, f"http://127.0.0.1:{opened.getsockname()[1]}/"
 
 

@@ -327,9 +327,9 @@ def test_a_change_on_disk_can_be_overwritten(page, labels, visits):
 
 def test_a_wrong_token_opens_nothing(address, visits):
     page = visits.open(re.sub("token=.*", "token=wrong", address))
-    assert "open the address that `factory label` printed" in page.locator("body").inner_text()
+    assert "a token is needed" in page.locator("body").inner_text()
     page.context.close()  # the browser asks for an icon too, whenever it likes
-    assert all("403" in complaint for complaint in visits.complaints)
+    assert all("401" in complaint for complaint in visits.complaints)
     visits.complaints.clear()
 
 

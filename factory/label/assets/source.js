@@ -44,11 +44,12 @@ class LiveSource {
   async call(path, options = {}) {
     let answer;
     try {
-      answer = await fetch(`/${path}`, { ...options, headers: { "X-Factory-Token": this.token } });
+      answer = await fetch(`/${path}`, { ...options, headers: { Authorization: `Bearer ${this.token}` } });
     } catch {
       throw new Error("no answer: is `factory label` still running?");
     }
     if (answer.ok) return answer;
-    throw Object.assign(new Error(await answer.text()), { status: answer.status });
+    const { error } = await answer.json().catch(() => ({ error: answer.statusText }));
+    throw Object.assign(new Error(error), { status: answer.status });
   }
 }

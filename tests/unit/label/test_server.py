@@ -1,10 +1,10 @@
 import http.client
 import json
-from urllib.parse import parse_qs, quote, urlsplit
+from urllib.parse import quote, urlsplit
 
 import numpy as np
 import pytest
-from small_label import serving, small_material
+from small_label import TOKEN, serving, small_material
 
 from factory.errors import JobError
 from factory.label.server import serve
@@ -20,12 +20,11 @@ def labels(tmp_path):
 def ask(labels):
     with serving(labels) as address:
         parts = urlsplit(address)
-        token = parse_qs(parts.query)["token"][0]
 
-        def ask(path, method="GET", body=None, headers=None, token=token):
+        def ask(path, method="GET", body=None, headers=None, token=TOKEN):
             connection = http.client.HTTPConnection(parts.netloc, timeout=20)
-            known = {"X-Factory-Token": token} if token else {}
-            connection.request(method, path.format(token=token), body, known | (headers or {}))
+            known = {"Authorization": f"Bearer {token}"} if token else {}
+            connection.request(method, path.format(token=TOKEN), body, known | (headers or {}))
             answer = connection.getresponse()
             data = answer.read()
             connection.close()
@@ -43,38 +42,27 @@ def a_cut(count=3, **changes):
     return json.dumps({"tree": tree.digest(), "labels": names, "seen": ""} | changes)
 
 
+def refused(answer):
+    """The words of a refusal."""
+    return json.loads(answer)["error"]
+
+
 def test_the_address_opens_the_page_and_forbids_everything_from_elsewhere(ask):
-    status, body, headers = ask("/?token={token}")
+    status, body, headers = ask("/?token={token}", token="")
     assert status == 200
     assert b"<!doctype html>" in body
     rule = headers["Content-Security-Policy"]
     assert rule.startswith("default-src 'none'; script-src 'self' 'nonce-")
-    assert headers["Referrer-Policy"] == "no-referrer"
-    assert headers["Cache-Control"] == "no-store"
 
 
-@pytest.mark.parametrize("path", ["/", "/facts", "/masks?cut=20,21", "/labels", "/none"])
-@pytest.mark.parametrize("token", ["", "wrong", "ä"])
-def test_nothing_is_told_without_the_token(ask, path, token):
-    status, body, _ = ask(path, token="", headers={"X-Factory-Token": token.encode()})
-    assert (status, body) == (403, b"open the address that `factory label` printed\n")
+@pytest.mark.parametrize("path", ["/facts", "/masks?cut=20,21", "/labels", "/none"])
+def test_nothing_is_told_without_the_token(ask, path):
+    assert ask(path, token="")[0] == ask(path, token="wrong")[0] == 401
 
 
 def test_nothing_is_written_without_the_token(ask, labels):
-    assert ask("/labels", "PUT", a_cut(), token="wrong")[0] == 403
+    assert ask("/labels", "PUT", a_cut(), token="wrong")[0] == 401
     assert not labels.exists()
-
-
-def test_a_token_in_the_address_opens_the_page_only(ask):
-    _, _, _ = ask("/?token={token}")
-    status, _, _ = ask("/facts?token={token}", headers={"X-Factory-Token": "no"})
-    assert status == 403
-
-
-@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1", "localhost:1", ""])
-def test_another_host_name_is_refused(ask, host):
-    status, body, _ = ask("/facts", headers={"Host": host})
-    assert (status, body) == (421, b"unknown host name\n")
 
 
 @pytest.mark.parametrize(
@@ -137,7 +125,7 @@ def test_masks_of_a_cut_are_those_of_the_gallery(ask):
 def test_cuts_that_are_none_are_refused(ask, cut, words):
     status, body, _ = ask(f"/masks?cut={quote(cut)}")
     assert status == 400
-    assert words in body.decode()
+    assert words in refused(body)
 
 
 def test_saving_writes_the_file_and_says_what_it_has_seen(ask, labels):
@@ -156,18 +144,18 @@ def test_saving_writes_the_file_and_says_what_it_has_seen(ask, labels):
 def test_a_change_on_disk_is_not_overwritten(ask, labels):
     labels.write_text("# mine\n")
     status, body, _ = ask("/labels", "PUT", a_cut())
-    assert (status, body.decode()) == (409, f"{labels}: changed since this page read it")
+    assert (status, refused(body)) == (409, f"{labels}: changed since this page read it")
     assert labels.read_text() == "# mine\n"
 
 
 @pytest.mark.parametrize(
     ("body", "words"),
     [
-        ("{", "Invalid JSON"),
-        ("[]", "body: Input should be an object"),
+        ("{", "body: invalid JSON"),
+        ("[]", "body: input should be an object"),
         (a_cut(tree="0" * 16), "these names are for another fit"),
-        (a_cut(labels=[]), "labels: List should have at least 2 items"),
-        (a_cut(more=1), "more: Extra inputs are not permitted"),
+        (a_cut(labels=[]), "labels: list should have at least 2 items"),
+        (a_cut(more=1), "more: extra inputs are not permitted"),
         (a_cut().replace("class 20", "class\\n20"), "a name is words of letters"),
         (a_cut().replace("[20]", "[21]"), "a cluster has one class"),
         (a_cut().replace("#102030", "red"), 'write a colour as "#rrggbb"'),
@@ -176,13 +164,7 @@ def test_a_change_on_disk_is_not_overwritten(ask, labels):
 def test_labels_that_break_a_rule_are_refused(ask, labels, body, words):
     status, answer, _ = ask("/labels", "PUT", body)
     assert status == 422
-    assert words in answer.decode()
-    assert not labels.exists()
-
-
-def test_a_body_without_end_is_cut_off(ask, labels):
-    status, body, _ = ask("/labels", "PUT", b"x" * (2**20 + 1))
-    assert (status, body) == (413, b"a labels file has at most 1048576 bytes")
+    assert words in refused(answer)
     assert not labels.exists()
 
 
@@ -195,10 +177,12 @@ def test_other_methods_are_refused(ask):
 def test_a_port_that_is_taken_is_said(labels):
     with serving(labels) as address:
         port = urlsplit(address).port
-        with pytest.raises(
-            JobError, match=rf"--port: cannot listen on {port} \(Address already in use"
-        ):
+        with pytest.raises(JobError) as caught:
             serve(small_material(), labels, port=port, on_address=print)
+    assert str(caught.value) == (
+        f"--port: cannot listen on 127.0.0.1 port {port} (Address already in use); choose another "
+        "port, or 0 for any free one"
+    )
 
 
 def test_a_labels_file_that_cannot_be_read_is_said_before_anything_is_served(tmp_path):

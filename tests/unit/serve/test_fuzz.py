@@ -17,9 +17,9 @@ from small_job import make_small
 
 from factory.serve.app import make_app
 from factory.serve.openapi import ENDPOINTS, make_openapi
-from factory.serve.server import bind, serve_beside
 from factory.serve.view import DatasetView
 from factory.store import open_store
+from factory.web.server import bind, serve_beside
 
 CHECKS = (
     not_a_server_error,
@@ -70,7 +70,7 @@ def test_what_schemathesis_makes_up_is_answered_as_the_document_says(view, path,
 @pytest.fixture(scope="module")
 def port(view):
     opened = bind("127.0.0.1", 0)
-    serve_beside(view, opened, token="")
+    serve_beside(make_app(view, token=""), opened)
     return opened.getsockname()[1]
 
 

@@ -1,0 +1,220 @@
+"""Access control before every request: host name, token, rate and size; and the headers of every answer.
+
+Only this machine reaches a local server, but the Host header must name it, or a page from elsewhere
+could read it through a name that it points here (DNS rebinding). The token is sent as
+`Authorization: Bearer`, or by browsers as the cookie that `/?token=` leaves.
+"""
+
+import hmac
+import ipaddress
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from http.cookies import CookieError, SimpleCookie
+from urllib.parse import parse_qs, urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.responses import RedirectResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from factory.errors import JobError
+from factory.web.answers import refuse
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+"""Hosts that only this machine reaches."""
+
+_SHORTEST_TOKEN = 16
+_COOKIE = "factory_token"
+_LONGEST_TARGET = 2048
+_BURST, _PER_S = 400.0, 200.0
+_MOST_CLIENTS = 4096
+_HEADERS = {
+    "content-security-policy": "default-src 'self'; frame-ancestors 'none'; base-uri 'none'",
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "referrer-policy": "no-referrer",
+    "cross-origin-resource-policy": "same-origin",
+    "cache-control": "no-store",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """What a server lets pass."""
+
+    token: str = ""
+    """Secret that requests must carry; empty if none is needed."""
+    is_local: bool = True
+    """Whether only this machine reaches the server: the Host header must then name it."""
+    leaves_cookie: bool = False
+    """Whether `/?token=` leaves the token as a cookie. Browsers send cookies to every port of a host,
+    whoever listens there: the page of a local server had better keep the token itself."""
+    public: tuple[str, ...] = ()
+    """Paths begin like this that need no token."""
+    methods: tuple[str, ...] = ("GET", "HEAD")
+    """What may be asked."""
+    most_body_bytes: int = 0
+    """The longest body that is read; 0 = none."""
+
+
+def check_address(host: str, token: str, *, variable: str) -> None:
+    """Make sure that an address which other machines reach is guarded by a good token.
+
+    `variable` is the environment variable that holds the token, for errors.
+
+    Raises:
+        JobError: If it is not.
+    """
+    if not token and not _is_loopback(host):
+        raise JobError(
+            where="--host",
+            found=f"{host} can be reached from other machines",
+            remedy=f"set {variable} to a secret of at least {_SHORTEST_TOKEN} characters, or serve on "
+            "127.0.0.1",
+        )
+    if token and (len(token) < _SHORTEST_TOKEN or not token.isascii() or not token.isprintable()):
+        raise JobError(
+            where=variable,
+            found=f"found {len(token)} characters",
+            allowed=f"at least {_SHORTEST_TOKEN} printable ASCII ones are needed",
+            remedy="make one with `openssl rand -hex 16`",
+        )
+
+
+class Guard:
+    """ASGI middleware: refuses what may not pass, and puts the headers on every answer."""
+
+    def __init__(
+        self, app: ASGIApp, *, access: Access, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """Guard `app`."""
+        self._app = app
+        self._access = access
+        self._clock = clock
+        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer, or hand on."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in _HEADERS.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        answer = self._refusal(scope) or self._app
+        await answer(scope, self._bounded(receive), send_with_headers)
+
+    def _refusal(self, scope: Scope) -> Response | None:
+        wait_s = self._wait_s(scope)
+        if wait_s > 0:
+            after = {"retry-after": str(1 + int(wait_s))}
+            return refuse(429, "too many requests; ask again later", after)
+        headers = Headers(scope=scope)
+        return self._check_form(scope, headers) or self._check_caller(scope, headers)
+
+    def _check_form(self, scope: Scope, headers: Headers) -> Response | None:
+        access = self._access
+        if scope["method"] not in access.methods:
+            allowed = ", ".join(access.methods)
+            return refuse(405, f"this server takes {allowed} only", {"allow": allowed})
+        if len(scope.get("raw_path") or b"") + len(scope["query_string"]) > _LONGEST_TARGET:
+            return refuse(414, f"the address is longer than {_LONGEST_TARGET} bytes")
+        if self._is_too_long(headers):
+            return refuse(413, _too_long(access.most_body_bytes))
+        return None
+
+    def _check_caller(self, scope: Scope, headers: Headers) -> Response | None:
+        access = self._access
+        if access.is_local and not _names_this_machine(headers):
+            return refuse(421, f"this server answers to {', '.join(LOOPBACK)} only")
+        if access.token and not scope["path"].startswith(access.public):
+            return self._check_token(scope, headers)
+        return None
+
+    def _wait_s(self, scope: Scope) -> float:
+        """Seconds until this client may ask again: a bucket of requests that refills steadily."""
+        client = (scope.get("client") or ("unknown", 0))[0]
+        now = self._clock()
+        tokens, then = self._buckets.pop(client, (_BURST, now))
+        tokens = min(_BURST, tokens + (now - then) * _PER_S)
+        self._buckets[client] = (max(tokens - 1, 0.0), now)
+        while len(self._buckets) > _MOST_CLIENTS:
+            self._buckets.popitem(last=False)
+        return 0.0 if tokens >= 1 else (1 - tokens) / _PER_S
+
+    def _is_too_long(self, headers: Headers) -> bool:
+        most = self._access.most_body_bytes
+        length = headers.get("content-length", "0")
+        if "transfer-encoding" in headers:  # its length shows when it is read
+            return most == 0
+        return not length.isdecimal() or int(length) > most
+
+    def _bounded(self, receive: Receive) -> Receive:
+        """Reads a body of unknown length up to its limit."""
+        num_bytes = 0
+
+        async def receive_bounded() -> Message:
+            nonlocal num_bytes
+            message = await receive()
+            num_bytes += len(message.get("body", b""))
+            if num_bytes > self._access.most_body_bytes:
+                raise HTTPException(413, _too_long(self._access.most_body_bytes))
+            return message
+
+        return receive_bounded
+
+    def _check_token(self, scope: Scope, headers: Headers) -> Response | None:
+        given = headers.get("authorization", "").removeprefix("Bearer ")
+        cookie = _cookie(headers) if self._access.leaves_cookie else ""
+        if self._is_token(given) or self._is_token(cookie):
+            return None
+        query = parse_qs(scope["query_string"].decode("latin-1"))
+        if scope["path"] == "/" and self._is_token(query.get("token", [""])[0]):
+            return _redirect_with_cookie(self._access.token) if self._access.leaves_cookie else None
+        return refuse(
+            401,
+            "a token is needed: `Authorization: Bearer TOKEN`, or open /?token=TOKEN in a browser",
+            {"www-authenticate": "Bearer"},
+        )
+
+    def _is_token(self, given: str) -> bool:
+        return hmac.compare_digest(given.encode("utf-8", "replace"), self._access.token.encode())
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host in LOOPBACK or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _too_long(most_bytes: int) -> str:
+    return f"a body has at most {most_bytes} bytes here" if most_bytes else "no body is taken here"
+
+
+def _names_this_machine(headers: Headers) -> bool:
+    try:
+        return urlsplit(f"//{headers.get('host', '')}").hostname in LOOPBACK
+    except ValueError:
+        return False
+
+
+def _redirect_with_cookie(token: str) -> Response:
+    answer = RedirectResponse("/", 303)
+    answer.set_cookie(_COOKIE, token, httponly=True, samesite="strict", path="/")
+    return answer
+
+
+def _cookie(headers: Headers) -> str:
+    try:
+        jar = SimpleCookie(headers.get("cookie", ""))
+    except CookieError:
+        return ""
+    return jar[_COOKIE].value if _COOKIE in jar else ""

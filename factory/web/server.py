@@ -1,0 +1,68 @@
+"""An ASGI application on an address: in this thread or beside it."""
+
+import socket
+import threading
+import time
+from contextlib import suppress
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from factory.errors import JobError
+
+_START_LIMIT_S = 30
+
+
+def bind(host: str, port: int, *, setting: str = "--port") -> socket.socket:
+    """A socket at an address; port 0 takes any free one. Errors call the port `setting`.
+
+    Raises:
+        JobError: If the address cannot be used.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    opened = socket.socket(family, socket.SOCK_STREAM)
+    opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        opened.bind((host, port))
+        opened.listen(512)  # from now on a caller waits, even before the server is up
+    except OSError as error:
+        opened.close()
+        raise JobError(
+            where=setting,
+            found=f"cannot listen on {host} port {port} ({error.strerror})",
+            remedy="choose another port, or 0 for any free one",
+        ) from error
+    return opened
+
+
+def serve_until_stopped(app: ASGIApp, opened: socket.socket) -> None:
+    """Answer on `opened` until SIGINT or SIGTERM."""
+    with opened, suppress(KeyboardInterrupt):
+        make_server(app).run([opened])
+
+
+def serve_beside(app: ASGIApp, opened: socket.socket) -> None:
+    """Answer on `opened` from a thread that ends with the process; returns when it answers."""
+    server = make_server(app)
+    threading.Thread(target=server.run, args=([opened],), daemon=True).start()
+    deadline = time.monotonic() + _START_LIMIT_S
+    while not server.started and time.monotonic() < deadline:
+        time.sleep(0.02)
+
+
+def make_server(app: ASGIApp) -> uvicorn.Server:
+    """The HTTP server of `app`, not started."""
+    config = uvicorn.Config(
+        app,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        date_header=False,
+        limit_concurrency=512,
+        timeout_keep_alive=10,
+        timeout_graceful_shutdown=2,
+        h11_max_incomplete_event_size=16_384,
+        http="h11",
+        lifespan="off",
+    )
+    return uvicorn.Server(config)
