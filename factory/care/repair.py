@@ -75,9 +75,9 @@ def plan_repair(store: Store) -> list[Step]:
 
     with ThreadPoolExecutor(_THREADS) as pool:
         steps = [step for found in pool.map(look, plan.tasks()) for step in found]
-    for problem in check_snapshots(store, records.values()):
+    for path, problem in check_snapshots(store, records.values()).items():
         will = replace(problem, remedy="remove it: the next run makes it again")
-        steps.append(Step(will, partial(store.remove, problem.path)))
+        steps.append(Step(will, partial(store.remove, path)))
     return steps
 
 

@@ -54,7 +54,7 @@ def verify_dataset(store: Store, *, deep: bool = False) -> Findings:
     with ThreadPoolExecutor(_THREADS) as pool:
         problems = [problem for found in pool.map(check, records) for problem in found]
     problems += _check_strangers(store, records)
-    problems += check_snapshots(store, records)
+    problems += check_snapshots(store, records).values()
     count = sum(record.num_samples for record in records)
     return Findings(len(records), count, tuple(problems))
 

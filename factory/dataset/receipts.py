@@ -130,12 +130,12 @@ class SnapshotKeeper:
             self._store.create(path_of_block(block), encode_snapshot(list(records.values())))
 
 
-def check_snapshots(store: Store, records: Iterable[ShardRecord]) -> list[Problem]:
-    """Each snapshot that differs from the receipts it was made of."""
+def check_snapshots(store: Store, records: Iterable[ShardRecord]) -> dict[str, Problem]:
+    """What is wrong, by path, with each snapshot that differs from the receipts it was made of."""
     by_block: dict[str, list[ShardRecord]] = defaultdict(list)
     for record in records:
         by_block[path_of_block(record.shard_index // BLOCK)].append(record)
-    problems = []
+    problems = {}
     for path in store.names(SNAPSHOTS):
         try:
             held = read_snapshot(store.read(path) or b"")
@@ -145,7 +145,7 @@ def check_snapshots(store: Store, records: Iterable[ShardRecord]) -> list[Proble
             if held == sorted(by_block[path], key=lambda record: record.shard_index):
                 continue
             found = "differs from its receipts"
-        problems.append(Problem(path, "snapshot", found, "delete it: it is made again"))
+        problems[path] = Problem(path, "snapshot", found, "delete it: it is made again")
     return problems
 
 

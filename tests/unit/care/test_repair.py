@@ -211,13 +211,14 @@ def test_failures_of_shards_that_were_made_after_all_are_cleared(store):
 
 
 def test_a_snapshot_goes_whatever_its_name(store):
-    names = ["snapshots/a: b; c.parquet", "snapshots/a"]
+    names = ["snapshots/a", "snapshots/a: b; c.parquet", "snapshots/a\x1b"]
     for name in names:
         store.replace(name, b"x")
-    steps = plan_repair(store)
-    assert [step.problem.path for step in steps] == [names[1], names[0]]
-    steps[1].do()
-    assert store.names("snapshots") == [names[1]]
+    steps = {step.problem.path: step for step in plan_repair(store)}
+    assert set(steps) == {*names[:2], "snapshots/a\\x1b"}
+    steps[names[1]].do()
+    steps["snapshots/a\\x1b"].do()
+    assert store.names("snapshots") == names[:1]
 
 
 def test_a_snapshot_that_differs_goes(store, monkeypatch):
