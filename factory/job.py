@@ -6,9 +6,9 @@ Running it again is the resume; raising `num_samples` is the growth.
 """
 
 import hashlib
-import importlib
 import sys
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,17 +17,15 @@ from typing import Any, Protocol, runtime_checkable
 from pydantic import TypeAdapter
 
 from factory.data import ShardTask
-from factory.dataset.card import encode_card
 from factory.dataset.holdings import (
+    Holdings,
     check_same_dataset,
     find_coverage_spec,
     find_holdings,
-    find_plan,
     find_rounds,
     progress_of,
 )
 from factory.dataset.lease import holding_lease
-from factory.dataset.preview import make_preview
 from factory.dataset.quarantine import Attempts, find_quarantined, quarantined_indices
 from factory.dataset.receipts import SnapshotKeeper, find_done
 from factory.dataset.views import make_manifest, write_views
@@ -38,21 +36,18 @@ from factory.generate.weights.find import LocalWeights, find_weights
 from factory.log import log_event
 from factory.make.accept import find_rules
 from factory.manifest.paths import (
-    CARD_PICTURE,
     JOB_PATH,
     LABELS_PATH,
-    README_PATH,
     SEGMENTER_PATH,
     TARGETS_PATH,
     round_path,
 )
 from factory.manifest.records import Manifest, ShardRecord
 from factory.plan.next_round import next_round
-from factory.plan.rounds import Plan, Round, check_names, make_identity, make_plan, plain_samples
+from factory.plan.rounds import Plan, Round, check_names, make_identity, make_plan
 from factory.provenance import new_run_id
 from factory.redact import redact_values
-from factory.run import EXECUTORS
-from factory.run.base import Observer, Outcome, WorkOrder, no_more
+from factory.run.base import Observer, Outcome, WorkOrder, load_executor, no_more
 from factory.run.fitting import FitObserver, fit_for
 from factory.run.signals import stop_on_signals
 from factory.run.worker import build_maker
@@ -99,16 +94,16 @@ def run_job(spec: JobSpec, observer: JobObserver) -> Manifest:
         run_id = new_run_id()
         try:
             with holding_lease(prepared.store, run_id, needed=spec.output.single_writer):
-                outcome = _make_missing(prepared, run_id, observer, stop)
+                outcome, known = _make_missing(prepared, run_id, observer, stop)
         finally:
             prepared.store.clean_up(run_id)
-        manifest = finish_job(prepared.store)
+        holdings = find_holdings(prepared.store, known)
+        manifest = finish_job(prepared.store, holdings)
         prepared.store.clean_up(run_id)
     if outcome.failures:
-        num_shards = find_plan(prepared.store).num_shards
         name, reason = next(iter(outcome.failures.items()))
         raise IncompleteError(
-            f"{prepared.store.uri}: {len(outcome.failures)} of {num_shards} shards are "
+            f"{prepared.store.uri}: {len(outcome.failures)} of {holdings.plan.num_shards} shards are "
             f"in quarantine, the first is {name} ({reason}); the rest is committed: mend the cause, "
             f"then `factory quarantine retry {prepared.store.uri}` and run the job again"
         )
@@ -144,7 +139,7 @@ def prepare_job(
     identity = identify(segmenter_sha256=digest)
     if rounds:
         check_same_dataset(store, identity, rounds[0].identity)
-    plan = _claim(store, spec, identity)
+    plan = _claim(store, spec, identity, rounds)
     if fitted:
         store.create(SEGMENTER_PATH, fitted)
     store.create(JOB_PATH, _encode_job(spec))
@@ -154,22 +149,25 @@ def prepare_job(
     return Prepared(spec, store, weights, plan)
 
 
-def finish_job(store: Store) -> Manifest:
-    """Write everything that is derived from the receipts: manifest, index, preview, card."""
-    manifest = make_manifest(store)
+def finish_job(store: Store, holdings: Holdings | None = None) -> Manifest:
+    """Write everything that is derived from the receipts, unless it is up to date.
+
+    Args:
+        store: Where the dataset lies.
+        holdings: What it holds; read from there if not given.
+    """
+    manifest = make_manifest(store, holdings)
     write_views(store, manifest)
-    preview = make_preview(store, manifest)
-    if preview is not None:
-        store.replace(CARD_PICTURE, preview)
-    store.replace(README_PATH, encode_card(manifest))
     return manifest
 
 
 def _make_missing(
     prepared: Prepared, run_id: str, observer: JobObserver, stop: threading.Event
-) -> Outcome:
+) -> tuple[Outcome, Holdings]:
+    """Make the shards that are missing; what failed, and what is then known of the dataset."""
     spec, store, plan = prepared.spec, prepared.store, prepared.plan
     done = find_done(store, plan)
+    keeper = SnapshotKeeper(store, done)
     observer.started(plan.num_samples, done.num_samples)
     quarantined = find_quarantined(store, done.indices)
     failures = {failure.name: failure.reason for failure in quarantined}
@@ -186,19 +184,20 @@ def _make_missing(
     )
     if not tasks and store.read(LABELS_PATH) is None:
         build_maker(order)  # writes the table
-    more = no_more if spec.dataset.coverage is None else partial(_next_tasks, prepared, observer)
+    targeted = spec.dataset.coverage is not None
+    more = partial(_next_tasks, prepared, observer, keeper) if targeted else no_more
     tasks = tasks or list(more())
-    if not tasks:
-        return Outcome(failures=failures)
-    watched = _SnapshottingObserver(observer, SnapshotKeeper(store, done))
-    module, _, name = EXECUTORS[spec.run.executor].partition(":")
-    execute = getattr(importlib.import_module(module), name)
-    outcome: Outcome = execute(tasks, order, watched, stop, Attempts(store, run_id), more)
-    outcome.failures = failures | outcome.failures
-    return outcome
+    outcome = Outcome()
+    if tasks:
+        watched = _SnapshottingObserver(observer, keeper)
+        execute = load_executor(spec.run.executor)
+        outcome = execute(tasks, order, watched, stop, Attempts(store, run_id), more)
+    return Outcome(failures | outcome.failures), Holdings(plan, keeper.loose())
 
 
-def _next_tasks(prepared: Prepared, observer: JobObserver) -> list[ShardTask]:
+def _next_tasks(
+    prepared: Prepared, observer: JobObserver, keeper: SnapshotKeeper
+) -> list[ShardTask]:
     """The shards of the next round for the coverage targets; none if they are met or out of reach.
 
     Another driver may have planned that round, and made some of it. None either while a shard is in
@@ -206,7 +205,7 @@ def _next_tasks(prepared: Prepared, observer: JobObserver) -> list[ShardTask]:
     """
     store = prepared.store
     while True:
-        holdings = find_holdings(store)
+        holdings = find_holdings(store, Holdings(prepared.plan, keeper.loose()))
         missing = holdings.plan.without(holdings.done)
         if not missing:
             progress = progress_of(store, holdings)
@@ -217,13 +216,15 @@ def _next_tasks(prepared: Prepared, observer: JobObserver) -> list[ShardTask]:
             check_names(Plan(added.dataset_id, (*holdings.plan.rounds, added)))
             store.create(round_path(added.round_index), _encode_round(added))
             continue  # theirs or ours: the store has the round
-        newest = holdings.plan.rounds[-1]
-        goal = newest.steering.goal if newest.steering else ""
-        log_event("planned", round=newest.round_index, samples=newest.num_samples, target=goal)
-        made = sum(record.num_samples for record in holdings.records)
-        observer.started(holdings.plan.num_samples, made)
         given_up = quarantined_indices(store)
-        return [task for task in missing if task.shard_index not in given_up]
+        tasks = [task for task in missing if task.shard_index not in given_up]
+        if tasks:
+            newest = holdings.plan.rounds[-1]
+            goal = newest.steering.goal if newest.steering else ""
+            log_event("planned", round=newest.round_index, samples=newest.num_samples, target=goal)
+            made = sum(record.num_samples for record in holdings.records)
+            observer.started(holdings.plan.num_samples, made)
+        return tasks
 
 
 class _SnapshottingObserver:
@@ -259,22 +260,22 @@ def _fitted_segmenter(
     return finish_segmenter(fitted, spec.dataset.segmenter, source="the fitted segmenter")
 
 
-def _claim(store: Store, spec: JobSpec, identity: dict[str, Any]) -> Plan:
-    """Write the job's next round, unless another driver was faster: then use theirs."""
+def _claim(store: Store, spec: JobSpec, identity: dict[str, Any], rounds: Sequence[Round]) -> Plan:
+    """Write the job's next round after `rounds`, unless another driver was faster: then use theirs."""
     while True:
-        plan = make_plan(spec, identity, find_rounds(store))
+        plan = make_plan(spec, identity, rounds)
+        if len(plan.rounds) == len(rounds):
+            return plan
         newest = plan.rounds[-1]
         if store.create(round_path(newest.round_index), _encode_round(newest)):
             log_event("planned", round=newest.round_index, samples=newest.num_samples)
             return plan
-        rounds = find_rounds(store)
+        rounds = find_rounds(store, rounds)
         if not rounds:
             raise StoreError(
                 f"{store.uri}: says that it holds a plan, and has none; run the job again"
             )
         check_same_dataset(store, identity, rounds[0].identity)
-        if plain_samples(rounds) >= spec.dataset.num_samples:
-            return make_plan(spec, identity, rounds)
 
 
 def _encode_round(round_: Round) -> bytes:

@@ -87,8 +87,6 @@ class ShardMaker:
         )
         self._packers = ThreadPoolExecutor(2, "pack")
         self._turn = threading.Lock()
-        is_gpu = device.type == "cuda"
-        self._device_name = torch.cuda.get_device_name(device) if is_gpu else cpu_name()
         self._depth = 2 * max(threads.lanes, threads.encoders)
 
     def make(self, task: ShardTask) -> ShardRecord:

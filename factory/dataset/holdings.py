@@ -3,6 +3,7 @@
 Everything here is read from the store alone: no generator, no torch, no Ray.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,13 +45,15 @@ class Holdings:
         return {record.shard_index for record in self.records}
 
 
-def find_rounds(store: Store) -> list[Round]:
+def find_rounds(store: Store, known: Sequence[Round] = ()) -> list[Round]:
     """The rounds of the dataset in `store`, in order; none if it is empty.
+
+    The first ones, if `known`, are not read again: a round never changes.
 
     Raises:
         StoreError: If the store holds something that is not a dataset of ours.
     """
-    rounds: list[Round] = []
+    rounds = list(known)
     while (data := store.read(round_path(len(rounds)))) is not None:
         rounds.append(read_round(data, source=f"{store.uri}/{round_path(len(rounds))}"))
     if not rounds:
@@ -63,26 +66,29 @@ def find_rounds(store: Store) -> list[Round]:
     return rounds
 
 
-def find_plan(store: Store) -> Plan:
-    """The plan of the dataset in `store`.
+def find_plan(store: Store, known: Sequence[Round] = ()) -> Plan:
+    """The plan of the dataset in `store`, of which the rounds `known` are not read again.
 
     Raises:
         StoreError: If there is none.
     """
-    rounds = find_rounds(store)
+    rounds = find_rounds(store, known)
     if not rounds:
         raise StoreError(f"{store.uri}: no dataset here; make one with `factory run JOB`")
     return Plan(rounds[0].dataset_id, tuple(rounds))
 
 
-def find_holdings(store: Store) -> Holdings:
-    """The plan and the records of the dataset in `store`.
+def find_holdings(store: Store, known: Holdings | None = None) -> Holdings:
+    """The plan and the records of the dataset in `store`, of which what is `known` is not read again.
 
     Raises:
         StoreError: If there is none, or a receipt belongs to another dataset.
     """
-    plan = find_plan(store)
-    return Holdings(plan, find_records(store, plan))
+    if known is None:
+        plan = find_plan(store)
+        return Holdings(plan, find_records(store, plan))
+    plan = find_plan(store, known.plan.rounds)
+    return Holdings(plan, find_records(store, plan, known.records))
 
 
 def load_stored_job(store: Store) -> JobSpec:

@@ -82,19 +82,35 @@ def find_done(store: Store, plan: Plan) -> Done:
     return Done(indices, num_samples, tuple(loose), tuple(stale))
 
 
-def find_records(store: Store, plan: Plan) -> tuple[ShardRecord, ...]:
+def find_records(
+    store: Store, plan: Plan, known: Iterable[ShardRecord] = ()
+) -> tuple[ShardRecord, ...]:
     """Every receipt of the dataset, in shard order; from snapshots where these are good.
+
+    Args:
+        store: Where the dataset lies.
+        plan: Its plan.
+        known: Receipts that were read before. Those that still exist are not read again: a receipt
+            never changes.
+
+    Returns:
+        The receipts.
 
     Raises:
         StoreError: If one of them belongs to another dataset or is misplaced.
     """
     names = set(list_receipts(store, plan))
     records: list[ShardRecord] = []
-    for path, table in _tables(store):
-        covered = _covered(table, plan.dataset_id)
-        if covered and names.issuperset(covered):
-            records += read_snapshot(store.read(path) or b"")
-            names.difference_update(covered)
+    for found in _snapshots(store):
+        covered = {receipt_path(record.round_index, record.shard_index) for record in found}
+        if {record.dataset_id for record in found} == {plan.dataset_id} and names >= covered:
+            records += found
+            names -= covered
+    for record in known:
+        name = receipt_path(record.round_index, record.shard_index)
+        if name in names:
+            records.append(record)
+            names.remove(name)
     records += read_receipts(store, sorted(names), plan.dataset_id)
     return tuple(sorted(records, key=lambda record: record.shard_index))
 
@@ -120,6 +136,10 @@ class SnapshotKeeper:
         self._blocks: dict[int, dict[int, ShardRecord]] = defaultdict(dict)
         for record in done.loose:
             self.add(record)
+
+    def loose(self) -> tuple[ShardRecord, ...]:
+        """The receipts seen so far that are in no snapshot yet."""
+        return tuple(record for block in self._blocks.values() for record in block.values())
 
     def add(self, record: ShardRecord) -> None:
         """Note a committed shard."""
@@ -157,6 +177,19 @@ def _tables(store: Store) -> Iterator[tuple[str, pa.Table]]:
             return path, read_table(store.read(path) or b"", _SMALL)
         except (pa.ArrowException, OSError, KeyError):
             return path, pa.table({name: [] for name in _SMALL})
+
+    with ThreadPoolExecutor(_THREADS) as pool:
+        yield from pool.map(read, store.names(SNAPSHOTS))
+
+
+def _snapshots(store: Store) -> Iterator[list[ShardRecord]]:
+    """The receipts in each snapshot; none for one that cannot be read."""
+
+    def read(path: str) -> list[ShardRecord]:
+        try:
+            return read_snapshot(store.read(path) or b"")
+        except ValueError:
+            return []
 
     with ThreadPoolExecutor(_THREADS) as pool:
         yield from pool.map(read, store.names(SNAPSHOTS))

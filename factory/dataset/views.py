@@ -1,22 +1,30 @@
-"""The files of a dataset that can be rebuilt from its receipts: manifest and wids index."""
+"""The files of a dataset that can be rebuilt from its receipts: manifest, index, preview and card."""
 
 import json
 from typing import Any
 
-from factory.dataset.holdings import find_holdings, find_labels
+from factory.dataset.card import encode_card
+from factory.dataset.holdings import Holdings, find_holdings, find_labels
+from factory.dataset.preview import make_preview
 from factory.manifest.paths import (
+    CARD_PICTURE,
     INDEX_PATH,
     LEASE_PATH,
     MANIFEST_PATH,
+    README_PATH,
 )
 from factory.manifest.records import Manifest
 from factory.manifest.table import encode_manifest
 from factory.store import Store
 
 
-def make_manifest(store: Store) -> Manifest:
-    """Gather the manifest from the plan and the receipts."""
-    holdings = find_holdings(store)
+def make_manifest(store: Store, holdings: Holdings | None = None) -> Manifest:
+    """Gather the manifest from `holdings`, or from the plan and the receipts in `store`.
+
+    Raises:
+        StoreError: If there is no dataset, or one of its files is damaged.
+    """
+    holdings = holdings or find_holdings(store)
     first = holdings.plan.rounds[0]
     return Manifest(
         name=first.name,
@@ -30,9 +38,36 @@ def make_manifest(store: Store) -> Manifest:
 
 
 def write_views(store: Store, manifest: Manifest) -> None:
-    """Write the files that are derived from receipts: the wids index and the manifest."""
+    """Write what is derived from the receipts; nothing is written or drawn if it is up to date.
+
+    The manifest says what the others were made of, so it is written last: a run that was killed on
+    the way leaves the old one, and the next run writes them all.
+
+    Raises:
+        StoreError: If a tar is missing, or the store refuses the files.
+    """
+    table, card = encode_manifest(manifest), encode_card(manifest)
+    if _are_current(store, manifest, table, card):
+        return
     store.replace(INDEX_PATH, _encode_index(manifest))
-    store.replace(MANIFEST_PATH, encode_manifest(manifest))
+    preview = make_preview(store, manifest)
+    if preview is not None:
+        store.replace(CARD_PICTURE, preview)
+    store.replace(README_PATH, card)
+    store.replace(MANIFEST_PATH, table)
+
+
+def _are_current(store: Store, manifest: Manifest, table: bytes, card: bytes) -> bool:
+    """Whether every view is there, and was made of this manifest.
+
+    The card is compared too: versions up to 0.1.0 wrote it after the manifest, as the last of all.
+    """
+    there = [INDEX_PATH, CARD_PICTURE] if manifest.records else [INDEX_PATH]
+    return (
+        store.read(README_PATH) == card
+        and store.read(MANIFEST_PATH) == table
+        and all(store.size_of(path) is not None for path in there)
+    )
 
 
 def _encode_index(manifest: Manifest) -> bytes:

@@ -4,6 +4,7 @@ An executor runs each task once to a record, tries again what may pass, and goes
 when one shard cannot be made. It never changes a byte of a shard.
 """
 
+import importlib
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from typing import Protocol, runtime_checkable
 from factory.data import ShardTask
 from factory.dataset.quarantine import Attempts
 from factory.manifest.records import ShardRecord
+from factory.run import EXECUTORS
 from factory.spec import DatasetSpec, RunSpec
 
 MoreTasks = Callable[[], Sequence[ShardTask]]
@@ -58,7 +60,6 @@ class Observer(Protocol):
 class Outcome:
     """What an executor leaves behind."""
 
-    num_committed: int = 0
     failures: dict[str, str] = field(default_factory=dict)
     """Shards that went into quarantine, by name, with the last reason."""
 
@@ -84,3 +85,10 @@ class Executor(Protocol):
             Interrupted: If `stop` was set before all were made.
             FactoryError: If something is wrong that no other attempt can mend.
         """
+
+
+def load_executor(name: str) -> Executor:
+    """The executor called `name`, one of `EXECUTORS`; imported only now."""
+    module, _, attribute = EXECUTORS[name].partition(":")
+    found: Executor = getattr(importlib.import_module(module), attribute)
+    return found

@@ -43,7 +43,7 @@ def drive(
     outcome = Outcome()
     while tasks:
         _drive_round(tasks, fleet, observer, stop, attempts, outcome)
-        tasks = () if outcome.failures else more()
+        tasks = more()
     return outcome
 
 
@@ -66,7 +66,6 @@ def _drive_round(
         for task, result in fleet.completed():
             if isinstance(result, ShardRecord):
                 num_left -= 1
-                outcome.num_committed += 1
                 observer.committed(result)
             elif isinstance(result, Interrupted):
                 break  # the loop's head says how many are left

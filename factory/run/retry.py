@@ -8,7 +8,6 @@ from factory.errors import (
     PluginError,
     PreemptedError,
     RetryableError,
-    ShardError,
     StoreError,
 )
 
@@ -24,7 +23,7 @@ def may_pass(error: BaseException) -> bool:
     """
     if isinstance(error, RetryableError):
         return True
-    return not isinstance(error, (ShardError, FactoryError))
+    return not isinstance(error, FactoryError)
 
 
 def counts(error: BaseException) -> bool:

@@ -12,14 +12,14 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import groupby
 
-from factory.dataset.holdings import find_coverage_spec, find_rounds
+from factory.dataset.holdings import find_coverage_spec, find_plan
 from factory.dataset.quarantine import quarantined_indices
-from factory.errors import FactoryError, StoreError
+from factory.errors import FactoryError
 from factory.manifest.coverage import Coverage, merge_coverage
 from factory.manifest.labels import DatasetLabels, read_labels
-from factory.manifest.paths import LABELS_PATH, RECEIPTS, round_path
+from factory.manifest.paths import LABELS_PATH, RECEIPTS
 from factory.manifest.records import ShardRecord, read_record
-from factory.plan.rounds import Plan, Round, read_round
+from factory.plan.rounds import Plan, Round
 from factory.plan.targets import TargetProgress, cover_rounds, measure_progress
 from factory.serve.answers import ShardRun, ShardState
 from factory.store import Store
@@ -141,14 +141,13 @@ class DatasetView:
         known = self._snapshot
         if known is not None and not names >= self._names:
             known, self._names = None, set()
-        rounds = self._rounds(known)
+        plan = find_plan(self.store, known.plan.rounds if known else ())
         records = self._read(sorted(names - self._names))
         by_round = dict(known.by_round) if known else {}
         for round_index, covered in cover_rounds(records).items():
             by_round[round_index] = merge_coverage([by_round.get(round_index, Coverage()), covered])
         light = [record.model_copy(update={"coverage": None}) for record in records]
         before = known.records if known else ()
-        plan = Plan(rounds[0].dataset_id, tuple(rounds))
         meaning = known.meaning if known and known.meaning else self._meaning()
         coverage = merge_coverage(by_round.values())
         spec = find_coverage_spec(self.store) if meaning else None
@@ -175,19 +174,6 @@ class DatasetView:
         if old is not None and replace(snapshot, version=old.version) == old:
             return
         self._snapshot = replace(snapshot, version=old.version + 1 if old else 1)
-
-    def _rounds(self, known: Snapshot | None) -> list[Round]:
-        if known is None:
-            rounds = find_rounds(self.store)
-            if not rounds:
-                raise StoreError(
-                    f"{self.store.uri}: no dataset here; make one with `factory run JOB`"
-                )
-            return rounds
-        rounds = list(known.plan.rounds)
-        while (data := self.store.read(round_path(len(rounds)))) is not None:
-            rounds.append(read_round(data, source=round_path(len(rounds))))
-        return rounds
 
     def _read(self, names: list[str]) -> list[ShardRecord]:
         def read(name: str) -> ShardRecord:

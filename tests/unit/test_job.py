@@ -507,3 +507,21 @@ def test_targets_can_come_later_and_go_again(tmp_path):
     assert make_small(tmp_path, {"dataset.coverage": target}) == grown
     make_small(tmp_path)
     assert progress_of(store, holdings) is None
+
+
+def test_no_round_for_targets_is_planned_and_nothing_retried_while_a_shard_is_in_quarantine(
+    tmp_path,
+):
+    target = {"min_samples": {"cluster_01": 25}, "budget": 200}
+    tar = tmp_path / "out/data/train/tiny-000001.tar"
+    tar.parent.mkdir(parents=True)
+    tar.write_bytes(b"not a tar")
+    failed = []
+    for _ in range(2):
+        witness = Witness()
+        with pytest.raises(IncompleteError, match="1 of 3 shards are in quarantine"):
+            run_job(small_job(tmp_path, {"dataset.coverage": target}), witness)
+        failed.append([name for name, _, _ in witness.failures])
+        assert len(find_rounds(open_store(str(tmp_path / "out")))) == 1
+        assert len(witness.starts) == 1, "no round was begun after the first"
+    assert failed == [["tiny-000001"], []]
