@@ -6,8 +6,8 @@ from pathlib import Path
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from receipts import a_manifest, a_record
 from small_job import small_job
-from unit.manifest.test_records import a_manifest, a_record
 
 from factory.identity import canonical_json, counter_rng, digest_of, sample_key, shard_name
 from factory.manifest.table import encode_manifest, read_manifest

@@ -1,7 +1,6 @@
 import io
 import json
 import shutil
-import threading
 
 import pytest
 import torch
@@ -14,14 +13,12 @@ from factory.care.verify import verify_dataset
 from factory.dataset.holdings import find_holdings, find_rounds, progress_of
 from factory.dataset.status import make_status
 from factory.dataset.views import make_manifest
-from factory.errors import IncompleteError, Interrupted, JobError, PluginError, StoreError
+from factory.errors import IncompleteError, JobError, PluginError, StoreError
 from factory.job import finish_job, run_job
 from factory.manifest.coverage import cover_samples, merge_coverage
 from factory.manifest.table import read_manifest
 from factory.pack.facts import SampleFacts, read_sidecar
 from factory.pack.tar import read_members
-from factory.run.base import WorkOrder
-from factory.run.worker import build_maker
 from factory.spec.read import load_job
 from factory.store import open_store
 
@@ -170,19 +167,6 @@ def test_a_finished_dataset_verifies_and_comes_out_the_same_again(finished):
     assert regenerate_samples(store, 7) == (7, [])
 
 
-def test_making_again_tells_of_a_sample_that_differs(made):
-    store = open_store(str(made / "out"))
-    document = yaml.safe_load((made / "out/job.yaml").read_text())
-    document["dataset"]["latents"] = {"seed": 1}
-    (made / "out/job.yaml").write_text(yaml.safe_dump(document))
-    _, problems = regenerate_samples(store, 2)
-    assert problems
-    first = problems[0]
-    assert (first.path, first.sample) == ("data/train/tiny-000000.tar", "000000000")
-    assert first.kind == "different"
-    assert first.found.startswith("its image.png comes out different (made on ")
-
-
 def test_the_observer_is_told_of_the_fit_the_start_and_every_shard(tmp_path):
     witness = Witness()
     run_job(small_job(tmp_path, {"dataset.segmenter.fit.seed": 99}), witness)
@@ -322,53 +306,6 @@ def test_a_layer_that_does_not_exist_is_refused_before_anything_is_written(tmp_p
     assert list(tmp_path.iterdir()) == []
 
 
-def between(values, count):
-    """A limit that the `count` smallest of sorted `values` miss; facts are rounded to 1e-6."""
-    assert values[count] - values[count - 1] > 4e-6
-    return (values[count - 1] + values[count]) / 2
-
-
-def test_oversampling_keeps_the_first_accepted_samples_and_counts_the_others(finished, tmp_path):
-    confidence = {f.index: f.confidence for shard in facts_of(finished) for f in shard}
-    limit = between(sorted(confidence.values()), 4)
-    manifest = make_small(
-        tmp_path, {"dataset.accept": {"min_confidence": limit}, "dataset.oversample": 2.6,
-                   "dataset.num_samples": 10}
-    )  # fmt: skip
-    shards = facts_of(tmp_path)
-    for record, facts in zip(manifest.records, shards, strict=True):
-        kept = [fact.index for fact in facts]
-        assert kept == sorted(kept)
-        assert record.num_indices == 13
-        assert all(fact.confidence >= limit for fact in facts)
-        assert all(record.first_index <= i < record.first_index + 13 for i in kept)
-    first = [i for i in range(13) if confidence[i] >= limit][:5]
-    assert [fact.index for fact in shards[0]] == first
-    last_batch_end = min(13, (first[-1] // 3 + 1) * 3)
-    rejected = sum(confidence[i] < limit for i in range(last_batch_end))
-    assert manifest.records[0].num_rejected == {"confidence": rejected}
-    assert rejected > 0
-    assert verify_dataset(open_store(str(tmp_path / "out")), deep=True).problems == ()
-    assert regenerate_samples(open_store(str(tmp_path / "out")), 4) == (4, [])
-
-
-def test_a_shard_is_never_fuller_than_was_asked_for(tmp_path):
-    manifest = make_small(tmp_path, {"dataset.oversample": 2.5})
-    assert [record.num_samples for record in manifest.records] == [5, 5, 3]
-    kept = [[fact.index for fact in shard] for shard in facts_of(tmp_path)]
-    assert kept == [[0, 1, 2, 3, 4], [13, 14, 15, 16, 17], [26, 27, 28]]
-    assert all(record.num_rejected == {} for record in manifest.records)
-
-
-def test_without_oversampling_rejected_samples_make_shards_short(finished, tmp_path):
-    confidence = sorted(f.confidence for shard in facts_of(finished) for f in shard)
-    make_small(tmp_path, {"dataset.accept": {"min_confidence": between(confidence, 2)}})
-    status = make_status(find_holdings(open_store(str(tmp_path / "out"))), [])
-    assert status["state"] == "complete"
-    assert status["samples_short"] == 2
-    assert status["samples_rejected"] == {"confidence": 2}
-
-
 def test_a_shard_of_which_nothing_is_accepted_is_told_and_the_rest_is_kept(tmp_path):
     witness = Witness()
     spec = small_job(tmp_path, {"dataset.accept": {"class_share": {0: [0, 0.001]}}})
@@ -422,62 +359,6 @@ def test_a_lost_label_table_is_written_again_as_its_message_says(made):
 def test_accept_rules_that_cannot_be_met_are_refused_at_once(tmp_path, share):
     with pytest.raises(JobError, match=r"dataset\.accept\.class_share"):
         make_small(tmp_path, {"dataset.accept": {"class_share": share}})
-
-
-def maker_of(folder, run_id="some-run"):
-    spec = small_job(folder)
-    order = WorkOrder(
-        spec.dataset, spec.run, str(folder / "out"), False, "", "segmenter.safetensors", run_id, ()
-    )
-    return build_maker(order)
-
-
-def first_task(folder):
-    return next(find_rounds(open_store(str(folder / "out")))[0].tasks())
-
-
-def test_a_shard_that_exists_is_not_made_again(made):
-    record = maker_of(made).make(first_task(made))
-    assert record == find_holdings(open_store(str(made / "out"))).records[0]
-    assert not (made / "out/tmp").exists()
-
-
-def test_what_a_killed_worker_of_the_same_run_left_does_not_stop_its_successor(made):
-    (made / "out/receipts/0000/000000.json").unlink()
-    folder = made / "out/tmp/some-run"
-    folder.mkdir(parents=True)
-    (folder / "tiny-000000.tar").write_bytes(b"half a shard")
-    assert maker_of(made).make(first_task(made)).num_samples == 5
-
-
-def test_a_maker_that_is_told_to_stop_leaves_nothing(made):
-    (made / "out/receipts/0000/000000.json").unlink()
-    (made / "out/data/train/tiny-000000.tar").unlink()
-    maker = maker_of(made)
-    maker.stop.set()
-    with pytest.raises(Interrupted) as caught:
-        maker.make(first_task(made))
-    assert str(caught.value) == "shard tiny-000000: stopped before it was whole"
-    assert list((made / "out/tmp").rglob("*.tar")) == []
-
-
-def test_one_task_made_by_two_workers_at_once_is_one_shard(made):
-    whole = files_of(made / "out/data")
-    shutil.rmtree(made / "out/data")
-    shutil.rmtree(made / "out/receipts")
-    task = first_task(made)
-    records = []
-
-    def work(maker):
-        records.append(maker.make(task))
-
-    threads = [threading.Thread(target=work, args=(maker_of(made, f"run-{i}"),)) for i in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert records[0] == records[1]
-    assert files_of(made / "out/data") == {"train/tiny-000000.tar": whole["train/tiny-000000.tar"]}
 
 
 def test_a_live_page_without_ray_is_refused_with_what_to_do(tmp_path):

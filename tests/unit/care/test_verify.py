@@ -4,6 +4,7 @@ import shutil
 
 import numpy as np
 import pytest
+from damage import TAR, change_receipt, replaced, rewrite
 from PIL import Image
 from small_job import make_small
 
@@ -11,10 +12,9 @@ from factory.care.verify import verify_dataset
 from factory.errors import Problem, StoreError
 from factory.identity import digest_of_file
 from factory.pack.image import encode_mask
-from factory.pack.tar import ShardWriter, read_members
+from factory.pack.tar import read_members
 from factory.store import open_store
 
-TAR = "data/train/tiny-000001.tar"
 KEY = "000000005"
 
 
@@ -22,30 +22,6 @@ def problems_of(root, deep=True):
     found = verify_dataset(open_store(str(root)), deep=deep).problems
     assert all(problem.path for problem in found)
     return [str(problem) for problem in found]
-
-
-def change_receipt(root, **changes):
-    path = root / "receipts/0000/000001.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
-
-
-def rewrite(root, change):
-    """Write the second shard anew from `change` of its members, with a receipt that agrees."""
-    members = change(list(read_members(root / TAR)))
-    (root / TAR).unlink()
-    with ShardWriter(root / TAR) as writer:
-        writer.add(members)
-        packed = writer.finish()
-    change_receipt(
-        root,
-        sha256=packed.sha256,
-        size_bytes=packed.size_bytes,
-        num_members=packed.num_members,
-    )
-
-
-def replaced(name, data):
-    return lambda members: [(n, data if n == name else d) for n, d in members]
 
 
 def test_rewriting_a_shard_as_it_was_is_no_damage(root):

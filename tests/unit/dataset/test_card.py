@@ -1,8 +1,8 @@
 import pytest
 import yaml
+from receipts import a_manifest, a_record
 
 from factory.dataset.card import encode_card
-from unit.manifest.test_records import a_manifest, a_record
 
 
 def card_of(manifest):

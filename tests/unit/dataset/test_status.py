@@ -1,9 +1,9 @@
+from receipts import a_record
 from small_job import small_job
 
 from factory.dataset.holdings import Holdings
 from factory.dataset.status import make_status
 from factory.plan.rounds import make_plan
-from unit.manifest.test_records import a_record
 
 
 def holdings(tmp_path, *records):

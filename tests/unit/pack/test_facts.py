@@ -7,10 +7,11 @@ import pyarrow.parquet as pq
 import pytest
 from pydantic import ValidationError
 
-from factory.data import Sample
+from factory.data import Instances, Sample
 from factory.manifest.measure import UNKNOWN, Measures
 from factory.pack.facts import (
     SIDECAR_SCHEMA,
+    InstanceFacts,
     SampleFacts,
     encode_facts,
     encode_sidecar,
@@ -116,3 +117,12 @@ def test_tables_of_all_shards_fit_together_even_if_no_class_was_found():
         pq.read_table(io.BytesIO(encode_sidecar([row]))) for row in (empty, facts_of(a_sample()))
     ]
     assert pa.concat_tables(tables).num_rows == 2
+
+
+def test_facts_have_lists_for_instances_even_if_there_are_none():
+    empty = Instances(np.zeros((2, 3), np.uint16), (), (), (), ())
+    image, mask = np.zeros((2, 3, 3), np.uint8), np.zeros((2, 3), np.uint8)
+    sample = Sample(1, image, mask, -1, 0.5, (6,), instances=empty)
+    facts = make_facts(sample, dataset_id="d" * 16, class_names=())
+    assert isinstance(facts, InstanceFacts)
+    assert (facts.instance_class, facts.instance_box_xyxy, facts.instance_px) == ([], [], [])

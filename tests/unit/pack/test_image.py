@@ -7,8 +7,10 @@ from PIL import Image
 from factory.pack.image import (
     IMAGE_ENDING,
     decode_image,
+    decode_instances,
     decode_mask,
     encode_image,
+    encode_instances,
     encode_mask,
 )
 from factory.spec import EncodeSpec
@@ -100,3 +102,16 @@ def test_an_image_that_ends_early_is_refused(pixels, name, read):
 def test_what_is_no_image_is_refused():
     with pytest.raises(ValueError, match="not a whole image"):
         decode_image(b"hello")
+
+
+@pytest.mark.parametrize("largest", [0, 1, 255, 256, 65535])
+def test_ids_of_sixteen_bits_survive_the_file(largest):
+    ids = np.linspace(0, largest, 35).astype(np.uint16).reshape(5, 7)
+    data = encode_instances(ids)
+    assert np.array_equal(decode_instances(data), ids)
+    assert Image.open(io.BytesIO(data)).mode == "I;16"
+
+
+def test_a_mask_is_no_instance_file():
+    with pytest.raises(ValueError, match="found PNG mode L; instances are 16-bit grey PNG"):
+        decode_instances(encode_mask(np.zeros((3, 3), np.uint8)))

@@ -1,100 +1,12 @@
 """The rules of `run/fleet.py`, on clusters that exist only in memory, with clocks turned by hand."""
 
-import threading
 from collections import deque
 
 import pytest
+from toy_cluster import Toy, fleet_of, indices, task, tasks, turn
 
-from factory.data import ShardTask
-from factory.dataset.quarantine import Attempts
 from factory.errors import FactoryError, PluginError, PreemptedError, RetryableError
-from factory.manifest.records import ShardRecord
-from factory.run.drive import drive
-from factory.run.fleet import Cluster, Completed, ElasticFleet, Lost, Ready
-from factory.spec import RunSpec
-from factory.store import LocalStore
-
-
-def task(index):
-    return ShardTask(
-        dataset_id="d", name=f"toy-{index:06d}", round_index=0, shard_index=index,
-        first_index=4 * index, num_indices=4, num_samples=4,
-    )  # fmt: skip
-
-
-def record_of(index):
-    return ShardRecord(
-        dataset_id="d", round_index=0, shard_index=index, path=f"{index}.tar", first_index=4 * index,
-        num_indices=4, num_samples=4, num_rejected={}, num_members=12, size_bytes=1, sha256="",
-        class_images=[], class_px=[], confidence=[0.0] * 5, wall_s=0, generate_s=0, device="",
-        worker="", run_id="", versions={}, finished_at="",
-    )  # fmt: skip
-
-
-class Toy:
-    """A cluster in memory: workers are ready at once, and shards land when `step` says so."""
-
-    def __init__(self, room=2):
-        self.num_room = room
-        self.now = 0.0
-        self.started = []
-        self.killed = []
-        self.calls = {}
-        self.queue = deque()
-        self.going = {}
-        self.auto_ready = True
-
-    def room(self):
-        return self.num_room
-
-    def start(self):
-        name = len(self.started)
-        self.started.append(name)
-        self.calls[name] = []
-        if self.auto_ready:
-            self.queue.append(Ready(name, f"node-{name}"))
-        return name
-
-    def assign(self, worker, task):
-        self.calls[worker].append(task)
-
-    def kill(self, worker):
-        self.killed.append(worker)
-        self.calls[worker] = []
-
-    def leaving(self):
-        return self.going
-
-    def events(self, timeout_s):
-        self.now += timeout_s
-        queue, self.queue = self.queue, deque()
-        yield from queue
-
-    def land(self, worker, position=0, result=None):
-        done = self.calls[worker].pop(position)
-        result = record_of(done.shard_index) if result is None else result
-        self.queue.append(Completed(worker, done.shard_index, result))
-
-    def lose(self, worker, *, is_innocent=False):
-        self.calls[worker] = []
-        self.queue.append(Lost(worker, "for a test", is_innocent))
-
-
-def fleet_of(toy, **run):
-    return ElasticFleet(toy, RunSpec(**run), clock=lambda: toy.now)
-
-
-def turn(fleet, waiting, toy=None):
-    fleet.fill(waiting)
-    return list(fleet.completed())
-
-
-def indices(calls):
-    return [task.shard_index for task in calls]
-
-
-def tasks(count, num_failed=0):
-    return deque((task(i), num_failed) for i in range(count))
+from factory.run.fleet import Cluster
 
 
 def test_it_is_a_cluster():
@@ -293,56 +205,3 @@ def test_a_cluster_that_never_starts_a_worker_is_given_up():
 
     with pytest.raises(PluginError, match="no worker could start for 1800 s; the cluster holds 1"):
         wait_for_ever()
-
-
-class Watcher:
-    def __init__(self):
-        self.lines = []
-
-    def started(self, num_samples, num_done):
-        pass
-
-    def committed(self, record):
-        self.lines.append(f"{record.shard_index}")
-
-    def failed(self, task, reason, *, again):
-        self.lines.append(f"{task.shard_index} {reason} {again}")
-
-
-class Killer(Toy):
-    """Every worker that makes shard 1 dies; the others land."""
-
-    def events(self, timeout_s):
-        for name, calls in list(self.calls.items()):
-            if any(t.shard_index == 1 for t in calls):
-                self.lose(name)
-            elif calls:
-                self.land(name)
-        yield from super().events(timeout_s)
-
-
-def test_a_shard_that_kills_its_workers_ends_in_quarantine_and_takes_nobody_with_it(tmp_path):
-    store = LocalStore(str(tmp_path))
-    toy, watcher = Killer(room=1), Watcher()
-    outcome = drive(
-        [task(i) for i in range(6)], fleet_of(toy), watcher, threading.Event(), Attempts(store, "r")
-    )
-    assert sorted(line for line in watcher.lines if " " not in line) == ["0", "2", "3", "4", "5"]
-    assert list(outcome.failures) == ["toy-000001"]
-    deaths = [line for line in watcher.lines if line.startswith("1 ")]
-    assert len(deaths) == 5
-    assert deaths[-1] == "1 RetryableError: its worker died (for a test) False"
-    others = [line for line in watcher.lines if "died" in line and not line.startswith("1 ")]
-    assert len(others) <= 1, "its neighbour at the first death, and nobody after"
-    assert len(store.names("attempts/0000")) == 5 + len(others)
-    assert store.names("quarantine") == ["quarantine/0000/000001.json"]
-
-
-def test_the_count_of_failures_outlives_the_run(tmp_path):
-    store = LocalStore(str(tmp_path))
-    for _ in range(3):
-        Attempts(store, "r").note(task(1), "x")
-    toy = Killer(room=1)
-    outcome = drive([task(1)], fleet_of(toy), Watcher(), threading.Event(), Attempts(store, "s"))
-    assert len(toy.started) == 2, "two deaths were left of five"
-    assert list(outcome.failures) == ["toy-000001"]

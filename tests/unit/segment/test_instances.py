@@ -1,28 +1,19 @@
-import io
 import json
 import shutil
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from PIL import Image
-from pycocotools.coco import COCO
+from damage import replaced, rewrite
 from small_job import make_small
-from typer.testing import CliRunner
 
 from factory.care.verify import verify_dataset
-from factory.cli.app import app
-from factory.data import Instances, Sample
-from factory.errors import StoreError
-from factory.export.coco import export_coco, run_lengths
-from factory.pack.facts import InstanceFacts, make_facts
 from factory.pack.image import decode_instances, encode_instances, encode_mask
 from factory.pack.tar import read_members
 from factory.segment.objects.detectors import Detections
 from factory.segment.objects.instances import boxed_instances, connected_instances
 from factory.spec.style_mixing import InstancesSpec
 from factory.store import open_store
-from unit.care.test_verify import replaced, rewrite
 
 MIXING = {
     "kind": "style_mixing",
@@ -54,19 +45,6 @@ def problems_of(root):
     return [str(p) for p in verify_dataset(open_store(str(root)), deep=True).problems]
 
 
-@pytest.mark.parametrize("largest", [0, 1, 255, 256, 65535])
-def test_ids_of_sixteen_bits_survive_the_file(largest):
-    ids = np.linspace(0, largest, 35).astype(np.uint16).reshape(5, 7)
-    data = encode_instances(ids)
-    assert np.array_equal(decode_instances(data), ids)
-    assert Image.open(io.BytesIO(data)).mode == "I;16"
-
-
-def test_a_mask_is_no_instance_file():
-    with pytest.raises(ValueError, match="found PNG mode L; instances are 16-bit grey PNG"):
-        decode_instances(encode_mask(np.zeros((3, 3), np.uint8)))
-
-
 def test_small_parts_are_left_out_and_numbers_have_no_gap():
     mask = np.zeros((8, 8), bool)
     mask[0, 0] = mask[2:4, 2:5] = mask[6:8, 6:8] = True
@@ -92,15 +70,6 @@ def test_where_boxes_overlap_the_surer_one_owns_the_pixels():
     assert found.scores == (0.9, 0.7)
     assert found.num_px == (25, 36 - 9)
     assert found.ids[4, 4] == 1
-
-
-def test_facts_have_lists_for_instances_even_if_there_are_none():
-    empty = Instances(np.zeros((2, 3), np.uint16), (), (), (), ())
-    image, mask = np.zeros((2, 3, 3), np.uint8), np.zeros((2, 3), np.uint8)
-    sample = Sample(1, image, mask, -1, 0.5, (6,), instances=empty)
-    facts = make_facts(sample, dataset_id="d" * 16, class_names=())
-    assert isinstance(facts, InstanceFacts)
-    assert (facts.instance_class, facts.instance_box_xyxy, facts.instance_px) == ([], [], [])
 
 
 def test_every_sample_has_its_instances_in_file_facts_and_table(root):
@@ -134,47 +103,6 @@ def test_damaged_instances_are_found(root, change, message):
     name = next(n for n in members(root) if n.endswith("instances.png"))
     rewrite(root, replaced(name, change))
     assert any(message in problem for problem in problems_of(root))
-
-
-@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
-def test_pycocotools_reads_the_export_back(root, tmp_path):
-    result = CliRunner().invoke(app, ["export", "coco", str(root), "-o", str(tmp_path / "coco")])
-    assert result.exit_code == 0, result.output
-    coco = COCO(str(tmp_path / "coco/annotations.json"))
-    assert f"wrote {len(coco.imgs)} images and {len(coco.anns)} objects" in result.output
-    assert [category["name"] for category in coco.loadCats(coco.getCatIds())] == ["part"]
-    for shard in range(3):
-        files = members(root, shard)
-        for key in sorted({name.partition(".")[0] for name in files}):
-            facts = json.loads(files[f"{key}.json"])
-            ids = decode_instances(files[f"{key}.instances.png"])
-            found = coco.loadAnns(coco.getAnnIds([facts["index"]]))
-            assert len(found) == len(facts["instance_px"])
-            for number, one in enumerate(found, start=1):
-                assert np.array_equal(coco.annToMask(one).astype(bool), ids == number)
-                assert one["area"] == (ids == number).sum()
-                rows, columns = np.nonzero(ids == number)
-                assert one["bbox"][:2] == [columns.min(), rows.min()]
-                assert one["bbox"][2:] == [np.ptp(columns) + 1, np.ptp(rows) + 1]
-            image = coco.loadImgs([facts["index"]])[0]
-            data = (tmp_path / "coco/images" / image["file_name"]).read_bytes()
-            assert data == files[f"{key}.image.png"]
-
-
-def test_a_run_begins_with_zeros_even_if_there_are_none():
-    mask = np.array([[1, 0], [1, 1]], bool)
-    assert run_lengths(mask) == [0, 2, 1, 1]
-    assert run_lengths(~mask) == [2, 1, 1]
-
-
-def test_a_dataset_without_instances_says_how_to_have_them(tmp_path):
-    make_small(tmp_path)
-    with pytest.raises(StoreError) as caught:
-        export_coco(open_store(str(tmp_path / "out")), tmp_path / "coco")
-    assert str(caught.value).endswith(
-        "has no instances to export; set dataset.segmenter.instances and make the dataset anew in "
-        "another output.uri"
-    )
 
 
 def test_a_mask_that_is_disowned_is_counted_by_its_reason(tmp_path):

@@ -1,161 +1,20 @@
-import http.client
 import os
-import re
 import stat
 import subprocess
 import sys
-import tempfile
 import threading
-from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import boto3
 import pytest
-from moto.server import ThreadedMotoServer
 from racing import race
+from s3_server import PART, Fault, a_file, refusal, uploads
 
-from factory.errors import StoreError
 from factory.provenance import new_run_id
-from factory.store import open_store
 from factory.store.s3 import S3Store
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
-
-PART = 5 * 2**20
-SECRET = "a-secret-that-nobody-may-see"
-
-
-@dataclass
-class Fault:
-    """What to do to the next `times` requests of a method whose address matches `address`."""
-
-    method: str
-    address: str
-    kind: str
-    """An HTTP status to answer instead, `cut` after the server has answered, or `refuse` before."""
-    times: int = 1
-    seen: int = 0
-
-
-@dataclass
-class Middle:
-    """A proxy before the server that commits faults and counts requests."""
-
-    port: int
-    faults: list[Fault] = field(default_factory=list)
-    requests: list[tuple[str, str]] = field(default_factory=list)
-
-    def fault(self, method: str, address: str) -> str:
-        self.requests.append((method, address))
-        for fault in self.faults:
-            matches = fault.method == method and re.search(fault.address, address)
-            if matches and fault.seen < fault.times:
-                fault.seen += 1
-                return fault.kind
-        return ""
-
-    def count(self, method: str, pattern: str) -> int:
-        return sum(m == method and bool(re.search(pattern, a)) for m, a in self.requests)
-
-
-def handler_for(middle):
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-        disable_nagle_algorithm = True
-
-        def do_any(self):
-            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            kind = middle.fault(self.command, self.path)
-            if kind.isdigit():
-                self.reply(int(kind), {}, b"<Error><Code>Injected</Code></Error>")
-                return
-            if kind != "refuse":
-                server = http.client.HTTPConnection("127.0.0.1", middle.port)
-                headers = {k: v for k, v in self.headers.items() if k != "Expect"}
-                server.request(self.command, self.path, body, headers)
-                answer = server.getresponse()
-                data = answer.read()
-                server.close()
-            if kind in ("cut", "refuse"):
-                self.close_connection = True
-                return
-            kept = {k: v for k, v in answer.getheaders() if k.lower() not in SKIPPED}
-            self.reply(answer.status, kept, data)
-
-        def reply(self, status, headers, data):
-            self.send_response(status)
-            for name, value in headers.items():
-                self.send_header(name, value)
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
-
-        def log_message(self, *words):
-            pass
-
-        do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = do_any  # noqa: N815
-
-    return Handler
-
-
-SKIPPED = {"content-length", "transfer-encoding", "connection", "date", "server"}
-
-
-@pytest.fixture(scope="module")
-def server():
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    server.start()
-    yield server.get_host_and_port()[1]
-    server.stop()
-
-
-@pytest.fixture
-def middle(server, monkeypatch, tmp_path):
-    middle = Middle(server)
-    proxy = ThreadingHTTPServer(("127.0.0.1", 0), handler_for(middle))
-    thread = threading.Thread(target=proxy.serve_forever, args=(0.05,))
-    thread.start()
-    for name, value in {
-        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{proxy.server_port}",
-        "AWS_ACCESS_KEY_ID": "an-id",
-        "AWS_SECRET_ACCESS_KEY": SECRET,
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_EC2_METADATA_DISABLED": "true",
-    }.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    boto3.client("s3").create_bucket(Bucket="bucket")
-    yield middle
-    proxy.shutdown()
-    proxy.server_close()
-    thread.join()
-
-
-@pytest.fixture
-def store(middle, request):
-    prefix = request.node.name.replace("[", "-").replace("]", "")
-    return S3Store(f"s3://bucket/{prefix}", part_bytes=PART, first_wait_s=0.01)
-
-
-def a_file(store, data, name="x.tar"):
-    file = store.work_folder("run") / name
-    file.write_bytes(data)
-    return file
-
-
-def refusal(action):
-    with pytest.raises(StoreError) as caught:
-        action()
-    text = str(caught.value)
-    assert "\n" not in text
-    assert SECRET not in text
-    assert "an-id" not in text
-    return text
-
-
-def uploads():
-    return boto3.client("s3").list_multipart_uploads(Bucket="bucket").get("Uploads", [])
 
 
 def test_of_eight_that_create_one_name_exactly_one_wins(store):
@@ -257,35 +116,6 @@ def test_an_upload_that_fails_for_good_leaves_nothing(store, middle):
     assert not file.exists()
 
 
-@pytest.mark.parametrize("kind", ["500", "refuse", "cut"])
-def test_reading_listing_and_replacing_outlive_what_may_pass(store, middle, kind):
-    store.create("d/a", b"one")
-    middle.faults = [
-        Fault("GET", "/d/a", kind),
-        Fault("GET", "list-type=2", kind),
-        Fault("PUT", "/d/a", kind),
-    ]
-    assert store.read("d/a") == b"one"
-    assert store.names("d") == ["d/a"]
-    store.replace("d/a", b"two")
-    assert store.read("d/a") == b"two"
-    assert all(fault.seen for fault in middle.faults)
-
-
-def test_a_server_that_stays_broken_is_told_after_eight_tries(store, middle):
-    middle.faults = [Fault("GET", "", "503", times=100)]
-    text = refusal(lambda: store.read("a"))
-    assert text == (
-        f"{store.uri}/a: the server answers 503 Injected, 8 times; look at server and network, "
-        "then run the command again: everything committed is kept"
-    )
-    assert middle.faults[0].seen == 8
-    middle.faults = [Fault("GET", "", "refuse", times=100)]
-    assert f"{store.uri}/a: no answer (ConnectionClosedError), 8 times; look at" in refusal(
-        lambda: store.read("a")
-    )
-
-
 def test_a_server_is_probed_once_for_each_way_of_writing_and_nothing_stays(store, middle):
     store.create("a", b"")
     S3Store(store.uri).create("b", b"")
@@ -358,84 +188,12 @@ def test_uploads_and_probes_that_a_killed_worker_left_are_found_and_discarded(st
     assert store.read("data/z.tar") == b"whole"
 
 
-def test_a_server_nobody_has_heard_of_is_given_up_soon_and_one_that_is_known_is_waited_for(
-    middle, monkeypatch
-):
-    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
-    unknown = S3Store("s3://bucket/x", first_wait_s=0.01)
-    known = S3Store("s3://bucket/x", first_wait_s=0.01, is_known=True)
-    assert ", 3 times; " in refusal(lambda: unknown.read("a"))
-    assert ", 8 times; " in refusal(lambda: known.read("a"))
-
-
 def test_a_single_writer_may_use_a_server_that_ignores_conditions(store, middle):
     alone = S3Store(store.uri, single_writer=True)
     assert alone.create("a", b"first")
     assert not alone.create("a", b"second")
     assert middle.count("PUT", "/_probe/") == 0
     assert alone.read("a") == b"first"
-
-
-def test_names_and_strangers_are_found_on_every_page(store):
-    client = boto3.client("s3")
-    root = store.uri.removeprefix("s3://bucket/")
-    for i in range(1005):
-        client.put_object(Bucket="bucket", Key=f"{root}/receipts/{i:04d}.json", Body=b"")
-    client.put_object(Bucket="bucket", Key=f"{root}/", Body=b"")
-    client.put_object(Bucket="bucket", Key=f"{root}/receipts/", Body=b"")
-    client.put_object(Bucket="bucket", Key=f"{root}/_probe/x", Body=b"")
-    client.put_object(Bucket="bucket", Key=f"{root}2/x", Body=b"")
-    assert store.names("receipts") == [f"receipts/{i:04d}.json" for i in range(1005)]
-    assert store.find_foreign_entry(["receipts"]) is None
-    assert store.find_foreign_entry([]) == "receipts"
-    assert S3Store("s3://bucket").find_foreign_entry([]) is not None
-    assert S3Store("s3://bucket/").uri == "s3://bucket"
-
-
-def test_a_missing_bucket_is_told_at_the_first_look(middle):
-    store = S3Store("s3://nowhere/x")
-    wanted = (
-        "s3://nowhere/x/plan: the server answers 404 NoSuchBucket; make the bucket, or correct "
-        "output.uri"
-    )
-    assert refusal(lambda: store.read("plan")) == wanted
-    assert "NoSuchBucket" in refusal(lambda: store.names(""))
-    assert "NoSuchBucket" in refusal(lambda: store.create("a", b""))
-
-
-def test_missing_credentials_are_told(middle, monkeypatch):
-    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
-    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
-    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nowhere")
-    monkeypatch.setenv("AWS_CONFIG_FILE", "/nowhere")
-    assert refusal(lambda: S3Store("s3://bucket/x").read("a")) == (
-        "s3://bucket/x/a: no answer (NoCredentialsError); give valid credentials (AWS_PROFILE, or "
-        "AWS_ACCESS_KEY_ID and its secret)"
-    )
-
-
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [("AWS_PROFILE", "nobody"), ("AWS_ENDPOINT_URL", f"user:{SECRET}@127.0.0.1:1")],
-)
-def test_wrong_settings_of_this_machine_are_told(middle, monkeypatch, name, value):
-    monkeypatch.setenv(name, value)
-    text = refusal(lambda: S3Store("s3://bucket/x"))
-    assert text.startswith("s3://bucket/x: S3 is set up wrongly here (")
-    assert text.endswith("AWS_ENDPOINT_URL (http://host:port), AWS_PROFILE and AWS_DEFAULT_REGION")
-
-
-def test_secrets_in_an_address_stay_out_of_errors(middle, monkeypatch):
-    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://an-id:{SECRET}@127.0.0.1:1")
-    store = S3Store("s3://bucket/x", first_wait_s=0.01)
-    assert "no answer (EndpointConnectionError), 3 times" in refusal(lambda: store.read("a"))
-
-
-@pytest.mark.parametrize("uri", ["s3://", "s3:///prefix"])
-def test_an_address_without_a_bucket_is_refused(uri):
-    assert refusal(lambda: open_store(uri)) == (
-        f"output.uri: found {uri!r}; give s3://bucket/prefix"
-    )
 
 
 def test_a_published_file_that_is_not_there_is_told(store, tmp_path):

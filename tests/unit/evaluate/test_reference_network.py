@@ -1,23 +1,17 @@
-import io
 import subprocess
 import sys
-import tarfile
 
 import numpy as np
 import onnx
 import pytest
 import torch
 from onnx import TensorProto, helper
-from PIL import Image
 from small_job import make_small
 
 from factory.errors import JobError, PluginError
 from factory.evaluate.open_reference import open_reference
 from factory.evaluate.reference import ImageInput, Reference, ScoredSample
 from factory.evaluate.reference_network import prepare, read_ids
-from factory.generate.shapes import PARTS
-from factory.pack.image import encode_image, encode_mask
-from factory.spec import EncodeSpec
 from factory.store import open_store
 
 TRUTH = np.arange(12, dtype=np.uint8).reshape(3, 4)
@@ -45,116 +39,6 @@ def refusal(path, store):
     with pytest.raises((JobError, PluginError)) as caught:
         known(path, store).masks([sample("a", image=np.zeros((3, 4, 3), np.uint8))])
     return str(caught.value)
-
-
-def as_tar(path, files):
-    with tarfile.open(path, "w") as tar:
-        for name, data in files.items():
-            member = tarfile.TarInfo(name)
-            member.size = len(data)
-            tar.addfile(member, io.BytesIO(data))
-
-
-FILES = {"a.mask.png": encode_mask(TRUTH), "b.mask.png": encode_mask(TRUTH + 1), "a.png": b"image"}
-
-
-def test_a_folder_of_masks_is_matched_by_key(tmp_path, store):
-    for name, data in FILES.items():
-        (tmp_path / name).write_bytes(data)
-    found = known(tmp_path, store).masks([sample("b"), sample("none"), sample("a")])
-    assert found[1] is None
-    assert (found[0] == TRUTH + 1).all()
-    assert (found[2] == TRUTH).all()
-
-
-@pytest.mark.parametrize("folder", ["", "x/"])
-def test_a_tar_and_a_folder_of_tars_are_matched_by_key(tmp_path, store, folder):
-    as_tar(tmp_path / "one.tar", {folder + name: data for name, data in FILES.items()})
-    for path in (tmp_path, tmp_path / "one.tar"):
-        found = known(path, store).masks([sample("b"), sample("none")])
-        assert (found[0] == TRUTH + 1).all()
-        assert found[1] is None
-
-
-def test_plain_png_are_masks_where_no_name_says_mask(tmp_path, store):
-    (tmp_path / "a.png").write_bytes(encode_mask(TRUTH))
-    assert (known(tmp_path, store).masks([sample("a")])[0] == TRUTH).all()
-
-
-def test_a_palette_png_gives_its_indices(tmp_path, store):
-    picture = Image.fromarray(TRUTH).convert("P")
-    picture.putpalette(list(range(255, 219, -1)))
-    picture.save(tmp_path / "a.png")
-    assert (known(tmp_path, store).masks([sample("a")])[0] == TRUTH).all()
-
-
-def test_another_dataset_is_a_reference_with_names(store):
-    found = known(store.uri, store)
-    assert found.classes == ("cluster_00", "cluster_01", "cluster_02", "cluster_03")
-    assert found.masks([sample("000000009", side=32)])[0].shape == (32, 32)
-
-
-def test_files_that_cannot_serve_are_told(tmp_path, store):
-    assert refusal(tmp_path / "none", store).startswith(
-        f"--reference: no file '{tmp_path}/none'; give 'generator', a TorchScript (.pt) or ONNX "
-    )
-    empty = tmp_path / "empty"
-    empty.mkdir()
-    assert refusal(empty, store) == (
-        f"--reference: {empty} holds no masks; it takes KEY.mask.png or KEY.png, as files of a folder"
-        " or in tars"
-    )
-    twice = tmp_path / "twice"
-    twice.mkdir()
-    as_tar(twice / "y.tar", FILES)
-    as_tar(twice / "z.tar", {"sub/a.mask.png": b""})
-    assert refusal(twice, store) == (
-        f"--reference: {twice} holds more than one mask for a key; give one folder"
-    )
-    (tmp_path / "broken.tar").write_bytes(b"x" * 2000)
-    assert refusal(tmp_path / "broken.tar", store).startswith(
-        f"--reference: {tmp_path}/broken.tar: not a whole tar ("
-    )
-
-
-@pytest.mark.parametrize(
-    ("data", "text"),
-    [
-        (encode_mask(TRUTH[:2]), "mask of a is 2 x 4 px, the dataset's 3 x 4 px; resize "),
-        (b"no image", "mask of a: not a whole image ("),
-        (
-            encode_image(np.zeros((3, 4, 3), np.uint8), EncodeSpec()),
-            "mask of a: found PNG mode RGB; masks are PNG mode L or P",
-        ),
-    ],
-)
-def test_a_reference_mask_that_does_not_fit_is_told(tmp_path, store, data, text):
-    (tmp_path / "a.mask.png").write_bytes(data)
-    assert refusal(tmp_path, store).startswith(f"--reference: {tmp_path}/a.mask.png: {text}")
-
-
-def test_a_generator_that_knows_its_masks_is_a_reference(store):
-    found = known("generator", store)
-    assert found.classes == PARTS
-    several = found.masks([sample("000000003", side=32), sample("000000004", side=32)])
-    alone = found.masks([sample("000000004", side=32)])
-    assert (several[1] == alone[0]).all()
-    assert (several[0] != several[1]).any()
-    assert several[0].dtype == np.uint8
-
-
-def test_a_generator_without_exact_masks_is_rejected(tmp_path):
-    make_small(
-        tmp_path,
-        {"dataset.generator": {"kind": "stylegan2", "weights": "shipped:blood_cells"},
-         "dataset.num_samples": 4},
-    )  # fmt: skip
-    with pytest.raises(PluginError) as caught:
-        known("generator", open_store(str(tmp_path / "out")))
-    assert str(caught.value) == (
-        "--reference: generator 'stylegan2' has no exact masks for its images; give masks as "
-        "files or a segmenter as TorchScript or ONNX"
-    )
 
 
 class Brighter(torch.nn.Module):
