@@ -47,7 +47,7 @@ from factory.plan.next_round import next_round
 from factory.plan.rounds import Plan, Round, check_names, make_identity, make_plan
 from factory.provenance import new_run_id
 from factory.redact import redact_values
-from factory.run.base import Observer, Outcome, WorkOrder, load_executor, no_more
+from factory.run.base import Observer, Outcome, WorkerConfig, load_executor, no_more
 from factory.run.fitting import FitObserver, fit_for
 from factory.run.signals import stop_on_signals
 from factory.run.worker import build_maker
@@ -172,7 +172,7 @@ def _make_missing(
     quarantined = find_quarantined(store, done.indices)
     failures = {failure.name: failure.reason for failure in quarantined}
     tasks = plan.without(done.indices | {failure.shard_index for failure in quarantined})
-    order = WorkOrder(
+    config = WorkerConfig(
         dataset=spec.dataset,
         run=spec.run,
         output_uri=spec.output.uri if "://" in spec.output.uri else store.uri,
@@ -183,7 +183,7 @@ def _make_missing(
         import_paths=tuple(path or str(Path.cwd()) for path in sys.path),
     )
     if not tasks and store.read(LABELS_PATH) is None:
-        build_maker(order)  # writes the table
+        build_maker(config)  # writes the table
     targeted = spec.dataset.coverage is not None
     more = partial(_next_tasks, prepared, observer, keeper) if targeted else no_more
     tasks = tasks or list(more())
@@ -191,7 +191,7 @@ def _make_missing(
     if tasks:
         watched = _SnapshottingObserver(observer, keeper)
         execute = load_executor(spec.run.executor)
-        outcome = execute(tasks, order, watched, stop, Attempts(store, run_id), more)
+        outcome = execute(tasks, config, watched, stop, Attempts(store, run_id), more)
     return Outcome(failures | outcome.failures), Holdings(plan, keeper.loose())
 
 

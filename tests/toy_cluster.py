@@ -4,7 +4,7 @@ from collections import deque
 
 from factory.data import ShardTask
 from factory.manifest.records import ShardRecord
-from factory.run.fleet import Completed, ElasticFleet, Lost, Ready
+from factory.run.fleet import CallCompleted, ElasticFleet, WorkerLost, WorkerReady
 from factory.spec import RunSpec
 
 
@@ -27,8 +27,8 @@ def record_of(index):
 class Toy:
     """A cluster in memory: workers are ready at once, and shards land when `step` says so."""
 
-    def __init__(self, room=2):
-        self.num_room = room
+    def __init__(self, capacity=2):
+        self.num_workers = capacity
         self.now = 0.0
         self.started = []
         self.killed = []
@@ -37,15 +37,15 @@ class Toy:
         self.going = {}
         self.auto_ready = True
 
-    def room(self):
-        return self.num_room
+    def capacity(self):
+        return self.num_workers
 
     def start(self):
         name = len(self.started)
         self.started.append(name)
         self.calls[name] = []
         if self.auto_ready:
-            self.queue.append(Ready(name, f"node-{name}"))
+            self.queue.append(WorkerReady(name, f"node-{name}"))
         return name
 
     def assign(self, worker, task):
@@ -55,7 +55,7 @@ class Toy:
         self.killed.append(worker)
         self.calls[worker] = []
 
-    def leaving(self):
+    def draining_nodes(self):
         return self.going
 
     def events(self, timeout_s):
@@ -66,11 +66,11 @@ class Toy:
     def land(self, worker, position=0, result=None):
         done = self.calls[worker].pop(position)
         result = record_of(done.shard_index) if result is None else result
-        self.queue.append(Completed(worker, done.shard_index, result))
+        self.queue.append(CallCompleted(worker, done.shard_index, result))
 
-    def lose(self, worker, *, is_innocent=False):
+    def lose(self, worker, *, is_preempted=False):
         self.calls[worker] = []
-        self.queue.append(Lost(worker, "for a test", is_innocent))
+        self.queue.append(WorkerLost(worker, "for a test", is_preempted))
 
 
 def fleet_of(toy, **run):

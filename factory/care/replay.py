@@ -13,7 +13,7 @@ from factory.manifest.paths import SEGMENTER_PATH
 from factory.manifest.records import ShardRecord
 from factory.pack.packing import EncodedSample
 from factory.provenance import find_versions, new_run_id
-from factory.run.base import WorkOrder
+from factory.run.base import WorkerConfig
 from factory.run.worker import build_maker
 from factory.shard import ShardMaker
 from factory.store import Store
@@ -71,7 +71,7 @@ def _maker(store: Store) -> ShardMaker:
     segmenter = SEGMENTER_PATH if needs_fitting(spec.dataset) else ""
     weights = find_weights(spec.dataset.generator)
     run = spec.run.model_copy(update={"threads_per_actor": 1})
-    order = WorkOrder(
+    config = WorkerConfig(
         dataset=spec.dataset,
         run=run,
         output_uri=store.uri,
@@ -81,7 +81,7 @@ def _maker(store: Store) -> ShardMaker:
         run_id=new_run_id(),
         import_paths=(),
     )
-    return build_maker(order)
+    return build_maker(config)
 
 
 def _compare(

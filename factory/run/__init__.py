@@ -1,4 +1,4 @@
-"""Many shards at once. The table of executors; `base.py` has the promise."""
+"""Make many shards concurrently. The table of executors; `base.py` has their protocol."""
 
 EXECUTORS = {
     "inline": "factory.run.inline:run_inline",
@@ -7,4 +7,4 @@ EXECUTORS = {
 """Executor name to the function that runs tasks."""
 
 CLUSTER_CAPACITY = "factory.run.ray_session:cluster_capacity"
-"""The function that tells how many workers of a run fit its cluster."""
+"""The function that returns how many workers of a run fit its cluster."""

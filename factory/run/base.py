@@ -1,7 +1,7 @@
-"""The promise of an executor, and the order that every worker gets.
+"""The protocol of an executor, and the configuration that every worker gets.
 
-An executor runs each task once to a record, tries again what may pass, and goes on with the rest
-when one shard cannot be made. It never changes a byte of a shard.
+An executor turns each task into one record, retries transient failures, and continues with the other
+tasks when a shard cannot be made. It never changes a byte of a shard.
 """
 
 import importlib
@@ -17,51 +17,51 @@ from factory.run import EXECUTORS
 from factory.spec import DatasetSpec, RunSpec
 
 MoreTasks = Callable[[], Sequence[ShardTask]]
-"""Is asked when every task has its record: the tasks of the next round, none if there is none."""
+"""Callback for the tasks of the next round, called when every task has its record; empty at the end."""
 
 
 def no_more() -> Sequence[ShardTask]:
-    """The end of a job without coverage targets."""
+    """No further rounds: for jobs without coverage targets."""
     return ()
 
 
 @dataclass(frozen=True, slots=True)
-class WorkOrder:
-    """All a worker needs to build its shard maker, on any machine."""
+class WorkerConfig:
+    """Everything a worker needs to build its shard maker, on any machine."""
 
     dataset: DatasetSpec
     run: RunSpec
     output_uri: str
     single_writer: bool
-    """The output's store need not create exclusively."""
+    """The output has no concurrent writers, so that its store need not create exclusively."""
     weights_sha256: str
     segmenter_path: str
-    """The fitted segmenter inside the output; empty if it needs none."""
+    """Path of the fitted segmenter in the output; empty if the method has none."""
     run_id: str
     import_paths: tuple[str, ...]
-    """Folders in which `module:attribute` plugins are looked for."""
+    """Folders to import `module:attribute` plugins from."""
 
 
 @runtime_checkable
 class Observer(Protocol):
-    """Is told what happens, from the driver's thread."""
+    """Callbacks for the progress of a run, called on the driver's thread."""
 
     def started(self, num_samples: int, num_done: int) -> None:
-        """The run begins: `num_samples` are planned, `num_done` of them exist."""
+        """The run starts: `num_samples` are planned, `num_done` of them exist already."""
 
     def committed(self, record: ShardRecord) -> None:
-        """A shard is in the store."""
+        """A shard was committed."""
 
     def failed(self, task: ShardTask, reason: str, *, again: bool) -> None:
-        """An attempt failed; `again` says whether the shard will be tried once more."""
+        """An attempt failed; `again` = the shard will be retried."""
 
 
 @dataclass(slots=True)
 class Outcome:
-    """What an executor leaves behind."""
+    """The result of an executor."""
 
     failures: dict[str, str] = field(default_factory=dict)
-    """Shards that went into quarantine, by name, with the last reason."""
+    """Quarantined shards by name, with the last reason."""
 
 
 @runtime_checkable
@@ -71,19 +71,19 @@ class Executor(Protocol):
     def __call__(
         self,
         tasks: Sequence[ShardTask],
-        order: WorkOrder,
+        config: WorkerConfig,
         observer: Observer,
         stop: threading.Event,
         attempts: Attempts,
         more: MoreTasks = no_more,
     ) -> Outcome:
-        """Make every task's shard, and then those of `more()` until there are none.
+        """Make the shards of all tasks, and then those of `more()` until there are none.
 
-        Failures are counted in `attempts`.
+        Failures are recorded in `attempts`.
 
         Raises:
             Interrupted: If `stop` was set before all were made.
-            FactoryError: If something is wrong that no other attempt can mend.
+            FactoryError: If there is a permanent failure that is not limited to one shard.
         """
 
 

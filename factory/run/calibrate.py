@@ -1,7 +1,7 @@
-"""`python -m factory.run.calibrate`: time a few batches of the job on standard input.
+"""`python -m factory.run.calibrate`: time a few batches of the job given on standard input.
 
-It runs as a worker would, in a process of its own, and answers with one JSON object. Without a
-fitted segmenter it measures one of the likely shape (`fit.cost`).
+It runs in a process of its own, set up like a worker's, and prints one JSON object. Without a fitted
+segmenter it measures a random one of the expected shape (`fit.cost`).
 """
 
 import json
@@ -34,9 +34,9 @@ _TAR_BYTES_PER_FILE = 512 + 256
 
 
 def calibrate(spec: JobSpec) -> dict[str, float | None]:
-    """Pairs per second of one worker, bytes per pair, and seconds of the fit that is still to do.
+    """Measure pairs per second of one worker and bytes per pair, and forecast seconds for the fit.
 
-    The seconds are None if the method does not know what its fit takes.
+    The seconds are None if the method cannot forecast its fit.
 
     Raises:
         JobError: If a fitted file or labels are not for this job, or a class has no such name.
@@ -69,7 +69,7 @@ def calibrate(spec: JobSpec) -> dict[str, float | None]:
 
 
 def _measure(probe: Probe, segmenter: AnySegmenter) -> tuple[float, int]:
-    """Seconds that one thread takes for a batch, and the bytes it becomes."""
+    """Seconds per batch on one thread, and bytes per batch."""
     dataset, generator, size = probe.dataset, probe.generator, probe.dataset.batch_size
     sampler = LatentSampler(generator, dataset.latents, dataset.generator)
     times, num_bytes = [], 0
@@ -89,7 +89,7 @@ def _measure(probe: Probe, segmenter: AnySegmenter) -> tuple[float, int]:
 
 
 def _measure_unfitted(probe: Probe) -> tuple[float, int]:
-    """See `_measure`, with something in the place of what is not fitted yet, or need not be.
+    """As `_measure`, with a stand-in for a segmenter that is not fitted yet.
 
     Raises:
         FactoryError: If nothing is known that could be in its place.
@@ -118,7 +118,7 @@ def _load_fitted(probe: Probe, fitted: bytes) -> AnySegmenter:
 
 
 def main() -> None:
-    """Answer on standard output."""
+    """Read a job from standard input, and print the measurements."""
     spec = JobSpec.model_validate_json(sys.stdin.read())
     configure_process()
     answer: dict[str, Any]

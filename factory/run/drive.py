@@ -1,6 +1,6 @@
-"""The driver's loop, the same for every executor: hand out tasks, gather records, try again.
+"""The driver's loop, shared by all executors: assign tasks, collect records, retry failures.
 
-It does not know who makes the shards: a `Fleet` does.
+It does not know how shards are made: that is the `Fleet`'s part.
 """
 
 import threading
@@ -14,10 +14,10 @@ from factory.errors import Interrupted
 from factory.manifest.records import ShardRecord
 from factory.redact import shown
 from factory.run.base import MoreTasks, Observer, Outcome, no_more
-from factory.run.retry import HOPELESS, counts, is_last
+from factory.run.retry import FATAL, counts_as_attempt, is_last_attempt
 
 Waiting = deque[tuple[ShardTask, int]]
-"""Tasks to hand out, each with the number of times it has failed."""
+"""Tasks to assign, each with its number of failed attempts."""
 
 
 @runtime_checkable
@@ -25,10 +25,10 @@ class Fleet(Protocol):
     """Workers with a bounded number of calls in flight."""
 
     def fill(self, waiting: Waiting) -> None:
-        """Take tasks from `waiting` until every worker has enough."""
+        """Take tasks from `waiting` until every worker is busy."""
 
     def completed(self) -> Iterable[tuple[ShardTask, ShardRecord | BaseException]]:
-        """Calls that ended within about a second: the task, and its record or error."""
+        """Wait about a second for calls to complete: pairs of a task and its record or error."""
 
 
 def drive(
@@ -39,7 +39,7 @@ def drive(
     attempts: Attempts,
     more: MoreTasks = no_more,
 ) -> Outcome:
-    """Run every task to a record or to its last failure, round by round; see `base.Executor`."""
+    """Run all tasks to a record or a permanent failure, round by round; see `base.Executor`."""
     outcome = Outcome()
     while tasks:
         _drive_round(tasks, fleet, observer, stop, attempts, outcome)
@@ -55,6 +55,8 @@ def _drive_round(
     attempts: Attempts,
     outcome: Outcome,
 ) -> None:
+    # Counts include earlier runs: a shard that killed its worker yesterday is still made alone
+    # today.
     waiting: Waiting = deque((task, attempts.num_failed(task)) for task in tasks)
     num_left = len(tasks)
     while num_left:
@@ -68,21 +70,23 @@ def _drive_round(
                 num_left -= 1
                 observer.committed(result)
             elif isinstance(result, Interrupted):
-                break  # the loop's head says how many are left
-            elif isinstance(result, HOPELESS):
+                break  # reported at the top of the loop, with the number of shards left
+            elif isinstance(result, FATAL):
                 raise result
-            elif _is_over(task, result, attempts, observer):
+            elif _record_failure(task, result, attempts, observer):
                 num_left -= 1
                 outcome.failures[task.name] = describe(result)
             else:
                 waiting.append((task, attempts.num_failed(task)))
 
 
-def _is_over(task: ShardTask, error: BaseException, attempts: Attempts, observer: Observer) -> bool:
-    """Note a failure; whether it was the shard's last, which puts it into quarantine."""
+def _record_failure(
+    task: ShardTask, error: BaseException, attempts: Attempts, observer: Observer
+) -> bool:
+    """Record a failed attempt; returns whether it was the last one, which quarantines the shard."""
     reason = describe(error)
-    num_failed = attempts.note(task, reason) if counts(error) else 0
-    is_over = is_last(error, num_failed)
+    num_failed = attempts.note(task, reason) if counts_as_attempt(error) else 0
+    is_over = is_last_attempt(error, num_failed)
     observer.failed(task, reason, again=not is_over)
     if is_over:
         attempts.give_up(task, reason)

@@ -1,7 +1,7 @@
-"""What a job would cost, before it runs: shards, bytes, time, and what a reader would trip over.
+"""Estimate a job before it runs: shards, bytes, time, and warnings for readers of the dataset.
 
-The time comes from a few real batches, measured in a process of its own that is set up like a
-worker; planning itself loads neither torch nor Ray.
+The time is measured with a few real batches in a child process that is set up like a worker; planning
+itself imports neither torch nor Ray.
 """
 
 import json
@@ -25,21 +25,21 @@ _CALIBRATION_LIMIT_S = 900
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A dry run's result. Numbers that could not be measured are None."""
+    """The result of a dry run. Numbers that could not be measured are None."""
 
     name: str
     output_uri: str
     num_samples: int
     num_shards: int
     num_done: int
-    """Samples that the output holds already."""
+    """Samples that exist in the output already."""
     num_actors: int
     resolution_px: int | None
     pairs_per_s: float | None
     """Of one actor, on this machine."""
     bytes_in_all: int | None
     seconds_left: float | None
-    """Time for what is missing, with `num_actors` like this machine's."""
+    """Estimated time for the missing samples, with `num_actors` workers as fast as this machine."""
     warnings: tuple[str, ...]
 
 
@@ -82,7 +82,7 @@ def estimate_job(spec: JobSpec) -> Estimate:
 
 
 def _count_shards(spec: JobSpec, warnings: list[str]) -> tuple[int, int]:
-    """Samples that exist, and shards in all, counting rounds that are already written."""
+    """Number of existing samples and total number of shards, including rounds already planned."""
     plain = math.ceil(spec.dataset.num_samples / spec.dataset.samples_per_shard)
     try:
         store = open_store(spec.output.uri)

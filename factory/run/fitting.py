@@ -1,4 +1,4 @@
-"""Where a job's segmenter is fitted: by threads of this process, or by the workers of its cluster."""
+"""Fit a job's segmenter with threads of this process, or on the workers of its cluster."""
 
 import importlib
 import os
@@ -14,24 +14,24 @@ from factory.fit.pixels.pool import LanePool
 from factory.fit.progress import OnProgress
 from factory.generate.base import load_generator
 from factory.generate.weights.find import LocalWeights, find_weights
-from factory.run.base import WorkOrder
+from factory.run.base import WorkerConfig
 from factory.run.worker import device_of
 from factory.segment.methods import check_methods, settings_of
 from factory.spec import JobSpec
 
 _LEAST_TO_SPREAD = 10**7
-"""Pixels times clusters from which joining a cluster pays."""
+"""Pixels times clusters from which distributing a fit saves more time than starting workers costs."""
 
 
 @runtime_checkable
 class FitObserver(Protocol):
-    """Is told how far weights and fit are; part of `job.JobObserver`."""
+    """Progress callbacks for downloading weights and fitting; part of `job.JobObserver`."""
 
     def downloading(self, num_bytes: int, total_bytes: int) -> None:
-        """Weights are being fetched; `total_bytes` is 0 if the server does not say."""
+        """Weights are being downloaded; `total_bytes` is 0 if unknown."""
 
     def fitting(self, stage: str, num_done: int, num_total: int, eta_s: float | None) -> None:
-        """The segmenter is being fitted; `eta_s` is what the stage still needs, if known."""
+        """The segmenter is being fitted; `eta_s` is the estimated time left of the stage, if known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +41,13 @@ class FoundFit:
     weights: LocalWeights
     """The generator's weights."""
     fitted: bytes
-    """What was fitted, whole: before any cut."""
+    """The complete result of the fit, before any cut."""
     is_new: bool
-    """Whether it was fitted only now."""
+    """Whether it was fitted by this call."""
 
 
 def find_or_fit(spec: JobSpec, observer: FitObserver, stop: threading.Event) -> FoundFit:
-    """The job's fitted segmenter: named by the job, fitted before on this machine, or fitted now.
+    """Get the job's fitted segmenter: from the job's file, from the cache, or by fitting it now.
 
     Raises:
         JobError: If a setting or a file it names is wrong.
@@ -69,7 +69,7 @@ def fit_for(
     device = device_of(spec.run)
     if must_distribute(spec):
         ray_cluster = importlib.import_module("factory.run.ray_cluster")
-        with ray_cluster.fit_on_ray(make_order(spec, weights)) as pool:
+        with ray_cluster.fit_on_ray(make_worker_config(spec, weights)) as pool:
             return fit_segmenter(
                 spec.dataset, weights, device=device, on_progress=on_progress, pool=pool, stop=stop
             )
@@ -84,10 +84,10 @@ def fit_for(
 
 
 def must_distribute(spec: JobSpec) -> bool:
-    """Whether the workers of the job's cluster fit together.
+    """Whether to fit on the workers of the job's cluster.
 
-    They do if the job joins a cluster or has a GPU for each worker, and the fit is large. On the
-    processors of one machine threads of this process do as well, and need not be started.
+    That is the case if the job uses an existing cluster or GPUs, and the fit is large. On the CPUs
+    of one machine, threads of this process are as fast, and need no start.
     """
     run, segmenter = spec.run, spec.dataset.segmenter
     if run.executor != "ray" or run.num_actors == 1 or not (run.address or run.gpus_per_actor):
@@ -96,7 +96,7 @@ def must_distribute(spec: JobSpec) -> bool:
 
 
 def num_lanes(spec: JobSpec) -> int:
-    """Threads of this process that fit: those of one worker, or of all that this machine would run."""
+    """Threads for fitting in this process: as many as its workers would use in all."""
     run = spec.run
     if run.executor == "inline" or run.num_actors == 1:
         return run.threads_per_actor
@@ -104,9 +104,9 @@ def num_lanes(spec: JobSpec) -> int:
     return cores if run.num_actors == "auto" else min(cores, run.num_actors * run.threads_per_actor)
 
 
-def make_order(spec: JobSpec, weights: LocalWeights) -> WorkOrder:
-    """What a worker must know to fit; it writes nothing."""
-    return WorkOrder(
+def make_worker_config(spec: JobSpec, weights: LocalWeights) -> WorkerConfig:
+    """The configuration of a worker that only fits: it has no output."""
+    return WorkerConfig(
         dataset=spec.dataset,
         run=spec.run,
         output_uri="",

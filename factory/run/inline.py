@@ -1,4 +1,4 @@
-"""Run shards in this process: the same maker as on a cluster, without Ray."""
+"""Make shards in this process: the same maker as on a cluster, without Ray."""
 
 import threading
 from collections.abc import Iterator, Sequence
@@ -8,59 +8,59 @@ from factory.data import ShardTask
 from factory.dataset.quarantine import Attempts
 from factory.errors import JobError
 from factory.manifest.records import ShardRecord
-from factory.run.base import MoreTasks, Observer, Outcome, WorkOrder, no_more
+from factory.run.base import MoreTasks, Observer, Outcome, WorkerConfig, no_more
 from factory.run.drive import Waiting, drive
 from factory.run.worker import build_maker, configure_process
 from factory.shard import ShardMaker
 
 _WINDOW = 2
-"""Calls in flight: one computes while the other still packs."""
+"""Calls in flight: one computes while the other is still packing."""
 
 
 def run_inline(
     tasks: Sequence[ShardTask],
-    order: WorkOrder,
+    config: WorkerConfig,
     observer: Observer,
     stop: threading.Event,
     attempts: Attempts,
     more: MoreTasks = no_more,
 ) -> Outcome:
-    """Make every task's shard here; see `base.Executor`.
+    """Make the shards of all tasks in this process; see `base.Executor`.
 
     Raises:
-        JobError: If the job asks for a service, which is an actor.
+        JobError: If the job asks for a manifest service, which is a Ray actor.
     """
-    if order.run.serve_port is not None:
+    if config.run.serve_port is not None:
         raise JobError(
             "run.serve_port: found with executor: inline; the live page needs executor: ray, and "
             "`factory serve` shows a dataset beside any run"
         )
     configure_process()
-    maker = build_maker(order)
+    maker = build_maker(config)
     maker.stop = stop
     with ThreadPoolExecutor(_WINDOW, "shard") as pool:
         try:
             return drive(tasks, _Threads(maker, pool), observer, stop, attempts, more)
         except BaseException:
-            stop.set()  # the other call must not keep the process
+            stop.set()  # otherwise the other call would keep the process alive
             raise
 
 
 class _Threads:
-    """One maker, called from two threads."""
+    """A fleet of one maker, called from two threads."""
 
     def __init__(self, maker: ShardMaker, pool: ThreadPoolExecutor) -> None:
         self._maker = maker
         self._pool = pool
-        self._flying: dict[Future[ShardRecord], ShardTask] = {}
+        self._in_flight: dict[Future[ShardRecord], ShardTask] = {}
 
     def fill(self, waiting: Waiting) -> None:
         """Keep two calls in flight."""
-        while waiting and len(self._flying) < _WINDOW:
+        while waiting and len(self._in_flight) < _WINDOW:
             task, _ = waiting.popleft()
-            self._flying[self._pool.submit(self._maker.make, task)] = task
+            self._in_flight[self._pool.submit(self._maker.make, task)] = task
 
     def completed(self) -> Iterator[tuple[ShardTask, ShardRecord | BaseException]]:
-        """Calls that ended within half a second."""
-        for future in wait(self._flying, timeout=0.5, return_when=FIRST_COMPLETED).done:
-            yield self._flying.pop(future), future.exception() or future.result()
+        """Wait half a second for calls to complete."""
+        for future in wait(self._in_flight, timeout=0.5, return_when=FIRST_COMPLETED).done:
+            yield self._in_flight.pop(future), future.exception() or future.result()

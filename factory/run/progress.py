@@ -1,4 +1,4 @@
-"""Events of a job, as a progress bar on a terminal and as one line per event elsewhere."""
+"""Progress of a job: a progress bar on a terminal, one log line per event elsewhere."""
 
 import logging
 import sys
@@ -18,10 +18,10 @@ _FIT_EVERY_S = 5.0
 
 
 class LogObserver:
-    """One log line per event."""
+    """Observer that writes one log line per event."""
 
     def __init__(self) -> None:
-        """Start the clock."""
+        """Start measuring time."""
         self._planned = 0
         self._done = 0
         self._made = 0
@@ -31,14 +31,14 @@ class LogObserver:
         self._start = time.monotonic()
 
     def downloading(self, num_bytes: int, total_bytes: int) -> None:
-        """Say every tenth of the way."""
+        """Log every tenth of a download."""
         tenth = 10 * num_bytes // total_bytes if total_bytes else num_bytes >> 26
         if tenth > self._tenth:
             self._tenth = tenth
             log_event("downloading", bytes=num_bytes, of=total_bytes or "unknown")
 
     def fitting(self, stage: str, num_done: int, num_total: int, eta_s: float | None) -> None:
-        """Say when a stage begins and ends, and every few seconds in between."""
+        """Log the start and end of a stage, and its progress every few seconds."""
         now = time.monotonic()
         is_new = stage != self._stage
         if not is_new and num_done < num_total and now - self._told < _FIT_EVERY_S:
@@ -48,13 +48,13 @@ class LogObserver:
         log_event("fitting", stage=stage, done=f"{num_done}/{num_total}", **left)
 
     def started(self, num_samples: int, num_done: int) -> None:
-        """Say what is asked for and what is there."""
+        """Log how many samples are planned and how many exist."""
         self._planned, self._done, self._start = num_samples, num_done, time.monotonic()
         self._made = 0
         log_event("run_started", samples=num_samples, done=num_done)
 
     def committed(self, record: ShardRecord) -> None:
-        """Say which shard came, how fast, and how long the rest will take."""
+        """Log the shard, the rate and the estimated time left."""
         self._made += record.num_samples
         rate = self._made / max(time.monotonic() - self._start, 1e-9)
         left = self._planned - self._done - self._made
@@ -68,16 +68,16 @@ class LogObserver:
         )
 
     def failed(self, task: ShardTask, reason: str, *, again: bool) -> None:
-        """Say which shard failed and what happens now."""
-        event = "shard_tried_again" if again else "shard_given_up"
+        """Log which shard failed, and whether it is retried or quarantined."""
+        event = "shard_retry" if again else "shard_quarantined"
         log_event(event, level=logging.WARNING, shard=task.name, reason=reason)
 
 
 class BarObserver:
-    """A bar with rate and time left, for people at a terminal."""
+    """Observer that shows progress bars with rate and time left on a terminal."""
 
     def __init__(self) -> None:
-        """Prepare the bar."""
+        """Prepare the display."""
         self.progress = Progress(
             TextColumn("{task.description:<10}"),
             BarColumn(),
@@ -93,28 +93,28 @@ class BarObserver:
         self._start = time.monotonic()
 
     def downloading(self, num_bytes: int, total_bytes: int) -> None:
-        """Move a bar in bytes."""
+        """Update the download's bar."""
         total = total_bytes or None
         if self._fetch is None:
             self._fetch = self.progress.add_task("fetching", total=total, rate="bytes")
         self.progress.update(self._fetch, completed=num_bytes, total=total)
 
     def fitting(self, stage: str, num_done: int, num_total: int, eta_s: float | None) -> None:
-        """Move the stage's bar: each has its own, and leaves it full."""
+        """Update the stage's bar; each stage has its own."""
         left = "" if eta_s is None or num_done == num_total else f", {eta_s:,.0f} s left"
         if stage not in self._fit:
             self._fit[stage] = self.progress.add_task("fitting", total=num_total, rate=stage)
         self.progress.update(self._fit[stage], completed=num_done, rate=f"{stage}{left}")
 
     def started(self, num_samples: int, num_done: int) -> None:
-        """Begin a bar for each round at what is there already."""
+        """Add a bar for a round, starting at the samples that exist."""
         self._made, self._start = 0, time.monotonic()
         self._run = self.progress.add_task(
             "making", total=num_samples, completed=num_done, rate="pairs"
         )
 
     def committed(self, record: ShardRecord) -> None:
-        """Move the second bar."""
+        """Update the round's bar."""
         self._made += record.num_samples
         rate = self._made / max(time.monotonic() - self._start, 1e-9)
         if self._run is not None:
@@ -122,8 +122,8 @@ class BarObserver:
             self.progress.update(self._run, advance=record.num_samples, rate=text)
 
     def failed(self, task: ShardTask, reason: str, *, again: bool) -> None:
-        """Print above the bar."""
-        what = "trying again" if again else "given up"
+        """Print a line above the bars."""
+        what = "retrying" if again else "put into quarantine"
         self.progress.console.print(
             f"{task.name}: {what}: {shown(reason)}", markup=False, highlight=False
         )
@@ -131,7 +131,7 @@ class BarObserver:
 
 @contextmanager
 def progress_reporter() -> Iterator[LogObserver | BarObserver]:
-    """A bar if standard error is a terminal, else log lines, for as long as the context lasts."""
+    """Context manager for an observer: bars if standard error is a terminal, else log lines."""
     if not sys.stderr.isatty():
         yield LogObserver()
         return

@@ -1,7 +1,7 @@
-"""Run shards and fits on Ray actors. Besides `ray_session.py` and `ray_service.py`, none knows Ray.
+"""Run shards and fits on Ray actors. Only this file, `ray_session.py` and `ray_service.py` import Ray.
 
-Pixels never cross Ray, a result is a small record. Actors are not restarted by Ray: `fleet.py` and
-`ray_fit.py` see deaths and start replacements. Here is only how Ray is asked and what it answers.
+Pixels never pass through Ray; results are small records. Ray does not restart actors: `fleet.py` and
+`ray_fit.py` handle deaths and start replacements. This file only translates to and from Ray.
 """
 
 import threading
@@ -27,72 +27,73 @@ from factory.errors import RetryableError
 from factory.fit.pixels.sampling import NUM_PARTS
 from factory.generate.base import GeneratorFacts
 from factory.manifest.records import ShardRecord
-from factory.run.base import MoreTasks, Observer, Outcome, WorkOrder, no_more
+from factory.run.base import MoreTasks, Observer, Outcome, WorkerConfig, no_more
 from factory.run.drive import drive
-from factory.run.fleet import WINDOW, Completed, ElasticFleet, Event, Lost, Ready
+from factory.run.fleet import WINDOW, CallCompleted, ElasticFleet, Event, WorkerLost, WorkerReady
 from factory.run.ray_fit import Call, DistributedPool, FitWorker, WorkerDied
 from factory.run.ray_service import serving
 from factory.run.ray_session import actors_that_fit, joined_cluster, num_actors_of
-from factory.run.remote_errors import Attempt, reason_of_death, start_error, was_told_to_go
+from factory.run.remote_errors import BuildResult, reason_of_death, start_error, was_told_to_go
 from factory.run.signals import stop_on_signals
 from factory.spec import RunSpec
 
 if TYPE_CHECKING:
     from factory.shard import ShardMaker
 
-# As in `configure_process`, but before Ray's own threads have arenas.
+# The settings of `configure_process` as environment variables: in a Ray worker, Ray's own threads
+# have created their arenas before `mallopt` can be called.
 _ALLOCATOR = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "-1"}
 
 
 class _Worker:
     """The actor: a shell around `ShardMaker`, so that everything is tested without Ray."""
 
-    def __init__(self, order: WorkOrder) -> None:
-        self._maker = Attempt(partial(_build, order))
+    def __init__(self, config: WorkerConfig) -> None:
+        self._maker = BuildResult(partial(_build, config))
 
     def node(self) -> str:
-        self._maker.get()  # the first call: it says whether the worker can be used
+        self._maker.get()  # the first call reports whether the worker could be built
         return str(ray.get_runtime_context().get_node_id())
 
     def make(self, task: ShardTask) -> ShardRecord:
         return self._maker.get().make(task)
 
 
-def _build(order: WorkOrder) -> "ShardMaker":
+def _build(config: WorkerConfig) -> "ShardMaker":
     from factory.run.worker import build_maker, configure_process
 
     configure_process()
-    return build_maker(order)
+    return build_maker(config)
 
 
 def run_on_ray(
     tasks: Sequence[ShardTask],
-    order: WorkOrder,
+    config: WorkerConfig,
     observer: Observer,
     stop: threading.Event,
     attempts: Attempts,
     more: MoreTasks = no_more,
 ) -> Outcome:
-    """Make every task's shard on actors; see `base.Executor`."""
-    with joined_cluster(order.run), stop_on_signals(stop):
-        num_actors_of(order.run)
-        fleet = ElasticFleet(_Actors(order), order.run)
+    """Make the shards of all tasks on actors; see `base.Executor`."""
+    with joined_cluster(config.run), stop_on_signals(stop):
+        num_actors_of(config.run)
+        fleet = ElasticFleet(_Actors(config), config.run)
         try:
-            with serving(order, tasks, fleet) as watched:
+            with serving(config, tasks, fleet) as watched:
                 return drive(tasks, watched, observer, stop, attempts, more)
         finally:
-            fleet.dismiss()
+            fleet.kill_all()
 
 
 @contextmanager
-def fit_on_ray(order: WorkOrder) -> Iterator[DistributedPool]:
-    """The fitting pixels of a job on actors, for as long as the context lasts.
+def fit_on_ray(config: WorkerConfig) -> Iterator[DistributedPool]:
+    """Context manager for the fitting pixels of a job, distributed over actors.
 
     Raises:
-        PluginError: If the cluster cannot be reached or does not hold the actors.
+        PluginError: If the cluster cannot be reached or has no capacity for the actors.
     """
-    with joined_cluster(order.run):
-        group = _FitWorkers(order)
+    with joined_cluster(config.run):
+        group = _FitWorkers(config)
         try:
             yield DistributedPool(group, group.workers)
         finally:
@@ -101,12 +102,12 @@ def fit_on_ray(order: WorkOrder) -> Iterator[DistributedPool]:
 
 
 class _FitWorkers:
-    """The actors of a fit; see `ray_fit.FitWorkers`."""
+    """Ray actors of a fit; see `ray_fit.FitWorkers`."""
 
-    def __init__(self, order: WorkOrder) -> None:
-        self._order = order
+    def __init__(self, config: WorkerConfig) -> None:
+        self._config = config
         self._make_actor = ray.remote(FitWorker).options(
-            **_options(order.run, calls=order.run.threads_per_actor)
+            **_options(config.run, calls=config.run.threads_per_actor)
         )
         self.workers: list[Any] = []
         first = self.start()
@@ -116,60 +117,60 @@ class _FitWorkers:
             raise start_error(error.cause) from error
         except ActorDiedError as error:
             raise start_error(error) from error
-        for _ in range(min(num_actors_of(order.run), NUM_PARTS) - 1):
+        for _ in range(min(num_actors_of(config.run), NUM_PARTS) - 1):
             self.start()
 
     def start(self) -> Any:  # noqa: ANN401
-        self.workers.append(self._make_actor.remote(self._order))
+        self.workers.append(self._make_actor.remote(self._config))
         return self.workers[-1]
 
     def call(self, worker: Any, part: int, calls: Sequence[Call], *, is_new: bool) -> Any:  # noqa: ANN401
         return worker.answer.remote(part, calls, is_new=is_new)
 
-    def completed(self, promises: Sequence[Any]) -> Iterator[tuple[Any, Any]]:
-        ready, _ = ray.wait(list(promises), num_returns=1, timeout=1)
-        for promise in ready:
+    def completed(self, futures: Sequence[Any]) -> Iterator[tuple[Any, Any]]:
+        ready, _ = ray.wait(list(futures), num_returns=1, timeout=1)
+        for future in ready:
             try:
-                yield promise, ray.get(promise)
+                yield future, ray.get(future)
             except RayTaskError as error:
-                yield promise, error.cause if isinstance(error.cause, Exception) else error
+                yield future, error.cause if isinstance(error.cause, Exception) else error
             except RayError as error:
-                yield promise, WorkerDied(reason_of_death(error))
+                yield future, WorkerDied(reason_of_death(error))
 
 
 class _Actors:
-    """Actors and the calls they are working on; see `fleet.Cluster`."""
+    """Ray actors and their calls in flight; see `fleet.Cluster`."""
 
-    def __init__(self, order: WorkOrder) -> None:
-        self._order = order
-        self._make_actor = ray.remote(_Worker).options(**_options(order.run, calls=WINDOW))
+    def __init__(self, config: WorkerConfig) -> None:
+        self._config = config
+        self._make_actor = ray.remote(_Worker).options(**_options(config.run, calls=WINDOW))
         self._names = count()
         self._actors: dict[int, Any] = {}
         self._nodes: dict[int, str] = {}
         self._calls: dict[Any, tuple[int, int | None]] = {}
 
-    def room(self) -> int:
-        """Actors that the nodes which are there now can hold."""
-        return actors_that_fit(self._order.run)
+    def capacity(self) -> int:
+        """Number of actors that the present nodes can hold."""
+        return actors_that_fit(self._config.run)
 
     def start(self) -> int:
-        """Begin an actor, and ask where it is: the answer comes when it is built."""
+        """Start an actor and query its node: the answer arrives when it has been built."""
         name = next(self._names)
-        self._actors[name] = self._make_actor.remote(self._order)
+        self._actors[name] = self._make_actor.remote(self._config)
         self._calls[self._actors[name].node.remote()] = (name, None)
         return name
 
     def assign(self, worker: int, task: ShardTask) -> None:
-        """Call an actor."""
+        """Call an actor asynchronously."""
         self._calls[self._actors[worker].make.remote(task)] = (worker, task.shard_index)
 
     def kill(self, worker: int) -> None:
-        """End an actor, and forget its calls."""
+        """Kill an actor, and drop its calls."""
         ray.kill(self._actors.pop(worker))
         self._calls = {call: what for call, what in self._calls.items() if what[0] != worker}
 
-    def leaving(self) -> dict[str, float]:
-        """Draining nodes. Ray tells only through a private client: without it, nothing is known."""
+    def draining_nodes(self) -> dict[str, float]:
+        """Draining nodes. Only a private client of Ray knows them: without it, none are reported."""
         try:
             worker = vars(ray._private.worker)["global_worker"]
             deadlines = worker.gcs_client.get_draining_nodes()
@@ -179,7 +180,7 @@ class _Actors:
         return {node: (ms - now_ms) / 1000 if ms else 3600.0 for node, ms in deadlines.items()}
 
     def events(self, timeout_s: float) -> Iterator[Event]:
-        """What happened, waiting for it at most `timeout_s`."""
+        """Events since the last call, waiting for them at most `timeout_s`."""
         if not self._calls:
             time.sleep(timeout_s)
         ready, _ = ray.wait(list(self._calls), timeout=timeout_s) if self._calls else ([], [])
@@ -193,16 +194,16 @@ class _Actors:
                     raise start_error(result) from error
             except RayError as error:
                 if shard_index is None or isinstance(error, (RayActorError, OutOfMemoryError)):
-                    yield self._bury(worker, error)
+                    yield self._handle_death(worker, error)
                     continue
                 result = RetryableError(f"{type(error).__name__} in its worker")
             if shard_index is None:
                 self._nodes[worker] = result
-                yield Ready(worker, result)
+                yield WorkerReady(worker, result)
             else:
-                yield Completed(worker, shard_index, result)
+                yield CallCompleted(worker, shard_index, result)
 
-    def _bury(self, worker: int, error: RayError) -> Lost:
+    def _handle_death(self, worker: int, error: RayError) -> WorkerLost:
         if isinstance(error, ActorDiedError) and error.actor_init_failed:
             raise start_error(error)
         if worker in self._actors:
@@ -210,19 +211,21 @@ class _Actors:
         return _loss(worker, self._nodes.pop(worker, ""), error)
 
 
-def _loss(worker: int, node: str, error: RayError) -> Lost:
-    """Why an actor is gone: its node went, or was told to; or the actor alone died."""
+def _loss(worker: int, node: str, error: RayError) -> WorkerLost:
+    """Classify the death of an actor: its node left (preempted), or the actor alone died."""
     entries: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
     dead = {entry["NodeID"] for entry in entries if not entry["Alive"]}
     is_cut_off = not isinstance(error, (ActorDiedError, OutOfMemoryError))
     if is_cut_off or node in dead or was_told_to_go(error):
-        return Lost(worker, "its node is gone or leaves", is_innocent=True)
-    return Lost(worker, reason_of_death(error), is_innocent=False)
+        return WorkerLost(worker, "its node is gone or leaves", is_preempted=True)
+    return WorkerLost(worker, reason_of_death(error), is_preempted=False)
 
 
 def _options(run: RunSpec, *, calls: int) -> dict[str, Any]:
-    """What an actor takes of its machine, and how many calls it answers side by side."""
+    """Resources of an actor, and how many calls it runs concurrently."""
     return {
+        # No restarts and retries by Ray: a restarted actor would repeat the call that killed it,
+        # uncounted.
         "num_cpus": run.threads_per_actor,
         "num_gpus": run.gpus_per_actor,
         "max_restarts": 0,

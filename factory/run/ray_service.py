@@ -1,8 +1,7 @@
-"""The manifest service as a named Ray actor, alive as long as the run.
+"""The manifest service as a named Ray actor, for the duration of a run.
 
-It stands beside `ray_cluster.py`, apart from the fleet, because a run does not depend on it: it is told
-what is handed out and never waited for; if it dies, Ray starts it again on the same port and it reads
-everything anew from the store.
+A run does not depend on it: assignments are reported to it without waiting for an answer. If it
+dies, Ray restarts it on the same port, and it reads everything from the store again.
 """
 
 import time
@@ -18,7 +17,7 @@ from factory.data import ShardTask
 from factory.errors import JobError
 from factory.log import log_event
 from factory.manifest.records import ShardRecord
-from factory.run.base import WorkOrder
+from factory.run.base import WorkerConfig
 from factory.run.drive import Fleet, Waiting
 from factory.web.server import bind
 
@@ -28,7 +27,7 @@ _START_LIMIT_S = 120
 
 
 class _Service:
-    """The actor: a shell around the view and its server."""
+    """The actor: a thin wrapper around the view and its server."""
 
     def __init__(self, uri: str, port: int) -> None:
         from factory.serve.app import make_app
@@ -47,7 +46,7 @@ class _Service:
 
 
 class NotifyingFleet:
-    """A fleet whose handed-out tasks the service is told of, once a second, without waiting."""
+    """Wraps a fleet and reports its tasks in flight to the service, once a second, without waiting."""
 
     def __init__(self, fleet: Fleet, service: Any) -> None:  # noqa: ANN401 - a Ray handle
         """Wrap `fleet`."""
@@ -57,14 +56,14 @@ class NotifyingFleet:
         self._told_at = -1e9
 
     def fill(self, waiting: Waiting) -> None:
-        """As the fleet does."""
+        """Delegate to the fleet, and note the tasks that it assigned."""
         before = [task.shard_index for task, _ in waiting]
         self._fleet.fill(waiting)
         self._leased |= set(before) - {task.shard_index for task, _ in waiting}
         self._tell()
 
     def completed(self) -> Iterator[tuple[ShardTask, ShardRecord | BaseException]]:
-        """As the fleet does."""
+        """Delegate to the fleet, and note the tasks that completed."""
         completed: Iterable[tuple[ShardTask, ShardRecord | BaseException]] = self._fleet.completed()
         for task, result in completed:
             self._leased.discard(task.shard_index)
@@ -82,21 +81,21 @@ class NotifyingFleet:
 
 
 def service_name(tasks: Sequence[ShardTask]) -> str:
-    """The actor's name: that of the dataset, so that two runs on one cluster do not meet."""
+    """The actor's name, which contains the dataset's id: runs of several datasets share a cluster."""
     return f"factory-manifest-{tasks[0].dataset_id}"
 
 
 @contextmanager
-def serving(order: WorkOrder, tasks: Sequence[ShardTask], fleet: Fleet) -> Iterator[Fleet]:
-    """The fleet, watched by the service if the job asks for one.
+def serving(config: WorkerConfig, tasks: Sequence[ShardTask], fleet: Fleet) -> Iterator[Fleet]:
+    """Context manager for the fleet, wrapped to report to the service if the job asks for one.
 
     Raises:
         JobError: If the port is taken.
     """
-    if order.run.serve_port is None:
+    if config.run.serve_port is None:
         yield fleet
         return
-    probe = bind(_HOST, order.run.serve_port, setting="run.serve_port")
+    probe = bind(_HOST, config.run.serve_port, setting="run.serve_port")
     port = probe.getsockname()[1]
     probe.close()
     here = ray.get_runtime_context().get_node_id()
@@ -108,7 +107,7 @@ def serving(order: WorkOrder, tasks: Sequence[ShardTask], fleet: Fleet) -> Itera
         scheduling_strategy=NodeAffinitySchedulingStrategy(here, soft=False),
     )
     try:
-        service: Any = make.remote(order.output_uri, port)
+        service: Any = make.remote(config.output_uri, port)
     except ValueError as error:
         raise JobError(
             "run.serve_port: another run on this cluster serves this dataset; remove the setting, "

@@ -1,4 +1,4 @@
-"""Join a Ray cluster, or start one on this machine, and tell how many workers it holds."""
+"""Connect to a Ray cluster, or start one on this machine, and compute its capacity for workers."""
 
 import logging
 import os
@@ -19,7 +19,7 @@ _LOCAL = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": 
 
 
 def cluster_capacity(run: RunSpec) -> int:
-    """How many actors `run` would get.
+    """The number of actors that `run` would get.
 
     Raises:
         PluginError: If the cluster cannot be reached, or cannot hold them.
@@ -29,23 +29,23 @@ def cluster_capacity(run: RunSpec) -> int:
 
 
 def _resources() -> tuple[float, float]:
-    """CPUs and GPUs of all nodes that are there now."""
+    """Total CPUs and GPUs of the present nodes."""
     resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
     return resources.get("CPU", 0.0), resources.get("GPU", 0.0)
 
 
 def actors_that_fit(run: RunSpec) -> int:
-    """How many actors of `run` the cluster holds now."""
+    """The number of actors of `run` that the cluster can hold now."""
     cpus, gpus = _resources()
     by_cpu = int(cpus // run.threads_per_actor)
     return min(by_cpu, int(gpus / run.gpus_per_actor)) if run.gpus_per_actor > 0 else by_cpu
 
 
 def num_actors_of(run: RunSpec) -> int:
-    """How many actors the cluster holds, or the job asks for.
+    """The number of actors of a run: what the job asks for, or what the cluster can hold.
 
     Raises:
-        PluginError: If the cluster cannot hold them; Ray would wait for ever.
+        PluginError: If the cluster cannot hold them; Ray would wait forever.
     """
     most = actors_that_fit(run)
     cpus, gpus = _resources()
@@ -61,7 +61,7 @@ def num_actors_of(run: RunSpec) -> int:
 
 
 def _knock(address: str | None) -> None:
-    """Fail within seconds when nobody listens at `address`; Ray itself tries for many minutes."""
+    """Fail within seconds if no server listens at `address`; Ray itself retries for many minutes."""
     host, _, port = (address or "").removeprefix("ray://").rpartition(":")
     if host and port.isdigit():
         socket.create_connection((host, int(port)), timeout=_KNOCK_S).close()
@@ -69,13 +69,13 @@ def _knock(address: str | None) -> None:
 
 @contextmanager
 def joined_cluster(run: RunSpec) -> Iterator[None]:
-    """Join the cluster of the job, or start one on this machine for as long as the run lasts."""
+    """Context manager that connects to the job's cluster, or starts one on this machine."""
     for name, value in _LOCAL.items():
         os.environ.setdefault(name, value)
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if run.address is None:
         options |= {"include_dashboard": False, "object_store_memory": _OBJECT_STORE_BYTES}
-        options["address"] = "local"  # else Ray joins whatever cluster runs on this machine
+        options["address"] = "local"  # otherwise Ray joins any cluster that runs on this machine
         wanted = run.num_actors if isinstance(run.num_actors, int) else 0
         needed = wanted * run.threads_per_actor
         options["num_cpus"] = max(os.cpu_count() or 1, needed)

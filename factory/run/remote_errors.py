@@ -1,4 +1,4 @@
-"""What went wrong on a worker, and how the driver is told. It does not know Ray."""
+"""Transport of errors from workers to the driver. It does not depend on Ray."""
 
 from collections.abc import Callable
 from typing import Generic, TypeVar
@@ -9,26 +9,27 @@ from factory.run.drive import describe
 _T = TypeVar("_T")
 
 
-class Attempt(Generic[_T]):
-    """What a worker builds when it starts, or the error that it could not be built for.
+class BuildResult(Generic[_T]):
+    """The value that a worker builds when it starts, or the error that building it raised.
 
-    An actor whose constructor raises is dead, and Ray hands on nothing but the text of its error. The
-    error of a call arrives as what it is, so a worker raises its constructor's when it is called.
+    An actor whose constructor raises is dead, and Ray passes on only the text of its error. The
+    exception of a call arrives as the original object, so a worker raises its constructor's error
+    when called.
     """
 
     def __init__(self, build: Callable[[], _T]) -> None:
-        """Build it now; an error is kept."""
+        """Call `build`; an exception is stored."""
         self._error: Exception | None = None
         try:
             self._value = build()
-        except Exception as error:  # noqa: BLE001 - whatever it is, the driver must be told
+        except Exception as error:  # noqa: BLE001 - the driver must learn of any error
             self._error = error
 
     def get(self) -> _T:
-        """What was built.
+        """Return the value.
 
         Raises:
-            Exception: The error that was kept.
+            Exception: The stored exception.
         """
         if self._error is not None:
             raise self._error
@@ -36,7 +37,7 @@ class Attempt(Generic[_T]):
 
 
 def start_error(error: BaseException) -> FactoryError:
-    """Why no worker can start, of which one raised `error` while it was built."""
+    """The error that ends a run whose worker could not be built because of `error`."""
     if isinstance(error, FactoryError):
         return error
     return FactoryError(
@@ -46,17 +47,18 @@ def start_error(error: BaseException) -> FactoryError:
     )
 
 
-# Ray has no field for what ended a process. These two are the only ones that read its words, and
-# only to explain a death or to forgive it: where the words change, a death counts, which is safe.
+# Ray has no field for the cause of a process's end. Only these two functions parse its messages,
+# and only to explain a death or to excuse it: if the wording changes, a death counts as a failure,
+# which is safe.
 
 
 def reason_of_death(error: BaseException) -> str:
-    """Why an actor is gone, as far as Ray knows: it cannot tell a kill from a lack of memory."""
+    """Why an actor died, as far as Ray knows: it cannot distinguish a kill from a lack of memory."""
     if "SIGKILL" in str(error) or "OOM" in str(error):
         return "killed, or out of memory"
     return type(error).__name__
 
 
 def was_told_to_go(error: BaseException) -> bool:
-    """Whether a process was ended in an orderly way, as a node that leaves does with its workers."""
+    """Whether a process got SIGTERM, as a draining node sends it to its workers."""
     return "SIGTERM" in str(error)

@@ -1,4 +1,4 @@
-"""What may be tried again: decided by the type of the error, in this one place."""
+"""The retry policy: decided by the type of the error, in this one place."""
 
 from factory.dataset.quarantine import MOST_ATTEMPTS, MOST_DEATHS
 from factory.errors import (
@@ -11,30 +11,32 @@ from factory.errors import (
     StoreError,
 )
 
-HOPELESS = (JobError, PluginError, StoreError, Interrupted)
-"""No shard of this run can be made: stop at once."""
+FATAL = (JobError, PluginError, StoreError, Interrupted)
+"""Errors that concern the whole run: stop at once, no shard can be made."""
 
 
-def may_pass(error: BaseException) -> bool:
+def is_transient(error: BaseException) -> bool:
     """Whether another attempt at the same shard may succeed.
 
-    Retryable errors may. Deliberate ones will repeat, since a shard is a pure function of its task.
-    Anything else is a bug or a broken machine, and another worker may fare better.
+    `RetryableError` is transient by definition. Other deliberate errors will repeat, since a shard
+    is a pure function of its task. Anything else is a bug or a broken machine, and another worker
+    may succeed.
     """
     if isinstance(error, RetryableError):
         return True
     return not isinstance(error, FactoryError)
 
 
-def counts(error: BaseException) -> bool:
-    """Whether the failure may be the shard's own doing."""
+def counts_as_attempt(error: BaseException) -> bool:
+    """Whether the failure may be caused by the shard itself; a preempted node's is not."""
     return not isinstance(error, PreemptedError)
 
 
-def is_last(error: BaseException, num_failed: int) -> bool:
-    """Whether a shard that has failed `num_failed` times, now with `error`, is given up.
+def is_last_attempt(error: BaseException, num_failed: int) -> bool:
+    """Whether a shard that has failed `num_failed` times, now with `error`, is quarantined.
 
-    A worker's death is forgiven more often than an error: somebody else may have killed it.
+    The death of a worker is retried more often than an error: its cause may lie outside, such as
+    another process that used up the memory.
     """
     most = MOST_DEATHS if isinstance(error, RetryableError) else MOST_ATTEMPTS
-    return not may_pass(error) or num_failed >= most
+    return not is_transient(error) or num_failed >= most

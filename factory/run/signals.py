@@ -1,4 +1,4 @@
-"""Turn SIGINT and SIGTERM into a request to stop, so that a run ends whole and can be resumed."""
+"""Turn SIGINT and SIGTERM into a request to stop, so that a run ends cleanly and can be resumed."""
 
 import signal
 import threading

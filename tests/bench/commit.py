@@ -42,7 +42,7 @@ from factory.pack.facts import SampleFacts  # noqa: E402
 from factory.pack.tar import ShardWriter  # noqa: E402
 from factory.plan.rounds import Plan, Round  # noqa: E402
 from factory.run.drive import drive  # noqa: E402
-from factory.run.fleet import Completed, ElasticFleet, Event, Ready  # noqa: E402
+from factory.run.fleet import CallCompleted, ElasticFleet, Event, WorkerReady  # noqa: E402
 from factory.spec import RunSpec  # noqa: E402
 from factory.store import LocalStore, Store, open_store  # noqa: E402
 
@@ -223,13 +223,13 @@ class Simulated:
         self.events_now: list[Event] = []
         self.record = make_record(task_of(0), [facts_of(0)], _packed(), MAKING)
 
-    def room(self) -> int:
+    def capacity(self) -> int:
         return self.num_workers
 
     def start(self) -> int:
         name = len(self.busy_until)
         self.busy_until[name] = 0.0
-        self.events_now.append(Ready(name, "node"))
+        self.events_now.append(WorkerReady(name, "node"))
         return name
 
     def assign(self, worker: int, task: ShardTask) -> None:
@@ -240,7 +240,7 @@ class Simulated:
     def kill(self, worker: int) -> None:
         pass
 
-    def leaving(self) -> dict[str, float]:
+    def draining_nodes(self) -> dict[str, float]:
         return {}
 
     def events(self, timeout_s: float) -> list[Event]:
@@ -249,7 +249,7 @@ class Simulated:
             time.sleep(max(0.0, min(self.flying[0][0] - time.monotonic(), timeout_s)))
         while self.flying and self.flying[0][0] <= time.monotonic():
             _, worker, shard_index = heapq.heappop(self.flying)
-            found.append(Completed(worker, shard_index, numbered(self.record, shard_index)))
+            found.append(CallCompleted(worker, shard_index, numbered(self.record, shard_index)))
         return found
 
 

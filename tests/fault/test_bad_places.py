@@ -78,7 +78,7 @@ def test_a_bug_in_a_generator_costs_its_shard_and_nothing_else(lab: Lab) -> None
         last = broken.stderr.splitlines()[-1]
         assert "1 of 6 shards are in quarantine, the first is toy-000002" in last
         assert "ZeroDivisionError: a bug at sample 40" in last
-        assert broken.stderr.count("shard_tried_again shard=toy-000002") == 2
+        assert broken.stderr.count("shard_retry shard=toy-000002") == 2
         assert len(lab.digests(f"broken-{executor}")) == 5
         assert "all good" in lab.must_run("verify", str(lab.folder / f"broken-{executor}"))
 

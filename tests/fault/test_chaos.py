@@ -137,7 +137,7 @@ def test_a_node_that_is_told_to_leave_hands_its_shards_back(
     _, rest = driver.communicate(timeout=240)
     text = "".join(lines) + rest
     assert driver.returncode == 0, text
-    assert "node_leaves" in text
+    assert "node_draining" in text
     assert "worker_died" not in text
     assert len(lab.digests("nodes")) == 60
     chaos.nodes.replace(chaos.nodes.nodes[0])

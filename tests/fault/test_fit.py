@@ -14,7 +14,7 @@ from factory.fit.fitted import fit_segmenter
 from factory.fit.pixels.pool import LanePool
 from factory.generate.base import load_generator
 from factory.generate.weights.find import find_weights
-from factory.run.base import WorkOrder
+from factory.run.base import WorkerConfig
 from factory.run.ray_cluster import fit_on_ray
 from factory.spec import DatasetSpec, RunSpec
 
@@ -39,9 +39,9 @@ def fit_cells(pool: Any = None, on_progress: Any = lambda *_: None) -> bytes:
     return fit_segmenter(CELLS, weights, device=CPU, on_progress=on_progress, pool=pool)
 
 
-def order() -> WorkOrder:
+def config() -> WorkerConfig:
     digest = find_weights(CELLS.generator).sha256
-    return WorkOrder(CELLS, RunSpec(num_actors=2), "", False, digest, "", "", ())
+    return WorkerConfig(CELLS, RunSpec(num_actors=2), "", False, digest, "", "", ())
 
 
 def workers() -> list[psutil.Process]:
@@ -57,7 +57,7 @@ def test_threads_workers_and_a_killed_worker_give_one_file() -> None:
     lanes = LanePool(generator, CELLS, CPU, 2)
     assert fit_cells(lanes) == alone
     lanes.close()
-    with fit_on_ray(order()) as pool:
+    with fit_on_ray(config()) as pool:
         assert fit_cells(pool) == alone
         assert len(workers()) == 2
     killed: list[str] = []
@@ -67,7 +67,7 @@ def test_threads_workers_and_a_killed_worker_give_one_file() -> None:
             killed.append(stage)
             workers()[0].kill()
 
-    with fit_on_ray(order()) as pool:
+    with fit_on_ray(config()) as pool:
         assert fit_cells(pool, kill_at) == alone
     assert killed == ["sampling 2/2", "merging"], "the second was the last worker, and was replaced"
 

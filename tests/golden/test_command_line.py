@@ -356,7 +356,7 @@ def test_a_shard_in_quarantine_stays_there_until_it_is_released(tmp_path):
     (tmp_path / "cured").touch()
     again = call("run", job)
     assert again.exit_code == 5
-    assert "shard_tried_again" not in again.stderr
+    assert "shard_retry" not in again.stderr
     refused = call("quarantine", "retry", out, "tiny-000007")
     assert refused.exit_code == 2
     assert refused.stderr == "error: tiny-000007: not in quarantine; there: tiny-000001\n"

@@ -11,7 +11,7 @@ from factory.dataset.status import make_status
 from factory.errors import Interrupted
 from factory.pack.facts import SampleFacts
 from factory.pack.tar import read_members
-from factory.run.base import WorkOrder
+from factory.run.base import WorkerConfig
 from factory.run.worker import build_maker
 from factory.store import open_store
 
@@ -90,10 +90,10 @@ def test_a_shard_is_never_fuller_than_was_asked_for(tmp_path):
 
 def maker_of(folder, run_id="some-run"):
     spec = small_job(folder)
-    order = WorkOrder(
+    config = WorkerConfig(
         spec.dataset, spec.run, str(folder / "out"), False, "", "segmenter.safetensors", run_id, ()
     )
-    return build_maker(order)
+    return build_maker(config)
 
 
 def first_task(folder):

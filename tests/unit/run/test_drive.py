@@ -35,7 +35,7 @@ class Killer(Toy):
 
 def test_a_shard_that_kills_its_workers_ends_in_quarantine_and_takes_nobody_with_it(tmp_path):
     store = LocalStore(str(tmp_path))
-    toy, watcher = Killer(room=1), Watcher()
+    toy, watcher = Killer(capacity=1), Watcher()
     outcome = drive(
         [task(i) for i in range(6)], fleet_of(toy), watcher, threading.Event(), Attempts(store, "r")
     )
@@ -54,7 +54,7 @@ def test_the_count_of_failures_outlives_the_run(tmp_path):
     store = LocalStore(str(tmp_path))
     for _ in range(3):
         Attempts(store, "r").note(task(1), "x")
-    toy = Killer(room=1)
+    toy = Killer(capacity=1)
     outcome = drive([task(1)], fleet_of(toy), Watcher(), threading.Event(), Attempts(store, "s"))
     assert len(toy.started) == 2, "two deaths were left of five"
     assert list(outcome.failures) == ["toy-000001"]

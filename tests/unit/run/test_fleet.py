@@ -14,7 +14,7 @@ def test_it_is_a_cluster():
 
 
 def test_every_worker_gets_two_calls_the_idle_first():
-    toy, waiting = Toy(room=2), tasks(9)
+    toy, waiting = Toy(capacity=2), tasks(9)
     fleet = fleet_of(toy)
     turn(fleet, waiting)
     fleet.fill(waiting)
@@ -26,13 +26,13 @@ def test_every_worker_gets_two_calls_the_idle_first():
 
 
 def test_no_more_workers_are_started_than_there_is_to_do():
-    toy = Toy(room=8)
+    toy = Toy(capacity=8)
     turn(fleet_of(toy), tasks(3))
     assert len(toy.started) == 3
 
 
 def test_nothing_is_given_to_a_worker_that_is_not_ready():
-    toy = Toy(room=1)
+    toy = Toy(capacity=1)
     toy.auto_ready = False
     fleet, waiting = fleet_of(toy), tasks(2)
     turn(fleet, waiting)
@@ -42,7 +42,7 @@ def test_nothing_is_given_to_a_worker_that_is_not_ready():
 
 
 def test_a_dead_worker_is_replaced_and_its_shards_come_back():
-    toy, waiting = Toy(room=1), tasks(3)
+    toy, waiting = Toy(capacity=1), tasks(3)
     fleet = fleet_of(toy)
     turn(fleet, waiting)
     fleet.fill(waiting)
@@ -56,17 +56,17 @@ def test_a_dead_worker_is_replaced_and_its_shards_come_back():
 
 
 def test_a_node_that_goes_is_nobodys_fault():
-    toy, waiting = Toy(room=1), tasks(1)
+    toy, waiting = Toy(capacity=1), tasks(1)
     fleet = fleet_of(toy)
     turn(fleet, waiting)
     fleet.fill(waiting)
-    toy.lose(0, is_innocent=True)
+    toy.lose(0, is_preempted=True)
     ((_, error),) = fleet.completed()
     assert isinstance(error, PreemptedError)
 
 
 def test_a_shard_that_failed_is_made_alone():
-    toy = Toy(room=1)
+    toy = Toy(capacity=1)
     fleet = fleet_of(toy)
     waiting = deque([(task(0), 0), (task(1), 1), (task(2), 0)])
     turn(fleet, waiting)
@@ -83,12 +83,12 @@ def test_a_shard_that_failed_is_made_alone():
 
 
 def test_workers_are_added_when_the_cluster_grows_and_only_for_auto():
-    toy, fixed = Toy(room=1), Toy(room=1)
+    toy, fixed = Toy(capacity=1), Toy(capacity=1)
     fleet, other = fleet_of(toy), fleet_of(fixed, num_actors=1)
     for _ in range(2):
         turn(fleet, tasks(20))
         turn(other, tasks(20))
-    toy.num_room = fixed.num_room = 3
+    toy.num_workers = fixed.num_workers = 3
     for _ in range(4):
         turn(fleet, tasks(20))
         turn(other, tasks(20))
@@ -96,7 +96,7 @@ def test_workers_are_added_when_the_cluster_grows_and_only_for_auto():
 
 
 def test_a_worker_retires_after_its_shards_and_only_when_it_is_idle():
-    toy, waiting = Toy(room=1), tasks(9)
+    toy, waiting = Toy(capacity=1), tasks(9)
     fleet = fleet_of(toy, shards_per_actor=2)
     turn(fleet, waiting)
     fleet.fill(waiting)
@@ -116,7 +116,7 @@ def test_a_worker_retires_after_its_shards_and_only_when_it_is_idle():
 
 
 def test_a_worker_that_hangs_is_killed_and_its_shards_are_tried_again():
-    toy, waiting = Toy(room=1), tasks(2)
+    toy, waiting = Toy(capacity=1), tasks(2)
     fleet = fleet_of(toy, shard_deadline_s=5)
     turn(fleet, waiting)
     back = []
@@ -132,7 +132,7 @@ def test_a_worker_that_hangs_is_killed_and_its_shards_are_tried_again():
 
 
 def test_a_worker_that_lands_shards_in_time_does_not_hang():
-    toy, waiting = Toy(room=1), tasks(20)
+    toy, waiting = Toy(capacity=1), tasks(20)
     fleet = fleet_of(toy, shard_deadline_s=5)
     turn(fleet, waiting)
     fleet.fill(waiting)
@@ -146,7 +146,7 @@ def test_a_worker_that_lands_shards_in_time_does_not_hang():
 
 def draining(seconds_left):
     """A fleet whose shards take 10 s, and whose worker's node leaves in `seconds_left`."""
-    toy, waiting = Toy(room=1), tasks(9)
+    toy, waiting = Toy(capacity=1), tasks(9)
     fleet = fleet_of(toy)
     turn(fleet, waiting)
     fleet.fill(waiting)
@@ -179,7 +179,7 @@ def test_a_node_that_leaves_later_finishes_its_shards_and_gets_no_more():
 
 
 def test_workers_that_die_without_end_stop_the_run():
-    toy, waiting = Toy(room=1), tasks(1)
+    toy, waiting = Toy(capacity=1), tasks(1)
     fleet = fleet_of(toy)
 
     def die_for_ever():
@@ -195,7 +195,7 @@ def test_workers_that_die_without_end_stop_the_run():
 
 
 def test_a_cluster_that_never_starts_a_worker_is_given_up():
-    toy = Toy(room=1)
+    toy = Toy(capacity=1)
     toy.auto_ready = False
     fleet = fleet_of(toy)
 

@@ -3,7 +3,7 @@ import pickle
 import pytest
 
 from factory.errors import FactoryError, WeightsError
-from factory.run.remote_errors import Attempt, reason_of_death, start_error, was_told_to_go
+from factory.run.remote_errors import BuildResult, reason_of_death, start_error, was_told_to_go
 
 
 def fail():
@@ -11,12 +11,12 @@ def fail():
 
 
 def test_what_was_built_is_handed_out():
-    assert Attempt(lambda: 7).get() == 7
-    assert Attempt(lambda: None).get() is None
+    assert BuildResult(lambda: 7).get() == 7
+    assert BuildResult(lambda: None).get() is None
 
 
 def test_what_could_not_be_built_is_told_by_every_call_as_what_it_was():
-    attempt = Attempt(fail)
+    attempt = BuildResult(fail)
     for _ in range(2):
         with pytest.raises(WeightsError) as caught:
             attempt.get()
@@ -28,7 +28,7 @@ def test_a_request_to_stop_is_no_error_of_the_build():
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        Attempt(stop)
+        BuildResult(stop)
 
 
 def test_an_error_of_ours_is_handed_on_and_another_one_is_explained():

@@ -14,14 +14,14 @@ from factory.errors import (
     WeightsError,
 )
 from factory.run.drive import describe
-from factory.run.retry import HOPELESS, counts, is_last, may_pass
+from factory.run.retry import FATAL, counts_as_attempt, is_last_attempt, is_transient
 
 
 @pytest.mark.parametrize(
     "error", [RetryableError("x"), RuntimeError("x"), OSError("x"), MemoryError(), KeyError("x")]
 )
 def test_what_may_pass_is_tried_again(error):
-    assert may_pass(error)
+    assert is_transient(error)
 
 
 @pytest.mark.parametrize(
@@ -30,7 +30,7 @@ def test_what_may_pass_is_tried_again(error):
      IncompleteError, Interrupted],
 )  # fmt: skip
 def test_what_will_repeat_is_not_tried_again(kind):
-    assert not may_pass(kind("x"))
+    assert not is_transient(kind("x"))
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def test_what_will_repeat_is_not_tried_again(kind):
     ],
 )
 def test_a_run_ends_at_once_only_for_what_no_shard_can_overcome(kind, hopeless):
-    assert isinstance(kind("x"), HOPELESS) is hopeless
+    assert isinstance(kind("x"), FATAL) is hopeless
 
 
 @pytest.mark.parametrize(
@@ -62,12 +62,15 @@ def test_a_run_ends_at_once_only_for_what_no_shard_can_overcome(kind, hopeless):
     ],
 )
 def test_an_error_ends_a_shard_sooner_than_deaths_of_its_worker(error, num_failed, over):
-    assert is_last(error, num_failed) is over
+    assert is_last_attempt(error, num_failed) is over
 
 
 def test_only_a_node_that_leaves_says_nothing_about_the_shard():
-    assert not counts(PreemptedError("x"))
-    assert all(counts(error) for error in (RetryableError("x"), RuntimeError("x"), ShardError("x")))
+    assert not counts_as_attempt(PreemptedError("x"))
+    assert all(
+        counts_as_attempt(error)
+        for error in (RetryableError("x"), RuntimeError("x"), ShardError("x"))
+    )
 
 
 def test_an_error_is_described_by_its_type_and_last_line():
