@@ -54,6 +54,11 @@ def sample_key(index: int) -> str:
     return f"{index:0{KEY_DIGITS}d}"
 
 
+def is_key(text: str) -> bool:
+    """Whether `text` has the form of a sample's key."""
+    return len(text) == KEY_DIGITS and text.isascii() and text.isdigit()
+
+
 def shard_name(dataset: str, shard_index: int) -> str:
     """The name of a shard without its ending, e.g. `cells-000012`."""
     return f"{dataset}-{shard_index:0{SHARD_DIGITS}d}"

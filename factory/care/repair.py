@@ -23,8 +23,8 @@ from factory.dataset.receipts import (
     path_of_block,
     read_receipts,
 )
-from factory.errors import Problem, ProblemKind
-from factory.identity import digest_of_file
+from factory.dataset.walk import find_change
+from factory.errors import Problem
 from factory.make.commit import adopt_shard, read_orphan
 from factory.manifest.paths import (
     ATTEMPTS,
@@ -83,11 +83,10 @@ def plan_repair(store: Store) -> list[Step]:
 
 def _mend(store: Store, task: ShardTask, record: ShardRecord, expected: Expected) -> list[Step]:
     with store.fetch(record.path) as tar:
-        if tar is None:
-            return [_forget(store, task, record, "missing", "missing")]
-        if digest_of_file(tar) != record.sha256:
-            found = "its bytes are not those of its receipt"
-            return [_forget(store, task, record, "changed", found)]
+        changed = find_change(record, tar)
+        if changed is not None:
+            return [_forget(store, task, changed)]
+        assert tar is not None  # else it would be missing
         inside = read_contents(tar, task, expected)
     if sidecar_is_good(store, task, inside.rows):
         return []
@@ -97,18 +96,16 @@ def _mend(store: Store, task: ShardTask, record: ShardRecord, expected: Expected
     return [Step(Problem(path, "table", found, "rebuild it from its tar"), rebuild)]
 
 
-def _forget(
-    store: Store, task: ShardTask, record: ShardRecord, kind: ProblemKind, found: str
-) -> Step:
+def _forget(store: Store, task: ShardTask, problem: Problem) -> Step:
     """Take a shard out of the dataset, receipt first, so that the next run makes it again."""
 
     def forget() -> None:
         store.remove(path_of_block(task.shard_index // BLOCK))
         store.remove(receipt_path(task.round_index, task.shard_index))
-        store.remove(record.path)
+        store.remove(problem.path)
 
     remedy = "remove its receipt and itself, then run the job again"
-    return Step(Problem(record.path, kind, found, remedy), forget)
+    return Step(replace(problem, remedy=remedy), forget)
 
 
 def _settle_orphan(store: Store, task: ShardTask, expected: Expected) -> Step:

@@ -4,11 +4,13 @@ from bisect import bisect_right
 from itertools import accumulate, groupby
 
 from factory.data import ShardTask
+from factory.dataset.finder import SampleFinder
 from factory.dataset.holdings import find_holdings, load_stored_job
-from factory.dataset.walk import StoredSample, walk_shard, walk_shards
+from factory.dataset.walk import StoredSample, open_shard, record_of
 from factory.errors import Problem, StoreError
 from factory.fit.fitted import needs_fitting
 from factory.generate.weights.find import find_weights
+from factory.identity import is_key
 from factory.manifest.paths import SEGMENTER_PATH
 from factory.manifest.records import ShardRecord
 from factory.pack.packing import EncodedSample
@@ -26,6 +28,7 @@ def regenerate_samples(store: Store, count: int) -> tuple[int, list[Problem]]:
 
     Raises:
         StoreError: If the dataset is empty.
+        DamageError: If a shard is not what its receipt says.
         WeightsError: If its weights are not on this machine.
     """
     holdings = find_holdings(store)
@@ -50,20 +53,21 @@ def replay_sample(store: Store, key: str) -> tuple[EncodedSample, list[Problem]]
 
     Raises:
         StoreError: If no committed shard holds the sample.
+        DamageError: If its shard is missing or cut.
         WeightsError: If the dataset's weights are not on this machine.
     """
     holdings = find_holdings(store)
-    index = int(key) if key.isdigit() else -1
-    owners = [r for r in holdings.records if 0 <= index - r.first_index < r.num_indices]
-    stored = {s.key: s for s in walk_shards(store, owners)}
-    if key not in stored:
+    index = int(key) if is_key(key) else -1
+    record = record_of(holdings.records, index)
+    stored = SampleFinder(store).find(record, index) if record else None
+    if record is None or stored is None:
         raise StoreError(
             f"{store.uri}: no committed shard holds sample {key!r}; keys are nine digits, and the "
             "tables in meta/ list them"
         )
     tasks = {task.shard_index: task for task in holdings.plan.tasks()}
-    again = _maker(store).replay(tasks[owners[0].shard_index], index)
-    return again, _differences(owners[0], stored[key], again)
+    again = _maker(store).replay(tasks[record.shard_index], index)
+    return again, _differences(record, stored, again)
 
 
 def _maker(store: Store) -> ShardMaker:
@@ -88,10 +92,10 @@ def _compare(
     store: Store, maker: ShardMaker, record: ShardRecord, task: ShardTask, positions: list[int]
 ) -> list[Problem]:
     problems = []
-    stored = list(walk_shard(store, record))
-    for position in positions:
-        again = maker.replay(task, int(stored[position].key))
-        problems += _differences(record, stored[position], again)
+    with open_shard(store, record) as shard:
+        for position in positions:
+            stored = shard.read(position)
+            problems += _differences(record, stored, maker.replay(task, int(stored.key)))
     return problems
 
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from factory.data import ShardTask
 from factory.dataset.holdings import find_expected, find_plan
 from factory.dataset.receipts import check_snapshots, list_receipts, read_receipts
+from factory.dataset.walk import find_change
 from factory.errors import Problem
-from factory.identity import digest_of_file
 from factory.manifest.paths import SHARDS, sidecar_path
 from factory.manifest.records import ShardRecord
 from factory.pack.contents import Expected, read_contents
@@ -74,18 +74,11 @@ def _check(
     store: Store, record: ShardRecord, task: ShardTask, expected: Expected | None
 ) -> Iterator[Problem]:
     with store.fetch(record.path) as path:
-        if path is None:
-            yield Problem(record.path, "missing", "missing")
+        changed = find_change(record, path)
+        if changed is not None:
+            yield changed
             return
-        size_bytes = path.stat().st_size
-        if size_bytes != record.size_bytes:
-            found = f"{size_bytes} bytes, its receipt says {record.size_bytes}"
-            yield Problem(record.path, "changed", found)
-            return
-        if (digest := digest_of_file(path)) != record.sha256:
-            found = f"sha256 {digest[:16]}, its receipt says {record.sha256[:16]}"
-            yield Problem(record.path, "changed", found)
-            return
+        assert path is not None  # else it would be missing
         if expected is not None:
             yield from _check_inside(store, path, record, task, expected)
 

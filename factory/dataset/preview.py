@@ -2,18 +2,17 @@
 
 import io
 from collections.abc import Iterable
-from contextlib import closing
 from dataclasses import dataclass
-from itertools import islice
 
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageDraw, ImageFont
 
-from factory.dataset.walk import IMAGE_FILES, MASK_FILE, explain_damage, walk_shard
+from factory.dataset.finder import SampleFinder
+from factory.dataset.samples import decode_sample
+from factory.dataset.walk import explain_damage
 from factory.manifest.labels import ClassLabel
 from factory.manifest.records import Manifest, ShardRecord
-from factory.pack.image import decode_image, decode_mask
 from factory.store import Store
 
 _COLUMNS = 6
@@ -62,10 +61,16 @@ def sample_pairs(store: Store, records: list[ShardRecord], count: int) -> list[P
 
 
 def _first_pairs(store: Store, record: ShardRecord, count: int) -> list[Pair]:
-    with closing(walk_shard(store, record, (*IMAGE_FILES, MASK_FILE))) as samples:
-        first = list(islice(samples, count))
-    with explain_damage(store, record):
-        return [Pair(s.key, decode_image(s.image), decode_mask(s.file(MASK_FILE))) for s in first]
+    """Read the first samples of a shard, without the rest of it."""
+    finder = SampleFinder(store)
+    pairs: list[Pair] = []
+    index = record.first_index
+    while len(pairs) < count and (stored := finder.find_next(record, index)) is not None:
+        with explain_damage(store, record, stored.key):
+            sample = decode_sample(stored, record.dataset_id)
+        pairs.append(Pair(sample.key, sample.image, sample.mask))
+        index = int(stored.key) + 1
+    return pairs
 
 
 def paint(

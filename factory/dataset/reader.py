@@ -1,41 +1,35 @@
 """Read a dataset: `open_dataset(uri)` gives samples, facts and labels, from a folder or from S3.
 
-It looks at receipts, so that it sees what is committed and nothing else, while a run is still adding
-to it too: a dataset that was opened keeps the shards it found then.
+It looks at receipts, so that it sees what is committed and nothing else. A dataset that was opened
+keeps the shards it found then, while a run may still be adding to it.
 """
 
-import base64
-import html
+import os
 from bisect import bisect_right
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from itertools import accumulate
+from operator import index as as_integer
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, SupportsIndex
 
 import numpy as np
 import pyarrow as pa
-from jaxtyping import UInt8, UInt16
+import pyarrow.compute as pc
+from jaxtyping import UInt8
 
-from factory.dataset.open_shards import OpenShards
+from factory.dataset.division import Piece, cut, group_pieces, mix, order_shards
+from factory.dataset.facts_table import read_facts_tables
+from factory.dataset.finder import SampleFinder
+from factory.dataset.notebook import describe_html
+from factory.dataset.samples import ReadSample, decode_sample
 from factory.dataset.views import make_manifest
-from factory.dataset.walk import (
-    CONFIDENCE_FILE,
-    FACTS_FILE,
-    INSTANCES_FILE,
-    MASK_FILE,
-    StoredSample,
-    explain_damage,
-)
-from factory.errors import DamageError, JobError
-from factory.identity import KEY_DIGITS, counter_rng, shard_name
+from factory.dataset.walk import StoredSample, damage, explain_damage, open_shard, record_of
+from factory.errors import JobError, Problem
+from factory.identity import is_key, sample_key
 from factory.manifest.labels import ClassLabel
-from factory.manifest.parquet import read_table
-from factory.manifest.paths import CARD_PICTURE, sidecar_path
 from factory.manifest.records import Manifest, ShardRecord
-from factory.pack.facts import InstanceFacts, SampleFacts, read_facts
-from factory.pack.image import decode_image, decode_instances, decode_mask
 from factory.store import Store, open_store
 
 if TYPE_CHECKING:
@@ -44,59 +38,66 @@ if TYPE_CHECKING:
 SPLIT = "train"
 """The one split that datasets have."""
 
-_THREADS = 8
-
-
-@dataclass(frozen=True, slots=True)
-class ReadSample:
-    """One sample, decoded."""
-
-    key: str
-    """Its key: the sample index, nine digits."""
-    image: UInt8[np.ndarray, "h w c"]
-    """RGB, 0 to 255."""
-    mask: UInt8[np.ndarray, "h w"]
-    """Class ids; 255 = ignore."""
-    facts: SampleFacts | InstanceFacts
-    """What its `KEY.json` says."""
-    confidence: UInt8[np.ndarray, "h w"] | None = None
-    """Confidence of each pixel times 255; None if the dataset does not keep it."""
-    instances: UInt16[np.ndarray, "h w"] | None = None
-    """Instance of each pixel, from 1; 0 = none. None if the dataset has no instances."""
+_MOST_TABLES = 64
 
 
 def open_dataset(uri: str | Path) -> "Dataset":
-    """The dataset at `uri`: a folder, `file://...` or `s3://bucket/prefix`.
+    """Open the dataset at `uri`: a folder, `file://...` or `s3://bucket/prefix`.
 
     Raises:
-        StoreError: If there is no dataset, or it cannot be read.
-        DamageError: If a file that describes it is not whole.
+        StoreError: If there is no dataset, nothing is committed yet, or it cannot be read.
     """
     return Dataset(open_store(str(uri)))
 
 
-class Dataset:
-    """The committed samples of a dataset, in order. Thread-safe; it can be pickled.
-
-    `len(dataset)` counts samples; `dataset[position]` and `dataset["000000017"]` read one.
-    """
+class _Connection:
+    """A store, and what reads from it, in one process."""
 
     def __init__(self, store: Store) -> None:
-        """Of the dataset in `store`."""
-        self._store = store
-        self.manifest: Manifest = make_manifest(store)
-        """Everything that is known about the dataset, with one record per shard."""
-        self._ends = list(accumulate(record.num_samples for record in self.manifest.records))
-        self._shards = OpenShards(store)
+        self.process = os.getpid()
+        self.store = store
+        self.finder = SampleFinder(store)
 
-    def __reduce__(self) -> tuple[object, ...]:
-        """Copies, such as those of loader workers, open the dataset again."""
-        return open_dataset, (self.uri,)
+
+class Dataset:
+    """The committed samples of a dataset, in order.
+
+    `len(dataset)` counts samples; `dataset[17]`, `dataset[-1]` and `dataset["000000017"]` read one, and
+    no more bytes than it has. It can be pickled, and used by several threads and processes.
+    """
+
+    manifest: Manifest
+    """Everything that is known about the dataset, with one record per shard."""
+
+    def __init__(self, store: Store) -> None:
+        """Open the dataset in `store`."""
+        self._hold(store.uri, make_manifest(store), store)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Loader workers get what was found here: all must divide the same shards."""
+        return {"uri": self.uri, "manifest": self.manifest}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Connect to the store when something is read."""
+        self._hold(state["uri"], state["manifest"], None)
+
+    def _hold(self, uri: str, manifest: Manifest, store: Store | None) -> None:
+        self.uri, self.manifest = uri, manifest
+        self._ends = list(accumulate(record.num_samples for record in manifest.records))
+        self._connection = _Connection(store) if store else None
+        self._unchanged: set[str] = set()
+        self._indices: OrderedDict[str, Sequence[int]] = OrderedDict()
 
     @property
-    def uri(self) -> str:
-        """Where it lies."""
-        return self._store.uri
+    def _here(self) -> "_Connection":
+        """Connections of this process: those of the process that forked it are not ours."""
+        if self._connection is None or self._connection.process != os.getpid():
+            self._connection = _Connection(open_store(self.uri, is_known=True))
+        return self._connection
+
+    @property
+    def _store(self) -> Store:
+        return self._here.store
 
     @property
     def labels(self) -> list[ClassLabel]:
@@ -104,7 +105,7 @@ class Dataset:
         return list(self.manifest.meaning.labels)
 
     def table(self, num_classes: int) -> UInt8[np.ndarray, " 256"]:
-        """What to look mask values up in, to read them with fewer classes: `table[sample.mask]`.
+        """The table to look mask values up in, to read them with fewer classes: `table[sample.mask]`.
 
         Raises:
             JobError: If the masks cannot be read with so many classes; see `DatasetLabels.table`.
@@ -115,77 +116,123 @@ class Dataset:
         """Samples committed."""
         return self._ends[-1] if self._ends else 0
 
-    def __getitem__(self, which: int | str) -> ReadSample:
-        """The sample at a position (negative ones count from the end), or with a key.
+    def __getitem__(self, which: SupportsIndex | str) -> ReadSample:
+        """Read the sample at a position (negative ones count from the end), or with a key.
 
         Raises:
             IndexError: If the dataset has no such position.
             KeyError: If it has no sample with that key.
+            TypeError: If `which` is neither.
             DamageError: If the sample's shard is missing or damaged.
         """
         if isinstance(which, str):
             return self._by_key(which)
-        position = which + len(self) if which < 0 else which
+        position = as_integer(which)
+        position += len(self) if position < 0 else 0
         if not 0 <= position < len(self):
-            raise IndexError(f"position {which}: this dataset has {len(self):,} samples")
-        return next(self.read(range(position, position + 1)))
+            raise IndexError(
+                f"position {as_integer(which)}: this dataset has {len(self):,} samples"
+            )
+        place = bisect_right(self._ends, position)
+        record = self.manifest.records[place]
+        sample_index = self._indices_of(record)[position - self._ends[place]]
+        found = self._here.finder.find(record, sample_index)
+        if found is None:
+            listed = Problem(record.path, "contents", "not in it", sample=sample_key(sample_index))
+            raise damage(self._store, listed)
+        return self._decode(record, found)
+
+    def __contains__(self, key: object) -> bool:
+        """Whether there is a sample with this key."""
+        return isinstance(key, str) and self._stored(key) is not None
 
     def __iter__(self) -> Iterator[ReadSample]:
-        """Every sample, in order."""
+        """Iterate over all samples, in order."""
         return self.samples()
 
     def samples(
         self, split: str = SPLIT, *, shuffle: bool = False, seed: int = 0
     ) -> Iterator[ReadSample]:
-        """Every sample once: in order, or shards in random order and at random within each.
+        """Iterate over all samples once: in order, or mixed within a few shards at a time.
+
+        Every shard's bytes are held against its receipt before its first sample is given.
+
+        Args:
+            split: Which samples; datasets have the split `train`.
+            shuffle: Shards in random order, and their samples at random within groups of eight.
+            seed: Decides that order, together with the dataset's shards and nothing else.
 
         Raises:
             JobError: If there is no such split.
             DamageError: If a shard is missing or damaged.
         """
-        if split != SPLIT:
-            raise JobError(f"split: found {split!r}; this dataset has {SPLIT!r}")
-        return self.read(self.order(seed) if shuffle else range(len(self)))
+        check_split(split)
+        num_shards = len(self._ends)
+        order = order_shards(num_shards, seed=seed, epoch=0) if shuffle else range(num_shards)
+        return self.read(0, len(self), order, seed=seed if shuffle else None)
 
-    def order(self, seed: int) -> list[int]:
-        """All positions at random, a shard at a time, so that each shard is opened once."""
-        rng = counter_rng("reading", seed, 0)
-        positions: list[int] = []
-        for place in rng.permutation(len(self._ends)):
-            first = self._ends[place] - self.manifest.records[place].num_samples
-            positions += (first + rng.permutation(self._ends[place] - first)).tolist()
-        return positions
+    def read(
+        self, first: int, end: int, order: Sequence[int], *, seed: int | None, epoch: int = 0
+    ) -> Iterator[ReadSample]:
+        """Iterate over the samples of a stretch of an epoch; see `division`.
 
-    def read(self, positions: "range | list[int]") -> Iterator[ReadSample]:
-        """The samples at `positions`, in that order; cheapest where a shard's lie together."""
-        for position in positions:
-            place = bisect_right(self._ends, position)
-            record = self.manifest.records[place]
-            within = position - (self._ends[place] - record.num_samples)
-            yield self._read(record, within)
+        Args:
+            first: Place of its first sample in the row of all samples.
+            end: One past the place of its last one.
+            order: The shards' positions in that row.
+            seed: Decides how samples are mixed; None = not at all.
+            epoch: Mixes them differently in each epoch.
+        """
+        records = self.manifest.records
+        pieces = cut([record.num_samples for record in records], order, first, end)
+        if seed is None:
+            for piece in pieces:
+                yield from self._read_group(
+                    [piece], [(0, i) for i in range(piece.first, piece.end)]
+                )
+            return
+        for group in group_pieces(pieces, [record.size_bytes for record in records]):
+            yield from self._read_group(group, mix(group, seed=seed, epoch=epoch))
 
-    def facts(self) -> pa.Table:
-        """The facts of all samples, one row each, in order: the tables in `meta/`.
+    def facts(
+        self, columns: Sequence[str] | None = None, *, where: pc.Expression | None = None
+    ) -> pa.Table:
+        """Read the facts of all samples, one row each, in order: the tables in `meta/`.
+
+        Args:
+            columns: Those to read; None = all.
+            where: Keep the rows for which this holds, such as `pc.field("confidence") > 0.4`.
 
         Raises:
+            KeyError: If the tables have no such column.
             DamageError: If a table is missing or damaged; `factory repair` rebuilds it.
         """
-        with ThreadPoolExecutor(_THREADS) as pool:
-            tables = list(pool.map(self._facts_of, self.manifest.records))
-        return pa.concat_tables(tables, promote_options="default") if tables else pa.table({})
+        return read_facts_tables(self._store, self.manifest.records, columns, where)
 
     def to_torch(
         self,
         *,
+        split: str = SPLIT,
         shuffle: bool = False,
         seed: int = 0,
         rank: int | None = None,
         world_size: int | None = None,
+        equal: bool = False,
+        transform: "Callable[[dict[str, Any]], Any] | None" = None,
     ) -> "PairDataset":
-        """An `IterableDataset` of tensors for a DataLoader; see `PairDataset`."""
+        """Make an `IterableDataset` of tensors for a DataLoader; see `PairDataset`."""
         from factory.dataset.torch_dataset import PairDataset
 
-        return PairDataset(self, shuffle=shuffle, seed=seed, rank=rank, world_size=world_size)
+        check_split(split)
+        return PairDataset(
+            self,
+            shuffle=shuffle,
+            seed=seed,
+            rank=rank,
+            world_size=world_size,
+            equal=equal,
+            transform=transform,
+        )
 
     def __repr__(self) -> str:
         """Where it lies, and how much it holds."""
@@ -195,72 +242,58 @@ class Dataset:
 
     def _repr_html_(self) -> str:
         """For notebooks: the numbers, the classes, and the contact sheet."""
-        records = self.manifest.records
-        total = max(sum(r.ignore_px + sum(r.class_px) for r in records), 1)
-        rows = [
-            f"<tr><td>{label.id}</td><td>{html.escape(label.name)}</td>"
-            f"<td>{sum(r.class_px[label.id] for r in records) / total:.1%}</td></tr>"
-            for label in self.labels
-        ]
-        picture = self._store.read(CARD_PICTURE)
-        shown = ""
-        if picture is not None:
-            data = base64.b64encode(picture).decode()
-            shown = f'<img style="max-width:100%" src="data:image/png;base64,{data}">'
-        head = "<tr><th>mask value</th><th>class</th><th>pixels</th></tr>"
-        return f"<p>{html.escape(repr(self))}</p><table>{head}{''.join(rows)}</table>{shown}"
+        return describe_html(self._store, self.manifest, repr(self))
 
     def _by_key(self, key: str) -> ReadSample:
-        if len(key) == KEY_DIGITS and key.isascii() and key.isdigit():
-            for record in self.manifest.records:
-                if 0 <= int(key) - record.first_index < record.num_indices:
-                    with self._shards.reading(record) as shard:
-                        within = shard.keys.index(key) if key in shard.members else None
-                    if within is not None:
-                        return self._read(record, within)
-        raise KeyError(f"{key}: this dataset has no such sample; keys are nine digits")
-
-    def _read(self, record: ShardRecord, within: int) -> ReadSample:
-        with self._shards.reading(record) as shard, explain_damage(self._store, record):
-            key = shard.keys[within]
-            files = shard.files(key)
-        with explain_damage(self._store, record):
-            return decode_sample(StoredSample(key, files))
-
-    def _facts_of(self, record: ShardRecord) -> pa.Table:
-        name = sidecar_path(shard_name(self.manifest.name, record.shard_index))
-        data = self._store.read(name)
-        try:
-            if data is None:
-                raise ValueError("missing")
-            table = read_table(data)
-        except (pa.ArrowException, OSError, ValueError) as error:
-            raise DamageError(
-                f"{self.uri}/{name}: not the table of its shard's samples ({error}); "
-                f"`factory repair {self.uri}` rebuilds it"
-            ) from error
-        if table.num_rows != record.num_samples:
-            raise DamageError(
-                f"{self.uri}/{name}: {table.num_rows} rows, its shard has {record.num_samples} "
-                f"samples; `factory repair {self.uri}` rebuilds it"
+        stored = self._stored(key)
+        if stored is None:
+            raise KeyError(
+                f"{key!r}: this dataset has no such sample; a key has nine digits, such as "
+                "'000000017', and the column `key` of facts() lists them"
             )
-        return table
+        return self._decode(*stored)
+
+    def _stored(self, key: str) -> tuple[ShardRecord, StoredSample] | None:
+        if not is_key(key):
+            return None
+        record = record_of(self.manifest.records, int(key))
+        found = self._here.finder.find(record, int(key)) if record else None
+        return (record, found) if record and found else None
+
+    def _indices_of(self, record: ShardRecord) -> Sequence[int]:
+        """The sample indices of a shard, by position: all of its range, or those its table lists."""
+        if record.num_samples == record.num_indices:
+            return range(record.first_index, record.first_index + record.num_indices)
+        known = self._indices.get(record.path)
+        if known is None:
+            table = read_facts_tables(self._store, [record], ["index"], None)
+            known = self._indices[record.path] = table["index"].to_pylist()
+            while len(self._indices) > _MOST_TABLES:
+                self._indices.popitem(last=False)
+        return known
+
+    def _read_group(
+        self, group: Sequence[Piece], places: Sequence[tuple[int, int]]
+    ) -> Iterator[ReadSample]:
+        records = [self.manifest.records[piece.shard] for piece in group]
+        with ExitStack() as stack:
+            shards = [
+                stack.enter_context(open_shard(self._store, record, self._unchanged))
+                for record in records
+            ]
+            for i, position in places:
+                yield self._decode(records[i], shards[i].read(position))
+
+    def _decode(self, record: ShardRecord, stored: StoredSample) -> ReadSample:
+        with explain_damage(self._store, record, stored.key):
+            return decode_sample(stored, record.dataset_id)
 
 
-def decode_sample(stored: StoredSample) -> ReadSample:
-    """The pixels and facts of a sample.
+def check_split(split: str) -> None:
+    """Refuse splits that datasets do not have.
 
     Raises:
-        ValueError: If a file is missing or not whole.
+        JobError: If there is no such split.
     """
-    files = stored.files
-    return ReadSample(
-        stored.key,
-        decode_image(stored.image),
-        decode_mask(stored.file(MASK_FILE)),
-        read_facts(
-            stored.file(FACTS_FILE), InstanceFacts if INSTANCES_FILE in files else SampleFacts
-        ),
-        decode_mask(files[CONFIDENCE_FILE]) if CONFIDENCE_FILE in files else None,
-        decode_instances(files[INSTANCES_FILE]) if INSTANCES_FILE in files else None,
-    )
+    if split != SPLIT:
+        raise JobError(where="split", found=f"found {split!r}", allowed=f"a dataset has {SPLIT!r}")

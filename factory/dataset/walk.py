@@ -1,21 +1,25 @@
 """The one walk over the samples of committed shards. Everything that reads a dataset reads it here.
 
-What is yielded is what the receipt promises: whole tars, keys that lie in the shard's range and
-ascend, files with names that we write, as many samples as were committed. Anything else is damage.
+What is yielded is what the receipt promises: tars with its size and SHA-256, keys that lie in the
+shard's range and ascend, files with names that we write, as many samples as were committed. Anything
+else is damage, and is told before the shard's first sample is given.
 """
 
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 from typing import BinaryIO
 
-from factory.errors import DamageError
-from factory.identity import sample_key
+from factory.errors import DamageError, Problem
+from factory.identity import digest_of_file, sample_key
 from factory.manifest.records import ShardRecord
 from factory.pack.image import IMAGE_ENDING
 from factory.pack.tar import Member, list_members, read_member
 from factory.store import Store
+from factory.store.local import explain_os_error
 
 IMAGE_FILES = tuple(f"image.{ending}" for ending in IMAGE_ENDING.values())
 """What follows the key in the name of a sample's image, by format."""
@@ -58,7 +62,7 @@ class StoredSample:
         for ending in IMAGE_ENDING.values():
             if f"image.{ending}" in self.files:
                 return ending
-        raise ValueError(f"sample {self.key} has no image")
+        raise ValueError("it has no image")
 
     def file(self, ending: str) -> bytes:
         """The file with this ending.
@@ -67,56 +71,120 @@ class StoredSample:
             ValueError: If it has none.
         """
         if ending not in self.files:
-            raise ValueError(f"sample {self.key} has no {ending}")
+            raise ValueError(f"it has no {ending}")
         return self.files[ending]
 
 
-def walk_shards(
-    store: Store, records: Iterable[ShardRecord], endings: Sequence[str] = SAMPLE_FILES
-) -> Iterator[StoredSample]:
-    """Every sample of some shards, in their order; see `walk_shard`."""
-    for record in records:
-        yield from walk_shard(store, record, endings)
+class OpenShard:
+    """A whole shard, open: its samples can be read in any order. For one thread at a time."""
+
+    def __init__(self, file: BinaryIO, samples: dict[str, dict[str, Member]]) -> None:
+        """Read from an open tar; `samples` is what `list_samples` found in it."""
+        self._file = file
+        self._samples = list(samples.items())
+
+    def __len__(self) -> int:
+        """Its samples."""
+        return len(self._samples)
+
+    def read(self, position: int, endings: Sequence[str] = SAMPLE_FILES) -> StoredSample:
+        """Read the sample at `position`, from 0: those of its files that have one of `endings`."""
+        key, members = self._samples[position]
+        files = {e: read_member(self._file, m) for e, m in members.items() if e in endings}
+        return StoredSample(key, files)
 
 
 def walk_shard(
     store: Store, record: ShardRecord, endings: Sequence[str] = SAMPLE_FILES
-) -> Generator[StoredSample, None, None]:
-    """The samples of a committed shard, in order, with their files that have one of `endings`.
+) -> Iterator[StoredSample]:
+    """Iterate over the samples of a committed shard, with their files that have one of `endings`.
 
     Bytes of other files are skipped, not read.
 
     Raises:
-        DamageError: If the shard is missing or is not what its receipt says; what was yielded before
-            is whole.
+        DamageError: If the shard is missing or is not what its receipt says.
+        StoreError: If it cannot be read.
     """
-    with fetch_shard(store, record) as path, explain_damage(store, record), path.open("rb") as file:
-        for key, members in list_samples(file, record).items():
-            yield StoredSample(
-                key,
-                {e: read_member(file, m) for e, m in members.items() if e in endings},
-            )
+    with open_shard(store, record) as shard:
+        for position in range(len(shard)):
+            yield shard.read(position, endings)
 
 
 @contextmanager
-def fetch_shard(store: Store, record: ShardRecord) -> Iterator[Path]:
-    """A local path with the bytes of a committed shard, while the context lasts.
+def open_shard(
+    store: Store, record: ShardRecord, unchanged: set[str] | None = None
+) -> Iterator[OpenShard]:
+    """Context manager for a committed shard whose bytes are those of its receipt.
+
+    Args:
+        store: Where it lies.
+        record: Its receipt.
+        unchanged: Paths of the shards that were found good before, whose bytes are not digested again;
+            this one joins them.
 
     Raises:
-        DamageError: If it is missing.
+        DamageError: If the shard is missing or is not what its receipt says.
+        StoreError: If it cannot be read.
     """
+    known = set() if unchanged is None else unchanged
     with store.fetch(record.path) as path:
-        if path is None:
-            raise DamageError(
-                f"{store.uri}/{record.path}: missing, though its receipt is there; restore it, or "
-                f"`factory repair {store.uri}` takes the receipt back and the next run makes it again"
-            )
-        yield path
+        try:
+            problem = None if path and record.path in known else find_change(record, path)
+            if problem is not None:
+                raise damage(store, problem)
+            assert path is not None  # else there is a problem
+            file = path.open("rb")
+        except OSError as error:
+            raise explain_os_error(path or Path(record.path), error) from error
+        known.add(record.path)
+        with file:
+            with explain_damage(store, record):
+                samples = list_samples(file, record)
+            yield OpenShard(file, samples)
+
+
+def find_change(record: ShardRecord, tar: Path | None) -> Problem | None:
+    """Hold a shard's bytes against its receipt; None if they are what it says.
+
+    Raises:
+        OSError: If they cannot be read.
+    """
+    problem = find_change_of_size(record, None if tar is None else tar.stat().st_size)
+    if tar is None or problem is not None:
+        return problem
+    digest = digest_of_file(tar)
+    if digest == record.sha256:
+        return None
+    found = f"sha256 {digest[:16]}, its receipt says {record.sha256[:16]}"
+    return Problem(record.path, "changed", found)
+
+
+def find_change_of_size(record: ShardRecord, size_bytes: int | None) -> Problem | None:
+    """Hold a shard's size (None = it is missing) against its receipt; None if it is the same."""
+    if size_bytes is None:
+        return Problem(record.path, "missing", "missing, though its receipt is there")
+    if size_bytes == record.size_bytes:
+        return None
+    found = f"{size_bytes} bytes, its receipt says {record.size_bytes}"
+    return Problem(record.path, "changed", found)
+
+
+def damage(store: Store, problem: Problem) -> DamageError:
+    """The error of a reader that finds `problem` in a committed shard."""
+    repair = f"`factory repair {store.uri}`"
+    if problem.kind == "missing":
+        found = problem.found
+        remedy = f"restore it, or {repair} takes the receipt back and the next run makes it again"
+    else:
+        found = f"damaged ({problem.finding})"
+        remedy = f"{repair} takes it out and the next run makes it again"
+    where = f"{store.uri}/{problem.path}"
+    return DamageError(where=where, found=found, remedy=remedy, problems=(problem,))
 
 
 @contextmanager
-def explain_damage(store: Store, record: ShardRecord) -> Iterator[None]:
-    """What cannot be decoded is damage of this shard.
+def explain_damage(store: Store, record: ShardRecord, key: str = "") -> Iterator[None]:
+    """What cannot be decoded is damage of this shard, or of the sample `key` in it.
 
     Raises:
         DamageError: In place of a ValueError.
@@ -124,14 +192,20 @@ def explain_damage(store: Store, record: ShardRecord) -> Iterator[None]:
     try:
         yield
     except ValueError as error:
-        raise DamageError(
-            f"{store.uri}/{record.path}: damaged ({error}); `factory repair {store.uri}` takes it out "
-            "and the next run makes it again"
-        ) from error
+        problem = Problem(record.path, "contents", str(error), sample=key)
+        raise damage(store, problem) from error
+
+
+def record_of(records: Sequence[ShardRecord], index: int) -> ShardRecord | None:
+    """Find the shard that owns a sample index among `records`, which are in shard order."""
+    place = bisect_right(records, index, key=attrgetter("first_index")) - 1
+    if place < 0 or index >= records[place].first_index + records[place].num_indices:
+        return None
+    return records[place]
 
 
 def list_samples(file: BinaryIO, record: ShardRecord) -> dict[str, dict[str, Member]]:
-    """Where the files of a shard's samples lie, by key and ending, from its headers alone.
+    """List where the files of a shard's samples lie, by key and ending, from its headers alone.
 
     Raises:
         ValueError: If it is not a tar of ours with the samples that its receipt promises.
@@ -139,11 +213,10 @@ def list_samples(file: BinaryIO, record: ShardRecord) -> dict[str, dict[str, Mem
     samples: dict[str, dict[str, Member]] = {}
     last = ""
     for member in list_members(file):
-        key, _, ending = member.name.partition(".")
-        if ending not in SAMPLE_FILES:
-            raise ValueError(f"{member.name!r} is no name of a sample's file")
+        key, ending = check_name(member.name, record)
         if key != last:
-            _check_key(key, last, record)
+            if key < last:
+                raise ValueError(f"sample {key} comes after {last}; keys ascend")
             last = key
             samples[key] = {}
         if ending in samples[key]:
@@ -154,12 +227,20 @@ def list_samples(file: BinaryIO, record: ShardRecord) -> dict[str, dict[str, Mem
     return samples
 
 
-def _check_key(key: str, last: str, record: ShardRecord) -> None:
-    """Keys become names of files elsewhere: one that is not ours goes no further."""
+def check_name(name: str, record: ShardRecord) -> tuple[str, str]:
+    """Take the name of a file in a shard apart, into key and ending.
+
+    Both become names of files elsewhere: what is not ours goes no further.
+
+    Raises:
+        ValueError: If it is no name that we write, or its sample cannot be in this shard.
+    """
+    key, _, ending = name.partition(".")
+    if ending not in SAMPLE_FILES:
+        raise ValueError(f"{name!r} is no name of a sample's file")
     index = int(key) if key.isascii() and key.isdigit() and len(key) < 20 else -1
     if index < 0 or key != sample_key(index):
         raise ValueError(f"{key!r} is no sample key")
     if not 0 <= index - record.first_index < record.num_indices:
         raise ValueError(f"sample {key} lies outside of the range of its shard")
-    if key <= last:
-        raise ValueError(f"sample {key} comes after {last}; keys ascend")
+    return key, ending

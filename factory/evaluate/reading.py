@@ -64,7 +64,7 @@ def read_counts(store: Store, reference: Reference, limit: int | None) -> Contin
 def _count(store: Store, reference: Reference, batch: list[_Stored]) -> list[PairCounts]:
     samples = []
     for record, stored in batch:
-        with explain_damage(store, record):
+        with explain_damage(store, record, stored.key):
             image = decode_image(stored.image) if reference.needs_images else None
             samples.append(ScoredSample(stored.key, decode_mask(stored.file(MASK_FILE)), image))
     found = zip(samples, reference.masks(samples), strict=True)

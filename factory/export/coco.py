@@ -37,7 +37,7 @@ def export_coco(store: Store, folder: Path) -> tuple[int, int]:
     annotations: list[dict[str, Any]] = []
     for record in holdings.records:
         for sample in walk_shard(store, record):
-            with explain_damage(store, record):
+            with explain_damage(store, record, sample.key):
                 facts = read_facts(sample.file(FACTS_FILE), InstanceFacts)
                 ids = decode_instances(sample.file(INSTANCES_FILE))
                 ending, data = sample.image_ending, sample.image

@@ -13,6 +13,9 @@ from factory.spec import EncodeSpec
 IMAGE_ENDING = {"png": "png", "webp": "webp", "jpeg": "jpg"}
 """File name ending of each image format."""
 
+_MOST_PX = 2**26
+"""A small file can claim any size: what is larger than 8192 x 8192 pixels is not decoded."""
+
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 # Fixed for all rows: the difference to the row above is one subtraction of arrays, which releases
 # the GIL, while a choice per row has to try all five filters.
@@ -119,10 +122,18 @@ def _opened(data: bytes) -> Image.Image:
     try:
         _check_chunks(data)
         picture = Image.open(io.BytesIO(data))
+        if picture.width * picture.height > _MOST_PX:
+            raise ValueError(_too_large(f"{picture.width} x {picture.height}"))
         picture.load()
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise ValueError(_too_large("far more")) from error
     except (UnidentifiedImageError, OSError, SyntaxError, struct.error) as error:
         raise ValueError(f"not a whole image ({error})") from error
     return picture
+
+
+def _too_large(found: str) -> str:
+    return f"an image of {found} pixels; at most {_MOST_PX:,} are decoded"
 
 
 def _check_chunks(data: bytes) -> None:

@@ -134,6 +134,16 @@ class Member:
     size_bytes: int
     """How many there are."""
 
+    @property
+    def key(self) -> str:
+        """The sample it belongs to: its name up to the first dot."""
+        return self.name.partition(".")[0]
+
+    @property
+    def end(self) -> int:
+        """Where the next header begins."""
+        return self.offset + self.size_bytes + -self.size_bytes % _BLOCK
+
 
 def list_members(file: BinaryIO) -> Iterator[Member]:
     """The files of a shard's tar in order, from its headers alone; `file` stands at its beginning.
@@ -153,12 +163,12 @@ def list_members(file: BinaryIO) -> Iterator[Member]:
         if not any(header):
             _check_end(header, file.read(_BLOCK), place)
             return
-        member = _parse_header(header, place)
+        member = parse_header(header, place)
         if member.offset + member.size_bytes > total:
             held = total - member.offset
             raise ValueError(f"{member.name} ends after {held} of {member.size_bytes} bytes")
         yield member
-        place = member.offset + member.size_bytes + -member.size_bytes % _BLOCK
+        place = member.end
 
 
 def read_member(file: BinaryIO, member: Member) -> bytes:
@@ -188,7 +198,12 @@ def read_members(path: Path, endings: tuple[str, ...] = ("",)) -> Iterator[tuple
                 yield member.name, read_member(file, member)
 
 
-def _parse_header(header: bytes, place: int) -> Member:
+def parse_header(header: bytes, place: int) -> Member:
+    """Parse the header at byte `place` of a tar.
+
+    Raises:
+        ValueError: If it is damaged, or that of something else than an ordinary file.
+    """
     if len(header) < _BLOCK:
         raise ValueError(f"not a whole tar (it ends at byte {place + len(header)}, in a header)")
     summed = sum(header) - sum(header[_CHECKSUM]) + 8 * ord(" ")

@@ -19,11 +19,12 @@ from starlette.responses import FileResponse, JSONResponse, Response, StreamingR
 from starlette.routing import Route
 
 from factory.errors import FactoryError
+from factory.identity import is_key
 from factory.serve.answers import Gallery, GalleryQuery, ShardsQuery
 from factory.serve.facts import describe_coverage, list_rounds, list_shards, summarize
 from factory.serve.metrics import CONTENT_TYPE, encode_metrics
 from factory.serve.openapi import ENDPOINTS, make_openapi
-from factory.serve.samples import SampleReader, is_key
+from factory.serve.samples import SampleReader
 from factory.serve.view import DatasetView, Snapshot
 from factory.web.answers import first_problem, refuse, refuse_as_told
 from factory.web.guard import Access, Guard

@@ -13,15 +13,14 @@ from typing import TypeVar
 import numpy as np
 from PIL import Image
 
-from factory.dataset.open_shards import OpenShards
+from factory.dataset.finder import SampleFinder
 from factory.dataset.preview import Pair, overlay, paint
-from factory.dataset.walk import MASK_FILE, StoredSample, explain_damage
-from factory.identity import KEY_DIGITS
+from factory.dataset.samples import decode_sample
+from factory.dataset.walk import StoredSample, explain_damage, record_of
 from factory.manifest.measure import Measures
 from factory.manifest.paths import sidecar_path
 from factory.manifest.records import ShardRecord
 from factory.pack.facts import SampleFacts, read_sidecar
-from factory.pack.image import decode_image, decode_mask
 from factory.serve.answers import GalleryQuery, SampleAnswer, Tile
 from factory.serve.view import Snapshot
 from factory.store import Store
@@ -42,7 +41,7 @@ class SampleReader:
     def __init__(self, store: Store) -> None:
         """Read nothing yet."""
         self._store = store
-        self._shards = OpenShards(store)
+        self._finder = SampleFinder(store)
         self._lock = threading.Lock()
         self._files: OrderedDict[str, StoredSample] = OrderedDict()
         self._tables: OrderedDict[str, list[Row]] = OrderedDict()
@@ -65,7 +64,7 @@ class SampleReader:
 
     def describe(self, snapshot: Snapshot, key: str) -> SampleAnswer | None:
         """All that is known of a sample; None if no committed shard holds it."""
-        record = _record_of(snapshot, key)
+        record = record_of(snapshot.records, int(key))
         row = self._row(record, key) if record else None
         if record is None or row is None:
             return None
@@ -98,13 +97,14 @@ class SampleReader:
 
         None if no committed shard holds it.
         """
-        record = _record_of(snapshot, key)
+        record = record_of(snapshot.records, int(key))
         files = self._sample_files(record, key) if record else None
         if record is None or files is None:
             return None
         labels = snapshot.meaning.labels if snapshot.meaning else []
-        with explain_damage(self._store, record):
-            pair = Pair(key, decode_image(files.image), decode_mask(files.file(MASK_FILE)))
+        with explain_damage(self._store, record, key):
+            sample = decode_sample(files, record.dataset_id)
+        pair = Pair(key, sample.image, sample.mask)
         if what == "image":
             return _png(pair.image, _MOST_PX)
         if what == "mask":
@@ -137,27 +137,11 @@ class SampleReader:
             known = self._files.get(key)
         if known is not None:
             return known
-        with self._shards.reading(record) as shard:
-            if key not in shard.members:
-                return None
-            with explain_damage(self._store, record):
-                found = StoredSample(key, shard.files(key))
-        with self._lock:
-            _keep(self._files, key, found, _MOST_FILES)
+        found = self._finder.find(record, int(key))
+        if found is not None:
+            with self._lock:
+                _keep(self._files, key, found, _MOST_FILES)
         return found
-
-
-def is_key(text: str) -> bool:
-    """Whether `text` has the form of a sample's key."""
-    return len(text) == KEY_DIGITS and text.isascii() and text.isdigit()
-
-
-def _record_of(snapshot: Snapshot, key: str) -> ShardRecord | None:
-    index = int(key)
-    for record in snapshot.records:
-        if 0 <= index - record.first_index < record.num_indices:
-            return record
-    return None
 
 
 def _promising(snapshot: Snapshot, query: GalleryQuery) -> list[ShardRecord]:

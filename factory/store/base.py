@@ -47,6 +47,9 @@ class Store(Protocol):
     def read(self, path: str) -> bytes | None:
         """Read a file; None if it does not exist."""
 
+    def read_part(self, path: str, offset: int, size_bytes: int) -> bytes | None:
+        """Read a part of a file, less where the file ends; None if it does not exist."""
+
     def fetch(self, path: str) -> AbstractContextManager[Path | None]:
         """Context manager for a local copy of a file; None if it does not exist."""
 

@@ -73,6 +73,15 @@ class LocalStore:
             except (FileNotFoundError, NotADirectoryError):
                 return None
 
+    def read_part(self, path: str, offset: int, size_bytes: int) -> bytes | None:
+        """Read a part of a file, less where the file ends; None if it does not exist."""
+        with _explained(self.root / path):
+            try:
+                with (self.root / path).open("rb", buffering=0) as file:
+                    return os.pread(file.fileno(), size_bytes, offset)
+            except (FileNotFoundError, NotADirectoryError):
+                return None
+
     @contextmanager
     def fetch(self, path: str) -> Iterator[Path | None]:
         """The file itself; None if it does not exist."""

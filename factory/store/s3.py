@@ -12,7 +12,7 @@ import os
 import shutil
 import tempfile
 import threading
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from io import BufferedIOBase, BytesIO
@@ -89,6 +89,12 @@ class S3Store:
         """Read a file; None if it does not exist."""
         sink = BytesIO()
         return sink.getvalue() if self._load(path, sink) else None
+
+    def read_part(self, path: str, offset: int, size_bytes: int) -> bytes | None:
+        """Read a part of a file, less where the file ends; None if it does not exist."""
+        sink = BytesIO()
+        words = {"Range": f"bytes={offset}-{offset + size_bytes - 1}"}
+        return sink.getvalue() if self._load(path, sink, words) else None
 
     @contextmanager
     def fetch(self, path: str) -> Iterator[Path | None]:
@@ -234,16 +240,18 @@ class S3Store:
                 client.abort_multipart_upload(**upload)
             raise
 
-    def _load(self, path: str, sink: BufferedIOBase) -> bool:
-        """Download a file into `sink`; False if it does not exist."""
+    def _load(self, path: str, sink: BufferedIOBase, words: Mapping[str, str] = {}) -> bool:
+        """Download a file, or the part that `words` ask for, to `sink`; False if it does not exist."""
 
         def attempt() -> bool:
             sink.truncate(sink.seek(0))
             try:
-                body = self._client.get_object(**self.calls.at(path))["Body"]
+                body = self._client.get_object(**self.calls.at(path), **words)["Body"]
             except ClientError as error:
                 if answer_of(error) == (404, "NoSuchKey"):
                     return False
+                if answer_of(error)[0] == 416:  # what is asked for begins behind the file's end
+                    return True
                 raise
             shutil.copyfileobj(body, sink)
             return True

@@ -138,6 +138,16 @@ def test_sizes_are_told_and_of_what_is_absent_none(store):
     assert (store.size_of("a"), store.size_of("b"), store.size_of("a/b")) == (5, None, None)
 
 
+def test_a_part_of_a_file_is_read_and_no_more_than_there_is(store):
+    store.create("d/a", b"0123456789")
+    assert store.read_part("d/a", 0, 10) == b"0123456789"
+    assert store.read_part("d/a", 3, 4) == b"3456"
+    assert store.read_part("d/a", 8, 100) == b"89"
+    assert store.read_part("d/a", 10, 1) == b""
+    assert store.read_part("d/a", 1000, 1) == b""
+    assert store.read_part("d/b", 0, 1) is None
+
+
 def test_what_is_removed_is_absent_and_can_be_created_again(store):
     store.create("d/a", b"one")
     store.remove("d/a")

@@ -211,7 +211,7 @@ def test_damage_has_an_exit_code_of_its_own(tmp_path):
     (tmp_path / "out/data/train/tiny-000000.tar").unlink()
     result = call("verify", tmp_path / "out")
     assert result.exit_code == 7
-    assert result.stdout == "data/train/tiny-000000.tar: missing\n"
+    assert result.stdout == ("data/train/tiny-000000.tar: missing, though its receipt is there\n")
     assert result.stderr == (
         f"error: {tmp_path}/out: 1 problems; `factory repair {tmp_path}/out` says what to do about "
         "each\n"
@@ -219,8 +219,8 @@ def test_damage_has_an_exit_code_of_its_own(tmp_path):
     as_json = call("verify", tmp_path / "out", "--json")
     assert as_json.exit_code == 7
     missing = {
-        "path": "data/train/tiny-000000.tar", "kind": "missing", "found": "missing", "remedy": "",
-        "sample": "",
+        "path": "data/train/tiny-000000.tar", "kind": "missing",
+        "found": "missing, though its receipt is there", "remedy": "", "sample": "",
     }  # fmt: skip
     assert json.loads(as_json.stdout)["problems"] == [missing]
     error = json.loads(as_json.stderr)

@@ -3,6 +3,7 @@ import json
 import os
 import shutil
 import time
+from dataclasses import replace
 
 import pytest
 from small_job import make_small
@@ -137,14 +138,11 @@ def test_repair_removes_no_tar_that_has_got_a_receipt_meanwhile(store, root):
 def test_a_shard_that_is_not_what_its_receipt_says_is_taken_out_and_made_again(store, root, damage):
     whole = (root / TAR).read_bytes()
     (root / TAR).unlink() if damage == "missing" else flip(root / TAR)
-    found, kind = {
-        "missing": ("missing", "missing"),
-        "flipped": ("its bytes are not those of its receipt", "changed"),
-    }[damage]
+    (told,) = verify_dataset(store).problems
+    assert told.kind == {"missing": "missing", "flipped": "changed"}[damage]
     steps = plan_repair(store)
-    assert [step.problem for step in steps] == [
-        Problem(TAR, kind, found, "remove its receipt and itself, then run the job again")
-    ]
+    remedy = "remove its receipt and itself, then run the job again"
+    assert [step.problem for step in steps] == [replace(told, remedy=remedy)]
     do(steps)
     assert not (root / RECEIPT).exists()
     make_small(root.parent)

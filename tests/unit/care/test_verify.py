@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from damage import TAR, change_receipt, replaced, rewrite
 from PIL import Image
+from rewriting import TAR, change_receipt, replaced, rewrite
 from small_job import make_small
 
 from factory.care.verify import verify_dataset
@@ -33,7 +34,7 @@ def test_rewriting_a_shard_as_it_was_is_no_damage(root):
 
 def test_a_missing_shard_is_found(root):
     (root / TAR).unlink()
-    assert problems_of(root) == [f"{TAR}: missing"]
+    assert problems_of(root) == [f"{TAR}: missing, though its receipt is there"]
 
 
 def test_a_cut_shard_is_found_by_its_size(root):
@@ -162,7 +163,7 @@ def test_a_problem_has_its_parts_as_fields(root):
     (root / "data/train/tiny-000000.tar").unlink()
     (root / "data/train/a: b; c.tar").touch()
     assert verify_dataset(open_store(str(root)), deep=True).problems == (
-        Problem("data/train/tiny-000000.tar", "missing", "missing"),
+        Problem("data/train/tiny-000000.tar", "missing", "missing, though its receipt is there"),
         Problem(
             TAR,
             "contents",
@@ -189,7 +190,7 @@ def test_every_problem_of_every_shard_is_told(root):
     (root / "data/train/tiny-000000.tar").write_bytes(b"")
     problems = problems_of(root)
     assert len(problems) == 2
-    assert problems[1] == f"{TAR}: missing"
+    assert problems[1] == f"{TAR}: missing, though its receipt is there"
 
 
 def test_what_verify_says_to_do_about_damage_mends_it(root):

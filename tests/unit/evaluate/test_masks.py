@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from rewriting import TAR, replaced, rewrite
 
 from factory.dataset.holdings import find_holdings
 from factory.errors import DamageError, JobError, StoreError
@@ -181,13 +182,12 @@ def test_a_dataset_that_is_not_whole_is_told(tmp_path, finished):
     shutil.copytree(finished, tmp_path / "out")
     store = open_store(str(tmp_path / "out"))
     reference = known(store)
-    tar = tmp_path / "out/data/train/tiny-000001.tar"
-    _, member = next(read_members(tar))
-    tar.write_bytes(tar.read_bytes()[:1000])
+    tar = tmp_path / "out" / TAR
+    whole = tar.read_bytes()
+    tar.write_bytes(whole[:1000])
     assert refusal(DamageError, store, reference) == (
-        f"{store.uri}/data/train/tiny-000001.tar: damaged (000000005.image.png ends after 488 of "
-        f"{len(member)} bytes); `factory repair {store.uri}` takes it out and the next run makes it "
-        "again"
+        f"{tar}: damaged (1000 bytes, its receipt says {len(whole)}); `factory repair {store.uri}` "
+        "takes it out and the next run makes it again"
     )
     tar.unlink()
     assert refusal(DamageError, store, reference) == (
@@ -222,9 +222,7 @@ def test_an_image_that_does_not_open_is_damage(tmp_path, store):
     assert read_counts(store, Itself(), None).pooled(4, 4).trace() == 13 * 32 * 32
     root = tmp_path / "out"
     shutil.copytree(store.uri, root)
-    tar = root / "data/train/tiny-000001.tar"
-    data = tar.read_bytes()
-    tar.write_bytes(data.replace(b"\x89PNG", b"\x89png", 1))
+    rewrite(root, replaced("000000005.image.png", b"no image"))
     assert refusal(DamageError, open_store(str(root)), Itself()).startswith(
-        f"{root}/data/train/tiny-000001.tar: damaged (not a whole image"
+        f"{root / TAR}: damaged (sample 000000005: not a whole image"
     )

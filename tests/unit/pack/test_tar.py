@@ -144,3 +144,23 @@ def test_a_damaged_first_header_is_refused(tmp_path):
     (tmp_path / "a.tar").write_bytes(data)
     with pytest.raises(ValueError, match="not a whole tar"):
         list(read_members(tmp_path / "a.tar"))
+
+
+@pytest.mark.parametrize("place", [1536, 1536 + 124, 1536 + 257])
+def test_a_damaged_header_in_the_middle_is_not_taken_for_the_end(tmp_path, place):
+    write(tmp_path / "a.tar")
+    data = bytearray((tmp_path / "a.tar").read_bytes())
+    assert data[1536:].startswith(b"000000001.mask.png")
+    data[place] ^= 1
+    (tmp_path / "a.tar").write_bytes(data)
+    with pytest.raises(ValueError, match=r"not a whole tar \(a damaged header at byte 1536\)"):
+        list(read_members(tmp_path / "a.tar"))
+
+
+def test_links_and_extensions_of_tar_are_refused(tmp_path):
+    with tarfile.open(tmp_path / "a.tar", "w") as tar:
+        link = tarfile.TarInfo("000000001.image.png")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        tar.addfile(link)
+    with pytest.raises(ValueError, match="is not an ordinary file"):
+        list(read_members(tmp_path / "a.tar"))

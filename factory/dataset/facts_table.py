@@ -1,0 +1,74 @@
+"""The facts of all samples as one table: the sidecar tables of a dataset, one after the other."""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import PurePosixPath
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from factory.errors import DamageError, Problem
+from factory.manifest.parquet import read_table
+from factory.manifest.paths import sidecar_path
+from factory.manifest.records import ShardRecord
+from factory.pack.facts import SIDECAR_SCHEMA
+from factory.store import Store
+
+_THREADS = 8
+
+
+def read_facts_tables(
+    store: Store,
+    records: Sequence[ShardRecord],
+    columns: Sequence[str] | None = None,
+    where: pc.Expression | None = None,
+) -> pa.Table:
+    """Read the tables of some shards: `columns` (None = all) of the rows for which `where` holds.
+
+    Raises:
+        KeyError: If a table has no such column.
+        DamageError: If a table is missing or is not that of its shard.
+    """
+
+    def read(record: ShardRecord) -> pa.Table:
+        table = _read_one(store, record, columns if where is None else None)
+        if where is None:
+            return table
+        try:  # it may be about columns that nobody wants to see
+            return table.filter(where).select(columns or table.schema.names)
+        except (pa.ArrowInvalid, KeyError) as error:
+            raise _no_column(str(error), table.schema.names) from error
+
+    with ThreadPoolExecutor(_THREADS) as pool:
+        tables = list(pool.map(read, records))
+    # Tables of version 1 have fewer columns.
+    return pa.concat_tables(tables or [SIDECAR_SCHEMA.empty_table()], promote_options="default")
+
+
+def _read_one(store: Store, record: ShardRecord, columns: Sequence[str] | None) -> pa.Table:
+    path = sidecar_path(PurePosixPath(record.path).stem)
+    data = store.read(path)
+    try:
+        if data is None:
+            raise ValueError("missing")
+        table = read_table(data, columns)
+    except KeyError as error:
+        raise _no_column(str(error), read_table(data or b"").schema.names) from error
+    except (pa.ArrowException, OSError, ValueError) as error:
+        found = f"not the table of its shard's samples ({error})"
+        raise _damage(store, path, found) from error
+    if table.num_rows != record.num_samples:
+        found = f"{table.num_rows} rows, its shard has {record.num_samples} samples"
+        raise _damage(store, path, found)
+    return table
+
+
+def _damage(store: Store, path: str, found: str) -> DamageError:
+    remedy = f"`factory repair {store.uri}` rebuilds it"
+    problem = Problem(path, "table", found)
+    where = f"{store.uri}/{path}"
+    return DamageError(where=where, found=found, remedy=remedy, problems=(problem,))
+
+
+def _no_column(found: str, names: list[str]) -> KeyError:
+    return KeyError(f"{found}: no such column; the facts have {', '.join(names)}")

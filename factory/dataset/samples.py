@@ -1,0 +1,64 @@
+"""A sample that was read back: its files decoded, and held against each other."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import UInt8, UInt16
+
+from factory.dataset.walk import (
+    CONFIDENCE_FILE,
+    FACTS_FILE,
+    INSTANCES_FILE,
+    MASK_FILE,
+    StoredSample,
+)
+from factory.pack.facts import InstanceFacts, SampleFacts, read_facts
+from factory.pack.image import decode_image, decode_instances, decode_mask
+
+
+@dataclass(frozen=True, slots=True)
+class ReadSample:
+    """One sample, decoded. Its arrays are read-only: copy what you want to change."""
+
+    key: str
+    """Its key: the sample index, nine digits."""
+    image: UInt8[np.ndarray, "h w 3"]
+    """RGB, 0 to 255."""
+    mask: UInt8[np.ndarray, "h w"]
+    """Class ids; 255 = ignore."""
+    facts: SampleFacts
+    """What its `KEY.json` says: `InstanceFacts` if the dataset has instances."""
+    confidence: UInt8[np.ndarray, "h w"] | None = None
+    """Confidence of each pixel times 255; None if the dataset does not keep it."""
+    instances: UInt16[np.ndarray, "h w"] | None = None
+    """Instance of each pixel, from 1; 0 = none. None if the dataset has no instances."""
+
+
+def decode_sample(stored: StoredSample, dataset_id: str) -> ReadSample:
+    """Decode the files of a sample of the dataset with this id.
+
+    Raises:
+        ValueError: If a file is missing or not whole, or they do not belong together.
+    """
+    files = stored.files
+    sample = ReadSample(
+        stored.key,
+        decode_image(stored.image),
+        decode_mask(stored.file(MASK_FILE)),
+        read_facts(
+            stored.file(FACTS_FILE), InstanceFacts if INSTANCES_FILE in files else SampleFacts
+        ),
+        decode_mask(files[CONFIDENCE_FILE]) if CONFIDENCE_FILE in files else None,
+        decode_instances(files[INSTANCES_FILE]) if INSTANCES_FILE in files else None,
+    )
+    facts = sample.facts
+    if facts.key != sample.key:
+        raise ValueError(f"its facts name it {facts.key}")
+    if facts.dataset_id != dataset_id:
+        raise ValueError(f"of dataset {facts.dataset_id}, this is {dataset_id}")
+    size = (facts.height, facts.width)
+    for name in ("image", "mask", "confidence", "instances"):
+        pixels = getattr(sample, name)
+        if pixels is not None and pixels.shape[:2] != size:
+            raise ValueError(f"its {name} has size {pixels.shape[:2]}, its facts say {size}")
+    return sample
