@@ -6,7 +6,7 @@ from pathlib import Path
 from factory.errors import JobError
 from factory.identity import digest_of, digest_of_file
 from factory.segment.methods import SEGMENTER_SECTION, find_method, methods_in, settings_of
-from factory.spec import DatasetSpec
+from factory.spec import METHODS, DatasetSpec
 
 
 def digest_named_files(
@@ -15,8 +15,8 @@ def digest_named_files(
     """SHA-256 of what the job's methods read beside the generator.
 
     Keys are the settings that name the files, below `dataset.segmenter`, e.g. `teacher.pictures` or,
-    of a plugin, `settings.pictures`. A setting that names nothing has no digest; neither have the
-    settings beside a fitted file, for that file has settled them.
+    of a plugin, `settings.pictures`. A setting that names nothing has no digest; neither have
+    those beside a fitted file, which has settled them.
 
     Args:
         dataset: The job's dataset.
@@ -32,10 +32,12 @@ def digest_named_files(
     found = {}
     for section, spec in methods_in(dataset.segmenter):
         method, settings = find_method(spec.kind), settings_of(spec, section=section)
-        if method.fitted_file and getattr(settings, method.fitted_file):
-            continue
         inside = section if settings is spec else f"{section}.settings"
-        for name in method.files:
+        names = method.files
+        if method.fitted_file and getattr(settings, method.fitted_file):
+            # Planning knows that the id of one of our own methods leaves this setting out.
+            names = () if spec.kind in METHODS else (method.fitted_file,)
+        for name in names:
             named = getattr(settings, name)
             if named:
                 setting = f"{inside}.{name}".removeprefix(f"{SEGMENTER_SECTION}.")

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -13,7 +12,7 @@ from factory.label.gallery import Gallery, draw_gallery
 from factory.segment.methods import find_method
 from factory.segment.segmenter_file import decode_segmenter
 from factory.segment.tree.hierarchy import Hierarchy, read_hierarchy
-from factory.spec import METHODS, JobSpec, Method
+from factory.spec import METHODS, JobSpec
 from factory.spec.read import check_job, load_yaml
 
 
@@ -71,25 +70,23 @@ def load_without_labels(job: Path, fitted: Path | None) -> tuple[JobSpec, Path |
 
     Raises:
         JobError: If the job has a mistake, or its segmenter no merge tree.
+        PluginError: If there is no such segmenter.
     """
     document = load_yaml(job, noun="job file", keys="name, dataset, output")
     labels = None
     match document:
-        case {"dataset": {"segmenter": {"kind": str(kind)} as segmenter}} if kind in METHODS:
-            if METHODS[kind].has_tree:
-                labels = segmenter.pop("labels", None)
+        case {"dataset": {"segmenter": {"kind": str(kind)} as section}}:
+            method = find_method(kind)
+            settings = section if kind in METHODS else section.setdefault("settings", {})
+            if method.has_tree and isinstance(settings, dict):
+                labels = settings.pop("labels", None)
                 if fitted is not None:
-                    document["dataset"]["segmenter"] = _with_file(segmenter, METHODS[kind], fitted)
+                    for name in method.settles(settings):
+                        del settings[name]
+                    settings[method.fitted_file] = str(fitted)
     spec = check_job(document, source=str(job))
     check_has_tree(spec, source=str(job))
     return spec, Path(labels) if isinstance(labels, str) else None
-
-
-def _with_file(segmenter: dict[str, Any], method: Method, fitted: Path) -> dict[str, Any]:
-    """A section of the job whose fit is in a file."""
-    settled = method.settles(segmenter)
-    kept = {name: value for name, value in segmenter.items() if name not in settled}
-    return kept | {method.fitted_file: str(fitted)}
 
 
 def _methods_with_tree() -> str:

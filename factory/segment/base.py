@@ -11,11 +11,17 @@ from typing import Protocol, runtime_checkable
 import torch
 
 from factory.data import LatentBatch
-from factory.errors import PluginError
+from factory.errors import JobError, PluginError
 from factory.generate.base import Generator, GeneratorFacts
 from factory.generate.batch import ImageBatch, MaskBatch
 from factory.manifest.labels import ClassLabel, CoarserLabels
-from factory.segment.methods import check_generator, find_method, import_part, settings_of
+from factory.segment.methods import (
+    check_generator,
+    find_method,
+    import_part,
+    is_fitted,
+    settings_of,
+)
 from factory.spec import MethodSettings
 
 
@@ -119,16 +125,19 @@ def load_segmenter(
 ) -> AnySegmenter:
     """Build the segmenter that `spec` names for a generator with `facts`.
 
-    A segmenter is a class (or function) called with its settings, its fitted file (None if it needs
-    no fitting), the generator's facts and the device. A plugin without a settings class is given the
-    job's section as it is.
+    A segmenter is a class (or function) called with its settings, its fitted file (None only if it
+    needs no fitting), the generator's facts and the device. A plugin without a settings class is
+    given the job's section as it is.
 
     Raises:
-        JobError: If the method cannot work on such a generator, or a setting does not fit it.
+        JobError: If the method is not fitted yet, cannot work on such a generator, or a setting does
+            not fit it.
         PluginError: If there is no such plugin, it is not a segmenter, or it needs feature maps
             that the generator does not offer.
     """
     check_generator(spec.kind, facts)
+    if fitted is None and is_fitted(spec):
+        raise JobError(f"segmenter {spec.kind!r}: not fitted yet; run `factory fit` first")
     make = import_part(spec.kind, find_method(spec.kind).segmenter)
     segmenter = make(settings_of(spec), fitted, facts, device) if callable(make) else make
     if not isinstance(segmenter, Segmenter | RenderingSegmenter):

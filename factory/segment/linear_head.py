@@ -29,7 +29,7 @@ class LinearHead:
 
     def __init__(
         self,
-        spec: MethodSettings,
+        spec: MethodSettings,  # noqa: ARG002 - the promise of a segmenter
         fitted: Path | None,
         facts: GeneratorFacts,
         device: torch.device,
@@ -41,10 +41,9 @@ class LinearHead:
         Pixels whose best score is below 0 get 255 if `ignore_unclaimed` is set.
 
         Raises:
-            JobError: If there is no fitted file, or it is damaged.
+            JobError: If it is damaged, or holds something else.
         """
-        if fitted is None:
-            raise JobError(f"segmenter {spec.kind!r}: not fitted yet; run `factory fit` first")
+        assert fitted is not None  # a linear head has nothing else to go by
         tensors, head = read_segmenter(fitted)
         self.labels = tuple(head.labels)
         self.layers = tuple(head.layers)

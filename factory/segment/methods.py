@@ -4,8 +4,8 @@ A plugin is either a segmenter, which is called with the job's section as it is,
 those of `spec/methods.py`, with settings and a fitter of its own.
 """
 
+import sys
 from collections.abc import Iterator
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from factory.plugins import import_target
 from factory.segment import SEGMENTERS
 from factory.spec import METHODS, Method, MethodSettings, PluginSegmenterSpec
 from factory.spec.read import check_settings
-from factory.spec.segmenters import find_settled
+from factory.spec.segmenters import find_settled, find_unteachable
 
 SEGMENTER_SECTION = "dataset.segmenter"
 """Where a job holds the settings of its method."""
@@ -72,6 +72,11 @@ def settings_of(spec: MethodSettings, *, section: str = SEGMENTER_SECTION) -> Me
             f"segmenter {spec.kind!r}: its entry names the setting {unknown[0]!r}, and "
             f"{method.settings} has only {', '.join(own.model_fields)}"
         )
+    if method.inlined:
+        raise PluginError(
+            f"segmenter {spec.kind!r}: its entry names {method.inlined[0]!r} in `inlined`, which job "
+            "files can do for our own methods only; use `files`"
+        )
     where = f"{section}.settings"
     checked = check_settings(
         own,
@@ -105,8 +110,10 @@ def find_source_digests(spec: MethodSettings) -> dict[str, str]:
             continue
         method = find_method(one.kind)
         targets = (SEGMENTERS.target(one.kind), method.settings, method.fitter, method.segmenter)
-        for name in {target.partition(":")[0] for target in targets if target}:
-            file = import_module(name).__file__
+        for target in filter(None, targets):
+            import_part(one.kind, target)
+            name = target.partition(":")[0]
+            file = sys.modules[name].__file__
             found[name] = digest_of_file(Path(file)) if file else ""
     return found
 
@@ -116,10 +123,13 @@ def check_methods(spec: MethodSettings) -> None:
 
     Raises:
         PluginError: If nothing has that name, or a plugin cannot be used.
-        JobError: If a plugin does not have such a setting.
+        JobError: If a plugin does not have such a setting, or cannot be a teacher.
     """
     for section, one in methods_in(spec):
-        settings_of(one, section=section)
+        settings = settings_of(one, section=section)
+        problem = find_unteachable(find_method(one.kind), settings) if one is not spec else ""
+        if problem:
+            raise JobError(where=section, found=problem)
 
 
 def is_fitted(spec: MethodSettings) -> bool:

@@ -6,7 +6,7 @@ from pydantic import Field, field_validator
 
 from factory.spec.fit import FittingSeed, LayerNames
 from factory.spec.methods import METHODS
-from factory.spec.segmenters import MethodSettings, TeacherSpec
+from factory.spec.segmenters import MethodSettings, TeacherSpec, find_unteachable
 from factory.spec.settings import Fraction
 
 
@@ -35,12 +35,8 @@ class DistilSpec(MethodSettings):
     @field_validator("teacher")
     @classmethod
     def _can_be_imitated(cls, value: MethodSettings) -> MethodSettings:
-        method = METHODS.get(value.kind)
-        if method is None:
-            return value  # a plugin; what it can do is known when it is loaded
-        for name, reason in method.not_taught.items():
-            if getattr(value, name):
-                raise ValueError(f"{reason}: leave out `{name}`")
-        if method.fitted_file and getattr(value, method.fitted_file):
-            raise ValueError(f"a teacher is fitted with its head: leave out `{method.fitted_file}`")
+        method = METHODS.get(value.kind)  # a plugin's is known only when it is imported
+        problem = find_unteachable(method, value) if method else ""
+        if problem:
+            raise ValueError(problem)
         return value

@@ -38,9 +38,11 @@ class Method:
     """A `fit.cost.FitCost`: what a fit takes, before it is made. Empty = nobody knows: `factory plan`
     says so, and the fit is never spread over workers."""
     files: tuple[str, ...] = ()
-    """Settings that name files or folders whose content decides what a fit gives."""
+    """Settings that name files or folders (a path, or a list of them) which the fit reads: their
+    content is part of a dataset's id, and where they lie is not."""
     inlined: tuple[str, ...] = ()
-    """Settings for which a job file may name a YAML file: its content takes their place."""
+    """Settings for which a job file may name a YAML file: its content takes their place. A plugin has
+    none, because job files are read without importing it."""
     needs: tuple[str, ...] = ()
     """Facts (`GeneratorFacts`) that a generator must have for the method to work on it."""
     has_tree: bool = False
@@ -50,6 +52,19 @@ class Method:
     """Whether `distil` can imitate it."""
     not_taught: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     """Settings that a teacher must leave out, with the reason."""
+
+    def __post_init__(self) -> None:
+        """Refuse an entry that contradicts itself.
+
+        Raises:
+            ValueError: If it does; the text is for whoever wrote it.
+        """
+        for_a_fit = ("fitted_if", "after_fit", "fitted_file", "finish", "cost", "files")
+        useless = [name for name in for_a_fit if getattr(self, name)]
+        if useless and not self.fitter:
+            raise ValueError(f"a method without a fitter has no use for {useless[0]}")
+        if self.has_tree and not self.fitted_file:
+            raise ValueError("a method with a merge tree needs a setting for a fitted_file")
 
     def settles(self, names: Iterable[str]) -> set[str]:
         """Those of the settings `names` that decide what a fit gives."""

@@ -63,6 +63,18 @@ def find_settled(method: Method, settings: MethodSettings) -> str:
     return f"`{method.fitted_file}` names a file that is fitted already; leave out {', '.join(settled)}"
 
 
+def find_unteachable(method: Method, settings: MethodSettings) -> str:
+    """Why `distil` cannot imitate a method with these settings; empty if it can."""
+    if not method.can_teach:
+        return f"{settings.kind} is no teacher; choose another method"
+    for name, reason in method.not_taught.items():
+        if getattr(settings, name):
+            return f"{reason}: leave out `{name}`"
+    if method.fitted_file and getattr(settings, method.fitted_file):
+        return f"a teacher is fitted with its head: leave out `{method.fitted_file}`"
+    return ""
+
+
 class PluginSegmenterSpec(MethodSettings):
     """A segmenter from outside this package."""
 

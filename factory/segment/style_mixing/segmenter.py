@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from factory.data import Instances, LatentBatch
-from factory.errors import JobError, PluginError
+from factory.errors import PluginError
 from factory.generate.base import Generator, GeneratorFacts, StyleMixer
 from factory.generate.batch import ImageBatch, MaskBatch
 from factory.identity import counter_rng
@@ -74,8 +74,7 @@ class StyleMixing:
         """Prepare for a generator with `facts`; `fitted` holds the prototypes of shared classes.
 
         Raises:
-            JobError: If the generator has no styles to mix, a setting does not fit it, or shared
-                classes were not fitted.
+            JobError: If the generator has no styles to mix, or a setting does not fit it.
         """
         self._spec, self._facts = spec, facts
         self._plan = plan_mixing(spec, facts)
@@ -84,8 +83,7 @@ class StyleMixing:
         self.instance_classes: tuple[str, ...] = ()
         self._prototypes: Tensor | None = None
         if spec.classes is not None:
-            if fitted is None:
-                raise JobError(f"segmenter {spec.kind!r}: not fitted yet; run `factory fit` first")
+            assert fitted is not None  # `load_segmenter` sees to that
             tensors, head = read_segmenter(fitted)
             self._prototypes = tensors[PROTOTYPES_NAME].to(device)
             self.labels, self.layers = tuple(head.labels), tuple(head.layers)

@@ -21,7 +21,7 @@ class TreeHead(LinearHead):
         """Load the file `fitted`, as `tree.cut` makes it.
 
         Raises:
-            JobError: If there is no fitted file, or it is damaged.
+            JobError: If it is damaged, or holds something else.
         """
         super().__init__(spec, fitted, facts, device, ignore_unclaimed=spec.ignore_unclaimed)
         assert fitted is not None  # the head was read from it
