@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from damage import TAR, change_receipt, replaced, rewrite
 from PIL import Image
-from rewriting import TAR, change_receipt, replaced, rewrite
 from small_job import make_small
 
 from factory.care.verify import verify_dataset

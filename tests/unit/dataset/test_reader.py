@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pyarrow.compute as pc
 import pytest
-from rewriting import TAR
+from damage import TAR
 from small_job import make_small
 
 from factory.dataset.reader import open_dataset

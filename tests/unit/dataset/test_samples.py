@@ -1,7 +1,7 @@
 import json
 
 import pytest
-from rewriting import TAR, replaced, rewrite
+from damage import TAR, replaced, rewrite
 
 from factory.dataset.reader import open_dataset
 from factory.errors import DamageError

@@ -1,5 +1,5 @@
 import pytest
-from rewriting import TAR, change_receipt, rewrite
+from damage import TAR, change_receipt, rewrite
 from small_job import make_small
 
 from factory.dataset.finder import SampleFinder

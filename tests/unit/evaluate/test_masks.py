@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from rewriting import TAR, replaced, rewrite
+from damage import TAR, replaced, rewrite
 
 from factory.dataset.holdings import find_holdings
 from factory.errors import DamageError, JobError, StoreError
