@@ -4,6 +4,7 @@ import shutil
 
 import numpy as np
 import pytest
+from damage import TAR, change_receipt, replaced, rewrite
 from PIL import Image
 from small_job import make_small
 

@@ -4,7 +4,7 @@ import shutil
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from rewriting import replaced, rewrite
+from damage import replaced, rewrite
 from small_job import make_small
 
 from factory.care.verify import verify_dataset
