@@ -27,7 +27,7 @@ from factory.dataset.holdings import (
 )
 from factory.dataset.lease import holding_lease
 from factory.dataset.quarantine import Attempts, find_quarantined, quarantined_indices
-from factory.dataset.receipts import SnapshotKeeper, find_done
+from factory.dataset.receipts import SnapshotKeeper, find_committed
 from factory.dataset.views import make_manifest, write_views
 from factory.errors import IncompleteError, StoreError
 from factory.fit.fitted import find_fitted, names_fitted_file, needs_fitting
@@ -166,7 +166,7 @@ def _make_missing(
 ) -> tuple[Outcome, Holdings]:
     """Make the shards that are missing; what failed, and what is then known of the dataset."""
     spec, store, plan = prepared.spec, prepared.store, prepared.plan
-    done = find_done(store, plan)
+    done = find_committed(store, plan)
     keeper = SnapshotKeeper(store, done)
     observer.started(plan.num_samples, done.num_samples)
     quarantined = find_quarantined(store, done.indices)

@@ -1,11 +1,11 @@
 """STORY 2: a task becomes a record.
 
-Three stages work side by side: lanes compute batches, threads encode them (on the CPU the lanes do
-it: there is no idle core to give it to), one thread packs the tar. Queues between them are bounded.
-Two calls of `make` may overlap: the second computes while the
-first still encodes, packs and commits, so the device never waits at a shard's border.
+Three stages run concurrently: compute threads make batches, encode threads turn them into files (on
+the CPU the compute threads encode too: no core is idle), and one thread packs the tar. Queues
+between them are bounded. Two calls of `make` may overlap: the second computes while the first is
+still encoding, packing and committing, so that the device does not wait at a shard's border.
 
-`commit.py` then writes the tar, its table and the receipt, which alone says that the shard exists.
+`make/commit.py` then writes the tar, its table and the receipt, which is the commit point.
 """
 
 import contextlib
@@ -28,8 +28,8 @@ from factory.generate.latents import LatentSampler
 from factory.make.accept import find_rules, reason_to_drop
 from factory.make.commit import Origin, adopt_shard, commit_shard, make_record
 from factory.make.compute import compute_samples
-from factory.make.produced import Produced
-from factory.make.ranking import RankedPool
+from factory.make.produced import ProducedSamples
+from factory.make.ranking import TopSamples
 from factory.manifest.records import ShardRecord
 from factory.pack.contents import Expected
 from factory.pack.packing import EncodedSample, Packing, encode_batch, file_endings
@@ -43,12 +43,12 @@ from factory.store.local import explain_os_error
 
 @dataclass(frozen=True, slots=True)
 class ThreadCounts:
-    """How many threads a maker may use. No number here changes a byte."""
+    """Numbers of threads of a maker. They never change a byte."""
 
-    lanes: int
-    """Batches computed side by side."""
-    encoders: int
-    """Batches encoded side by side while others are computed; 0 = each lane encodes its own."""
+    compute: int
+    """Batches computed concurrently."""
+    encode: int
+    """Batches encoded concurrently by threads of their own; 0 = compute threads encode theirs."""
 
 
 class ShardMaker:
@@ -65,7 +65,7 @@ class ShardMaker:
         threads: ThreadCounts,
         run_id: str,
     ) -> None:
-        """Hold what every shard of the dataset needs.
+        """Prepare for one dataset.
 
         Raises:
             JobError: If the dataset accepts samples by a class that `segmenter` does not have.
@@ -77,32 +77,32 @@ class ShardMaker:
         self.device = device
         self.run_id = run_id
         self.stop = threading.Event()
-        """Set it to make every call of `make` end soon, with nothing left behind."""
+        """Set it to interrupt all calls of `make`; they leave no files behind."""
         self._sampler = LatentSampler(generator, dataset.latents, dataset.generator)
         self._rules = find_rules(dataset.accept, segmenter.labels)
         self._threads = threads
-        self._lanes = ThreadPoolExecutor(threads.lanes, "lane")
-        self._encoders = (
-            ThreadPoolExecutor(threads.encoders, "encode") if threads.encoders else None
+        self._compute_threads = ThreadPoolExecutor(threads.compute, "compute")
+        self._encode_threads = (
+            ThreadPoolExecutor(threads.encode, "encode") if threads.encode else None
         )
-        self._packers = ThreadPoolExecutor(2, "pack")
-        self._turn = threading.Lock()
-        self._depth = 2 * max(threads.lanes, threads.encoders)
+        self._pack_threads = ThreadPoolExecutor(2, "pack")
+        self._compute_lock = threading.Lock()
+        self._depth = 2 * max(threads.compute, threads.encode)
 
     def make(self, task: ShardTask) -> ShardRecord:
-        """Make the shard `task` asks for, and commit it; or return its record if it exists.
+        """Make and commit the shard of `task`; idempotent: an existing shard's record is returned.
 
         Raises:
-            ShardError: If no sample of its range is accepted, or a damaged tar has its place.
+            ShardError: If no sample of its range is accepted, or there is a damaged tar in its place.
             RetryableError: If the store contradicts itself.
-            StoreError: If the output refuses the files.
+            StoreError: If the output cannot be written.
             Interrupted: If `stop` was set.
         """
         done = find_record(self.store, task) or self._adopt(task)
         if done is not None:
             return done
         started = time.monotonic()
-        # A worker that was killed leaves its file: every attempt has a name of its own.
+        # A random part in the name: a killed worker may have left its file.
         path = self.store.work_folder(self.run_id) / f"{task.name}-{secrets.token_hex(4)}.tar"
         try:
             with ShardWriter(path) as writer:
@@ -110,7 +110,7 @@ class ShardMaker:
                 packed = writer.finish()
         except OSError as error:
             raise explain_os_error(path, error) from error
-        making = Origin(
+        origin = Origin(
             run_id=self.run_id,
             wall_s=time.monotonic() - started,
             generate_s=produced.generate_s,
@@ -119,7 +119,7 @@ class ShardMaker:
             versions=find_versions(),
             coverage=produced.cover(),
         )
-        record = make_record(task, produced.rows.facts, packed, making)
+        record = make_record(task, produced.rows.facts, packed, origin)
         rows = produced.rows
         committed = commit_shard(self.store, task, path, record, rows.facts, rows.measures)
         committed = committed or self._adopt(task)
@@ -135,18 +135,20 @@ class ShardMaker:
         return adopt_shard(self.store, task, expected, self.run_id, draw)
 
     def replay(self, task: ShardTask, index: int) -> EncodedSample:
-        """Make one sample of `task` again, exactly as it was made for its shard."""
+        """Make one sample of `task` again, in the same batch as for its shard."""
         size = self.dataset.batch_size
         first = index - (index - task.first_index) % size
         count = min(size, task.first_index + task.num_indices - first)
         sample = self._compute(task, first, count)[index - first]
         return self._encode(task.dataset_id, [sample])[0]
 
-    def _produce(self, task: ShardTask, writer: ShardWriter) -> Produced:
-        """Compute, encode and pack the samples of `task`, each stage as far ahead as queues let it."""
-        with self._turn:
+    def _produce(self, task: ShardTask, writer: ShardWriter) -> ProducedSamples:
+        """Compute, encode and pack the samples of `task`; bounded queues connect the stages."""
+        # One shard computes at a time, the other call packs: two at once would compute no faster,
+        # and twice the memory would be needed.
+        with self._compute_lock:
             started = time.monotonic()
-            packing = Packing(writer, self._packers, limit=task.num_samples, depth=self._depth)
+            packing = Packing(writer, self._pack_threads, limit=task.num_samples, depth=self._depth)
             try:
                 rejected = self._fill(task, packing)
             except BaseException:
@@ -162,10 +164,10 @@ class ShardMaker:
                 f"shard {task.name}: none of {task.num_indices} samples was accepted ({counts}); "
                 "loosen dataset.accept or raise dataset.oversample"
             )
-        return Produced(rows, rejected, self.generator.facts.num_classes, generate_s)
+        return ProducedSamples(rows, rejected, self.generator.facts.num_classes, generate_s)
 
     def _fill(self, task: ShardTask, packing: Packing) -> Counter[tuple[str, int]]:
-        """Send the samples to keep to `packing`; count the others by reason and generator class."""
+        """Pass accepted samples to `packing`; returns the others, counted by reason and class."""
         if task.steering is not None and task.steering.best_by is not None:
             return self._fill_ranked(task, task.steering.best_by, packing)
         rejected: Counter[tuple[str, int]] = Counter()
@@ -174,6 +176,7 @@ class ShardMaker:
             rejected += batch.rejected
             num_accepted += batch.num_accepted
             packing.put(batch.encoded)
+            # Stop early: whether the shard is full follows from the samples alone, not from timing.
             if num_accepted >= task.num_samples or packing.has_failed:
                 break
         return rejected
@@ -181,8 +184,8 @@ class ShardMaker:
     def _fill_ranked(
         self, task: ShardTask, class_id: int, packing: Packing
     ) -> Counter[tuple[str, int]]:
-        """As `_fill`, when the best of the whole range are kept instead of the first."""
-        pool = RankedPool(task.num_samples, class_id)
+        """As `_fill`, keeping the best samples of the whole range instead of the first ones."""
+        pool = TopSamples(task.num_samples, class_id)
         rejected: Counter[tuple[str, int]] = Counter()
         for batch in self._batches(task):
             rejected += batch.rejected
@@ -204,12 +207,12 @@ class ShardMaker:
         window: deque[Future[_Batch]] = deque()
         try:
             while True:
-                while len(window) <= self._threads.lanes:
+                while len(window) <= self._threads.compute:
                     first = next(firsts, None)
                     if first is None:
                         break
                     count = min(size, task.first_index + task.num_indices - first)
-                    window.append(self._lanes.submit(self._work, task, first, count))
+                    window.append(self._compute_threads.submit(self._work, task, first, count))
                 if not window:
                     return
                 if self.stop.is_set():
@@ -220,7 +223,7 @@ class ShardMaker:
                 future.cancel()
 
     def _work(self, task: ShardTask, first: int, count: int) -> "_Batch":
-        """One batch, computed and judged; encoded here too unless there are threads for that."""
+        """Compute one batch and filter it; encode it too unless there are encode threads."""
         rejected: Counter[tuple[str, int]] = Counter()
         accepted = []
         for sample in self._compute(task, first, count):
@@ -229,11 +232,11 @@ class ShardMaker:
                 accepted.append(sample)
             else:
                 rejected[reason, sample.class_label] += 1
-        if self._encoders is None:
+        if self._encode_threads is None:
             encoded: Future[list[EncodedSample]] = Future()
             encoded.set_result(self._encode(task.dataset_id, accepted))
         else:
-            encoded = self._encoders.submit(self._encode, task.dataset_id, accepted)
+            encoded = self._encode_threads.submit(self._encode, task.dataset_id, accepted)
         return _Batch(encoded, len(accepted), rejected)
 
     def _compute(self, task: ShardTask, first: int, count: int) -> list[Sample]:
@@ -258,5 +261,5 @@ class _Batch:
 
 
 def device_name(device: torch.device) -> str:
-    """What computes there."""
+    """Name of the GPU or CPU."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_name()

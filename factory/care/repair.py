@@ -17,7 +17,7 @@ from factory.dataset.quarantine import release
 from factory.dataset.receipts import (
     BLOCK,
     check_snapshots,
-    find_done,
+    find_committed,
     find_record,
     list_receipts,
     path_of_block,
@@ -136,7 +136,7 @@ def plan_clearing(store: Store, older_than_s: float) -> list[Step]:
         StoreError: If there is no dataset.
     """
     plan = find_plan(store)
-    done = find_done(store, plan).indices
+    done = find_committed(store, plan).indices
     limit = time.time() - older_than_s
     owners = {path(task.name): task for task in plan.tasks() for path in (tar_path, sidecar_path)}
     steps = []

@@ -75,10 +75,10 @@ def list_quarantine(dataset: Where, as_json: AsJson = False) -> None:  # noqa: F
     """Show the shards in quarantine, and why they are there."""
     from factory.dataset.holdings import find_plan
     from factory.dataset.quarantine import find_quarantined
-    from factory.dataset.receipts import find_done
+    from factory.dataset.receipts import find_committed
 
     store = open_dataset(dataset)
-    found = find_quarantined(store, find_done(store, find_plan(store)).indices)
+    found = find_quarantined(store, find_committed(store, find_plan(store)).indices)
     if as_json:
         print_json([failure.model_dump(mode="json") for failure in found])
         return

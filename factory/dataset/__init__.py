@@ -1,1 +1,1 @@
-"""A dataset in a store: what it holds, read and rebuilt from the store alone."""
+"""A dataset in a store: its state and its views, read and rebuilt from the store alone."""

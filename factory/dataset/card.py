@@ -16,7 +16,7 @@ _SIZES = (
 
 
 def encode_card(manifest: Manifest) -> bytes:
-    """The card of a dataset: picture, size, classes, reading it, origin, licence."""
+    """Encode the dataset card: picture, size, classes, how to read it, origin, licence."""
     return "\n".join(
         [
             "---",

@@ -33,7 +33,7 @@ from factory.store import Store
 
 @dataclass(frozen=True, slots=True)
 class Holdings:
-    """What a store holds of a dataset."""
+    """The state of a dataset in a store: its plan and its committed shards."""
 
     plan: Plan
     records: tuple[ShardRecord, ...]
@@ -46,12 +46,12 @@ class Holdings:
 
 
 def find_rounds(store: Store, known: Sequence[Round] = ()) -> list[Round]:
-    """The rounds of the dataset in `store`, in order; none if it is empty.
+    """Read the rounds of the dataset in `store`, in order; none if it is empty.
 
-    The first ones, if `known`, are not read again: a round never changes.
+    `known` ones are not read again: rounds are immutable.
 
     Raises:
-        StoreError: If the store holds something that is not a dataset of ours.
+        StoreError: If there are other files in the store, and no dataset.
     """
     rounds = list(known)
     while (data := store.read(round_path(len(rounds)))) is not None:
@@ -67,7 +67,7 @@ def find_rounds(store: Store, known: Sequence[Round] = ()) -> list[Round]:
 
 
 def find_plan(store: Store, known: Sequence[Round] = ()) -> Plan:
-    """The plan of the dataset in `store`, of which the rounds `known` are not read again.
+    """Read the plan of the dataset in `store`; rounds that are `known` are not read again.
 
     Raises:
         StoreError: If there is none.
@@ -79,7 +79,7 @@ def find_plan(store: Store, known: Sequence[Round] = ()) -> Plan:
 
 
 def find_holdings(store: Store, known: Holdings | None = None) -> Holdings:
-    """The plan and the records of the dataset in `store`, of which what is `known` is not read again.
+    """Read plan and records of the dataset in `store`; what is `known` is not read again.
 
     Raises:
         StoreError: If there is none, or a receipt belongs to another dataset.
@@ -92,14 +92,14 @@ def find_holdings(store: Store, known: Holdings | None = None) -> Holdings:
 
 
 def load_stored_job(store: Store) -> JobSpec:
-    """The job file that began the dataset.
+    """Read the job file that the dataset was started with.
 
     Raises:
         StoreError: If it is missing, or there is no dataset.
     """
     data = store.read(JOB_PATH)
     if data is None:
-        find_plan(store)  # an empty folder lacks more than this file
+        find_plan(store)  # in an empty folder the more helpful error is that there is no dataset
         raise StoreError(f"{store.uri}/{JOB_PATH}: missing; copy the job's file there")
     source = f"{store.uri}/{JOB_PATH}"
     try:
@@ -114,7 +114,7 @@ def load_stored_job(store: Store) -> JobSpec:
 
 
 def find_coverage_spec(store: Store) -> CoverageSpec | None:
-    """The coverage targets of the latest run; None if it had none.
+    """Read the coverage targets of the latest run; None if it had none.
 
     Raises:
         StoreError: If they are damaged.
@@ -131,7 +131,7 @@ def find_coverage_spec(store: Store) -> CoverageSpec | None:
 
 
 def progress_of(store: Store, holdings: Holdings) -> TargetProgress | None:
-    """How far the coverage targets have come; None without targets, or before the first shard."""
+    """Progress of the coverage targets; None without targets, or before the first shard."""
     spec = find_coverage_spec(store)
     if spec is None or store.read(LABELS_PATH) is None:
         return None
@@ -140,10 +140,10 @@ def progress_of(store: Store, holdings: Holdings) -> TargetProgress | None:
 
 
 def check_same_dataset(store: Store, ours: dict[str, Any], theirs: dict[str, Any]) -> None:
-    """Make sure that a job's identity is that of the dataset in `store`.
+    """Require that a job's identity equals that of the dataset in `store`.
 
     Raises:
-        StoreError: If it is not; the message lists what differs.
+        StoreError: If it does not; the message lists the differences.
     """
     differences = identity_differences(ours, theirs)
     if differences:
@@ -155,10 +155,10 @@ def check_same_dataset(store: Store, ours: dict[str, Any], theirs: dict[str, Any
 
 
 def find_labels(store: Store) -> DatasetLabels:
-    """What the samples' numbers mean.
+    """Read the label table: the meaning of mask values and class labels.
 
     Raises:
-        StoreError: If the table is missing or damaged.
+        StoreError: If it is missing or damaged.
     """
     data = store.read(LABELS_PATH)
     if data is None:
@@ -167,7 +167,7 @@ def find_labels(store: Store) -> DatasetLabels:
 
 
 def find_expected(store: Store, plan: Plan) -> Expected:
-    """What holds for every sample of the dataset.
+    """The expected contents of every sample of the dataset.
 
     Raises:
         StoreError: If its label table is missing or damaged.

@@ -1,7 +1,7 @@
-"""A lease on an output whose store cannot create exclusively: one run at a time writes there.
+"""A lease (advisory lock) for outputs whose store cannot create exclusively.
 
-Such a store cannot make it certain: two runs that begin within the same second may both see no lease.
-It tells a person who starts a second run by mistake, which is what happens.
+Such a store cannot guarantee mutual exclusion: two runs that start within the same second may both
+see no lease. The lease catches the usual case, a second run that was started by mistake.
 """
 
 import threading
@@ -18,23 +18,24 @@ from factory.provenance import run_is_dead
 from factory.store import Store
 
 _RENEW_S = 60.0
+# Ten missed renewals: a store that is unreachable for minutes does not lose a live run its lease.
 _STALE_S = 600.0
 
 
 class Lease(Facts):
-    """Who writes, as kept in `lease.json`."""
+    """The content of `lease.json`: which run is writing."""
 
     schema_version: int = 1
     """Version of this layout."""
     run_id: str
-    """The run that writes: host, process and a random part."""
+    """The writing run: host, process and a random part."""
     renewed_at: float
-    """Seconds since 1970, by that host's clock; 0 = given back."""
+    """Seconds since 1970, by that host's clock; 0 = released."""
 
 
 @contextmanager
 def holding_lease(store: Store, run_id: str, *, needed: bool) -> Iterator[None]:
-    """Hold the lease of `store` while the context lasts, if it is needed.
+    """Context manager that holds the lease of `store`, if it is needed, and renews it.
 
     Raises:
         StoreError: If another run holds it.
@@ -45,8 +46,8 @@ def holding_lease(store: Store, run_id: str, *, needed: bool) -> Iterator[None]:
     holder = _holder(store)
     if holder is not None and holder.run_id != run_id:
         raise StoreError(
-            f"{store.uri}: run {holder.run_id} writes here, and output.single_writer allows one at a "
-            f"time; wait for it, or, if it is dead, for {_STALE_S:g} s after its last sign of life"
+            f"{store.uri}: run {holder.run_id} is writing here, and output.single_writer allows one at "
+            f"a time; wait for it, or, if it is dead, until its lease expires ({_STALE_S:g} s)"
         )
     _write(store, run_id, time.time())
     over = threading.Event()
@@ -67,14 +68,14 @@ def _holder(store: Store) -> Lease | None:
     try:
         lease = Lease.model_validate_json(data)
     except ValidationError:
-        return None  # half a lease is nobody's
+        return None  # unreadable lease: treat as absent
     is_over = time.time() - lease.renewed_at > _STALE_S or run_is_dead(lease.run_id)
     return None if is_over else lease
 
 
 def _renew(store: Store, run_id: str, over: threading.Event) -> None:
     while not over.wait(_RENEW_S):
-        with suppress(StoreError):  # the run itself will say so
+        with suppress(StoreError):  # the run itself will report it
             _write(store, run_id, time.time())
 
 

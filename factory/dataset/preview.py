@@ -1,4 +1,4 @@
-"""A picture of a dataset: images, masks over images, and a legend with each class's share."""
+"""The preview: a contact sheet of images and overlays, and a legend with each class's share."""
 
 import io
 from collections.abc import Iterable
@@ -34,9 +34,10 @@ class Pair:
 
 
 def make_preview(store: Store, manifest: Manifest) -> bytes | None:
-    """The contact sheet as PNG; None if nothing is committed.
+    """Draw the contact sheet as PNG; None if nothing is committed.
 
-    Pairs are taken from shards spread over the dataset, so that growth and drift show.
+    Pairs are taken from shards spread over the dataset, so that differences between early and late
+    shards are visible.
     """
     pairs = sample_pairs(store, manifest.records, _COLUMNS * _ROWS)
     if not pairs:
@@ -48,7 +49,7 @@ def make_preview(store: Store, manifest: Manifest) -> bytes | None:
 
 
 def sample_pairs(store: Store, records: list[ShardRecord], count: int) -> list[Pair]:
-    """The first pairs of up to four shards spread over the dataset, `count` in all."""
+    """Read the first pairs of up to four shards spread over the dataset, `count` in total."""
     if not records:
         return []
     num_shards = min(4, len(records))
@@ -76,7 +77,7 @@ def _first_pairs(store: Store, record: ShardRecord, count: int) -> list[Pair]:
 def paint(
     mask: UInt8[np.ndarray, "h w"], labels: Iterable[ClassLabel]
 ) -> UInt8[np.ndarray, "h w 3"]:
-    """The mask in its classes' colours, grey where there is no class."""
+    """Paint a mask in the colours of its classes, grey where there is no class."""
     palette = np.full((256, 3), _IGNORE_COLOUR, dtype=np.uint8)
     for label in labels:
         palette[label.id] = label.colour
@@ -85,7 +86,7 @@ def paint(
 
 
 def overlay(pair: Pair, labels: list[ClassLabel]) -> UInt8[np.ndarray, "h w 3"]:
-    """The image with its mask's colours over it; the border between classes is drawn in full."""
+    """Blend an image with its mask's colours; borders between classes are drawn opaque."""
     colours = paint(pair.mask, labels).astype(np.float32)
     blended = pair.image * (1 - _MASK_OPACITY) + colours * _MASK_OPACITY
     border = np.zeros(pair.mask.shape, dtype=bool)
@@ -96,9 +97,9 @@ def overlay(pair: Pair, labels: list[ClassLabel]) -> UInt8[np.ndarray, "h w 3"]:
 
 
 def draw_sheet(pairs: list[Pair], labels: list[ClassLabel], shares: list[float]) -> Image.Image:
-    """Pairs side by side in a grid, each image left of its overlay, with a legend below.
+    """Draw pairs in a grid, each image to the left of its overlay, with a legend below.
 
-    `shares` are those of the classes by id, with the share of no class behind them.
+    `shares` are the classes' shares by id, followed by the share of pixels without a class.
     """
     columns = min(_COLUMNS, len(pairs))
     rows = -(-len(pairs) // columns)
@@ -136,7 +137,7 @@ def _tile(pixels: UInt8[np.ndarray, "h w 3"]) -> Image.Image:
 
 
 def _class_shares(manifest: Manifest) -> list[float]:
-    """Each class's share of all pixels, by class id; the last is the share of no class."""
+    """Each class's share of all pixels, by class id; the last is that of pixels without a class."""
     rows = [[*record.class_px, record.ignore_px] for record in manifest.records]
     totals = np.sum(rows, axis=0)
     return [float(share) for share in totals / max(1, totals.sum())]

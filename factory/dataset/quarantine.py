@@ -1,7 +1,7 @@
-"""Shards that fail: every failed attempt is kept in the store, and one too many is the last.
+"""Failed attempts and quarantine: failures are recorded in the store, and too many end a shard.
 
-The count outlives the run, so that a shard which kills its workers cannot kill those of every run.
-A shard in quarantine is left out until `factory quarantine retry` releases it.
+The count persists over runs, so that a shard which kills its workers does not do so in every run. A
+quarantined shard is skipped until `factory quarantine retry` releases it.
 """
 
 from collections import Counter
@@ -23,9 +23,9 @@ from factory.manifest.paths import (
 from factory.store import Store
 
 MOST_ATTEMPTS = 3
-"""Times a shard may fail by an error of its own."""
+"""Attempts of a shard that may fail with an error."""
 MOST_DEATHS = 5
-"""Times its worker may die; more than `MOST_ATTEMPTS`, because somebody else may have killed it."""
+"""Deaths of its worker; more than `MOST_ATTEMPTS`, because the cause may lie outside the shard."""
 
 
 class ShardFailure(Facts):
@@ -38,13 +38,13 @@ class ShardFailure(Facts):
     name: str
     """The shard's name."""
     round_index: int
-    """The plan round that asked for it."""
+    """The round of the plan that it belongs to."""
     shard_index: int
     """Its position in the dataset."""
     attempt: int
     """Number of the attempt, from 1, over all runs."""
     reason: str
-    """What happened, in one line."""
+    """The error, in one line."""
     run_id: str
     """The run in which it happened."""
     failed_at: str
@@ -52,25 +52,25 @@ class ShardFailure(Facts):
 
 
 class Attempts:
-    """Counts the failures of shards, in this run and before."""
+    """Counts the failed attempts of shards, over all runs."""
 
     def __init__(self, store: Store, run_id: str) -> None:
-        """Read the count that earlier runs left."""
+        """Read the counts of earlier runs."""
         self._store = store
         self._run_id = run_id
         indices = (shard_index_of(path) for path in store.names(ATTEMPTS))
         self._failed = Counter(indices)
 
     def num_failed(self, task: ShardTask) -> int:
-        """Times the shard has failed."""
+        """Number of failed attempts of a shard."""
         return self._failed[task.shard_index]
 
     def note(self, task: ShardTask, reason: str) -> int:
-        """Keep a failure, and return how many there are now."""
+        """Record a failed attempt; returns how many there are now."""
         self._failed[task.shard_index] += 1
         failure = self._failure(task, reason)
         while not self._store.create(_path_of(failure), _encode(failure)):
-            self._failed[task.shard_index] += 1  # another driver noted one of its own
+            self._failed[task.shard_index] += 1  # another driver has recorded one meanwhile
             failure = self._failure(task, reason)
         return failure.attempt
 
@@ -93,7 +93,7 @@ class Attempts:
 
 
 def find_quarantined(store: Store, done: Collection[int] = ()) -> list[ShardFailure]:
-    """The shards in quarantine, in order; without those that were made after all (`done`).
+    """Read the quarantined shards, in order, without those that were committed since (`done`).
 
     Raises:
         StoreError: If an entry cannot be read.
@@ -113,13 +113,15 @@ def find_quarantined(store: Store, done: Collection[int] = ()) -> list[ShardFail
 
 
 def quarantined_indices(store: Store) -> set[int]:
-    """The shards with an entry in quarantine, from a listing alone; those made since included."""
+    """Indices of quarantined shards, from a listing alone; includes shards committed since."""
     return {shard_index_of(path) for path in store.names(QUARANTINE)} - {-1}
 
 
 def release(store: Store, shards: Collection[int]) -> None:
-    """Forget the failures of these shards, so that the next run tries them again."""
-    for folder in (ATTEMPTS, QUARANTINE):  # the entry last: a crash between leaves it listed
+    """Delete the failures of these shards, so that the next run retries them."""
+    # The quarantine entry goes last: after a crash in between the shard is still listed, and
+    # released by repeating the command.
+    for folder in (ATTEMPTS, QUARANTINE):
         for path in store.names(folder):
             if shard_index_of(path) in shards:
                 store.remove(path)

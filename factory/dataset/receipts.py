@@ -1,8 +1,9 @@
-"""All receipts of a dataset, read in seconds: a listing, snapshots of whole blocks, and the rest.
+"""Read all receipts of a dataset quickly: a listing, snapshots of complete blocks, and the rest.
 
-The receipts are the truth. A snapshot holds those of a block of shards once all of the block exist,
-so its bytes are a pure function of them: it is created exclusively by whoever is first, and it can
-be deleted at any time. The listing decides what exists; a snapshot only spares reading.
+Receipts are authoritative, snapshots are a cache: a snapshot contains the receipts of a block of
+shards once all of them exist, so that its bytes are a pure function of them. It is created
+exclusively by the first writer and can be deleted at any time. The listing decides what exists;
+snapshots only save reads.
 """
 
 from collections import defaultdict
@@ -22,34 +23,35 @@ from factory.plan.rounds import Plan
 from factory.store import Store
 
 BLOCK = 5000
-"""Shards of a snapshot: more would leave too many receipts to read one by one after a kill."""
+"""Shards per snapshot: with more, too many receipts would have to be read one by one after a crash."""
 
 
+# Receipts are tiny: reading them from S3 is limited by round trips, not by bandwidth.
 _THREADS = 16
 _SMALL = ["dataset_id", "round_index", "shard_index", "num_samples"]
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
-    """What is committed, as far as a run must know it to go on."""
+class CommittedShards:
+    """The committed shards, as far as a run needs them to resume."""
 
     indices: set[int]
     """Shards that have a receipt."""
     num_samples: int
-    """Samples in them."""
+    """Total number of their samples."""
     loose: tuple[ShardRecord, ...]
-    """The receipts that no snapshot holds."""
+    """Receipts that are in no snapshot."""
     stale: tuple[str, ...]
-    """Snapshots that are of no use: they name receipts which are gone, or cannot be read."""
+    """Invalid snapshots: they contain receipts that no longer exist, or cannot be read."""
 
 
 def path_of_block(block: int) -> str:
-    """Where the snapshot of a block of shards lies."""
+    """The path of a block's snapshot."""
     return snapshot_path(block * BLOCK, (block + 1) * BLOCK - 1)
 
 
 def list_receipts(store: Store, plan: Plan) -> list[str]:
-    """Names of all receipts that exist, sorted."""
+    """List the names of all receipts, sorted."""
     splits = [
         receipt_path(round_.round_index, first)
         for round_ in plan.rounds
@@ -58,11 +60,11 @@ def list_receipts(store: Store, plan: Plan) -> list[str]:
     return store.names(RECEIPTS, splits[1:])
 
 
-def find_done(store: Store, plan: Plan) -> Done:
-    """What is committed.
+def find_committed(store: Store, plan: Plan) -> CommittedShards:
+    """Find the committed shards without reading every receipt.
 
     Raises:
-        StoreError: If a receipt belongs to another dataset or is misplaced.
+        StoreError: If a receipt belongs to another dataset or has another shard's name.
     """
     names = set(list_receipts(store, plan))
     indices: set[int] = set()
@@ -79,30 +81,32 @@ def find_done(store: Store, plan: Plan) -> Done:
     loose = read_receipts(store, sorted(names), plan.dataset_id)
     indices.update(record.shard_index for record in loose)
     num_samples += sum(record.num_samples for record in loose)
-    return Done(indices, num_samples, tuple(loose), tuple(stale))
+    return CommittedShards(indices, num_samples, tuple(loose), tuple(stale))
 
 
 def find_records(
     store: Store, plan: Plan, known: Iterable[ShardRecord] = ()
 ) -> tuple[ShardRecord, ...]:
-    """Every receipt of the dataset, in shard order; from snapshots where these are good.
+    """Read every receipt of the dataset, in shard order; from snapshots where these are valid.
 
     Args:
-        store: Where the dataset lies.
+        store: The dataset's store.
         plan: Its plan.
-        known: Receipts that were read before. Those that still exist are not read again: a receipt
-            never changes.
+        known: Receipts that were read before. Those that still exist are not read again: receipts are
+            immutable.
 
     Returns:
         The receipts.
 
     Raises:
-        StoreError: If one of them belongs to another dataset or is misplaced.
+        StoreError: If one of them belongs to another dataset or has another shard's name.
     """
     names = set(list_receipts(store, plan))
     records: list[ShardRecord] = []
     for found in _snapshots(store):
         covered = {receipt_path(record.round_index, record.shard_index) for record in found}
+        # A snapshot that contains a receipt which is gone is ignored as a whole: the shard was
+        # removed by `repair`, and must not come back through the cache.
         if {record.dataset_id for record in found} == {plan.dataset_id} and names >= covered:
             records += found
             names -= covered
@@ -116,20 +120,20 @@ def find_records(
 
 
 def read_receipts(store: Store, names: Sequence[str], dataset_id: str) -> list[ShardRecord]:
-    """The receipts called `names`, in their order.
+    """Read the receipts `names`, in this order.
 
     Raises:
-        StoreError: If one of them belongs to another dataset or is misplaced.
+        StoreError: If one of them belongs to another dataset or has another shard's name.
     """
     with ThreadPoolExecutor(_THREADS) as pool:
         return list(pool.map(lambda name: _read_receipt(store, name, dataset_id), names))
 
 
 class SnapshotKeeper:
-    """Writes the snapshot of each block when its last receipt is seen."""
+    """Writes the snapshot of a block as soon as all its receipts are known."""
 
-    def __init__(self, store: Store, done: Done) -> None:
-        """Begin with what is committed; whole blocks without a good snapshot get theirs now."""
+    def __init__(self, store: Store, done: CommittedShards) -> None:
+        """Start with the committed shards; complete blocks without a valid snapshot get one now."""
         self._store = store
         for path in done.stale:
             store.remove(path)
@@ -138,11 +142,11 @@ class SnapshotKeeper:
             self.add(record)
 
     def loose(self) -> tuple[ShardRecord, ...]:
-        """The receipts seen so far that are in no snapshot yet."""
+        """The known receipts that are in no snapshot yet."""
         return tuple(record for block in self._blocks.values() for record in block.values())
 
     def add(self, record: ShardRecord) -> None:
-        """Note a committed shard."""
+        """Add a committed shard."""
         block = record.shard_index // BLOCK
         self._blocks[block][record.shard_index] = record
         if len(self._blocks[block]) == BLOCK:
@@ -151,7 +155,7 @@ class SnapshotKeeper:
 
 
 def check_snapshots(store: Store, records: Iterable[ShardRecord]) -> dict[str, Problem]:
-    """What is wrong, by path, with each snapshot that differs from the receipts it was made of."""
+    """Compare snapshots with receipts; returns the problems by path."""
     by_block: dict[str, list[ShardRecord]] = defaultdict(list)
     for record in records:
         by_block[path_of_block(record.shard_index // BLOCK)].append(record)
@@ -170,7 +174,7 @@ def check_snapshots(store: Store, records: Iterable[ShardRecord]) -> dict[str, P
 
 
 def _tables(store: Store) -> Iterator[tuple[str, pa.Table]]:
-    """The small columns of every snapshot; an empty table for one that cannot be read."""
+    """Read the small columns of every snapshot; an empty table for one that cannot be read."""
 
     def read(path: str) -> tuple[str, pa.Table]:
         try:
@@ -183,7 +187,7 @@ def _tables(store: Store) -> Iterator[tuple[str, pa.Table]]:
 
 
 def _snapshots(store: Store) -> Iterator[list[ShardRecord]]:
-    """The receipts in each snapshot; none for one that cannot be read."""
+    """Read the receipts of each snapshot; none for one that cannot be read."""
 
     def read(path: str) -> list[ShardRecord]:
         try:
@@ -196,7 +200,7 @@ def _snapshots(store: Store) -> Iterator[list[ShardRecord]]:
 
 
 def _covered(table: pa.Table, dataset_id: str) -> list[str]:
-    """The receipts a snapshot was made of; none if it is another dataset's."""
+    """Names of the receipts in a snapshot; none if it belongs to another dataset."""
     if set(table["dataset_id"].to_pylist()) != {dataset_id}:
         return []
     rounds, shards = table["round_index"].to_pylist(), table["shard_index"].to_pylist()
@@ -208,7 +212,7 @@ def _read_receipt(store: Store, name: str, dataset_id: str) -> ShardRecord:
     if record.dataset_id != dataset_id:
         raise StoreError(
             f"{store.uri}/{name}: belongs to dataset {record.dataset_id}, this is {dataset_id}; "
-            "somebody mixed two datasets in one folder: move that receipt and its shard away"
+            "two datasets were mixed in one folder: move that receipt and its shard away"
         )
     if name != receipt_path(record.round_index, record.shard_index):
         raise StoreError(
@@ -219,10 +223,10 @@ def _read_receipt(store: Store, name: str, dataset_id: str) -> ShardRecord:
 
 
 def find_record(store: Store, task: ShardTask) -> ShardRecord | None:
-    """The receipt of a shard; None if it is not committed.
+    """Read the receipt of a shard; None if it is not committed.
 
     Raises:
-        StoreError: If there is one that cannot be read.
+        StoreError: If it cannot be read.
     """
     name = receipt_path(task.round_index, task.shard_index)
     data = store.read(name)

@@ -1,4 +1,4 @@
-"""Numbers about a dataset, from its plan, receipts and classes alone."""
+"""Status of a dataset, computed from its plan, receipts and classes alone."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ def make_status(
     num_quarantined: int = 0,
     progress: TargetProgress | None = None,
 ) -> Status:
-    """What is planned, made and rejected, by class too, and how far the targets have come."""
+    """Count planned, committed and rejected samples, samples by class, and progress of targets."""
     records = holdings.records
     rejected: Counter[str] = Counter()
     for record in records:

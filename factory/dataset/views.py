@@ -1,4 +1,4 @@
-"""The files of a dataset that can be rebuilt from its receipts: manifest, index, preview and card."""
+"""Views of a dataset, rebuilt from its receipts: manifest, index, preview and card."""
 
 import json
 from typing import Any
@@ -19,7 +19,7 @@ from factory.store import Store
 
 
 def make_manifest(store: Store, holdings: Holdings | None = None) -> Manifest:
-    """Gather the manifest from `holdings`, or from the plan and the receipts in `store`.
+    """Build the manifest from `holdings`, or from the plan and the receipts in `store`.
 
     Raises:
         StoreError: If there is no dataset, or one of its files is damaged.
@@ -38,13 +38,13 @@ def make_manifest(store: Store, holdings: Holdings | None = None) -> Manifest:
 
 
 def write_views(store: Store, manifest: Manifest) -> None:
-    """Write what is derived from the receipts; nothing is written or drawn if it is up to date.
+    """Write all views; idempotent: nothing is written or drawn if they are current.
 
-    The manifest says what the others were made of, so it is written last: a run that was killed on
-    the way leaves the old one, and the next run writes them all.
+    The manifest states what the others were made from, so that it is written last: a run that was
+    killed in between leaves the old one, and the next run writes all views again.
 
     Raises:
-        StoreError: If a tar is missing, or the store refuses the files.
+        StoreError: If a tar is missing, or the store cannot be written.
     """
     table, card = encode_manifest(manifest), encode_card(manifest)
     if _are_current(store, manifest, table, card):
@@ -58,9 +58,9 @@ def write_views(store: Store, manifest: Manifest) -> None:
 
 
 def _are_current(store: Store, manifest: Manifest, table: bytes, card: bytes) -> bool:
-    """Whether every view is there, and was made of this manifest.
+    """Whether all views exist and were made from this manifest.
 
-    The card is compared too: versions up to 0.1.0 wrote it after the manifest, as the last of all.
+    The card is compared too, because versions up to 0.1.0 wrote it last, after the manifest.
     """
     there = [INDEX_PATH, CARD_PICTURE] if manifest.records else [INDEX_PATH]
     return (
@@ -71,7 +71,7 @@ def _are_current(store: Store, manifest: Manifest, table: bytes, card: bytes) ->
 
 
 def _encode_index(manifest: Manifest) -> bytes:
-    """The index that `wids` reads; shard paths are relative to the index file."""
+    """Encode the index for `wids`; shard paths are relative to the index file."""
     shards: list[dict[str, Any]] = [
         {
             "url": f"../{record.path}",

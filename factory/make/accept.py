@@ -1,4 +1,4 @@
-"""Which samples are kept, and the reason for each that is not."""
+"""Acceptance rules: which samples are kept, and the reason for rejecting the others."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,19 +11,19 @@ from factory.spec import AcceptSpec
 
 @dataclass(frozen=True, slots=True)
 class AcceptRules:
-    """`dataset.accept`, with every class by its id."""
+    """`dataset.accept` with classes resolved to ids."""
 
     min_confidence: float
-    """Samples whose mean mask confidence is lower are dropped."""
+    """Samples with a lower mean mask confidence are rejected."""
     class_share: dict[int, tuple[float, float]]
-    """Least and most share of the mask's pixels, by class id."""
+    """Minimum and maximum share of the mask's pixels, by class id."""
 
 
 def find_rules(spec: AcceptSpec, labels: Sequence[ClassLabel]) -> AcceptRules:
-    """The rules of `spec` for masks with the classes `labels`.
+    """Resolve the rules of `spec` for masks with the classes `labels`.
 
     Raises:
-        JobError: If there is no class of such a name or number, or two rules are for one class.
+        JobError: If there is no class of such a name or number, or two rules concern one class.
     """
     ids = {label.name: label.id for label in labels}
     shares: dict[int, tuple[float, float]] = {}
@@ -46,11 +46,11 @@ def find_rules(spec: AcceptSpec, labels: Sequence[ClassLabel]) -> AcceptRules:
 def reason_to_drop(
     sample: Sample, rules: AcceptRules, steering: Steering | None = None
 ) -> str | None:
-    """The first rule that `sample` breaks, as a short word for the record; None to keep it.
+    """The first rule that `sample` violates, as a short word for the record; None = accepted.
 
-    A mask that its own segmenter disowns comes first, with the segmenter's word.
-
-    A pure function of the sample and its round: neighbours, shards and progress do not matter.
+    A rejection by the segmenter itself takes precedence, with the segmenter's word. The result is a
+    pure function of the sample and its round: it does not depend on other samples, shards or
+    progress.
     """
     if sample.rejection:
         return sample.rejection
@@ -69,5 +69,5 @@ def reason_to_drop(
 
 
 def area_of(sample: Sample, class_id: int) -> float:
-    """The share of the mask that a class has, 0 to 1."""
+    """The class's share of the mask, 0 to 1."""
     return sample.class_px[class_id] / sample.mask.size

@@ -1,8 +1,9 @@
-"""A finished tar becomes a committed shard: first the tar, then its table, then the receipt.
+"""Commit a finished tar: first the tar, then its sidecar table, then the receipt.
 
-A tar without a receipt was left by a writer that died in between. It is never replaced: if it is
-whole it is adopted, which takes seconds instead of the time to make it; if it is not, only
-`factory repair` removes it.
+The receipt comes last because it is the commit point: readers that see it find everything else. A tar
+without a receipt is an orphan, left by a writer that died in between. It is never replaced: a complete
+one is adopted, which takes seconds instead of the time to make it again; a damaged one is only removed
+by `factory repair`.
 """
 
 import time
@@ -19,7 +20,7 @@ from factory.dataset.receipts import find_record
 from factory.errors import Problem, RetryableError, ShardError
 from factory.identity import digest_of_file
 from factory.log import log_event
-from factory.make.produced import Produced
+from factory.make.produced import ProducedSamples
 from factory.manifest.coverage import Coverage
 from factory.manifest.measure import Measures, latent_cells
 from factory.manifest.paths import receipt_path, sidecar_path, tar_path
@@ -32,33 +33,33 @@ from factory.provenance import worker_name
 from factory.store import Store
 
 UNKNOWN = "unknown"
-"""What is written of a shard that was adopted where only its maker knew."""
+"""Written in the receipt of an adopted shard where only the worker that made it knew."""
 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """How a shard came about."""
+    """Provenance of a shard."""
 
     run_id: str
     """The run that made it, or adopted it."""
     wall_s: float
-    """Seconds from the task's start until now."""
+    """Seconds since the start of the task."""
     generate_s: float
-    """Seconds of that spent in the generator and the segmenter."""
+    """Seconds of these spent in the generator and the segmenter."""
     device: str
-    """What computed it."""
+    """The GPU or CPU that computed it."""
     num_rejected: dict[str, int]
-    """Samples that were made and not kept, by reason."""
+    """Rejected samples by reason."""
     versions: dict[str, str]
-    """Versions of the libraries that decide bytes."""
+    """Versions of the libraries that determine bytes."""
     coverage: Coverage | None = None
-    """What its samples cover, as far as that was counted."""
+    """Coverage statistics of its samples; None if unknown."""
 
 
 def make_record(
-    task: ShardTask, rows: Sequence[SampleFacts], packed: PackedShard, making: Origin
+    task: ShardTask, rows: Sequence[SampleFacts], packed: PackedShard, origin: Origin
 ) -> ShardRecord:
-    """The receipt of a shard whose samples are `rows`."""
+    """Build the receipt of a shard with the samples `rows`."""
     px = np.array([row.class_px for row in rows], dtype=np.int64)
     quantiles = np.quantile([row.confidence for row in rows], [0, 0.05, 0.5, 0.95, 1])
     return ShardRecord(
@@ -69,7 +70,7 @@ def make_record(
         first_index=task.first_index,
         num_indices=task.num_indices,
         num_samples=len(rows),
-        num_rejected=making.num_rejected,
+        num_rejected=origin.num_rejected,
         num_members=packed.num_members,
         size_bytes=packed.size_bytes,
         sha256=packed.sha256,
@@ -77,14 +78,14 @@ def make_record(
         class_px=px.sum(axis=0).tolist(),
         ignore_px=sum(row.ignore_px for row in rows),
         confidence=[round(float(quantile), 6) for quantile in quantiles],
-        wall_s=round(making.wall_s, 3),
-        generate_s=round(making.generate_s, 3),
-        device=making.device,
+        wall_s=round(origin.wall_s, 3),
+        generate_s=round(origin.generate_s, 3),
+        device=origin.device,
         worker=worker_name(),
-        run_id=making.run_id,
-        versions=making.versions,
+        run_id=origin.run_id,
+        versions=origin.versions,
         finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
-        coverage=making.coverage,
+        coverage=origin.coverage,
     )
 
 
@@ -96,14 +97,14 @@ def commit_shard(
     rows: list[SampleFacts],
     measures: Sequence[Measures] = (),
 ) -> ShardRecord | None:
-    """Commit the tar `file`; None if another tar has its place: adopt that one.
+    """Commit the tar `file`; None if there is another tar in its place, which is then to be adopted.
 
     Returns:
-        The receipt: `record`, or that of whoever committed the shard first.
+        The receipt: `record`, or that of another writer that committed the shard first.
     """
     if not store.publish(record.path, file):
-        with store.fetch(record.path) as twin:
-            if twin is None or digest_of_file(twin) != record.sha256:
+        with store.fetch(record.path) as existing:
+            if existing is None or digest_of_file(existing) != record.sha256:
                 return None
     return _finish(store, task, record, rows, measures)
 
@@ -115,21 +116,21 @@ def adopt_shard(
     run_id: str,
     draw: Callable[[Sequence[int]], LatentBatch] | None = None,
 ) -> ShardRecord | None:
-    """Commit the tar that lies in the shard's place without a receipt; None if there is none.
+    """Adopt an orphaned tar: validate it and write its receipt; None if there is no tar.
 
-    Its receipt is made from what is inside. The reasons for which samples were rejected and the
-    machine that made it are not, and are given as unknown.
+    The receipt is rebuilt from the content. Reasons for rejections and the machine cannot be recovered
+    and are given as unknown.
 
     Args:
-        store: Where the tar lies.
-        task: What was asked for.
-        expected: What holds for every sample of the dataset.
+        store: The dataset's store.
+        task: The task of the shard.
+        expected: The expected contents of every sample.
         run_id: The run that adopts.
-        draw: Draws the latents of samples again, by index; None leaves the cells of their space and
-            the classes of the rejected ones unknown.
+        draw: Draws the latents of samples by index; without it latent cells and the classes of rejected
+            samples are unknown.
 
     Raises:
-        ShardError: If it is not whole.
+        ShardError: If it is damaged.
     """
     path = tar_path(task.name)
     if store.size_of(path) is None:
@@ -146,8 +147,8 @@ def adopt_shard(
             remedy="`factory repair` removes it, then run the job again",
             problems=tuple(contents.problems),
         )
-    produced = _recall(task, contents, draw)
-    making = Origin(
+    produced = _reconstruct(task, contents, draw)
+    origin = Origin(
         run_id=run_id,
         wall_s=time.monotonic() - started,
         generate_s=produced.generate_s,
@@ -156,15 +157,16 @@ def adopt_shard(
         versions={},
         coverage=produced.cover(),
     )
-    record = make_record(task, contents.rows, packed, making)
-    log_event("shard_adopted", shard=task.name, seconds=making.wall_s)
+    record = make_record(task, contents.rows, packed, origin)
+    log_event("shard_adopted", shard=task.name, seconds=origin.wall_s)
     return _finish(store, task, record, contents.rows, produced.rows.measures)
 
 
 def read_orphan(tar: Path, task: ShardTask, expected: Expected) -> tuple[PackedShard, Contents]:
-    """A tar that no receipt vouches for: its facts, and what is wrong with it.
+    """Read an orphaned tar, and list its problems.
 
-    It must be, byte for byte, what our writer makes of the files inside.
+    It must be equal, byte by byte, to the tar that our writer makes of the files in it: no receipt
+    has a digest to compare with, and damage between the files shows nowhere else.
     """
     contents = read_contents(tar, task, expected)
     packed = PackedShard(tar.stat().st_size, digest_of_file(tar), contents.num_members)
@@ -184,6 +186,7 @@ def _finish(
     rows: list[SampleFacts],
     measures: Sequence[Measures] = (),
 ) -> ShardRecord:
+    # The table may be overwritten by a concurrent writer of the same shard: both write equal rows.
     store.replace(sidecar_path(task.name), encode_sidecar(rows, measures))
     name = receipt_path(task.round_index, task.shard_index)
     if store.create(name, encode_record(record)):
@@ -194,10 +197,10 @@ def _finish(
     return found
 
 
-def _recall(
+def _reconstruct(
     task: ShardTask, contents: Contents, draw: Callable[[Sequence[int]], LatentBatch] | None
-) -> Produced:
-    """What the maker of a tar knew, as far as it can be told again."""
+) -> ProducedSamples:
+    """Rebuild coverage and rejection counts of an adopted shard."""
     gaps = _gaps(task, contents.rows)
     labels, measures = [-1] * len(gaps), contents.measures
     if draw is not None:
@@ -207,7 +210,7 @@ def _recall(
             for measured, cell in zip(measures, cells, strict=True)
         ]
         labels = draw(gaps).class_labels.tolist() if gaps else []
-    return Produced(
+    return ProducedSamples(
         rows=PackedRows(contents.rows, measures),
         rejected=Counter((UNKNOWN, label) for label in labels),
         num_generator_classes=1 + max(row.class_label for row in contents.rows),
@@ -216,8 +219,10 @@ def _recall(
 
 
 def _gaps(task: ShardTask, rows: Sequence[SampleFacts]) -> list[int]:
-    """Indices of the samples of the range that were made and are not in the tar."""
+    """Indices of the range whose samples were made and rejected."""
     is_ranked = task.steering is not None and task.steering.best_by is not None
+    # A shard that is full stops computing, so that indices after its last sample were never made; a
+    # ranked one, or one that came out short, went through its whole range.
     is_cut_short = len(rows) == task.num_samples and not is_ranked
     end = rows[-1].index + 1 if is_cut_short else task.first_index + task.num_indices
     kept = {row.index for row in rows}

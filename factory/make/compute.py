@@ -1,4 +1,4 @@
-"""A batch of latents to samples: generate, segment, bring to the host."""
+"""Compute samples from a batch of latents: generate, segment, copy to the host."""
 
 import numpy as np
 import torch
@@ -20,10 +20,10 @@ def compute_samples(
     *,
     by_px: bool = False,
 ) -> list[Sample]:
-    """Images and masks of `latents`, brought to the host; the first `count` of them, unpadded.
+    """Compute images and masks of `latents` on the device; the first `count` are copied to the host.
 
     Raises:
-        JobError: If confidence is wanted `by_px` and the segmenter does not tell it.
+        JobError: If confidence is requested `by_px` and the segmenter has none.
     """
     with torch.inference_mode():
         batch, labelled = label_latents(generator, segmenter, latents)
@@ -53,7 +53,7 @@ def compute_samples(
 def _confidence_by_px(labelled: MaskBatch) -> UInt8[np.ndarray, "n h w"]:
     if labelled.confidence_by_px is None:
         raise JobError(
-            "dataset.encode.confidence: found true, but this segmenter tells no confidence by pixel; "
+            "dataset.encode.confidence: found true, but this segmenter has no confidence by pixel; "
             "leave it out"
         )
     return (labelled.confidence_by_px * 255).round().to(torch.uint8).cpu().numpy()

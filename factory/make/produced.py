@@ -1,4 +1,4 @@
-"""What the pipeline made of a task's range, and what it covers."""
+"""The samples that the pipeline produced from a task's index range, and their coverage."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -8,27 +8,27 @@ from factory.pack.packing import PackedRows
 
 
 @dataclass(frozen=True, slots=True)
-class Produced:
-    """The samples of a range that were kept, and a count of the others."""
+class ProducedSamples:
+    """Accepted samples of an index range, and counts of the rejected ones."""
 
     rows: PackedRows
     rejected: Counter[tuple[str, int]]
-    """Samples that were not kept, by reason and generator class."""
+    """Rejected samples by (reason, generator class)."""
     num_generator_classes: int
-    """Classes that the generator has; 0 for none."""
+    """Number of classes of the generator; 0 for none."""
     generate_s: float
-    """Seconds in the generator and the segmenter."""
+    """Seconds spent in the generator and the segmenter."""
 
     @property
     def num_rejected(self) -> dict[str, int]:
-        """Samples that were not kept, by reason."""
+        """Rejected samples by reason."""
         by_reason: Counter[str] = Counter()
         for (reason, _), count in self.rejected.items():
             by_reason[reason] += count
         return dict(sorted(by_reason.items()))
 
     def cover(self) -> Coverage:
-        """What the kept samples cover."""
+        """Coverage statistics of the accepted samples."""
         by_class: Counter[int] = Counter()
         for (_, label), count in self.rejected.items():
             by_class[label] += count

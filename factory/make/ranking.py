@@ -1,4 +1,4 @@
-"""A ranked pool: of all samples that a shard's range holds, the few that show a class best."""
+"""Keep the samples of an index range with the largest share of one class (steering `best_by`)."""
 
 import heapq
 from collections import Counter
@@ -7,19 +7,19 @@ from collections.abc import Sequence
 from factory.pack.packing import EncodedSample
 
 
-class RankedPool:
+class TopSamples:
     """Keeps the `limit` samples with the largest share of one mask class."""
 
     def __init__(self, limit: int, class_id: int) -> None:
-        """Begin with an empty pool."""
+        """Start empty."""
         self._limit = limit
         self._class_id = class_id
         self._best: list[tuple[float, int, EncodedSample]] = []
 
     def add(self, samples: Sequence[EncodedSample]) -> Counter[int]:
-        """Let `samples` compete; how many dropped out, by generator class.
+        """Add `samples`; returns the number of samples that were dropped, by generator class.
 
-        Of equal ones the earlier stays, so the result does not depend on the order.
+        Ties go to the lower index, so that the result does not depend on the order of calls.
         """
         out: Counter[int] = Counter()
         for sample in samples:
@@ -33,5 +33,5 @@ class RankedPool:
         return out
 
     def close(self) -> list[EncodedSample]:
-        """The samples that stayed, by index."""
+        """The kept samples, by index."""
         return [sample for _, _, sample in sorted(self._best, key=lambda entry: -entry[1])]

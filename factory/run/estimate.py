@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from factory.dataset.holdings import check_same_dataset, find_rounds
-from factory.dataset.receipts import find_done
+from factory.dataset.receipts import find_committed
 from factory.errors import FactoryError, JobError, UnreachableError, WeightsError, restore_error
 from factory.plan.rounds import make_identity, make_plan
 from factory.spec import JobSpec
@@ -101,7 +101,7 @@ def _count_shards(spec: JobSpec, warnings: list[str]) -> tuple[int, int]:
     )
     check_same_dataset(store, identity, theirs)
     plan = make_plan(spec, identity, rounds)
-    return find_done(store, plan).num_samples, plan.num_shards
+    return find_committed(store, plan).num_samples, plan.num_shards
 
 
 def _auto_actors(spec: JobSpec) -> int:

@@ -33,7 +33,7 @@ from servers import Weed, s3_env  # noqa: E402
 import factory.dataset.receipts  # noqa: E402
 from factory.data import ShardTask  # noqa: E402
 from factory.dataset.quarantine import Attempts  # noqa: E402
-from factory.dataset.receipts import BLOCK, find_done, path_of_block  # noqa: E402
+from factory.dataset.receipts import BLOCK, find_committed, path_of_block  # noqa: E402
 from factory.make.commit import Origin, commit_shard, make_record  # noqa: E402
 from factory.manifest.paths import receipt_path  # noqa: E402
 from factory.manifest.records import ShardRecord, encode_record  # noqa: E402
@@ -166,7 +166,7 @@ def time_resume(name: str, store: Store, size: int) -> None:
                 times.append(float("nan"))
                 continue
         begun = time.perf_counter()
-        done = find_done(store, plan)
+        done = find_committed(store, plan)
         times.append(time.perf_counter() - begun)
         assert len(done.indices) == size, len(done.indices)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

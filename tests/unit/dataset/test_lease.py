@@ -35,8 +35,8 @@ def test_a_second_run_is_kept_out_and_let_in_afterwards(store):
         ):
             pass
     assert str(caught.value) == (
-        f"{store.uri}: run a-1-x writes here, and output.single_writer allows one at a time; wait for "
-        "it, or, if it is dead, for 600 s after its last sign of life"
+        f"{store.uri}: run a-1-x is writing here, and output.single_writer allows one at a time; wait "
+        "for it, or, if it is dead, until its lease expires (600 s)"
     )
     with holding_lease(store, "b-2-y", needed=True):
         assert lease_of(store).run_id == "b-2-y"

@@ -9,7 +9,7 @@ from factory.dataset.holdings import find_holdings, find_plan
 from factory.dataset.receipts import (
     SnapshotKeeper,
     check_snapshots,
-    find_done,
+    find_committed,
     find_records,
     list_receipts,
     path_of_block,
@@ -30,7 +30,7 @@ def store(tmp_path, monkeypatch):
 
 
 def done_of(store):
-    return find_done(store, find_plan(store))
+    return find_committed(store, find_plan(store))
 
 
 def test_whole_blocks_get_snapshots_and_the_rest_is_loose(store):

@@ -54,7 +54,7 @@ def test_confidence_by_pixel_is_carried_only_when_it_is_asked_for(tmp_path):
 
 def test_a_segmenter_without_confidence_by_pixel_cannot_be_asked_for_it(tmp_path):
     text = (
-        "dataset.encode.confidence: found true, but this segmenter tells no confidence by pixel; "
+        "dataset.encode.confidence: found true, but this segmenter has no confidence by pixel; "
         "leave it out"
     )
     assert len(compute(tmp_path, Halves())) == 3

@@ -2,7 +2,7 @@ import numpy as np
 
 from factory.data import Sample, ShardTask, Steering
 from factory.generate.latents import _steered_labels
-from factory.make.ranking import RankedPool
+from factory.make.ranking import TopSamples
 from factory.pack.packing import encode_sample
 from factory.spec import EncodeSpec
 
@@ -18,7 +18,7 @@ def kept(pool):
 
 
 def test_the_best_stay_in_the_order_of_their_indices_and_the_others_are_counted():
-    pool = RankedPool(2, 1)
+    pool = TopSamples(2, 1)
     assert pool.add([an_encoded(0, 3, 7), an_encoded(1, 9)]) == {}
     assert pool.add([an_encoded(2, 5), an_encoded(3, 1, 4)]) == {7: 1, 4: 1}
     assert kept(pool) == [1, 2]
@@ -26,7 +26,7 @@ def test_the_best_stay_in_the_order_of_their_indices_and_the_others_are_counted(
 
 def test_of_equal_ones_the_earlier_stays_however_batches_fall():
     samples = [an_encoded(index, 4) for index in range(5)]
-    whole, parts = RankedPool(2, 1), RankedPool(2, 1)
+    whole, parts = TopSamples(2, 1), TopSamples(2, 1)
     whole.add(samples)
     for sample in samples:
         parts.add([sample])
