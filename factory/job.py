@@ -44,7 +44,7 @@ from factory.manifest.paths import (
 )
 from factory.manifest.records import Manifest, ShardRecord
 from factory.plan.next_round import next_round
-from factory.plan.rounds import Plan, Round, check_names, make_identity, make_plan
+from factory.plan.rounds import Plan, Round, make_identity, make_plan
 from factory.provenance import new_run_id
 from factory.redact import redact_values
 from factory.run.base import Observer, Outcome, WorkerConfig, load_executor, no_more
@@ -213,7 +213,6 @@ def _next_tasks(
             added = next_round(holdings.plan, progress, oversample=oversample) if progress else None
             if added is None:
                 return []
-            check_names(Plan(added.dataset_id, (*holdings.plan.rounds, added)))
             store.create(round_path(added.round_index), _encode_round(added))
             continue  # theirs or ours: the store has the round
         given_up = quarantined_indices(store)

@@ -8,9 +8,10 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations, zip_longest
+from typing import Annotated
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from factory.manifest.measure import NUM_CELLS, Measures
 from factory.spec.coverage import AREA_EDGES
@@ -27,8 +28,11 @@ _BORDER_BINS = 50
 _CLOSE_BITS = 4
 _MIX = (0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
 
-Counts = dict[int, int]
-Histogram = list[int]
+_Count = Annotated[int, Field(ge=0, lt=2**53)]
+Counts = Annotated[dict[int, _Count], Field(max_length=2**16)]
+Histogram = Annotated[list[_Count], Field(max_length=NUM_CELLS)]
+_Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
+_Areas = Annotated[list[Histogram], Field(max_length=2**8)]
 
 
 class Coverage(BaseModel):
@@ -40,7 +44,7 @@ class Coverage(BaseModel):
     """Images that were generated, kept or not, by the generator's class; -1 for none."""
     kept: Counts = {}
     """Images that were kept, by the generator's class."""
-    area: dict[int, list[Histogram]] = {}
+    area: dict[int, _Areas] = Field({}, max_length=MOST_GROUPS + 1)
     """By the generator's class (-1: none, or more than 64), then by mask class: kept images that hold
     the class, by its share of the mask. Bins begin at 0, 0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.04,
     0.05, 0.075, 0.1, 0.125, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.6, 0.7, 0.8 and 0.9."""
@@ -53,7 +57,7 @@ class Coverage(BaseModel):
     49."""
     cells: Histogram = []
     """Kept images by cell of the latent space, 256 cells of equal probability."""
-    hashes: list[tuple[str, int]] = []
+    hashes: list[tuple[_Hash, _Count]] = Field([], max_length=SKETCH_SIZE)
     """Perceptual hashes and how many kept images have each: the 128 that come first in a fixed
     pseudo-random order."""
 

@@ -1,8 +1,10 @@
 """What the masks' and the generator's numbers mean: `labels.json`."""
 
+from typing import Annotated
+
 import numpy as np
 from jaxtyping import UInt8
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from factory.data import IGNORE
 from factory.errors import JobError, StoreError
@@ -14,23 +16,30 @@ class Facts(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
+Channel = Annotated[int, Field(ge=0, le=255)]
+Name = Annotated[str, Field(max_length=256)]
+Count = Annotated[int, Field(ge=0, lt=2**53)]
+"""Numbers that a file of ours counts with: JSON and Parquet keep them exactly."""
+Line = Annotated[str, Field(max_length=4096)]
+
+
 class ClassLabel(Facts):
     """One class of the masks."""
 
-    id: int
+    id: int = Field(ge=0, lt=IGNORE)
     """Its value in the masks."""
-    name: str
+    name: Name
     """Its name."""
-    colour: tuple[int, int, int]
+    colour: tuple[Channel, Channel, Channel]
     """RGB, 0 to 255, for pictures only: masks hold ids, never colours."""
 
 
 class CoarserLabels(Facts):
     """Fewer classes that the same masks can be read with."""
 
-    num_classes: int
+    num_classes: int = Field(ge=1, lt=IGNORE)
     """How many there are, by decreasing size as in a dataset cut there."""
-    class_of: list[int]
+    class_of: list[Annotated[int, Field(ge=0, lt=IGNORE)]] = Field(max_length=IGNORE)
     """The coarser class of each class of the masks, by class id."""
 
 
@@ -39,21 +48,34 @@ class DatasetLabels(Facts):
 
     schema_version: int = 1
     """Version of this layout."""
-    labels: list[ClassLabel]
+    labels: list[ClassLabel] = Field(min_length=1, max_length=IGNORE)
     """Classes of the masks."""
-    coarser: list[CoarserLabels] = []
+    coarser: list[CoarserLabels] = Field([], max_length=IGNORE)
     """Fewer classes that the masks can be read with, few first; empty without a merge tree."""
-    generator_classes: list[str]
+    generator_classes: list[Name] = Field(max_length=2**16)
     """Names of the generator's classes, by `class_label`; empty if it has none."""
-    attribution: str
+    attribution: Line
     """Line that must go with the images, from the generator's weights; empty if none."""
-    license: str
+    license: Line
     """Licence of the weights as they state it; empty if unknown."""
-    fitted_on: dict[str, int | float] = {}
+    fitted_on: dict[Name, int | Annotated[float, Field(allow_inf_nan=False)]] = Field(
+        {}, max_length=64
+    )
     """Numbers about the segmenter's fit, such as a distilled head's agreement with its teacher on
     held-out images; empty if nothing was fitted."""
-    instance_classes: list[str] = []
+    instance_classes: list[Name] = Field([], max_length=2**16)
     """Names of the objects' classes, by class id; empty if the dataset has no instances."""
+
+    @model_validator(mode="after")
+    def _in_order(self) -> "DatasetLabels":
+        if [label.id for label in self.labels] != list(range(len(self.labels))):
+            raise ValueError("labels are numbered from 0, in their order")
+        for coarse in self.coarser:
+            if len(coarse.class_of) != len(self.labels) or (
+                max(coarse.class_of) >= coarse.num_classes
+            ):
+                raise ValueError("a coarser table has one class below num_classes for each label")
+        return self
 
     def table(self, num_classes: int) -> UInt8[np.ndarray, " 256"]:
         """What to look up mask values in, to read them with `num_classes`: `table[mask]`.

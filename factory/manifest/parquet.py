@@ -14,8 +14,15 @@ def encode_table(table: pa.Table) -> bytes:
     return sink.getvalue()
 
 
-def read_table(data: bytes, columns: Sequence[str] | None = None) -> pa.Table:
-    """The table in `data`, or just its `columns`.
+_ROWS_AT_ONCE = 256
+_MOST_BYTES = 2**30
+"""What a table of ours may unfold into: by its dictionaries, a few bytes can stand for gigabytes."""
+
+
+def read_table(
+    data: bytes, columns: Sequence[str] | None = None, *, most_rows: int = 10**6
+) -> pa.Table:
+    """The table in `data`, or just its `columns`; no more than `most_rows`.
 
     It is read on the calling thread alone. Arrow's own threads would keep the last reference to the
     Python object they read from, and a process that ends just then is aborted ("terminate called
@@ -25,9 +32,23 @@ def read_table(data: bytes, columns: Sequence[str] | None = None) -> pa.Table:
         pyarrow.ArrowException: If it is not a Parquet file.
         OSError: If it is a broken one.
         KeyError: If a column is missing.
+        ValueError: If it has more rows, or would unfold into more than a table of ours holds.
     """
     file = pq.ParquetFile(pa.BufferReader(data), pre_buffer=False)
-    missing = set(columns or ()) - set(file.schema_arrow.names)
+    names = file.schema_arrow.names
+    missing = set(columns or ()) - set(names)
     if missing:
         raise KeyError(*sorted(missing))
-    return file.read(columns, use_threads=False)
+    if file.metadata.num_rows > most_rows:
+        raise ValueError(f"{file.metadata.num_rows:,} rows; at most {most_rows:,} are expected")
+    # A few rows at a time: a text that stands once in a dictionary can fill each of them.
+    batches, size_bytes = [], 0
+    for batch in file.iter_batches(_ROWS_AT_ONCE, columns=columns, use_threads=False):
+        size_bytes += batch.nbytes
+        if size_bytes > _MOST_BYTES:
+            raise ValueError(f"more than {_MOST_BYTES:,} bytes: more than a table of ours")
+        batches.append(batch)
+    schema = file.schema_arrow
+    if columns is not None:
+        schema = pa.schema([schema.field(name) for name in columns], schema.metadata)
+    return pa.Table.from_batches(batches, schema)

@@ -5,13 +5,23 @@ receipts that can be rebuilt at any time. It knows nothing of stores.
 """
 
 import json
-from typing import Any
+from datetime import datetime
+from typing import Annotated, Any
 
-from pydantic import ValidationError
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 
+from factory.data import IGNORE
 from factory.errors import StoreError
 from factory.manifest.coverage import Coverage
-from factory.manifest.labels import DatasetLabels, Facts
+from factory.manifest.labels import Count, DatasetLabels, Facts, Name
+from factory.spec.settings import Fraction
+
+Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+def _check_time(value: str) -> str:
+    datetime.fromisoformat(value)
+    return value
 
 
 class ShardRecord(Facts):
@@ -19,52 +29,58 @@ class ShardRecord(Facts):
 
     schema_version: int = 2
     """Version of this layout; version 1 had no `coverage`."""
-    dataset_id: str
+    dataset_id: Name
     """The dataset the shard belongs to."""
-    round_index: int
+    round_index: Count
     """The plan round that asked for it."""
-    shard_index: int
+    shard_index: Count
     """Its position in the dataset."""
-    path: str
+    path: Name
     """The tar, relative to the dataset's root."""
-    first_index: int
+    first_index: Count
     """First sample index of the range it owns."""
-    num_indices: int
+    num_indices: Count
     """Length of that range."""
-    num_samples: int
+    num_samples: Count
     """Samples in the tar."""
-    num_rejected: dict[str, int]
+    num_rejected: dict[Name, Count] = Field(max_length=2**12)
     """Samples that were made and not kept, by reason."""
-    num_members: int
+    num_members: Count
     """Files in the tar."""
-    size_bytes: int
+    size_bytes: Count
     """Size of the tar."""
-    sha256: str
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     """SHA-256 of the tar."""
-    class_images: list[int]
+    class_images: list[Count] = Field(max_length=IGNORE)
     """Samples that hold each class, by class id."""
-    class_px: list[int]
+    class_px: list[Count] = Field(max_length=IGNORE)
     """Pixels of each class, by class id."""
-    ignore_px: int = 0
+    ignore_px: Count = 0
     """Pixels of no class (mask value 255)."""
-    confidence: list[float]
+    confidence: list[Fraction] = Field(min_length=5, max_length=5)
     """Quantiles 0, 0.05, 0.5, 0.95, 1 of the samples' mean mask confidence."""
-    wall_s: float
+    wall_s: Seconds
     """Seconds from the task's start to its commit."""
-    generate_s: float
+    generate_s: Seconds
     """Seconds of that spent in the generator and the segmenter."""
-    device: str
+    device: Name
     """What computed it."""
-    worker: str
+    worker: Name
     """Host and process that made it."""
-    run_id: str
+    run_id: Name
     """The run that made it."""
-    versions: dict[str, str]
+    versions: dict[Name, Name] = Field(max_length=64)
     """Versions of the libraries that decide bytes."""
-    finished_at: str
+    finished_at: Annotated[Name, AfterValidator(_check_time)]
     """UTC time of the commit, ISO 8601."""
     coverage: Coverage | None = None
     """What its samples cover, in counts that add up over shards; null if nobody counted."""
+
+    @model_validator(mode="after")
+    def _adds_up(self) -> "ShardRecord":
+        if len(self.class_images) != len(self.class_px):
+            raise ValueError("class_images and class_px both have one number for each class")
+        return self
 
 
 class Manifest(Facts):

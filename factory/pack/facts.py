@@ -7,15 +7,18 @@ Readers infer a schema from the first few samples, so every sample has the same 
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from factory.data import Sample
+from factory.data import IGNORE, Sample
 from factory.identity import sample_key
+from factory.manifest.labels import Count, Name
 from factory.manifest.measure import UNKNOWN, Measures
 from factory.manifest.parquet import encode_table, read_table
+from factory.pack.image import MOST_SIDE_PX
+from factory.spec.settings import Fraction
 
 
 class SampleFacts(BaseModel):
@@ -23,25 +26,25 @@ class SampleFacts(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
-    key: str
+    key: str = Field(pattern=r"^[0-9]{9}$")
     """Name of the sample's files: its index, zero-padded."""
-    index: int
+    index: Count
     """Sample index; together with the dataset's seed it determines the latent."""
-    dataset_id: str
+    dataset_id: Name
     """The dataset the sample belongs to."""
-    class_label: int
+    class_label: int = Field(ge=-1, lt=2**31)
     """The generator's class, -1 for none."""
-    class_name: str
+    class_name: Name
     """Name of that class, empty for none."""
-    confidence: float
+    confidence: Fraction
     """Mean confidence over the mask's pixels, without those that no class claims, 0 to 1."""
-    width: int
+    width: int = Field(ge=1, le=MOST_SIDE_PX)
     """Pixels."""
-    height: int
+    height: int = Field(ge=1, le=MOST_SIDE_PX)
     """Pixels."""
-    class_px: list[int]
+    class_px: list[Count] = Field(max_length=IGNORE)
     """Pixels of each mask class, by class id."""
-    ignore_px: int
+    ignore_px: Count
     """Pixels of no class (mask value 255)."""
 
 
@@ -51,13 +54,15 @@ class InstanceFacts(SampleFacts):
     A dataset has instances in every sample or in none, so that keys stay constant.
     """
 
-    instance_class: list[int]
+    instance_class: list[Count] = Field(max_length=2**16)
     """Class of each instance, an index into `instance_classes` of `labels.json`."""
-    instance_box_xyxy: list[list[int]]
+    instance_box_xyxy: list[Annotated[list[Count], Field(min_length=4, max_length=4)]] = Field(
+        max_length=2**16
+    )
     """Smallest box of each: left, top, right and bottom, the latter two one past the last pixel."""
-    instance_score: list[float]
+    instance_score: list[Fraction] = Field(max_length=2**16)
     """The detector's score of each, 0 to 1."""
-    instance_px: list[int]
+    instance_px: list[Count] = Field(max_length=2**16)
     """Number of pixels of each in `KEY.instances.png`."""
 
 

@@ -2,6 +2,7 @@
 
 import io
 import struct
+import warnings
 import zlib
 
 import numpy as np
@@ -13,9 +14,14 @@ from factory.spec import EncodeSpec
 IMAGE_ENDING = {"png": "png", "webp": "webp", "jpeg": "jpg"}
 """File name ending of each image format."""
 
-_MOST_PX = 2**26
-"""A small file can claim any size: what is larger than 8192 x 8192 pixels is not decoded."""
+MOST_SIDE_PX = 4096
+"""Longest side of an image or mask that is read: four times that of the largest generators."""
 
+_FORMATS = ("PNG", "WEBP", "JPEG")
+_BROKEN = (
+    *(UnidentifiedImageError, OSError, SyntaxError, struct.error, zlib.error),
+    *(Image.DecompressionBombError, EOFError, OverflowError, MemoryError),
+)
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 # Fixed for all rows: the difference to the row above is one subtraction of arrays, which releases
 # the GIL, while a choice per row has to try all five filters.
@@ -119,21 +125,21 @@ def decode_instances(data: bytes) -> UInt16[np.ndarray, "h w"]:
 
 
 def _opened(data: bytes) -> Image.Image:
+    # A few hundred kB can unfold into gigabytes: the size in the header is looked at before that.
     try:
         _check_chunks(data)
-        picture = Image.open(io.BytesIO(data))
-        if picture.width * picture.height > _MOST_PX:
-            raise ValueError(_too_large(f"{picture.width} x {picture.height}"))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            picture = Image.open(io.BytesIO(data), formats=_FORMATS)
+        if max(picture.size) > MOST_SIDE_PX:
+            width, height = picture.size
+            raise ValueError(
+                f"an image of {width} x {height} px; no side has more than {MOST_SIDE_PX}"
+            )
         picture.load()
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise ValueError(_too_large("far more")) from error
-    except (UnidentifiedImageError, OSError, SyntaxError, struct.error) as error:
+    except _BROKEN as error:
         raise ValueError(f"not a whole image ({error})") from error
     return picture
-
-
-def _too_large(found: str) -> str:
-    return f"an image of {found} pixels; at most {_MOST_PX:,} are decoded"
 
 
 def _check_chunks(data: bytes) -> None:

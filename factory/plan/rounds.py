@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from factory.data import ShardTask, Steering
 from factory.errors import JobError, StoreError
 from factory.identity import KEY_DIGITS, SHARD_DIGITS, digest_of, shard_name
 from factory.redact import redact_values
 from factory.spec import METHODS, JobSpec
+from factory.spec.settings import DatasetName
 
 BYTES_VERSION = 2
 """Raised by us when the same job would give other bytes than before; it is part of every id."""
@@ -30,26 +31,32 @@ class Round(BaseModel):
 
     schema_version: int = 1
     """Version of this file's layout."""
-    dataset_id: str
+    dataset_id: str = Field(max_length=64)
     """The dataset this round belongs to."""
-    name: str
+    name: DatasetName
     """The dataset's name, the first part of every shard's name."""
-    round_index: int
+    round_index: int = Field(ge=0, lt=10**6)
     """Position of the round, from 0."""
-    first_shard: int
+    first_shard: int = Field(ge=0, lt=10**SHARD_DIGITS)
     """Index of its first shard."""
-    first_index: int
+    first_index: int = Field(ge=0, lt=10**KEY_DIGITS)
     """Its first sample index."""
-    num_samples: int
+    num_samples: int = Field(ge=1, le=10**KEY_DIGITS)
     """Samples it adds."""
-    samples_per_shard: int
+    samples_per_shard: int = Field(ge=1, le=10**KEY_DIGITS)
     """Samples of each shard but the last."""
-    oversample: float
+    oversample: float = Field(ge=1, le=100)
     """Sample indices owned per sample kept."""
     identity: dict[str, Any]
     """What the dataset id is the digest of; used to say what differs."""
     steering: Steering | None = None
     """What it does beyond the `dataset` section, for a coverage target; null for plain growth."""
+
+    @model_validator(mode="after")
+    def _has_names(self) -> "Round":
+        """A plan is read from datasets of others: what no key can name is refused before it is made."""
+        check_digits(self)
+        return self
 
     @property
     def num_shards(self) -> int:
@@ -66,24 +73,25 @@ class Round(BaseModel):
 
     def tasks(self) -> Iterator[ShardTask]:
         """The shards of this round, in order. Every index belongs to exactly one of them."""
-        first_index = self.first_index
-        for position in range(self.num_shards):
-            done = position * self.samples_per_shard
-            num_samples = min(self.samples_per_shard, self.num_samples - done)
-            num_indices = math.ceil(num_samples * self.oversample)
-            shard_index = self.first_shard + position
-            yield ShardTask(
-                dataset_id=self.dataset_id,
-                name=shard_name(self.name, shard_index),
-                round_index=self.round_index,
-                shard_index=shard_index,
-                first_index=first_index,
-                num_indices=num_indices,
-                num_samples=num_samples,
-                steering=self.steering,
-                cycle_offset=done,
-            )
-            first_index += num_indices
+        return map(self.task, range(self.num_shards))
+
+    def task(self, position: int) -> ShardTask:
+        """The shard at `position` of this round, from 0; all before it are full."""
+        done = position * self.samples_per_shard
+        num_samples = min(self.samples_per_shard, self.num_samples - done)
+        shard_index = self.first_shard + position
+        whole = math.ceil(self.samples_per_shard * self.oversample)
+        return ShardTask(
+            dataset_id=self.dataset_id,
+            name=shard_name(self.name, shard_index),
+            round_index=self.round_index,
+            shard_index=shard_index,
+            first_index=self.first_index + position * whole,
+            num_indices=math.ceil(num_samples * self.oversample),
+            num_samples=num_samples,
+            steering=self.steering,
+            cycle_offset=done,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +114,14 @@ class Plan:
     def tasks(self) -> list[ShardTask]:
         """Every shard, in order."""
         return [task for round_ in self.rounds for task in round_.tasks()]
+
+    def task(self, round_index: int, shard_index: int) -> ShardTask | None:
+        """The shard with this place in the plan; None if the plan has no such place."""
+        if not 0 <= round_index < len(self.rounds):
+            return None
+        round_ = self.rounds[round_index]
+        position = shard_index - round_.first_shard
+        return round_.task(position) if 0 <= position < round_.num_shards else None
 
     def without(self, done: set[int]) -> list[ShardTask]:
         """The shards that are left when those with an index in `done` exist."""
@@ -218,18 +234,15 @@ def make_plan(spec: JobSpec, identity: dict[str, Any], existing: Sequence[Round]
                 identity=identity,
             )
         )
-    plan = Plan(rounds[0].dataset_id, tuple(rounds))
-    check_names(plan)
-    return plan
+    return Plan(rounds[0].dataset_id, tuple(rounds))
 
 
-def check_names(plan: Plan) -> None:
-    """Make sure that keys and names sort as numbers do.
+def check_digits(newest: Round) -> None:
+    """Make sure that keys and names sort as numbers do, from the first round to this one.
 
     Raises:
         JobError: If their digits do not suffice.
     """
-    newest = plan.rounds[-1]
     if newest.end_index > 10**KEY_DIGITS:
         raise JobError(
             f"dataset.oversample: the dataset would own {newest.end_index:,} sample indices, keys "
@@ -251,9 +264,10 @@ def read_round(data: bytes, *, source: str) -> Round:
     """
     try:
         return Round.model_validate_json(data)
-    except ValidationError as error:
+    except (ValidationError, JobError) as error:
+        count = error.error_count() if isinstance(error, ValidationError) else 1
         raise StoreError(
-            f"{source}: not a round of a plan ({error.error_count()} problems); it was changed by "
+            f"{source}: not a round of a plan ({count} problems); it was changed by "
             "hand or written by another version: restore it, or choose another output.uri"
         ) from error
 

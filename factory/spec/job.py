@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, Field, field_validator
 
 from factory.spec.coverage import CoverageSpec
 from factory.spec.segmenters import SegmenterSpec
-from factory.spec.settings import ClassKeys, Fraction, Settings, Sha256, Weight
+from factory.spec.settings import ClassKeys, DatasetName, Fraction, Settings, Sha256, Weight
 
 
 class GeneratorSpec(Settings):
@@ -172,7 +172,7 @@ class OutputSpec(Settings):
 class JobSpec(Settings):
     """One job: what is made, how, and where."""
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")
+    name: DatasetName
     """Name of the dataset and of its shards: lower case, digits, `_` and `-`; no dots, because
     readers split names at the first dot."""
     dataset: DatasetSpec
