@@ -1,1 +1,1 @@
-"""A person turns clusters into named classes: a local page over a merge tree, and the fit's report."""
+"""The label page, on which a person names the clusters of a merge tree, and the report of a fit."""

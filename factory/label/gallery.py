@@ -1,7 +1,7 @@
-"""A few samples of a dataset with the score of every tree node at every pixel: any cut, at once.
+"""A few samples of a dataset with the score of every tree node at every pixel.
 
-The mask of a cut is decided among the planes of its own nodes. It is not the union of finer masks,
-so that nothing less than all scores can show every cut as the dataset will have it.
+The mask of a cut is the argmax over the planes of its own nodes, which is not the union of finer
+masks: only the scores of all nodes can show every cut as the dataset will have it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,7 @@ from factory.segment.tree.hierarchy import Hierarchy
 from factory.spec import DatasetSpec
 
 NUM_SAMPLES = 20
-"""Samples on the page: the first of the dataset."""
+"""Number of samples on the page: the first of the dataset."""
 
 _LARGEST_SIDE = 256
 _MOST_BYTES = 2**29
@@ -29,15 +29,15 @@ _NODES_AT_ONCE = 16
 
 @dataclass(frozen=True, slots=True)
 class Gallery:
-    """Samples, and what decides their masks."""
+    """Samples, and the scores from which the masks of any cut follow."""
 
     images: UInt8[np.ndarray, "n s s 3"]
     """RGB, at most 256 px."""
     scores: Float32[Tensor, "nodes n h w"]
-    """Scores of all nodes' planes at the middle of h x w squares of the image."""
+    """Scores of all nodes' planes at the centres of h x w squares of the image."""
 
     def masks(self, cut: Sequence[int]) -> UInt8[np.ndarray, "n h w"]:
-        """The masks of the nodes of `cut`, as positions in it."""
+        """The masks of a cut: each pixel's value is a position in `cut`."""
         best = self.scores[cut[0]].clone()
         winner = torch.zeros(best.shape, dtype=torch.uint8)
         for position, node in enumerate(cut[1:], start=1):
@@ -54,10 +54,10 @@ def draw_gallery(
     tree: Hierarchy,
     layers: Sequence[str],
 ) -> Gallery:
-    """The first twenty samples of `dataset`, with the scores of all nodes of `tree`.
+    """Generate the first twenty samples of `dataset`, with the scores of all nodes of `tree`.
 
-    Pictures have at most 256 px, and masks at most as many as half a GiB of scores can hold; each
-    of their pixels is one of the full mask's.
+    Pictures have at most 256 px. The resolution of masks is limited by half a GiB of scores; their
+    pixels are a subset of the full mask's pixels.
     """
     resolution = generator.facts.resolution
     side = min(resolution, _LARGEST_SIDE)
@@ -81,7 +81,7 @@ def _mask_side(side: int, num_nodes: int) -> int:
 
 
 def _blocks(tree: Hierarchy, generator: Generator, layers: Sequence[str]) -> dict[str, Tensor]:
-    """The planes as one block of weights per layer."""
+    """The planes of all nodes as one weight matrix per layer."""
     widths = [generator.facts.layers[layer].channels for layer in layers]
     return dict(zip(layers, torch.split(tree.planes[:, :-1], widths, dim=1), strict=True))
 
@@ -93,7 +93,7 @@ def _scores(
     resolution: int,
     picks: Tensor,
 ) -> Float32[Tensor, "nodes 1 h w"]:
-    """Scores of one sample at the picked rows and columns, some nodes at a time."""
+    """Scores of one sample at the picked rows and columns, a few nodes at a time to bound memory."""
     parts = []
     for first in range(0, len(bias), _NODES_AT_ONCE):
         some = slice(first, first + _NODES_AT_ONCE)

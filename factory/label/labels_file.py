@@ -1,4 +1,4 @@
-"""The one file that the page writes: never torn, and never over what somebody else wrote meanwhile."""
+"""The labels file that the page writes: atomic writes with optimistic locking."""
 
 import hashlib
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from factory.store.single_file import replace_file
 
 
 class SaveRequest(LabelsSpec):
-    """What a page sends to save: labels, and which state of the file it has seen."""
+    """The request to save labels, with the version of the file that the page has read."""
 
     seen: str
     """Digest of the file's bytes when the page read them; empty if there was no file."""
@@ -24,12 +24,12 @@ class LabelsFile:
     """A labels file for one merge tree."""
 
     path: Path
-    """Where it is, or will be."""
+    """Path of the file, which need not exist yet."""
     tree: Hierarchy
     """The tree whose nodes it names."""
 
     def load(self) -> dict[str, Any]:
-        """What is on disk, for the page: labels (None if there are none to use), digest, problem."""
+        """Read the file for the page: labels (None if missing or invalid), digest, problem."""
         seen = self._digest()
         labels, problem = None, ""
         if seen:
@@ -42,7 +42,7 @@ class LabelsFile:
         return {"labels": labels, "seen": seen, "problem": problem}
 
     def save(self, wanted: SaveRequest) -> str | None:
-        """Write the labels; the new digest, or None (and no change) if the file is not as seen.
+        """Write the labels; returns the new digest, or None (and no change) if the file has changed.
 
         Raises:
             JobError: If the labels do not fit the tree, or the file cannot be written.

@@ -1,4 +1,4 @@
-"""Where the nodes of a merge tree are drawn, and the colours they have before anybody chose one."""
+"""Layout of a merge tree: positions and default colours of its nodes."""
 
 from dataclasses import dataclass
 
@@ -8,24 +8,24 @@ from factory.segment.tree.hierarchy import Hierarchy
 
 @dataclass(frozen=True, slots=True)
 class PlacedNode:
-    """One node of the tree, placed."""
+    """One node of the tree with its position."""
 
     id: int
     """Its number in the tree."""
     x: float
-    """Left to right, 0 to 1; a parent stands over the middle of its children."""
+    """Horizontal position, 0 to 1; a parent is centred above its children."""
     born: int
-    """The most classes of a flat cut that has this node."""
+    """The largest number of classes of a flat cut that contains this node."""
     size: int
-    """Fitting pixels."""
+    """Number of fitting pixels."""
     children: tuple[int, int] | None
-    """The larger one first; None for a leaf."""
+    """Its children, the larger one first; None for a leaf."""
     colour: str
-    """`#rrggbb`. The larger child keeps its parent's, so that a cut by one more class changes one."""
+    """`#rrggbb`. The larger child keeps its parent's colour: one more class changes one colour only."""
 
 
 def place_nodes(tree: Hierarchy) -> list[PlacedNode]:
-    """All nodes by number. No two lines of the drawing cross."""
+    """Place all nodes, so that no two lines of the drawing cross; returns them by number."""
     sizes = [int(size) for size in tree.sizes.tolist()]
     pairs = [_by_size(tree.children(node), sizes) for node in range(tree.num_nodes)]
     roots = sorted(tree.flat_cut(2), key=lambda node: (-sizes[node], node))
@@ -72,7 +72,7 @@ def _across(
 
 
 def _tones(roots: list[int], pairs: list[tuple[int, int] | None]) -> dict[int, int]:
-    """The position of each node's colour: 0 and 1 for the roots, one more at each split."""
+    """The palette index of each node: 0 and 1 for the roots, a new one at each split."""
     tones = dict(zip(roots, range(len(roots)), strict=True))
     for node in range(len(pairs) - 1, -1, -1):  # a node is younger than its children
         pair = pairs[node]

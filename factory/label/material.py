@@ -1,4 +1,4 @@
-"""What lies before a person who names clusters: a merge tree, and samples that show its cuts."""
+"""Data shown on the labelling page: a merge tree, and samples that show its cuts."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ from factory.spec.read import check_job, load_yaml
 
 @dataclass(frozen=True, slots=True)
 class LabelMaterial:
-    """A tree and its pictures."""
+    """A merge tree with samples."""
 
     name: str
     """Name of the job."""
@@ -50,7 +50,7 @@ def make_material(
 
 
 def check_has_tree(spec: JobSpec, *, source: str) -> None:
-    """Say before the fit that it will have nothing to name. `source` names the job in errors.
+    """Reject a job without a merge tree before its fit is run. `source` names the job in errors.
 
     Raises:
         JobError: If the job's segmenter has no merge tree.
@@ -64,9 +64,9 @@ def check_has_tree(spec: JobSpec, *, source: str) -> None:
 
 
 def load_without_labels(job: Path, fitted: Path | None) -> tuple[JobSpec, Path | None]:
-    """The job, with the segmenter in `fitted` if given, and the labels file that it names.
+    """Load the job (with the segmenter in `fitted` if given), and the path of its labels file.
 
-    That file need not be there yet, and may be for another fit: it is what will be written.
+    The labels file is the page's output: it need not exist yet, and may belong to another fit.
 
     Raises:
         JobError: If the job has a mistake, or its segmenter no merge tree.

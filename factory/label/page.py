@@ -1,7 +1,7 @@
-"""The page as bytes: for the server, which it asks for masks, or as one file that asks nobody.
+"""Render the page for the live server, or as a self-contained HTML file.
 
-The scripts name each other by bare names, which an import map resolves: to addresses of the server,
-or to the scripts themselves. Nothing is built and nothing is fetched from elsewhere.
+The scripts import each other by bare names, which an import map resolves to addresses of the server or
+to inlined scripts. There is no build step, and nothing is loaded from other hosts.
 """
 
 import base64
@@ -27,7 +27,7 @@ _NO_NETWORK = (
 
 
 def make_facts(material: LabelMaterial) -> dict[str, Any]:
-    """What the page knows from the start, as plain JSON."""
+    """The page's initial data, as plain JSON."""
     tree, gallery = material.tree, material.gallery
     return {
         "name": material.name,
@@ -43,14 +43,14 @@ def make_facts(material: LabelMaterial) -> dict[str, Any]:
 
 
 def live_page(nonce: str) -> bytes:
-    """The page that a server gives out. Its inline scripts carry `nonce`."""
+    """Render the page of the live server. Its inline scripts carry `nonce`."""
     imports = {f"label/{name}": f"/assets/{name}.js" for name in script_names()}
     head = f'<link rel="stylesheet" href="/assets/page.css">\n{_import_map(imports, nonce)}'
     return _fill(head=head, tail="", nonce=f' nonce="{nonce}"')
 
 
 def kept_page(material: LabelMaterial) -> bytes:
-    """The page as one file: masks of all flat cuts are in it, and names cannot be changed."""
+    """Render the page as one read-only file that contains the masks of all flat cuts."""
     masks = {
         count: _packed(material.gallery.masks(material.tree.flat_cut(count)).tobytes())
         for count in range(2, material.tree.num_leaves + 1)
@@ -70,12 +70,12 @@ def kept_page(material: LabelMaterial) -> bytes:
 
 
 def script_names() -> list[str]:
-    """The page's scripts, without their ending."""
+    """Names of the page's scripts, without extension."""
     return sorted(path.stem for path in ASSETS.glob("*.js"))
 
 
 def _cut_quality(tree: Hierarchy, count: int) -> dict[str, float | int | None]:
-    """The figures of the merge that ends a flat cut; None at two classes, which nothing merges."""
+    """Statistics of the merge below a flat cut; None at two classes, which are never merged."""
     iou = alike = None
     if count > 2:
         iou, alike = tree.history[tree.num_leaves - count, 2:].tolist()

@@ -1,4 +1,4 @@
-"""The fit's report as a picture: the tree, and the same samples at some numbers of classes."""
+"""The report of a fit as a picture: the tree, and the same samples at several numbers of classes."""
 
 import io
 import math
@@ -27,7 +27,7 @@ _INK = "#1c1d1f"
 
 
 def draw_picture(material: LabelMaterial) -> bytes:
-    """A PNG: the tree coloured at the suggested cut, samples, and their masks at four cuts or fewer.
+    """Draw a PNG: the tree, coloured at the suggested cut, and samples with masks at up to four cuts.
 
     The cuts are those with the best scores of `Hierarchy.suggest`.
     """
@@ -54,7 +54,7 @@ def draw_picture(material: LabelMaterial) -> bytes:
 
 
 def draw_tree(tree: Hierarchy, counts: list[int]) -> Image.Image:
-    """The tree, coloured below the suggested cut, with a line across at each of `counts`."""
+    """Draw the tree, coloured below the suggested cut, with a horizontal line at each of `counts`."""
     nodes = place_nodes(tree)
     parents = {child: node.id for node in nodes for child in node.children or ()}
     suggested = tree.suggest().num_classes
@@ -134,7 +134,7 @@ def _x(node: PlacedNode) -> float:
 
 
 def _y(count: float | int, tree: Hierarchy) -> float:
-    """Finer cuts lie lower; the scale is that of ratios, because the first splits matter most."""
+    """Vertical position of a cut: finer ones are lower, on a logarithmic scale."""
     depth = math.log(count / _ROOT) / math.log((tree.num_leaves + 1) / _ROOT)
     return 4 + depth * (_TREE_PX - 16)
 

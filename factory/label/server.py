@@ -1,6 +1,6 @@
-"""The label page as an ASGI application: this machine only, one token, one file that it may write.
+"""The server of the label page: local only, protected by a token, with one writable file.
 
-Whoever has the token may read the samples and write the labels file, nothing else.
+The token permits reading the samples and writing the labels file, and nothing else.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from factory.errors import JobError
 from factory.label.labels_file import LabelsFile, SaveRequest
 from factory.label.material import LabelMaterial
 from factory.label.page import ASSETS, live_page, make_facts, script_names
-from factory.web.answers import first_problem, refuse_as_told
+from factory.web.answers import first_problem, on_http_error
 from factory.web.guard import Access, Guard
 from factory.web.server import bind, serve_until_stopped
 
@@ -48,7 +48,7 @@ def serve(
 
 
 def make_app(material: LabelMaterial, labels: Path, *, token: str) -> Starlette:
-    """The page, its facts, masks of any cut, and the labels file."""
+    """Build the application: the page, its data, masks of any cut, and the labels file."""
     answers = _Answers(material, LabelsFile(labels, material.tree))
     routes = [
         Route("/", answers.page),
@@ -67,12 +67,12 @@ def make_app(material: LabelMaterial, labels: Path, *, token: str) -> Starlette:
     return Starlette(
         routes=routes,
         middleware=[Middleware(Guard, access=access)],
-        exception_handlers={HTTPException: refuse_as_told},
+        exception_handlers={HTTPException: on_http_error},
     )
 
 
 class _Answers:
-    """What each address says."""
+    """One method per route."""
 
     def __init__(self, material: LabelMaterial, file: LabelsFile) -> None:
         self._material, self._file = material, file

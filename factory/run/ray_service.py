@@ -22,7 +22,7 @@ from factory.run.drive import Fleet, Waiting
 from factory.web.server import bind
 
 _HOST = "127.0.0.1"
-_TELL_EVERY_S = 1.0
+_REPORT_EVERY_S = 1.0
 _START_LIMIT_S = 120
 
 
@@ -38,8 +38,8 @@ class _Service:
         self._view = DatasetView(open_store(uri))
         serve_beside(make_app(self._view, token=""), bind(_HOST, port))
 
-    def tell_leases(self, shard_indices: list[int]) -> None:
-        self._view.tell_leases(shard_indices)
+    def set_in_flight(self, shard_indices: list[int]) -> None:
+        self._view.set_in_flight(shard_indices)
 
     def ready(self) -> bool:
         return True
@@ -52,30 +52,30 @@ class NotifyingFleet:
         """Wrap `fleet`."""
         self._fleet = fleet
         self._service = service
-        self._leased: set[int] = set()
-        self._told_at = -1e9
+        self._in_flight: set[int] = set()
+        self._reported_at = -1e9
 
     def fill(self, waiting: Waiting) -> None:
         """Delegate to the fleet, and note the tasks that it assigned."""
         before = [task.shard_index for task, _ in waiting]
         self._fleet.fill(waiting)
-        self._leased |= set(before) - {task.shard_index for task, _ in waiting}
-        self._tell()
+        self._in_flight |= set(before) - {task.shard_index for task, _ in waiting}
+        self._report()
 
     def completed(self) -> Iterator[tuple[ShardTask, ShardRecord | BaseException]]:
         """Delegate to the fleet, and note the tasks that completed."""
         completed: Iterable[tuple[ShardTask, ShardRecord | BaseException]] = self._fleet.completed()
         for task, result in completed:
-            self._leased.discard(task.shard_index)
+            self._in_flight.discard(task.shard_index)
             yield task, result
-        self._tell()
+        self._report()
 
-    def _tell(self) -> None:
-        if time.monotonic() - self._told_at < _TELL_EVERY_S:
+    def _report(self) -> None:
+        if time.monotonic() - self._reported_at < _REPORT_EVERY_S:
             return
-        self._told_at = time.monotonic()
+        self._reported_at = time.monotonic()
         try:
-            self._service.tell_leases.remote(sorted(self._leased))
+            self._service.set_in_flight.remote(sorted(self._in_flight))
         except RayError:
             return  # it is being restarted
 

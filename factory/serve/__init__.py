@@ -1,1 +1,1 @@
-"""The manifest service: what a dataset holds and covers, over HTTP. A view, never the truth."""
+"""The manifest service: progress, coverage and samples of a dataset over HTTP. A cache, not a source."""

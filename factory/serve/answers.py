@@ -1,11 +1,11 @@
-"""What the service answers, as types: the OpenAPI document is generated from them."""
+"""Response types of the service; the OpenAPI document is generated from them."""
 
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 ShardState = Literal["planned", "leased", "committed", "quarantined"]
-CurveName = Literal["confidence", "sharpness", "border"]
+QualityName = Literal["confidence", "sharpness", "border"]
 Pick = Literal["latest", "least_confident", "class"]
 
 
@@ -14,31 +14,31 @@ class _Answer(BaseModel):
 
 
 class Failure(_Answer):
-    """Why there is no other answer."""
+    """An error response."""
 
     error: str
-    """What was found, what is allowed, what to do."""
+    """The finding, what is allowed, and the remedy."""
 
 
 class TargetAnswer(_Answer):
-    """How far a coverage target has come."""
+    """Progress of a coverage target."""
 
     name: str
     wanted: int
     have: int
     state: Literal["met", "open", "out of reach"]
     why: str
-    """Why it cannot be met; empty unless it is out of reach."""
+    """The reason if it is out of reach, else empty."""
 
 
 class Summary(_Answer):
-    """The dataset in a few numbers."""
+    """Summary of the dataset."""
 
     name: str
     uri: str
     dataset_id: str
     version: int
-    """Grows whenever something changed since the service began."""
+    """Increases with every change since the start of the service."""
     state: Literal["complete", "incomplete", "running"]
     rounds: int
     shards: dict[ShardState, int]
@@ -46,80 +46,80 @@ class Summary(_Answer):
     samples_planned: int
     samples_committed: int
     images_rejected: dict[str, int]
-    """Images that were made and not kept, by reason."""
+    """Rejected images by reason."""
     bytes: int
     last_commit: str
     """UTC, ISO 8601; `never` before the first."""
     pairs_per_s: float
     """Over the latest commits; 0 when nothing was committed for a minute."""
     eta_s: float
-    """Seconds until all planned samples are there; -1 = unknown."""
+    """Estimated seconds until all planned samples are committed; -1 = unknown."""
     attribution: str
     license: str
 
 
 class MaskClass(_Answer):
-    """What is there of one class of the masks."""
+    """Statistics of one mask class."""
 
     id: int
     name: str
     colour: str
-    """As CSS writes it, e.g. `#ff8800`."""
+    """In CSS notation, e.g. `#ff8800`."""
     images: int
-    """Samples that hold it."""
+    """Samples that contain it."""
     pixels: int
     share: float
-    """Of all pixels, 0 to 1."""
+    """Share of all pixels, 0 to 1."""
     area: list[int]
     """Samples by share of the mask; bins begin at `area_edges`."""
 
 
 class GeneratorClass(_Answer):
-    """What is there of one class of the generator."""
+    """Statistics of one class of the generator."""
 
     id: int
     name: str
     made: int
-    """Images that were generated, kept or not."""
+    """Generated images, accepted or rejected."""
     kept: int
 
 
-class Curve(_Answer):
-    """How a quality is distributed over the samples."""
+class Distribution(_Answer):
+    """Distribution of a quality measure over the samples."""
 
-    name: CurveName
+    name: QualityName
     quantiles: list[float]
     """At 0.05, 0.25, 0.5, 0.75 and 0.95, from a histogram, so off by a bin at most."""
     edges: list[float]
-    """Where each bin begins."""
+    """Lower edges of the bins."""
     counts: list[int]
     """Samples in each bin."""
 
 
 class LatentCoverage(_Answer):
-    """How evenly the latent space is visited, and how alike the images are."""
+    """Evenness of samples over the latent space, and similarity of images."""
 
     cell_evenness: float
-    """Over 256 cells of equal probability: 1 = as even as fair draws."""
+    """Over 256 cells of equal probability: 1 = as even as independent draws."""
     class_evenness: float
-    """Over the generator's classes; 0 for a generator without."""
+    """Over the generator's classes; 0 for an unconditional generator."""
     cells_visited: int
     duplicate_rate: float
-    """Share of samples whose perceptual hash an earlier one has, estimated from a sketch."""
+    """Share of samples with the same perceptual hash as an earlier one, estimated from a sketch."""
     close_pair_rate: float
     """Share of pairs of hashes that differ in at most 4 of 64 bits, estimated from a sketch."""
 
 
 class CoverageAnswer(_Answer):
-    """What the samples cover."""
+    """Coverage statistics of the samples."""
 
     samples: int
     samples_unknown: int
-    """Samples of shards that were made before coverage was counted; they are left out below."""
+    """Samples of shards made before coverage was recorded; they are not counted below."""
     mask_classes: list[MaskClass]
     generator_classes: list[GeneratorClass]
     area_edges: list[float]
-    curves: list[Curve]
+    curves: list[Distribution]
     latent: LatentCoverage
     targets: list[TargetAnswer]
     budget: int
@@ -128,7 +128,7 @@ class CoverageAnswer(_Answer):
 
 
 class ShardRun(_Answer):
-    """Shards of one state in a row."""
+    """Consecutive shards in the same state."""
 
     first_shard: int
     end_shard: int
@@ -140,12 +140,12 @@ class ShardRun(_Answer):
 
 
 class RoundAnswer(_Answer):
-    """One round of the plan with the states of its index ranges."""
+    """A round of the plan with the states of its index ranges."""
 
     round_index: int
     num_samples: int
     goal: str
-    """The coverage target it serves; empty for plain growth."""
+    """The coverage target it serves; empty for a round of `num_samples`."""
     runs: list[ShardRun]
 
 
@@ -165,7 +165,7 @@ class ShardAnswer(_Answer):
     first_index: int
     num_indices: int
     num_samples: int
-    """Kept if it is committed, asked for if not."""
+    """Actual number if committed, else the planned one."""
     size_bytes: int
     sha256: str
     worker: str
@@ -177,7 +177,7 @@ class Shards(_Answer):
     """A page of shards."""
 
     total: int
-    """Shards that match."""
+    """Number of matching shards."""
     shards: list[ShardAnswer]
 
 
@@ -190,7 +190,7 @@ class Tile(_Answer):
 
 
 class Gallery(_Answer):
-    """Samples to look at."""
+    """Samples for the gallery."""
 
     pick: Pick
     tiles: list[Tile]
@@ -203,7 +203,7 @@ class SampleAnswer(_Answer):
     index: int
     shard: str
     sha256: str
-    """Of its shard."""
+    """SHA-256 of its shard."""
     round_index: int
     goal: str
     class_label: int
@@ -220,11 +220,11 @@ class SampleAnswer(_Answer):
     dhash: str
     latent_cell: int
     replay: str
-    """The command that makes this sample again and compares its bytes."""
+    """The command that regenerates this sample and compares its bytes."""
 
 
 class ShardsQuery(BaseModel):
-    """Which shards."""
+    """Selection of shards."""
 
     state: ShardState | None = None
     offset: int = Field(0, ge=0, le=10**6)
@@ -232,9 +232,9 @@ class ShardsQuery(BaseModel):
 
 
 class GalleryQuery(BaseModel):
-    """Which samples."""
+    """Selection of samples."""
 
     pick: Pick = "latest"
     mask_class: int = Field(0, ge=0, le=254)
-    """For `class`: samples in which this class is largest."""
+    """For `pick=class`: samples in which this class has the largest share."""
     limit: int = Field(12, ge=1, le=48)

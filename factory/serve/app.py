@@ -1,4 +1,4 @@
-"""The service as an ASGI application: addresses to answers, errors to status codes."""
+"""The service as an ASGI application: routes, and errors as status codes."""
 
 import asyncio
 import threading
@@ -26,7 +26,7 @@ from factory.serve.metrics import CONTENT_TYPE, encode_metrics
 from factory.serve.openapi import ENDPOINTS, make_openapi
 from factory.serve.samples import SampleReader
 from factory.serve.view import DatasetView, Snapshot
-from factory.web.answers import first_problem, refuse, refuse_as_told
+from factory.web.answers import first_problem, on_http_error, refuse
 from factory.web.guard import Access, Guard
 
 _PAGE = Path(__file__).parent / "page"
@@ -45,7 +45,7 @@ _T = TypeVar("_T")
 
 
 def make_app(view: DatasetView, *, token: str) -> Starlette:
-    """The application over `view`; an empty `token` serves the loopback address only."""
+    """Build the application for `view`; an empty `token` restricts it to the loopback address."""
     service = _Service(view)
     routes = [Route(e.path, getattr(service, e.name), methods=["GET"]) for e in ENDPOINTS]
     routes += [Route("/v1/openapi.json", service.openapi, methods=["GET"])]
@@ -57,12 +57,12 @@ def make_app(view: DatasetView, *, token: str) -> Starlette:
     return Starlette(
         routes=routes,
         middleware=[Middleware(Guard, access=access)],
-        exception_handlers={HTTPException: refuse_as_told, FactoryError: _on_store},
+        exception_handlers={HTTPException: on_http_error, FactoryError: _on_store},
     )
 
 
 class _Service:
-    """One method per endpoint, by its name."""
+    """One method per endpoint, of the same name."""
 
     def __init__(self, view: DatasetView) -> None:
         self._view = view
@@ -73,13 +73,13 @@ class _Service:
         self._lock = threading.Lock()
 
     async def summary(self, request: Request) -> Response:  # noqa: ARG002 - the same for all
-        return _json(await self._kept("summary", summarize))
+        return _json(await self._cached("summary", summarize))
 
     async def coverage(self, request: Request) -> Response:  # noqa: ARG002
-        return _json(await self._kept("coverage", describe_coverage))
+        return _json(await self._cached("coverage", describe_coverage))
 
     async def rounds(self, request: Request) -> Response:  # noqa: ARG002
-        return _json(await self._kept("rounds", list_rounds))
+        return _json(await self._cached("rounds", list_rounds))
 
     async def shards(self, request: Request) -> Response:
         query = _query(request, ShardsQuery)
@@ -88,10 +88,10 @@ class _Service:
     async def gallery(self, request: Request) -> Response:
         query = _query(request, GalleryQuery)
 
-        def look(snapshot: Snapshot) -> Gallery:
+        def answer(snapshot: Snapshot) -> Gallery:
             return Gallery(pick=query.pick, tiles=self._reader.gallery(snapshot, query))
 
-        return _json(await self._kept(query.model_dump_json(), look))
+        return _json(await self._cached(query.model_dump_json(), answer))
 
     async def sample(self, request: Request) -> Response:
         key = _key(request)
@@ -116,7 +116,7 @@ class _Service:
         return StreamingResponse(self._stream(request), media_type="text/event-stream")
 
     async def metrics(self, request: Request) -> Response:  # noqa: ARG002
-        text = await self._kept("metrics", encode_metrics)
+        text = await self._cached("metrics", encode_metrics)
         return Response(text, media_type=CONTENT_TYPE)
 
     async def health(self, request: Request) -> Response:  # noqa: ARG002
@@ -136,13 +136,13 @@ class _Service:
         return Response(png, media_type="image/png")
 
     async def _stream(self, request: Request) -> AsyncIterator[str]:
-        """The summary when it changes, and a word in between, so that each notices the other's death."""
+        """Server-sent events: the summary when it changes, and heartbeats for broken connections."""
         self._listeners += 1
         last, quiet = "", 0
         try:
             while not await request.is_disconnected():
                 try:
-                    text = (await self._kept("summary", summarize)).model_dump_json()
+                    text = (await self._cached("summary", summarize)).model_dump_json()
                 except FactoryError:
                     text = last
                 if text != last:
@@ -158,17 +158,16 @@ class _Service:
     async def _of_snapshot(self, answer: Callable[[Snapshot], _T]) -> _T:
         return await run_in_threadpool(lambda: answer(self._view.snapshot()))
 
-    async def _kept(self, name: str, answer: Callable[[Snapshot], _T]) -> _T:
-        """The answer to a question that many ask, worked out once for all who ask within a second."""
-        found: _T = await run_in_threadpool(self._once, name, answer)
+    async def _cached(self, name: str, answer: Callable[[Snapshot], _T]) -> _T:
+        """Cache an answer for a second, so that concurrent clients share one computation."""
+        found: _T = await run_in_threadpool(self._compute_once, name, answer)
         return found
 
-    def _once(self, name: str, answer: Callable[[Snapshot], Any]) -> Any:  # noqa: ANN401
+    def _compute_once(self, name: str, answer: Callable[[Snapshot], Any]) -> Any:  # noqa: ANN401
         snapshot = self._view.snapshot()
-        second = (
-            0 if name in _TIMELESS else int(time.monotonic())
-        )  # rate and leases change with time
-        key = (snapshot.version, snapshot.leases, second, name)
+        # Most answers depend on the snapshot alone; rates also change with time.
+        second = 0 if name in _TIMELESS else int(time.monotonic())
+        key = (snapshot.version, snapshot.in_flight, second, name)
         with self._lock:
             if key not in self._answers:
                 if len(self._answers) > 64 or any(k[0] != key[0] for k in self._answers):

@@ -1,4 +1,4 @@
-"""Answers from a snapshot: plain arithmetic, no store, no HTTP."""
+"""Compute answers from a snapshot: pure functions, no store, no HTTP."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -21,11 +21,11 @@ from factory.manifest.paths import tar_path
 from factory.plan.targets import judge_targets
 from factory.serve.answers import (
     CoverageAnswer,
-    Curve,
-    CurveName,
+    Distribution,
     GeneratorClass,
     LatentCoverage,
     MaskClass,
+    QualityName,
     RoundAnswer,
     Rounds,
     ShardAnswer,
@@ -40,9 +40,9 @@ from factory.spec.coverage import AREA_EDGES
 
 _STATES: tuple[ShardState, ...] = ("planned", "leased", "committed", "quarantined")
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
-"""Which quantiles are told."""
+"""The quantiles to report."""
 
-_PLACES: dict[CurveName, Callable[[float], float]] = {
+_PLACES: dict[QualityName, Callable[[float], float]] = {
     "confidence": confidence_of,
     "sharpness": sharpness_of,
     "border": border_of,
@@ -50,7 +50,7 @@ _PLACES: dict[CurveName, Callable[[float], float]] = {
 
 
 def summarize(snapshot: Snapshot) -> Summary:
-    """The dataset in a few numbers."""
+    """Summarise the dataset."""
     records = snapshot.records
     counts = Counter(dict.fromkeys(_STATES, 0))
     for round_ in snapshot.plan.rounds:
@@ -69,7 +69,7 @@ def summarize(snapshot: Snapshot) -> Summary:
         uri=snapshot.uri,
         dataset_id=snapshot.plan.dataset_id,
         version=snapshot.version,
-        state="running" if snapshot.leases else "complete" if whole else "incomplete",
+        state="running" if snapshot.in_flight else "complete" if whole else "incomplete",
         rounds=len(snapshot.plan.rounds),
         shards=counts,
         samples_planned=snapshot.plan.num_samples,
@@ -85,7 +85,7 @@ def summarize(snapshot: Snapshot) -> Summary:
 
 
 def describe_coverage(snapshot: Snapshot) -> CoverageAnswer:
-    """What the samples cover."""
+    """Compute coverage statistics of the samples."""
     covered, progress = snapshot.coverage, snapshot.progress
     names = snapshot.meaning.generator_classes if snapshot.meaning else []
     labels = sorted({*range(len(names)), *(label for label in covered.made if label >= 0)})
@@ -104,7 +104,7 @@ def describe_coverage(snapshot: Snapshot) -> CoverageAnswer:
             for label in labels
         ],
         area_edges=[edge / 1000 for edge in AREA_EDGES],
-        curves=[_curve(name, covered) for name in _PLACES],
+        curves=[_distribution(name, covered) for name in _PLACES],
         latent=LatentCoverage(
             cell_evenness=round(evenness(covered.cells, NUM_CELLS), 4),
             class_evenness=round(evenness(kept, len(labels)), 4),
@@ -143,10 +143,10 @@ def _area(covered: Coverage, mask_class: int) -> list[int]:
     return [beyond[i] - beyond[i + 1] for i in range(len(AREA_EDGES))]
 
 
-def _curve(name: CurveName, covered: Coverage) -> Curve:
+def _distribution(name: QualityName, covered: Coverage) -> Distribution:
     counts: list[int] = getattr(covered, name)
     place = _PLACES[name]
-    return Curve(
+    return Distribution(
         name=name,
         quantiles=[round(place(quantile(counts, share)), 4) for share in QUANTILES],
         edges=[round(place(float(position)), 4) for position in range(len(counts))],
@@ -155,7 +155,7 @@ def _curve(name: CurveName, covered: Coverage) -> Curve:
 
 
 def list_rounds(snapshot: Snapshot) -> Rounds:
-    """All rounds with the states of their index ranges."""
+    """List all rounds with the states of their index ranges."""
     return Rounds(
         rounds=[
             RoundAnswer(
@@ -170,7 +170,7 @@ def list_rounds(snapshot: Snapshot) -> Rounds:
 
 
 def list_shards(snapshot: Snapshot, query: ShardsQuery) -> Shards:
-    """A page of the shards that match."""
+    """List a page of the matching shards."""
     records = {record.shard_index: record for record in snapshot.records}
     found = []
     for task in snapshot.plan.tasks():

@@ -1,4 +1,4 @@
-"""The dataset in the text format of Prometheus (exposition format 0.0.4)."""
+"""Metrics in the text format of Prometheus (exposition format 0.0.4)."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -12,7 +12,7 @@ _Family = tuple[str, str, str, Sequence[_Sample]]
 
 
 def encode_metrics(snapshot: Snapshot) -> str:
-    """Every number a dashboard or an alert would want; counters end in `_total`."""
+    """Encode all metrics for dashboards and alerts; names of counters end in `_total`."""
     return "".join(line + "\n" for line in _lines(snapshot))
 
 
@@ -28,11 +28,11 @@ def _progress(snapshot: Snapshot) -> list[_Family]:
     rejected: list[_Sample] = [({"reason": why}, n) for why, n in summary.images_rejected.items()]
     committed, rate = summary.samples_committed, summary.pairs_per_s
     return [
-        ("dataset_info", "gauge", "Which dataset this is.", [(dataset, 1)]),
+        ("dataset_info", "gauge", "Identity of the dataset.", [(dataset, 1)]),
         ("shards", "gauge", "Shards by state.", shards),
-        ("samples_planned", "gauge", "Samples asked for.", [({}, summary.samples_planned)]),
+        ("samples_planned", "gauge", "Samples planned.", [({}, summary.samples_planned)]),
         ("samples_total", "counter", "Samples committed.", [({}, committed)]),
-        ("rejected_total", "counter", "Images not kept, by reason.", rejected),
+        ("rejected_total", "counter", "Rejected images by reason.", rejected),
         ("bytes_total", "counter", "Bytes of committed shards.", [({}, summary.bytes)]),
         ("pairs_per_second", "gauge", "Samples per second of the latest commits.", [({}, rate)]),
     ]
@@ -47,18 +47,23 @@ def _coverage(snapshot: Snapshot) -> list[_Family]:
     wanted: list[_Sample] = [({"target": t.name}, t.wanted) for t in covered.targets]
     have: list[_Sample] = [({"target": t.name}, t.have) for t in covered.targets]
     families: list[_Family] = [
-        ("class_samples_total", "counter", "Samples that hold a mask class.", images),
+        ("class_samples_total", "counter", "Samples that contain a mask class.", images),
         ("class_pixels_total", "counter", "Pixels of a mask class.", pixels),
         ("generator_samples_total", "counter", "Samples of a generator's class.", kept),
-        ("latent_evenness", "gauge", "1 = as even as fair draws.", [({}, latent.cell_evenness)]),
+        (
+            "latent_evenness",
+            "gauge",
+            "1 = as even as independent draws.",
+            [({}, latent.cell_evenness)],
+        ),
         (
             "duplicate_rate",
             "gauge",
-            "Share that looks like another.",
+            "Share of samples similar to another.",
             [({}, latent.duplicate_rate)],
         ),
-        ("target_wanted", "gauge", "Samples that a target asks for.", wanted),
-        ("target_have", "gauge", "Samples that serve a target.", have),
+        ("target_wanted", "gauge", "Samples required by a target.", wanted),
+        ("target_have", "gauge", "Samples that count for a target.", have),
         ("budget_left_images", "gauge", "Images left of the budget.", [({}, covered.budget_left)]),
     ]
     for curve in covered.curves:

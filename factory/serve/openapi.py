@@ -1,4 +1,4 @@
-"""The endpoints as data: the routes are built from them, and so is their OpenAPI document."""
+"""The endpoints as data: routes and the OpenAPI document are generated from them."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -21,13 +21,13 @@ from factory.serve.answers import (
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """One address of the service."""
+    """One endpoint of the service."""
 
     path: str
     name: str
     summary: str
     answer: type[BaseModel] | str
-    """A type answered as JSON, or the media type of anything else."""
+    """The type of a JSON response, or the media type of another one."""
     query: type[BaseModel] | None = None
 
 
@@ -36,7 +36,7 @@ ENDPOINTS = (
     Endpoint("/v1/coverage", "coverage", "Classes, quality, latents and targets.", CoverageAnswer),
     Endpoint("/v1/rounds", "rounds", "Rounds with the states of their index ranges.", Rounds),
     Endpoint("/v1/shards", "shards", "Shards, a page at a time.", Shards, ShardsQuery),
-    Endpoint("/v1/gallery", "gallery", "Samples to look at.", Gallery, GalleryQuery),
+    Endpoint("/v1/gallery", "gallery", "Samples for the gallery.", Gallery, GalleryQuery),
     Endpoint("/v1/samples/{key}", "sample", "A sample with all its facts.", SampleAnswer),
     Endpoint("/v1/samples/{key}/image.png", "image", "Its image.", "image/png"),
     Endpoint("/v1/samples/{key}/mask.png", "mask", "Its mask in colours.", "image/png"),
@@ -45,13 +45,13 @@ ENDPOINTS = (
     Endpoint(
         "/v1/events",
         "events",
-        "The summary when it changes (`summary`), and a word every 5 s of quiet (`alive`).",
+        "The summary when it changes (`summary`), and a heartbeat after 5 s of silence (`alive`).",
         "text/event-stream",
     ),
     Endpoint("/metrics", "metrics", "For Prometheus.", "text/plain"),
     Endpoint("/healthz", "health", "Whether the service is up.", "text/plain"),
 )
-"""Every address but the page's."""
+"""All endpoints except the page's files."""
 
 _FAILURES = {
     "400": "A parameter is not allowed.",
@@ -79,7 +79,7 @@ def make_openapi(version: str) -> dict[str, Any]:
         "info": {
             "title": "maskfactory manifest service",
             "version": version,
-            "description": "What a dataset holds and covers. Read-only; a view, never the truth.",
+            "description": "Progress, coverage and samples of a dataset. Read-only; a cache of its store.",
         },
         "paths": {endpoint.path: {"get": _operation(endpoint, by_type)} for endpoint in ENDPOINTS},
         "components": {

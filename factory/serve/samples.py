@@ -1,6 +1,6 @@
-"""Samples to look at: found by key, read from their shards, drawn with their masks.
+"""Read samples by key from committed shards, and draw them with their masks.
 
-A sample is named by its nine-digit key alone, and only committed shards are looked into: no request
+A request names a sample by its nine-digit key alone, and only committed shards are read: no request
 can name a path.
 """
 
@@ -36,10 +36,10 @@ Row = tuple[SampleFacts, Measures]
 
 
 class SampleReader:
-    """Reads samples of one dataset, and keeps the latest ones. Thread-safe."""
+    """Reads samples of one dataset, with a cache of the latest ones. Thread-safe."""
 
     def __init__(self, store: Store) -> None:
-        """Read nothing yet."""
+        """Start with an empty cache."""
         self._store = store
         self._finder = SampleFinder(store)
         self._lock = threading.Lock()
@@ -47,8 +47,8 @@ class SampleReader:
         self._tables: OrderedDict[str, list[Row]] = OrderedDict()
 
     def gallery(self, snapshot: Snapshot, query: GalleryQuery) -> list[Tile]:
-        """Samples to look at, from a few shards: those whose receipts promise most."""
-        records = _promising(snapshot, query)
+        """Select samples from a few shards, chosen by their receipts: not every table is read."""
+        records = _candidate_shards(snapshot, query)
         rows = [row for record in records for row in self._rows(record)]
         if query.pick == "latest":
             rows.sort(key=lambda row: row[0].index, reverse=True)
@@ -63,7 +63,7 @@ class SampleReader:
         ]
 
     def describe(self, snapshot: Snapshot, key: str) -> SampleAnswer | None:
-        """All that is known of a sample; None if no committed shard holds it."""
+        """All facts about a sample; None if no committed shard contains it."""
         record = record_of(snapshot.records, int(key))
         row = self._row(record, key) if record else None
         if record is None or row is None:
@@ -93,9 +93,9 @@ class SampleReader:
         )
 
     def picture(self, snapshot: Snapshot, key: str, what: str) -> bytes | None:
-        """A PNG of a sample: `image`, `mask` (in colours), `overlay`, or a `tile` of two.
+        """Draw a PNG of a sample: `image`, `mask` (in colours), `overlay`, or a `tile` of two.
 
-        None if no committed shard holds it.
+        None if no committed shard contains it.
         """
         record = record_of(snapshot.records, int(key))
         files = self._sample_files(record, key) if record else None
@@ -118,7 +118,7 @@ class SampleReader:
         return next((row for row in self._rows(record) if row[0].key == key), None)
 
     def _rows(self, record: ShardRecord) -> list[Row]:
-        """The sidecar table of a shard; empty if it is missing or damaged, for it is only a view."""
+        """Read the sidecar table of a shard; empty if missing or damaged, since it can be rebuilt."""
         name = sidecar_path(PurePosixPath(record.path).stem)
         with self._lock:
             rows = self._tables.get(name)
@@ -144,7 +144,7 @@ class SampleReader:
         return found
 
 
-def _promising(snapshot: Snapshot, query: GalleryQuery) -> list[ShardRecord]:
+def _candidate_shards(snapshot: Snapshot, query: GalleryQuery) -> list[ShardRecord]:
     records = list(snapshot.records)
     if query.pick == "latest":
         records.sort(key=lambda record: (record.finished_at, record.shard_index), reverse=True)

@@ -1,7 +1,7 @@
-"""What the service knows of a dataset: a cache of its store that can be thrown away at any time.
+"""The service's cache of a dataset's store; it can be discarded at any time.
 
-Receipts never change once written, so only new ones are read. Of each the coverage is added to its
-round's and dropped, which keeps the memory of a million samples small.
+Receipts are immutable, so that only new ones are read. Each receipt's coverage is merged into its
+round's and then dropped, which keeps the memory for a million samples small.
 """
 
 import threading
@@ -26,18 +26,19 @@ from factory.store import Store
 
 _READERS = 8
 _MAX_AGE_S = 1.0
-_LEASE_LIFE_S = 15.0
+# The driver reports every second; without a report for this long it is assumed to be dead.
+_IN_FLIGHT_LIFE_S = 15.0
 _RATE_OVER = 24
 _IDLE_AFTER_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The dataset at one moment. Equal stores give equal snapshots but for leases and times."""
+    """The state of the dataset at one moment: a function of the store, except for `in_flight`."""
 
     uri: str
     version: int
-    """Grows whenever something is different."""
+    """Increases with every change."""
     plan: Plan
     records: tuple[ShardRecord, ...]
     """Committed shards in order, without their coverage."""
@@ -47,21 +48,21 @@ class Snapshot:
     progress: TargetProgress | None
     """None without targets."""
     quarantined: frozenset[int]
-    leases: frozenset[int]
-    """Shards that the running driver has handed out, as it told last; empty if nobody runs."""
+    in_flight: frozenset[int]
+    """Shards assigned to workers, as last reported by the driver; empty if no run is active."""
     num_unknown: int
     """Samples of shards whose receipts carry no coverage."""
 
     def state_of(self, shard_index: int, done: Collection[int]) -> ShardState:
-        """What has become of a shard; `done` are those that are committed."""
+        """The state of a shard; `done` are the committed ones. "leased" = assigned to a worker."""
         if shard_index in done:
             return "committed"
         if shard_index in self.quarantined:
             return "quarantined"
-        return "leased" if shard_index in self.leases else "planned"
+        return "leased" if shard_index in self.in_flight else "planned"
 
     def runs(self, round_: Round) -> list[ShardRun]:
-        """The round's shards and sample indices, those of one state in a row together."""
+        """Group the round's consecutive shards by state."""
         done = {record.shard_index for record in self.records}
         found = []
         states = ((self.state_of(task.shard_index, done), task) for task in round_.tasks())
@@ -91,32 +92,35 @@ class Snapshot:
 
 
 class DatasetView:
-    """Keeps a snapshot of the dataset in `store` fresh. Thread-safe."""
+    """Keeps a snapshot of the dataset in `store` up to date. Thread-safe."""
 
     def __init__(self, store: Store) -> None:
-        """Read nothing yet."""
+        """Start without a snapshot."""
         self.store = store
         self._lock = threading.Lock()
         self._snapshot: Snapshot | None = None
         self._checked_at = -1e9
-        self._leases: frozenset[int] = frozenset()
-        self._told_at = -1e9
+        self._in_flight: frozenset[int] = frozenset()
+        self._in_flight_at = -1e9
         self._names: set[str] = set()
 
-    def tell_leases(self, shard_indices: Collection[int]) -> None:
-        """What the driver has handed out now. It must tell again within seconds to be believed."""
-        self._leases, self._told_at = frozenset(shard_indices), time.monotonic()
+    def set_in_flight(self, shard_indices: Collection[int]) -> None:
+        """Set the shards that are assigned to workers; expires after 15 s unless refreshed."""
+        self._in_flight, self._in_flight_at = frozenset(shard_indices), time.monotonic()
 
     def snapshot(self) -> Snapshot:
-        """The dataset as it was at most a second ago.
+        """Return a snapshot that is at most a second old.
+
+        While one thread refreshes it, others get the previous one. If the store fails, the last
+        snapshot is returned.
 
         Raises:
-            StoreError: If there is no dataset, or the store fails and nothing is known yet.
+            StoreError: If there is no dataset, or the store fails before the first snapshot.
         """
         fresh = time.monotonic() - self._checked_at < _MAX_AGE_S
         known = self._snapshot
         if known is not None and (fresh or not self._lock.acquire(blocking=False)):
-            return self._with_leases(known)
+            return self._with_in_flight(known)
         if known is None:
             self._lock.acquire()
         try:
@@ -128,15 +132,17 @@ class DatasetView:
             self._checked_at = time.monotonic()
             self._lock.release()
         assert self._snapshot is not None
-        return self._with_leases(self._snapshot)
+        return self._with_in_flight(self._snapshot)
 
-    def _with_leases(self, snapshot: Snapshot) -> Snapshot:
-        alive = time.monotonic() - self._told_at < _LEASE_LIFE_S
-        leases = self._leases if alive else frozenset()
-        return replace(snapshot, leases=leases) if leases != snapshot.leases else snapshot
+    def _with_in_flight(self, snapshot: Snapshot) -> Snapshot:
+        alive = time.monotonic() - self._in_flight_at < _IN_FLIGHT_LIFE_S
+        in_flight = self._in_flight if alive else frozenset()
+        return (
+            replace(snapshot, in_flight=in_flight) if in_flight != snapshot.in_flight else snapshot
+        )
 
     def _refresh(self) -> None:
-        """Look for what is new; start anew if something that was there is gone."""
+        """Read new receipts; start over if a known one is gone, since coverage cannot be subtracted."""
         names = set(self.store.names(RECEIPTS))
         known = self._snapshot
         if known is not None and not names >= self._names:
@@ -162,14 +168,14 @@ class DatasetView:
             meaning=meaning,
             progress=measure_progress(spec, meaning, plan, by_round) if spec and meaning else None,
             quarantined=frozenset(quarantined_indices(self.store)),
-            leases=frozenset(),
+            in_flight=frozenset(),
             num_unknown=unknown + (known.num_unknown if known else 0),
         )
         self._names |= names
         self._publish(snapshot)
 
     def _publish(self, snapshot: Snapshot) -> None:
-        """Take over `snapshot` with the next version, if anything in it is new."""
+        """Publish `snapshot` with the next version, if anything has changed."""
         old = self._snapshot
         if old is not None and replace(snapshot, version=old.version) == old:
             return

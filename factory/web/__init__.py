@@ -1,1 +1,1 @@
-"""What the servers of the label page and of the manifest service share: their guard and their socket."""
+"""Shared by both web servers (label page, manifest service): access control and socket handling."""

@@ -1,4 +1,4 @@
-"""Answers that say why there is no other: `{"error": "where: found; allowed"}`, the same everywhere."""
+"""Error responses, in the same form everywhere: `{"error": "where: found; allowed"}`."""
 
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
@@ -7,18 +7,18 @@ from starlette.responses import JSONResponse, Response
 
 
 def refuse(status: int, error: str, headers: dict[str, str] | None = None) -> Response:
-    """The answer with a status, and why."""
+    """An error response with a status and a message."""
     return JSONResponse({"error": error}, status, headers)
 
 
-async def refuse_as_told(request: Request, error: Exception) -> Response:  # noqa: ARG001
-    """Starlette's handler of `HTTPException`: its words, in the form of `refuse`."""
+async def on_http_error(request: Request, error: Exception) -> Response:  # noqa: ARG001
+    """Exception handler for Starlette's `HTTPException`: its message as an error response."""
     assert isinstance(error, HTTPException)  # it is registered for this one
     return JSONResponse({"error": error.detail}, error.status_code, error.headers)
 
 
 def first_problem(error: ValidationError) -> str:
-    """The first of the problems that pydantic has with a query or a body, in one line."""
+    """The first validation error of a query or a body, in one line."""
     problem = error.errors(include_url=False)[0]
     where = ".".join(map(str, problem["loc"])) or "body"
     ours = problem.get("ctx", {}).get("error")  # a rule of ours, to whose text pydantic adds words

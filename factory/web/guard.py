@@ -1,8 +1,9 @@
 """Access control before every request: host name, token, rate and size; and the headers of every answer.
 
-Only this machine reaches a local server, but the Host header must name it, or a page from elsewhere
-could read it through a name that it points here (DNS rebinding). The token is sent as
-`Authorization: Bearer`, or by browsers as the cookie that `/?token=` leaves.
+A local server is reachable from this machine only, but the Host header must name it too: otherwise
+a web page from elsewhere could read it through a host name that resolves to 127.0.0.1 (DNS
+rebinding). The token is sent as `Authorization: Bearer`, or by browsers as the cookie that
+`/?token=` sets.
 """
 
 import hmac
@@ -23,7 +24,7 @@ from factory.errors import JobError
 from factory.web.answers import refuse
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
-"""Hosts that only this machine reaches."""
+"""Hosts that are reachable from this machine only."""
 
 _SHORTEST_TOKEN = 16
 _COOKIE = "factory_token"
@@ -42,30 +43,30 @@ _HEADERS = {
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """What a server lets pass."""
+    """Access rules of a server."""
 
     token: str = ""
     """Secret that requests must carry; empty if none is needed."""
     is_local: bool = True
-    """Whether only this machine reaches the server: the Host header must then name it."""
+    """Whether the server is reachable from this machine only: the Host header must then name it."""
     leaves_cookie: bool = False
-    """Whether `/?token=` leaves the token as a cookie. Browsers send cookies to every port of a host,
-    whoever listens there: the page of a local server had better keep the token itself."""
+    """Whether `/?token=` sets the token as a cookie. Browsers send cookies to every port of a host,
+    also to other programs' servers: the page of a local server should keep the token itself."""
     public: tuple[str, ...] = ()
-    """Paths begin like this that need no token."""
+    """Prefixes of paths that need no token."""
     methods: tuple[str, ...] = ("GET", "HEAD")
-    """What may be asked."""
+    """Allowed methods."""
     most_body_bytes: int = 0
     """The longest body that is read; 0 = none."""
 
 
 def check_address(host: str, token: str, *, variable: str) -> None:
-    """Make sure that an address which other machines reach is guarded by a good token.
+    """Require a strong token for an address that is reachable from other machines.
 
-    `variable` is the environment variable that holds the token, for errors.
+    `variable` is the environment variable with the token, for errors.
 
     Raises:
-        JobError: If it is not.
+        JobError: If it is missing or weak.
     """
     if not token and not _is_loopback(host):
         raise JobError(
@@ -84,7 +85,7 @@ def check_address(host: str, token: str, *, variable: str) -> None:
 
 
 class Guard:
-    """ASGI middleware: refuses what may not pass, and puts the headers on every answer."""
+    """ASGI middleware: rejects requests by the access rules, and adds headers to every response."""
 
     def __init__(
         self, app: ASGIApp, *, access: Access, clock: Callable[[], float] = time.monotonic
@@ -96,7 +97,7 @@ class Guard:
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer, or hand on."""
+        """Reject the request, or pass it to the application."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -139,7 +140,7 @@ class Guard:
         return None
 
     def _wait_s(self, scope: Scope) -> float:
-        """Seconds until this client may ask again: a bucket of requests that refills steadily."""
+        """Seconds until this client may send another request (token bucket)."""
         client = (scope.get("client") or ("unknown", 0))[0]
         now = self._clock()
         tokens, then = self._buckets.pop(client, (_BURST, now))
@@ -157,7 +158,7 @@ class Guard:
         return not length.isdecimal() or int(length) > most
 
     def _bounded(self, receive: Receive) -> Receive:
-        """Reads a body of unknown length up to its limit."""
+        """Wrap `receive` so that a body of unknown length is read up to the limit only."""
         num_bytes = 0
 
         async def receive_bounded() -> Message:

@@ -1,4 +1,4 @@
-"""An ASGI application on an address: in this thread or beside it."""
+"""Run an ASGI application on an address: in this thread or in a background thread."""
 
 import socket
 import threading
@@ -14,7 +14,7 @@ _START_LIMIT_S = 30
 
 
 def bind(host: str, port: int, *, setting: str = "--port") -> socket.socket:
-    """A socket at an address; port 0 takes any free one. Errors call the port `setting`.
+    """Open a listening socket; port 0 takes any free one. Errors call the port `setting`.
 
     Raises:
         JobError: If the address cannot be used.
@@ -36,13 +36,13 @@ def bind(host: str, port: int, *, setting: str = "--port") -> socket.socket:
 
 
 def serve_until_stopped(app: ASGIApp, opened: socket.socket) -> None:
-    """Answer on `opened` until SIGINT or SIGTERM."""
+    """Serve on `opened` until SIGINT or SIGTERM."""
     with opened, suppress(KeyboardInterrupt):
         make_server(app).run([opened])
 
 
 def serve_beside(app: ASGIApp, opened: socket.socket) -> None:
-    """Answer on `opened` from a thread that ends with the process; returns when it answers."""
+    """Serve on `opened` in a daemon thread; returns when the server responds."""
     server = make_server(app)
     threading.Thread(target=server.run, args=([opened],), daemon=True).start()
     deadline = time.monotonic() + _START_LIMIT_S
@@ -51,7 +51,7 @@ def serve_beside(app: ASGIApp, opened: socket.socket) -> None:
 
 
 def make_server(app: ASGIApp) -> uvicorn.Server:
-    """The HTTP server of `app`, not started."""
+    """Create the HTTP server of `app`, not started."""
     config = uvicorn.Config(
         app,
         log_level="warning",

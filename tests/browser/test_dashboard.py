@@ -125,9 +125,9 @@ def test_the_page_follows_what_happens_without_being_reloaded(site, visits):
     view, address = site
     page = visits.open(address)
     expect(page.locator("#state")).to_have_text("complete")
-    view.tell_leases([0])
+    view.set_in_flight([0])
     expect(page.locator("#state")).to_have_text("running")
-    view.tell_leases([])
+    view.set_in_flight([])
     expect(page.locator("#state")).to_have_text("complete")
 
 

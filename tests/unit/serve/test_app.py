@@ -204,11 +204,11 @@ def test_leases_and_quarantine_show_and_leases_fade(folder, tmp_path):
     store.remove("receipts/0000/000000.json")
     store.create("quarantine/0000/000000.json", b"{}")
     view, client = serve(store)
-    view.tell_leases([1, 99])
+    view.set_in_flight([1, 99])
     summary = client.json("/v1/summary")
     assert summary["state"] == "running"
     assert summary["shards"]["quarantined"] == 1
-    view._told_at -= 60
+    view._in_flight_at -= 60
     assert client.json("/v1/summary")["state"] == "incomplete"
 
 
@@ -271,7 +271,7 @@ def test_events_come_when_something_changes(folder):
     deadline = time.monotonic() + 15
     while len(lines) < 2 and time.monotonic() < deadline:
         time.sleep(0.05)
-    view.tell_leases([0])
+    view.set_in_flight([0])
     thread.join(15)
     assert lines[0] == "event: summary"
     states = [json.loads(line[6:])["state"] for line in lines if line.startswith("data: ")]
