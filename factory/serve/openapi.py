@@ -79,7 +79,7 @@ def make_openapi(version: str) -> dict[str, Any]:
         "info": {
             "title": "maskfactory manifest service",
             "version": version,
-            "description": "Progress, coverage and samples of a dataset. Read-only; a cache of its store.",
+            "description": "Progress, coverage and samples of a dataset; a read-only cache of it.",
         },
         "paths": {endpoint.path: {"get": _operation(endpoint, by_type)} for endpoint in ENDPOINTS},
         "components": {
