@@ -9,8 +9,8 @@
     │       └── PreemptedError 4 ... and that says nothing about the shard: it does not count
     ├── IncompleteError 5    the run ended with shards missing
     ├── StoreError 6         the output cannot be read or written, or belongs to another dataset
-    │   └── UnreachableError 6   ... because its server does not answer or does not let us in
-    ├── DamageError 7        `verify` found bytes that are not what the receipts say
+    │   ├── UnreachableError 6   ... because its server does not answer or does not let us in
+    │   └── DamageError 7        ... because a file of the dataset is not what it must be
     └── Interrupted 75       stopped by a signal; running the same command again resumes
 
 A message is a sentence with four parts, `where: found; allowed; remedy`, and an error carries these
@@ -25,7 +25,7 @@ from typing import Any, ClassVar, Literal
 from factory.redact import shown
 
 ProblemKind = Literal[
-    "missing", "changed", "contents", "table", "no_receipt", "unplanned", "snapshot", "unfinished",
+    "missing", "changed", "contents", "table", "no_receipt", "receipt", "snapshot", "unfinished",
     "outdated", "different",
 ]  # fmt: skip
 """What is wrong with a file of a dataset; `factory verify`, `repair` and `gc` tell these apart."""
@@ -198,8 +198,8 @@ class UnreachableError(StoreError):
     """The output's server does not answer, or does not let us in."""
 
 
-class DamageError(FactoryError):
-    """`verify` found bytes that are not what the receipts say."""
+class DamageError(StoreError):
+    """A file of a dataset is not what its receipt, its plan or its format says."""
 
     exit_code = 7
 

@@ -17,11 +17,10 @@ from factory.dataset.quarantine import release
 from factory.dataset.receipts import (
     BLOCK,
     check_snapshots,
+    examine_receipts,
     find_committed,
     find_record,
-    list_receipts,
     path_of_block,
-    read_receipts,
 )
 from factory.dataset.walk import find_change
 from factory.errors import Problem
@@ -62,8 +61,10 @@ def plan_repair(store: Store) -> list[Step]:
         StoreError: If there is no dataset, or a receipt belongs to another one.
     """
     plan = find_plan(store)
-    names = list_receipts(store, plan)
-    records = {r.shard_index: r for r in read_receipts(store, names, plan.dataset_id)}
+    good, unreadable = examine_receipts(store, plan)
+    records = {record.shard_index: record for record in good}
+    steps = [_forget_receipt(store, problem) for problem in unreadable]
+    doubtful = {shard_index_of(problem.path) for problem in unreadable}
     tars = set(store.names(SHARDS))
     expected = find_expected(store, plan) if tars else Expected(0, [])
 
@@ -71,10 +72,11 @@ def plan_repair(store: Store) -> list[Step]:
         record = records.get(task.shard_index)
         if record is not None:
             return _mend(store, task, record, expected)
-        return [_settle_orphan(store, task, expected)] if tar_path(task.name) in tars else []
+        is_orphan = tar_path(task.name) in tars and task.shard_index not in doubtful
+        return [_settle_orphan(store, task, expected)] if is_orphan else []
 
     with ThreadPoolExecutor(_THREADS) as pool:
-        steps = [step for found in pool.map(look, plan.tasks()) for step in found]
+        steps += [step for found in pool.map(look, plan.tasks()) for step in found]
     for path, problem in check_snapshots(store, records.values()).items():
         will = replace(problem, remedy="remove it: the next run makes it again")
         steps.append(Step(will, partial(store.remove, path)))
@@ -88,12 +90,25 @@ def _mend(store: Store, task: ShardTask, record: ShardRecord, expected: Expected
             return [_forget(store, task, changed)]
         assert tar is not None  # else it would be missing
         inside = read_contents(tar, task, expected)
+    if inside.problems:
+        return [_forget(store, task, inside.problems[0])]
     if sidecar_is_good(store, task, inside.rows):
         return []
     path = sidecar_path(task.name)
     rebuild = partial(store.replace, path, encode_sidecar(inside.rows, inside.measures))
     found = f"not the table of the samples in {record.path}"
     return [Step(Problem(path, "table", found, "rebuild it from its tar"), rebuild)]
+
+
+def _forget_receipt(store: Store, problem: Problem) -> Step:
+    """Remove a receipt that cannot be believed; its tar is adopted or removed by the next run."""
+
+    def forget() -> None:
+        block = shard_index_of(problem.path) // BLOCK
+        store.remove(path_of_block(block))
+        store.remove(problem.path)
+
+    return Step(replace(problem, remedy="remove it, then run the job again"), forget)
 
 
 def _forget(store: Store, task: ShardTask, problem: Problem) -> Step:

@@ -11,10 +11,11 @@ from pathlib import Path
 
 from factory.data import ShardTask
 from factory.dataset.holdings import find_expected, find_plan
-from factory.dataset.receipts import check_snapshots, list_receipts, read_receipts
+from factory.dataset.receipts import check_snapshots, examine_receipts
 from factory.dataset.walk import find_change
 from factory.errors import Problem
-from factory.manifest.paths import SHARDS, sidecar_path
+from factory.identity import shard_name
+from factory.manifest.paths import SHARDS, shard_index_of, sidecar_path, tar_path
 from factory.manifest.records import ShardRecord
 from factory.pack.contents import Expected, read_contents
 from factory.pack.facts import SampleFacts, read_sidecar
@@ -40,28 +41,27 @@ def verify_dataset(store: Store, *, deep: bool = False) -> Findings:
         StoreError: If there is no dataset, or a receipt belongs to another one.
     """
     plan = find_plan(store)
-    records = read_receipts(store, list_receipts(store, plan), plan.dataset_id)
+    records, unreadable = examine_receipts(store, plan)
     expected = find_expected(store, plan) if records else Expected(0, [])
-    tasks = {task.shard_index: task for task in plan.tasks()}
 
     def check(record: ShardRecord) -> list[Problem]:
-        task = tasks.get(record.shard_index)
-        if task is None:
-            found = "its receipt names a shard that no round plans"
-            return [Problem(record.path, "unplanned", found)]
+        task = plan.task(record.round_index, record.shard_index)
+        assert task is not None  # `examine_receipts` looked
         return list(_check(store, record, task, expected if deep else None))
 
     with ThreadPoolExecutor(_THREADS) as pool:
-        problems = [problem for found in pool.map(check, records) for problem in found]
-    problems += _check_strangers(store, records)
+        problems = [*unreadable]
+        problems += [problem for found in pool.map(check, records) for problem in found]
+    doubtful = {shard_index_of(problem.path) for problem in unreadable}
+    known = {tar_path(shard_name(plan.rounds[0].name, index)) for index in doubtful}
+    problems += _check_strangers(store, known | {record.path for record in records})
     problems += check_snapshots(store, records).values()
     count = sum(record.num_samples for record in records)
     return Findings(len(records), count, tuple(problems))
 
 
-def _check_strangers(store: Store, records: list[ShardRecord]) -> list[Problem]:
+def _check_strangers(store: Store, known: set[str]) -> list[Problem]:
     """Tars without a receipt are not part of the dataset, but brace ranges would read them."""
-    known = {record.path for record in records}
     remedy = "run the job again to commit it, or `factory gc` removes it"
     return [
         Problem(name, "no_receipt", "no receipt names it", remedy)

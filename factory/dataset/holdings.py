@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from factory.dataset.receipts import find_records
-from factory.errors import StoreError
+from factory.errors import DamageError, StoreError
 from factory.manifest.labels import DatasetLabels, read_labels
 from factory.manifest.paths import (
     JOB_PATH,
@@ -55,7 +55,8 @@ def find_rounds(store: Store, known: Sequence[Round] = ()) -> list[Round]:
     """
     rounds = list(known)
     while (data := store.read(round_path(len(rounds)))) is not None:
-        rounds.append(read_round(data, source=f"{store.uri}/{round_path(len(rounds))}"))
+        source = f"{store.uri}/{round_path(len(rounds))}"
+        rounds.append(_check_round(read_round(data, source=source), rounds, source))
     if not rounds:
         stranger = store.find_foreign_entry(LEFT_BY_A_RUN)
         if stranger is not None:
@@ -64,6 +65,35 @@ def find_rounds(store: Store, known: Sequence[Round] = ()) -> list[Round]:
                 "folder as output.uri"
             )
     return rounds
+
+
+def _check_round(found: Round, before: list[Round], source: str) -> Round:
+    """Make sure that a round goes on where the one before it ends, in the same dataset.
+
+    Raises:
+        DamageError: If it does not.
+    """
+    last = before[-1] if before else None
+    expected = (
+        (
+            len(before),
+            last.first_shard + last.num_shards,
+            last.end_index,
+            last.dataset_id,
+            last.name,
+        )
+        if last
+        else (0, 0, 0, found.dataset_id, found.name)
+    )
+    has = (found.round_index, found.first_shard, found.first_index, found.dataset_id, found.name)
+    sections = [found.identity.get(name) for name in ("generator", "segmenter", "encode")]
+    if has != expected or not all(isinstance(section, dict) for section in sections):
+        raise DamageError(
+            where=source,
+            found="does not go on where the round before it ends, or lacks the dataset's identity",
+            remedy="restore it, or choose another output.uri",
+        )
+    return found
 
 
 def find_plan(store: Store, known: Sequence[Round] = ()) -> Plan:
@@ -105,11 +135,11 @@ def load_stored_job(store: Store) -> JobSpec:
     try:
         document = parse_yaml(data.decode("utf-8"))
     except UnicodeDecodeError as error:
-        raise StoreError(f"{source}: not UTF-8 text; copy the job's file there again") from error
+        raise DamageError(f"{source}: not UTF-8 text; copy the job's file there again") from error
     except ValueError as error:
-        raise StoreError(f"{source}: {error}; copy the job's file there again") from error
+        raise DamageError(f"{source}: {error}; copy the job's file there again") from error
     if not isinstance(document, dict):
-        raise StoreError(f"{source}: holds no settings; copy the job's file there again")
+        raise DamageError(f"{source}: holds no settings; copy the job's file there again")
     return check_job(document, source=source)
 
 
@@ -125,7 +155,7 @@ def find_coverage_spec(store: Store) -> CoverageSpec | None:
     try:
         return TypeAdapter(CoverageSpec | None).validate_json(data)
     except ValidationError as error:
-        raise StoreError(
+        raise DamageError(
             f"{store.uri}/{TARGETS_PATH}: not coverage targets; run the job again to write it"
         ) from error
 
@@ -162,7 +192,7 @@ def find_labels(store: Store) -> DatasetLabels:
     """
     data = store.read(LABELS_PATH)
     if data is None:
-        raise StoreError(f"{store.uri}/{LABELS_PATH}: missing; run the job again to write it")
+        raise DamageError(f"{store.uri}/{LABELS_PATH}: missing; run the job again to write it")
     return read_labels(data, source=f"{store.uri}/{LABELS_PATH}")
 
 
@@ -172,7 +202,13 @@ def find_expected(store: Store, plan: Plan) -> Expected:
     Raises:
         StoreError: If its label table is missing or damaged.
     """
-    encode = EncodeSpec.model_validate(plan.rounds[0].identity["encode"])
+    try:
+        encode = EncodeSpec.model_validate(plan.rounds[0].identity["encode"])
+    except ValidationError as error:
+        raise DamageError(
+            f"{store.uri}/{round_path(0)}: its identity has no way to encode samples that is known "
+            "here; restore it, or choose another output.uri"
+        ) from error
     meaning = find_labels(store)
     endings = file_endings(encode, has_instances=bool(meaning.instance_classes))
     return Expected(len(meaning.labels), endings)

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pydantic import ValidationError
 
 from factory.data import ShardTask
-from factory.errors import StoreError
+from factory.errors import DamageError
 from factory.manifest.labels import Facts
 from factory.manifest.paths import (
     ATTEMPTS,
@@ -103,7 +103,7 @@ def find_quarantined(store: Store, done: Collection[int] = ()) -> list[ShardFail
         try:
             failure = ShardFailure.model_validate_json(store.read(name) or b"")
         except ValidationError as error:
-            raise StoreError(
+            raise DamageError(
                 f"{store.uri}/{name}: not a quarantine entry ({error.error_count()} problems); "
                 "delete it and run the job again"
             ) from error

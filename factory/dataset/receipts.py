@@ -14,9 +14,9 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from factory.data import ShardTask
-from factory.errors import Problem, StoreError
+from factory.errors import DamageError, Problem, StoreError
 from factory.manifest.parquet import read_table
-from factory.manifest.paths import RECEIPTS, SNAPSHOTS, receipt_path, snapshot_path
+from factory.manifest.paths import RECEIPTS, SNAPSHOTS, receipt_path, snapshot_path, tar_path
 from factory.manifest.records import ShardRecord, read_record
 from factory.manifest.table import encode_snapshot, read_snapshot
 from factory.plan.rounds import Plan
@@ -78,7 +78,7 @@ def find_committed(store: Store, plan: Plan) -> CommittedShards:
         names.difference_update(covered)
         indices.update(table["shard_index"].to_pylist())
         num_samples += sum(table["num_samples"].to_pylist())
-    loose = read_receipts(store, sorted(names), plan.dataset_id)
+    loose = read_receipts(store, sorted(names), plan)
     indices.update(record.shard_index for record in loose)
     num_samples += sum(record.num_samples for record in loose)
     return CommittedShards(indices, num_samples, tuple(loose), tuple(stale))
@@ -107,7 +107,7 @@ def find_records(
         covered = {receipt_path(record.round_index, record.shard_index) for record in found}
         # A snapshot that contains a receipt which is gone is ignored as a whole: the shard was
         # removed by `repair`, and must not come back through the cache.
-        if {record.dataset_id for record in found} == {plan.dataset_id} and names >= covered:
+        if found and names >= covered and all(is_planned(record, plan) for record in found):
             records += found
             names -= covered
     for record in known:
@@ -115,18 +115,18 @@ def find_records(
         if name in names:
             records.append(record)
             names.remove(name)
-    records += read_receipts(store, sorted(names), plan.dataset_id)
+    records += read_receipts(store, sorted(names), plan)
     return tuple(sorted(records, key=lambda record: record.shard_index))
 
 
-def read_receipts(store: Store, names: Sequence[str], dataset_id: str) -> list[ShardRecord]:
+def read_receipts(store: Store, names: Sequence[str], plan: Plan) -> list[ShardRecord]:
     """Read the receipts `names`, in this order.
 
     Raises:
         StoreError: If one of them belongs to another dataset or has another shard's name.
     """
     with ThreadPoolExecutor(_THREADS) as pool:
-        return list(pool.map(lambda name: _read_receipt(store, name, dataset_id), names))
+        return list(pool.map(lambda name: _read_receipt(store, name, plan), names))
 
 
 class SnapshotKeeper:
@@ -207,17 +207,59 @@ def _covered(table: pa.Table, dataset_id: str) -> list[str]:
     return [receipt_path(*pair) for pair in zip(rounds, shards, strict=True)]
 
 
-def _read_receipt(store: Store, name: str, dataset_id: str) -> ShardRecord:
+def examine_receipts(store: Store, plan: Plan) -> tuple[list[ShardRecord], list[Problem]]:
+    """Every receipt, read by itself, and a problem for each that cannot be believed.
+
+    Raises:
+        StoreError: If one of them belongs to another dataset.
+    """
+
+    def read(name: str) -> ShardRecord | Problem:
+        try:
+            return _read_receipt(store, name, plan)
+        except DamageError as error:
+            remedy = "`factory repair` removes it, and the next run writes it anew"
+            return Problem(name, "receipt", error.found, remedy)
+
+    with ThreadPoolExecutor(_THREADS) as pool:
+        found = list(pool.map(read, list_receipts(store, plan)))
+    records = [entry for entry in found if isinstance(entry, ShardRecord)]
+    return records, [entry for entry in found if isinstance(entry, Problem)]
+
+
+def is_planned(record: ShardRecord, plan: Plan) -> bool:
+    """Whether a receipt says of its shard what the plan says: its range, and so where its tar lies.
+
+    A receipt's path is never followed for its own sake: in a dataset of somebody else it could name
+    any file.
+    """
+    task = plan.task(record.round_index, record.shard_index)
+    if task is None or record.dataset_id != plan.dataset_id:
+        return False
+    found = (record.path, record.first_index, record.num_indices)
+    return (
+        found == (tar_path(task.name), task.first_index, task.num_indices)
+        and 0 < record.num_samples <= task.num_samples
+    )
+
+
+def _read_receipt(store: Store, name: str, plan: Plan) -> ShardRecord:
     record = read_record(store.read(name) or b"", source=f"{store.uri}/{name}")
-    if record.dataset_id != dataset_id:
+    if record.dataset_id != plan.dataset_id:
         raise StoreError(
-            f"{store.uri}/{name}: belongs to dataset {record.dataset_id}, this is {dataset_id}; "
+            f"{store.uri}/{name}: belongs to dataset {record.dataset_id}, this is {plan.dataset_id}; "
             "two datasets were mixed in one folder: move that receipt and its shard away"
         )
+    found = ""
     if name != receipt_path(record.round_index, record.shard_index):
-        raise StoreError(
-            f"{store.uri}/{name}: is the receipt of shard {record.shard_index}, filed under "
-            "another name; delete it and run the job again"
+        found = f"the receipt of shard {record.shard_index}, filed under another name"
+    elif not is_planned(record, plan):
+        found = "names another tar, range or number of samples than the plan"
+    if found:
+        raise DamageError(
+            where=f"{store.uri}/{name}",
+            found=found,
+            remedy=f"`factory repair {store.uri}` removes it, then run the job again",
         )
     return record
 

@@ -7,7 +7,7 @@ from jaxtyping import UInt8
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from factory.data import IGNORE
-from factory.errors import JobError, StoreError
+from factory.errors import DamageError, JobError
 
 
 class Facts(BaseModel):
@@ -112,7 +112,7 @@ def read_labels(data: bytes, *, source: str) -> DatasetLabels:
     try:
         return DatasetLabels.model_validate_json(data)
     except ValidationError as error:
-        raise StoreError(
+        raise DamageError(
             f"{source}: not a label table ({error.error_count()} problems); delete it and run the "
             "job again: it is written anew"
         ) from error

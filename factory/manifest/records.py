@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from factory.data import IGNORE
-from factory.errors import StoreError
+from factory.errors import DamageError
 from factory.manifest.coverage import Coverage
 from factory.manifest.labels import Count, DatasetLabels, Facts, Name
 from factory.spec.settings import Fraction
@@ -120,12 +120,14 @@ def read_record(data: bytes, *, source: str) -> ShardRecord:
     """Parse a receipt. `source` names it in errors.
 
     Raises:
-        StoreError: If it is not a receipt of this version.
+        DamageError: If it is not a receipt of this version.
     """
     try:
         return ShardRecord.model_validate_json(data)
     except ValidationError as error:
-        raise StoreError(
-            f"{source}: not a receipt ({error.error_count()} problems); delete it and run the job "
-            "again: its shard is checked and the receipt written anew"
+        raise DamageError(
+            where=source,
+            found=f"not a receipt ({error.error_count()} problems)",
+            remedy="`factory repair` removes it; then run the job again: its shard is checked and the "
+            "receipt written anew",
         ) from error

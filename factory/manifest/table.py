@@ -6,7 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from factory.errors import StoreError
+from factory.errors import DamageError
 from factory.manifest.parquet import encode_table, read_table
 from factory.manifest.records import Manifest, ShardRecord
 
@@ -28,7 +28,7 @@ def read_manifest(data: bytes, *, source: str) -> Manifest:
         head = json.loads((table.schema.metadata or {})[b"factory"])
         return Manifest.model_validate(head | {"records": _rows_of(table)})
     except (pa.ArrowException, OSError, KeyError, ValueError) as error:
-        raise StoreError(
+        raise DamageError(
             f"{source}: not a manifest ({type(error).__name__}); delete it and run the job again: it"
             " is rebuilt from the receipts"
         ) from error

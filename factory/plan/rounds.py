@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from factory.data import ShardTask, Steering
-from factory.errors import JobError, StoreError
+from factory.errors import DamageError, JobError
 from factory.identity import KEY_DIGITS, SHARD_DIGITS, digest_of, shard_name
 from factory.redact import redact_values
 from factory.spec import METHODS, JobSpec
@@ -45,7 +45,7 @@ class Round(BaseModel):
     """Samples it adds."""
     samples_per_shard: int = Field(ge=1, le=10**KEY_DIGITS)
     """Samples of each shard but the last."""
-    oversample: float = Field(ge=1, le=100)
+    oversample: float = Field(ge=1, le=10**6)
     """Sample indices owned per sample kept."""
     identity: dict[str, Any]
     """What the dataset id is the digest of; used to say what differs."""
@@ -266,7 +266,7 @@ def read_round(data: bytes, *, source: str) -> Round:
         return Round.model_validate_json(data)
     except (ValidationError, JobError) as error:
         count = error.error_count() if isinstance(error, ValidationError) else 1
-        raise StoreError(
+        raise DamageError(
             f"{source}: not a round of a plan ({count} problems); it was changed by "
             "hand or written by another version: restore it, or choose another output.uri"
         ) from error

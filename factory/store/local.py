@@ -9,7 +9,7 @@ import os
 import shutil
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from factory.errors import StoreError
 from factory.provenance import new_run_id, run_is_dead
@@ -43,18 +43,19 @@ class LocalStore:
 
     def create(self, path: str, data: bytes) -> bool:
         """Create a file atomically; False (and no change) if it exists."""
-        target = self.root / path
+        target = self._inside(path)
         with _explained(target):
             return not target.is_file() and self._link(self._stage(data), target)
 
     def publish(self, path: str, file: Path) -> bool:
         """Move a finished, synced file to `path` atomically; False if that exists."""
-        with _explained(self.root / path):
-            return self._link(file, self.root / path)
+        target = self._inside(path)
+        with _explained(target):
+            return self._link(file, target)
 
     def replace(self, path: str, data: bytes) -> None:
         """Write or overwrite a file atomically."""
-        target = self.root / path
+        target = self._inside(path)
         with _explained(target):
             staged = self._stage(data)
             try:
@@ -67,11 +68,10 @@ class LocalStore:
 
     def read(self, path: str) -> bytes | None:
         """Read a file; None if it does not exist."""
-        with _explained(self.root / path):
-            try:
-                return (self.root / path).read_bytes()
-            except (FileNotFoundError, NotADirectoryError):
-                return None
+        target = self._inside(path)
+        with _explained(target):
+            # Opening a pipe or a device of somebody's dataset would wait for ever.
+            return target.read_bytes() if target.is_file() else None
 
     def read_part(self, path: str, offset: int, size_bytes: int) -> bytes | None:
         """Read a part of a file, less where the file ends; None if it does not exist."""
@@ -85,7 +85,7 @@ class LocalStore:
     @contextmanager
     def fetch(self, path: str) -> Iterator[Path | None]:
         """The file itself; None if it does not exist."""
-        target = self.root / path
+        target = self._inside(path)
         yield target if target.is_file() else None
 
     def size_of(self, path: str) -> int | None:
@@ -98,9 +98,10 @@ class LocalStore:
 
     def remove(self, path: str) -> None:
         """Delete a file; idempotent."""
-        target = self.root / path
+        target = self._inside(path)
         with _explained(target):
-            if target.is_file():
+            if target.is_file() or target.is_symlink():
+                self._check_removable(path, target)
                 target.unlink(missing_ok=True)
                 _sync_folder(target.parent)
 
@@ -163,6 +164,29 @@ class LocalStore:
                     return
                 parent.rmdir()
 
+    def _inside(self, path: str) -> Path:
+        """Where a file lies; no name leads out of the folder, whoever made it up.
+
+        Raises:
+            StoreError: If it would.
+        """
+        parts = PurePosixPath(path).parts
+        if not parts or ".." in parts or parts[0] == "/" or "\0" in path:
+            raise StoreError(f"{self.uri}: {path!r} is no name of a file in this folder")
+        return self.root / path
+
+    def _check_removable(self, path: str, target: Path) -> None:
+        """A folder that is a link may lie on another disk; in a dataset of somebody else, anywhere.
+
+        Raises:
+            StoreError: If the file's folder lies outside.
+        """
+        if not target.parent.resolve().is_relative_to(self.root.resolve()):
+            raise StoreError(
+                f"{self.uri}/{path}: lies behind a link that leads out of the dataset; remove it by "
+                "hand if it is yours"
+            )
+
     def _stage(self, data: bytes) -> Path:
         folder = self.root / TEMPORARY
         folder.mkdir(parents=True, exist_ok=True)
@@ -218,12 +242,18 @@ def _walk(folder: str) -> Iterator[os.DirEntry[str]]:
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
-                if entry.is_dir(follow_symlinks=False):
+                # A folder that was moved to another disk and linked is part of the dataset; one that
+                # leads back up would never end.
+                if entry.is_dir() and not (entry.is_symlink() and _leads_up(entry.path)):
                     yield from _walk(entry.path)
                 elif entry.is_file():
                     yield entry
     except (FileNotFoundError, NotADirectoryError):
         return
+
+
+def _leads_up(link: str) -> bool:
+    return Path(link).absolute().is_relative_to(os.path.realpath(link))
 
 
 def _remove(path: Path) -> None:

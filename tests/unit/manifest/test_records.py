@@ -74,8 +74,8 @@ def test_receipts_are_filed_by_round_and_shard():
         (
             read_record,
             b"{}",
-            "f: not a receipt (21 problems); delete it and run the job again: its shard is checked "
-            "and the receipt written anew",
+            "f: not a receipt (21 problems); `factory repair` removes it; then run the job again: its "
+            "shard is checked and the receipt written anew",
         ),
         (
             read_labels,
