@@ -1,4 +1,4 @@
-"""A bench on given vectors, or on pixels of the toy generator: nothing mocked, nothing sampled twice."""
+"""Fit contexts on given vectors, or on pixels of the toy generator: nothing is mocked."""
 
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from factory.fit.pixels.sampling import NUM_PARTS
 from factory.fit.pixels.separation import HingeLoss, separate
 from factory.fit.progress import Progress
 from factory.generate.base import Generator, load_generator
+from factory.generate.weights.find import LocalWeights
 from factory.spec import DatasetSpec
 from factory.store import LocalStore
 
@@ -20,25 +21,27 @@ CPU = torch.device("cpu")
 def make_context(
     folder: Path, dataset: DatasetSpec | None = None, generator: Generator | None = None
 ) -> FitContext:
-    """A bench without pixels; `stages` of its progress go nowhere."""
+    """A fit context without pixels; `stages` of its progress go nowhere."""
     dataset = dataset or small_job(folder).dataset
     generator = generator or load_generator(dataset.generator, None, device=CPU)
     pool = LanePool(generator, dataset, CPU, 1)
     checkpoint = Checkpoint(LocalStore(str(folder / "checkpoints")), "it")
-    return FitContext(dataset, "", pool, Progress(lambda *_: None), checkpoint)
+    return FitContext(dataset, LocalWeights(None, ""), pool, Progress(lambda *_: None), checkpoint)
 
 
 def context_of(
     folder: Path, vectors: torch.Tensor, owners: torch.Tensor | None = None
 ) -> FitContext:
-    """A bench whose pixels are `vectors`, and lie in the clusters `owners`."""
-    bench = make_context(folder)
-    for part, rows in zip(bench.pool.parts, torch.tensor_split(vectors, NUM_PARTS), strict=True):
+    """A fit context whose pixels are `vectors`, and lie in the clusters `owners`."""
+    context = make_context(folder)
+    for part, rows in zip(context.pool.parts, torch.tensor_split(vectors, NUM_PARTS), strict=True):
         part.use(rows.clone())
     if owners is not None:
-        for part, ids in zip(bench.pool.parts, torch.tensor_split(owners, NUM_PARTS), strict=True):
+        for part, ids in zip(
+            context.pool.parts, torch.tensor_split(owners, NUM_PARTS), strict=True
+        ):
             part._owners = ids.to(torch.uint8)
-    return bench
+    return context
 
 
 def mixture(

@@ -245,8 +245,9 @@ def generators() -> None:
 def segmenters() -> None:
     """List the segmenters."""
     from factory.segment import SEGMENTERS
+    from factory.spec.segmenters import summarise
 
-    _print_names(SEGMENTERS.names(), SEGMENTERS.target)
+    _print_names(SEGMENTERS.names(), lambda kind: summarise(kind) or SEGMENTERS.target(kind))
 
 
 app.command()(cli_serve.serve)

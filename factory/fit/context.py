@@ -1,4 +1,4 @@
-"""What every fit works with: the pixels, somebody who is told how far it is, and a checkpoint."""
+"""What every fitter is given: pixels of the generator, progress callbacks, and a checkpoint."""
 
 import contextlib
 import time
@@ -15,6 +15,7 @@ from factory.fit.pixels.pool import LanePool, Pool
 from factory.fit.pixels.sampling import NUM_PARTS, Sampling
 from factory.fit.progress import Progress
 from factory.generate.base import Generator
+from factory.generate.weights.find import LocalWeights
 from factory.manifest.labels import ClassLabel
 from factory.segment.segmenter_file import SegmenterFacts, encode_segmenter
 from factory.spec import DatasetSpec
@@ -59,8 +60,8 @@ class FitContext:
 
     dataset: DatasetSpec
     """The dataset that is fitted for; its `segmenter` is the method's section of the job."""
-    weights_sha256: str
-    """The generator's weights."""
+    weights: LocalWeights
+    """The generator's weights on this machine."""
     pool: Pool
     """Feature vectors of pixels, spread over threads or workers."""
     progress: Progress
@@ -98,7 +99,7 @@ class FitContext:
         facts = SegmenterFacts(
             kind=self.dataset.segmenter.kind,
             generator_kind=self.dataset.generator.kind,
-            weights_sha256=self.weights_sha256,
+            weights_sha256=self.weights.sha256,
             layers=list(layers),
             labels=list(labels),
             margin_scale=margin_scale,

@@ -43,7 +43,7 @@ class Agreement:
     """Its IoU."""
 
 
-def fit_distil(spec: DistilSpec, bench: FitContext) -> bytes:
+def fit_distil(spec: DistilSpec, context: FitContext) -> bytes:
     """Fit a linear head on masks of `spec.teacher` and return the segmenter file.
 
     Raises:
@@ -51,10 +51,10 @@ def fit_distil(spec: DistilSpec, bench: FitContext) -> bytes:
             them.
         Interrupted: If somebody asked to stop.
     """
-    offered = bench.pool.facts.layers
-    layers = choose_layers(spec.layers, bench.pool.facts)
-    teacher = _teacher(spec, bench)
-    taught = collect_labelled_pixels(spec, bench, teacher, layers)
+    offered = context.pool.facts.layers
+    layers = choose_layers(spec.layers, context.pool.facts)
+    teacher = _teacher(spec, context)
+    taught = collect_labelled_pixels(spec, context, teacher, layers)
     train, test = _split(taught, spec)
     vectors, ids = _joined(train)
     _refuse_one_class(ids, teacher)
@@ -64,7 +64,7 @@ def fit_distil(spec: DistilSpec, bench: FitContext) -> bytes:
     best = torch.addmm(bias, vectors, weights.T).topk(2, dim=1).values
     widths = [offered[layer].channels for layer in layers]
     blocks = zip(layers, torch.split(weights, widths, dim=1), strict=True)
-    return bench.encode(
+    return context.encode(
         {**{weight_name(layer): block for layer, block in blocks}, "bias": bias},
         layers=layers,
         labels=teacher.labels,
@@ -124,18 +124,18 @@ def measure_agreement(
     return Agreement(float(used.mean()), accuracy, worst, float(iou[worst]))
 
 
-def _teacher(spec: DistilSpec, bench: FitContext) -> AnySegmenter:
+def _teacher(spec: DistilSpec, context: FitContext) -> AnySegmenter:
     """The teacher, fitted and finished if it has to be."""
-    taught = bench.dataset.model_copy(update={"segmenter": spec.teacher})
+    taught = context.dataset.model_copy(update={"segmenter": spec.teacher})
     with TemporaryDirectory() as folder:
         path = None
         if needs_fitting(taught):
-            data = find_fitted(taught, bench.weights_sha256)
+            data = find_fitted(taught, context.weights.sha256)
             if data is None:
-                data, _ = fit_and_keep(replace(bench, dataset=taught))
+                data, _ = fit_and_keep(replace(context, dataset=taught))
             path = Path(folder) / "teacher.safetensors"
             path.write_bytes(finish_segmenter(data, spec.teacher, source="the fitted teacher"))
-        return load_segmenter(spec.teacher, path, bench.pool.facts, bench.pool.device)
+        return load_segmenter(spec.teacher, path, context.pool.facts, context.pool.device)
 
 
 def _split(

@@ -124,16 +124,14 @@ def fit_segmenter(
         if pool is None:
             generator = load_generator(dataset.generator, weights.path, device=device)
             pool = LanePool(generator, dataset, device, num_lanes=1)
-        data, is_kept = fit_and_keep(
-            FitContext(dataset, weights.sha256, pool, progress, checkpoint)
-        )
+        data, is_kept = fit_and_keep(FitContext(dataset, weights, pool, progress, checkpoint))
     if is_kept:
         checkpoint.remove()
     return data
 
 
-def fit_and_keep(bench: FitContext) -> tuple[bytes, bool]:
-    """Fit what the bench's dataset asks for; the file, and whether the cache took it.
+def fit_and_keep(context: FitContext) -> tuple[bytes, bool]:
+    """Fit what the context's dataset asks for; the file, and whether the cache took it.
 
     The cache saves time; a full or read-only home must not cost the run.
 
@@ -141,12 +139,12 @@ def fit_and_keep(bench: FitContext) -> tuple[bytes, bool]:
         JobError: If the method cannot work on this generator, or a setting does not fit it.
         PluginError: If the method's fitter cannot be used.
     """
-    dataset, spec = bench.dataset, bench.dataset.segmenter
-    check_generator(spec.kind, bench.pool.facts)
+    dataset, spec = context.dataset, context.dataset.segmenter
+    check_generator(spec.kind, context.pool.facts)
     fit = import_part(spec.kind, find_method(spec.kind).fitter)
-    data: bytes = fit(settings_of(spec), bench)
+    data: bytes = fit(settings_of(spec), context)
     try:
-        _cache().replace(_cache_name(dataset, bench.weights_sha256), data)
+        _cache().replace(_cache_name(dataset, context.weights.sha256), data)
     except FactoryError:
         return data, False
     return data, True

@@ -34,7 +34,7 @@ from factory.spec.klish import KlishSpec
 _SECOND_STAGE = 2**62
 
 
-def fit_klish(spec: KlishSpec, bench: FitContext) -> bytes:
+def fit_klish(spec: KlishSpec, context: FitContext) -> bytes:
     """Fit on pixels of the generator and return the tree file: all leaves, and the merges.
 
     Clusters are found on one half of the images and merged on the other; the halves are never held
@@ -45,21 +45,21 @@ def fit_klish(spec: KlishSpec, bench: FitContext) -> bytes:
             the memory they may use.
         Interrupted: If somebody asked to stop; the next fit goes on from the checkpoint.
     """
-    sampling = choose_pixels(spec, bench.pool.facts)
-    found = read_found(bench.checkpoint.load())
+    sampling = choose_pixels(spec, context.pool.facts)
+    found = read_found(context.checkpoint.load())
     if found is None:
-        bench.sample(sampling, "sampling 1/2")
-        found = Found(_leaves(spec, bench))
-        bench.checkpoint.save(found.tensors(), now=True)
-    bench.sample(replace(sampling, seed=sampling.seed + _SECOND_STAGE), "sampling 2/2")
-    merged = merge_clusters(bench, sampling.num_pixels, found)
-    return _encode(merged, sampling, bench)
+        context.sample(sampling, "sampling 1/2")
+        found = Found(_leaves(spec, context))
+        context.checkpoint.save(found.tensors(), now=True)
+    context.sample(replace(sampling, seed=sampling.seed + _SECOND_STAGE), "sampling 2/2")
+    merged = merge_clusters(context, sampling.num_pixels, found)
+    return _encode(merged, sampling, context)
 
 
-def _leaves(spec: KlishSpec, bench: FitContext) -> Tensor:
+def _leaves(spec: KlishSpec, context: FitContext) -> Tensor:
     """Centres of the leaves."""
     try:
-        centres, _ = cluster(bench, spec.initial_clusters, spec.fit.seed)
+        centres, _ = cluster(context, spec.initial_clusters, spec.fit.seed)
     except JobError as error:
         raise JobError(
             f"dataset.segmenter.initial_clusters: found {spec.initial_clusters}, but the fitting "
@@ -68,7 +68,7 @@ def _leaves(spec: KlishSpec, bench: FitContext) -> Tensor:
     return centres.cpu()
 
 
-def _encode(merged: Merged, sampling: Sampling, bench: FitContext) -> bytes:
+def _encode(merged: Merged, sampling: Sampling, context: FitContext) -> bytes:
     """The tree file: a head of all leaves, in their order, and the tree."""
     tree = merged.hierarchy
     leaves = tree.planes[: tree.num_leaves]
@@ -81,7 +81,7 @@ def _encode(merged: Merged, sampling: Sampling, bench: FitContext) -> bytes:
         HISTORY_NAME: tree.history,
         MARGINS_NAME: tree.margins,
     }
-    return bench.encode(
+    return context.encode(
         tensors,
         layers=sampling.layers,
         labels=unnamed_labels(tree.num_leaves),

@@ -38,7 +38,7 @@ MOST_ROUNDS = _SEEDINGS * _ROUNDS
 """Rounds of all seedings, if none ends early."""
 
 
-def fit_kmeans(spec: KMeansSpec, bench: FitContext) -> bytes:
+def fit_kmeans(spec: KMeansSpec, context: FitContext) -> bytes:
     """Fit on pixels of the generator and return the segmenter file.
 
     Clusters are numbered by decreasing size, so that equal clusterings have equal files.
@@ -47,15 +47,15 @@ def fit_kmeans(spec: KMeansSpec, bench: FitContext) -> bytes:
         JobError: If there are fewer distinct pixels than clusters, a layer is unknown, or the
             pixels do not fit the memory they may use.
     """
-    sampling = choose_pixels(spec, bench.pool.facts)
-    bench.sample(sampling, "sampling")
-    centres, inertia = cluster(bench, spec.num_clusters, spec.fit.seed)
-    sizes = added([(part,) for part in bench.pool.update("assign", centres)])[0]
+    sampling = choose_pixels(spec, context.pool.facts)
+    context.sample(sampling, "sampling")
+    centres, inertia = cluster(context, spec.num_clusters, spec.fit.seed)
+    sizes = added([(part,) for part in context.pool.update("assign", centres)])[0]
     centres = centres[sizes.argsort(descending=True, stable=True)]
-    margins = [nearest(rows, centres)[1] for rows in bench.pool.query("spread", SEEDING_PIXELS)]
+    margins = [nearest(rows, centres)[1] for rows in context.pool.query("spread", SEEDING_PIXELS)]
     tensors = {weight_name(n): block.cpu() for n, block in sampling.split(centres).items()}
     tensors["bias"] = -centres.square().sum(dim=1).cpu() / 2
-    return bench.encode(
+    return context.encode(
         tensors,
         layers=sampling.layers,
         labels=unnamed_labels(spec.num_clusters),
@@ -64,7 +64,7 @@ def fit_kmeans(spec: KMeansSpec, bench: FitContext) -> bytes:
             "num_images": sampling.num_images,
             "num_pixels": sampling.num_pixels,
             "num_channels": sampling.num_channels,
-            "explained": round(1 - inertia * sampling.num_pixels / _spread(bench, centres), 6),
+            "explained": round(1 - inertia * sampling.num_pixels / _spread(context, centres), 6),
         },
     )
 
@@ -82,20 +82,22 @@ def choose_pixels(spec: KMeansSpec, facts: GeneratorFacts) -> Sampling:
     return plan_sampling(spec.layers, spec.fit, facts, held)
 
 
-def cluster(bench: FitContext, num_clusters: int, seed: int) -> tuple[Float[Tensor, "k c"], float]:
+def cluster(
+    context: FitContext, num_clusters: int, seed: int
+) -> tuple[Float[Tensor, "k c"], float]:
     """Centres, and the mean squared distance to them. Stops when a round gains less than 1e-5.
 
     Raises:
         JobError: If there are fewer distinct vectors than clusters.
     """
-    progress = bench.progress
+    progress = context.progress
     progress.begin("clusters", MOST_ROUNDS + _ROUNDS)
-    sample = torch.cat(bench.pool.query("spread", SEEDING_PIXELS // NUM_PARTS))
+    sample = torch.cat(context.pool.query("spread", SEEDING_PIXELS // NUM_PARTS))
     centres = try_seedings(sample, num_clusters, seed, progress)
     del sample
     before = float("inf")
     for done in range(_ROUNDS):
-        sums, sizes, inertia = added(bench.pool.query("lloyd", centres))
+        sums, sizes, inertia = added(context.pool.query("lloyd", centres))
         now = float(inertia) / int(sizes.sum())
         if now >= before * (1 - _LEAST_GAIN):
             break
@@ -145,11 +147,11 @@ def clustering_bytes(num_clusters: int, channels: int) -> int:
     return seeding + NUM_PARTS * num_clusters * channels * 2 * FLOAT_BYTES
 
 
-def _spread(bench: FitContext, centres: Tensor) -> float:
+def _spread(context: FitContext, centres: Tensor) -> float:
     """Squared distances of all pixels to their mean, in all."""
-    sums, sizes, _ = added(bench.pool.query("lloyd", torch.zeros_like(centres[:1])))
+    sums, sizes, _ = added(context.pool.query("lloyd", torch.zeros_like(centres[:1])))
     mean = (sums / sizes[:, None].clamp(min=1)).float()
-    return float(added(bench.pool.query("lloyd", mean))[2])
+    return float(added(context.pool.query("lloyd", mean))[2])
 
 
 def _seeded(vectors: Tensor, num_clusters: int, rng: np.random.Generator) -> Tensor:

@@ -63,8 +63,8 @@ class Merged:
     """Rounds of all searches."""
 
 
-def merge_clusters(bench: FitContext, num_pixels: int, found: Found) -> Merged:
-    """Merge the clusters of the bench's pixels around `found.centres` until two are left.
+def merge_clusters(context: FitContext, num_pixels: int, found: Found) -> Merged:
+    """Merge the clusters of the context's pixels around `found.centres` until two are left.
 
     The cluster that its plane separates worst joins the one that the planes find most alike.
     `found` is completed on the way, and what it holds already is not searched for again.
@@ -74,12 +74,12 @@ def merge_clusters(bench: FitContext, num_pixels: int, found: Found) -> Merged:
         Interrupted: If somebody asked to stop; the checkpoint knows what is found.
     """
     if not found.planes:
-        order = _sizes(bench, found.centres).argsort(descending=True, stable=True)
+        order = _sizes(context, found.centres).argsort(descending=True, stable=True)
         found.centres = found.centres[order]
     try:
-        return _merge(bench, found, _Search(bench, num_pixels, found))
+        return _merge(context, found, _Search(context, num_pixels, found))
     except BaseException:
-        bench.checkpoint.save(found.tensors(), now=True)
+        context.checkpoint.save(found.tensors(), now=True)
         raise
 
 
@@ -111,16 +111,16 @@ def merged_plane(
 class _Search:
     """Finds planes, or takes those that were found before."""
 
-    def __init__(self, bench: FitContext, num_pixels: int, found: Found) -> None:
-        self._bench, self._found = bench, found
-        self._loss = HingeLoss(bench.pool, num_pixels)
+    def __init__(self, context: FitContext, num_pixels: int, found: Found) -> None:
+        self._context, self._found = context, found
+        self._loss = HingeLoss(context.pool, num_pixels)
 
     def leaves(self) -> None:
         """The planes of all leaves, a few side by side."""
         count, known = len(self._found.centres), len(self._found.planes)
         start = _first_planes(self._found.centres)
         at_once = num_at_once(self._found.centres.shape[1])
-        progress = self._bench.progress
+        progress = self._context.progress
         progress.begin("planes", count, min(known, count))
         for first in range(known, count, at_once):
             columns = torch.arange(first, min(first + at_once, count))
@@ -134,28 +134,28 @@ class _Search:
         return self._found.planes[node]
 
     def _find(self, columns: Tensor, start: Tensor, num_done: int | None) -> None:
-        bench = self._bench
+        context = self._context
         planes, rounds = separate(
             self._loss,
-            bench.keep(columns),
-            bench.keep(start),
+            context.keep(columns),
+            context.keep(start),
             lambda count: (
-                bench.progress.advance(0)
+                context.progress.advance(0)
                 if num_done is None
-                else bench.progress.reach(num_done + count)
+                else context.progress.reach(num_done + count)
             ),
         )
         self._found.planes += list(planes.cpu())
         self._found.rounds += rounds.tolist()
-        bench.checkpoint.save(self._found.tensors())
+        context.checkpoint.save(self._found.tensors())
 
 
 class _Clusters:
     """The clusters left. Each has a column of scores; a merged one takes over its second part's."""
 
-    def __init__(self, bench: FitContext, sizes: Tensor, planes: Tensor) -> None:
-        self._pool = bench.pool
-        held = added(self._pool.update("hold", bench.keep(planes)))
+    def __init__(self, context: FitContext, sizes: Tensor, planes: Tensor) -> None:
+        self._pool = context.pool
+        held = added(self._pool.update("hold", context.keep(planes)))
         self._both, self._either, self._alike, agreed = (total.cpu() for total in held)
         self.num_agreed = int(agreed)
         self._sizes = sizes
@@ -202,9 +202,9 @@ class _Clusters:
         return median_of(self._pool.query("leads", columns, _LEAD_PIXELS))
 
 
-def _merge(bench: FitContext, found: Found, search: _Search) -> Merged:
+def _merge(context: FitContext, found: Found, search: _Search) -> Merged:
     leaves = len(found.centres)
-    sizes = _sizes(bench, found.centres)
+    sizes = _sizes(context, found.centres)
     if int(sizes.count_nonzero()) < 2:
         raise JobError(
             "dataset.segmenter.initial_clusters: all fitting pixels lie in one cluster; fit on "
@@ -212,11 +212,11 @@ def _merge(bench: FitContext, found: Found, search: _Search) -> Merged:
         )
     search.leaves()
     node_sizes: list[int] = sizes.tolist()
-    clusters = _Clusters(bench, sizes, torch.stack(found.planes[:leaves]))
+    clusters = _Clusters(context, sizes, torch.stack(found.planes[:leaves]))
     history: list[list[float]] = []
     margins = [clusters.median_lead()]
     known = len(found.planes) - leaves
-    bench.progress.begin("merging", leaves - 2, known)
+    context.progress.begin("merging", leaves - 2, known)
     while len(clusters) > 2:
         node = leaves + len(history)
         first, second, iou, alike = clusters.worst_pair()
@@ -227,7 +227,7 @@ def _merge(bench: FitContext, found: Found, search: _Search) -> Merged:
         node_sizes.append(sum(pair_sizes))
         clusters.hold(column, search.merged(node, pair, pair_sizes, column))
         margins.append(clusters.median_lead())
-        bench.progress.reach(max(len(history), known))
+        context.progress.reach(max(len(history), known))
     hierarchy = Hierarchy(
         torch.stack(found.planes),
         torch.tensor(node_sizes),
@@ -237,9 +237,9 @@ def _merge(bench: FitContext, found: Found, search: _Search) -> Merged:
     return Merged(hierarchy, clusters.num_agreed, sum(found.rounds))
 
 
-def _sizes(bench: FitContext, centres: Tensor) -> Tensor:
+def _sizes(context: FitContext, centres: Tensor) -> Tensor:
     """Pixels of each cluster, after they were given to their nearest centres."""
-    parts = bench.pool.update("assign", bench.keep(centres))
+    parts = context.pool.update("assign", context.keep(centres))
     return added([(sizes,) for sizes in parts])[0].cpu()
 
 

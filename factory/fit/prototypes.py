@@ -21,7 +21,7 @@ from factory.segment.style_mixing.signatures import signatures
 from factory.spec.style_mixing import SharedClassesSpec, StyleMixingSpec
 
 
-def fit_prototypes(spec: StyleMixingSpec, bench: FitContext) -> bytes:
+def fit_prototypes(spec: StyleMixingSpec, context: FitContext) -> bytes:
     """Fit the classes of style mixing on images of the generator and return the segmenter file.
 
     Classes are numbered by decreasing number of pixels.
@@ -32,25 +32,25 @@ def fit_prototypes(spec: StyleMixingSpec, bench: FitContext) -> bytes:
     """
     shared = spec.classes
     assert shared is not None  # without shared classes there is nothing to fit
-    layers = choose_layers(shared.layers, bench.pool.facts)
+    layers = choose_layers(shared.layers, context.pool.facts)
     vectors, sizes = [], []
-    bench.progress.begin("mixing", shared.num_images)
-    for found, counts in _clusters(spec, shared, bench, layers):
+    context.progress.begin("mixing", shared.num_images)
+    for found, counts in _clusters(spec, shared, context, layers):
         vectors.append(found[counts > 0].cpu())
         sizes.append(counts[counts > 0].cpu())
-        bench.progress.advance(1)
+        context.progress.advance(1)
     rows, weights = torch.cat(vectors), torch.cat(sizes)
     if len(rows) < shared.num_classes:
         raise JobError(
             f"dataset.segmenter.classes.num_classes: found {shared.num_classes}, but "
             f"{shared.num_images} images have only {len(rows)} clusters; raise classes.num_images"
         )
-    bench.progress.begin("classes", MOST_ROUNDS)
-    centres = try_seedings(rows, shared.num_classes, shared.seed, bench.progress)
+    context.progress.begin("classes", MOST_ROUNDS)
+    centres = try_seedings(rows, shared.num_classes, shared.seed, context.progress)
     ids, margins = nearest(rows, centres)
     pixels = torch.zeros(len(centres), dtype=weights.dtype).index_add_(0, ids, weights)
     order = pixels.argsort(descending=True, stable=True)
-    return bench.encode(
+    return context.encode(
         {PROTOTYPES_NAME: centres[order]},
         layers=layers,
         labels=unnamed_labels(shared.num_classes, "class"),
@@ -62,15 +62,15 @@ def fit_prototypes(spec: StyleMixingSpec, bench: FitContext) -> bytes:
 def _clusters(
     spec: StyleMixingSpec,
     shared: SharedClassesSpec,
-    bench: FitContext,
+    context: FitContext,
     layers: tuple[str, ...],
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """The signatures and sizes of the clusters of each fitting image."""
-    generator, size = bench.generator, bench.dataset.batch_size
+    generator, size = context.generator, context.dataset.batch_size
     device = torch.device("cpu")  # nothing is fitted yet that would lie on a device
     mixing = StyleMixing(spec.model_copy(update={"classes": None}), None, generator.facts, device)
     for batch_index in range(math.ceil(shared.num_images / size)):
-        latents = fitting_batch(generator, bench.dataset, shared.seed, batch_index)
+        latents = fitting_batch(generator, context.dataset, shared.seed, batch_index)
         batch = generator.generate(latents, layers)
         for position in range(min(size, shared.num_images - batch_index * size)):
             distances = mixing.clusters(generator, single(latents, position))

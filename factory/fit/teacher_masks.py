@@ -40,7 +40,7 @@ class TeacherPixels:
 
 
 def collect_labelled_pixels(
-    spec: DistilSpec, bench: FitContext, teacher: AnySegmenter, layers: tuple[str, ...]
+    spec: DistilSpec, context: FitContext, teacher: AnySegmenter, layers: tuple[str, ...]
 ) -> TeacherPixels:
     """Have `teacher` label `spec.samples` images of the generator, and keep some pixels of each.
 
@@ -50,11 +50,11 @@ def collect_labelled_pixels(
         Interrupted: If somebody asked to stop.
     """
     lessons = TeacherPixels()
-    size = bench.dataset.batch_size
-    bench.progress.begin("labelling", spec.samples)
+    size = context.dataset.batch_size
+    context.progress.begin("labelling", spec.samples)
     for batch_index in range(math.ceil(spec.samples / size)):
-        latents = fitting_batch(bench.generator, bench.dataset, spec.seed, batch_index)
-        batch, labelled = label_latents(bench.generator, teacher, latents, layers)
+        latents = fitting_batch(context.generator, context.dataset, spec.seed, batch_index)
+        batch, labelled = label_latents(context.generator, teacher, latents, layers)
         count = min(size, spec.samples - batch_index * size)
         for position in range(count):
             if labelled.rejections and labelled.rejections[position]:
@@ -64,7 +64,7 @@ def collect_labelled_pixels(
             rng = counter_rng("pixels", spec.seed, int(latents.indices[position]))
             vectors, ids = _read(maps, labelled.masks[position], spec.pixels_per_image, rng)
             lessons.kept.append(LabelledPixels(vectors, ids, float(labelled.confidence[position])))
-        bench.progress.advance(count)
+        context.progress.advance(count)
     return lessons
 
 

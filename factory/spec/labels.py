@@ -1,6 +1,6 @@
 """Named classes: the content of a labels file, and what can be checked without the merge tree.
 
-`segment/naming.py` reads and writes the file and holds it against a tree.
+`segment/tree/labels_file.py` reads and writes the file and checks it against a tree.
 """
 
 import re

@@ -92,6 +92,11 @@ def settings_class(kind: str) -> type[MethodSettings]:
     return found
 
 
+def summarise(kind: str) -> str:
+    """What a method is, in one sentence; empty for a plugin, which is not imported to ask it."""
+    return (settings_class(kind).__doc__ or "").partition("\n")[0] if kind in METHODS else ""
+
+
 @dataclass(frozen=True, slots=True)
 class ByKind:
     """Marks a section of the job that holds the settings of any method, told apart by `kind`.

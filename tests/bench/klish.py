@@ -38,7 +38,7 @@ from factory.fit.pixels.pool import LanePool
 from factory.fit.pixels.sampling import choose_layers, fitting_batch
 from factory.fit.progress import Progress
 from factory.generate.base import Generator, load_generator
-from factory.generate.weights.find import find_weights
+from factory.generate.weights.find import LocalWeights, find_weights
 from factory.run.worker import configure_process
 from factory.segment.linear_head import LinearHead
 from factory.segment.palette import unnamed_labels
@@ -180,7 +180,7 @@ def ours(generator: Generator, dataset: DatasetSpec, num_images: int, num_classe
 def bench_on(generator: Generator, dataset: DatasetSpec) -> FitContext:
     checkpoint = Checkpoint(LocalStore("/nowhere"), "never")
     pool = LanePool(generator, dataset, CPU, 1)
-    return FitContext(dataset, pool, Progress(lambda *_: None), checkpoint)
+    return FitContext(dataset, LocalWeights(None, ""), pool, Progress(lambda *_: None), checkpoint)
 
 
 # ---------------------------------------------------------------------------- measuring

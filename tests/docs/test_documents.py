@@ -5,6 +5,8 @@ from pathlib import Path
 
 import yaml
 
+from factory.spec import METHODS
+
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -36,6 +38,12 @@ def test_every_job_named_in_the_readme_exists() -> None:
     jobs = set(re.findall(r"jobs/[\w]+\.(?:yaml|png)", README))
     assert jobs
     assert not [job for job in jobs if not (ROOT / job).is_file()]
+
+
+def test_the_table_of_methods_in_the_readme_has_every_method_and_no_other() -> None:
+    table = README.partition("| `segmenter.kind` |")[2].partition("\n\n")[0]
+    first_cells = [line.split("|")[1] for line in table.splitlines()[2:]]
+    assert sorted(re.findall(r"`(\w+)`", " ".join(first_cells))) == sorted(METHODS)
 
 
 def test_the_front_matter_of_kubernetes_files_is_yaml() -> None:

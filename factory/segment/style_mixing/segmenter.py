@@ -2,7 +2,7 @@
 
 Source: Feng, Gadde, Liao, Ramon and Martinez 2023 (CVPR), "Network-free, unsupervised semantic
 segmentation with synthetic images". The paper is per image and names no settings; where ours come
-from stands in `mixing_spec.py`. Where we differ: variants share the computation of their coarse
+from stands in `spec/style_mixing.py`. Where we differ: variants share the computation of their coarse
 layers and stop at small colours, colours are standardised per variant, edges are refined with the
 image as guide, and degenerate masks are rejected.
 

@@ -47,9 +47,9 @@ def test_the_same_job_gives_the_same_file_on_any_number_of_threads(tmp_path):
         torch.set_num_threads(2)
         assert fit(tmp_path)[0] == first
         assert torch.get_num_threads() == 2
-        bench = make_context(tmp_path, small_job(tmp_path, {"dataset.segmenter": KLISH}).dataset)
+        context = make_context(tmp_path, small_job(tmp_path, {"dataset.segmenter": KLISH}).dataset)
         lanes = LanePool(
-            ShapesGenerator(GeneratorSpec(kind="shapes"), None, CPU), bench.dataset, CPU, 3
+            ShapesGenerator(GeneratorSpec(kind="shapes"), None, CPU), context.dataset, CPU, 3
         )
         assert fit(tmp_path, pool=lanes)[0] == first
         lanes.close()
@@ -127,10 +127,10 @@ def test_a_fit_goes_on_where_it_was_stopped_and_gives_the_same_file(tmp_path, at
             raise StoppedError
 
     with one_thread(), torch.inference_mode():
-        bench = make_context(tmp_path, dataset)
-        bench.progress.on_progress = stop
+        context = make_context(tmp_path, dataset)
+        context.progress.on_progress = stop
         with pytest.raises(StoppedError):
-            fit_klish(dataset.segmenter, bench)
+            fit_klish(dataset.segmenter, context)
         stages = []
         again = make_context(tmp_path, dataset)
         again.progress.on_progress = lambda stage, *_: stages.append(stage)
@@ -141,11 +141,11 @@ def test_a_fit_goes_on_where_it_was_stopped_and_gives_the_same_file(tmp_path, at
 def test_a_damaged_checkpoint_costs_time_and_nothing_else(tmp_path):
     whole, _ = fit(tmp_path)
     dataset = small_job(tmp_path, {"dataset.segmenter": KLISH}).dataset
-    bench = make_context(tmp_path, dataset)
+    context = make_context(tmp_path, dataset)
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints" / "it").write_bytes(b"half a file")
     with one_thread(), torch.inference_mode():
-        assert fit_klish(dataset.segmenter, bench) == whole
+        assert fit_klish(dataset.segmenter, context) == whole
 
 
 def test_a_fit_stops_when_asked_to(tmp_path):

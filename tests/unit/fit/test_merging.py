@@ -66,8 +66,8 @@ def blobs(places, per_blob=400):
 
 
 def merge(folder, vectors, centres, found=None):
-    bench = context_of(folder, vectors)
-    return merge_clusters(bench, len(vectors), found or Found(centres))
+    context = context_of(folder, vectors)
+    return merge_clusters(context, len(vectors), found or Found(centres))
 
 
 def labels_at(merged, vectors, num_classes):
