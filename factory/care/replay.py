@@ -21,7 +21,9 @@ from factory.shard import ShardMaker
 from factory.store import Store
 
 
-def regenerate_samples(store: Store, count: int) -> tuple[int, list[Problem]]:
+def regenerate_samples(
+    store: Store, count: int, *, trust_plugins: bool = False
+) -> tuple[int, list[Problem]]:
     """Make `count` samples, spread over the dataset, again; all of them if it holds no more.
 
     How many were made again, and a problem for each file that differs.
@@ -34,7 +36,7 @@ def regenerate_samples(store: Store, count: int) -> tuple[int, list[Problem]]:
     holdings = find_holdings(store)
     if not holdings.records:
         raise StoreError(f"{store.uri}: no shard is committed yet; run the job first")
-    maker = _maker(store)
+    maker = _maker(store, trust_plugins=trust_plugins)
     tasks = {task.shard_index: task for task in holdings.plan.tasks()}
     ends = list(accumulate(record.num_samples for record in holdings.records))
     count = min(count, ends[-1])
@@ -48,7 +50,9 @@ def regenerate_samples(store: Store, count: int) -> tuple[int, list[Problem]]:
     return count, problems
 
 
-def replay_sample(store: Store, key: str) -> tuple[EncodedSample, list[Problem]]:
+def replay_sample(
+    store: Store, key: str, *, trust_plugins: bool = False
+) -> tuple[EncodedSample, list[Problem]]:
     """Make the sample named `key` again: its files, and a problem for each that differs.
 
     Raises:
@@ -66,12 +70,12 @@ def replay_sample(store: Store, key: str) -> tuple[EncodedSample, list[Problem]]
             "tables in meta/ list them"
         )
     tasks = {task.shard_index: task for task in holdings.plan.tasks()}
-    again = _maker(store).replay(tasks[record.shard_index], index)
+    again = _maker(store, trust_plugins=trust_plugins).replay(tasks[record.shard_index], index)
     return again, _differences(record, stored, again)
 
 
-def _maker(store: Store) -> ShardMaker:
-    spec = load_stored_job(store)
+def _maker(store: Store, *, trust_plugins: bool) -> ShardMaker:
+    spec = load_stored_job(store, trust_plugins=trust_plugins)
     segmenter = SEGMENTER_PATH if needs_fitting(spec.dataset) else ""
     weights = find_weights(spec.dataset.generator)
     run = spec.run.model_copy(update={"threads_per_actor": 1})

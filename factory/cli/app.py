@@ -19,6 +19,7 @@ from factory.cli import train as cli_train
 from factory.cli import weights as cli_weights
 from factory.cli.shared import (
     AsJson,
+    TrustPlugins,
     Where,
     import_from_here,
     load,
@@ -161,6 +162,7 @@ def verify(
     regenerate: Annotated[
         int, typer.Option(min=0, help="Also make this many samples again and compare bytes.")
     ] = 0,
+    trust_plugins: TrustPlugins = False,  # noqa: FBT002
     as_json: AsJson = False,  # noqa: FBT002
 ) -> None:
     """Check every byte of a dataset against its receipts."""
@@ -173,9 +175,10 @@ def verify(
         from factory.care.replay import regenerate_samples
         from factory.run.worker import configure_process
 
-        import_from_here()
+        if trust_plugins:
+            import_from_here()
         configure_process()
-        num_made, differences = regenerate_samples(store, regenerate)
+        num_made, differences = regenerate_samples(store, regenerate, trust_plugins=trust_plugins)
         problems += differences
     if as_json:
         found = {"problems": [dataclasses.asdict(problem) for problem in problems]}

@@ -7,6 +7,7 @@ import typer
 
 from factory.cli.shared import (
     AsJson,
+    TrustPlugins,
     Where,
     import_from_here,
     one_line_errors,
@@ -72,6 +73,7 @@ def masks(  # noqa: PLR0913, PLR0917 - options, each by its name
     mean: Mean = (0.0, 0.0, 0.0),
     std: Std = (1.0, 1.0, 1.0),
     size: Size = None,
+    trust_plugins: TrustPlugins = False,  # noqa: FBT002
     as_json: AsJson = False,  # noqa: FBT002
 ) -> None:
     """Score masks against a reference: ARI, AMI, V-measure, IoU. 255 on either side is ignored."""
@@ -83,9 +85,11 @@ def masks(  # noqa: PLR0913, PLR0917 - options, each by its name
     if is_computed(reference):
         from factory.run.worker import configure_process
 
-        import_from_here()
+        if trust_plugins:
+            import_from_here()
         configure_process()
-    known = open_reference(reference, store, ImageInput(mean, std, size))
+    images = ImageInput(mean, std, size)
+    known = open_reference(reference, store, images, trust_plugins=trust_plugins)
     scores = evaluate_masks(
         store,
         known,

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from factory.cli.shared import Where, one_line_errors, open_dataset, say
+from factory.cli.shared import TrustPlugins, Where, one_line_errors, open_dataset, say
 from factory.store.single_file import replace_file, writing_into
 
 TOKEN_VARIABLE = "FACTORY_SERVE_TOKEN"  # noqa: S105 - the name of the variable, not the token
@@ -46,6 +46,7 @@ def replay(
     output: Annotated[
         Path | None, typer.Option("-o", help="Write its files into this folder.")
     ] = None,
+    trust_plugins: TrustPlugins = False,  # noqa: FBT002
 ) -> None:
     """Make one sample again and compare it with what is stored, byte for byte."""
     from factory.care.replay import replay_sample
@@ -54,9 +55,10 @@ def replay(
     from factory.run.worker import configure_process
 
     store = open_dataset(dataset)
-    import_from_here()
+    if trust_plugins:
+        import_from_here()
     configure_process()
-    sample, problems = replay_sample(store, key)
+    sample, problems = replay_sample(store, key, trust_plugins=trust_plugins)
     if output is not None:
         with writing_into(output):
             output.mkdir(parents=True, exist_ok=True)

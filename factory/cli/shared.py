@@ -87,11 +87,30 @@ Where = Annotated[
 ]
 
 
+TrustPlugins = Annotated[
+    bool,
+    typer.Option(
+        "--trust-plugins",
+        help="Run programs (`module:attribute`) that the job in the dataset names: only if you know "
+        "them.",
+    ),
+]
+
+
 def load(job: Path) -> JobSpec:
-    """The checked job file at `job`."""
+    """The checked job file at `job`.
+
+    Raises:
+        PluginError: If it lies in a dataset and names a program.
+    """
+    from factory.dataset.trust import check_stored_job, is_stored_job
     from factory.spec.read import load_job
 
-    return load_job(job)
+    spec = load_job(job)
+    if is_stored_job(job):
+        remedy = "look at that program, then use a copy of the job outside of the dataset"
+        check_stored_job(spec.model_dump(mode="json"), str(job), remedy=remedy)
+    return spec
 
 
 def open_dataset(dataset: str) -> Any:  # noqa: ANN401 - Store, without importing it at the top

@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from factory.dataset.receipts import find_records
+from factory.dataset.trust import TRUST_OPTION, check_stored_job
 from factory.errors import DamageError, StoreError
 from factory.manifest.labels import DatasetLabels, read_labels
 from factory.manifest.paths import (
@@ -121,10 +122,11 @@ def find_holdings(store: Store, known: Holdings | None = None) -> Holdings:
     return Holdings(plan, find_records(store, plan, known.records))
 
 
-def load_stored_job(store: Store) -> JobSpec:
+def load_stored_job(store: Store, *, trust_plugins: bool = False) -> JobSpec:
     """Read the job file that the dataset was started with.
 
     Raises:
+        PluginError: If it names a program and is not trusted; see `trust.py`.
         StoreError: If it is missing, or there is no dataset.
     """
     data = store.read(JOB_PATH)
@@ -140,6 +142,9 @@ def load_stored_job(store: Store) -> JobSpec:
         raise DamageError(f"{source}: {error}; copy the job's file there again") from error
     if not isinstance(document, dict):
         raise DamageError(f"{source}: holds no settings; copy the job's file there again")
+    if not trust_plugins:
+        remedy = f"look at that program, then repeat the command with {TRUST_OPTION}"
+        check_stored_job(document, source, remedy=remedy)
     return check_job(document, source=source)
 
 

@@ -18,13 +18,16 @@ def is_computed(reference: str) -> bool:
     return reference == GENERATOR or reference.endswith(_MODELS)
 
 
-def open_reference(reference: str, store: Store, images: ImageInput) -> Reference:
+def open_reference(
+    reference: str, store: Store, images: ImageInput, *, trust_plugins: bool = False
+) -> Reference:
     """Open a reference by name, for the dataset in `store`.
 
     Args:
         reference: `generator`, a TorchScript or ONNX file, a tar, or a folder of masks or tars.
         store: The dataset to be scored.
         images: Input format of a network; ignored otherwise.
+        trust_plugins: Run a generator of a `module:attribute` that the stored job names.
 
     Raises:
         JobError: If there is no such file, or it contains no masks.
@@ -33,7 +36,7 @@ def open_reference(reference: str, store: Store, images: ImageInput) -> Referenc
     if reference == GENERATOR:
         from factory.evaluate.reference_generator import GeneratorReference
 
-        return GeneratorReference(store)
+        return GeneratorReference(store, trust_plugins=trust_plugins)
     path = Path(reference)
     if not path.exists():
         raise JobError(

@@ -34,14 +34,14 @@ class GeneratorReference:
 
     needs_images = False
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, *, trust_plugins: bool = False) -> None:
         """Load the generator of the dataset in `store`.
 
         Raises:
             PluginError: If it has no exact masks.
             WeightsError: If its weights cannot be loaded.
         """
-        spec = load_stored_job(store).dataset
+        spec = load_stored_job(store, trust_plugins=trust_plugins).dataset
         weights = find_weights(spec.generator)
         generator = load_generator(spec.generator, weights.path, device=torch.device("cpu"))
         if not isinstance(generator, HasExactMasks):

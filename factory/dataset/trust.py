@@ -1,0 +1,49 @@
+"""What a job that lies in a dataset may name: a dataset can be anybody's, and so can its job.
+
+A job that a person typed may name a program, `module:attribute`, and it is run. One that came with a
+dataset is data: it may name what this package and what is installed beside it offer, by name.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from factory.errors import PluginError
+from factory.manifest.paths import round_path
+
+_NAMES_A_PROGRAM = ("kind", "detector")
+"""Settings that can name a `module:attribute`."""
+
+TRUST_OPTION = "--trust-plugins"
+"""The option of commands that run it all the same."""
+
+
+def is_stored_job(path: Path) -> bool:
+    """Whether a job file lies in a dataset: it came with the dataset, however it is named."""
+    return (path.absolute().parent / round_path(0)).is_file()
+
+
+def check_stored_job(document: dict[str, Any], source: str, *, remedy: str) -> None:
+    """Make sure that a job of a dataset names no program.
+
+    Raises:
+        PluginError: If it does.
+    """
+    for path, name in _programs(document, ""):
+        raise PluginError(
+            where=f"{source}: {path}",
+            found=f"names the program {name!r}, and a job that lies in a dataset runs none",
+            remedy=remedy,
+        )
+
+
+def _programs(value: object, path: str) -> Iterator[tuple[str, str]]:
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            place = f"{path}.{key}" if path else str(key)
+            if key in _NAMES_A_PROGRAM and isinstance(inner, str) and ":" in inner:
+                yield place, inner
+            yield from _programs(inner, place)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _programs(inner, path)
