@@ -9,7 +9,7 @@ by `factory repair`.
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -59,34 +59,31 @@ class Origin:
 def make_record(
     task: ShardTask, rows: Sequence[SampleFacts], packed: PackedShard, origin: Origin
 ) -> ShardRecord:
-    """Build the receipt of a shard with the samples `rows`."""
+    """Build the receipt of a shard with the samples `rows`.
+
+    Facts that the task, the tar and the origin state are taken over by name; the rest is counted.
+    """
+    stated = {
+        field.name: getattr(source, field.name)
+        for source in (task, packed, origin)
+        for field in fields(source)
+        if field.name in ShardRecord.model_fields
+    }
     px = np.array([row.class_px for row in rows], dtype=np.int64)
     quantiles = np.quantile([row.confidence for row in rows], [0, 0.05, 0.5, 0.95, 1])
-    return ShardRecord(
-        dataset_id=task.dataset_id,
-        round_index=task.round_index,
-        shard_index=task.shard_index,
-        path=tar_path(task.name),
-        first_index=task.first_index,
-        num_indices=task.num_indices,
-        num_samples=len(rows),
-        num_rejected=origin.num_rejected,
-        num_members=packed.num_members,
-        size_bytes=packed.size_bytes,
-        sha256=packed.sha256,
-        class_images=(px > 0).sum(axis=0).tolist(),
-        class_px=px.sum(axis=0).tolist(),
-        ignore_px=sum(row.ignore_px for row in rows),
-        confidence=[round(float(quantile), 6) for quantile in quantiles],
-        wall_s=round(origin.wall_s, 3),
-        generate_s=round(origin.generate_s, 3),
-        device=origin.device,
-        worker=worker_name(),
-        run_id=origin.run_id,
-        versions=origin.versions,
-        finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
-        coverage=origin.coverage,
-    )
+    counted = {
+        "path": tar_path(task.name),
+        "num_samples": len(rows),  # the task's number is what was asked for
+        "class_images": (px > 0).sum(axis=0).tolist(),
+        "class_px": px.sum(axis=0).tolist(),
+        "ignore_px": sum(row.ignore_px for row in rows),
+        "confidence": [round(float(quantile), 6) for quantile in quantiles],
+        "wall_s": round(origin.wall_s, 3),
+        "generate_s": round(origin.generate_s, 3),
+        "worker": worker_name(),
+        "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    return ShardRecord(**stated | counted)
 
 
 def commit_shard(
@@ -206,7 +203,7 @@ def _reconstruct(
     if draw is not None:
         cells = latent_cells(draw([row.index for row in contents.rows]).z)
         measures = [
-            replace(measured, latent_cell=int(cell))
+            measured.model_copy(update={"latent_cell": int(cell)})
             for measured, cell in zip(measures, cells, strict=True)
         ]
         labels = draw(gaps).class_labels.tolist() if gaps else []

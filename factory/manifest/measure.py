@@ -4,7 +4,6 @@ Everything is integer arithmetic until the last division, so that any machine me
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -12,6 +11,7 @@ from jaxtyping import Float, Int64, UInt8, UInt64
 
 from factory.data import Sample
 from factory.identity import counter_rng
+from factory.manifest.labels import Facts
 
 NUM_CELLS = 256
 """Cells that the latent space is divided into."""
@@ -21,8 +21,7 @@ _MOST_ROWS = 128
 _HASH_ROWS, _HASH_COLUMNS = 8, 9
 
 
-@dataclass(frozen=True, slots=True)
-class Measures:
+class Measures(Facts):
     """What was measured of one sample; the defaults say that nothing is known."""
 
     sharpness: float = -1.0

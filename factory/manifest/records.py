@@ -8,6 +8,7 @@ import json
 from datetime import datetime
 from typing import Annotated, Any
 
+import pyarrow as pa
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from factory.data import IGNORE
@@ -16,6 +17,8 @@ from factory.manifest.coverage import Coverage
 from factory.manifest.labels import Count, DatasetLabels, Facts, Name
 from factory.spec.settings import Fraction
 
+SmallCount = Annotated[Count, pa.int32()]
+"""A position in a plan: its column is narrower than that of other numbers."""
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
@@ -27,13 +30,13 @@ def _check_time(value: str) -> str:
 class ShardRecord(Facts):
     """The facts about one committed shard, as kept in `receipts/RRRR/NNNNNN.json`."""
 
-    schema_version: int = 2
+    schema_version: Annotated[int, pa.int32()] = 2
     """Version of this layout; version 1 had no `coverage`."""
     dataset_id: Name
     """The dataset the shard belongs to."""
-    round_index: Count
+    round_index: SmallCount
     """The plan round that asked for it."""
-    shard_index: Count
+    shard_index: SmallCount
     """Its position in the dataset."""
     path: Name
     """The tar, relative to the dataset's root."""

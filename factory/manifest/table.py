@@ -1,12 +1,13 @@
 """Records as Parquet: the manifest's file, and snapshots of receipts."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
 
 from factory.errors import DamageError
+from factory.manifest.columns import facts_of, row_of, schema_of
 from factory.manifest.parquet import encode_table, read_table
 from factory.manifest.records import Manifest, ShardRecord
 
@@ -54,66 +55,14 @@ def read_snapshot(data: bytes) -> list[ShardRecord]:
 
 def _encode_table(records: Sequence[ShardRecord], metadata: dict[str, str]) -> bytes:
     in_order = sorted(records, key=lambda record: record.shard_index)
-    return _encode_rows([record.model_dump(mode="json") for record in in_order], metadata)
-
-
-_SCHEMA = pa.schema(
-    [
-        ("schema_version", pa.int32()),
-        ("dataset_id", pa.string()),
-        ("round_index", pa.int32()),
-        ("shard_index", pa.int32()),
-        ("path", pa.string()),
-        ("first_index", pa.int64()),
-        ("num_indices", pa.int64()),
-        ("num_samples", pa.int64()),
-        ("num_rejected", pa.map_(pa.string(), pa.int64())),
-        ("num_members", pa.int64()),
-        ("size_bytes", pa.int64()),
-        ("sha256", pa.string()),
-        ("class_images", pa.list_(pa.int64())),
-        ("class_px", pa.list_(pa.int64())),
-        ("ignore_px", pa.int64()),
-        ("confidence", pa.list_(pa.float64())),
-        ("wall_s", pa.float64()),
-        ("generate_s", pa.float64()),
-        ("device", pa.string()),
-        ("worker", pa.string()),
-        ("run_id", pa.string()),
-        ("versions", pa.map_(pa.string(), pa.string())),
-        ("finished_at", pa.string()),
-        ("coverage", pa.string()),  # JSON, "" for none: its keys differ from shard to shard
-    ]
-)
-
-
-def _encode_rows(rows: Sequence[Mapping[str, Any]], metadata: Mapping[str, str]) -> bytes:
-    """Parquet of records given as plain JSON values, in their order."""
-    lines = [
-        {
-            **row,
-            "num_rejected": sorted(row["num_rejected"].items()),
-            "versions": sorted(row["versions"].items()),
-            "coverage": json.dumps(row["coverage"]) if row["coverage"] else "",
-        }
-        for row in rows
-    ]
-    table = pa.Table.from_pylist(lines, schema=_SCHEMA.with_metadata(dict(metadata)))
-    return encode_table(table)
+    schema = schema_of(ShardRecord).with_metadata(metadata)
+    return encode_table(pa.Table.from_pylist([row_of(r) for r in in_order], schema=schema))
 
 
 def _rows_of(table: pa.Table) -> list[dict[str, Any]]:
-    """The records of such a table; older ones have no coverage.
+    """The records of such a table, not validated.
 
     Raises:
         KeyError: If a column is missing.
     """
-    return [
-        {
-            **row,
-            "num_rejected": dict(row["num_rejected"]),
-            "versions": dict(row["versions"]),
-            "coverage": json.loads(row.get("coverage") or "null"),
-        }
-        for row in table.to_pylist()
-    ]
+    return [facts_of(row, ShardRecord) for row in table.to_pylist()]

@@ -6,25 +6,23 @@ Readers infer a schema from the first few samples, so every sample has the same 
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Annotated, TypeVar
 
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from factory.data import IGNORE, Sample
 from factory.identity import sample_key
-from factory.manifest.labels import Count, Name
+from factory.manifest.columns import row_of, schema_of
+from factory.manifest.labels import Count, Facts, Name
 from factory.manifest.measure import UNKNOWN, Measures
 from factory.manifest.parquet import encode_table, read_table
 from factory.pack.image import MOST_SIDE_PX
 from factory.spec.settings import Fraction
 
 
-class SampleFacts(BaseModel):
+class SampleFacts(Facts):
     """Facts about one sample."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     key: str = Field(pattern=r"^[0-9]{9}$")
     """Name of the sample's files: its index, zero-padded."""
@@ -68,35 +66,10 @@ class InstanceFacts(SampleFacts):
 
 AnyFacts = TypeVar("AnyFacts", bound=SampleFacts)
 
-SIDECAR_SCHEMA = pa.schema(
-    [
-        ("key", pa.string()),
-        ("index", pa.int64()),
-        ("dataset_id", pa.string()),
-        ("class_label", pa.int64()),
-        ("class_name", pa.string()),
-        ("confidence", pa.float64()),
-        ("width", pa.int64()),
-        ("height", pa.int64()),
-        ("class_px", pa.list_(pa.int64())),
-        ("ignore_px", pa.int64()),
-        ("sharpness", pa.float64()),
-        ("border", pa.float64()),
-        ("dhash", pa.string()),
-        ("latent_cell", pa.int64()),
-    ]
-)
+SIDECAR_SCHEMA = schema_of(SampleFacts, Measures)
+"""Columns of the sidecar table of samples without instances."""
 
-
-_INSTANCE_SCHEMA = pa.schema(
-    [
-        *SIDECAR_SCHEMA,
-        ("instance_class", pa.list_(pa.int64())),
-        ("instance_box_xyxy", pa.list_(pa.list_(pa.int64()))),
-        ("instance_score", pa.list_(pa.float64())),
-        ("instance_px", pa.list_(pa.int64())),
-    ]
-)
+_INSTANCE_SCHEMA = schema_of(SampleFacts, Measures, InstanceFacts)
 
 
 def make_facts(sample: Sample, *, dataset_id: str, class_names: tuple[str, ...]) -> SampleFacts:
@@ -152,7 +125,7 @@ def encode_sidecar(rows: Sequence[SampleFacts], measures: Sequence[Measures] = (
     has_instances = bool(rows) and isinstance(rows[0], InstanceFacts)
     schema = _INSTANCE_SCHEMA if has_instances else SIDECAR_SCHEMA
     pairs = zip(rows, measures or [UNKNOWN] * len(rows), strict=True)
-    lines = [facts.model_dump() | asdict(measured) for facts, measured in pairs]
+    lines = [row_of(facts) | row_of(measured) for facts, measured in pairs]
     table = pa.Table.from_pylist(lines, schema=schema)
     return encode_table(table)
 

@@ -2,25 +2,25 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
+
+from factory.manifest.labels import Facts
+from factory.manifest.measure import Measures
+from factory.pack.facts import SampleFacts
 
 ShardState = Literal["planned", "leased", "committed", "quarantined"]
 QualityName = Literal["confidence", "sharpness", "border"]
 Pick = Literal["latest", "least_confident", "class"]
 
 
-class _Answer(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
-
-
-class Failure(_Answer):
+class Failure(Facts):
     """An error response."""
 
     error: str
     """The finding, what is allowed, and the remedy."""
 
 
-class TargetAnswer(_Answer):
+class TargetAnswer(Facts):
     """Progress of a coverage target."""
 
     name: str
@@ -31,7 +31,7 @@ class TargetAnswer(_Answer):
     """The reason if it is out of reach, else empty."""
 
 
-class Summary(_Answer):
+class Summary(Facts):
     """Summary of the dataset."""
 
     name: str
@@ -58,7 +58,7 @@ class Summary(_Answer):
     license: str
 
 
-class MaskClass(_Answer):
+class MaskClass(Facts):
     """Statistics of one mask class."""
 
     id: int
@@ -74,7 +74,7 @@ class MaskClass(_Answer):
     """Samples by share of the mask; bins begin at `area_edges`."""
 
 
-class GeneratorClass(_Answer):
+class GeneratorClass(Facts):
     """Statistics of one class of the generator."""
 
     id: int
@@ -84,7 +84,7 @@ class GeneratorClass(_Answer):
     kept: int
 
 
-class Distribution(_Answer):
+class Distribution(Facts):
     """Distribution of a quality measure over the samples."""
 
     name: QualityName
@@ -96,7 +96,7 @@ class Distribution(_Answer):
     """Samples in each bin."""
 
 
-class LatentCoverage(_Answer):
+class LatentCoverage(Facts):
     """Evenness of samples over the latent space, and similarity of images."""
 
     cell_evenness: float
@@ -110,7 +110,7 @@ class LatentCoverage(_Answer):
     """Share of pairs of hashes that differ in at most 4 of 64 bits, estimated from a sketch."""
 
 
-class CoverageAnswer(_Answer):
+class CoverageAnswer(Facts):
     """Coverage statistics of the samples."""
 
     samples: int
@@ -127,7 +127,7 @@ class CoverageAnswer(_Answer):
     budget_left: int
 
 
-class ShardRun(_Answer):
+class ShardRun(Facts):
     """Consecutive shards in the same state."""
 
     first_shard: int
@@ -139,7 +139,7 @@ class ShardRun(_Answer):
     state: ShardState
 
 
-class RoundAnswer(_Answer):
+class RoundAnswer(Facts):
     """A round of the plan with the states of its index ranges."""
 
     round_index: int
@@ -149,13 +149,13 @@ class RoundAnswer(_Answer):
     runs: list[ShardRun]
 
 
-class Rounds(_Answer):
+class Rounds(Facts):
     """All rounds."""
 
     rounds: list[RoundAnswer]
 
 
-class ShardAnswer(_Answer):
+class ShardAnswer(Facts):
     """One shard."""
 
     shard_index: int
@@ -173,7 +173,7 @@ class ShardAnswer(_Answer):
     finished_at: str
 
 
-class Shards(_Answer):
+class Shards(Facts):
     """A page of shards."""
 
     total: int
@@ -181,7 +181,7 @@ class Shards(_Answer):
     shards: list[ShardAnswer]
 
 
-class Tile(_Answer):
+class Tile(Facts):
     """A sample in the gallery."""
 
     key: str
@@ -189,36 +189,26 @@ class Tile(_Answer):
     class_name: str
 
 
-class Gallery(_Answer):
+class Gallery(Facts):
     """Samples for the gallery."""
 
     pick: Pick
     tiles: list[Tile]
 
 
-class SampleAnswer(_Answer):
-    """A sample with all its facts."""
+class SampleAnswer(SampleFacts, Measures):
+    """A sample with all its facts: those of its `KEY.json`, what was measured, and where it lies."""
 
-    key: str
-    index: int
+    class_px: dict[str, int]  # type: ignore[assignment] # by name here, by id in the file
+    """Pixels by class name."""
     shard: str
+    """The tar that holds it, relative to the dataset's root."""
     sha256: str
     """SHA-256 of its shard."""
     round_index: int
+    """The round of the plan that it belongs to."""
     goal: str
-    class_label: int
-    class_name: str
-    confidence: float
-    width: int
-    height: int
-    class_px: dict[str, int]
-    """Pixels by class name."""
-    ignore_px: int
-    sharpness: float
-    """-1 = unknown, here and below."""
-    border: float
-    dhash: str
-    latent_cell: int
+    """The coverage target that its round serves; empty for plain growth."""
     replay: str
     """The command that regenerates this sample and compares its bytes."""
 

@@ -71,26 +71,16 @@ class SampleReader:
         facts, measures = row
         labels = snapshot.meaning.labels if snapshot.meaning else []
         steering = snapshot.plan.rounds[record.round_index].steering
-        return SampleAnswer(
-            key=facts.key,
-            index=facts.index,
-            shard=record.path,
-            sha256=record.sha256,
-            round_index=record.round_index,
-            goal=steering.goal if steering else "",
-            class_label=facts.class_label,
-            class_name=facts.class_name,
-            confidence=facts.confidence,
-            width=facts.width,
-            height=facts.height,
-            class_px={label.name: facts.class_px[label.id] for label in labels},
-            ignore_px=facts.ignore_px,
-            sharpness=measures.sharpness,
-            border=measures.border,
-            dhash=measures.dhash,
-            latent_cell=measures.latent_cell,
-            replay=f"factory replay {snapshot.uri} {facts.key}",
-        )
+        stated = facts.model_dump(include=set(SampleFacts.model_fields)) | measures.model_dump()
+        found = {
+            "class_px": {label.name: facts.class_px[label.id] for label in labels},
+            "shard": record.path,
+            "sha256": record.sha256,
+            "round_index": record.round_index,
+            "goal": steering.goal if steering else "",
+            "replay": f"factory replay {snapshot.uri} {facts.key}",
+        }
+        return SampleAnswer(**stated | found)
 
     def picture(self, snapshot: Snapshot, key: str, what: str) -> bytes | None:
         """Draw a PNG of a sample: `image`, `mask` (in colours), `overlay`, or a `tile` of two.

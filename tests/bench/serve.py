@@ -64,7 +64,12 @@ def a_record(index: int, rng: np.random.Generator) -> ShardRecord:
     confidence = rng.beta(8, 8, PER_SHARD)
     hashes = rng.integers(0, 2**63, PER_SHARD)
     measures = [
-        Measures(float(rng.gamma(4, 400)), float(rng.beta(2, 20)), f"{h:016x}", int(h % 256))
+        Measures(
+            sharpness=float(rng.gamma(4, 400)),
+            border=float(rng.beta(2, 20)),
+            dhash=f"{h:016x}",
+            latent_cell=int(h % 256),
+        )
         for h in hashes
     ]
     return ShardRecord(

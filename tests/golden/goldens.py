@@ -19,7 +19,10 @@ from typer.testing import CliRunner
 from factory import errors
 from factory.cli.app import app
 from factory.identity import counter_rng
+from factory.manifest.parquet import read_table
 from factory.manifest.records import Manifest
+from factory.manifest.table import encode_manifest, encode_snapshot
+from factory.pack.facts import InstanceFacts, encode_sidecar
 from factory.pack.image import decode_image, decode_mask
 from factory.pack.tar import ShardWriter, read_members
 from factory.plan.rounds import dataset_id_of, make_identity
@@ -33,6 +36,7 @@ def make_goldens() -> dict[str, str]:
     texts = {
         "settings.txt": "\n".join(setting_names()) + "\n",
         "exit_codes.txt": _exit_codes(),
+        "columns.txt": _columns(),
         "tiny.json": json.dumps(_tiny(), indent=1, sort_keys=True) + "\n",
         "help/factory.txt": help_of(),
     }
@@ -67,6 +71,41 @@ def _exit_codes() -> str:
     kinds = [kind for kind in vars(errors).values() if isinstance(kind, type)]
     lines = [f"{k.__name__} {k.exit_code}" for k in kinds if issubclass(k, errors.FactoryError)]
     return "\n".join(lines) + "\n"
+
+
+def _columns() -> str:
+    """The columns of every table that is written, with their Arrow types."""
+    with tempfile.TemporaryDirectory() as folder:
+        manifest = make_small(Path(folder))
+        tables = {
+            "manifest": encode_manifest(manifest),
+            "snapshot": encode_snapshot(manifest.records),
+            "sidecar": (Path(folder) / "out/meta/train/tiny-000000.parquet").read_bytes(),
+            "sidecar with instances": encode_sidecar([_ONE_INSTANCE]),
+        }
+    lines = []
+    for name, data in tables.items():
+        columns = read_table(data).schema
+        lines += [f"{name}.{column.name} {column.type}" for column in columns]
+    return "\n".join(lines) + "\n"
+
+
+_ONE_INSTANCE = InstanceFacts(
+    key="000000000",
+    index=0,
+    dataset_id="0" * 16,
+    class_label=-1,
+    class_name="",
+    confidence=0.5,
+    width=4,
+    height=4,
+    class_px=[15, 1],
+    ignore_px=0,
+    instance_class=[1],
+    instance_box_xyxy=[[0, 0, 1, 1]],
+    instance_score=[0.5],
+    instance_px=[1],
+)
 
 
 def _tiny() -> dict[str, Any]:

@@ -8,7 +8,7 @@ import pytest
 from golden.goldens import command_names, help_file, help_of, make_goldens
 
 HERE = Path(__file__).parent
-NAMES = ["settings.txt", "exit_codes.txt", "help/factory.txt"]
+NAMES = ["settings.txt", "exit_codes.txt", "columns.txt", "help/factory.txt"]
 
 
 @pytest.fixture(scope="module")

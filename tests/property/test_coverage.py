@@ -19,10 +19,10 @@ often = settings(max_examples=80, deadline=None)
 SIZE = 100
 measures = st.just(UNKNOWN) | st.builds(
     Measures,
-    st.floats(0, 1e6),
-    st.floats(0, 1),
-    st.integers(0, 300).map(lambda n: f"{n * 0x9E3779B97F4A7C15 % 2**64:016x}"),
-    st.integers(0, 255),
+    sharpness=st.floats(0, 1e6),
+    border=st.floats(0, 1),
+    dhash=st.integers(0, 300).map(lambda n: f"{n * 0x9E3779B97F4A7C15 % 2**64:016x}"),
+    latent_cell=st.integers(0, 255),
 )
 samples = st.tuples(
     st.integers(0, 3), st.tuples(*[st.integers(0, SIZE)] * 3), st.floats(0, 1), measures
@@ -106,7 +106,13 @@ def test_a_quantile_of_the_bins_is_within_one_bin_of_the_true_one(values, share)
 @often
 @given(st.lists(st.integers(0, 2**64 - 1).map(lambda n: f"{n:016x}"), max_size=300))
 def test_the_sketch_keeps_exact_counts_of_a_fixed_choice(texts):
-    covered = cover([(0, (1, 1, 1), 0.5, Measures(1.0, 0.1, text, 0)) for text in texts], {})
+    covered = cover(
+        [
+            (0, (1, 1, 1), 0.5, Measures(sharpness=1.0, border=0.1, dhash=text, latent_cell=0))
+            for text in texts
+        ],
+        {},
+    )
     assert len(covered.hashes) == min(SKETCH_SIZE, len(set(texts)))
     assert all(texts.count(text) == count for text, count in covered.hashes)
 

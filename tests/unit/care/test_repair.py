@@ -1,4 +1,3 @@
-import dataclasses
 import json
 import os
 import shutil
@@ -44,7 +43,7 @@ def problems_of(store):
 
 def without_cells(table):
     rows = read_sidecar(table)
-    return [(facts, dataclasses.replace(measures, latent_cell=-1)) for facts, measures in rows]
+    return [(facts, measures.model_copy(update={"latent_cell": -1})) for facts, measures in rows]
 
 
 def flip(path, place=700):

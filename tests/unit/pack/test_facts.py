@@ -79,11 +79,13 @@ def test_facts_with_an_unknown_key_are_refused():
 
 def test_the_sidecar_has_the_facts_as_columns_and_a_row_for_each_sample():
     rows = [facts_of(a_sample(index=i, confidence=i / 8)) for i in range(5)]
-    measures = [Measures(1.5, 0.25, f"{i:016x}", i) for i in range(5)]
+    measures = [
+        Measures(sharpness=1.5, border=0.25, dhash=f"{i:016x}", latent_cell=i) for i in range(5)
+    ]
     data = encode_sidecar(rows, measures)
     table = pq.read_table(io.BytesIO(data))
     assert table.schema.equals(SIDECAR_SCHEMA)
-    assert table.column_names == [*SampleFacts.model_fields, *Measures.__dataclass_fields__]
+    assert table.column_names == [*SampleFacts.model_fields, *Measures.model_fields]
     assert read_sidecar(data) == list(zip(rows, measures, strict=True))
 
 
