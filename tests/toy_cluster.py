@@ -18,9 +18,9 @@ def task(index):
 def record_of(index):
     return ShardRecord(
         dataset_id="d", round_index=0, shard_index=index, path=f"{index}.tar", first_index=4 * index,
-        num_indices=4, num_samples=4, num_rejected={}, num_members=12, size_bytes=1, sha256="",
+        num_indices=4, num_samples=4, num_rejected={}, num_members=12, size_bytes=1, sha256="0" * 64,
         class_images=[], class_px=[], confidence=[0.0] * 5, wall_s=0, generate_s=0, device="",
-        worker="", run_id="", versions={}, finished_at="",
+        worker="", run_id="", versions={}, finished_at="2026-01-01T00:00:00+00:00",
     )  # fmt: skip
 
 
