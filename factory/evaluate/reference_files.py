@@ -4,7 +4,6 @@ If any name ends in `.mask.png`, only such files are masks: `KEY.png` beside the
 """
 
 import os
-import tarfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from factory.errors import JobError
 from factory.evaluate.reference import ScoredSample
 from factory.manifest.labels import read_labels
 from factory.manifest.paths import LABELS_PATH
+from factory.pack.archives import MOST_BYTES, read_archive
 from factory.pack.image import decode_mask
 
 _MODES = ("L", "P")
@@ -30,6 +30,8 @@ class _FileRange:
     size_bytes: int
 
     def read(self) -> bytes:
+        if self.size_bytes > MOST_BYTES:
+            raise ValueError(f"{self.size_bytes:,} bytes large; at most {MOST_BYTES:,} are read")
         with self.file.open("rb") as file:
             return os.pread(file.fileno(), self.size_bytes, self.offset)
 
@@ -58,16 +60,15 @@ class FileReference:
         file_range = self._file_ranges.get(sample.key)
         if file_range is None:
             return None
+        where = f"--reference: {file_range.file}: mask of {sample.key}"
         try:
             found = decode_mask(file_range.read(), _MODES)
         except (OSError, ValueError) as error:
-            raise JobError(
-                f"--reference: {file_range.file}: mask of {sample.key}: {error}"
-            ) from error
+            raise JobError(f"{where}: {error}") from error
         if found.shape != sample.mask.shape:
             raise JobError(
-                f"--reference: {file_range.file}: mask of {sample.key} is {_size(found)}, the dataset's "
-                f"{_size(sample.mask)}; resize the reference, by nearest neighbour"
+                f"{where} is {_size(found.shape)}, the dataset's {_size(sample.mask.shape)}; resize the "
+                "reference, by nearest neighbour"
             )
         return found
 
@@ -81,7 +82,8 @@ def open_files(path: Path) -> FileReference:
     if path.is_file():
         found = _in_tars([path])
     else:
-        tars = sorted(path.rglob("*.tar"))
+        below = (tar for tar in path.rglob("*.tar") if tar.is_file())
+        tars = sorted(tar for tar in below if not _is_hidden(tar.relative_to(path).as_posix()))
         found = _in_tars(tars) if tars else _in_folder(path)
     proper = {name: file_range for name, file_range in found if name.endswith(".mask.png")}
     named = proper or {name: file_range for name, file_range in found if name.endswith(".png")}
@@ -102,6 +104,7 @@ def _in_folder(folder: Path) -> Iterable[tuple[str, _FileRange]]:
     return [
         (file.name, _FileRange(file, 0, file.stat().st_size))
         for file in sorted(folder.glob("*.png"))
+        if file.is_file() and not _is_hidden(file.name)
     ]
 
 
@@ -109,15 +112,23 @@ def _in_tars(tars: Sequence[Path]) -> Iterable[tuple[str, _FileRange]]:
     found = []
     for path in tars:
         try:
-            with tarfile.open(path, "r:") as tar:
-                found += [
-                    (m.name, _FileRange(path, m.offset_data, m.size)) for m in tar if m.isfile()
-                ]
-        except (tarfile.TarError, OSError) as error:
-            raise JobError(
-                f"--reference: {path}: not a whole tar ({error}); it must not be compressed"
-            ) from error
+            for member in read_archive(path):
+                if _is_hidden(member.name) or not member.name.endswith(".png"):
+                    continue
+                if member.oddity or member.offset is None:
+                    why = member.oddity or "compressed"
+                    raise ValueError(
+                        f"{member.name} in it is {why}; pack plain files into a plain tar"
+                    )
+                found.append((member.name, _FileRange(path, member.offset, member.size_bytes)))
+        except ValueError as error:
+            raise JobError(f"--reference: {path}: {error}; it must not be compressed") from error
     return found
+
+
+def _is_hidden(name: str) -> bool:
+    """Whether a file or a folder on its way begins with a dot, as those of file browsers do."""
+    return any(part.startswith(".") and part not in (".", "..") for part in name.split("/"))
 
 
 def _class_names(path: Path) -> tuple[str, ...]:
@@ -128,6 +139,6 @@ def _class_names(path: Path) -> tuple[str, ...]:
     return tuple(label.name for label in sorted(labels, key=lambda label: label.id))
 
 
-def _size(mask: UInt8[np.ndarray, "h w"]) -> str:
-    height, width = mask.shape
+def _size(shape: tuple[int, ...]) -> str:
+    height, width = shape
     return f"{height} x {width} px"

@@ -1,25 +1,34 @@
-"""Load labelled training pictures from a folder, a tar or WebDataset shards into one array."""
+"""Load labelled training pictures into one array."""
 
-import io
-import re
-import tarfile
-from collections.abc import Iterator
+import logging
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from jaxtyping import Int64, UInt8
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
 from factory.errors import JobError
+from factory.log import log_event
+from factory.pack.archives import Member
+from factory.pack.pictures import decode_picture
+from factory.train_generator.class_labels import (
+    NVIDIA_NAME,
+    number_classes,
+    nvidia_classes,
+    read_class,
+    read_nvidia_labels,
+)
+from factory.train_generator.sources import WHERE, find_files
 
 _ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 _NOT_PICTURES = (".mask", ".confidence", ".alpha")
-_BRACES = re.compile(r"\{(\d+)\.\.(\d+)\}")
-_WHERE = "images.uri"
+LEAST_PICTURES = 10
+"""For a training: every tenth is held out, and the judge needs one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +66,10 @@ class LabelledImages:
 def load_images(uri: str, resolution: int) -> LabelledImages:
     """Read every picture below `uri`: crop the largest central square, average down to `resolution`.
 
-    Classes are numbered in alphabetical order, pictures by class and then by name.
+    Pictures are turned as their EXIF says, and transparent parts are laid on white. The class of one
+    is what its `.cls` file says, else what NVIDIA's `dataset.json` says, else its folder's name. Classes
+    are numbered in alphabetical order, or in that of their numbers if all names are numbers; pictures
+    by class and then by name.
 
     Raises:
         JobError: If there are no pictures, one cannot be read, is too small, or has no class where
@@ -65,16 +77,24 @@ def load_images(uri: str, resolution: int) -> LabelledImages:
     """
     classes: dict[str, str] = {}
     pictures: dict[str, UInt8[np.ndarray, "3 h w"]] = {}
-    for name, data in _members(uri):
-        path = Path(name)
+    notes: Counter[str] = Counter()
+    nvidia: dict[str, str] | None = None
+    for file in find_files(uri):
+        path = Path(file.name)
         if path.suffix == ".cls":
-            classes[_key(name)] = data.decode("utf-8", "replace").strip()
+            classes[_key(file.name)] = read_class(file)
+        elif path.name == NVIDIA_NAME:
+            nvidia = read_nvidia_labels(file)
         elif path.suffix.lower() in _ENDINGS and not path.stem.endswith(_NOT_PICTURES):
-            pictures[name] = _decode(name, data, resolution)
-            classes.setdefault(_key(name), path.parent.name)
+            pictures[file.name] = _decode(file, resolution, notes)
     if not pictures:
-        raise JobError(f"{_WHERE}: no pictures in {uri}; allowed: {', '.join(_ENDINGS)}")
-    found = {name: classes[_key(name)] for name in pictures}
+        raise JobError(f"{WHERE}: no pictures in {uri}; allowed: {', '.join(_ENDINGS)}")
+    for note, count in sorted(notes.items()):
+        log_event("pictures_changed", level=logging.WARNING, pictures=count, how=note)
+    labels = {} if nvidia is None else nvidia_classes(nvidia, pictures)
+    found = {
+        name: classes.get(_key(name), labels.get(name, Path(name).parent.name)) for name in pictures
+    }
     return _gathered(found, pictures, uri)
 
 
@@ -85,77 +105,46 @@ def _key(name: str) -> str:
 
 
 def _gathered(found: dict[str, str], pictures: dict[str, np.ndarray], uri: str) -> LabelledImages:
-    names = sorted(set(found.values()))
+    names = number_classes(found.values())
     if "" in names and len(names) > 1:
         stray = next(name for name in sorted(found) if not found[name])
         raise JobError(
-            f"{_WHERE}: {stray} in {uri} has no class, but others have; put it into its class's "
+            f"{WHERE}: {stray} in {uri} has no class, but others have; put it into its class's "
             "folder, or take it out"
         )
+    sizes = Counter(found.values())
     for class_name in names:
-        count = sum(value == class_name for value in found.values())
-        if count < 2:
+        if sizes[class_name] < 2:
             raise JobError(
-                f"{_WHERE}: class {class_name!r} in {uri} has {count} picture; at least 2 are needed"
+                f"{WHERE}: class {class_name!r} in {uri} has 1 picture; at least 2 are needed"
             )
-    order = sorted(found, key=lambda name: (found[name], name))
+    ids = {name: class_id for class_id, name in enumerate(names)}
+    order = sorted(found, key=lambda name: (ids[found[name]], name))
     pixels = torch.from_numpy(np.stack([pictures[name] for name in order]))
-    labels = torch.tensor([names.index(found[name]) for name in order])
+    labels = torch.tensor([ids[found[name]] for name in order])
     class_names = () if names == [""] else tuple(names)
     return LabelledImages(pixels, labels, class_names)
 
 
-def _members(uri: str) -> Iterator[tuple[str, bytes]]:
-    """Iterate over the files below a folder, or in one or several tars."""
-    root = Path(uri).expanduser()
-    if root.is_dir():
-        for path in sorted(root.rglob("*")):
-            if path.is_file():
-                yield path.relative_to(root).as_posix(), path.read_bytes()
-        return
-    shards = _expanded(uri)
-    for shard in shards:
-        try:
-            with tarfile.open(shard) as tar:
-                for member in tar:
-                    if file := tar.extractfile(member) if member.isfile() else None:
-                        prefix = f"{shard.stem}:" if len(shards) > 1 else ""
-                        parent, _, base = member.name.rpartition("/")
-                        yield f"{parent}/{prefix}{base}".lstrip("/"), file.read()
-        except FileNotFoundError as error:
-            raise JobError(f"{_WHERE}: nothing at {shard}; give a folder or tar files") from error
-        except (tarfile.TarError, OSError, EOFError) as error:
-            raise JobError(
-                f"{_WHERE}: {shard} is not a whole tar ({error}); get it again"
-            ) from error
-
-
-def _expanded(uri: str) -> list[Path]:
-    match = _BRACES.search(uri)
-    if match is None:
-        return [Path(uri).expanduser()]
-    first, last = match.groups()
-    head, tail = uri[: match.start()], uri[match.end() :]
-    numbers = range(int(first), int(last) + 1)
-    return [path for n in numbers for path in _expanded(f"{head}{n:0{len(first)}d}{tail}")]
-
-
-def _decode(name: str, data: bytes, resolution: int) -> UInt8[np.ndarray, "3 h w"]:
-    try:
-        with Image.open(io.BytesIO(data)) as opened:
-            image = opened.convert("RGB")
-    except (UnidentifiedImageError, OSError, ValueError) as error:
+def _decode(file: Member, resolution: int, notes: Counter[str]) -> UInt8[np.ndarray, "3 h w"]:
+    """The picture in a file; what was done to it is counted in `notes`."""
+    if file.oddity:
         raise JobError(
-            f"{_WHERE}: {name} is not a whole picture; replace it or take it out"
-        ) from error
+            f"{WHERE}: {file.name} is {file.oddity}; put an ordinary file there, or take it out"
+        )
+    try:
+        image, changes = decode_picture(file.read())
+    except ValueError as error:
+        raise JobError(f"{WHERE}: {file.name} {error}; replace it or take it out") from error
+    notes.update(changes)
     side = min(image.size)
     if side < resolution:
         raise JobError(
-            f"{_WHERE}: {name} is {image.width} x {image.height} px; at least {resolution} are needed "
-            "on each side; lower network.resolution or take it out"
+            f"{WHERE}: {file.name} is {image.width} x {image.height} px; at least {resolution} are "
+            "needed on each side; lower network.resolution or take it out"
         )
     left, top = (image.width - side) // 2, (image.height - side) // 2
     box = (left, top, left + side, top + side)
     small = np.asarray(image.resize((resolution, resolution), Image.Resampling.BOX, box=box))
-    # Transposed one by one: doing it for all at once would need a third copy of the data in memory.
+    # Turned one by one: turning all of them at once would take a third copy.
     return np.ascontiguousarray(small.transpose(2, 0, 1))

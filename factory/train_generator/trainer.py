@@ -6,8 +6,11 @@ or a crash, and resumes from the last save when it is run again.
 
 import dataclasses
 import json
+import math
+import re
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -21,7 +24,7 @@ from factory.spec import GeneratorSpec
 from factory.store.local import LocalStore
 from factory.train_generator import discriminator, generator
 from factory.train_generator.generator import Tensors, network_of
-from factory.train_generator.images import load_images
+from factory.train_generator.images import LEAST_PICTURES, load_images
 from factory.train_generator.judge import train_judge
 from factory.train_generator.optimiser import Adam
 from factory.train_generator.samples import Scores, mean_scores, score_samples, write_weights
@@ -50,6 +53,11 @@ class Training:
         self.at = Numerics(self.device, getattr(torch, spec.schedule.precision))
         self.folder = Path(spec.output).expanduser()
         self.images = load_images(spec.images.uri, spec.network.resolution)
+        if len(self.images.labels) < LEAST_PICTURES:
+            raise JobError(
+                f"images.uri: {len(self.images.labels)} pictures found in {spec.images.uri}; at least "
+                f"{LEAST_PICTURES} are needed, because every tenth is held out to judge by"
+            )
         log_event("pictures_read", pictures=len(self.images.labels),
                   classes=",".join(self.images.class_names) or "none")  # fmt: skip
         path = self.folder / STATE_NAME
@@ -120,7 +128,23 @@ class Training:
             self._grow(2 * state.resolution, rng)
         symmetry = self.spec.images.symmetry
         batch = draw_batch(self._shown, schedule.batch_size, symmetry, rng, self.device)
-        return Step(state, schedule, batch, rng, self.at).take()
+        losses = Step(state, schedule, batch, rng, self.at).take()
+        self._check_finite(losses, "loss of the ")
+        return losses
+
+    def _check_finite(self, numbers: Mapping[str, float], noun: str = "") -> None:
+        """Stop a training that has diverged before it overwrites anything.
+
+        Raises:
+            JobError: If one of `numbers` is not finite.
+        """
+        for name, number in numbers.items():
+            if not math.isfinite(number):
+                raise JobError(
+                    f"schedule: the {noun}{name} is {number} after {self.state.num_images} pictures: "
+                    "the training has diverged; lower schedule.learning_rate or raise "
+                    f"schedule.r1_gamma, and run it again: it goes on from what {self.folder} holds"
+                )
 
     def _grow(self, resolution: int, rng: torch.Generator) -> None:
         state = self.state
@@ -145,12 +169,15 @@ class Training:
         state = self.state
         network = network_of(state.ema, state.kwargs, Numerics(self.device, torch.float32))
         scores = mean_scores(self.score(network))
+        self._check_finite(dataclasses.asdict(scores), "score ")
         place = {"images": state.num_images, "resolution": state.resolution}
         state.scores.append(place | dataclasses.asdict(scores))
         log_event("scored", images=state.num_images, **dataclasses.asdict(scores))
         store = LocalStore(str(self.folder))
-        for name, sheet in draw_sheets(network, self.images, _SHEET_SEED).items():
-            store.replace(f"sheets/{name}-{state.num_images:09d}.png", sheet)
+        sheets = draw_sheets(network, self.images, _SHEET_SEED)
+        for class_id, (name, sheet) in enumerate(sheets.items()):
+            plain = name if re.fullmatch(r"\w[\w. -]*", name) else f"class_{class_id}"  # say, ../x
+            store.replace(f"sheets/{plain}-{state.num_images:09d}.png", sheet)
         lines = "".join(json.dumps(row) + "\n" for row in state.scores)
         store.replace(SCORES_NAME, lines.encode())
         write_weights(state, self.spec.images, self.folder / WEIGHTS_NAME)

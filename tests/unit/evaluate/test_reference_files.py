@@ -1,8 +1,11 @@
 import io
+import os
 import tarfile
+import tracemalloc
 
 import numpy as np
 import pytest
+from archives import png_of, sparse_tar
 from PIL import Image
 from small_job import make_small
 
@@ -106,7 +109,7 @@ def test_files_that_cannot_serve_are_told(tmp_path, store):
     )
     (tmp_path / "broken.tar").write_bytes(b"x" * 2000)
     assert refusal(tmp_path / "broken.tar", store).startswith(
-        f"--reference: {tmp_path}/broken.tar: not a whole tar ("
+        f"--reference: {tmp_path}/broken.tar: not a whole tar or zip ("
     )
 
 
@@ -124,3 +127,58 @@ def test_files_that_cannot_serve_are_told(tmp_path, store):
 def test_a_reference_mask_that_does_not_fit_is_told(tmp_path, store, data, text):
     (tmp_path / "a.mask.png").write_bytes(data)
     assert refusal(tmp_path, store).startswith(f"--reference: {tmp_path}/a.mask.png: {text}")
+
+
+def test_names_that_begin_with_a_dot_are_not_masks(tmp_path, store):
+    for name, data in FILES.items():
+        (tmp_path / name).write_bytes(data)
+        (tmp_path / f"._{name}").write_bytes(b"Mac OS X")
+    (tmp_path / ".trash").mkdir()
+    (tmp_path / ".trash/a.mask.png").write_bytes(encode_mask(TRUTH + 9))
+    as_tar(tmp_path / "._x.tar", {"a.mask.png": b""})
+    as_tar(tmp_path / ".trash/x.tar", {"a.mask.png": b""})
+    assert (known(tmp_path, store).masks([sample("b")])[0] == TRUTH + 1).all()
+
+
+def test_hidden_members_of_a_tar_are_not_masks(tmp_path, store):
+    hidden = {f"x/._{name}": b"Mac OS X" for name in FILES} | {".x/a.mask.png": b""}
+    as_tar(tmp_path / "one.tar", FILES | hidden)
+    assert (known(tmp_path, store).masks([sample("b")])[0] == TRUTH + 1).all()
+
+
+def test_masks_are_ordinary_files(tmp_path, store):
+    (tmp_path / "a.mask.png").write_bytes(encode_mask(TRUTH))
+    os.mkfifo(tmp_path / "b.mask.png")
+    os.mkfifo(tmp_path / "c.tar")
+    (tmp_path / "d.mask.png").symlink_to("/dev/zero")
+    (tmp_path / "e.mask.png").symlink_to("nowhere")
+    (tmp_path / "f.mask.png").mkdir()
+    found = known(tmp_path, store).masks([sample(key) for key in "abcdef"])
+    assert [mask is not None for mask in found] == [True, False, False, False, False, False]
+
+
+@pytest.mark.parametrize("claims", [(20_000, 20_000), (8_000, 8_000)])
+def test_a_mask_that_claims_to_be_huge_is_not_decoded(tmp_path, store, claims):
+    (tmp_path / "a.mask.png").write_bytes(png_of(*claims, colour=0))
+    tracemalloc.start()
+    text = refusal(tmp_path, store)
+    assert tracemalloc.get_traced_memory()[1] < 2**21
+    tracemalloc.stop()
+    assert "mask of a" in text
+    assert f"{claims[0]} x {claims[1]} px" in text or "exceeds limit" in text
+
+
+def test_a_sparse_member_and_a_cut_tar_are_told(tmp_path, store):
+    sparse_tar(tmp_path / "x.tar", "a.mask.png", 20 * 2**30)
+    assert "a.mask.png in it is a sparse file; pack plain files" in refusal(tmp_path, store)
+    (tmp_path / "x.tar").unlink()
+    as_tar(tmp_path / "y.tar", FILES)
+    data = (tmp_path / "y.tar").read_bytes()
+    (tmp_path / "y.tar").write_bytes(data[:1024])
+    assert "it ends early" in refusal(tmp_path, store)
+
+
+def test_a_mask_file_with_more_bytes_than_any_mask_is_told(tmp_path, store):
+    with (tmp_path / "a.mask.png").open("wb") as file:
+        file.truncate(2**29)
+    assert "536,870,912 bytes large; at most" in refusal(tmp_path, store)

@@ -1,11 +1,20 @@
 import dataclasses
 import json
+import math
 import threading
 
 import numpy as np
 import pytest
 import torch
-from pictures import small_document, small_spec, small_training
+from pictures import (
+    encoded,
+    pictures,
+    small_document,
+    small_spec,
+    small_training,
+    tar_of_pictures,
+    write_tar,
+)
 from PIL import Image
 from safetensors.torch import load_file
 from stand_in import META, no_numbers
@@ -386,3 +395,51 @@ def test_a_training_goes_on_on_the_other_kind_of_device(tar, tmp_path):
         training = small_training(tar, tmp_path, overrides)
         training.run(NEVER)
         assert training.state.num_images == num_images
+
+
+@pytest.mark.parametrize("each", [4, 5])
+def test_fewer_than_ten_pictures_are_refused_before_anything_is_written(tmp_path, each):
+    tar = tar_of_pictures(tmp_path, each=each)
+    output = tmp_path / "out"
+    if each == 5:
+        small_training(tar, output)
+        return
+    with pytest.raises(
+        JobError, match=r"images\.uri: 8 pictures found in .*; at least 10 are needed"
+    ):
+        small_training(tar, output)
+    assert not output.exists()
+
+
+def test_the_least_pictures_give_scores_that_are_numbers(tmp_path):
+    tar = tar_of_pictures(tmp_path, each=5)
+    scores = small_training(tar, tmp_path / "out", {"schedule.num_images": 8}).run(NEVER)
+    assert all(math.isfinite(number) for number in dataclasses.astuple(scores))
+
+
+@pytest.mark.parametrize("part", ["generator", "discriminator"])
+def test_a_training_that_diverges_says_so_and_keeps_what_it_had(tar, tmp_path, part):
+    small_training(tar, tmp_path).run(NEVER)
+    kept = (tmp_path / STATE_NAME).read_bytes()
+    training = small_training(tar, tmp_path, {"schedule.num_images": 128})
+    for tensor in getattr(training.state, part).values():
+        tensor.fill_(math.nan)
+    with pytest.raises(JobError, match=r"is nan after \d+ pictures: the training has") as caught:
+        training.run(NEVER)
+    assert "lower schedule.learning_rate" in str(caught.value)
+    assert (tmp_path / STATE_NAME).read_bytes() == kept
+    assert all(math.isfinite(value) for row in rows(tmp_path) for value in row.values())
+
+
+def test_no_name_of_a_class_leads_out_of_the_folder(tmp_path):
+    files = {}
+    for name, images in pictures(6).items():
+        for index, image in enumerate(images):
+            files |= {
+                f"{name}{index}.png": encoded(image),
+                f"{name}{index}.cls": f"../../{name}".encode(),
+            }
+    small_training(write_tar(tmp_path / "a.tar", files), tmp_path / "deep/out").run(NEVER)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.tar", "deep"]
+    sheets = {path.name for path in (tmp_path / "deep/out/sheets").iterdir()}
+    assert {"class_0-000000000.png", "class_1-000000000.png"} <= sheets
