@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from factory.generate.biggan import ajbrock_network as biggan_ajbrock_network
-from factory.generate.biggan import deep_hf as biggan_deep_hf
+from factory.generate.biggan import deep_hf_network as biggan_deep_hf
 from factory.generate.early import dcgan, pggan, stylegan1_network
 from factory.generate.numerics import Numerics
 from factory.generate.stylegan3 import network as stylegan3_network

@@ -1,4 +1,4 @@
-"""The commands that look after a dataset: `doctor`, `repair`, `gc`, `quarantine`."""
+"""The commands that look after a dataset: `verify`, `doctor`, `repair`, `gc`, `quarantine`."""
 
 import dataclasses
 from pathlib import Path
@@ -6,8 +6,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from factory.cli.shared import AsJson, Where, load, one_line_errors, open_dataset, print_json, say
-from factory.errors import JobError, PluginError, StoreError
+from factory.cli.shared import (
+    AsJson,
+    TrustPlugins,
+    Where,
+    import_from_here,
+    load,
+    one_line_errors,
+    open_dataset,
+    print_json,
+    say,
+)
+from factory.errors import DamageError, JobError, PluginError, StoreError
 
 if TYPE_CHECKING:
     from factory.care.repair import Step
@@ -19,6 +29,52 @@ Yes = Annotated[
 quarantine = typer.Typer(
     name="quarantine", help="Shards that failed too often.", no_args_is_help=True
 )
+
+
+@one_line_errors
+def verify(
+    dataset: Where,
+    deep: Annotated[  # noqa: FBT002
+        bool,
+        typer.Option("--deep", help="Also decode and count every sample, and check its table."),
+    ] = False,
+    regenerate: Annotated[
+        int, typer.Option(min=0, help="Also make this many samples again and compare bytes.")
+    ] = 0,
+    trust_plugins: TrustPlugins = False,  # noqa: FBT002
+    as_json: AsJson = False,  # noqa: FBT002
+) -> None:
+    """Check every byte of a dataset against its receipts."""
+    from factory.care.verify import verify_dataset
+
+    store = open_dataset(dataset)
+    findings = verify_dataset(store, deep=deep)
+    problems, num_made = list(findings.problems), 0
+    if regenerate and not problems:
+        from factory.care.replay import regenerate_samples
+        from factory.run.worker import configure_process
+
+        if trust_plugins:
+            import_from_here()
+        configure_process()
+        num_made, differences = regenerate_samples(store, regenerate, trust_plugins=trust_plugins)
+        problems += differences
+    if as_json:
+        found = {"problems": [dataclasses.asdict(problem) for problem in problems]}
+        print_json(dataclasses.asdict(findings) | found)
+    else:
+        for problem in problems:
+            say(str(problem))
+    if problems:
+        raise DamageError(
+            where=store.uri,
+            found=f"{len(problems)} problems",
+            remedy=f"`factory repair {store.uri}` says what to do about each",
+            problems=tuple(problems),
+        )
+    if not as_json:
+        again = f", {num_made:,} made again byte for byte" if regenerate else ""
+        say(f"{findings.num_shards:,} shards, {findings.num_samples:,} samples: all good{again}")
 
 
 @one_line_errors

@@ -17,7 +17,7 @@ from factory.cli.shared import (
 )
 
 if TYPE_CHECKING:
-    from factory.evaluate.masks import MaskScores
+    from factory.evaluate.scores import MaskScores
 
 app = typer.Typer(help="Score a dataset.", no_args_is_help=True)
 

@@ -7,7 +7,7 @@ receipt carries the coverage of its shard; everything a service shows is merged 
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import combinations, zip_longest
+from itertools import zip_longest
 from typing import Annotated
 
 import numpy as np
@@ -22,10 +22,11 @@ MOST_GROUPS = 64
 SKETCH_SIZE = 128
 """Perceptual hashes that a coverage keeps."""
 
-_CONFIDENCE_BINS = 50
+CONFIDENCE_BINS = 50
+"""Bins of the histogram of confidences."""
+
 _SHARPNESS_BINS = 40
 _BORDER_BINS = 50
-_CLOSE_BITS = 4
 _MIX = (0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
 
 _Count = Annotated[int, Field(ge=0, lt=2**53)]
@@ -116,7 +117,7 @@ def cover_samples(
         made=_sorted(kept + Counter(rejected)),
         kept=_sorted(kept),
         area=_areas(class_labels, class_px, sizes_px, num_generator_classes),
-        confidence=_histogram((int(c * _CONFIDENCE_BINS) for c in confidence), _CONFIDENCE_BINS),
+        confidence=_histogram((int(c * CONFIDENCE_BINS) for c in confidence), CONFIDENCE_BINS),
         sharpness=_histogram((int(2 * math.log2(1 + m.sharpness)) for m in known), _SHARPNESS_BINS),
         border=_histogram((int(m.border * 100) for m in known), _BORDER_BINS),
         cells=_histogram((m.latent_cell for m in measures if m.latent_cell >= 0), NUM_CELLS),
@@ -149,67 +150,6 @@ def merge_coverage(parts: Iterable[Coverage]) -> Coverage:
 
 
 _HISTOGRAMS = ("confidence", "sharpness", "border", "cells")
-
-
-def quantile(histogram: Histogram, share: float) -> float:
-    """Where in the histogram, in bins, `share` of its counts lie below; 0 if it is empty.
-
-    Counts are taken to lie evenly in their bin, so the result is off by at most one bin.
-    """
-    total = sum(histogram)
-    wanted = share * total
-    below = 0
-    for position, count in enumerate(histogram):
-        if count and below + count >= wanted:
-            return position + max(0.0, wanted - below) / count
-        below += count
-    return float(len(histogram))
-
-
-def confidence_of(bins: float) -> float:
-    """A place in the confidence histogram as a confidence."""
-    return bins / _CONFIDENCE_BINS
-
-
-def sharpness_of(bins: float) -> float:
-    """A place in the sharpness histogram as a variance."""
-    return float(2 ** (bins / 2) - 1)
-
-
-def border_of(bins: float) -> float:
-    """A place in the border histogram as a share."""
-    return bins / 100
-
-
-def evenness(counts: Sequence[int], num_places: int) -> float:
-    """How evenly places are visited: entropy over its maximum, 1 = all alike, 0 = one place only.
-
-    Source: Pielou 1966, with the first-order correction of Miller 1955 for few visits, so that fair
-    draws come out at 1 whatever their number.
-    """
-    visits = np.array([count for count in counts if count], dtype=np.float64)
-    total = visits.sum()
-    if num_places < 2 or total == 0:
-        return 0.0
-    odds = visits / total
-    entropy = float(-(odds * np.log(odds)).sum()) + (len(visits) - 1) / (2 * total)
-    return float(min(1.0, entropy / math.log(num_places)))
-
-
-def duplicate_rate(coverage: Coverage) -> float:
-    """Share of kept images whose perceptual hash another, earlier one has; estimated from the sketch.
-
-    The sketch is a fair draw of distinct hashes with their exact counts.
-    """
-    images = sum(count for _, count in coverage.hashes)
-    return 1 - len(coverage.hashes) / images if images else 0.0
-
-
-def close_pair_rate(coverage: Coverage) -> float:
-    """Share of pairs of distinct perceptual hashes that differ in at most 4 of 64 bits."""
-    values = [int(text, 16) for text, _ in coverage.hashes]
-    pairs = [(a ^ b).bit_count() <= _CLOSE_BITS for a, b in combinations(values, 2)]
-    return sum(pairs) / len(pairs) if pairs else 0.0
 
 
 def _areas(

@@ -6,8 +6,10 @@ from dataclasses import asdict
 
 import numpy as np
 
-from factory.manifest.coverage import (
-    Coverage,
+from factory.manifest.coverage import Coverage
+from factory.manifest.measure import NUM_CELLS
+from factory.manifest.paths import tar_path
+from factory.manifest.statistics import (
     border_of,
     close_pair_rate,
     confidence_of,
@@ -16,8 +18,6 @@ from factory.manifest.coverage import (
     quantile,
     sharpness_of,
 )
-from factory.manifest.measure import NUM_CELLS
-from factory.manifest.paths import tar_path
 from factory.plan.targets import judge_targets
 from factory.serve.answers import (
     CoverageAnswer,

@@ -8,11 +8,10 @@ from factory.manifest.coverage import (
     SKETCH_SIZE,
     Coverage,
     cover_samples,
-    evenness,
     merge_coverage,
-    quantile,
 )
 from factory.manifest.measure import UNKNOWN, Measures
+from factory.manifest.statistics import evenness, quantile
 
 often = settings(max_examples=80, deadline=None)
 

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from factory.checkpoint import Checkpoint, read_checkpoint
 from factory.errors import WeightsError
 from factory.generate.biggan import ajbrock_network as biggan_ajbrock_network
-from factory.generate.biggan import deep_hf as biggan_deep_hf
+from factory.generate.biggan import deep_hf_network as biggan_deep_hf
 from factory.generate.early import dcgan, pggan, stylegan1_network
 from factory.generate.numerics import Numerics
 from factory.generate.stylegan2.network import Network

@@ -1,0 +1,54 @@
+"""The commands that say what a dataset holds: `status` and `preview`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from factory.cli.shared import AsJson, Where, one_line_errors, open_dataset, print_json, say
+from factory.store.single_file import replace_file
+
+
+@one_line_errors
+def status(dataset: Where, as_json: AsJson = False) -> None:  # noqa: FBT002
+    """What is planned, made and rejected so far."""
+    from factory.dataset.holdings import find_holdings, find_labels, progress_of
+    from factory.dataset.quarantine import find_quarantined
+    from factory.dataset.status import make_status
+
+    store = open_dataset(dataset)
+    holdings = find_holdings(store)
+    labels = find_labels(store).labels if holdings.records else []
+    quarantined = find_quarantined(store, holdings.done)
+    found = make_status(holdings, labels, len(quarantined), progress_of(store, holdings))
+    if as_json:
+        print_json(found)
+        return
+    for name, value in found.items():
+        if isinstance(value, list):
+            lines = [f"{t['have']:,}/{t['wanted']:,} {t['name']}: {t['state']}" for t in value]
+            reasons = [f" ({t['why']})" if t["why"] else "" for t in value]
+            text = f"\n{'':<20}".join(map("".join, zip(lines, reasons, strict=True)))
+        else:
+            text = f"{value:,}" if isinstance(value, int) else str(value)
+        say(f"{name:<20}{text}")
+
+
+@one_line_errors
+def preview(
+    dataset: Where,
+    output: Annotated[Path, typer.Option("-o", help="Where to write the PNG.")] = Path(
+        "preview.png"
+    ),
+) -> None:
+    """Draw a contact sheet: images, masks over images, legend."""
+    from factory.dataset.preview import make_preview
+    from factory.dataset.views import make_manifest
+    from factory.errors import StoreError
+
+    store = open_dataset(dataset)
+    picture = make_preview(store, make_manifest(store))
+    if picture is None:
+        raise StoreError(f"{store.uri}: no shard is committed yet; run the job first")
+    replace_file(output, picture)
+    say(f"wrote {output}")

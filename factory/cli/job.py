@@ -1,0 +1,94 @@
+"""The commands that work on a job file: `plan`, `fit` and `run`."""
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from factory.cli import label as cli_label
+from factory.cli.shared import AsJson, import_from_here, load, one_line_errors, print_json, say
+from factory.store.single_file import replace_file
+
+JobFile = Annotated[Path, typer.Argument(help="Job file (YAML).", metavar="JOB")]
+
+
+@one_line_errors
+def plan(job: JobFile, as_json: AsJson = False) -> None:  # noqa: FBT002 - a command line flag
+    """Dry run: shards, bytes, time, and warnings. Writes nothing."""
+    from factory.run.estimate import estimate_job
+
+    estimate = estimate_job(load(job))
+    if as_json:
+        print_json(dataclasses.asdict(estimate))
+        return
+    side = estimate.resolution_px
+    size = estimate.bytes_in_all
+    seconds = estimate.seconds_left
+    rows = {
+        "dataset": estimate.name,
+        "output": estimate.output_uri,
+        "pairs": f"{estimate.num_samples:,} ({estimate.num_done:,} made)",
+        "shards": f"{estimate.num_shards:,}",
+        "image": f"{side} x {side} px" if side else "unknown",
+        "size": f"{size / 1e6:,.1f} MB" if size else "unknown",
+        "workers": f"{estimate.num_actors}",
+        "time left": f"{seconds:,.0f} s" if seconds is not None else "unknown",
+    }
+    for name, value in rows.items():
+        say(f"{name:<10}{value}")
+    for warning in estimate.warnings:
+        say(f"warning   {warning}")
+
+
+@one_line_errors
+def fit(
+    job: JobFile,
+    output: Annotated[Path | None, typer.Option("-o", help="Also write the file here.")] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(help="Folder for report.html and report.png: all cuts to look at."),
+    ] = None,
+) -> None:
+    """Fit the job's segmenter and keep it, so that `run` finds it."""
+    spec = load(job)
+    import_from_here()
+    if report is not None:
+        from factory.label.material import check_has_tree
+
+        check_has_tree(spec, source=str(job))
+    found = cli_label.find_or_fit(spec)
+    if found.is_new:
+        say(f"fitted {spec.dataset.segmenter.kind}")
+    else:
+        say(f"{spec.dataset.segmenter.kind} was fitted before; nothing to do")
+    if output is not None:
+        replace_file(output, found.fitted)
+        say(f"wrote {output}")
+    if report is not None:
+        cli_label.write_report(cli_label.draw_material(spec, found), report)
+
+
+@one_line_errors
+def run(job: JobFile) -> None:
+    """Make the dataset, or what is missing of it. Running it again resumes."""
+    from factory.job import run_job
+    from factory.run.progress import progress_reporter
+    from factory.run.worker import configure_process
+
+    spec = load(job)
+    import_from_here()
+    configure_process()
+    with progress_reporter() as observer:
+        manifest = run_job(spec, observer)
+    short = manifest.num_planned - manifest.num_samples
+    say(
+        f"{manifest.num_samples:,} pairs in {len(manifest.records):,} shards: {spec.output.uri}"
+        f" (look at {spec.output.uri.rstrip('/')}/preview.png)"
+    )
+    if short:
+        say(
+            f"warning: {short:,} fewer than asked for, because samples were rejected; "
+            "see `factory status`, then raise dataset.num_samples",
+            err=True,
+        )

@@ -1,0 +1,72 @@
+"""Figures derived from a coverage: quantiles of its histograms, evenness, and rates of look-alikes."""
+
+import math
+from collections.abc import Sequence
+from itertools import combinations
+
+import numpy as np
+
+from factory.manifest.coverage import CONFIDENCE_BINS, Coverage, Histogram
+
+_CLOSE_BITS = 4
+
+
+def quantile(histogram: Histogram, share: float) -> float:
+    """Where in the histogram, in bins, `share` of its counts lie below; 0 if it is empty.
+
+    Counts are taken to lie evenly in their bin, so the result is off by at most one bin.
+    """
+    total = sum(histogram)
+    wanted = share * total
+    below = 0
+    for position, count in enumerate(histogram):
+        if count and below + count >= wanted:
+            return position + max(0.0, wanted - below) / count
+        below += count
+    return float(len(histogram))
+
+
+def confidence_of(bins: float) -> float:
+    """A place in the confidence histogram as a confidence."""
+    return bins / CONFIDENCE_BINS
+
+
+def sharpness_of(bins: float) -> float:
+    """A place in the sharpness histogram as a variance."""
+    return float(2 ** (bins / 2) - 1)
+
+
+def border_of(bins: float) -> float:
+    """A place in the border histogram as a share."""
+    return bins / 100
+
+
+def evenness(counts: Sequence[int], num_places: int) -> float:
+    """How evenly places are visited: entropy over its maximum, 1 = all alike, 0 = one place only.
+
+    Source: Pielou 1966, with the first-order correction of Miller 1955 for few visits, so that fair
+    draws come out at 1 whatever their number.
+    """
+    visits = np.array([count for count in counts if count], dtype=np.float64)
+    total = visits.sum()
+    if num_places < 2 or total == 0:
+        return 0.0
+    odds = visits / total
+    entropy = float(-(odds * np.log(odds)).sum()) + (len(visits) - 1) / (2 * total)
+    return float(min(1.0, entropy / math.log(num_places)))
+
+
+def duplicate_rate(coverage: Coverage) -> float:
+    """Share of kept images whose perceptual hash another, earlier one has; estimated from the sketch.
+
+    The sketch is a fair draw of distinct hashes with their exact counts.
+    """
+    images = sum(count for _, count in coverage.hashes)
+    return 1 - len(coverage.hashes) / images if images else 0.0
+
+
+def close_pair_rate(coverage: Coverage) -> float:
+    """Share of pairs of distinct perceptual hashes that differ in at most 4 of 64 bits."""
+    values = [int(text, 16) for text, _ in coverage.hashes]
+    pairs = [(a ^ b).bit_count() <= _CLOSE_BITS for a, b in combinations(values, 2)]
+    return sum(pairs) / len(pairs) if pairs else 0.0
