@@ -78,7 +78,7 @@ class SettingProblem:
 
     path: str
     """Dotted path of the setting."""
-    kind: Literal["unknown_key", "missing", "value", "unusable", "node"]
+    kind: Literal["unknown_key", "gone", "missing", "value", "unusable", "node"]
     """What is wrong with it, as a word for programs."""
     found: str
     """What was found; a value as Python writes it."""

@@ -43,8 +43,9 @@ from factory.manifest.paths import (
     round_path,
 )
 from factory.manifest.records import Manifest, ShardRecord
+from factory.plan.identity import make_identity
 from factory.plan.next_round import next_round
-from factory.plan.rounds import Plan, Round, make_identity, make_plan
+from factory.plan.rounds import Plan, Round, make_plan
 from factory.provenance import new_run_id
 from factory.redact import redact_values
 from factory.run.base import Observer, Outcome, WorkerConfig, load_executor, no_more

@@ -23,7 +23,8 @@ from factory.manifest.paths import (
 from factory.manifest.records import ShardRecord
 from factory.pack.contents import Expected
 from factory.pack.packing import file_endings
-from factory.plan.rounds import Plan, Round, dataset_id_of, identity_differences, read_round
+from factory.plan.identity import dataset_id_of, identity_differences
+from factory.plan.rounds import Plan, Round, read_round
 from factory.plan.targets import TargetProgress, cover_rounds, measure_progress
 from factory.spec import EncodeSpec, JobSpec
 from factory.spec.coverage import CoverageSpec

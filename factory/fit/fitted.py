@@ -17,7 +17,7 @@ from factory.fit.progress import OnProgress, Progress
 from factory.generate.base import load_generator
 from factory.generate.weights.find import LocalWeights
 from factory.identity import digest_of
-from factory.plan.rounds import BYTES_VERSION, put_digests
+from factory.plan.identity import BYTES_VERSION, identity_of, put_digests
 from factory.segment.methods import (
     SEGMENTER_SECTION,
     check_generator,
@@ -59,15 +59,13 @@ def fit_key(dataset: DatasetSpec, weights_sha256: str) -> str:
     Raises:
         JobError: If a file that decides it cannot be read.
     """
-    section = dataset.model_dump(mode="json")
-    generator = {k: v for k, v in section["generator"].items() if k not in ("weights", "sha256")}
     key = {
         "bytes_version": BYTES_VERSION,
         "weights_sha256": weights_sha256,
-        "generator": generator,
+        "generator": identity_of(dataset.generator),
         "segmenter": _fit_section(dataset),
-        "latents": section["latents"],
-        "batch_size": section["batch_size"],
+        "latents": identity_of(dataset.latents),
+        "batch_size": dataset.batch_size,
     }
     sources = find_source_digests(dataset.segmenter)
     return digest_of(key | {"sources": sources} if sources else key)
@@ -77,8 +75,9 @@ def _fit_section(dataset: DatasetSpec) -> dict[str, Any]:
     """The segmenter's settings without what is done with a fit; files by their content."""
     spec = dataset.segmenter
     settings = settings_of(spec)
-    decides = find_method(spec.kind).settles(type(settings).model_fields)
-    section = settings.model_dump(mode="json", include=decides)
+    section = identity_of(settings)
+    decides = find_method(spec.kind).settles(section)
+    section = {name: value for name, value in section.items() if name in decides}
     whole = section if settings is spec else {"settings": section}
     return {"kind": spec.kind, **put_digests(whole, digest_named_files(dataset))}
 

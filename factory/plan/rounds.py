@@ -4,24 +4,19 @@ A dataset grows by rounds. A round is immutable once written: it owns a range of
 of sample indices, and nothing in it depends on how far other shards have come.
 """
 
-import copy
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from factory.data import ShardTask, Steering
 from factory.errors import DamageError, JobError
-from factory.identity import KEY_DIGITS, SHARD_DIGITS, digest_of, shard_name
-from factory.redact import redact_values
-from factory.spec import METHODS, JobSpec
+from factory.identity import KEY_DIGITS, SHARD_DIGITS, shard_name
+from factory.plan.identity import dataset_id_of
+from factory.spec import JobSpec
 from factory.spec.settings import DatasetName
-
-BYTES_VERSION = 2
-"""Raised by us when the same job would give other bytes than before; it is part of every id."""
 
 
 class Round(BaseModel):
@@ -128,78 +123,6 @@ class Plan:
         return [task for task in self.tasks() if task.shard_index not in done]
 
 
-def make_identity(
-    spec: JobSpec,
-    *,
-    weights_sha256: str,
-    segmenter_sha256: str,
-    files: Mapping[str, str] = MappingProxyType({}),
-) -> dict[str, Any]:
-    """What makes this dataset this dataset, as a plain mapping.
-
-    The size is left out, so that a dataset can grow; where weights, segmenter and other files lie is
-    replaced by what is in them.
-
-    Args:
-        spec: The job.
-        weights_sha256: Of the generator's weights.
-        segmenter_sha256: Of the fitted segmenter; empty if there is nothing to fit.
-        files: Of other files that the segmenter is fitted on, by the setting that names them (see
-            `fit.named_files`).
-
-    Returns:
-        The identity.
-    """
-    section = spec.dataset.model_dump(mode="json")
-    generator = {k: v for k, v in section["generator"].items() if k not in ("weights", "sha256")}
-    identity: dict[str, Any] = {
-        "bytes_version": BYTES_VERSION,
-        "name": spec.name,
-        "generator": generator | {"weights_sha256": weights_sha256},
-        "segmenter": _segmenter_section(spec, files) | {"sha256": segmenter_sha256},
-        "latents": section["latents"],
-        "accept": section["accept"],
-        "encode": section["encode"],
-        "batch_size": section["batch_size"],
-        "samples_per_shard": section["samples_per_shard"],
-        "oversample": section["oversample"],
-    }
-    published: dict[str, Any] = redact_values(identity)
-    return published
-
-
-def _segmenter_section(spec: JobSpec, files: Mapping[str, str]) -> dict[str, Any]:
-    """The segmenter's settings; of a file that is fitted already, only what is done with it.
-
-    Those of a plugin are taken as they are written: planning does not import it.
-    """
-    section: dict[str, Any] = spec.dataset.segmenter.model_dump(mode="json")
-    method = METHODS.get(spec.dataset.segmenter.kind)
-    if method is not None and method.fitted_file:
-        settled = method.settles(section) if section[method.fitted_file] else set()
-        section = {k: v for k, v in section.items() if k not in {method.fitted_file, *settled}}
-    return put_digests(section, files)
-
-
-def put_digests(section: dict[str, Any], files: Mapping[str, str]) -> dict[str, Any]:
-    """A method's section of the job, with digests in the place of the paths of `files`."""
-    if not files:
-        return section
-    kept = copy.deepcopy(section)
-    for setting in files:
-        *parents, name = setting.split(".")
-        inner = kept
-        for parent in parents:
-            inner = inner[parent]
-        inner.pop(name, None)
-    return kept | {"files": dict(files)}
-
-
-def dataset_id_of(identity: dict[str, Any]) -> str:
-    """The short name of an identity: the first 16 hex digits of its digest."""
-    return digest_of(identity)[:16]
-
-
 def plain_samples(rounds: Sequence[Round]) -> int:
     """Samples that `dataset.num_samples` asked for; those of rounds for coverage come on top."""
     return sum(round_.num_samples for round_ in rounds if round_.steering is None)
@@ -270,26 +193,3 @@ def read_round(data: bytes, *, source: str) -> Round:
             f"{source}: not a round of a plan ({count} problems); it was changed by "
             "hand or written by another version: restore it, or choose another output.uri"
         ) from error
-
-
-def identity_differences(ours: dict[str, Any], theirs: dict[str, Any]) -> list[str]:
-    """One line for every leaf that differs: `path: theirs -> ours`."""
-    lines = []
-    mine, other = _leaves(ours), _leaves(theirs)
-    for path in sorted(mine.keys() | other.keys()):
-        found, wanted = other.get(path, "absent"), mine.get(path, "absent")
-        if found != wanted:
-            lines.append(f"{path}: {found!r} there, {wanted!r} in the job")
-    return lines
-
-
-def _leaves(value: Any, prefix: str = "") -> dict[str, Any]:  # noqa: ANN401 - any JSON
-    if isinstance(value, list) and value and all(isinstance(inner, dict) for inner in value):
-        value = dict(enumerate(value))
-    if not isinstance(value, dict) or (prefix and not value):
-        return {prefix: value}
-    return {
-        path: leaf
-        for key, inner in value.items()
-        for path, leaf in _leaves(inner, f"{prefix}.{key}" if prefix else str(key)).items()
-    }

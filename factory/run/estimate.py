@@ -15,7 +15,8 @@ from typing import Any
 from factory.dataset.holdings import check_same_dataset, find_rounds
 from factory.dataset.receipts import find_committed
 from factory.errors import FactoryError, JobError, UnreachableError, WeightsError, restore_error
-from factory.plan.rounds import make_identity, make_plan
+from factory.plan.identity import make_identity
+from factory.plan.rounds import make_plan
 from factory.spec import JobSpec
 from factory.store import open_store
 

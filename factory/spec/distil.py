@@ -7,11 +7,18 @@ from pydantic import Field, field_validator
 from factory.spec.fit import FittingSeed, LayerNames
 from factory.spec.methods import METHODS
 from factory.spec.segmenters import MethodSettings, TeacherSpec, find_unteachable
-from factory.spec.settings import Fraction
+from factory.spec.settings import Fraction, IdentityFields
 
 
 class DistilSpec(MethodSettings):
     """A linear head that imitates a slow method: masks at the price of one forward pass."""
+
+    identity_fields = IdentityFields(
+        (
+            *("kind", "teacher", "samples", "drop_share", "held_out", "min_agreement"),
+            *("pixels_per_image", "layers", "seed"),
+        )
+    )
 
     kind: Literal["distil"] = "distil"
     """`distil`."""

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from factory.spec.settings import Settings
+from factory.spec.settings import IdentityFields, Settings
 
 LayerNames = Literal["auto"] | list[str]
 """Feature maps by name, or `auto`."""
@@ -15,6 +15,8 @@ FittingSeed = Annotated[int, Field(ge=0, lt=2**62)]
 
 class FitSpec(Settings):
     """What a segmenter without labels is fitted on: pixels streamed from the generator itself."""
+
+    identity_fields = IdentityFields(("num_images", "pixels_per_image", "memory_gib", "seed"))
 
     num_images: int = Field(128, ge=2)
     """Images to sample pixels from."""

@@ -10,11 +10,21 @@ from pydantic import BeforeValidator, Field, field_validator
 
 from factory.spec.coverage import CoverageSpec
 from factory.spec.segmenters import SegmenterSpec
-from factory.spec.settings import ClassKeys, DatasetName, Fraction, Settings, Sha256, Weight
+from factory.spec.settings import (
+    ClassKeys,
+    DatasetName,
+    Fraction,
+    IdentityFields,
+    Settings,
+    Sha256,
+    Weight,
+)
 
 
 class GeneratorSpec(Settings):
     """Which pretrained image generator, and how it is run."""
+
+    identity_fields = IdentityFields(("kind", "precision", "noise"), left_out=("weights", "sha256"))
 
     kind: str
     """Generator family, e.g. `stylegan2`; `factory generators` lists them. Or `module:attribute`."""
@@ -31,6 +41,10 @@ class GeneratorSpec(Settings):
 
 class LatentsSpec(Settings):
     """Where the samples lie in the generator's latent space."""
+
+    identity_fields = IdentityFields(
+        ("seed", "draw", "truncation_psi", "truncation_cutoff", "classes")
+    )
 
     seed: int = Field(0, ge=0, lt=2**63)
     """Sample i is a pure function of (seed, i)."""
@@ -67,6 +81,8 @@ class AcceptSpec(Settings):
     A rejected one is counted with its reason, and replaced from the indices its shard owns.
     """
 
+    identity_fields = IdentityFields(("min_confidence", "class_share"))
+
     min_confidence: Fraction = 0.0
     """Drop samples whose mean mask confidence is lower."""
     class_share: Annotated[dict[ClassKey, tuple[Fraction, Fraction]], ClassKeys] = Field({})
@@ -86,6 +102,8 @@ class AcceptSpec(Settings):
 class EncodeSpec(Settings):
     """How images become files. Masks are always lossless PNG, mode L."""
 
+    identity_fields = IdentityFields(("image", "png_level", "jpeg_quality", "confidence"))
+
     image: Literal["png", "webp", "jpeg"] = "png"
     """File format; `webp` is lossless."""
     png_level: int = Field(1, ge=0, le=9)
@@ -100,6 +118,14 @@ class EncodeSpec(Settings):
 
 class DatasetSpec(Settings):
     """What is made. Equal sections give equal bytes on equal hardware and libraries."""
+
+    identity_fields = IdentityFields(
+        (
+            *("samples_per_shard", "oversample", "batch_size"),
+            *("generator", "latents", "segmenter", "accept", "encode"),
+        ),
+        left_out=("num_samples", "coverage"),
+    )
 
     num_samples: int = Field(ge=1, le=10**9)
     """Image/mask pairs to make. Raise it and run again to grow the dataset."""

@@ -7,6 +7,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from factory.spec.fit import FitSpec, LayerNames
 from factory.spec.labels import LabelsSpec, NodeId
 from factory.spec.segmenters import MethodSettings
+from factory.spec.settings import IdentityFields
 
 ClassCount = Annotated[int, Field(ge=2, le=255)]
 
@@ -19,6 +20,13 @@ def _refuse_path(value: object) -> object:
 
 class KlishSpec(MethodSettings):
     """KLiSH (Xu et al., TPAMI 2023): k-means clusters merged by linear separability."""
+
+    identity_fields = IdentityFields(
+        (
+            *("kind", "cut", "labels", "ignore_unclaimed", "fitted"),
+            *("initial_clusters", "layers", "fit"),
+        )
+    )
 
     kind: Literal["klish"] = "klish"
     """`klish`."""

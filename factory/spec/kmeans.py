@@ -6,10 +6,13 @@ from pydantic import Field
 
 from factory.spec.fit import FitSpec, LayerNames
 from factory.spec.segmenters import MethodSettings
+from factory.spec.settings import IdentityFields
 
 
 class KMeansSpec(MethodSettings):
     """Clusters of generator features by k-means: the baseline, and stage one of KLiSH."""
+
+    identity_fields = IdentityFields(("kind", "num_clusters", "layers", "fit"))
 
     kind: Literal["kmeans"] = "kmeans"
     """`kmeans`."""

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field, field_validator
 
-from factory.spec.settings import Settings
+from factory.spec.settings import IdentityFields, Settings
 
 NodeId = Annotated[int, Field(ge=0)]
 
@@ -34,6 +34,8 @@ def _check_colour(value: object) -> object:
 class NamedLabel(Settings):
     """One class that a person named."""
 
+    identity_fields = IdentityFields(("name", "colour", "nodes"))
+
     name: Annotated[str, BeforeValidator(_check_name), Field(max_length=64)]
     """Letters, digits and `_ - + . / ( )`, with single spaces between words; not a bare number."""
     colour: Annotated[str, BeforeValidator(_check_colour)]
@@ -44,6 +46,8 @@ class NamedLabel(Settings):
 
 class LabelsSpec(Settings):
     """Named classes: the content of a labels file, as `factory label` writes it."""
+
+    identity_fields = IdentityFields(("tree", "labels"))
 
     tree: str = Field(pattern=r"^[0-9a-f]{16}$")
     """Digest of the merge tree: node ids mean nothing in another one."""

@@ -210,13 +210,30 @@ def _unknown_key(where: _Place, model: type[BaseModel] | None, path: list[str]) 
     return SettingProblem(dotted, "unknown_key", "unknown key", allowed, "".join(close))
 
 
+def _gone_setting(
+    dotted: str, model: type[BaseModel] | None, value: object
+) -> SettingProblem | None:
+    """What is wrong with a setting that was removed; None if there never was one."""
+    fields = model.identity_fields if model and issubclass(model, Settings) else None
+    name = dotted.rpartition(".")[2]
+    if fields is None or name not in fields.gone:
+        return None
+    return SettingProblem(
+        dotted,
+        "gone",
+        f"found {value!r}, but this setting is gone and always {fields.gone[name]!r} now",
+        "leave it out; a dataset made with another value can be read here, and only a version that "
+        "has the setting can make more of it",
+    )
+
+
 def _describe(problem: Any, where: _Place) -> SettingProblem:  # noqa: ANN401 - pydantic's
     """One problem that pydantic found: dotted path, what was found, what is allowed."""
     path, model = _follow(problem["loc"], where.root)
     dotted = ".".join([*where.under, *path])
     context = problem.get("ctx", {})
     if problem["type"] == "extra_forbidden":
-        return _unknown_key(where, model, path)
+        return _gone_setting(dotted, model, problem["input"]) or _unknown_key(where, model, path)
     if problem["type"] == "missing":
         return SettingProblem(dotted, "missing", "missing, and required")
     if problem["type"] == "union_tag_invalid":  # pydantic's words for it name a function of ours

@@ -21,7 +21,7 @@ from pydantic import (
 from pydantic_core import CoreSchema
 
 from factory.spec.methods import METHODS, Method
-from factory.spec.settings import Settings
+from factory.spec.settings import IdentityFields, Settings
 
 PLUGIN_TAG = "plugin"
 """What pydantic calls a plugin's settings in locations."""
@@ -77,6 +77,8 @@ def find_unteachable(method: Method, settings: MethodSettings) -> str:
 
 class PluginSegmenterSpec(MethodSettings):
     """A segmenter from outside this package."""
+
+    identity_fields = IdentityFields(("kind", "settings"))
 
     kind: str = Field(pattern=r"^[\w.]+:[\w.]+$|^[\w-]+$")
     """`module:attribute`, or the name of an entry point in group `factory.segmenters`."""

@@ -1,7 +1,8 @@
 """What every part of a job file is: frozen, and strict about its keys; and types that they share."""
 
-from collections.abc import Mapping
-from typing import Annotated, Any, get_args, get_origin
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, ClassVar, get_args, get_origin
 
 from pydantic import (
     BaseModel,
@@ -9,6 +10,7 @@ from pydantic import (
     ConfigDict,
     Field,
     field_validator,
+    model_validator,
 )
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -63,12 +65,78 @@ def _find_bool(value: object) -> bool | None:
     return next((one for one in found if one is not None), None)
 
 
+@dataclass(frozen=True, slots=True)
+class IdentityFields:
+    """Which settings of a class are part of a dataset's identity, and so of its id and its bytes.
+
+    The identity of a dataset that exists must never change, or it could neither be resumed nor grown.
+    So the settings of the first version are listed, and what came or went since enters only where it
+    makes a difference. Values are given as JSON has them.
+    """
+
+    first: tuple[str, ...]
+    """Settings that the class had when the first dataset was made with it: always part."""
+    later: Mapping[str, Any] = field(default_factory=dict)
+    """Settings added since, each with its first default, which must mean what was done before there
+    was the setting: part only with another value."""
+    gone: Mapping[str, Any] = field(default_factory=dict)
+    """Settings removed since, each with the value that is built in now: part for ever."""
+    left_out: tuple[str, ...] = ()
+    """Settings that change no byte of a sample, or say where something lies."""
+
+    def find_problem(self, names: Iterable[str]) -> str:
+        """What is wrong with the list of a class with the settings `names`; empty if nothing is."""
+        listed = [*self.first, *self.later, *self.left_out]
+        if forgotten := [name for name in names if name not in listed]:
+            return (
+                f"the new setting {forgotten[0]!r} is not in `identity_fields`: put it into `later` "
+                "with the value that means what was done before, or into `left_out` if it changes no "
+                "byte; in `first` it would make every existing dataset another one"
+            )
+        if removed := [name for name in listed if name not in names]:
+            return (
+                f"`identity_fields` lists {removed[0]!r}, which is no setting any more: move it to "
+                "`gone` with the value that is built in now"
+            )
+        if twice := {name for name in listed if listed.count(name) > 1 or name in self.gone}:
+            return f"`identity_fields` lists {min(twice)!r} twice: leave one out"
+        return ""
+
+
 class Settings(BaseModel):
     """A frozen part of the job file that refuses unknown keys, and `true` where a number belongs."""
 
     model_config = ConfigDict(
         extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False
     )
+
+    identity_fields: ClassVar[IdentityFields | None] = None
+    """Which of its settings are part of a dataset's identity; without a list all of them are, as in
+    the class of a plugin."""
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:  # noqa: ANN401 - pydantic's signature
+        """Refuse a class whose list does not know its settings: nobody may forget it.
+
+        Raises:
+            TypeError: If a setting is not listed, or a listed one is none.
+        """
+        super().__pydantic_init_subclass__(**kwargs)
+        problem = cls.identity_fields.find_problem(cls.model_fields) if cls.identity_fields else ""
+        if problem:
+            raise TypeError(f"{cls.__module__}.{cls.__qualname__}: {problem}")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _take_gone(cls, value: Any) -> Any:  # noqa: ANN401 - its type is not checked yet
+        """Take a removed setting at the value that is built in now; any other is an unknown key.
+
+        The job that is kept beside a dataset may have it.
+        """
+        gone = cls.identity_fields.gone if cls.identity_fields else {}
+        if not isinstance(value, Mapping) or gone.keys().isdisjoint(value):
+            return value
+        return {k: v for k, v in value.items() if k not in gone or not _is_same(v, gone[k])}
 
     @field_validator("*", mode="before")
     @classmethod
@@ -77,3 +145,8 @@ class Settings(BaseModel):
         if found is not None and not _takes_bool(cls.model_fields[info.field_name].annotation):
             raise ValueError(f"found {_written(found)}; quote it if it is a name, or give a number")
         return value
+
+
+def _is_same(one: object, other: object) -> bool:
+    """Whether two values of a job file are equal; true is not 1."""
+    return one == other and isinstance(one, bool) == isinstance(other, bool)

@@ -10,11 +10,18 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator, model_validator
 
 from factory.spec.segmenters import MethodSettings
-from factory.spec.settings import Fraction, Settings, Sha256
+from factory.spec.settings import Fraction, IdentityFields, Settings, Sha256
 
 
 class ForegroundSpec(Settings):
     """Which clusters are foreground: those nearer to the centre than a pixel of the image is."""
+
+    identity_fields = IdentityFields(
+        (
+            *("centre_sigma", "border_width", "border_weight", "max_border_share"),
+            *("share", "min_contrast"),
+        )
+    )
 
     centre_sigma: float = Field(0.5, gt=0, le=10)
     """Width of the Gaussian centre prior, as a share of the image's side. Also the re-implementation's
@@ -42,6 +49,8 @@ class ForegroundSpec(Settings):
 class SharedClassesSpec(Settings):
     """Classes that mean the same in every image, for more than foreground and background."""
 
+    identity_fields = IdentityFields(("num_classes", "layers", "num_images", "seed"))
+
     num_classes: int = Field(ge=2, le=255)
     """Prototypes, and so classes of the masks. A cluster gets the class of the prototype nearest to
     its signature, the mean of the generator's features over its pixels."""
@@ -55,6 +64,10 @@ class SharedClassesSpec(Settings):
 
 class InstancesSpec(Settings):
     """One id per object: `KEY.instances.png` (16 bit), boxes and classes in `KEY.json`."""
+
+    identity_fields = IdentityFields(
+        (*("detector", "sha256", "class_names", "class_offset", "min_score", "min_px"),)
+    )
 
     detector: str = "components"
     """`components` = the connected parts of the foreground, for images of one kind of object.
@@ -88,6 +101,14 @@ class InstancesSpec(Settings):
 
 class StyleMixingSpec(MethodSettings):
     """Style mixing and colour clustering (Feng et al., CVPR 2023): no network, no labels."""
+
+    identity_fields = IdentityFields(
+        (
+            *("kind", "num_variants", "variant_psi", "start", "stop_px", "standardise"),
+            *("num_clusters", "restarts", "rounds", "refine_px", "refine_epsilon"),
+            *("foreground", "classes", "instances"),
+        )
+    )
 
     kind: Literal["style_mixing"] = "style_mixing"
     """`style_mixing`."""

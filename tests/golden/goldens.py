@@ -25,7 +25,7 @@ from factory.manifest.table import encode_manifest, encode_snapshot
 from factory.pack.facts import InstanceFacts, encode_sidecar
 from factory.pack.image import decode_image, decode_mask
 from factory.pack.tar import ShardWriter, read_members
-from factory.plan.rounds import dataset_id_of, make_identity
+from factory.plan.identity import dataset_id_of, make_identity
 
 WIDTH = 100
 STREAMS = ("latent", "class_label", "noise", "pixels", "seeding", "look", "clustering")

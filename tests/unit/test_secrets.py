@@ -17,7 +17,7 @@ from factory.errors import IncompleteError, JobError, WeightsError
 from factory.generate.batch import ImageBatch
 from factory.generate.shapes import ShapesGenerator
 from factory.job import run_job
-from factory.plan.rounds import make_identity
+from factory.plan.identity import make_identity
 from factory.spec import GeneratorSpec
 from factory.spec.read import load_job
 from factory.store import open_store

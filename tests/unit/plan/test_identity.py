@@ -1,0 +1,392 @@
+from copy import deepcopy
+from dataclasses import replace
+from typing import Any, get_args
+
+import pytest
+from pydantic import BaseModel, Field
+from small_job import SEGMENTER_KINDS, setting_names, small_document, small_job
+
+from factory.errors import JobError
+from factory.plan.identity import (
+    dataset_id_of,
+    identity_differences,
+    identity_of,
+    make_identity,
+)
+from factory.spec import DatasetSpec, EncodeSpec
+from factory.spec.read import check_job, check_settings
+from factory.spec.segmenters import MethodSettings
+from factory.spec.settings import IdentityFields, Settings
+
+W, S = "w" * 64, "s" * 64
+
+
+def id_of_spec(spec):
+    return dataset_id_of(make_identity(spec, weights_sha256=W, segmenter_sha256=S))
+
+
+def id_of(tmp_path, overrides=None):
+    return id_of_spec(small_job(tmp_path, overrides))
+
+
+def test_differences_are_one_line_for_each_leaf(tmp_path):
+    ours = {"a": 1, "b": {"c": [1, 2], "d": "x"}, "new": {}}
+    theirs = {"a": 1, "b": {"c": [1, 3], "d": "x"}, "old": 0}
+    assert identity_differences(ours, theirs) == [
+        "b.c: [1, 3] there, [1, 2] in the job",
+        "new: 'absent' there, {} in the job",
+        "old: 0 there, 'absent' in the job",
+    ]
+    assert identity_differences(ours, ours) == []
+
+
+def test_a_leaf_that_is_null_differs_from_one_that_is_absent():
+    assert identity_differences({"a": None}, {}) == ["a: 'absent' there, None in the job"]
+
+
+def test_an_id_is_sixteen_hex_digits_of_the_identity_s_digest(tmp_path):
+    assert len(id_of(tmp_path)) == 16
+    assert int(id_of(tmp_path), 16) >= 0
+
+
+def test_other_weights_or_another_fit_are_another_dataset(tmp_path):
+    spec = small_job(tmp_path)
+    ids = {
+        dataset_id_of(make_identity(spec, weights_sha256=w, segmenter_sha256=s))
+        for w in ("a", "b")
+        for s in ("a", "b")
+    }
+    assert len(ids) == 4
+
+
+BASES = {
+    "kmeans": {},
+    "klish": {"dataset.segmenter": {"kind": "klish"}},
+    "style_mixing": {"dataset.segmenter": {"kind": "style_mixing"}},
+    "distil": {"dataset.segmenter": {"kind": "distil", "teacher": {"kind": "kmeans"}}},
+    "plugin": {"dataset.segmenter": {"kind": "a:b"}},
+}
+LABELS = {
+    "tree": "0" * 16,
+    "labels": [{"name": n, "colour": "#123456", "nodes": [i]} for i, n in enumerate("ab")],
+}
+CHANGES = {
+    "name": "other",
+    "dataset.samples_per_shard": 4,
+    "dataset.oversample": 2.0,
+    "dataset.batch_size": 5,
+    "dataset.generator.kind": "stylegan2",
+    "dataset.generator.precision": "float16",
+    "dataset.generator.noise": "none",
+    "dataset.latents.seed": 1,
+    "dataset.latents.draw": "nvidia_seed",
+    "dataset.latents.truncation_psi": 0.5,
+    "dataset.latents.truncation_cutoff": 3,
+    "dataset.latents.classes": [1],
+    "dataset.segmenter[kmeans].kind": "x:y",
+    "dataset.segmenter[kmeans].num_clusters": 5,
+    "dataset.segmenter[kmeans].layers": ["s8"],
+    "dataset.segmenter[kmeans].fit.num_images": 9,
+    "dataset.segmenter[kmeans].fit.pixels_per_image": 65,
+    "dataset.segmenter[kmeans].fit.seed": 1,
+    "dataset.segmenter[klish].kind": "x:y",
+    "dataset.segmenter[klish].initial_clusters": 99,
+    "dataset.segmenter[klish].cut": 25,
+    "dataset.segmenter[klish].labels": LABELS,
+    "dataset.segmenter[klish].labels.tree": "1" * 16,
+    "dataset.segmenter[klish].labels.labels": [*LABELS["labels"][1:], LABELS["labels"][0]],
+    "dataset.segmenter[klish].labels.labels[].name": "c",
+    "dataset.segmenter[klish].labels.labels[].colour": "#123457",
+    "dataset.segmenter[klish].labels.labels[].nodes": [0, 2],
+    "dataset.segmenter[klish].ignore_unclaimed": True,
+    "dataset.segmenter[klish].fitted": "cells.safetensors",
+    "dataset.segmenter[klish].fit.memory_gib": 1.0,
+    "dataset.segmenter[kmeans].fit.memory_gib": 1.0,
+    "dataset.segmenter[klish].layers": ["s8"],
+    "dataset.segmenter[klish].fit.num_images": 9,
+    "dataset.segmenter[klish].fit.pixels_per_image": 65,
+    "dataset.segmenter[klish].fit.seed": 1,
+    "dataset.segmenter[style_mixing].kind": "x:y",
+    "dataset.segmenter[style_mixing].num_variants": 21,
+    "dataset.segmenter[style_mixing].variant_psi": 0.8,
+    "dataset.segmenter[style_mixing].start": "s8",
+    "dataset.segmenter[style_mixing].stop_px": 16,
+    "dataset.segmenter[style_mixing].standardise": False,
+    "dataset.segmenter[style_mixing].num_clusters": 3,
+    "dataset.segmenter[style_mixing].restarts": 4,
+    "dataset.segmenter[style_mixing].rounds": 26,
+    "dataset.segmenter[style_mixing].refine_px": 3,
+    "dataset.segmenter[style_mixing].refine_epsilon": 1e-2,
+    "dataset.segmenter[style_mixing].foreground.centre_sigma": 0.4,
+    "dataset.segmenter[style_mixing].foreground.border_width": 0.1,
+    "dataset.segmenter[style_mixing].foreground.border_weight": 0.5,
+    "dataset.segmenter[style_mixing].foreground.max_border_share": 0.4,
+    "dataset.segmenter[style_mixing].foreground.share": [0.1, 0.9],
+    "dataset.segmenter[style_mixing].foreground.min_contrast": 0.2,
+    "dataset.segmenter[style_mixing].classes": {"num_classes": 3},
+    "dataset.segmenter[style_mixing].classes.num_classes": 4,
+    "dataset.segmenter[style_mixing].classes.layers": ["s8"],
+    "dataset.segmenter[style_mixing].classes.num_images": 65,
+    "dataset.segmenter[style_mixing].classes.seed": 1,
+    "dataset.segmenter[style_mixing].instances": {"min_px": 3},
+    "dataset.segmenter[style_mixing].instances.detector": "a:b",
+    "dataset.segmenter[style_mixing].instances.sha256": "1" * 64,
+    "dataset.segmenter[style_mixing].instances.class_names": ["other"],
+    "dataset.segmenter[style_mixing].instances.class_offset": 1,
+    "dataset.segmenter[style_mixing].instances.min_score": 0.4,
+    "dataset.segmenter[style_mixing].instances.min_px": 3,
+    "dataset.segmenter[distil].kind": "x:y",
+    "dataset.segmenter[distil].teacher": {"kind": "klish"},
+    "dataset.segmenter[distil].samples": 501,
+    "dataset.segmenter[distil].drop_share": 0.1,
+    "dataset.segmenter[distil].held_out": 0.1,
+    "dataset.segmenter[distil].min_agreement": 0.7,
+    "dataset.segmenter[distil].pixels_per_image": 255,
+    "dataset.segmenter[distil].layers": ["s8"],
+    "dataset.segmenter[distil].seed": 1,
+    "dataset.segmenter[plugin].kind": "a:c",
+    "dataset.segmenter[plugin].settings": {"x": 1},
+    "dataset.accept.min_confidence": 0.1,
+    "dataset.accept.class_share": {"nucleus": [0.1, 0.9]},
+    "dataset.encode.image": "webp",
+    "dataset.encode.png_level": 2,
+    "dataset.encode.jpeg_quality": 90,
+    "dataset.encode.confidence": True,
+}
+SECTIONS = {
+    "dataset.coverage": {"min_samples": {"1": {"count": 3, "min_area": 0.1}}, "budget": 5},
+    "dataset.segmenter[klish].labels": LABELS,
+    "dataset.segmenter[style_mixing].classes": {"num_classes": 3},
+    "dataset.segmenter[style_mixing].instances": {},
+}
+"""Optional sections, as they are while something inside them changes."""
+IGNORED = {
+    "dataset.num_samples": 14,
+    "dataset.coverage": {"min_samples": {"1": 3}, "budget": 5},
+    "dataset.coverage.min_samples": {"2": 3},
+    "dataset.coverage.min_samples.*.count": 4,
+    "dataset.coverage.min_samples.*.min_area": 0.2,
+    "dataset.coverage.balance": 0.5,
+    "dataset.coverage.budget": 6,
+    "dataset.generator.weights": "elsewhere.safetensors",
+    "dataset.generator.sha256": "0" * 64,
+    "run.executor": "ray",
+    "run.address": "auto",
+    "run.num_actors": 3,
+    "run.threads_per_actor": 7,
+    "run.gpus_per_actor": 0.5,
+    "run.encode_threads": 5,
+    "run.serve_port": 0,
+    "run.shards_per_actor": 7,
+    "run.shard_deadline_s": 60.0,
+    "output.uri": "/elsewhere",
+    "output.single_writer": True,
+}
+
+
+def test_every_setting_either_changes_the_dataset_s_id_or_is_known_not_to():
+    assert sorted([*CHANGES, *IGNORED]) == sorted(setting_names())
+
+
+def base_and_change(folder, setting, value):
+    """A job and the same with another value of `setting`."""
+    tag = next((tag for tag in SEGMENTER_KINDS if f"[{tag}]" in setting), "kmeans")
+    overrides = deepcopy(BASES[tag])
+    for section, content in SECTIONS.items():
+        if setting.startswith(f"{section}."):
+            overrides[section.replace(f"[{tag}]", "")] = deepcopy(content)
+    document = small_document(folder, overrides)
+    changed = deepcopy(document)
+    *parents, last = setting.replace(f"[{tag}]", "").replace("[]", ".[]").split(".")
+    place = changed
+    for parent in parents:
+        if parent == "[]":
+            place = place[0]
+        elif parent == "*":
+            place = next(iter(place.values()))
+        else:
+            place = place.setdefault(parent, {})
+    if setting.endswith("].kind"):
+        place.clear()
+    place[last] = value
+    return [check_job(one, source="x") for one in (document, changed)]
+
+
+@pytest.mark.parametrize("setting", CHANGES)
+def test_a_setting_that_decides_bytes_changes_the_id(tmp_path, setting):
+    base, changed = base_and_change(tmp_path, setting, CHANGES[setting])
+    assert id_of_spec(base) != id_of_spec(changed)
+
+
+@pytest.mark.parametrize("setting", IGNORED)
+def test_a_setting_that_decides_no_byte_leaves_the_id_alone(tmp_path, setting):
+    base, changed = base_and_change(tmp_path, setting, IGNORED[setting])
+    assert base != changed
+    assert id_of_spec(base) == id_of_spec(changed)
+
+
+def klish(**settings):
+    return {"dataset.segmenter": {"kind": "klish"} | settings}
+
+
+def test_where_a_fitted_file_lies_decides_no_byte(tmp_path):
+    assert id_of(tmp_path, klish(fitted="a")) == id_of(tmp_path, klish(fitted="b/c"))
+    assert id_of(tmp_path, klish(fitted="a")) != id_of(tmp_path, klish(fitted="a", cut=3))
+
+
+def test_a_fitted_file_s_identity_does_not_tell_settings_of_another_fit(tmp_path):
+    spec = small_job(tmp_path, klish(fitted="a"))
+    section = make_identity(spec, weights_sha256=W, segmenter_sha256=S)["segmenter"]
+    assert sorted(section) == ["cut", "ignore_unclaimed", "kind", "labels", "sha256"]
+
+
+def test_another_name_is_told_as_the_one_leaf_that_differs(tmp_path):
+    renamed = deepcopy(LABELS)
+    renamed["labels"][1]["name"] = "c"
+    ours, theirs = (
+        make_identity(small_job(tmp_path, klish(labels=v)), weights_sha256=W, segmenter_sha256=S)
+        for v in (renamed, LABELS)
+    )
+    assert identity_differences(ours, theirs) == [
+        "segmenter.labels.labels.1.name: 'b' there, 'c' in the job"
+    ]
+
+
+class GrownEncode(EncodeSpec):
+    """How images become files, as a later version might have it."""
+
+    identity_fields = replace(EncodeSpec.identity_fields, later={"avif_speed": 6})
+    avif_speed: int = 6
+
+
+def with_encode(folder, encode):
+    spec = small_job(folder)
+    return spec.model_copy(update={"dataset": spec.dataset.model_copy(update={"encode": encode})})
+
+
+def test_a_setting_added_later_leaves_every_id_alone_until_somebody_sets_it(tmp_path):
+    assert id_of_spec(with_encode(tmp_path, GrownEncode())) == id_of(tmp_path)
+    assert id_of_spec(with_encode(tmp_path, GrownEncode(avif_speed=6))) == id_of(tmp_path)
+    assert id_of_spec(with_encode(tmp_path, GrownEncode(avif_speed=7))) != id_of(tmp_path)
+
+
+def test_a_default_that_changed_since_is_another_dataset_than_before(tmp_path):
+    class Changed(GrownEncode):
+        avif_speed: int = 9
+
+    assert id_of_spec(with_encode(tmp_path, Changed())) != id_of(tmp_path)
+    assert id_of_spec(with_encode(tmp_path, Changed(avif_speed=6))) == id_of(tmp_path)
+
+
+class Part(Settings):
+    identity_fields = IdentityFields(("x",), later={"y": None})
+    x: float = 1
+    y: int | None = None
+
+
+class Whole(Settings):
+    identity_fields = IdentityFields(
+        ("parts", "by_class"), later={"extra": {"x": 1.0}}, left_out=("folder",)
+    )
+    parts: list[Part] = Field([Part(), Part(y=2)])
+    by_class: dict[int | str, tuple[float, float]] = Field({3: (0.0, 1.0)})
+    extra: Part = Part()
+    folder: str = "here"
+
+
+def test_sections_inside_lists_and_mappings_follow_their_own_lists():
+    assert identity_of(Whole()) == {
+        "parts": [{"x": 1.0}, {"x": 1.0, "y": 2}],
+        "by_class": {"3": [0.0, 1.0]},
+    }
+    assert identity_of(Whole(extra=Part(y=3)))["extra"] == {"x": 1.0, "y": 3}
+
+
+def test_a_removed_setting_stays_in_at_the_value_that_is_built_in():
+    class Shrunk(Settings):
+        identity_fields = IdentityFields(("x",), gone={"rounds": 25})
+        x: int = 1
+
+    assert identity_of(Shrunk()) == {"x": 1, "rounds": 25}
+    assert Shrunk.model_validate({"x": 2, "rounds": 25}) == Shrunk(x=2)
+    with pytest.raises(JobError) as caught:
+        check_settings(Shrunk, {"rounds": 26}, source="job.yaml")
+    assert str(caught.value) == (
+        "job.yaml: 1 problem\n  rounds: found 26, but this setting is gone and always 25 now; leave it "
+        "out; a dataset made with another value can be read here, and only a version that has the "
+        "setting can make more of it"
+    )
+
+
+def test_true_is_not_the_1_that_is_built_in():
+    class Shrunk(Settings):
+        identity_fields = IdentityFields((), gone={"one": 1, "yes": True})
+
+    assert Shrunk.model_validate({"one": 1, "yes": True}) == Shrunk()
+    for value in ({"one": True}, {"yes": 1}):
+        with pytest.raises(JobError, match="is gone"):
+            check_settings(Shrunk, value, source="job.yaml")
+
+
+def test_the_settings_of_a_plugin_s_class_without_a_list_are_all_part():
+    class Own(MethodSettings):
+        a: int = 1
+        b: Part = Part()
+
+    assert identity_of(Own(kind="x:y")) == {"kind": "x:y", "a": 1, "b": {"x": 1.0}}
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        (
+            IdentityFields(("image", "png_level", "jpeg_quality", "confidence")),
+            "the new setting 'avif_speed' is not in `identity_fields`: put it into `later` with the "
+            "value that means what was done before, or into `left_out` if it changes no byte; in "
+            "`first` it would make every existing dataset another one",
+        ),
+        (
+            replace(GrownEncode.identity_fields, left_out=("webp_effort",)),
+            "`identity_fields` lists 'webp_effort', which is no setting any more: move it to `gone` "
+            "with the value that is built in now",
+        ),
+        (
+            replace(GrownEncode.identity_fields, gone={"image": "png"}),
+            "`identity_fields` lists 'image' twice: leave one out",
+        ),
+    ],
+)
+def test_a_class_cannot_be_made_with_a_setting_that_its_list_forgets(fields, message):
+    with pytest.raises(TypeError) as caught:
+
+        class Forgetful(EncodeSpec):
+            identity_fields = fields
+            avif_speed: int = 6
+
+    assert str(caught.value).endswith(f"Forgetful: {message}")
+
+
+def classes_in(annotation: Any) -> set[type[BaseModel]]:
+    """The settings classes that an annotation holds."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return {annotation}
+    return {found for part in get_args(annotation) for found in classes_in(part)}
+
+
+def test_every_settings_class_that_decides_bytes_has_a_list():
+    seen, pending = set(), {DatasetSpec, *SEGMENTER_KINDS.values()}
+    while pending:
+        seen |= pending
+        fields = [
+            field
+            for model in pending
+            for name, field in model.model_fields.items()
+            if name not in (model.identity_fields or IdentityFields(())).left_out
+        ]
+        pending = {found for field in fields for found in classes_in(field.annotation)} - seen
+    without = {model.__name__ for model in seen if model.identity_fields is None}
+    assert without == {"MethodSettings"}, (
+        "give each of these classes `identity_fields`: all its settings in `first`, if no dataset has "
+        "been made with it yet"
+    )
+    assert len(seen) >= 16
