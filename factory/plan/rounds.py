@@ -157,7 +157,29 @@ def make_plan(spec: JobSpec, identity: dict[str, Any], existing: Sequence[Round]
                 identity=identity,
             )
         )
-    return Plan(rounds[0].dataset_id, tuple(rounds))
+    plan = Plan(rounds[0].dataset_id, tuple(rounds))
+    _check_seeds(spec, plan)
+    return plan
+
+
+def _check_seeds(spec: JobSpec, plan: Plan) -> None:
+    """Make sure that NVIDIA's seeds last to the end of `plan`, and of the rounds for coverage.
+
+    Raises:
+        JobError: If they do not: later it would be too late, because a dataset does not shrink.
+    """
+    latents = spec.dataset.latents
+    if latents.draw != "nvidia_seed":
+        return
+    budget = spec.dataset.coverage.budget if spec.dataset.coverage else 0
+    spent = sum(r.end_index - r.first_index for r in plan.rounds if r.steering is not None)
+    end = latents.seed + plan.rounds[-1].end_index + max(0, budget - spent)
+    if end > 2**32:
+        raise JobError(
+            f"dataset.latents.seed: the dataset needs NVIDIA's seeds up to {end - 1:,} (seed + samples "
+            f"x oversample), and they end at {2**32 - 1:,}; lower dataset.latents.seed or "
+            "dataset.num_samples, or use draw: counter"
+        )
 
 
 def check_digits(newest: Round) -> None:

@@ -92,6 +92,7 @@ def _count_shards(spec: JobSpec, warnings: list[str]) -> tuple[int, int]:
         warnings.append(f"nothing is known of what the output holds: {error}")
         return 0, plain
     if not rounds:
+        make_plan(spec, make_identity(spec, weights_sha256="", segmenter_sha256=""))  # may refuse
         return 0, plain
     theirs = rounds[0].identity
     identity = make_identity(  # planning looks into neither weights nor segmenter
@@ -115,6 +116,11 @@ def _reader_warnings(spec: JobSpec, num_shards: int) -> list[str]:
         found.append(
             f"only {num_shards} shards: a training with more loader workers than shards leaves some "
             "idle; lower dataset.samples_per_shard"
+        )
+    latents = spec.dataset.latents
+    if latents.truncation_psi == 0 and latents.truncation_cutoff is None:
+        found.append(
+            "dataset.latents.truncation_psi is 0: all samples of a class are alike, but for noise"
         )
     if spec.dataset.encode.image == "jpeg":
         found.append("jpeg images: masks fit the pixels before compression, not after")

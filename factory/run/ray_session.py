@@ -3,6 +3,7 @@
 import logging
 import os
 import socket
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -13,6 +14,7 @@ from factory.errors import PluginError
 from factory.run.drive import describe
 from factory.spec import RunSpec
 
+_LONGEST_FOLDER = 32
 _KNOCK_S = 10
 _OBJECT_STORE_BYTES = 128 * 2**20  # records only: Ray's default of 30 % of memory would be wasted
 _LOCAL = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
@@ -67,6 +69,16 @@ def _knock(address: str | None) -> None:
         socket.create_connection((host, int(port)), timeout=_KNOCK_S).close()
 
 
+def _short_folder() -> str | None:
+    """A folder for Ray's sockets, if the one for temporary files has too long a name for them.
+
+    A socket's path has at most 107 bytes, and Ray puts about 70 behind the folder's.
+    """
+    if "RAY_TMPDIR" in os.environ or len(os.fsencode(tempfile.gettempdir())) <= _LONGEST_FOLDER:
+        return None
+    return f"/tmp/ray-{os.getuid()}"  # noqa: S108 - every system has it, and nothing shorter
+
+
 @contextmanager
 def joined_cluster(run: RunSpec) -> Iterator[None]:
     """Context manager that connects to the job's cluster, or starts one on this machine."""
@@ -75,6 +87,8 @@ def joined_cluster(run: RunSpec) -> Iterator[None]:
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if run.address is None:
         options |= {"include_dashboard": False, "object_store_memory": _OBJECT_STORE_BYTES}
+        if (short := _short_folder()) is not None:
+            options["_temp_dir"] = short
         options["address"] = "local"  # otherwise Ray joins any cluster that runs on this machine
         wanted = run.num_actors if isinstance(run.num_actors, int) else 0
         needed = wanted * run.threads_per_actor

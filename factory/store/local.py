@@ -205,7 +205,7 @@ class LocalStore:
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             if not self._single_writer:
-                os.link(staged, target)
+                _link(staged, target)
             elif target.exists():
                 raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
             else:
@@ -261,6 +261,19 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
     else:
         path.unlink(missing_ok=True)
+
+
+def _link(staged: Path, target: Path) -> None:
+    """Link, and say of a file system without hard links (FAT, some of FUSE) that it has none.
+
+    They answer EPERM; a folder without permission answers EACCES.
+    """
+    try:
+        os.link(staged, target)
+    except PermissionError as error:
+        if error.errno != errno.EPERM:
+            raise
+        raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP)) from error
 
 
 def _sync_folder(folder: Path) -> None:
