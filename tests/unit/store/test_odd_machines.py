@@ -8,7 +8,8 @@ import pytest
 from small_job import small_job
 
 from factory.errors import JobError, StoreError
-from factory.plan.rounds import make_identity, make_plan
+from factory.plan.identity import make_identity
+from factory.plan.rounds import make_plan
 from factory.run.estimate import estimate_job
 from factory.store import LocalStore
 from factory.store.cache import cache_folder
