@@ -1,4 +1,4 @@
-"""The error tree. Each class carries the exit code that the command line returns for it.
+"""The exception hierarchy. Each class has the exit code that the command line returns for it.
 
     FactoryError 1
     ├── JobError 2           the job file, or a setting in it, is wrong
@@ -14,9 +14,8 @@
     └── Interrupted 75       stopped by a signal; running the same command again resumes
 
 A message is a sentence with four parts, `where: found; allowed; remedy`, and an error carries these
-parts as fields, for whoever needs one of them: no program reads them out of the sentence. Whatever an
-error carries crosses a process boundary with it, and holds no secret of an address and nothing that a
-terminal would obey, whatever it was made of.
+parts as fields, so that no program parses the sentence. The fields survive a process boundary. They are
+redacted: they contain no credentials of an address and no control characters.
 """
 
 from dataclasses import asdict, dataclass, fields
@@ -38,14 +37,14 @@ def sentence(where: str, found: str, allowed: str = "", remedy: str = "") -> str
 
 
 def _keep_shown(problem: Any) -> None:  # noqa: ANN401 - one of the dataclasses below
-    """Replace the texts of a frozen dataclass that is being made by what may be shown of them."""
+    """Redact the texts of a frozen dataclass during its construction."""
     for name in (field.name for field in fields(problem)):
         object.__setattr__(problem, name, shown(getattr(problem, name)))
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Something wrong with a file of a dataset; `str()` is the line that people read."""
+    """A problem with a file of a dataset; `str()` gives the line for display."""
 
     path: str
     """The file, relative to the dataset's root."""
@@ -56,7 +55,7 @@ class Problem:
     remedy: str = ""
     """What to do."""
     sample: str = ""
-    """Key of the sample in the file; empty if all of the file is meant."""
+    """Key of the sample in the file; empty if the whole file is meant."""
 
     def __post_init__(self) -> None:
         """Keep what may be shown of each part."""
@@ -74,7 +73,7 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class SettingProblem:
-    """A setting that breaks a rule; `str()` is the line that people read."""
+    """An invalid setting; `str()` gives the line for display."""
 
     path: str
     """Dotted path of the setting."""
@@ -85,7 +84,7 @@ class SettingProblem:
     allowed: str = ""
     """What is allowed there."""
     suggestion: str = ""
-    """The key that was probably meant; empty if none is near."""
+    """The most similar known key; empty if there is none."""
 
     def __post_init__(self) -> None:
         """Keep what may be shown of each part."""
@@ -119,7 +118,7 @@ class FactoryError(Exception):
         remedy: str = "",
         problems: Problems = (),
     ) -> None:
-        """Build the message from its parts; or take it whole, where nobody needs them.
+        """Build the message from its parts, or use `message` as a whole.
 
         Args:
             message: Shown instead of the parts' sentence; it is all that was `found` if there is none.
@@ -137,9 +136,9 @@ class FactoryError(Exception):
         self.problems = problems
 
     def facts(self) -> dict[str, Any]:
-        """The error as plain JSON values; `restore_error` makes an error of it again.
+        """Serialise the error to plain JSON values, for `restore_error`.
 
-        A plugin's own class is told as the one of this file that it is a kind of.
+        A plugin's own class is serialised as its nearest base class in this file.
         """
         return {
             "error": next(k.__name__ for k in type(self).__mro__ if k.__module__ == __name__),
@@ -175,11 +174,11 @@ class ShardError(FactoryError):
 
 
 class RetryableError(ShardError):
-    """A shard could not be made for a reason that may pass, such as a dead worker."""
+    """A shard could not be made for a transient reason, such as a dead worker."""
 
 
 class PreemptedError(RetryableError):
-    """A shard was dropped for a reason outside it, such as a node that left; it does not count."""
+    """A shard was dropped because its node was preempted; not counted as a failed attempt."""
 
 
 class IncompleteError(FactoryError):
@@ -195,7 +194,7 @@ class StoreError(FactoryError):
 
 
 class UnreachableError(StoreError):
-    """The output's server does not answer, or does not let us in."""
+    """The output's server does not answer, or denies access."""
 
 
 class DamageError(StoreError):
@@ -205,13 +204,13 @@ class DamageError(StoreError):
 
 
 class Interrupted(FactoryError):  # noqa: N818 - a stop that was asked for is not an error
-    """Stopped by a signal. What is committed stays; running the same command again resumes."""
+    """Stopped by a signal. Committed shards are kept; running the same command again resumes."""
 
     exit_code = 75
 
 
 def restore_error(facts: dict[str, Any]) -> FactoryError:
-    """The error that `FactoryError.facts` told of in another process."""
+    """Deserialise an error from `FactoryError.facts` of another process."""
     told = dict(facts)
     kind = _by_name()[told.pop("error")]
     problems = [

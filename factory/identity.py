@@ -1,6 +1,6 @@
-"""What makes bytes repeat: digests, canonical JSON, sample keys and counter-based random numbers.
+"""The basis of reproducible bytes: digests, canonical JSON, sample keys, counter-based random numbers.
 
-Nothing here knows what a dataset is.
+It does not know what a dataset is.
 """
 
 import hashlib
@@ -33,7 +33,7 @@ def canonical_json(value: object) -> str:
     """JSON with sorted keys and no spaces: equal values give equal text.
 
     Raises:
-        ValueError: If `value` holds a NaN or an infinity.
+        ValueError: If `value` contains a NaN or an infinity.
     """
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
@@ -65,7 +65,7 @@ def shard_name(dataset: str, shard_index: int) -> str:
 
 
 def counter_rng(stream: str, seed: int, index: int, substream: int = 0) -> np.random.Generator:
-    """Random numbers that are a pure function of (stream, seed, index, substream).
+    """A random number generator that is a pure function of (stream, seed, index, substream).
 
     A counter-based generator (Philox, Salmon et al. 2011, "Parallel random numbers: as easy as 1,
     2, 3") keyed by the arguments: no state is shared, so any worker can draw any sample's numbers.

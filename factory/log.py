@@ -1,4 +1,4 @@
-"""One structured line per event, on standard error. It knows nothing of progress bars."""
+"""Structured logging: one line per event, on standard error."""
 
 import logging
 import sys
@@ -10,7 +10,7 @@ _logger = logging.getLogger("factory")
 
 
 class _EventFormatter(logging.Formatter):
-    """`time level event key=value ...`, one line whatever the values hold."""
+    """Formats `time level event key=value ...` as a single line, whatever the values contain."""
 
     def format(self, record: logging.LogRecord) -> str:
         time = datetime.fromtimestamp(record.created, UTC).strftime("%H:%M:%S")
@@ -28,7 +28,7 @@ def start_log(level: str = "INFO") -> None:
 
 
 def log_event(event: str, /, *, level: int = logging.INFO, **facts: object) -> None:
-    """Write one event with its facts, in the order given."""
+    """Log an event with key-value pairs, in the given order."""
     words = " ".join(f"{key}={_quoted(value)}" for key, value in facts.items())
     _logger.log(level, "%s", f"{event} {words}".rstrip())
 

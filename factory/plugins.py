@@ -1,7 +1,7 @@
-"""Find a plugin by name and import it only then.
+"""Find plugins by name and import them lazily.
 
-A name is found in a room's literal table, in an entry point group, or as `module:attribute`, which
-is how people start a plugin of their own. It knows nothing of what a plugin does.
+A name is looked up in a package's literal table, in an entry point group, or as `module:attribute`,
+which is the quickest way to try a plugin of one's own.
 """
 
 import difflib
@@ -15,17 +15,17 @@ from factory.errors import PluginError
 
 @dataclass(frozen=True, slots=True)
 class Registry:
-    """The plugins of one room."""
+    """The plugins of one kind."""
 
     noun: str
-    """What the room calls them, e.g. `generator`."""
+    """What they are called in messages, e.g. `generator`."""
     group: str
-    """Entry point group in which other distributions offer theirs."""
+    """Entry point group for plugins of other distributions."""
     table: Mapping[str, str]
-    """Our own: name to `module:attribute`."""
+    """Built-in plugins: name to `module:attribute`."""
 
     def names(self) -> list[str]:
-        """Every name that can be asked for, sorted."""
+        """All known names, sorted."""
         return sorted({*self.table, *(point.name for point in entry_points(group=self.group))})
 
     def target(self, name: str) -> str:

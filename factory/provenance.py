@@ -1,4 +1,4 @@
-"""Where bytes come from: the versions and the machine. It imports none of what it names."""
+"""Provenance of bytes: library versions and the machine. The libraries are not imported."""
 
 import os
 import platform
@@ -42,15 +42,15 @@ def worker_name() -> str:
 
 
 def new_run_id() -> str:
-    """A name for one run: host, process and eight random hex digits.
+    """Create a unique id for a run: host, process and eight random hex digits.
 
-    The first two let a later run on the same host tell that its owner is dead.
+    Host and process let a later run on the same host detect that the run is dead.
     """
     return f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
 
 
 def run_is_dead(run_id: str) -> bool:
-    """Whether the run was this host's and its process is gone. False when that cannot be known."""
+    """Whether the run's process on this host has ended; False for other hosts, where it is unknown."""
     host, pid, _ = [*run_id.rsplit("-", 2), "", ""][:3]
     if host != socket.gethostname() or not pid.isdigit():
         return False

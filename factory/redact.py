@@ -1,7 +1,7 @@
-"""What a text may show: no secret of an address, and nothing that a terminal would obey.
+"""Redaction: remove credentials from addresses, and escape control characters.
 
-The one place that decides it. Errors and log lines pass through here when they are made, what is
-kept beside a dataset when it is written, and every line that a command prints.
+Applied to errors and log lines when they are created, to files that are stored with a dataset, and to
+every line that a command prints.
 """
 
 import re
@@ -24,7 +24,7 @@ _OBEYED = re.compile(
 
 
 def redact(text: str) -> str:
-    """`text` without the user, password, query and fragment of any address in it.
+    """Remove user, password, query and fragment from every address in `text`.
 
     >>> redact("cannot get https://me:pw@host:8080/a.pt?X-Amz-Signature=1f; try again")
     'cannot get https://host:8080/a.pt; try again'
@@ -38,12 +38,12 @@ def printable(text: str) -> str:
 
 
 def shown(value: object) -> str:
-    """What people may see of a value: redacted and printable."""
+    """A value as text for display: redacted and printable."""
     return printable(redact(str(value)))
 
 
 def redact_values(value: Any) -> Any:  # noqa: ANN401 - any plain value
-    """A plain value (of JSON or YAML) with every string in it redacted; keys stay as they are."""
+    """Redact every string in a plain JSON or YAML value; keys are unchanged."""
     if isinstance(value, str):
         return redact(value)
     if isinstance(value, Mapping):

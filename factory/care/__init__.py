@@ -1,1 +1,1 @@
-"""Look after datasets that exist: check, repair, diagnose, and make samples again."""
+"""Maintenance of existing datasets: verify, repair, diagnose, and regenerate samples."""

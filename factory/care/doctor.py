@@ -1,4 +1,4 @@
-"""Look at everything a run needs before it runs, and say what is wrong and what to do."""
+"""Preflight checks: everything a run needs, with a remedy for each failure."""
 
 import os
 import shutil
@@ -26,7 +26,7 @@ _NEEDED = (*DECIDING, "ray", "pyarrow", "boto3")
 
 
 def examine(spec: JobSpec | None) -> Iterator[Check]:
-    """Every check of this machine; with a job, those of its output and cluster too."""
+    """Run all checks of this machine and, with a job, those of its output and cluster."""
     yield _versions()
     yield _shared_memory()
     yield _free_space("temporary files", Path(tempfile.gettempdir()))

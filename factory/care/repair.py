@@ -1,7 +1,7 @@
-"""Put right what `verify` finds, and clear away what nobody needs. Nothing here makes a sample.
+"""Plan and apply repairs; garbage-collect orphans. No sample is generated here.
 
-Both first say what they would do. A tar is only ever removed when no receipt names it: a receipt goes
-before its tar.
+Both return steps, which are applied separately (dry run). A receipt is removed before its tar, so
+that a crash in between leaves an orphaned tar and never a receipt without a shard.
 """
 
 import time
@@ -46,16 +46,16 @@ _THREADS = 8
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One thing to do about a dataset."""
+    """One planned change to a dataset."""
 
     problem: Problem
-    """What is wrong; its remedy is what will be done."""
+    """The problem; its remedy describes the change."""
     do: Callable[[], object]
-    """Does it."""
+    """Applies the change."""
 
 
 def plan_repair(store: Store) -> list[Step]:
-    """What to do about every shard that is not as its receipt says, and every tar without one.
+    """Plan repairs for every shard that differs from its receipt, and every orphaned tar.
 
     Raises:
         StoreError: If there is no dataset, or a receipt belongs to another one.
@@ -63,35 +63,37 @@ def plan_repair(store: Store) -> list[Step]:
     plan = find_plan(store)
     good, unreadable = examine_receipts(store, plan)
     records = {record.shard_index: record for record in good}
-    steps = [_forget_receipt(store, problem) for problem in unreadable]
+    steps = [_plan_receipt_removal(store, problem) for problem in unreadable]
     doubtful = {shard_index_of(problem.path) for problem in unreadable}
     tars = set(store.names(SHARDS))
     expected = find_expected(store, plan) if tars else Expected(0, [])
 
-    def look(task: ShardTask) -> list[Step]:
+    def steps_for(task: ShardTask) -> list[Step]:
         record = records.get(task.shard_index)
         if record is not None:
-            return _mend(store, task, record, expected)
+            return _plan_shard_repair(store, task, record, expected)
         is_orphan = tar_path(task.name) in tars and task.shard_index not in doubtful
-        return [_settle_orphan(store, task, expected)] if is_orphan else []
+        return [_plan_orphan_repair(store, task, expected)] if is_orphan else []
 
     with ThreadPoolExecutor(_THREADS) as pool:
-        steps += [step for found in pool.map(look, plan.tasks()) for step in found]
+        steps += [step for found in pool.map(steps_for, plan.tasks()) for step in found]
     for path, problem in check_snapshots(store, records.values()).items():
         will = replace(problem, remedy="remove it: the next run makes it again")
         steps.append(Step(will, partial(store.remove, path)))
     return steps
 
 
-def _mend(store: Store, task: ShardTask, record: ShardRecord, expected: Expected) -> list[Step]:
+def _plan_shard_repair(
+    store: Store, task: ShardTask, record: ShardRecord, expected: Expected
+) -> list[Step]:
     with store.fetch(record.path) as tar:
         changed = find_change(record, tar)
         if changed is not None:
-            return [_forget(store, task, changed)]
+            return [_plan_removal(store, task, changed)]
         assert tar is not None  # else it would be missing
         inside = read_contents(tar, task, expected)
     if inside.problems:
-        return [_forget(store, task, inside.problems[0])]
+        return [_plan_removal(store, task, inside.problems[0])]
     if sidecar_is_good(store, task, inside.rows):
         return []
     path = sidecar_path(task.name)
@@ -100,8 +102,8 @@ def _mend(store: Store, task: ShardTask, record: ShardRecord, expected: Expected
     return [Step(Problem(path, "table", found, "rebuild it from its tar"), rebuild)]
 
 
-def _forget_receipt(store: Store, problem: Problem) -> Step:
-    """Remove a receipt that cannot be believed; its tar is adopted or removed by the next run."""
+def _plan_receipt_removal(store: Store, problem: Problem) -> Step:
+    """Plan to remove an invalid receipt; its tar becomes an orphan, which the next run handles."""
 
     def forget() -> None:
         block = shard_index_of(problem.path) // BLOCK
@@ -111,8 +113,8 @@ def _forget_receipt(store: Store, problem: Problem) -> Step:
     return Step(replace(problem, remedy="remove it, then run the job again"), forget)
 
 
-def _forget(store: Store, task: ShardTask, problem: Problem) -> Step:
-    """Take a shard out of the dataset, receipt first, so that the next run makes it again."""
+def _plan_removal(store: Store, task: ShardTask, problem: Problem) -> Step:
+    """Plan to remove a shard, receipt first, so that the next run makes it again."""
 
     def forget() -> None:
         store.remove(path_of_block(task.shard_index // BLOCK))
@@ -123,7 +125,7 @@ def _forget(store: Store, task: ShardTask, problem: Problem) -> Step:
     return Step(replace(problem, remedy=remedy), forget)
 
 
-def _settle_orphan(store: Store, task: ShardTask, expected: Expected) -> Step:
+def _plan_orphan_repair(store: Store, task: ShardTask, expected: Expected) -> Step:
     path = tar_path(task.name)
     with store.fetch(path) as tar:
         gone = [Problem(path, "missing", "gone")]
@@ -143,9 +145,10 @@ def _settle_orphan(store: Store, task: ShardTask, expected: Expected) -> Step:
 
 
 def plan_clearing(store: Store, older_than_s: float) -> list[Step]:
-    """What can go: unfinished files, tars and tables without a receipt, attempts that succeeded.
+    """Plan garbage collection: unfinished files, orphaned tars and tables, resolved attempts.
 
-    Nothing that was written within the last `older_than_s` seconds is touched: a run may need it.
+    Nothing that was written within the last `older_than_s` seconds is touched: an active run may
+    need it.
 
     Raises:
         StoreError: If there is no dataset.
@@ -173,6 +176,6 @@ def plan_clearing(store: Store, older_than_s: float) -> list[Step]:
 
 
 def _remove_orphan(store: Store, file: StoredFile, owner: ShardTask | None) -> None:
-    """Remove a file of a shard without a receipt, unless it has got one since."""
+    """Remove an orphaned file, unless its shard was committed since the plan was made."""
     if owner is None or find_record(store, owner) is None:
         store.remove(file.path)

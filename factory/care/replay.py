@@ -1,4 +1,4 @@
-"""Make samples of a dataset again and compare bytes: the proof that it is what it says."""
+"""Regenerate samples of a dataset and compare bytes: the test of its reproducibility."""
 
 from bisect import bisect_right
 from itertools import accumulate, groupby
@@ -24,9 +24,9 @@ from factory.store import Store
 def regenerate_samples(
     store: Store, count: int, *, trust_plugins: bool = False
 ) -> tuple[int, list[Problem]]:
-    """Make `count` samples, spread over the dataset, again; all of them if it holds no more.
+    """Regenerate `count` samples, spread over the dataset, or all of them if there are fewer.
 
-    How many were made again, and a problem for each file that differs.
+    Returns the number of regenerated samples, and a problem for each file that differs.
 
     Raises:
         StoreError: If the dataset is empty.
@@ -53,11 +53,11 @@ def regenerate_samples(
 def replay_sample(
     store: Store, key: str, *, trust_plugins: bool = False
 ) -> tuple[EncodedSample, list[Problem]]:
-    """Make the sample named `key` again: its files, and a problem for each that differs.
+    """Regenerate the sample `key`; returns its files, and a problem for each that differs.
 
     Raises:
-        StoreError: If no committed shard holds the sample.
-        DamageError: If its shard is missing or cut.
+        StoreError: If no committed shard contains the sample.
+        DamageError: If its shard is missing or truncated.
         WeightsError: If the dataset's weights are not on this machine.
     """
     holdings = find_holdings(store)

@@ -1,7 +1,7 @@
-"""Read a dataset back and hold every byte against its receipts.
+"""Verify a dataset against its receipts.
 
-Plainly: every receipt is read, and every tar has the size and the SHA-256 that its receipt says.
-Deeply: every sample is decoded too, and counted again, and held against its table.
+By default every receipt is read, and the size and SHA-256 of every tar are compared with it. A deep
+check also decodes every sample, recomputes its counts, and compares it with the sidecar table.
 """
 
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ _THREADS = 8
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """What `verify` read, and what is wrong with it."""
+    """The result of a verification."""
 
     num_shards: int
     num_samples: int
@@ -35,7 +35,7 @@ class Findings:
 
 
 def verify_dataset(store: Store, *, deep: bool = False) -> Findings:
-    """Check every committed shard of the dataset in `store`; `deep` decodes every sample.
+    """Verify every committed shard of the dataset in `store`; `deep` decodes every sample.
 
     Raises:
         StoreError: If there is no dataset, or a receipt belongs to another one.
@@ -54,14 +54,14 @@ def verify_dataset(store: Store, *, deep: bool = False) -> Findings:
         problems += [problem for found in pool.map(check, records) for problem in found]
     doubtful = {shard_index_of(problem.path) for problem in unreadable}
     known = {tar_path(shard_name(plan.rounds[0].name, index)) for index in doubtful}
-    problems += _check_strangers(store, known | {record.path for record in records})
+    problems += _check_orphans(store, known | {record.path for record in records})
     problems += check_snapshots(store, records).values()
     count = sum(record.num_samples for record in records)
     return Findings(len(records), count, tuple(problems))
 
 
-def _check_strangers(store: Store, known: set[str]) -> list[Problem]:
-    """Tars without a receipt are not part of the dataset, but brace ranges would read them."""
+def _check_orphans(store: Store, known: set[str]) -> list[Problem]:
+    """Find orphaned tars: not part of the dataset, but readers with brace ranges would read them."""
     remedy = "run the job again to commit it, or `factory gc` removes it"
     return [
         Problem(name, "no_receipt", "no receipt names it", remedy)
@@ -102,7 +102,7 @@ def _check_inside(
 
 
 def sidecar_is_good(store: Store, task: ShardTask, rows: list[SampleFacts]) -> bool:
-    """Whether the table of a shard says what is in its tar."""
+    """Whether the sidecar table of a shard matches its tar."""
     try:
         table = read_sidecar(store.read(sidecar_path(task.name)) or b"")
         return [facts for facts, _ in table] == rows

@@ -19,7 +19,7 @@ TREE = {
     "IncompleteError": ("FactoryError", 5),
     "StoreError": ("FactoryError", 6),
     "UnreachableError": ("StoreError", 6),
-    "DamageError": ("FactoryError", 7),
+    "DamageError": ("StoreError", 7),
     "Interrupted": ("FactoryError", 75),
 }
 KINDS = {
