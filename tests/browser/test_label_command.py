@@ -16,7 +16,7 @@ from small_label import KLISH, fitted_tree
 from typer.testing import CliRunner
 
 from factory.cli.app import app
-from factory.cli.label import _load_without_labels
+from factory.label.material import load_without_labels
 from factory.segment.tree.labels_file import read_labels_file
 
 
@@ -66,7 +66,7 @@ def test_from_the_command_to_a_file_that_a_job_takes(here, visits, is_job):
 
 def test_names_go_to_the_file_that_the_job_names_even_before_it_is_there(here):
     write_job(here, {"labels": "names.yaml"})
-    spec, labels = _load_without_labels(here / "job.yaml", None)
+    spec, labels = load_without_labels(here / "job.yaml", None)
     assert labels == Path("names.yaml")
     assert spec.dataset.segmenter.labels is None
 
