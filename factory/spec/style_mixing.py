@@ -17,20 +17,10 @@ class ForegroundSpec(Settings):
     """Which clusters are foreground: those nearer to the centre than a pixel of the image is."""
 
     identity_fields = IdentityFields(
-        (
-            *("centre_sigma", "border_width", "border_weight", "max_border_share"),
-            *("share", "min_contrast"),
-        )
+        ("max_border_share", "share", "min_contrast"),
+        gone={"centre_sigma": 0.5, "border_width": 1 / 32, "border_weight": 1.0},
     )
 
-    centre_sigma: float = Field(0.5, gt=0, le=10)
-    """Width of the Gaussian centre prior, as a share of the image's side. Also the re-implementation's
-    value."""
-    border_width: float = Field(1 / 32, gt=0, lt=0.5)
-    """Width of the ring along the border, as a share of the image's side: 2 px of 64."""
-    border_weight: float = Field(1.0, ge=0, le=100)
-    """A cluster's score is its mean centre prior (1 = the image's mean) less this times its share of
-    the ring; it is foreground from 1 on."""
     max_border_share: Fraction = 0.3
     """A cluster that owns more of the ring is background, whatever its score."""
     share: tuple[Fraction, Fraction] = (0.05, 0.9)
@@ -104,10 +94,10 @@ class StyleMixingSpec(MethodSettings):
 
     identity_fields = IdentityFields(
         (
-            *("kind", "num_variants", "variant_psi", "start", "stop_px", "standardise"),
-            *("num_clusters", "restarts", "rounds", "refine_px", "refine_epsilon"),
-            *("foreground", "classes", "instances"),
-        )
+            *("kind", "num_variants", "variant_psi", "start", "stop_px", "num_clusters"),
+            *("refine_px", "foreground", "classes", "instances"),
+        ),
+        gone={"standardise": True, "restarts": 3, "rounds": 25, "refine_epsilon": 1e-3},
     )
 
     kind: Literal["style_mixing"] = "style_mixing"
@@ -124,20 +114,11 @@ class StyleMixingSpec(MethodSettings):
     """Rows at which variants are looked at. `auto` = 128, or a quarter of smaller images but at
     least 16, if the generator has colours there: StyleGAN2's skip architecture. Others make whole
     variants, and `auto` averages them to that size. The re-implementation takes whole images."""
-    standardise: bool = True
-    """Give each variant's colours mean 0 and deviation 1, so that no garish one dominates. The
-    re-implementation does not."""
     num_clusters: int = Field(4, ge=2, le=64)
     """Clusters of pixels in each image; more for scenes. The re-implementation takes 3."""
-    restarts: int = Field(3, ge=1, le=100)
-    """Seedings of k-means++, of which the best is kept."""
-    rounds: int = Field(25, ge=1, le=1000)
-    """Most rounds of Lloyd's algorithm. The re-implementation takes 200."""
     refine_px: Annotated[int, Field(ge=0, le=256)] | Literal["auto"] = "auto"
     """Radius of the guided filter that fits edges to the image; 0 = none. `auto` = half a clustered
     pixel, at least 2."""
-    refine_epsilon: float = Field(1e-3, gt=0, le=1)
-    """Contrast below which the guided filter smooths, as a variance of colours from 0 to 1."""
     foreground: ForegroundSpec = ForegroundSpec()
     """Which clusters are foreground. Not used with `classes`."""
     classes: SharedClassesSpec | None = None

@@ -19,6 +19,17 @@ TOO_LARGE = "foreground_too_large"
 UNCLEAR = "foreground_unclear"
 """Why a mask is rejected; the words stand in the shard's record."""
 
+_CENTRE_SIGMA = 0.5
+"""Width of the Gaussian centre prior, as a share of the image's side. Also the re-implementation's
+value; from 0.3 to 0.7 the foreground's IoU changes by 0.003 at most on our two generators."""
+_BORDER_WIDTH = 1 / 32
+"""Width of the ring along the border, as a share of the image's side: 2 px of 64. From half to twice of
+it no mask of theirs changes."""
+_BORDER_WEIGHT = 1.0
+"""What a cluster's whole share of the ring takes off its score. On the shipped generator, whose cells
+lie in the centre, 0 to 2 give the same masks; on the toy, whose things may touch the border, an IoU of
+0.972 (0), 0.934 (1) and 0.926 (2)."""
+
 
 @dataclass(frozen=True, slots=True)
 class Foreground:
@@ -39,15 +50,13 @@ def find_foreground(
     its background.
     """
     member = functional.one_hot(ids.flatten(), num_clusters).double()
-    prior, ring = (
-        part.to(ids.device).flatten() for part in _places(ids.shape[0], ids.shape[1], rules)
-    )
+    prior, ring = (part.to(ids.device).flatten() for part in _places(ids.shape[0], ids.shape[1]))
     rows = torch.stack([torch.ones_like(prior), prior, ring]) @ member
     sizes, priors, borders = rows.tolist()
     num_ring = sum(borders)
     shares = [border / num_ring for border in borders]
     scores = [
-        prior / max(size, 1) - rules.border_weight * share
+        prior / max(size, 1) - _BORDER_WEIGHT * share
         for size, prior, share in zip(sizes, priors, shares, strict=True)
     ]
     chosen = tuple(
@@ -72,15 +81,15 @@ def _rejection(
     return UNCLEAR if near - far < rules.min_contrast else ""
 
 
-def _places(height: int, width: int, rules: ForegroundSpec) -> tuple[Tensor, Tensor]:
+def _places(height: int, width: int) -> tuple[Tensor, Tensor]:
     """The centre prior with mean 1, and the ring along the border, per pixel."""
     y, x = ((torch.arange(side, dtype=torch.float64) + 0.5) / side for side in (height, width))
-    prior = _bell(y, rules)[:, None] * _bell(x, rules)
+    prior = _bell(y)[:, None] * _bell(x)
     ring = torch.ones(height, width, dtype=torch.float64)
-    rim = [max(1, round(side * rules.border_width)) for side in (height, width)]
+    rim = [max(1, round(side * _BORDER_WIDTH)) for side in (height, width)]
     ring[rim[0] : height - rim[0], rim[1] : width - rim[1]] = 0
     return prior / prior.mean(), ring
 
 
-def _bell(place: Float[Tensor, " s"], rules: ForegroundSpec) -> Float[Tensor, " s"]:
-    return torch.exp(-((place - 0.5) ** 2) / (2 * rules.centre_sigma**2))
+def _bell(place: Float[Tensor, " s"]) -> Float[Tensor, " s"]:
+    return torch.exp(-((place - 0.5) ** 2) / (2 * _CENTRE_SIGMA**2))

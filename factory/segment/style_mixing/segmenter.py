@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Float, UInt8
 from torch import Tensor
 from torch.nn import functional
 
@@ -25,20 +25,17 @@ from factory.generate.base import Generator, GeneratorFacts, StyleMixer
 from factory.generate.batch import ImageBatch, MaskBatch
 from factory.identity import counter_rng
 from factory.manifest.labels import ClassLabel
-from factory.segment.objects.detectors import load_detector
-from factory.segment.objects.instances import NO_INSTANCE, Box, boxed_instances, connected_instances
-from factory.segment.refine import guided_filter, upsample
+from factory.segment.objects.detectors import Detector, load_detector
+from factory.segment.objects.instances import NO_INSTANCE, connected_instances
 from factory.segment.segmenter_file import read_segmenter
+from factory.segment.style_mixing.boxes import BoxDivider, segment_boxes
 from factory.segment.style_mixing.colour_clusters import cluster_pixels, pixel_vectors
-from factory.segment.style_mixing.foreground import find_foreground
+from factory.segment.style_mixing.divide import Divided, divide_foreground, divide_shared
 from factory.segment.style_mixing.layers import plan_mixing
-from factory.segment.style_mixing.signatures import nearest_prototypes, signatures
-from factory.spec.style_mixing import StyleMixingSpec
+from factory.spec.style_mixing import InstancesSpec, StyleMixingSpec
 
 PROTOTYPES_NAME = "prototypes"
 """Name of the class prototypes in the segmenter file."""
-ONE_CLASS = "one_class"
-"""Why a mask without a second class is rejected."""
 
 _BACKGROUND = ClassLabel(id=0, name="background", colour=(70, 80, 95))
 _FOREGROUND = ClassLabel(id=1, name="foreground", colour=(240, 170, 40))
@@ -50,15 +47,6 @@ class _Labelled:
     confidence: Float[Tensor, "h w"]
     rejection: str
     instances: Instances | None = None
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Divided:
-    """An image or a box of it, as distances to the nearest cluster of each class."""
-
-    mask: UInt8[Tensor, "h w"]
-    confidence: Float[Tensor, "h w"]
-    rejection: str
 
 
 class StyleMixing:
@@ -130,18 +118,20 @@ class StyleMixing:
         index = int(one.indices[0])
         colours = self._variants(generator, one)
         image = batch.images[position]
-        if self._detector is not None:
-            return self._in_boxes(colours, image, index)
+        instances = self._spec.instances
+        if instances is not None and self._detector is not None:
+            return self._in_boxes(self._detector, instances, colours, image, index)
         guide = image.permute(2, 0, 1).float() / 255
         distances = self._clustered(colours, index, lane=0)
         if self._prototypes is not None:
             maps = {name: batch.features[name][position] for name in self.layers}
-            found = self._shared_classes(distances, guide, maps)
+            refine_px = self._plan.refine_px
+            found = divide_shared(distances, guide, maps, self._prototypes, refine_px=refine_px)
         else:
-            found = self._foreground(distances, guide)
-        if self._spec.instances is None:
+            found = self._divided(distances, guide)
+        if instances is None:
             return _Labelled(found.mask, found.confidence, found.rejection)
-        parts = connected_instances(found.mask.cpu().numpy() == 1, self._spec.instances)
+        parts = connected_instances(found.mask.cpu().numpy() == 1, instances)
         rejection = found.rejection or ("" if parts.class_ids else NO_INSTANCE)
         return _Labelled(found.mask, found.confidence, rejection, parts)
 
@@ -166,85 +156,27 @@ class StyleMixing:
         return functional.adaptive_avg_pool2d(colours, self._plan.side)
 
     def _clustered(self, colours: Tensor, index: int, *, lane: int) -> Float[Tensor, "k h w"]:
-        spec = self._spec
-        distances = cluster_pixels(
-            pixel_vectors(colours, standardise=spec.standardise),
-            spec.num_clusters,
-            restarts=spec.restarts,
-            rounds=spec.rounds,
-            rng=counter_rng("clustering", 0, index, lane),
-        )
+        rng = counter_rng("clustering", 0, index, lane)
+        distances = cluster_pixels(pixel_vectors(colours), self._spec.num_clusters, rng)
         return distances.view(-1, *colours.shape[2:])
 
-    def _foreground(
+    def _divided(
         self, distances: Float[Tensor, "k h w"], guide: Float[Tensor, "3 h2 w2"]
-    ) -> _Divided:
-        verdict = find_foreground(distances.argmin(dim=0), len(distances), self._spec.foreground)
-        inside = torch.tensor(verdict.is_foreground, device=distances.device)
-        classes = [distances[chosen] for chosen in (~inside, inside) if bool(chosen.any())]
-        if len(classes) < 2:
-            empty = torch.zeros_like(guide[0])
-            return _Divided((empty + int(inside.any())).to(torch.uint8), empty, verdict.rejection)
-        found = self._refined(torch.stack([part.amin(dim=0) for part in classes]), guide)
-        return dataclasses.replace(found, rejection=verdict.rejection)
+    ) -> Divided:
+        refine_px = self._plan.refine_px
+        return divide_foreground(distances, guide, self._spec.foreground, refine_px=refine_px)
 
-    def _shared_classes(
-        self,
-        distances: Float[Tensor, "k h w"],
-        guide: Float[Tensor, "3 h2 w2"],
-        features: dict[str, Tensor],
-    ) -> _Divided:
-        assert self._prototypes is not None  # only called with shared classes
-        means = signatures(distances.argmin(dim=0), len(distances), features)
-        assigned = nearest_prototypes(means, self._prototypes)
-        present = torch.unique(assigned)
-        if len(present) < 2:
-            empty = torch.zeros_like(guide[0])
-            return _Divided((empty + present[0]).to(torch.uint8), empty, ONE_CLASS)
-        nearest = torch.stack([distances[assigned == c].amin(dim=0) for c in present])
-        found = self._refined(nearest, guide)
-        return dataclasses.replace(found, mask=present[found.mask.long()].to(torch.uint8))
-
-    def _refined(
-        self, nearest: Float[Tensor, "m h w"], guide: Float[Tensor, "3 h2 w2"]
-    ) -> _Divided:
-        """The class of least distance at the guide's size, and how clearly it is the least."""
-        height, width = guide.shape[1:]
-        maps = upsample(nearest, (height, width))
-        if self._plan.refine_px:
-            maps = guided_filter(maps, guide, self._plan.refine_px, self._spec.refine_epsilon)
-        best = maps.topk(2, dim=0, largest=False)
-        first, second = best.values.clamp(min=0)  # the filter may go below 0
-        confidence = (second - first) / second.clamp(min=1e-12)
-        return _Divided(best.indices[0].to(torch.uint8), confidence, "")
-
-    def _in_boxes(self, colours: Tensor, image: Tensor, index: int) -> _Labelled:
-        """The detector's boxes, each clustered and divided by itself."""
-        assert self._detector is not None  # only called with one
-        assert self._spec.instances is not None  # it comes from there
-        pixels = image.cpu().numpy()
-        guide = image.permute(2, 0, 1).float() / 255
-        scale = self._facts.resolution // self._plan.side
-        confidence = torch.ones_like(guide[0])
-
-        def divide(number: int, box: Box) -> Bool[np.ndarray, "h w"] | None:
-            rows, columns = (_cells(part, scale) for part in (box.rows, box.columns))
-            cut = colours[:, :, rows, columns]
-            if cut[0, 0].numel() < 4 * self._spec.num_clusters:
-                return None
-            around = tuple(slice(part.start * scale, part.stop * scale) for part in (rows, columns))
-            distances = self._clustered(cut, index, lane=number + 1)
-            found = self._foreground(distances, guide[:, around[0], around[1]])
-            if found.rejection:
-                return None
-            confidence[around] = found.confidence
-            whole = np.zeros(pixels.shape[:2], dtype=bool)
-            whole[around] = found.mask.cpu().numpy() == 1
-            inside = np.zeros_like(whole)
-            inside[box.rows, box.columns] = whole[box.rows, box.columns]
-            return inside
-
-        found = boxed_instances(pixels, self._detector.detect(pixels), self._spec.instances, divide)
+    def _in_boxes(
+        self, detector: Detector, spec: InstancesSpec, colours: Tensor, image: Tensor, index: int
+    ) -> _Labelled:
+        divider = BoxDivider(
+            cluster=lambda cut, lane: self._clustered(cut, index, lane=lane),
+            divide=self._divided,
+            num_clusters=self._spec.num_clusters,
+            scale=self._facts.resolution // self._plan.side,
+        )
+        detections = detector.detect(image.cpu().numpy())
+        found, confidence = segment_boxes(image, colours, detections, spec, divider)
         mask = torch.from_numpy((found.ids > 0).astype(np.uint8)).to(image.device)
         rejection = "" if found.class_ids else NO_INSTANCE
         return _Labelled(mask, confidence, rejection, found)
@@ -263,8 +195,3 @@ def single(latents: LatentBatch, position: int) -> LatentBatch:
 
 def _mean(confidence: Float[Tensor, "h w"]) -> float:
     return round(float(confidence.mean()), 6)
-
-
-def _cells(pixels: slice, scale: int) -> slice:
-    """The clustered pixels that cover a range of image pixels."""
-    return slice(pixels.start // scale, -(-pixels.stop // scale))

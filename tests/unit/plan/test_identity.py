@@ -17,6 +17,7 @@ from factory.spec import DatasetSpec, EncodeSpec
 from factory.spec.read import check_job, check_settings
 from factory.spec.segmenters import MethodSettings
 from factory.spec.settings import IdentityFields, Settings
+from factory.spec.style_mixing import StyleMixingSpec
 
 W, S = "w" * 64, "s" * 64
 
@@ -111,15 +112,8 @@ CHANGES = {
     "dataset.segmenter[style_mixing].variant_psi": 0.8,
     "dataset.segmenter[style_mixing].start": "s8",
     "dataset.segmenter[style_mixing].stop_px": 16,
-    "dataset.segmenter[style_mixing].standardise": False,
     "dataset.segmenter[style_mixing].num_clusters": 3,
-    "dataset.segmenter[style_mixing].restarts": 4,
-    "dataset.segmenter[style_mixing].rounds": 26,
     "dataset.segmenter[style_mixing].refine_px": 3,
-    "dataset.segmenter[style_mixing].refine_epsilon": 1e-2,
-    "dataset.segmenter[style_mixing].foreground.centre_sigma": 0.4,
-    "dataset.segmenter[style_mixing].foreground.border_width": 0.1,
-    "dataset.segmenter[style_mixing].foreground.border_weight": 0.5,
     "dataset.segmenter[style_mixing].foreground.max_border_share": 0.4,
     "dataset.segmenter[style_mixing].foreground.share": [0.1, 0.9],
     "dataset.segmenter[style_mixing].foreground.min_contrast": 0.2,
@@ -390,3 +384,43 @@ def test_every_settings_class_that_decides_bytes_has_a_list():
         "been made with it yet"
     )
     assert len(seen) >= 16
+
+
+def test_a_stored_job_that_names_what_is_built_in_now_is_the_same_job(tmp_path):
+    named = {
+        "kind": "style_mixing",
+        "restarts": 3,
+        "rounds": 25,
+        "standardise": True,
+        "refine_epsilon": 0.001,
+        "foreground": {"centre_sigma": 0.5, "border_width": 1 / 32, "border_weight": 1},
+    }
+    spec = small_job(tmp_path, {"dataset.segmenter": named})
+    assert spec.dataset.segmenter == StyleMixingSpec()
+    assert id_of_spec(spec) == id_of(tmp_path, {"dataset.segmenter": {"kind": "style_mixing"}})
+
+
+@pytest.mark.parametrize(
+    ("section", "line"),
+    [
+        ({"restarts": 5}, "restarts: found 5, but this setting is gone and always 3 now"),
+        (
+            {"standardise": False},
+            "standardise: found False, but this setting is gone and always True",
+        ),
+        (
+            {"foreground": {"border_weight": 0}},
+            "foreground.border_weight: found 0, but this setting is gone and always 1.0 now",
+        ),
+    ],
+)
+def test_a_removed_setting_at_another_value_is_refused_in_one_line_with_its_path(
+    tmp_path, section, line
+):
+    with pytest.raises(JobError) as caught:
+        small_job(tmp_path, {"dataset.segmenter": {"kind": "style_mixing", **section}})
+    head, *problems = str(caught.value).splitlines()
+    assert head == "small_job: 1 problem"
+    assert len(problems) == 1
+    assert problems[0].startswith(f"  dataset.segmenter.{line}")
+    assert "leave it out" in problems[0]

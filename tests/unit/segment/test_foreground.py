@@ -29,28 +29,28 @@ def test_an_empty_cluster_is_background():
 
 
 def test_a_cluster_that_owns_the_border_is_background_however_central_it_is():
+    ids = disc(9, y=25)
+    assert find_foreground(ids, 2, RULES).is_foreground == (False, True)
+    strict = ForegroundSpec(max_border_share=0.01)
+    assert find_foreground(ids, 2, strict).is_foreground == (False, False)
+
+
+def test_what_a_thing_owns_of_the_border_weighs_against_its_nearness_to_the_centre():
+    any_share = ForegroundSpec(max_border_share=1)
+    assert find_foreground(disc(9, y=25), 2, any_share).is_foreground[1]
+    assert not find_foreground(disc(9, y=26), 2, any_share).is_foreground[1]
     cross = torch.zeros(SIDE, SIDE, dtype=torch.int64)
     cross[12:20] = 1
     cross[:, 12:20] = 1
-    loose = ForegroundSpec(border_weight=0, max_border_share=1)
-    assert find_foreground(cross, 2, loose).is_foreground == (False, True)
-    assert find_foreground(cross, 2, ForegroundSpec(border_weight=0, max_border_share=0.2)) == (
-        find_foreground(cross, 2, RULES)
-    )
-    assert find_foreground(cross, 2, RULES).is_foreground == (False, False)
+    assert find_foreground(cross, 2, any_share).is_foreground == (False, False)
 
 
-def test_the_border_s_weight_decides_a_thing_that_touches_it():
-    ids = disc(9, y=24)
-    assert find_foreground(ids, 2, ForegroundSpec(border_weight=0)).is_foreground[1]
-    assert not find_foreground(ids, 2, ForegroundSpec(border_weight=3)).is_foreground[1]
-
-
-def test_a_narrow_prior_sees_the_very_centre_alone():
-    ids = disc(4) + 2 * disc(4, y=7)
-    assert find_foreground(ids, 3, RULES).is_foreground == (False, True, True)
-    narrow = find_foreground(ids, 3, ForegroundSpec(centre_sigma=0.1))
-    assert narrow.is_foreground == (False, True, False)
+def test_the_prior_reaches_far_enough_for_things_beside_the_centre():
+    assert find_foreground(disc(4) + 2 * disc(4, y=5), 3, RULES).is_foreground == (
+        False, True, True,
+    )  # fmt: skip
+    far = find_foreground(disc(4) + 2 * disc(4, y=4), 3, RULES)
+    assert far.is_foreground == (False, True, False)
 
 
 @pytest.mark.parametrize(

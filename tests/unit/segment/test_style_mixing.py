@@ -16,8 +16,8 @@ from factory.identity import digest_of_file
 from factory.run.calibrate import calibrate
 from factory.segment.base import RenderingSegmenter, label_latents, load_segmenter
 from factory.segment.objects.instances import NO_INSTANCE
+from factory.segment.style_mixing.divide import ONE_CLASS
 from factory.segment.style_mixing.foreground import TOO_SMALL
-from factory.segment.style_mixing.segmenter import ONE_CLASS
 from factory.spec import GeneratorSpec, StyleMixingSpec
 
 CPU = torch.device("cpu")
@@ -198,11 +198,8 @@ def test_each_setting_of_the_method_has_an_effect(cells):
         {"variant_psi": 1.5},
         {"start": "b8.conv0"},
         {"stop_px": 32},
-        {"standardise": False},
         {"num_clusters": 3},
-        {"rounds": 1},
         {"refine_px": 0},
-        {"refine_epsilon": 1.0},
     ]
     for change in changes:
         other = masks_of(cells, mixing(cells, **change), range(6))
@@ -442,7 +439,7 @@ def test_mistakes_in_the_job_are_told_by_name(tmp_path, settings, message):
 def test_a_dry_run_foresees_the_time_of_the_fit(tmp_path, settings, num_images):
     settings = json.loads(json.dumps(settings))
     mixer = settings.get("teacher", settings)
-    mixer |= {"num_variants": 2, "restarts": 1}
+    mixer |= {"num_variants": 2}
     with torch.inference_mode():
         found = calibrate(small_job(tmp_path, {"dataset.segmenter": settings}))
     assert (found["fit_s"] > 0) == (num_images > 0)
