@@ -117,6 +117,13 @@ def _resolve_classes(
 
 def _class_id(name: int | str, facts: GeneratorFacts) -> int:
     if isinstance(name, int) and 0 <= name < facts.num_classes:
+        called = facts.class_names
+        if str(name) in called and called[name] != str(name):
+            raise JobError(
+                f"dataset.latents.classes: found {name}, which is the number of class {called[name]!r} "
+                f"and the name of number {called.index(str(name))}; write the name in quotes, "
+                f"{called[name]!r} or '{name}'"
+            )
         return name
     if name in facts.class_names:
         return facts.class_names.index(str(name))
