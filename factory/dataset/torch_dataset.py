@@ -1,7 +1,7 @@
 """A dataset as tensors for PyTorch's DataLoader. The one module of this room that knows torch."""
 
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -10,12 +10,29 @@ from torch import Tensor, distributed
 from torch.utils.data import IterableDataset, get_worker_info
 
 from factory.dataset.division import order_shards, share
-from factory.dataset.reader import Dataset
+from factory.dataset.samples import ReadSample
 from factory.errors import JobError
+from factory.manifest.records import Manifest
 
 Pair = dict[str, Any]
 """`key` str; `image` uint8 [3, h, w]; `mask` int64 [h, w]; `class_label` int, the generator's class;
 `confidence` uint8 [h, w] and `instances` int32 [h, w] if the dataset has them."""
+
+
+@runtime_checkable
+class SampleRow(Protocol):
+    """What is read: a `reader.Dataset`, which makes a `PairDataset` of itself."""
+
+    manifest: Manifest
+    """It has one record for each shard."""
+
+    def __len__(self) -> int:
+        """Samples in all."""
+
+    def read(
+        self, first: int, end: int, order: Sequence[int], *, seed: int | None, epoch: int = 0
+    ) -> Iterator[ReadSample]:
+        """Iterate over a stretch of an epoch; see `Dataset.read`."""
 
 
 class Part:
@@ -69,7 +86,7 @@ class PairDataset(IterableDataset[Any]):
 
     def __init__(
         self,
-        dataset: Dataset,
+        dataset: SampleRow,
         *,
         shuffle: bool = False,
         seed: int = 0,

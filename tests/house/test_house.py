@@ -94,3 +94,25 @@ def test_all_four_jobs_and_the_training_were_seen() -> None:
     assert len(list((ROOT / "jobs").glob("*.yaml"))) == 4
     assert len(list((ROOT / "jobs" / "train").glob("*.yaml"))) == 1
     assert len(list((ROOT / "jobs").rglob("*.yaml"))) == 7, "and the demo's fit and labels"
+
+
+def imports_of(path: Path, names: set[str]) -> set[str]:
+    """The modules of ours that a file imports, anywhere in it; `names` are all modules."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            whole = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= whole & names or {node.module} & names
+    return found
+
+
+def test_no_two_modules_import_each_other_even_inside_a_room_or_late() -> None:
+    names = {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in FILES}
+    modules = {name.removesuffix(".__init__"): path for name, path in names.items()}
+    graph = {name: imports_of(path, set(modules)) - {name} for name, path in modules.items()}
+    while free := [name for name, wanted in graph.items() if not wanted & graph.keys()]:
+        for name in free:
+            del graph[name]
+    in_circles = {name for name in graph if any(name in graph.get(w, ()) for w in graph[name])}
+    assert in_circles == set(), f"part of circles, or above one: {sorted(graph)}"
+    assert not graph, f"a longer circle among {sorted(graph)}"
