@@ -15,6 +15,8 @@ from factory.store.single_file import replace_file
 class SaveRequest(LabelsSpec):
     """The request to save labels, with the version of the file that the page has read."""
 
+    identity_fields = None  # a message of the page, never a part of a job
+
     seen: str
     """Digest of the file's bytes when the page read them; empty if there was no file."""
 
