@@ -9,13 +9,14 @@ from factory.errors import JobError
 from factory.segment.tree.hierarchy import Hierarchy
 from factory.segment.tree.labels_file import check_labels, encode_labels_file, read_labels_file
 from factory.spec.labels import LabelsSpec
+from factory.spec.settings import IdentityFields
 from factory.store.single_file import replace_file
 
 
 class SaveRequest(LabelsSpec):
     """The request to save labels, with the version of the file that the page has read."""
 
-    identity_fields = None  # a message of the page, never a part of a job
+    identity_fields = IdentityFields(("tree", "labels"), left_out=("seen",))
 
     seen: str
     """Digest of the file's bytes when the page read them; empty if there was no file."""
