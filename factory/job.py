@@ -9,6 +9,7 @@ import hashlib
 import sys
 import threading
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -32,6 +33,7 @@ from factory.dataset.views import make_manifest, write_views
 from factory.errors import IncompleteError, StoreError
 from factory.fit.fitted import find_fitted, names_fitted_file, needs_fitting
 from factory.fit.named_files import digest_named_files
+from factory.fit.pixels.pool import one_thread
 from factory.generate.weights.find import LocalWeights, find_weights
 from factory.log import log_event
 from factory.make.accept import find_rules
@@ -47,9 +49,9 @@ from factory.plan.identity import make_identity
 from factory.plan.next_round import next_round
 from factory.plan.rounds import Plan, Round, make_plan
 from factory.provenance import new_run_id
-from factory.redact import redact_values
 from factory.run.base import Observer, Outcome, WorkerConfig, load_executor, no_more
 from factory.run.fitting import FitObserver, fit_for
+from factory.run.progress import progress_reporter
 from factory.run.signals import stop_on_signals
 from factory.run.worker import build_maker
 from factory.segment.base import finish_segmenter
@@ -57,13 +59,9 @@ from factory.segment.methods import check_methods
 from factory.segment.segmenter_file import decode_segmenter
 from factory.spec import JobSpec
 from factory.spec.coverage import CoverageSpec
-from factory.spec.yaml_text import dump_yaml
+from factory.spec.read import Job, as_job
+from factory.spec.stored_job import encode_job
 from factory.store import Store, open_store
-
-_LEFT_OUT = (
-    "# Users, passwords and queries of addresses were left out: they may be secrets. To fetch from\n"
-    "# there again, write the whole address here, or the path of a file with the same sha256.\n"
-)
 
 
 @runtime_checkable
@@ -81,14 +79,32 @@ class Prepared:
     plan: Plan
 
 
-def run_job(spec: JobSpec, observer: JobObserver) -> Manifest:
-    """Make the dataset that `spec` asks for, or what is missing of it.
+def run_job(job: Job, observer: JobObserver | None = None, *, progress: bool = True) -> Manifest:
+    """Make the dataset that a job asks for, or what is missing of it.
+
+    Args:
+        job: A checked job, the path of its file, or its plain values.
+        observer: Is told what happens.
+        progress: Without an observer: show bars on a terminal or in a notebook, and log lines
+            elsewhere. False = say nothing.
+
+    Returns:
+        What was made: the manifest, with one record per shard.
 
     Raises:
         JobError, PluginError, StoreError: If the job cannot begin; nothing was changed.
         IncompleteError: If shards are in quarantine at the end; what is made is kept.
         Interrupted: If a signal asked to stop; what is made is kept.
     """
+    spec = as_job(job)
+    with ExitStack() as stack:
+        stack.enter_context(one_thread())  # a notebook's process has many, and sums depend on it
+        if observer is None:
+            observer = stack.enter_context(progress_reporter(progress=progress))
+        return _run(spec, observer)
+
+
+def _run(spec: JobSpec, observer: JobObserver) -> Manifest:
     stop = threading.Event()
     with stop_on_signals(stop):
         prepared = prepare_job(spec, observer, stop)
@@ -143,7 +159,7 @@ def prepare_job(
     plan = _claim(store, spec, identity, rounds)
     if fitted:
         store.create(SEGMENTER_PATH, fitted)
-    store.create(JOB_PATH, _encode_job(spec))
+    store.create(JOB_PATH, encode_job(spec))
     if spec.dataset.coverage != find_coverage_spec(store):
         targets = TypeAdapter(CoverageSpec | None).dump_json(spec.dataset.coverage, indent=1)
         store.replace(TARGETS_PATH, targets + b"\n")
@@ -280,11 +296,3 @@ def _claim(store: Store, spec: JobSpec, identity: dict[str, Any], rounds: Sequen
 
 def _encode_round(round_: Round) -> bytes:
     return (round_.model_dump_json(indent=1) + "\n").encode()
-
-
-def _encode_job(spec: JobSpec) -> bytes:
-    """The job as it is kept beside the data, which people publish: without secrets of addresses."""
-    document = spec.model_dump(mode="json", exclude_unset=True)
-    kept = redact_values(document)
-    note = _LEFT_OUT if kept != document else ""
-    return (note + dump_yaml(kept)).encode()

@@ -2,11 +2,15 @@
 
 import logging
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 
 from factory.redact import shown
 
 _logger = logging.getLogger("factory")
+# A library is silent unless the program that uses it says where events go.
+_logger.addHandler(logging.NullHandler())
 
 
 class _EventFormatter(logging.Formatter):
@@ -16,6 +20,21 @@ class _EventFormatter(logging.Formatter):
         time = datetime.fromtimestamp(record.created, UTC).strftime("%H:%M:%S")
         text = record.getMessage().replace("\n", "\\n")
         return f"{time} {record.levelname.lower():<7} {text}"
+
+
+@contextmanager
+def logging_to_stderr() -> Iterator[None]:
+    """Context manager: events go to standard error, unless the program says where they go."""
+    handlers = [*_logger.handlers, *logging.getLogger().handlers]
+    if any(not isinstance(handler, logging.NullHandler) for handler in handlers):
+        yield
+        return
+    before = _logger.handlers[:], _logger.level, _logger.propagate
+    start_log()
+    try:
+        yield
+    finally:
+        _logger.handlers[:], _logger.level, _logger.propagate = before
 
 
 def start_log(level: str = "INFO") -> None:

@@ -13,6 +13,14 @@ DECIDING = ("maskfactory", "torch", "numpy", "pillow", "safetensors")
 """Distributions whose version can change a byte of a dataset."""
 
 
+def own_version() -> str:
+    """Version of this distribution; `unknown` if the package is used without having been installed."""
+    try:
+        return version(DECIDING[0])
+    except PackageNotFoundError:
+        return "unknown"
+
+
 @cache
 def find_versions() -> dict[str, str]:
     """Versions of Python and of every distribution that can change a byte."""

@@ -24,10 +24,9 @@ from factory.data import Sample, ShardTask
 from factory.dataset.receipts import find_record
 from factory.errors import Interrupted, RetryableError, ShardError
 from factory.generate.base import Generator
-from factory.generate.latents import LatentSampler
 from factory.make.accept import find_rules, reason_to_drop
 from factory.make.commit import Origin, adopt_shard, commit_shard, make_record
-from factory.make.compute import compute_samples
+from factory.make.compute import BatchMaker
 from factory.make.produced import ProducedSamples
 from factory.make.ranking import TopSamples
 from factory.manifest.records import ShardRecord
@@ -78,7 +77,7 @@ class ShardMaker:
         self.run_id = run_id
         self.stop = threading.Event()
         """Set it to interrupt all calls of `make`; they leave no files behind."""
-        self._sampler = LatentSampler(generator, dataset.latents, dataset.generator)
+        self._batch_maker = BatchMaker(dataset, generator, segmenter)
         self._rules = find_rules(dataset.accept, segmenter.labels)
         self._threads = threads
         self._compute_threads = ThreadPoolExecutor(threads.compute, "compute")
@@ -131,7 +130,7 @@ class ShardMaker:
         has_instances = bool(instance_classes(self.segmenter))
         endings = file_endings(self.dataset.encode, has_instances=has_instances)
         expected = Expected(len(self.segmenter.labels), endings)
-        draw = partial(self._sampler.draw, task=task)
+        draw = partial(self._batch_maker.draw, task=task)
         return adopt_shard(self.store, task, expected, self.run_id, draw)
 
     def replay(self, task: ShardTask, index: int) -> EncodedSample:
@@ -139,7 +138,7 @@ class ShardMaker:
         size = self.dataset.batch_size
         first = index - (index - task.first_index) % size
         count = min(size, task.first_index + task.num_indices - first)
-        sample = self._compute(task, first, count)[index - first]
+        sample = self._batch_maker.compute(first, count, task)[index - first]
         return self._encode(task.dataset_id, [sample])[0]
 
     def _produce(self, task: ShardTask, writer: ShardWriter) -> ProducedSamples:
@@ -226,7 +225,7 @@ class ShardMaker:
         """Compute one batch and filter it; encode it too unless there are encode threads."""
         rejected: Counter[tuple[str, int]] = Counter()
         accepted = []
-        for sample in self._compute(task, first, count):
+        for sample in self._batch_maker.compute(first, count, task):
             reason = reason_to_drop(sample, self._rules, task.steering)
             if reason is None:
                 accepted.append(sample)
@@ -238,15 +237,6 @@ class ShardMaker:
         else:
             encoded = self._encode_threads.submit(self._encode, task.dataset_id, accepted)
         return _Batch(encoded, len(accepted), rejected)
-
-    def _compute(self, task: ShardTask, first: int, count: int) -> list[Sample]:
-        """Samples `first` to `first + count`, computed as one full batch."""
-        last = first + count - 1
-        indices = [min(first + offset, last) for offset in range(self.dataset.batch_size)]
-        latents = self._sampler.draw(indices, task)
-        return compute_samples(
-            self.generator, self.segmenter, latents, count, by_px=self.dataset.encode.confidence
-        )
 
     def _encode(self, dataset_id: str, samples: list[Sample]) -> list[EncodedSample]:
         names = self.generator.facts.class_names

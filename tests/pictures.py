@@ -14,7 +14,7 @@ from factory.data import LatentBatch
 from factory.generate.shapes import ShapesGenerator
 from factory.identity import counter_rng
 from factory.spec import GeneratorSpec
-from factory.spec.read import check_settings
+from factory.spec.check import check_settings
 from factory.train_generator.spec import TrainSpec
 from factory.train_generator.trainer import Training
 

@@ -9,6 +9,7 @@ from factory.dataset.holdings import find_holdings, load_stored_job
 from factory.dataset.walk import StoredSample, open_shard, record_of
 from factory.errors import Problem, StoreError
 from factory.fit.fitted import needs_fitting
+from factory.fit.pixels.pool import one_thread
 from factory.generate.weights.find import find_weights
 from factory.identity import is_key
 from factory.manifest.paths import SEGMENTER_PATH
@@ -46,7 +47,8 @@ def regenerate_samples(
         record = holdings.records[place]
         first = ends[place] - record.num_samples
         within = [position - first for position in positions]
-        problems += _compare(store, maker, record, tasks[record.shard_index], within)
+        with one_thread():  # a notebook's process has many, and sums depend on it
+            problems += _compare(store, maker, record, tasks[record.shard_index], within)
     return count, problems
 
 
@@ -70,7 +72,9 @@ def replay_sample(
             "tables in meta/ list them"
         )
     tasks = {task.shard_index: task for task in holdings.plan.tasks()}
-    again = _maker(store, trust_plugins=trust_plugins).replay(tasks[record.shard_index], index)
+    with one_thread():
+        maker = _maker(store, trust_plugins=trust_plugins)
+        again = maker.replay(tasks[record.shard_index], index)
     return again, _differences(record, stored, again)
 
 

@@ -6,7 +6,7 @@ check also decodes every sample, recomputes its counts, and compares it with the
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from factory.data import ShardTask
@@ -19,7 +19,7 @@ from factory.manifest.paths import SHARDS, shard_index_of, sidecar_path, tar_pat
 from factory.manifest.records import ShardRecord
 from factory.pack.contents import Expected, read_contents
 from factory.pack.facts import SampleFacts, read_sidecar
-from factory.store import Store
+from factory.store import Store, open_store
 
 _THREADS = 8
 
@@ -32,14 +32,41 @@ class Findings:
     num_samples: int
     problems: tuple[Problem, ...]
     """Each with its file, what was found and what was expected."""
+    num_regenerated: int = 0
+    """Samples that were made again and compared."""
 
 
-def verify_dataset(store: Store, *, deep: bool = False) -> Findings:
-    """Verify every committed shard of the dataset in `store`; `deep` decodes every sample.
+def verify_dataset(
+    dataset: Store | str | Path,
+    *,
+    deep: bool = False,
+    regenerate: int = 0,
+    trust_plugins: bool = False,
+) -> Findings:
+    """Check every committed shard of a dataset.
+
+    Args:
+        dataset: Its store, or where it lies.
+        deep: Decode every sample, count it again, and hold it against its table.
+        regenerate: Make so many samples again too, spread over the dataset, and compare bytes. They
+            are made only if all else is good: what is damaged differs anyway.
+        trust_plugins: Let the job that lies in the dataset name code to run for that.
 
     Raises:
         StoreError: If there is no dataset, or a receipt belongs to another one.
+        WeightsError: If samples are to be made again and the weights are not on this machine.
     """
+    store = dataset if isinstance(dataset, Store) else open_store(str(dataset))
+    findings = _read_back(store, deep=deep)
+    if not regenerate or findings.problems:
+        return findings
+    from factory.care.replay import regenerate_samples  # loads torch, which reading does without
+
+    num_regenerated, problems = regenerate_samples(store, regenerate, trust_plugins=trust_plugins)
+    return replace(findings, problems=tuple(problems), num_regenerated=num_regenerated)
+
+
+def _read_back(store: Store, *, deep: bool) -> Findings:
     plan = find_plan(store)
     records, unreadable = examine_receipts(store, plan)
     expected = find_expected(store, plan) if records else Expected(0, [])

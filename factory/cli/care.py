@@ -48,32 +48,28 @@ def verify(
     from factory.care.verify import verify_dataset
 
     store = open_dataset(dataset)
-    findings = verify_dataset(store, deep=deep)
-    problems, num_made = list(findings.problems), 0
-    if regenerate and not problems:
-        from factory.care.replay import regenerate_samples
+    if regenerate:
         from factory.run.worker import configure_process
 
         if trust_plugins:
             import_from_here()
         configure_process()
-        num_made, differences = regenerate_samples(store, regenerate, trust_plugins=trust_plugins)
-        problems += differences
+    findings = verify_dataset(store, deep=deep, regenerate=regenerate, trust_plugins=trust_plugins)
     if as_json:
-        found = {"problems": [dataclasses.asdict(problem) for problem in problems]}
-        print_json(dataclasses.asdict(findings) | found)
+        print_json(dataclasses.asdict(findings))
     else:
-        for problem in problems:
+        for problem in findings.problems:
             say(str(problem))
-    if problems:
+    if findings.problems:
         raise DamageError(
             where=store.uri,
-            found=f"{len(problems)} problems",
+            found=f"{len(findings.problems)} problems",
             remedy=f"`factory repair {store.uri}` says what to do about each",
-            problems=tuple(problems),
+            problems=findings.problems,
         )
     if not as_json:
-        again = f", {num_made:,} made again byte for byte" if regenerate else ""
+        made = findings.num_regenerated
+        again = f", {made:,} made again byte for byte" if regenerate else ""
         say(f"{findings.num_shards:,} shards, {findings.num_samples:,} samples: all good{again}")
 
 

@@ -13,7 +13,8 @@ from factory.segment.methods import find_method
 from factory.segment.segmenter_file import decode_segmenter
 from factory.segment.tree.hierarchy import Hierarchy, read_hierarchy
 from factory.spec import METHODS, JobSpec
-from factory.spec.read import check_job, load_yaml
+from factory.spec.read import check_job
+from factory.spec.yaml_file import load_yaml
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,15 +1,49 @@
 """Compute samples from a batch of latents: generate, segment, copy to the host."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from jaxtyping import UInt8
 
-from factory.data import LatentBatch, Sample
+from factory.data import LatentBatch, Sample, ShardTask
 from factory.errors import JobError
 from factory.generate.base import Generator
 from factory.generate.batch import MaskBatch
+from factory.generate.latents import LatentSampler
 from factory.manifest.measure import latent_cells
 from factory.segment.base import AnySegmenter, label_latents
+from factory.spec import DatasetSpec
+
+
+class BatchMaker:
+    """Computes the samples of one dataset, a batch at a time. Thread-safe."""
+
+    def __init__(self, dataset: DatasetSpec, generator: Generator, segmenter: AnySegmenter) -> None:
+        """Hold what every batch needs.
+
+        Raises:
+            JobError: If the job names classes that the generator does not have.
+        """
+        self.dataset = dataset
+        self.generator = generator
+        self.segmenter = segmenter
+        self._sampler = LatentSampler(generator, dataset.latents, dataset.generator)
+
+    def draw(self, indices: Sequence[int], task: ShardTask | None = None) -> LatentBatch:
+        """Draw the latents of samples; `task` gives the classes of a round with its own ones."""
+        return self._sampler.draw(indices, task)
+
+    def compute(self, first: int, count: int, task: ShardTask | None = None) -> list[Sample]:
+        """Compute samples `first` to `first + count - 1` as one batch.
+
+        A batch is padded to full size, because its size changes floating-point sums.
+        """
+        last = first + count - 1
+        indices = [min(first + offset, last) for offset in range(self.dataset.batch_size)]
+        by_px = self.dataset.encode.confidence
+        latents = self.draw(indices, task)
+        return compute_samples(self.generator, self.segmenter, latents, count, by_px=by_px)
 
 
 def compute_samples(

@@ -111,6 +111,15 @@ class Manifest(Facts):
         """Samples committed."""
         return sum(record.num_samples for record in self.records)
 
+    def __repr__(self) -> str:
+        """One line: the records of a large dataset would fill a notebook."""
+        return (
+            f"<Manifest {self.name}: {self.num_samples:,} of {self.num_planned:,} samples in "
+            f"{len(self.records):,} shards, dataset {self.dataset_id}>"
+        )
+
+    __str__ = __repr__
+
 
 def encode_record(record: ShardRecord) -> bytes:
     """A receipt's bytes: JSON with one line for each fact."""

@@ -18,6 +18,7 @@ from factory.errors import FactoryError, JobError, UnreachableError, WeightsErro
 from factory.plan.identity import make_identity
 from factory.plan.rounds import make_plan
 from factory.spec import JobSpec
+from factory.spec.read import Job, as_job
 from factory.store import open_store
 
 _FEW_SHARDS = 8
@@ -44,13 +45,14 @@ class Estimate:
     warnings: tuple[str, ...]
 
 
-def estimate_job(spec: JobSpec) -> Estimate:
-    """Plan `spec` without writing anything.
+def estimate_job(job: Job) -> Estimate:
+    """Plan a job without writing anything: a checked one, the path of its file, or its plain values.
 
     Raises:
-        JobError: If the job asks for fewer samples than its output already plans.
+        JobError: If the job breaks a rule, or asks for fewer samples than its output already plans.
         StoreError: If the output holds something else.
     """
+    spec = as_job(job)
     warnings: list[str] = []
     num_done, num_shards = _count_shards(spec, warnings)
     measured = _calibrate(spec, warnings)

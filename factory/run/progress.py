@@ -5,12 +5,13 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from factory.data import ShardTask
-from factory.log import log_event
+from factory.log import log_event, logging_to_stderr
 from factory.manifest.records import ShardRecord
 from factory.redact import shown
 
@@ -129,12 +130,45 @@ class BarObserver:
         )
 
 
+class SilentObserver:
+    """Tells nobody."""
+
+    def downloading(self, num_bytes: int, total_bytes: int) -> None:
+        """Say nothing."""
+
+    def fitting(self, stage: str, num_done: int, num_total: int, eta_s: float | None) -> None:
+        """Say nothing."""
+
+    def started(self, num_samples: int, num_done: int) -> None:
+        """Say nothing."""
+
+    def committed(self, record: ShardRecord) -> None:
+        """Say nothing."""
+
+    def failed(self, task: ShardTask, reason: str, *, again: bool) -> None:
+        """Say nothing."""
+
+
 @contextmanager
-def progress_reporter() -> Iterator[LogObserver | BarObserver]:
-    """Context manager for an observer: bars if standard error is a terminal, else log lines."""
-    if not sys.stderr.isatty():
-        yield LogObserver()
+def progress_reporter(
+    *, progress: bool = True
+) -> Iterator[LogObserver | BarObserver | SilentObserver]:
+    """Context manager for an observer: bars where they can be drawn, log lines elsewhere.
+
+    Bars are drawn on a terminal, and in a notebook that has widgets. Without `progress` nothing is told.
+    """
+    if not progress:
+        yield SilentObserver()
+        return
+    if not (sys.stderr.isatty() or _in_notebook()):
+        with logging_to_stderr():
+            yield LogObserver()
         return
     observer = BarObserver()
     with observer.progress:
         yield observer
+
+
+def _in_notebook() -> bool:
+    """Whether rich draws into a notebook: it needs widgets there to draw a line again."""
+    return Console().is_jupyter and find_spec("ipywidgets") is not None

@@ -15,7 +15,7 @@ from factory.identity import digest_of_file
 from factory.plugins import import_target
 from factory.segment import SEGMENTERS
 from factory.spec import METHODS, Method, MethodSettings, PluginSegmenterSpec
-from factory.spec.read import check_settings
+from factory.spec.check import check_settings
 from factory.spec.segmenters import find_settled, find_unteachable
 
 SEGMENTER_SECTION = "dataset.segmenter"

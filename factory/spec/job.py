@@ -1,14 +1,18 @@
-"""The job file: YAML to `JobSpec`, with all its problems reported at once.
+"""The settings of a job, from the whole to its sections; those of methods have files of their own.
 
 `dataset` says what is made, `run` how, `output` where. Nothing in `run` or `output` changes a byte.
 The sentence under each field is its documentation, its schema description and its help.
 """
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from copy import deepcopy
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, field_validator
 
+from factory.spec.check import check_settings
 from factory.spec.coverage import CoverageSpec
+from factory.spec.inline import inline_files
 from factory.spec.segmenters import SegmenterSpec
 from factory.spec.settings import (
     ClassKeys,
@@ -207,3 +211,14 @@ class JobSpec(Settings):
     """How."""
     output: OutputSpec
     """Where."""
+
+    @classmethod
+    def from_dict(cls, document: Mapping[str, Any]) -> "JobSpec":
+        """Check a job given as plain values, as a job file holds them; files it names are read.
+
+        Raises:
+            JobError: If it breaks a rule; the message holds one line per problem.
+        """
+        values = deepcopy(dict(document))
+        inline_files(values)
+        return check_settings(cls, values, source="job")

@@ -5,8 +5,9 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from factory.spec.read import check_settings, load_yaml
+from factory.spec.check import check_settings
 from factory.spec.settings import Settings
+from factory.spec.yaml_file import load_yaml
 
 
 class ImagesSpec(Settings):

@@ -63,6 +63,7 @@ def test_a_job_runs_to_a_dataset_that_every_command_understands(tmp_path):
         "num_shards": 3,
         "num_samples": 13,
         "problems": [],
+        "num_regenerated": 0,
     }
     assert call("preview", out, "-o", tmp_path / "p.png").stdout == f"wrote {tmp_path}/p.png\n"
     assert (tmp_path / "p.png").read_bytes() == (out / "preview.png").read_bytes()

@@ -9,8 +9,9 @@ from pathlib import Path
 from factory.errors import JobError, SettingProblem
 from factory.manifest.labels import ClassLabel
 from factory.segment.tree.hierarchy import Hierarchy
+from factory.spec.check import check_settings, error_of_settings
 from factory.spec.labels import LabelsSpec
-from factory.spec.read import check_settings, error_of_settings, load_yaml
+from factory.spec.yaml_file import load_yaml
 from factory.spec.yaml_text import dump_yaml
 
 LABELS_SETTING = "dataset.segmenter.labels"

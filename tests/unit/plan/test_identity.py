@@ -14,7 +14,8 @@ from factory.plan.identity import (
     make_identity,
 )
 from factory.spec import DatasetSpec, EncodeSpec
-from factory.spec.read import check_job, check_settings
+from factory.spec.check import check_settings
+from factory.spec.read import check_job
 from factory.spec.segmenters import MethodSettings
 from factory.spec.settings import IdentityFields, Settings
 from factory.spec.style_mixing import StyleMixingSpec

@@ -45,3 +45,40 @@ def test_a_file_gets_one_line_per_event(tmp_path: Path) -> None:
     assert all("pairs_per_s=" in line and "eta_s=" in line for line in commits)
     assert "done=13/13" in commits[-1]
     assert "\x1b" not in log.read_text()
+
+
+RUN = """
+import factory, logging, sys
+{before}
+factory.run_job(sys.argv[1], progress={progress})
+assert logging.getLogger("factory").level == logging.NOTSET, "as it was before"
+"""
+
+
+def told_by_a_program(folder: Path, *, progress: bool = True, before: str = "") -> str:
+    folder.mkdir(exist_ok=True)
+    job = folder / "job.yaml"
+    job.write_text(yaml.safe_dump(small_document(folder)))
+    code = RUN.format(before=before, progress=progress)
+    ran = subprocess.run(
+        [sys.executable, "-c", code, str(job)],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=100,
+    )
+    assert ran.stdout == ""
+    return ran.stderr
+
+
+def test_a_program_that_runs_a_job_gets_lines_unless_it_wants_silence(tmp_path: Path) -> None:
+    assert told_by_a_program(tmp_path / "a").count("shard_committed") == 3
+    assert told_by_a_program(tmp_path / "b", progress=False) == ""
+
+
+def test_lines_go_where_the_program_sends_them(tmp_path: Path) -> None:
+    logged = "logging.basicConfig(level='INFO', format='MINE %(message)s')"
+    text = told_by_a_program(tmp_path, before=logged)
+    lines = text.splitlines()
+    assert sum(line.startswith("MINE shard_committed") for line in lines) == 3
+    assert not [line for line in lines if not line.startswith("MINE ")]

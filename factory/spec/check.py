@@ -1,0 +1,195 @@
+"""Plain values to settings: every problem at once, each with its dotted path."""
+
+import difflib
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, TypeVar, get_args
+
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+
+from factory.errors import JobError, SettingProblem
+from factory.spec.methods import METHODS
+from factory.spec.segmenters import PLUGIN_TAG, ByKind, PluginSegmenterSpec
+from factory.spec.settings import Settings
+
+AnySettings = TypeVar("AnySettings", bound=Settings)
+
+_MOST_SHOWN = 100
+_MOST_BITS = 63
+_NO_TEXT = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
+"""Control characters but tab and newline, and halves of characters: none is part of a name or path."""
+
+
+def check_settings(
+    kind: type[AnySettings],
+    document: Mapping[str, Any],
+    *,
+    source: str,
+    under: str = "",
+    given: Mapping[str, Any] = MappingProxyType({}),
+) -> AnySettings:
+    """Turn a plain mapping into settings of `kind`. `source` names it in errors.
+
+    Args:
+        kind: The settings class.
+        document: What a person wrote.
+        source: What it is called in errors.
+        under: The mapping's place in the job, with which every path in an error begins.
+        given: Settings that are not a person's to write.
+
+    Returns:
+        The checked settings.
+
+    Raises:
+        JobError: If it breaks a rule; the message holds one line per problem.
+    """
+    where = _Place(kind, [under] if under else [], frozenset(given))
+    problems = list(_unusable_values(document, tuple(where.under)))
+    if problems:
+        raise error_of_settings(source, problems)
+    problems = [_unknown_key(where, kind, [name]) for name in document if name in given]
+    try:
+        checked = kind.model_validate({**document, **given})
+    except ValidationError as error:
+        problems += [_describe(problem, where) for problem in error.errors(include_url=False)]
+        raise error_of_settings(source, problems) from error
+    if problems:
+        raise error_of_settings(source, problems)
+    return checked
+
+
+def error_of_settings(source: str, problems: Sequence[SettingProblem]) -> JobError:
+    """One error for all `problems` of what `source` names, with a line for each."""
+    found = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+    message = "\n".join([f"{source}: {found}", *(f"  {problem}" for problem in problems)])
+    return JobError(message, where=source, found=found, problems=tuple(problems))
+
+
+def _unusable_values(value: object, path: tuple[str, ...]) -> Iterator[SettingProblem]:
+    """Each value that no setting can have, whatever it is called."""
+    where = ".".join(path) or "the whole"
+    match value:
+        case dict():
+            for key, inner in value.items():
+                if isinstance(key, str) and _NO_TEXT.search(key):
+                    found = f"the key {key!r} has a control character"
+                    yield SettingProblem(where, "unusable", found, "leave it out")
+                else:
+                    yield from _unusable_values(inner, (*path, str(key)))
+        case list():
+            for position, inner in enumerate(value):
+                yield from _unusable_values(inner, (*path, str(position)))
+        case str() if control := _NO_TEXT.search(value):
+            place = f"U+{ord(control[0]):04X} at character {control.start() + 1}"
+            found = f"found the control character {place}"
+            yield SettingProblem(where, "unusable", found, "leave it out")
+        case int() if value.bit_length() > _MOST_BITS:
+            found = f"found a number of {value.bit_length()} bits"
+            yield SettingProblem(where, "unusable", found, f"at most {_MOST_BITS}")
+        case float() if not math.isfinite(value):
+            yield SettingProblem(where, "unusable", f"found {value}", "numbers are finite")
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """What is read, and where a person wrote it."""
+
+    root: type[Settings]
+    under: list[str]
+    given: frozenset[str]
+
+
+def _unknown_key(where: _Place, model: type[BaseModel] | None, path: list[str]) -> SettingProblem:
+    names = set(model.model_fields) if model else set()
+    known = sorted(names - where.given) if model is where.root else sorted(names)
+    close = difflib.get_close_matches(path[-1], known, n=1)
+    allowed = f"known here: {', '.join(known)}"
+    if model is PluginSegmenterSpec:
+        close = []
+        only = " and ".join(known)
+        allowed = f"a segmenter from outside has only {only}; ours: {', '.join(METHODS)}"
+    dotted = ".".join([*where.under, *path])
+    return SettingProblem(dotted, "unknown_key", "unknown key", allowed, "".join(close))
+
+
+def _gone_setting(
+    dotted: str, model: type[BaseModel] | None, value: object
+) -> SettingProblem | None:
+    """What is wrong with a setting that was removed; None if there never was one."""
+    fields = model.identity_fields if model and issubclass(model, Settings) else None
+    name = dotted.rpartition(".")[2]
+    if fields is None or name not in fields.gone:
+        return None
+    return SettingProblem(
+        dotted,
+        "gone",
+        f"found {value!r}, but this setting is gone and always {fields.gone[name]!r} now",
+        "leave it out; a dataset made with another value can be read here, and only a version that "
+        "has the setting can make more of it",
+    )
+
+
+def _describe(problem: Any, where: _Place) -> SettingProblem:  # noqa: ANN401 - pydantic's
+    """One problem that pydantic found: dotted path, what was found, what is allowed."""
+    path, model = _follow(problem["loc"], where.root)
+    dotted = ".".join([*where.under, *path])
+    context = problem.get("ctx", {})
+    if problem["type"] == "extra_forbidden":
+        return _gone_setting(dotted, model, problem["input"]) or _unknown_key(where, model, path)
+    if problem["type"] == "missing":
+        return SettingProblem(dotted, "missing", "missing, and required")
+    if problem["type"] == "union_tag_invalid":  # pydantic's words for it name a function of ours
+        tags = context["expected_tags"].replace("'", "").replace(PLUGIN_TAG, "module:attribute")
+        return SettingProblem(
+            f"{dotted}.kind", "value", repr(context["tag"]), f"input should be one of {tags}"
+        )
+    ours = context.get("error")  # a rule of ours, to whose text pydantic adds words
+    rule = str(ours) if isinstance(ours, ValueError) else problem["msg"]
+    if problem["type"] == "string_type" and isinstance(problem["input"], (bool, int, float)):
+        rule += "; quote it"
+    found = repr(problem["input"])
+    shown = found if len(found) <= _MOST_SHOWN else f"{found[:_MOST_SHOWN]}..."
+    return SettingProblem(dotted, "value", shown, rule[0].lower() + rule[1:])
+
+
+def _follow(
+    loc: Sequence[str | int], root: type[Settings]
+) -> tuple[list[str], type[BaseModel] | None]:
+    """The dotted path of a pydantic location, and the model its last key was looked up in.
+
+    Pydantic puts the tag of a union's member into the location; people did not write it.
+    """
+    path: list[str] = []
+    model: type[BaseModel] | None = root
+    tags: Mapping[str, type[BaseModel]] = {}
+    for position, part in enumerate(loc):
+        if part in tags:
+            model, tags = tags[str(part)], {}
+            continue
+        if isinstance(part, str) and ("[" in part or part in ("int", "str", "float")):
+            continue  # the tag of a plain union, such as `list[union[int,str]]`
+        path.append(str(part))
+        field = model.model_fields.get(part) if model and isinstance(part, str) else None
+        union = by_kind(field) if field else None
+        tags = union.classes() if union else {}
+        if position == len(loc) - 1:
+            break
+        if isinstance(part, str):
+            model = model_in(field.annotation if field else None)
+    return path, model
+
+
+def by_kind(field: FieldInfo) -> ByKind | None:
+    """Find the mark of a field that holds any method's settings."""
+    return next((mark for mark in field.metadata if isinstance(mark, ByKind)), None)
+
+
+def model_in(annotation: object) -> type[BaseModel] | None:
+    """Find the model that an annotation is, or holds: `Model`, `Model | None`, `list[Model]`."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next(filter(None, map(model_in, get_args(annotation))), None)

@@ -1,0 +1,18 @@
+"""The job as it is kept beside its dataset, which people publish: without secrets of addresses."""
+
+from factory.redact import redact_values
+from factory.spec.job import JobSpec
+from factory.spec.yaml_text import dump_yaml
+
+_LEFT_OUT = (
+    "# Users, passwords and queries of addresses were left out: they may be secrets. To fetch from\n"
+    "# there again, write the whole address here, or the path of a file with the same sha256.\n"
+)
+
+
+def encode_job(spec: JobSpec) -> bytes:
+    """Write `spec` as YAML: the settings that it was given, and no defaults."""
+    document = spec.model_dump(mode="json", exclude_unset=True)
+    kept = redact_values(document)
+    note = _LEFT_OUT if kept != document else ""
+    return (note + dump_yaml(kept)).encode()

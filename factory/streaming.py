@@ -1,0 +1,232 @@
+"""Pairs made on the fly: a job's generator and segmenter as a PyTorch dataset that writes nothing.
+
+The pairs are those that the job's shards would hold, pixel for pixel: index ranges, batch borders,
+padding and lossy encoding are the same. Unlike a shard, a stream keeps every accepted sample of a range.
+"""
+
+import math
+import tempfile
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.data import IterableDataset
+
+from factory.data import Sample
+from factory.dataset.torch_dataset import Pair, Part, make_pair
+from factory.errors import JobError, PluginError, ShardError
+from factory.fit.fitted import needs_fitting
+from factory.fit.pixels.pool import one_thread
+from factory.generate.base import load_generator
+from factory.generate.weights.find import LocalWeights, find_weights
+from factory.identity import sample_key
+from factory.make.accept import find_rules, reason_to_drop
+from factory.make.compute import BatchMaker
+from factory.manifest.labels import ClassLabel
+from factory.pack.image import decode_image, encode_image
+from factory.run.fitting import find_or_fit
+from factory.run.progress import progress_reporter
+from factory.run.signals import stop_on_signals
+from factory.run.worker import device_of
+from factory.segment.base import finish_segmenter, load_segmenter
+from factory.segment.methods import check_methods
+from factory.spec import DatasetSpec, EncodeSpec
+from factory.spec.read import Job, as_job
+
+_MOST_REJECTED = 1000
+"""Samples in a row of which none is accepted, before a stream ends instead of searching for ever."""
+
+
+def stream(
+    job: Job,
+    *,
+    num_samples: int | None = None,
+    device: str | torch.device | None = None,
+    rank: int | None = None,
+    world_size: int | None = None,
+    transform: Callable[[Pair], Any] | None = None,
+    progress: bool = True,
+) -> "PairStream":
+    """Make image/mask pairs as they are asked for, without a dataset.
+
+    Weights are found, and the segmenter is found or fitted, now: loader workers are given the result.
+    `output` is not looked at, and of `run` only where to compute. Coverage targets add nothing.
+
+    Args:
+        job: A checked job, the path of its file, or its plain values.
+        num_samples: Pairs in all, over all ranks and loader workers; None = without end.
+        device: Where to compute, such as `cuda:1`; None = where the job's `run` says.
+        rank: This process among `world_size`. Both are left out together: then they are those of
+            `torch.distributed` if it is initialised, else the process is alone.
+        world_size: How many processes share the pairs.
+        transform: Is given each pair where it was made, and gives what is yielded instead.
+        progress: Show how far downloads and a fit are, as `run_job` does.
+
+    Raises:
+        JobError, PluginError, WeightsError: If the job cannot begin.
+        Interrupted: If the fit was stopped; the next call resumes it.
+    """
+    spec = as_job(job)
+    if num_samples is not None and num_samples < 1:
+        raise JobError(
+            where="num_samples", found=f"found {num_samples}", allowed="at least 1, or None"
+        )
+    check_methods(spec.dataset.segmenter)
+    stop = threading.Event()
+    with stop_on_signals(stop), progress_reporter(progress=progress) as observer:
+        if needs_fitting(spec.dataset):
+            found = find_or_fit(spec, observer, stop)
+            weights = found.weights
+            fitted = finish_segmenter(found.fitted, spec.dataset.segmenter, source="the fit")
+        else:
+            weights, fitted = find_weights(spec.dataset.generator, observer.downloading), b""
+    source = _Source(spec.dataset, weights, fitted, _check_device(device, device_of(spec.run)))
+    return PairStream(source, num_samples, Part(rank, world_size), transform)
+
+
+class PairStream(IterableDataset[Any]):
+    """Image/mask pairs that are made when they are asked for; `stream` makes one.
+
+    Yields a `Pair`. Ranks and loader workers make different pairs; which ones each makes is a function
+    of their numbers alone, so that a stream repeats.
+    """
+
+    def __init__(
+        self,
+        source: "_Source",
+        num_samples: int | None,
+        part: Part,
+        transform: Callable[[Pair], Any] | None,
+    ) -> None:
+        """Make pairs of `source`."""
+        self._source = source
+        self._num_samples = num_samples
+        self._part = part
+        self._transform = transform
+
+    @property
+    def labels(self) -> list[ClassLabel]:
+        """The classes of the masks: id, name, colour."""
+        return list(self._source.maker().segmenter.labels)
+
+    def __iter__(self) -> Iterator[Any]:
+        """Make the pairs of this rank and loader worker, batch after batch."""
+        (rank, world_size), (worker, num_workers) = self._part.rank(), self._part.worker()
+        part, num_parts = rank * num_workers + worker, world_size * num_workers
+        wanted = None
+        if self._num_samples is not None:
+            wanted = self._num_samples // num_parts + (part < self._num_samples % num_parts)
+        encode = self._source.dataset.encode
+        for sample in islice(self._source.samples(part, num_parts), wanted):
+            pair = _pair_of(sample, encode)
+            yield self._transform(pair) if self._transform else pair
+
+
+class _Source:
+    """What makes samples, in whatever process it is needed."""
+
+    def __init__(
+        self, dataset: DatasetSpec, weights: LocalWeights, fitted: bytes, device: torch.device
+    ) -> None:
+        self.dataset = dataset
+        self._weights, self._fitted, self._device = weights, fitted, device
+        # A forked process shares the memory of what was loaded on a CPU.
+        self._maker = self._load() if device.type == "cpu" else None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A spawned process loads generator and segmenter itself."""
+        return self.__dict__ | {"_maker": None}
+
+    def maker(self) -> BatchMaker:
+        """Give generator and segmenter, loaded once in a process."""
+        if self._maker is None:
+            self._maker = self._load()
+        return self._maker
+
+    def samples(self, part: int, num_parts: int) -> Iterator[Sample]:
+        """Make the accepted samples of every `num_parts`-th batch, from number `part` on.
+
+        Raises:
+            ShardError: If very many in a row are rejected.
+        """
+        maker = self.maker()
+        rules = find_rules(self.dataset.accept, maker.segmenter.labels)
+        rejected: Counter[str] = Counter()
+        for first, num_indices in _batches(self.dataset, part, num_parts):
+            with one_thread():  # sums depend on it; between batches, the process is its owner's
+                samples = maker.compute(first, num_indices)
+            for sample in samples:
+                reason = reason_to_drop(sample, rules)
+                if reason is None:
+                    rejected.clear()
+                    yield sample
+                else:
+                    rejected[reason] += 1
+            if rejected.total() >= _MOST_REJECTED:
+                counts = ", ".join(f"{name}: {count}" for name, count in rejected.most_common())
+                raise ShardError(
+                    f"stream: none of {rejected.total()} samples in a row was accepted ({counts}); "
+                    "loosen dataset.accept"
+                )
+
+    def _load(self) -> BatchMaker:
+        if self._device.type == "cuda" and torch.cuda._is_in_bad_fork():
+            raise PluginError(
+                "stream: a forked process cannot use the GPU; give the DataLoader num_workers=0, or "
+                "multiprocessing_context='spawn'"
+            )
+        path = self._weights.path
+        generator = load_generator(self.dataset.generator, path, device=self._device)
+        settings, facts = self.dataset.segmenter, generator.facts
+        with tempfile.NamedTemporaryFile(suffix=".safetensors") as file:
+            Path(file.name).write_bytes(self._fitted)
+            fitted = Path(file.name) if self._fitted else None
+            segmenter = load_segmenter(settings, fitted, facts, self._device)
+        find_rules(self.dataset.accept, segmenter.labels)  # says at once that a class is misspelt
+        return BatchMaker(self.dataset, generator, segmenter)
+
+
+def _batches(dataset: DatasetSpec, part: int, num_parts: int) -> Iterator[tuple[int, int]]:
+    """First index and length of every `num_parts`-th batch of the job's shards, without end."""
+    range_size = math.ceil(dataset.samples_per_shard * dataset.oversample)
+    per_range = math.ceil(range_size / dataset.batch_size)
+    number = part
+    while True:
+        shard, place = divmod(number, per_range)
+        start = place * dataset.batch_size
+        length = min(dataset.batch_size, range_size - start)
+        yield shard * range_size + start, length
+        number += num_parts
+
+
+def _pair_of(sample: Sample, encode: EncodeSpec) -> Pair:
+    image = sample.image
+    if encode.image == "jpeg":  # lossy: what a shard would give back
+        image = decode_image(encode_image(image, encode))
+    ids = sample.instances.ids if sample.instances else None
+    return make_pair(
+        sample_key(sample.index),
+        image,
+        sample.mask,
+        sample.class_label,
+        sample.confidence_by_px,
+        ids,
+    )
+
+
+def _check_device(device: str | torch.device | None, default: torch.device) -> torch.device:
+    try:
+        chosen = default if device is None else torch.device(device)
+    except RuntimeError as error:
+        raise JobError(
+            where="device", found=f"found {device!r}", allowed="cpu, cuda or cuda:N"
+        ) from error
+    if chosen.type == "cuda" and not torch.cuda.is_available():
+        raise PluginError(
+            where="device", found=f"found {chosen}, and PyTorch sees no GPU here", remedy="use cpu"
+        )
+    return chosen

@@ -1,0 +1,34 @@
+"""The pages of documentation: their Python is run, and what it prints is compared."""
+
+import contextlib
+import io
+import re
+import types
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted((ROOT / "factory" / "docs").glob("*.md"))
+BLOCK = re.compile(r"^```python\n(.*?)^```\n(?:\n```text\n(.*?)^```\n)?", re.MULTILINE | re.DOTALL)
+
+
+def test_there_are_pages_and_they_are_part_of_the_package() -> None:
+    assert [page.name for page in PAGES] == ["reading.md"]
+    assert '"docs/*.md"' in (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_the_code_of_a_page_prints_what_stands_below_it(
+    page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    blocks = BLOCK.findall(page.read_text(encoding="utf-8"))
+    assert len(blocks) >= 8
+    module = types.ModuleType("page")
+    for number, (code, expected) in enumerate(blocks, start=1):
+        assert expected.strip(), f"block {number} shows no output"
+        printed = io.StringIO()
+        with contextlib.redirect_stdout(printed):
+            exec(compile(code, f"{page.name}, block {number}", "exec"), module.__dict__)
+        assert printed.getvalue() == expected, f"block {number}"
