@@ -6,15 +6,17 @@ import pytest
 import torch
 import yaml
 from PIL import Image
+from plugins.batches import Sick
 from small_job import Witness, make_small, small_job
 
 from factory.care.replay import regenerate_samples
 from factory.care.verify import verify_dataset
 from factory.dataset.holdings import find_holdings, find_rounds, progress_of
+from factory.dataset.quarantine import release
 from factory.dataset.status import make_status
 from factory.dataset.views import make_manifest
 from factory.errors import IncompleteError, JobError, PluginError, StoreError
-from factory.job import finish_job, run_job
+from factory.job import finish_job, prepare_job, run_job
 from factory.manifest.coverage import cover_samples, merge_coverage
 from factory.manifest.table import read_manifest
 from factory.pack.facts import SampleFacts, read_sidecar
@@ -406,3 +408,21 @@ def test_no_round_for_targets_is_planned_and_nothing_retried_while_a_shard_is_in
         assert len(find_rounds(open_store(str(tmp_path / "out")))) == 1
         assert len(witness.starts) == 1, "no round was begun after the first"
     assert failed == [["tiny-000001"], []]
+
+
+def test_a_shard_that_is_released_is_made_and_the_rounds_for_targets_go_on(tmp_path, monkeypatch):
+    monkeypatch.setattr(Sick, "cured", True)
+    settings = {
+        "dataset.generator": {"kind": "plugins.batches:Sick"},
+        "dataset.coverage": {"min_samples": {"1": 20}, "budget": 40},
+    }
+    spec = small_job(tmp_path, settings)
+    prepare_job(spec, Witness())  # the fit sees no sample of the dataset
+    monkeypatch.setattr(Sick, "cured", False)
+    with pytest.raises(IncompleteError, match="the first is tiny-000001 "):
+        run_job(spec, Witness())
+    monkeypatch.setattr(Sick, "cured", True)
+    release(open_store(str(tmp_path / "out")), {1})
+    manifest = run_job(spec, Witness())
+    assert len(manifest.records) > 3
+    assert sum(record.class_images[1] for record in manifest.records) >= 20

@@ -1,19 +1,211 @@
+"""What a task becomes: which batches are computed, which samples are kept, and what the receipt says."""
+
 import shutil
 import threading
+from collections import Counter
 
 import pytest
+from plugins.batches import Sick
 from small_job import make_small, small_job
+from toy_maker import a_maker, files_in, kept_in, steered
 
 from factory.care.replay import regenerate_samples
 from factory.care.verify import verify_dataset
 from factory.dataset.holdings import find_holdings, find_rounds
 from factory.dataset.status import make_status
-from factory.errors import Interrupted
+from factory.errors import Interrupted, ShardError
 from factory.pack.facts import SampleFacts
 from factory.pack.tar import read_members
 from factory.run.base import WorkerConfig
 from factory.run.worker import build_maker
 from factory.store import open_store
+
+
+def shares(folder, class_id, count):
+    """The share of a class in each of the first `count` samples of the toy."""
+    maker, tasks = a_maker(folder / "probe", num_samples=count, samples_per_shard=count)
+    maker.make(tasks[0])
+    facts = [
+        SampleFacts.model_validate_json(data)
+        for name, data in files_in(folder / "probe", tasks[0]).items()
+        if name.endswith(".json")
+    ]
+    return [fact.class_px[class_id] / (fact.width * fact.height) for fact in facts]
+
+
+def test_batches_begin_where_the_shard_does_and_the_last_one_is_padded(tmp_path):
+    maker, tasks = a_maker(tmp_path)
+    for task in tasks:
+        maker.make(task)
+    assert maker.generator.batches == [
+        [0, 1, 2],
+        [3, 4, 4],
+        [5, 6, 7],
+        [8, 9, 9],
+        [10, 11, 12],
+    ]
+
+
+def test_padding_is_never_kept(tmp_path):
+    maker, tasks = a_maker(tmp_path)
+    record = maker.make(tasks[0])
+    assert kept_in(tmp_path, tasks[0]) == [0, 1, 2, 3, 4]
+    assert (record.num_samples, record.num_members, record.num_rejected) == (5, 15, {})
+
+
+def test_a_sample_is_made_again_in_the_very_batch_it_was_made_in(tmp_path):
+    maker, tasks = a_maker(tmp_path)
+    for task in tasks:
+        maker.make(task)
+    for task in tasks:
+        stored = files_in(tmp_path, task)
+        made = list(maker.generator.batches)
+        for index in kept_in(tmp_path, task):
+            again = maker.replay(task, index)
+            assert maker.generator.batches[-1] in made
+            assert {f"{index:09d}.{e}": data for e, data in again.files} == {
+                name: data for name, data in stored.items() if name.startswith(f"{index:09d}")
+            }
+
+
+@pytest.mark.parametrize(("compute", "encode"), [(3, 0), (1, 2), (2, 3)])
+def test_threads_change_neither_bytes_nor_counts(tmp_path, compute, encode):
+    limits = {"accept": {"class_share": {1: [0.08, 1]}}, "oversample": 3}
+    (one, tasks), (many, _) = (
+        a_maker(tmp_path / name, **counts, **limits)
+        for name, counts in {"one": {}, "many": {"compute": compute, "encode": encode}}.items()
+    )
+    for task in tasks:
+        first, second = one.make(task), many.make(task)
+        assert first.sha256 == second.sha256
+        assert first.num_rejected == second.num_rejected
+        assert first.coverage == second.coverage
+
+
+def test_shards_that_are_made_at_the_same_time_are_those_made_one_after_another(tmp_path):
+    (slow, tasks), (quick, _) = a_maker(tmp_path / "slow"), a_maker(tmp_path / "quick", compute=2)
+    alone = [slow.make(task).sha256 for task in tasks]
+    found = {}
+    threads = [
+        threading.Thread(target=lambda t=task: found.update({t.shard_index: quick.make(t).sha256}))
+        for task in tasks
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [found[index] for index in range(3)] == alone
+
+
+def test_no_batch_is_computed_far_behind_the_last_sample_that_is_kept(tmp_path):
+    maker, tasks = a_maker(tmp_path, oversample=20)
+    maker.make(tasks[1])
+    assert tasks[1].num_indices == 100
+    begun = [batch[0] for batch in maker.generator.batches]
+    assert begun[:2] == [100, 103]
+    assert len(begun) <= 4, "one thread is at most two batches ahead"
+
+
+def test_batches_wait_for_whoever_takes_them(tmp_path):
+    maker, tasks = a_maker(tmp_path, num_samples=300, samples_per_shard=300)
+    batches = maker._batches(tasks[0])
+    next(batches)
+    maker._compute_threads.submit(int).result()  # the only thread has done all that it was given
+    assert len(maker.generator.batches) == 2, "the one that was taken, and one more"
+    batches.close()
+
+
+def test_rejected_samples_are_counted_by_reason_and_by_the_generator_s_class(tmp_path):
+    least = 0.08
+    found = shares(tmp_path, 1, 13)
+    maker, tasks = a_maker(
+        tmp_path,
+        "Classed",
+        oversample=2.6,
+        accept={"class_share": {"square": [least, 1]}},
+    )
+    record = maker.make(tasks[0])
+    kept = [index for index in range(13) if found[index] >= least][:5]
+    assert kept_in(tmp_path, tasks[0]) == kept
+    end = min(13, (kept[-1] // 3 + 1) * 3)
+    lost = [index for index in range(end) if found[index] < least]
+    assert lost, "there is something to count"
+    assert record.num_rejected == {"class_1_too_small": len(lost)}
+    assert record.coverage.kept == dict(sorted(Counter(i % 3 for i in kept).items()))
+    assert record.coverage.made == dict(sorted(Counter(i % 3 for i in [*kept, *lost]).items()))
+
+
+def test_a_shard_of_which_nothing_is_kept_names_all_reasons_and_leaves_nothing(tmp_path):
+    maker, tasks = a_maker(
+        tmp_path,
+        accept={"class_share": {"ground": [0, 0.01], "square": [0, 0.5]}},
+    )
+    with pytest.raises(ShardError) as caught:
+        maker.make(tasks[2])
+    assert str(caught.value) == (
+        "shard tiny-000002: none of 3 samples was accepted (class_0_too_large: 3); loosen "
+        "dataset.accept or raise dataset.oversample"
+    )
+    assert [path for path in (tmp_path / "out").rglob("*") if path.is_file()] == []
+
+
+def test_a_round_that_drops_for_a_target_keeps_only_what_serves_it(tmp_path):
+    least, found = 0.1, shares(tmp_path, 1, 13)
+    maker, tasks = a_maker(tmp_path, oversample=2.6)
+    record = maker.make(steered(tasks[0], min_area={1: least}))
+    kept = [index for index in range(13) if found[index] >= least][:5]
+    assert kept_in(tmp_path, tasks[0]) == kept
+    end = min(13, (kept[-1] // 3 + 1) * 3)
+    assert record.num_rejected == {"coverage": sum(share < least for share in found[:end])}
+
+
+def test_a_ranked_shard_keeps_the_best_of_its_whole_range(tmp_path):
+    found = shares(tmp_path, 1, 13)
+    maker, tasks = a_maker(tmp_path, oversample=2.6)
+    record = maker.make(steered(tasks[0], best_by=1))
+    best = sorted(range(13), key=lambda index: (-found[index], index))[:5]
+    assert kept_in(tmp_path, tasks[0]) == sorted(best) != [0, 1, 2, 3, 4]
+    assert record.num_rejected == {"outranked": 8}
+    assert record.coverage.num_made == 13
+    assert sum(len(set(batch)) for batch in maker.generator.batches) == 13
+
+
+def test_classes_of_a_round_go_on_where_the_shard_before_ended(tmp_path):
+    maker, tasks = a_maker(tmp_path, "Classed")
+    cycle = {"classes": {2: 1, 0: 1}}
+    labels = []
+    for task in tasks[:2]:
+        maker.make(steered(task, **cycle))
+        facts = [d for n, d in files_in(tmp_path, task).items() if n.endswith(".json")]
+        labels += [SampleFacts.model_validate_json(data).class_label for data in facts]
+    assert labels == [0, 2] * 5
+
+
+def test_a_generator_that_fails_costs_its_shard_and_nothing_else(tmp_path, monkeypatch):
+    monkeypatch.setattr(Sick, "cured", False)
+    maker, tasks = a_maker(tmp_path, "Sick", compute=2)
+    with pytest.raises(ZeroDivisionError):
+        maker.make(tasks[1])
+    assert [path for path in (tmp_path / "out").rglob("*.tar") if path.is_file()] == []
+    assert maker.make(tasks[2]).num_samples == 3
+    monkeypatch.setattr(Sick, "cured", True)
+    assert maker.make(tasks[1]).num_samples == 5
+
+
+def test_a_stop_in_the_middle_of_a_shard_leaves_nothing_of_it(tmp_path):
+    maker, tasks = a_maker(tmp_path, num_samples=300, samples_per_shard=300)
+    generate = maker.generator.generate
+
+    def stop_at_the_fourth(latents, layers):
+        if len(maker.generator.batches) == 3:
+            maker.stop.set()
+        return generate(latents, layers)
+
+    maker.generator.generate = stop_at_the_fourth
+    with pytest.raises(Interrupted, match="tiny-000000: stopped before it was whole"):
+        maker.make(tasks[0])
+    assert 4 <= len(maker.generator.batches) < 10
+    assert [path for path in (tmp_path / "out").rglob("*") if path.is_file()] == []
 
 
 @pytest.fixture(scope="module")

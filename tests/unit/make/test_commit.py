@@ -1,10 +1,12 @@
 import http.client
 import threading
+from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import boto3
 import pytest
 from moto.server import ThreadedMotoServer
+from toy_maker import a_maker, kept_in, steered
 
 from factory.data import ShardTask
 from factory.dataset.receipts import find_record
@@ -128,3 +130,47 @@ def test_an_unreadable_receipt_is_not_taken_for_none(liar):
     store.replace("receipts/0000/000000.json", b"")
     with pytest.raises(StoreError, match="not a receipt"):
         find_record(store, TASK)
+
+
+def adopted(folder, maker, task):
+    """What another worker makes of a tar whose writer died before the receipt."""
+    made = maker.make(task)
+    for path in (folder / "out/receipts").rglob("*.json"):
+        path.unlink()
+    record = maker.make(task)
+    assert record.finished_at
+    assert (record.device, record.versions) == ("unknown", {})
+    assert (record.sha256, record.num_samples) == (made.sha256, made.num_samples)
+    assert record.class_px == made.class_px
+    return made, record
+
+
+LARGE = {"accept": {"class_share": {"square": [0.08, 1]}}}
+
+
+def test_of_an_adopted_shard_nothing_behind_its_last_sample_is_taken_for_rejected(tmp_path):
+    maker, tasks = a_maker(tmp_path, "Classed", oversample=20, **LARGE)
+    made, record = adopted(tmp_path, maker, tasks[0])
+    kept = kept_in(tmp_path, tasks[0])
+    lost = [index for index in range(kept[-1]) if index not in kept]
+    assert lost, "there is something to count"
+    assert record.num_rejected == {"unknown": len(lost)}
+    assert record.coverage.made == dict(sorted(Counter(i % 3 for i in [*kept, *lost]).items()))
+    assert record.coverage.kept == made.coverage.kept
+    assert sum(made.num_rejected.values()) - len(lost) < 3, "of the last batch only its maker knew"
+
+
+def test_of_an_adopted_shard_that_came_out_short_the_whole_range_was_made(tmp_path):
+    maker, tasks = a_maker(tmp_path, "Classed", **LARGE)
+    made, record = adopted(tmp_path, maker, tasks[0])
+    assert 0 < record.num_samples < 5
+    assert record.num_rejected == {"unknown": 5 - record.num_samples}
+    assert record.coverage == made.coverage
+
+
+def test_of_an_adopted_shard_that_was_ranked_the_whole_range_was_made(tmp_path):
+    maker, tasks = a_maker(tmp_path, "Classed", oversample=8)
+    made, record = adopted(tmp_path, maker, steered(tasks[0], best_by=2))
+    assert kept_in(tmp_path, tasks[0])[-1] < 39, "the last of the range is not in it"
+    assert record.num_rejected == {"unknown": 35}
+    assert record.coverage == made.coverage, "its latents are drawn again, and its samples measured"

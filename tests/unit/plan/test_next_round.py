@@ -6,9 +6,12 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from simulated import EACH, NAMES, NUCLEUS, World, run, states
+from simulated import EACH, MEANING, NAMES, NUCLEUS, World, run, states
+from small_job import small_job
 
-from factory.plan.targets import judge_targets
+from factory.plan.next_round import next_round
+from factory.plan.rounds import make_plan
+from factory.plan.targets import cover_rounds, judge_targets, measure_progress
 from factory.spec.coverage import AreaTarget, CoverageSpec
 
 
@@ -24,6 +27,17 @@ def test_classes_that_are_rejected_more_often_are_visited_more_often(tmp_path):
     plan, account = run(world, CoverageSpec(min_samples=EACH, budget=5000), tmp_path)
     assert {state for _, state, _ in states(account).values()} == {"met"}
     assert plan.num_samples <= 1.15 * 600
+
+
+def test_a_cycle_of_classes_stays_short_however_many_samples_are_missing(tmp_path):
+    wanted = {"round": 100_020, "oval": 300_020, "lobed": 21}
+    spec = CoverageSpec(min_samples=wanted, budget=10**6)
+    plan = make_plan(small_job(tmp_path, {"dataset.num_samples": 60}), {"a": 1})
+    records = [World((0, 0, 0)).make(task) for task in plan.tasks()]
+    account = measure_progress(spec, MEANING, plan, cover_rounds(records))
+    added = next_round(plan, account, oversample=1.0)
+    assert added.num_samples == 400_001
+    assert added.steering.classes == {0: 16_384, 1: 49_152, 2: 1}, "as 1 to 3; none is left out"
 
 
 @pytest.mark.parametrize("count", [100, 150, 190])

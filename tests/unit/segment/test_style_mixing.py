@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 from contract.test_generators import build, draw
+from plugins.mixing_plugins import OddBox
 from safetensors.torch import save_file
 from small_job import small_job
 
@@ -306,6 +307,23 @@ def test_a_detector_s_boxes_are_clustered_one_by_one(toy):
             assert right <= 28
             assert bottom <= 28
     assert segmenter.instance_classes == ("thing", "middle")
+
+
+def test_a_box_that_ends_inside_a_clustered_pixel_has_that_pixel_and_stays_a_box(toy):
+    instances = {"detector": "plugins.mixing_plugins:OddBox"}
+    found = masks_of(toy, mixing(toy, stop_px=8, refine_px=0, instances=instances), range(12))
+    left, top, right, bottom = OddBox.BOX
+    seen = torch.zeros(32, 32, dtype=torch.bool)
+    for one, confidence in zip(found.instances, found.confidence_by_px, strict=True):
+        if one.class_ids:
+            judged = confidence < 1
+            assert judged[4:28, 4:28].float().mean() > 0.9, "whole clustered pixels of 4 x 4 px"
+            assert not judged[:4].any()
+            assert not judged[28:].any()
+            seen |= torch.from_numpy(one.ids > 0)
+    assert seen[bottom - 1].any(), "its last row lies in a pixel that it shares with what is below"
+    seen[top:bottom, left:right] = False
+    assert not seen.any()
 
 
 def test_boxes_of_nothing_reject_the_sample(toy):

@@ -1,8 +1,10 @@
 import pytest
+from botocore.exceptions import ClientError
 from s3_server import SECRET, Fault, refusal
 
 from factory.store import open_store
 from factory.store.s3 import S3Store
+from factory.store.s3_calls import S3Calls
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
 
@@ -90,3 +92,38 @@ def test_an_address_without_a_bucket_is_refused(uri):
     assert refusal(lambda: open_store(uri)) == (
         f"output.uri: found {uri!r}; give s3://bucket/prefix"
     )
+
+
+def failing(status, code):
+    """An attempt that the server refuses."""
+
+    def attempt():
+        answer = {"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": status}}
+        raise ClientError(answer, "PutObject")
+
+    return attempt
+
+
+def test_pauses_double_and_no_two_workers_make_the_same_ones(monkeypatch):
+    pauses = []
+    monkeypatch.setattr("factory.store.s3_calls.time.sleep", pauses.append)
+    calls = S3Calls("s3://bucket/x", first_wait_s=1.0, is_known=True)
+    for _ in range(20):
+        refusal(lambda: calls.with_retries("a", failing(503, "SlowDown")))
+    assert len(pauses) == 20 * 7
+    for number in range(7):
+        same = pauses[number::7]
+        assert all(2**number / 2 <= pause <= 2**number for pause in same), (
+            "1, 2, 4 ... 64 s at most"
+        )
+        assert len({round(pause, 6) for pause in same}) > 15
+
+
+@pytest.mark.parametrize(
+    ("status", "code"), [(403, "AccessDenied"), (404, "NoSuchBucket"), (400, "InvalidArgument")]
+)
+def test_what_will_not_pass_is_told_at_once(monkeypatch, status, code):
+    monkeypatch.setattr("factory.store.s3_calls.time.sleep", lambda _: pytest.fail("it waited"))
+    calls = S3Calls("s3://bucket/x", first_wait_s=1.0, is_known=True)
+    text = refusal(lambda: calls.with_retries("a", failing(status, code)))
+    assert text.startswith(f"s3://bucket/x/a: the server answers {status} {code}; ")

@@ -1,0 +1,90 @@
+"""How a worker's process is set up, and what it builds from its configuration."""
+
+import dataclasses
+import subprocess
+import sys
+
+import pytest
+import torch
+from small_job import small_job
+
+from factory.dataset.holdings import find_labels
+from factory.errors import JobError, WeightsError
+from factory.run.base import WorkerConfig
+from factory.run.worker import build_maker, device_of, load_configured_generator
+from factory.spec import RunSpec
+from factory.store import open_store
+
+PARTS = {"kind": "plugins.mixing_plugins:Parts"}
+
+
+def config_of(folder, overrides=None, **changes):
+    spec = small_job(folder, {"dataset.segmenter": PARTS} | (overrides or {}))
+    config = WorkerConfig(
+        dataset=spec.dataset,
+        run=spec.run,
+        output_uri=spec.output.uri,
+        single_writer=False,
+        weights_sha256="",
+        segmenter_path="",
+        run_id="run",
+        import_paths=(),
+    )
+    return dataclasses.replace(config, **changes)
+
+
+def test_a_worker_computes_every_operation_on_one_thread_whatever_the_machine_says():
+    code = (
+        "import torch; torch.set_num_threads(3); before = torch.get_num_threads()\n"
+        "from factory.run.worker import configure_process\n"
+        "configure_process(); one = torch.get_num_threads()\n"
+        "configure_process(2); print(before, one, torch.get_num_threads())"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.split() == ["3", "1", "2"]
+
+
+@pytest.mark.parametrize(("share", "kind"), [(0, "cpu"), (0.5, "cuda"), (1, "cuda")])
+def test_a_worker_with_a_share_of_a_gpu_computes_there(share, kind):
+    assert device_of(RunSpec(gpus_per_actor=share)).type == kind
+
+
+def test_other_weights_than_the_driver_s_are_refused_with_both_digests(tmp_path):
+    with pytest.raises(WeightsError) as caught:
+        load_configured_generator(config_of(tmp_path, weights_sha256="f" * 64), torch.device("cpu"))
+    assert str(caught.value) == (
+        "dataset.generator.weights: this worker has sha256 , the driver ffffffffffffffff; put the "
+        "same file on every machine"
+    )
+
+
+def test_the_folders_where_the_driver_finds_plugins_are_searched_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    place = str(tmp_path / "plugins")
+    for _ in range(2):
+        load_configured_generator(
+            config_of(tmp_path, import_paths=(place, place)), torch.device("cpu")
+        )
+    assert sys.path.count(place) == 1
+
+
+@pytest.mark.parametrize(
+    ("encode_threads", "lanes", "found"), [("auto", 1, (1, 0)), (0, 3, (3, 0)), (5, 2, (2, 5))]
+)
+def test_threads_are_those_the_job_asks_for(tmp_path, encode_threads, lanes, found):
+    run = RunSpec(executor="inline", threads_per_actor=lanes, encode_threads=encode_threads)
+    threads = build_maker(config_of(tmp_path, run=run))._threads
+    assert (threads.compute, threads.encode) == found
+
+
+def test_the_label_table_is_written_before_the_first_shard(tmp_path):
+    build_maker(config_of(tmp_path))
+    labels = find_labels(open_store(str(tmp_path / "out"))).labels
+    assert [label.name for label in labels] == ["ground", "square", "disc", "core"]
+
+
+def test_a_target_that_names_no_class_ends_the_run_before_anything_is_written(tmp_path):
+    coverage = {"min_samples": {"sqare": 3}, "budget": 9}
+    with pytest.raises(JobError, match=r"min_samples\.sqare: no such class"):
+        build_maker(config_of(tmp_path, {"dataset.coverage": coverage}))
+    assert not (tmp_path / "out").exists()
