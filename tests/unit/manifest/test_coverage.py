@@ -9,6 +9,10 @@ from factory.manifest.coverage import (
 from factory.manifest.measure import UNKNOWN, Measures
 
 
+def measured_as(sharpness, border, dhash, latent_cell):
+    return Measures(sharpness=sharpness, border=border, dhash=dhash, latent_cell=latent_cell)
+
+
 def cover(px, labels=None, classes=4, measures=None, rejected=None, confidence=None, size=1000):
     labels = labels or [0] * len(px)
     return cover_samples(
@@ -46,7 +50,7 @@ def test_areas_of_many_generator_classes_are_counted_together():
 
 
 def test_values_at_the_end_of_a_histogram_are_in_its_last_bin():
-    measured = [Measures(1e12, 1.0, "0" * 16, 255), Measures(0.0, 0.0, "1" * 16, 0)]
+    measured = [measured_as(1e12, 1.0, "0" * 16, 255), measured_as(0.0, 0.0, "1" * 16, 0)]
     found = cover([(1, 1)] * 2, measures=measured, confidence=[1.0, 0.0])
     assert [len(found.confidence), len(found.sharpness), len(found.border)] == [50, 40, 50]
     assert len(found.cells) == 256
@@ -54,7 +58,7 @@ def test_values_at_the_end_of_a_histogram_are_in_its_last_bin():
 
 
 def test_what_was_not_measured_is_not_counted():
-    found = cover([(1, 1)] * 2, measures=[UNKNOWN, Measures(3.0, 0.25, "f" * 16, 9)])
+    found = cover([(1, 1)] * 2, measures=[UNKNOWN, measured_as(3.0, 0.25, "f" * 16, 9)])
     assert sum(found.sharpness) == sum(found.border) == sum(found.cells) == 1
     assert found.sharpness.index(1) == 4, "2 log2(1 + 3)"
     assert found.border.index(1) == 25
