@@ -8,12 +8,12 @@ import typer
 
 from factory.cli.shared import import_from_here, one_line_errors, say
 from factory.errors import JobError
-from factory.spec import JobSpec
 from factory.store.single_file import replace_file, writing_into
 
 if TYPE_CHECKING:
     from factory.label.material import LabelMaterial
     from factory.run.fitting import FoundFit
+    from factory.spec import JobSpec
 
 _YAML = (".yaml", ".yml")
 
@@ -85,7 +85,7 @@ def write_report(material: "LabelMaterial", folder: Path) -> None:
     say(f"wrote {folder}/report.html and {folder}/report.png")
 
 
-def draw_material(spec: JobSpec, found: "FoundFit") -> "LabelMaterial":
+def draw_material(spec: "JobSpec", found: "FoundFit") -> "LabelMaterial":
     """The tree of a fitted segmenter, with samples that show its cuts."""
     from factory.label.gallery import NUM_SAMPLES
     from factory.label.material import make_material
@@ -95,7 +95,7 @@ def draw_material(spec: JobSpec, found: "FoundFit") -> "LabelMaterial":
     return make_material(spec, found.weights, found.fitted, device=device_of(spec.run))
 
 
-def find_or_fit(spec: JobSpec) -> "FoundFit":
+def find_or_fit(spec: "JobSpec") -> "FoundFit":
     """The job's fitted segmenter, with a bar while it is fitted and Ctrl+C to stop that."""
     from factory.run import fitting
     from factory.run.progress import progress_reporter

@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TypeVar
 
 import click
 import typer
@@ -16,7 +16,9 @@ import typer
 from factory.errors import FactoryError, Interrupted
 from factory.log import start_log
 from factory.redact import redact_values, shown
-from factory.spec import JobSpec
+
+if TYPE_CHECKING:
+    from factory.spec import JobSpec
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object, for scripts.")]
 
@@ -97,7 +99,7 @@ TrustPlugins = Annotated[
 ]
 
 
-def load(job: Path) -> JobSpec:
+def load(job: Path) -> "JobSpec":
     """The checked job file at `job`.
 
     Raises:
