@@ -39,7 +39,7 @@ MOST_ROUNDS = _SEEDINGS * _ROUNDS
 
 
 def fit_kmeans(spec: KMeansSpec, context: FitContext) -> bytes:
-    """Fit on pixels of the generator and return the segmenter file.
+    """Fit on pixels of the generator; returns the segmenter file.
 
     Clusters are numbered by decreasing size, so that equal clusterings have equal files.
 
@@ -70,7 +70,7 @@ def fit_kmeans(spec: KMeansSpec, context: FitContext) -> bytes:
 
 
 def choose_pixels(spec: KMeansSpec, facts: GeneratorFacts) -> Sampling:
-    """Which pixels to fit on.
+    """Choose the pixels to fit on.
 
     Raises:
         JobError: If a layer is unknown, or the pixels do not fit `fit.memory_gib`.
@@ -101,6 +101,7 @@ def cluster(
         now = float(inertia) / int(sizes.sum())
         if now >= before * (1 - _LEAST_GAIN):
             break
+        # An empty cluster keeps its centre: moving it elsewhere would need a random choice here.
         before = now
         means = (sums / sizes[:, None].clamp(min=1)).float()
         centres = torch.where(sizes[:, None] > 0, means, centres)
@@ -112,7 +113,7 @@ def cluster(
 def try_seedings(
     vectors: Float[Tensor, "p c"], num_clusters: int, seed: int, progress: Progress
 ) -> Float[Tensor, "k c"]:
-    """Centres of the best of four runs, each to its end, told to a stage of `MOST_ROUNDS` or more.
+    """Centres of the best of four runs on a sample; progress counts towards `MOST_ROUNDS`.
 
     Raises:
         JobError: If there are fewer distinct vectors than clusters.
@@ -148,7 +149,7 @@ def clustering_bytes(num_clusters: int, channels: int) -> int:
 
 
 def _spread(context: FitContext, centres: Tensor) -> float:
-    """Squared distances of all pixels to their mean, in all."""
+    """Sum of the squared distances of all pixels to their mean."""
     sums, sizes, _ = added(context.pool.query("lloyd", torch.zeros_like(centres[:1])))
     mean = (sums / sizes[:, None].clamp(min=1)).float()
     return float(added(context.pool.query("lloyd", mean))[2])
@@ -191,4 +192,4 @@ COST = FitCost(
     shared_work=lambda spec: most_pixels(spec.fit) * spec.num_clusters,
     stand_in=lambda spec, probe: likely_head(probe, spec.num_clusters, spec.layers),
 )
-"""What a fit by k-means takes."""
+"""The cost of a fit by k-means."""

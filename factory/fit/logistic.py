@@ -1,7 +1,8 @@
 """Multinomial logistic regression: a linear head from labelled pixels.
 
-L-BFGS on the mean cross-entropy with a small penalty on the weights of standardised channels, folded
-back into plain weights and biases. The problem is convex: the start does not matter.
+L-BFGS on the mean cross-entropy with a small penalty on the weights of standardised channels, which
+are folded back into plain weights and biases afterwards. The problem is convex, so that a start at
+zero is as good as any, and no seed is needed.
 """
 
 import torch
@@ -16,10 +17,13 @@ _MOST_ROUNDS = 200
 def fit_logistic(
     vectors: Float[Tensor, "p c"], ids: Int64[Tensor, " p"], num_classes: int
 ) -> tuple[Float[Tensor, "k c"], Float[Tensor, " k"]]:
-    """Weights and biases whose highest logit is the class of a pixel. A class without pixels loses."""
+    """Fit weights and biases. A class without pixels is never predicted."""
+    # Workers compute under inference_mode, in which no gradient exists: hence the copies as well.
     with torch.inference_mode(mode=False), torch.enable_grad():
         rows, wanted = vectors.detach().clone(), ids.detach().clone()
         deviation, mean = torch.std_mean(rows, dim=0, correction=0)
+        # Standardised, so that one penalty means the same for channels of different scales. The
+        # clamp is for constant channels.
         deviation = deviation.clamp(min=1e-6)
         rows = (rows - mean) / deviation
         weights = torch.zeros(num_classes, rows.shape[1], requires_grad=True)

@@ -9,7 +9,7 @@ learning", https://arxiv.org/abs/2211.16710, and the released code. Where we dif
 - Ties, which the release gives to the first cluster, go to the most alike pair, then to the
   smallest: on easy features all clusters are separated equally well.
 
-What is kept to resume is the planes: with them the merging is repeated without a search.
+A checkpoint contains the planes only: with them the merging is repeated without a search.
 """
 
 from dataclasses import dataclass, field
@@ -30,7 +30,7 @@ _LEAD_PIXELS = 4096
 
 @dataclass(slots=True)
 class Found:
-    """What the searches have found: leaves first, then merged clusters in their order."""
+    """Planes found so far: those of the leaves first, then those of merged clusters in order."""
 
     centres: Float32[Tensor, "leaves c"]
     """Centres of the leaves; once there are planes, the largest cluster comes first."""
@@ -40,13 +40,13 @@ class Found:
     """Rounds of each search."""
 
     def tensors(self) -> dict[str, Tensor]:
-        """As it is kept in a checkpoint."""
+        """The content of a checkpoint."""
         planes = torch.stack(self.planes) if self.planes else torch.empty(0, 0)
         return {"centres": self.centres, "planes": planes, "rounds": torch.tensor(self.rounds)}
 
 
 def read_found(tensors: dict[str, Tensor]) -> Found | None:
-    """What a checkpoint holds; None if the clusters were not found yet."""
+    """Read a checkpoint; None if it was written before the clusters were found."""
     if "centres" not in tensors:
         return None
     return Found(tensors["centres"], list(tensors["planes"]), tensors["rounds"].long().tolist())
@@ -54,11 +54,11 @@ def read_found(tensors: dict[str, Tensor]) -> Found | None:
 
 @dataclass(frozen=True, slots=True)
 class Merged:
-    """A finished merging."""
+    """The result of merging."""
 
     hierarchy: Hierarchy
     num_agreed: int
-    """Pixels whose best leaf by score is the one that they lie in."""
+    """Number of pixels whose best leaf by score is the one they belong to."""
     num_rounds: int
     """Rounds of all searches."""
 
@@ -67,11 +67,11 @@ def merge_clusters(context: FitContext, num_pixels: int, found: Found) -> Merged
     """Merge the clusters of the context's pixels around `found.centres` until two are left.
 
     The cluster that its plane separates worst joins the one that the planes find most alike.
-    `found` is completed on the way, and what it holds already is not searched for again.
+    `found` is extended in place; planes that it contains already are not searched again.
 
     Raises:
         JobError: If fewer than two clusters hold a pixel.
-        Interrupted: If somebody asked to stop; the checkpoint knows what is found.
+        Interrupted: If a stop was requested; the planes found so far are in the checkpoint.
     """
     if not found.planes:
         order = _sizes(context, found.centres).argsort(descending=True, stable=True)
@@ -86,10 +86,11 @@ def merge_clusters(context: FitContext, num_pixels: int, found: Found) -> Merged
 def choose_pair(
     iou: Float64[Tensor, " k"], alike: Float64[Tensor, "k k"], sizes: Int64[Tensor, " k"]
 ) -> tuple[int, int]:
-    """The cluster that is separated worst, and the other one that it is most alike.
+    """Choose the worst separated cluster (least IoU), and the one most similar to it.
 
-    Of equally bad clusters it is the one with the most alike partner; of those, and of equally
-    alike partners, the smallest.
+    Ties go to the cluster with the most similar partner, then to the smallest; ties between
+    partners to the smallest. On easy features many clusters are separated perfectly: the first
+    index, which the release takes, would then merge arbitrary clusters.
     """
     others = alike.clone().fill_diagonal_(-1)
     closest = others.amax(dim=1).tolist()
@@ -103,20 +104,20 @@ def choose_pair(
 def merged_plane(
     planes: Float32[Tensor, "2 c1"], sizes: Int64[Tensor, " 2"]
 ) -> Float32[Tensor, "1 c1"]:
-    """Where the search for two clusters' common plane starts: their mean, weighted by pixels."""
+    """Start of the search for the plane of two merged clusters: the mean of theirs, by pixels."""
     share = float(sizes[0] / sizes.sum().clamp(min=1))
     return planes[:1] * share + planes[1:] * (1 - share)
 
 
 class _Search:
-    """Finds planes, or takes those that were found before."""
+    """Searches planes, except for those that a checkpoint contains."""
 
     def __init__(self, context: FitContext, num_pixels: int, found: Found) -> None:
         self._context, self._found = context, found
         self._loss = HingeLoss(context.pool, num_pixels)
 
     def leaves(self) -> None:
-        """The planes of all leaves, a few side by side."""
+        """Find the planes of all leaves, a few at a time."""
         count, known = len(self._found.centres), len(self._found.planes)
         start = _first_planes(self._found.centres)
         at_once = num_at_once(self._found.centres.shape[1])
@@ -151,7 +152,7 @@ class _Search:
 
 
 class _Clusters:
-    """The clusters left. Each has a column of scores; a merged one takes over its second part's."""
+    """The remaining clusters. Each has a column of scores; a merged one reuses its second part's."""
 
     def __init__(self, context: FitContext, sizes: Tensor, planes: Tensor) -> None:
         self._pool = context.pool
@@ -180,7 +181,7 @@ class _Clusters:
         return [self._nodes[position] for position in positions]
 
     def join(self, first: int, second: int, node: int) -> int:
-        """Give one cluster's pixels to another, which becomes `node`; its column."""
+        """Merge one cluster into another, which becomes `node`; returns its column."""
         gone, stays = self._columns[first], self._columns[second]
         self._pool.update("join", gone, stays)
         self._sizes[stays] += self._sizes[gone]
@@ -189,7 +190,7 @@ class _Clusters:
         return stays
 
     def hold(self, column: int, plane: Tensor) -> None:
-        """Measure a cluster by its new plane."""
+        """Update a cluster's statistics for its new plane."""
         both, either, row = added(
             self._pool.update("hold_one", column, plane.to(self._pool.device))
         )
@@ -238,13 +239,13 @@ def _merge(context: FitContext, found: Found, search: _Search) -> Merged:
 
 
 def _sizes(context: FitContext, centres: Tensor) -> Tensor:
-    """Pixels of each cluster, after they were given to their nearest centres."""
+    """Assign all pixels to their nearest centres; returns the number of pixels of each cluster."""
     parts = context.pool.update("assign", context.keep(centres))
     return added([(sizes,) for sizes in parts])[0].cpu()
 
 
 def _first_planes(centres: Tensor) -> Tensor:
-    """The planes whose highest score is the nearest centre, scaled as in the release."""
+    """Initial planes: the highest score belongs to the nearest centre; scaled as in the release."""
     squares = centres.square().sum(dim=1)
     scale = squares.max().clamp(min=torch.finfo(torch.float32).tiny)
     return torch.cat([centres, -squares[:, None] / 2], dim=1) / scale

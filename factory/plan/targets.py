@@ -1,7 +1,7 @@
-"""Coverage targets: which are met, why one cannot be, and the next round that serves them.
+"""Progress of coverage targets: which are met, and why others are out of reach.
 
-Everything is a pure function of the targets, the rounds and the receipts of complete rounds, so any
-driver that comes along plans the same round. A round never depends on one that is still being made.
+Everything is a pure function of the targets, the rounds and the receipts of complete rounds, so
+that any driver plans the same next round. A round never depends on one that is still being made.
 """
 
 import math
@@ -17,18 +17,18 @@ from factory.plan.rounds import Plan
 from factory.spec.coverage import AreaTarget, CoverageSpec
 
 ENOUGH_TO_JUDGE = 64
-"""Images after which a class that never came is taken for one that never will."""
+"""Images without a single sample of a class after which the class is given up."""
 
 NEVER_EMPTY = 25
-"""A shard whose rules are expected to keep so many samples is empty once in 10^11."""
+"""Expected accepted samples of a shard: with 25 it is empty with probability e^-25, once in 10^11."""
 
 POOL_ENOUGH = 2048
-"""Images in ranked pools after which a target that none of the best reached is given up."""
+"""Ranked images after which a target that not even the best of them reached is given up."""
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A number of kept samples with a class of the masks or of the generator."""
+    """A required number of accepted samples with a mask class or of a generator class."""
 
     name: str
     wanted: int
@@ -37,7 +37,7 @@ class Target:
     min_area: float = 0.0
 
     def count(self, coverage: Coverage) -> int:
-        """How many of the covered samples serve the target."""
+        """Number of samples that count for the target."""
         if self.mask_class is not None:
             return coverage.images_with(self.mask_class, min_area=self.min_area)
         return coverage.kept.get(self.generator_class or 0, 0)
@@ -45,39 +45,39 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class TargetState:
-    """How far a target has come."""
+    """Progress and state of a target."""
 
     name: str
     wanted: int
     have: int
     state: Literal["met", "open", "out of reach"]
     why: str
-    """Why it cannot be met; empty unless it is out of reach."""
+    """The reason if it is out of reach, else empty."""
 
 
 @dataclass(frozen=True, slots=True)
 class TargetProgress:
-    """What the targets, the rounds and the receipts add up to."""
+    """Progress of all targets, added up over the receipts of all rounds."""
 
     targets: tuple[Target, ...]
     coverage: Coverage
     """Of all samples."""
     unsteered: Coverage
-    """Of the rounds that drop nothing for a target: what the generator gives by itself."""
+    """Of the rounds that reject nothing for a target: an unbiased estimate of the generator's rates."""
     by_goal: dict[str, Coverage]
-    """Of the rounds that drop or rank for a target, by its name."""
+    """Of the rounds that reject or rank for a target, by its name."""
     ranked_made: dict[str, int]
-    """Images made in ranked pools, by the target's name."""
+    """Images made for ranking, by the target's name."""
     budget: int
     left: int
-    """Images of the budget that are not spent."""
+    """Remaining images of the budget."""
 
     def deficit(self, target: Target) -> int:
-        """Samples that are missing."""
+        """Number of missing samples."""
         return max(0, target.wanted - target.count(self.coverage))
 
     def acceptance(self, generator_class: int | None = None) -> float:
-        """Share of images that the job's own rules keep, of a class that was made or of all."""
+        """Share of images accepted by the job's own rules, of one generator class or of all."""
         made, kept = self.unsteered.num_made, self.unsteered.num_kept
         if generator_class is not None and self.unsteered.kept.get(generator_class):
             made = self.unsteered.made[generator_class]
@@ -85,12 +85,12 @@ class TargetProgress:
         return max(kept, 1) / max(made, 1)
 
     def least_images(self, target: Target) -> int:
-        """Images of the smallest round for `target` that will not come out empty."""
+        """Images of the smallest round for `target` that is unlikely to come out empty."""
         rate = self.acceptance(target.generator_class)
         return math.ceil(NEVER_EMPTY / rate) if rate < 1 else 1
 
     def why_not(self, target: Target) -> str:
-        """Why nothing more can be done for `target`; empty if something can."""
+        """The reason why `target` is out of reach; empty if it is not."""
         if self.left < self.least_images(target):
             spent = self.budget - self.left
             rest = ", too little is left for another round" if self.left > 0 else ""
@@ -111,7 +111,7 @@ class TargetProgress:
 
 
 def cover_rounds(records: Iterable[ShardRecord]) -> dict[int, Coverage]:
-    """The coverage of each round's committed shards; shards that nobody counted have none."""
+    """Coverage of each round's committed shards; shards without recorded coverage count as empty."""
     parts: dict[int, list[Coverage]] = {}
     for record in records:
         parts.setdefault(record.round_index, []).append(record.coverage or Coverage())
@@ -121,10 +121,10 @@ def cover_rounds(records: Iterable[ShardRecord]) -> dict[int, Coverage]:
 def measure_progress(
     spec: CoverageSpec, meaning: DatasetLabels, plan: Plan, by_round: Mapping[int, Coverage]
 ) -> TargetProgress:
-    """Add up the rounds with regard to the targets.
+    """Add up all rounds with regard to the targets.
 
     Raises:
-        JobError: If a target names a class that there is not.
+        JobError: If a target names an unknown class.
     """
     steering = {round_.round_index: round_.steering for round_ in plan.rounds}
     plain: list[Coverage] = []

@@ -25,11 +25,11 @@ from factory.spec import MethodSettings
 
 
 class LinearHead:
-    """A fitted linear head; see `base.Segmenter` for its promise."""
+    """A fitted linear head; the protocol is `base.Segmenter`."""
 
     def __init__(
         self,
-        spec: MethodSettings,  # noqa: ARG002 - the promise of a segmenter
+        spec: MethodSettings,  # noqa: ARG002 - the protocol of a segmenter
         fitted: Path | None,
         facts: GeneratorFacts,
         device: torch.device,
@@ -43,7 +43,7 @@ class LinearHead:
         Raises:
             JobError: If it is damaged, or holds something else.
         """
-        assert fitted is not None  # a linear head has nothing else to go by
+        assert fitted is not None  # methods with a linear head are always fitted
         tensors, head = read_segmenter(fitted)
         self.labels = tuple(head.labels)
         self.layers = tuple(head.layers)
@@ -67,7 +67,7 @@ class LinearHead:
 
         A pixel's confidence is m / (m + s), where m is the margin between its best two classes and s
         the median margin at fitting time: 0 on a border, 0.5 for a typical pixel. Where a pixel
-        whose best score is below 0 counts as unclaimed, it has confidence 0 and is left out of the
+        whose best score is below 0 counts as unclaimed, it has confidence 0 and does not enter the
         mask's mean.
         """
         best, masks, margins = _best_class(_best_rows(self.logits(batch), self._groups))
@@ -97,9 +97,12 @@ def plane_scores(
 ) -> Float[Tensor, "k n h w"]:
     """The scores of `k` planes at every pixel of images of `side` rows and columns, float32.
 
-    `weights` holds a block per layer (planes by channels), `bias` a column. Planes come first: the
+    `weights` has a block per layer (planes by channels), `bias` is a column. Planes come first: the
     fastest layout to reduce.
     """
+    # A linear map commutes with resampling, so each layer is evaluated at its own resolution, and
+    # scores of equal resolution are added before they are enlarged: one enlargement of k maps for
+    # each resolution instead of one of all channels for each layer.
     by_side: dict[int, Tensor] = {}
     for layer, weight in weights.items():
         maps = features[layer]
@@ -109,6 +112,8 @@ def plane_scores(
         by_side[rows] = by_side[rows].add_(scores) if rows in by_side else scores
     total = by_side.pop(side, None)
     for scores in by_side.values():
+        # Aligned corners, as in the published code: weights fitted with one convention do not fit
+        # another.
         wide = functional.interpolate(scores, (side, side), mode="bilinear", align_corners=True)
         total = wide if total is None else total.add_(wide)
     assert total is not None  # a head has at least one layer
@@ -116,7 +121,7 @@ def plane_scores(
 
 
 def _best_rows(logits: Float[Tensor, "r n h w"], groups: Sequence[int]) -> Float[Tensor, "k n h w"]:
-    """The highest score among each class's rows, which lie side by side."""
+    """The highest score among each class's rows, which are adjacent."""
     if len(groups) == len(logits):
         return logits
     return torch.stack([rows.amax(dim=0) for rows in torch.split(logits, list(groups))])
@@ -125,7 +130,7 @@ def _best_rows(logits: Float[Tensor, "r n h w"], groups: Sequence[int]) -> Float
 def _best_class(
     logits: Float[Tensor, "k n h w"],
 ) -> tuple[Float[Tensor, "n h w"], UInt8[Tensor, "n h w"], Float[Tensor, "n h w"]]:
-    """The highest logit, its class, and its lead over the second. Overwrites `logits`."""
+    """The highest logit, its class, and its lead over the second. Overwrites `logits` in place."""
     best, ids = logits.max(dim=0, keepdim=True)
     second = logits.scatter_(0, ids, -torch.inf).amax(dim=0)
     return best[0], ids[0].to(torch.uint8), best[0] - second

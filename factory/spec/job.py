@@ -1,6 +1,6 @@
 """The settings of a job, from the whole to its sections; those of methods have files of their own.
 
-`dataset` says what is made, `run` how, `output` where. Nothing in `run` or `output` changes a byte.
+`dataset` is what is made, `run` how, `output` where. Nothing in `run` or `output` changes a byte.
 The sentence under each field is its documentation, its schema description and its help.
 """
 

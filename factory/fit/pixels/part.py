@@ -1,8 +1,9 @@
-"""One part of the fitting pixels: it samples them, keeps them, and answers with sums over them.
+"""One part of the fitting pixels: samples them, stores them, and computes sums over them.
 
-What a part knows follows from what it was told (`sample`, `assign`, `hold`, `join`, `hold_one`), so
-that a lost part is made again by telling another one the same. Answers are small; vectors stay
-where they are. Every answer is computed on one thread, a few rows at a time, in a fixed order.
+The state of a part is determined by its updates (`sample`, `assign`, `hold`, `join`, `hold_one`),
+so that a lost part is rebuilt by replaying them. Results are small; vectors never leave the part.
+Every result is computed on one thread, a few rows at a time, in a fixed order: the bytes do not
+depend on the machine.
 """
 
 from collections.abc import Iterator
@@ -44,10 +45,8 @@ class Part:
         self._owners = torch.empty(0, dtype=torch.uint8, device=self._device)
         self._scores = torch.empty(0, 0, device=self._device)
 
-    # ------------------------------------------------------------------ what a part is told
-
     def sample(self, sampling: Sampling, step: int) -> int:
-        """Read the part's batch number `step`; the images in it. Step 0 forgets all before."""
+        """Sample the part's batch number `step`; returns its number of images. Step 0 starts over."""
         batches = sampling.batches(self._index, self._dataset.batch_size)
         if step == 0:
             self.use(torch.empty(0, 0, device=self._device))
@@ -63,8 +62,10 @@ class Part:
         return len(images)
 
     def assign(self, centres: Float32[Tensor, "k c"]) -> Int64[Tensor, " k"]:
-        """Give each pixel to its nearest centre; the pixels of each."""
+        """Assign each pixel to its nearest centre; returns the number of pixels of each."""
         centres = centres.to(self._device)
+        # argmin |x - c|^2 = argmax(x c - |c|^2 / 2): one matrix product, and the form of a linear
+        # head.
         bias = -centres.square().sum(dim=1) / 2
         self._owners = torch.empty(len(self._vectors), dtype=torch.uint8, device=self._device)
         for rows, place in self._chunks():
@@ -75,10 +76,10 @@ class Part:
     def hold(
         self, planes: Float32[Tensor, "k c1"]
     ) -> tuple[Int64[Tensor, " k"], Int64[Tensor, " k"], Float64[Tensor, "k k"], Int64[Tensor, ""]]:
-        """Keep the scores of all clusters' planes.
+        """Store the scores of all clusters' planes.
 
-        Returns what the two figures are made of (pixels in a cluster and on its inner side; in
-        either; sums of products of memberships), and the pixels whose best score is their own.
+        Returns the intersections and unions of each cluster with its plane's inner side, the sums of
+        products of memberships, and the number of pixels whose best score is their own cluster's.
         """
         planes = planes.to(self._device)
         count = len(planes)
@@ -100,13 +101,15 @@ class Part:
         return both, either, alike, agreed
 
     def join(self, first: int, second: int) -> None:
-        """Give the pixels of one cluster to another."""
+        """Move the pixels of one cluster to another."""
         self._owners[self._owners == first] = second
 
     def hold_one(
         self, column: int, plane: Float32[Tensor, " c1"]
     ) -> tuple[Int64[Tensor, ""], Int64[Tensor, ""], Float64[Tensor, " k"]]:
-        """Keep the scores of one cluster's new plane; its parts of what `hold` returns."""
+        """Replace the scores of one cluster's plane; returns its share of the results of `hold`."""
+        # All other scores are kept: a merge changes one plane, so that it costs one column, not
+        # all.
         plane = plane.to(self._device)
         both, either = torch.zeros(2, dtype=torch.int64, device=self._device)
         alike = torch.zeros(self._scores.shape[1], dtype=torch.float64, device=self._device)
@@ -118,8 +121,6 @@ class Part:
             either += (is_member | is_inside).sum()
             alike += torch.mv(_membership(self._scores[place]).T, _membership(scores))
         return both, either, alike
-
-    # ------------------------------------------------------------------ what a part is asked
 
     def spread(self, count: int) -> Float32[Tensor, "p c"]:
         """At most `count` of the vectors, evenly spaced."""
@@ -136,7 +137,9 @@ class Part:
         inertia = torch.zeros((), dtype=torch.float64, device=self._device)
         for rows, _ in self._chunks():
             ids = torch.addmm(bias, rows, centres.T).argmax(dim=1)
-            if rows.is_cuda:  # there index_add_ adds in any order
+            if (
+                rows.is_cuda
+            ):  # index_add_ uses atomics there, whose order, and so the sum, is random
                 sums += torch.nn.functional.one_hot(ids, len(centres)).T.float() @ rows
             else:
                 sums.index_add_(0, ids, rows)
@@ -183,18 +186,18 @@ class Part:
         best = rows[:, columns.to(self._device)].topk(2, dim=1).values
         return best[:, 0] - best[:, 1]
 
-    # ------------------------------------------------------------------
-
     def _shortfall(
         self, rows: Tensor, place: slice, columns: Tensor, planes: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """What each pixel lacks to lie a margin of 1 on its side of each plane; its side."""
+        """The hinge max(0, 1 - y s) of each pixel and plane, and the sign y."""
         scores = torch.addmm(planes[:, -1], rows, planes[:, :-1].T)
         sign = torch.where(self._owners[place][:, None] == columns, 1.0, -1.0)
         return (1 - sign * scores).clamp_(min=0), sign
 
     def _moments(self, active: Tensor) -> Tensor:
-        """Sum of x x^T over the active pixels, with a one for the bias behind each vector."""
+        """Sum of x x^T over the active pixels, each with a one appended for the bias."""
+        # An evenly spaced subset, scaled up: second derivatives only set the direction of a step,
+        # which a line search checks. The minimum itself comes from exact losses and gradients.
         places = active.nonzero()[:, 0]
         channels = self._vectors.shape[1]
         least = max(LEAST_CURVED * channels, _LEAST_ROWS) // NUM_PARTS
@@ -203,7 +206,7 @@ class Part:
         return (rows.T @ rows).mul_(len(places) / max(len(rows), 1))
 
     def _chunks(self) -> Iterator[tuple[Tensor, slice]]:
-        """Rows that fit the processor's cache, and where they are."""
+        """Iterate over blocks of rows that fit the processor's cache, with their positions."""
         count, channels = self._vectors.shape
         rows = max(_CHUNK_BYTES // (4 * max(channels, 1)), 64)
         if self._vectors.is_cuda:

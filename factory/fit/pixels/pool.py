@@ -1,4 +1,4 @@
-"""All parts of the fitting pixels, wherever they are, asked at once and answered in order."""
+"""All parts of the fitting pixels: called concurrently, with results in the order of the parts."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -14,7 +14,7 @@ from factory.generate.base import Generator, GeneratorFacts
 from factory.spec import DatasetSpec
 
 OnCompleted = Callable[[Any], None]
-"""Is given each part's answer as it comes, in any order."""
+"""Callback for each part's result as it arrives, in any order."""
 
 
 @runtime_checkable
@@ -27,10 +27,10 @@ class Pool(Protocol):
     """Where answers are."""
 
     def update(self, method: str, *args: object, completed: OnCompleted | None = None) -> list[Any]:
-        """Call a method that changes what the parts know; the answers in the order of the parts."""
+        """Call a method that changes the parts; returns the results in the order of the parts."""
 
     def query(self, method: str, *args: object) -> list[Any]:
-        """Call a method that changes nothing; the answers in the order of the parts."""
+        """Call a method that changes nothing; returns the results in the order of the parts."""
 
 
 class LanePool:
@@ -39,7 +39,7 @@ class LanePool:
     def __init__(
         self, generator: Generator, dataset: DatasetSpec, device: torch.device, num_lanes: int
     ) -> None:
-        """Parts without pixels. A GPU has one lane, for it is busy with one part already."""
+        """Create empty parts. A GPU gets one thread: one part keeps it busy."""
         self.facts, self.device, self.generator = generator.facts, device, generator
         self.parts = [Part(index, generator, dataset, device) for index in range(NUM_PARTS)]
         lanes = 1 if device.type == "cuda" else num_lanes
@@ -63,14 +63,15 @@ class LanePool:
         return self.update(method, *args)
 
     def close(self) -> None:
-        """Let the threads go."""
+        """Shut the threads down."""
         self._threads.shutdown(cancel_futures=True)
 
 
 def added(answers: list[Any]) -> list[Tensor]:
-    """Sums over all parts of each thing they answered with, in the order of the parts.
+    """Sum each result over all parts, in the order of the parts.
 
-    Floating-point numbers are added in double precision.
+    The order is fixed because floating-point addition is not associative: with it, threads and workers
+    give the same file. In float64, because sums over millions of pixels lose digits in float32.
     """
     wide = [torch.float64 if t.is_floating_point() else t.dtype for t in answers[0]]
     totals = [t.to(dtype, copy=True) for t, dtype in zip(answers[0], wide, strict=True)]

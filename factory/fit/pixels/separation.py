@@ -1,4 +1,4 @@
-"""Half-spaces that tell each cluster of pixels from all others.
+"""Fit a separating plane for each cluster of pixels (one-vs-rest squared hinge loss).
 
 The objective of KLiSH: Xu, Zhang and Hu 2023 (TPAMI), "Extracting semantic knowledge from GANs with
 unsupervised learning", https://arxiv.org/abs/2211.16710. Nothing here knows what is merged.
@@ -25,22 +25,25 @@ _MOST_ROUNDS = 50
 _MOST_HALVINGS = 12
 _LEAST_GAIN = 1e-4
 _ARMIJO = 1e-4
+# Ridge relative to the trace, the size of float32's rounding of the sums: without it a second
+# derivative that is singular up to rounding (few active pixels, dependent channels) cannot be
+# solved.
 _LEAST_CURVATURE = 1e-7
 
 
 @dataclass(frozen=True, slots=True)
 class LossAt:
-    """The loss at some planes, and how it changes around them."""
+    """Losses and gradients at some planes."""
 
     losses: Float64[Tensor, " k"]
     slopes: Float64[Tensor, "k c1"]
 
     def chosen(self, places: Bool[Tensor, " k"]) -> "LossAt":
-        """Of some of the planes; a copy."""
+        """Select some of the planes; a copy."""
         return LossAt(self.losses[places], self.slopes[places])
 
     def put(self, places: Int64[Tensor, " m"], there: "LossAt") -> None:
-        """Replace some planes' terrain."""
+        """Replace the values of some planes."""
         self.losses[places], self.slopes[places] = there.losses, there.slopes
 
 
@@ -71,8 +74,8 @@ class HingeLoss:
         (curves,) = added(self._pool.query("curve", columns, planes))
         curves *= 2 * self._scale
         diagonal = curves.diagonal(dim1=1, dim2=2)
-        diagonal += _LEAST_CURVATURE * diagonal.sum(dim=1, keepdim=True)  # single precision's share
-        diagonal[:, :-1] += 1
+        diagonal += _LEAST_CURVATURE * diagonal.sum(dim=1, keepdim=True)
+        diagonal[:, :-1] += 1  # of |w|^2 / 2; the bias is not penalised
         diagonal[:, -1] += _LEAST_CURVATURE
         return curves
 
@@ -83,7 +86,7 @@ def separate(
     start: Float32[Tensor, "k c1"],
     on_found: Callable[[int], None],
 ) -> tuple[Float32[Tensor, "k c1"], Int64[Tensor, " k"]]:
-    """The planes of least loss for some clusters, and the rounds it took to find each.
+    """Find the planes of least loss for some clusters; returns planes and numbers of rounds.
 
     The finite Newton method (Keerthi and DeCoste 2005, "A modified finite Newton method for fast
     solution of large scale linear SVMs") from `start`, each plane by itself, until a round gains
@@ -92,7 +95,7 @@ def separate(
     halved until the loss falls. The release of KLiSH takes up to 100 steps of L-BFGS, all planes as
     a single point, without looking whether the loss falls.
 
-    `on_found` is told how many planes are found so far.
+    `on_found` is a callback for the number of planes found so far.
     """
     planes = start.clone()
     rounds = torch.zeros(len(columns), dtype=torch.int64)
@@ -110,14 +113,15 @@ def separate(
 
 
 def num_at_once(num_channels: int) -> int:
-    """Planes to search side by side within `MOST_BYTES`."""
+    """Number of planes to search concurrently within `MOST_BYTES`."""
     return max(1, MOST_BYTES // (16 * 4 * (num_channels + 1) ** 2))
 
 
 def _descend(
     loss: HingeLoss, columns: Tensor, planes: Tensor, here: LossAt
 ) -> tuple[Tensor, LossAt]:
-    """Planes further down, and the terrain there; where no step helps they stay."""
+    """One Newton step with backtracking; planes for which no step reduces the loss are unchanged."""
+    # Second derivatives once per round, losses for every halving: the former cost most.
     way = -torch.linalg.solve(loss.curves(columns, planes), here.slopes)
     slope = (way * here.slopes).sum(dim=1)
     moved, after = planes.clone(), here.chosen(torch.ones_like(slope, dtype=torch.bool))
