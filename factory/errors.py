@@ -3,6 +3,8 @@
     FactoryError 1
     ├── JobError 2           the job file, or a setting in it, is wrong
     │   └── WeightsError 2   the generator's weights are missing, changed or unreadable
+    │       ├── MissingWeightsError 2    ... they are not on this machine
+    │       └── UnknownGeneratorError 2  ... they are whole, and of no family that is known
     ├── PluginError 3        a generator, segmenter or executor is unknown or cannot be used here
     ├── ShardError 4         one shard could not be made
     │   └── RetryableError 4 ... for a reason that may pass: another worker may try again
@@ -159,6 +161,14 @@ class JobError(FactoryError):
 
 class WeightsError(JobError):
     """The generator's weights are missing, changed or unreadable."""
+
+
+class MissingWeightsError(WeightsError):
+    """The generator's weights are not on this machine; another one may have them."""
+
+
+class UnknownGeneratorError(WeightsError):
+    """The weights are a whole file, but of no known family, or one that needs settings."""
 
 
 class PluginError(FactoryError):

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from factory.generate.biggan import ajbrock_network as biggan_ajbrock_network
 from factory.generate.biggan import deep_hf_network as biggan_deep_hf
-from factory.generate.early import dcgan, pggan, stylegan1_network
+from factory.generate.early import dcgan_network, pggan, stylegan1_network
 from factory.generate.numerics import Numerics
 from factory.generate.stylegan3 import network as stylegan3_network
 from factory.generate.weights.find import TensorBag
@@ -57,12 +57,6 @@ def _with_classes(
     return net.synthesise(z, classes, wanted)
 
 
-def _without_classes(
-    net: Any, z: Tensor, classes: Tensor | None, case: dict, wanted: Any = ()
-) -> Result:
-    return net.synthesise(z, wanted)
-
-
 STYLEGAN3 = Family(
     "factory.generate.stylegan3.generator:StyleGAN3", stylegan3_network.Network, _stylegan3
 )
@@ -70,7 +64,7 @@ STYLEGAN1 = Family(
     "factory.generate.early.stylegan1:StyleGAN1", stylegan1_network.Network, _stylegan1
 )
 PGGAN = Family("factory.generate.early.pggan:PGGAN", pggan.Network, _with_classes)
-DCGAN = Family("factory.generate.early.dcgan:DCGAN", dcgan.Network, _without_classes)
+DCGAN = Family("factory.generate.early.dcgan:DCGAN", dcgan_network.Network, _with_classes)
 BIGGAN_HF = Family(
     "factory.generate.biggan.deep_hf:BigGANDeepHF", biggan_deep_hf.Network, _biggan_hf, "config"
 )

@@ -105,15 +105,21 @@ class Stranger:
 Stranger.__module__ = "timm.models.vit"
 
 
-def pickled(network: Persistent, protocol: int = 4, **beside: Any) -> bytes:
-    """The bytes of a snapshot that holds `network` under G_ema."""
-    buffer = io.BytesIO()
+@contextmanager
+def stand_in_modules() -> Iterator[None]:
+    """The modules that NVIDIA's programs have, as far as pickle must find them."""
+    names = {"_reconstruct_persistent_obj": _reconstruct_persistent_obj}
     with (
-        _importable(
-            "torch_utils.persistence", _reconstruct_persistent_obj=_reconstruct_persistent_obj
-        ),
+        _importable("torch_utils.persistence", **names),
         _importable("timm.models.vit", Stranger=Stranger),
         torch.no_grad(),
     ):
+        yield
+
+
+def pickled(network: Persistent, protocol: int = 4, **beside: Any) -> bytes:
+    """The bytes of a snapshot that holds `network` under G_ema."""
+    buffer = io.BytesIO()
+    with stand_in_modules():
         pickle.Pickler(buffer, protocol).dump({**beside, "G_ema": network})
     return buffer.getvalue()

@@ -11,6 +11,17 @@ It knows nothing of jobs, networks or images: a generator is built elsewhere, fr
 
 from factory.checkpoint.base import FAMILIES, Checkpoint, Family
 from factory.checkpoint.files.safetensors_file import write_safetensors
+from factory.checkpoint.finite import check_finite
+from factory.checkpoint.listing import list_tensors, read_tensors
 from factory.checkpoint.read import read_checkpoint
 
-__all__ = ["FAMILIES", "Checkpoint", "Family", "read_checkpoint", "write_safetensors"]
+__all__ = [
+    "FAMILIES",
+    "Checkpoint",
+    "Family",
+    "check_finite",
+    "list_tensors",
+    "read_checkpoint",
+    "read_tensors",
+    "write_safetensors",
+]

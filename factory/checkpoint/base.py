@@ -47,3 +47,5 @@ class Checkpoint:
     """Attribution that must accompany the generator's images, as the file states it."""
     class_names: list[str] = field(default_factory=list)
     """Names of the classes, as the file states them."""
+    warnings: list[str] = field(default_factory=list)
+    """What is probably not as the user thinks, such as a latent of an unusual width."""

@@ -45,6 +45,8 @@ def inspect(file: File, config: Config = None, as_json: AsJson = False) -> None:
         say(f"{'assumed':<12}{assumption}")
     for note in found.notes:
         say(f"{'note':<12}{note}")
+    for warning in found.warnings:
+        say(f"{'warning':<12}{warning}")
 
 
 @one_line_errors
@@ -61,3 +63,5 @@ def convert(
     say(f"wrote {output}: {checkpoint.family}, from {checkpoint.layout}")
     for assumption in checkpoint.assumptions:
         say(f"{'assumed':<12}{assumption}")
+    for warning in checkpoint.warnings:
+        say(f"{'warning':<12}{warning}")

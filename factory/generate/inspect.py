@@ -43,6 +43,8 @@ class Inspection:
     """Values that the file does not state and that were filled in."""
     notes: tuple[str, ...]
     """Licence terms, ignored settings."""
+    warnings: tuple[str, ...]
+    """What is probably not as it should be."""
     license: str
     source_sha256: str
     """Digest of the Python source inside the file; empty if it has none. It is never run."""
@@ -77,6 +79,7 @@ def inspect_weights(path: Path, *, config: Path | None = None) -> Inspection:
         ),
         assumptions=tuple(checkpoint.assumptions),
         notes=tuple(checkpoint.notes),
+        warnings=tuple(checkpoint.warnings),
         license=checkpoint.license,
         source_sha256=checkpoint.source_sha256,
     )

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from factory.errors import FactoryError, WeightsError
+from factory.errors import FactoryError, MissingWeightsError
 from factory.fit.cost import Probe, fit_seconds, load_stand_in
 from factory.fit.fitted import find_fitted, needs_fitting
 from factory.generate.base import load_generator
@@ -33,7 +33,7 @@ _BATCHES = 3
 _TAR_BYTES_PER_FILE = 512 + 256
 
 
-def calibrate(spec: JobSpec) -> dict[str, float | None]:
+def calibrate(spec: JobSpec) -> dict[str, Any]:
     """Measure pairs per second of one worker and bytes per pair, and forecast seconds for the fit.
 
     The seconds are None if the method cannot forecast its fit.
@@ -46,7 +46,7 @@ def calibrate(spec: JobSpec) -> dict[str, float | None]:
     device = device_of(spec.run)
     check_methods(dataset.segmenter)
     if must_download(dataset.generator):
-        raise WeightsError(
+        raise MissingWeightsError(
             f"dataset.generator.weights: {dataset.generator.weights} is not on this machine yet; "
             "`factory fit` or `factory run` fetch it"
         )
@@ -65,6 +65,7 @@ def calibrate(spec: JobSpec) -> dict[str, float | None]:
         "bytes_per_pair": num_bytes / dataset.batch_size,
         "fit_s": fit_seconds(probe, batch_s) if fitted is None else 0.0,
         "resolution_px": generator.facts.resolution,
+        "warnings": list(weights.warnings),
     }
 
 

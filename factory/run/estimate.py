@@ -14,7 +14,13 @@ from typing import Any
 
 from factory.dataset.holdings import check_same_dataset, find_rounds
 from factory.dataset.receipts import find_committed
-from factory.errors import FactoryError, JobError, UnreachableError, WeightsError, restore_error
+from factory.errors import (
+    FactoryError,
+    JobError,
+    MissingWeightsError,
+    UnreachableError,
+    restore_error,
+)
 from factory.plan.identity import make_identity
 from factory.plan.rounds import make_plan
 from factory.spec import JobSpec
@@ -149,9 +155,10 @@ def _calibrate(spec: JobSpec, warnings: list[str]) -> dict[str, float] | None:
         lines = finished.stderr.strip().splitlines() or ["no message"]
         raise FactoryError(f"calibration failed: {lines[-1]}") from error
     if "error" not in answer:
+        warnings += answer["warnings"]
         return answer
     told = restore_error(answer)
-    if isinstance(told, JobError) and not isinstance(told, WeightsError):
+    if isinstance(told, JobError) and not isinstance(told, MissingWeightsError):
         raise told
     warnings.append(f"no estimate of time and size: {told}")
     return None

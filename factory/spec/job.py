@@ -12,6 +12,7 @@ from pydantic import BeforeValidator, Field, field_validator
 
 from factory.spec.check import check_settings
 from factory.spec.coverage import CoverageSpec
+from factory.spec.generators import check_family_settings
 from factory.spec.inline import inline_files
 from factory.spec.segmenters import SegmenterSpec
 from factory.spec.settings import (
@@ -28,7 +29,9 @@ from factory.spec.settings import (
 class GeneratorSpec(Settings):
     """Which pretrained image generator, and how it is run."""
 
-    identity_fields = IdentityFields(("kind", "precision", "noise"), left_out=("weights", "sha256"))
+    identity_fields = IdentityFields(
+        ("kind", "precision", "noise"), later={"settings": {}}, left_out=("weights", "sha256")
+    )
 
     kind: str
     """Generator family, e.g. `stylegan2`; `factory generators` lists them. Or `module:attribute`."""
@@ -41,6 +44,15 @@ class GeneratorSpec(Settings):
     """Arithmetic of the synthesis network. The mapping network and the image sum stay float32."""
     noise: Literal["const", "none", "per_sample"] = "const"
     """Noise inputs: the checkpoint's own maps, none, or fresh maps drawn from each sample's seed."""
+    settings: dict[str, Any] = Field({})
+    """What the weights file leaves unsaid of its network, such as `classes: 8` of a `dcgan`;
+    `factory inspect` says what was assumed. Each family has its own (`factory/spec/generators.py`); a
+    generator from outside is given them as they are."""
+
+    @field_validator("settings")
+    @classmethod
+    def _of_its_family(cls, value: dict[str, Any], info: Any) -> dict[str, Any]:  # noqa: ANN401 - its type can't be checked
+        return check_family_settings(info.data.get("kind", ""), value)
 
 
 class LatentsSpec(Settings):

@@ -12,6 +12,8 @@ TREE = {
     "FactoryError": ("Exception", 1),
     "JobError": ("FactoryError", 2),
     "WeightsError": ("JobError", 2),
+    "MissingWeightsError": ("WeightsError", 2),
+    "UnknownGeneratorError": ("WeightsError", 2),
     "PluginError": ("FactoryError", 3),
     "ShardError": ("FactoryError", 4),
     "RetryableError": ("ShardError", 4),

@@ -8,6 +8,7 @@ Tensors keep the names their program gave them.
 import math
 from typing import Any, NoReturn
 
+from factory.checkpoint.families.settings import check_stated
 from factory.checkpoint.families.state_dict import StateDict
 from factory.checkpoint.pickles.source import refuse
 
@@ -16,6 +17,8 @@ _HF_KEYS = (
     "attention_layer_position", "eps", "n_stats",
 )  # fmt: skip
 _HF_EPS = 1e-4
+_STATED = ("n_classes", "resolution", "shared_dim", "img_channels")
+"""Settings of the authors' program that are compared with the tensors; its dim_z is rounded."""
 _START = 4
 _MOST_BLOCKS = 64
 
@@ -83,11 +86,11 @@ def _hf_of_shapes(state: StateDict) -> dict[str, Any]:
     }
 
 
-def kwargs_of_ajbrock(state: StateDict) -> tuple[dict[str, Any], list[str]]:
-    """Settings of a network of the authors' program, all inferred from tensor shapes.
+def kwargs_of_ajbrock(state: StateDict, given: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Settings of a network of the authors' program: from tensor shapes, and from `given`.
 
     Raises:
-        WeightsError: If the shapes contradict each other.
+        WeightsError: If the shapes contradict each other, or what is given.
     """
     blocks: list[dict[str, Any]] = []
     while f"blocks.{len(blocks)}.0.conv1.weight" in state.tensors and len(blocks) < _MOST_BLOCKS:
@@ -110,7 +113,9 @@ def kwargs_of_ajbrock(state: StateDict) -> tuple[dict[str, Any], list[str]]:
         dim_z = chunk * (len(blocks) + 1) if hier else linear_in
         if hier and linear_in != chunk:
             _refuse(state.file, f"a first layer of {linear_in} inputs with latent parts of {chunk}")
-    depth = _depth(blocks) if deep else 1
+    depth = (given.get("G_depth") or _depth(blocks)) if deep else 1
+    if len(blocks) % depth:
+        _refuse(state.file, f"G_depth {depth} with {len(blocks)} blocks")
     kwargs = {
         "dim_z": dim_z,
         "n_classes": num_classes,
@@ -124,13 +129,20 @@ def kwargs_of_ajbrock(state: StateDict) -> tuple[dict[str, Any], list[str]]:
         "img_channels": state.shape("output_layer.2.weight")[0],
         "blocks": blocks,
         "cross_replica": "blocks.0.0.bn1.bn.stored_mean" in state.tensors,
-        "SN_eps": 1e-6,
-        "BN_eps": 1e-5,
+        "SN_eps": given.get("SN_eps") or 1e-6,
+        "BN_eps": given.get("BN_eps") or 1e-5,
     }
-    deep_assumption = f"G_depth {depth}: every {depth}. block doubles the resolution, by its widths"
-    return kwargs, [
-        *([deep_assumption] if deep else []),
-        "SN_eps 1e-6 and BN_eps 1e-5: a bare state dict does not say",
+    check_stated(state.file, given, {key: kwargs[key] for key in _STATED})
+    return kwargs, _assumptions(given, kwargs)
+
+
+def _assumptions(given: dict[str, Any], kwargs: dict[str, Any]) -> list[str]:
+    """What a state dict does not say, and neither does `given`."""
+    depth = kwargs["G_depth"]
+    deep = f"G_depth {depth}: every {depth}. block doubles the resolution, by its widths"
+    return [
+        *([deep] if kwargs["deep"] and "G_depth" not in given else []),
+        *([] if "BN_eps" in given else ["BN_eps 1e-5: a bare state dict does not say"]),
         "truncation scales z only, and batch norm uses the stored statistics as they are",
     ]
 

@@ -1,9 +1,15 @@
 """Validate the settings stated in a file against those that its family can have."""
 
 import math
+from collections.abc import Collection, Mapping
 from typing import Any, NoReturn
 
-from factory.checkpoint.pickles.source import refuse, shown
+from pydantic import ValidationError
+
+from factory.checkpoint.base import Family
+from factory.checkpoint.pickles.source import refuse
+from factory.checkpoint.pickles.source import shown as shown_text
+from factory.spec.generators import FAMILY_SETTINGS, DCGANLayer, check_family_settings
 
 _LARGEST = 2**20
 _COUNTS = {
@@ -44,6 +50,76 @@ def check_settings(file: str, family: str, kwargs: dict[str, Any]) -> dict[str, 
     return kwargs
 
 
+def check_given(file: str, family: Family, given: dict[str, Any]) -> dict[str, Any]:
+    """Return `given` if its settings of this family have the types and sizes that they may have.
+
+    What it holds beside them, such as sizes that show in the tensors, is left alone.
+
+    Raises:
+        WeightsError: Naming the first that has not.
+    """
+    names = FAMILY_SETTINGS[family].model_fields.keys()
+    chosen = {name: given[name] for name in names if given.get(name) is not None}
+    if family == "dcgan" and isinstance(chosen.get("layers"), list):
+        chosen["layers"] = [_of_layer(layer) for layer in chosen["layers"]]
+    try:
+        check_family_settings(family, chosen)
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+        where = ".".join(map(str, problem["loc"]))
+        rule = problem["msg"].removeprefix("Value error, ")
+        refuse(
+            file, f"setting {where} is {shown_text(problem['input'])}", rule[0].lower() + rule[1:],
+            "give the settings that belong to these weights",
+        )  # fmt: skip
+    return given
+
+
+def _of_layer(layer: object) -> object:
+    """What a person gives of a layer; a converted file also states what the tensors show."""
+    if not isinstance(layer, dict):
+        return layer
+    return {key: value for key, value in layer.items() if key in DCGANLayer.model_fields}
+
+
+def check_stated(file: str, given: Mapping[str, Any], shown: Mapping[str, Any]) -> None:
+    """Validate what a config states against what the tensors show.
+
+    Raises:
+        WeightsError: If one differs.
+    """
+    for key, value in shown.items():
+        if given.get(key) is not None and given[key] != value:
+            refuse(
+                file, f"{key} {shown_text(given[key])} in the settings, {value} in the tensors",
+                "both describe one network", "give the settings that belong to these weights",
+            )  # fmt: skip
+
+
+def note_ignored(given: Mapping[str, Any], known: Collection[str]) -> list[str]:
+    """A note on what a config states and nothing here reads; empty if there is nothing."""
+    ignored = [shown_text(key, 40) for key in given if key not in known]
+    if not ignored:
+        return []
+    more = f" and {len(ignored) - 20} more" if len(ignored) > 20 else ""
+    return [f"ignored settings: {', '.join(ignored[:20])}{more}"]
+
+
+def width_warnings(width: int, setting: str) -> list[str]:
+    """A warning where a first layer is as wide as latents rarely are: labels may be part of it.
+
+    Latents are powers of two or multiples of 50 wide, in nearly all programs.
+    """
+    usual = {50 * times for times in range(1, 40)} | {1 << bits for bits in range(4, 14)} | {62}
+    if width in usual:
+        return []
+    spare = width - max((size for size in usual if size < width), default=0)
+    return [
+        f"the first layer has {width} inputs, an unusual width for a latent; if the last "
+        f"{spare} are the one-hot label of a class, set generator.settings: {{{setting}: {spare}}}"
+    ]
+
+
 def _check_synthesis(file: str, synthesis: dict[str, Any]) -> None:
     clamp, fp16 = synthesis.get("conv_clamp"), synthesis.get("num_fp16_res")
     if clamp is not None and not _is_positive(clamp):
@@ -60,6 +136,6 @@ def _is_positive(value: object) -> bool:
 
 def _refuse(file: str, key: str, value: object) -> NoReturn:
     refuse(
-        file, f"setting {key} is {shown(value)}", "settings are numbers of a sensible size",
+        file, f"setting {key} is {shown_text(value)}", "settings are numbers of a sensible size",
         "give the settings that belong to these weights",
     )  # fmt: skip

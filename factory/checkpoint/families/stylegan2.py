@@ -20,6 +20,7 @@ ASSUMED_LR = f"mapping lr_multiplier {LR_MULTIPLIER}: a bare state dict does not
 ASSUMED_CLAMP = "no conv_clamp: a bare state dict does not say"
 _LAYERS = (".conv0", ".conv1", ".torgb")
 _SIZES = ("z_dim", "c_dim", "w_dim", "img_resolution", "img_channels")
+_CONFIG_KEYS = ("mapping_kwargs", "synthesis_kwargs", "channel_base", "z_dim")
 _REMEDY = "it is another architecture than StyleGAN2, or not whole; ask for support of this fork"
 
 
@@ -108,21 +109,25 @@ def kwargs_of_tensors(
 
 
 def _given_settings(given: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any], list[str]]:
-    """Mapping and synthesis settings, nested or flat, completed by defaults."""
+    """Mapping and synthesis settings, nested or flat (which wins), completed by defaults."""
     mapping = dict(given.get("mapping_kwargs") or {})
     synthesis = dict(given.get("synthesis_kwargs") or {})
     flat = "synthesis_kwargs" not in given and "channel_base" in given
     for key in ("channel_base", "channel_max", "conv_clamp", "architecture", "num_fp16_res"):
         if key in given:
-            synthesis.setdefault(key, given[key])
+            synthesis[key] = given[key]
+    if "lr_multiplier" in given:
+        mapping["lr_multiplier"] = given["lr_multiplier"]
+    # A config that states the network leaves out what is its program's default.
+    is_whole = not given.keys().isdisjoint(_CONFIG_KEYS)
     assumptions = []
     if "lr_multiplier" not in mapping:
         mapping["lr_multiplier"] = LR_MULTIPLIER
-        if not given:
+        if not is_whole:
             assumptions.append(ASSUMED_LR)
     if "conv_clamp" not in synthesis:
         synthesis["conv_clamp"] = 256 if flat else None
-        if not given:
+        if not is_whole:
             assumptions.append(ASSUMED_CLAMP)
     synthesis.setdefault("num_fp16_res", 4 if flat else 0)
     return mapping, synthesis, assumptions

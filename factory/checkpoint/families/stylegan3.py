@@ -29,6 +29,14 @@ _PLAN_SETTINGS = (
     "channel_base", "channel_max", "num_layers", "num_critical", "first_cutoff", "first_stopband",
     "last_stopband_rel", "margin_size", "num_fp16_res",
 )  # fmt: skip
+_FILTER_PLAN = (
+    "num_critical", "first_cutoff", "first_stopband", "last_stopband_rel", "margin_size",
+)  # fmt: skip
+_WRITTEN = (
+    "z_dim", "c_dim", "w_dim", "img_resolution", "img_channels", "num_ws", "mapping_kwargs",
+    "synthesis_kwargs", "output_scale", "input", "layer_names", "layers",
+)  # fmt: skip
+"""What a converted file states."""
 _PUBLISHED = {
     "num_critical": 2, "first_cutoff": 2, "first_stopband": 2**2.1, "last_stopband_rel": 2**0.3,
     "margin_size": 10, "num_fp16_res": 4, "conv_clamp": 256,
@@ -113,12 +121,17 @@ def kwargs_of_tensors(
         WeightsError: If names or shapes differ from the published network's.
     """
     shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    given = {**(given.get("synthesis_kwargs") or {}), **given}
+    if "layers" in given and "layer_names" in given:
+        return _with_settings(file, given), []
     names = _names_by_number(file, shapes)
     resolution = int(names[-1].split("_")[1])
     stated = {key: value for key, value in given.items() if key in (*_PLAN_SETTINGS, "conv_clamp")}
     settings = {**_PUBLISHED, **stated, "num_layers": len(names) - 1}
     layers = _published_layers(file, settings, resolution, names, shapes)
     mapping = dict(given.get("mapping_kwargs") or {})
+    if "lr_multiplier" in given:
+        mapping["lr_multiplier"] = given["lr_multiplier"]
     depth = 0
     while f"mapping.fc{depth}.weight" in shapes:
         depth += 1
@@ -127,7 +140,8 @@ def kwargs_of_tensors(
     w_dim, width = shapes[f"mapping.fc{depth - 1}.weight"][0], shapes["mapping.fc0.weight"][1]
     z_dim = width // 2 if is_xl else width - embed[0]
     first = layers[names[0]]
-    assumptions = [] if given else [ASSUMED_LR, _ASSUMED_PLAN]
+    assumptions = [] if "lr_multiplier" in mapping else [ASSUMED_LR]
+    assumptions += [] if stated else [_ASSUMED_PLAN]
     kwargs = {
         "z_dim": z_dim,
         "c_dim": embed[0] if is_xl else embed[1],
@@ -149,6 +163,27 @@ def kwargs_of_tensors(
         if given.get(key, kwargs[key]) != kwargs[key]:
             _refuse(file, f"{key} {given[key]!r} in the settings, {kwargs[key]} in the tensors")
     return kwargs, assumptions
+
+
+def _with_settings(file: str, given: dict[str, Any]) -> dict[str, Any]:
+    """The settings of a file that states its layers, with what a job or config sets anew."""
+    fixed = sorted(given.keys() & set(_FILTER_PLAN))
+    stated = given.get("synthesis_kwargs") or {}
+    changed = [key for key in fixed if given[key] != stated.get(key, given[key])]
+    if changed:
+        _refuse(
+            file, f"setting {changed[0]} {given[changed[0]]!r} for a file that states its layers"
+        )
+    kwargs = {key: given[key] for key in _WRITTEN if key in given}
+    if "lr_multiplier" in given:
+        mapping = given.get("mapping_kwargs") or {}
+        kwargs["mapping_kwargs"] = {**mapping, "lr_multiplier": given["lr_multiplier"]}
+    if "conv_clamp" in given:
+        kwargs["layers"] = {
+            name: {**layer, "conv_clamp": given["conv_clamp"]}
+            for name, layer in given["layers"].items()
+        }
+    return kwargs
 
 
 def _names_by_number(file: str, shapes: Mapping[str, tuple[int, ...]]) -> list[str]:

@@ -4,6 +4,7 @@ The third network holds the EMA weights. Convolutions are stored [rows, columns,
 upsample are flipped, because PyTorch's transposed convolution is; a style's bias is stored minus one.
 """
 
+import math
 import re
 from collections.abc import Callable
 from typing import Any, NoReturn
@@ -15,7 +16,7 @@ from torch import Tensor
 from factory.checkpoint.pickles.nodes import Array, PickledObject
 from factory.checkpoint.pickles.plain import plain
 from factory.checkpoint.pickles.source import Budget, refuse, shown
-from factory.checkpoint.pickles.tensors import numpy_array
+from factory.checkpoint.pickles.tensors import numpy_tensor
 
 _DEEPEST = 3
 _NUM_NETWORKS = 3
@@ -33,6 +34,10 @@ def _same(tensor: Tensor) -> Tensor:
 
 def _transposed(tensor: Tensor) -> Tensor:
     return tensor.T
+
+
+def _unscaled_labels(tensor: Tensor) -> Tensor:
+    return tensor.T * math.sqrt(len(tensor))
 
 
 def _plus_one(tensor: Tensor) -> Tensor:
@@ -70,6 +75,7 @@ _SINGLE: dict[str, tuple[str, int, _Change]] = {
     "synthesis/4x4/Const/const": ("synthesis.b4.const", 4, _first),
     "mapping/LabelEmbed/weight": ("mapping.embed.weight", 2, _transposed),
     "mapping/LabelEmbed/bias": ("mapping.embed.bias", 1, _same),
+    "mapping/LabelConcat/weight": ("mapping.embed.weight", 2, _unscaled_labels),
 }
 _LAYER = re.compile(r"synthesis/(\d{1,5})x\1/(\w+)/(\w+)")
 _NOISE = re.compile(r"synthesis/noise(\d{1,2})")
@@ -94,7 +100,7 @@ def map_tensorflow(
         WeightsError: If it is not a StyleGAN2, or incomplete.
     """
     network = networks[2]
-    variables = _variables(network, budget)
+    variables = variables_of(networks, budget)
     if (
         "synthesis/4x4/Const/const" not in variables
         or "synthesis/4x4/Conv/mod_weight" not in variables
@@ -113,7 +119,21 @@ def map_tensorflow(
             _refuse(budget.file, f"variable {shown(name)} with shape {tuple(value.shape)}")
         tensors[new] = change(value).contiguous()
     _add_filters(tensors, given, budget.file)
-    return tensors, _kwargs(given), _notes(given)
+    kwargs = _kwargs(given)
+    if "mapping/LabelConcat/weight" in variables:
+        # StyleGAN2 before ADA: no bias, no scale, and normalised together with the latent.
+        tensors["mapping.embed.bias"] = torch.zeros(len(tensors["mapping.embed.weight"]))
+        kwargs["mapping_kwargs"]["joint_norm"] = True
+    return tensors, kwargs, _notes(given)
+
+
+def variables_of(networks: tuple[Any, ...], budget: Budget) -> dict[str, Tensor]:
+    """The variables of the network with the EMA weights, by component and name.
+
+    Raises:
+        WeightsError: If they are no arrays.
+    """
+    return _variables(networks[2], budget)
 
 
 def source_of(networks: tuple[Any, ...]) -> str:
@@ -148,10 +168,7 @@ def _variables(network: PickledObject, budget: Budget) -> dict[str, Tensor]:
 def _tensor(name: str, value: Array | float, budget: Budget) -> Tensor:
     if not isinstance(value, Array):
         return torch.tensor(float(value), dtype=torch.float32)
-    values = numpy_array(value, budget, f"variable {shown(name)}")
-    if values.dtype not in (np.float32, np.float16, np.float64, np.int64, np.int32):
-        _refuse(budget.file, f"variable {shown(name)} of type {values.dtype}")
-    return torch.from_numpy(values)
+    return numpy_tensor(value, budget, f"variable {shown(name)}")
 
 
 def _new_name(name: str) -> tuple[str, int, _Change]:

@@ -102,6 +102,7 @@ def write_safetensors(checkpoint: Checkpoint, path: Path) -> None:
 
 
 def _metadata(checkpoint: Checkpoint) -> dict[str, str]:
+    warnings = {"warnings": canonical_json(checkpoint.warnings)} if checkpoint.warnings else {}
     return {
         "assumptions": canonical_json(checkpoint.assumptions),
         "attribution": checkpoint.attribution,
@@ -113,6 +114,7 @@ def _metadata(checkpoint: Checkpoint) -> dict[str, str]:
         "notes": canonical_json(checkpoint.notes),
         "source_length": str(checkpoint.source_length),
         "source_sha256": checkpoint.source_sha256,
+        **warnings,
     }
 
 

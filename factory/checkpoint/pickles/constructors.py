@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 
 from factory.checkpoint.pickles.nodes import (
     Array,
@@ -23,7 +24,7 @@ from factory.checkpoint.pickles.nodes import (
     TensorView,
     Token,
 )
-from factory.checkpoint.pickles.source import DISTRUST, Budget, Stream, shown
+from factory.checkpoint.pickles.source import DISTRUST, SAVE_ALONE, Budget, Stream, shown
 from factory.checkpoint.pickles.tensors import reason_for_bad_geometry
 from factory.errors import WeightsError
 
@@ -40,9 +41,9 @@ class CallSite:
     offset: int
     budget: Budget
 
-    def refusal(self, found: str, allowed: str) -> WeightsError:
+    def refusal(self, found: str, allowed: str, remedy: str = DISTRUST) -> WeightsError:
         """The error that rejects `found` at this position."""
-        return self.stream.refusal(found, self.offset, allowed, DISTRUST)
+        return self.stream.refusal(found, self.offset, allowed, remedy)
 
     @property
     def place(self) -> str:
@@ -166,7 +167,7 @@ def _make_size(args: tuple[Any, ...], call: CallSite) -> tuple[Any, ...]:
 
 def _make_parameter(args: tuple[Any, ...], call: CallSite) -> TensorView:
     match args:
-        case (TensorView() as tensor, bool(), dict()):
+        case (TensorView() as tensor, bool(), dict(), *_):
             return tensor
     raise call.refusal("a parameter of something else than a tensor", "a tensor is allowed")
 
@@ -180,6 +181,23 @@ def _make_tensor(args: tuple[Any, ...], call: CallSite) -> TensorView:
             return TensorView(storage, offset, size, stride, call.place)
     raise call.refusal(
         "a tensor of something else than a storage and its geometry", "those are allowed"
+    )
+
+
+def _make_typed_tensor(args: tuple[Any, ...], call: CallSite) -> TensorView:
+    """A tensor of a type that has no storage type of its own, such as uint16 or float8."""
+    match args:
+        case (
+            Storage() as storage, int(offset), tuple(size), tuple(stride), bool(), dict(),
+            Token(kind=Kind.OPAQUE, dtype=torch.dtype() as dtype), *_,
+        ):  # fmt: skip
+            elements = Storage(dtype, storage.numel // dtype.itemsize, storage.key)
+            reason = reason_for_bad_geometry(elements, offset, size, stride)
+            if reason is not None:
+                raise call.refusal(f"a tensor with {reason}", "a tensor lies inside its storage")
+            return TensorView(storage, offset, size, stride, call.place, dtype)
+    raise call.refusal(
+        "a tensor of something else than a storage, its geometry and type", "those are allowed"
     )
 
 
@@ -217,7 +235,9 @@ def _make_dtype(args: tuple[Any, ...], call: CallSite) -> DType:
             code, order = text.lstrip("<>|="), text[:1] if text[:1] in "<>|=" else "|"
             if code in _DTYPE_CODES and order != ">" and len(text) <= len(code) + 1:
                 return DType(code, order)
-            raise call.refusal(f"the NumPy type {shown(text)}", "numbers and booleans are allowed")
+            raise call.refusal(
+                f"the NumPy type {shown(text)}", "numbers and booleans are allowed", SAVE_ALONE
+            )
     raise call.refusal("a NumPy type that is no text", "numbers and booleans are allowed")
 
 
@@ -254,6 +274,7 @@ _MAKERS: dict[Kind, Callable[[tuple[Any, ...], CallSite], object]] = {
     Kind.SIZE: _make_size,
     Kind.PARAMETER: _make_parameter,
     Kind.TENSOR: _make_tensor,
+    Kind.TYPED_TENSOR: _make_typed_tensor,
     Kind.NUMPY_SCALAR: _make_scalar,
     Kind.NUMPY_ARRAY: _make_array,
     Kind.DTYPE: _make_dtype,

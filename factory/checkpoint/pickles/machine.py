@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from factory.checkpoint.pickles.constructors import CallSite, build, make, make_instance
-from factory.checkpoint.pickles.names import find_token, is_hostile
+from factory.checkpoint.pickles.names import find_token, is_hostile, is_own_class
 from factory.checkpoint.pickles.nodes import ByteRange, Kind, PickledSet, Storage, Token
 from factory.checkpoint.pickles.source import (
     GET_AGAIN,
     MAX_OPCODES,
     MAX_STRING_BYTES,
+    SAVE_ALONE,
     Budget,
     Stream,
     shown,
@@ -26,6 +27,16 @@ from factory.checkpoint.pickles.value_stack import ValueStack
 
 _LONGEST_NAME = 256
 _PROTOCOLS = range(2, 6)
+_TEXT_OPCODES = frozenset(
+    (
+        "BINSTRING", "DICT", "FLOAT", "GET", "INT", "LIST", "LONG", "PUT", "SHORT_BINSTRING", "STRING",
+        "UNICODE",
+    )
+)  # fmt: skip
+"""Opcodes that only the first two protocols write."""
+_TEXT_GLOBALS = (("copyreg", "_reconstructor"), ("copy_reg", "_reconstructor"))
+_NO_TEXT = "pickles of protocol 2 to 5 are read, not the text of protocol 0 and 1"
+_WRITE_AGAIN = "write your own file again with torch.save or pickle.dump(..., protocol=4)"
 _STOP = ord(".")
 _OPCODE_NAMES = {ord(opcode.code): opcode.name for opcode in pickletools.opcodes}
 _FLOAT = struct.Struct(">d")
@@ -91,6 +102,12 @@ class Machine:
 
     def _refuse_opcode(self, code: int) -> NoReturn:
         name = _OPCODE_NAMES.get(code)
+        if name in _TEXT_OPCODES:
+            self.values.refuse(
+                f"opcode {name}",
+                _NO_TEXT,
+                _WRITE_AGAIN,
+            )
         found = f"opcode {name}" if name else f"byte 0x{code:02x}, no opcode at all,"
         self.values.refuse(found, "only the opcodes of tensors and containers are allowed")
 
@@ -156,14 +173,21 @@ class Machine:
         if isinstance(module, str) and isinstance(attribute, str):
             token = find_token(module, attribute, strict=self._rules.strict)
         if token is None:
-            hostile = ", a hostile request," if is_hostile(str(module)) else ""
-            self.values.refuse(
-                f"the global {shown(f'{module}.{attribute}')}{hostile}",
-                "a checkpoint may name tensors, containers and network records only",
-            )
+            self._refuse_global(str(module), str(attribute))
         if token.kind not in self._rules.kinds:
             self.values.refuse(f"the global {token}", "it is not allowed in this part of a file")
         self.values.push(token, 0)
+
+    def _refuse_global(self, module: str, attribute: str) -> NoReturn:
+        found = f"the global {shown(f'{module}.{attribute}')}"
+        allowed = "a checkpoint may name tensors, containers and network records only"
+        if (module, attribute) in _TEXT_GLOBALS:
+            self.values.refuse(found, _NO_TEXT, _WRITE_AGAIN)
+        if is_own_class(module, attribute):
+            mine = f"it is a class of the program that wrote the file, and {allowed}"
+            self.values.refuse(found, mine, SAVE_ALONE)
+        hostile = ", a hostile request," if is_hostile(module) else ""
+        self.values.refuse(f"{found}{hostile}", allowed)
 
     def reduce(self) -> None:
         """REDUCE: construct the value of an allowed global from its arguments."""

@@ -23,6 +23,7 @@ class Kind(Enum):
     SIZE = "torch size"
     PARAMETER = "torch parameter"
     TENSOR = "torch tensor"
+    TYPED_TENSOR = "torch tensor that says its own element type"
     STORAGE_BYTES = "torch storage as bytes"
     STORAGE_TYPE = "torch storage type"
     NUMPY_SCALAR = "numpy scalar"
@@ -42,7 +43,7 @@ class Token:
     name: str
     kind: Kind
     dtype: torch.dtype | None = None
-    """Element type, of a storage type."""
+    """Element type, of a storage type or of the type itself."""
 
     def __str__(self) -> str:
         """The dotted name."""
@@ -141,3 +142,10 @@ class TensorView:
     stride: tuple[int, ...]
     place: str
     """Position of the description in the file, for errors."""
+    own_dtype: torch.dtype | None = None
+    """Element type, where the storage is plain bytes."""
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Its element type."""
+        return self.own_dtype or self.storage.dtype

@@ -20,6 +20,7 @@ TENSOR_SLACK_BYTES = MIB
 
 GET_AGAIN = "get the file again"
 DISTRUST = "do not load it with any other program; get the weights from a source you trust"
+SAVE_ALONE = "save the generator alone: torch.save(generator.state_dict(), 'generator.pt')"
 
 
 def shown(text: object, limit: int = 80) -> str:

@@ -66,7 +66,14 @@ def torch_tensor(tensor: TensorView, budget: Budget) -> Tensor:
         WeightsError: If its storage has no bytes, or the file's tensors exceed the file.
     """
     storage = tensor.storage
-    element = np.dtype(_NUMPY_OF_TORCH[storage.dtype])
+    if tensor.dtype not in _NUMPY_OF_TORCH:
+        refuse(
+            budget.file,
+            f"the tensor {tensor.place} of type {str(tensor.dtype).removeprefix('torch.')}",
+            "floats of 16 to 64 bits, integers and booleans are allowed",
+            "save the generator in one of these types: generator.float().state_dict()",
+        )
+    element = np.dtype(_NUMPY_OF_TORCH[tensor.dtype])
     numel = _product(tensor.size)
     budget.spend_tensor(numel * element.itemsize, f"the tensor {tensor.place}")
     if storage.data is None:
@@ -77,8 +84,9 @@ def torch_tensor(tensor: TensorView, budget: Budget) -> Tensor:
             "get the file again",
         )
     if numel == 0:
-        return torch.empty(tensor.size, dtype=storage.dtype)
-    flat = np.frombuffer(storage.data, element, count=storage.numel)
+        return torch.empty(tensor.size, dtype=tensor.dtype)
+    count = storage.numel * storage.dtype.itemsize // element.itemsize
+    flat = np.frombuffer(storage.data, element, count=count)
     # A stride along a single element is never used, and may be too large to multiply.
     steps = [
         step * element.itemsize if dim > 1 else element.itemsize
@@ -87,10 +95,23 @@ def torch_tensor(tensor: TensorView, budget: Budget) -> Tensor:
     view = np.lib.stride_tricks.as_strided(
         flat[tensor.offset :], tensor.size, steps, writeable=False
     )
-    if storage.dtype == torch.bool:
+    if tensor.dtype == torch.bool:
         return torch.from_numpy(np.array(view != 0, order="C"))
     copied = torch.from_numpy(np.array(view, order="C", copy=True))
-    return copied.view(torch.bfloat16) if storage.dtype == torch.bfloat16 else copied
+    return copied.view(torch.bfloat16) if tensor.dtype == torch.bfloat16 else copied
+
+
+def numpy_tensor(array: Array, budget: Budget, place: str) -> Tensor:
+    """Copy a pickled NumPy array as a tensor.
+
+    Raises:
+        WeightsError: If it has no content, a type that no weights have, or does not fit the budget.
+    """
+    values = numpy_array(array, budget, place)
+    if values.dtype.str not in _NUMPY_OF_TORCH.values() and values.dtype != np.bool_:
+        refuse(budget.file, f"{place} of type {values.dtype}", "floats and integers are allowed",
+               "write it again in one of these types")  # fmt: skip
+    return torch.from_numpy(values)
 
 
 def numpy_array(array: Array, budget: Budget, place: str) -> np.ndarray:

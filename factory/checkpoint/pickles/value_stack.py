@@ -11,12 +11,14 @@ from factory.checkpoint.pickles.nodes import (
     PersistentObject,
     PickledObject,
     PickledSet,
+    Token,
 )
 from factory.checkpoint.pickles.source import (
     DISTRUST,
     MAX_DEPTH,
     MAX_MARKS,
     MAX_NODES,
+    SAVE_ALONE,
     Budget,
     Stream,
 )
@@ -113,9 +115,10 @@ class ValueStack:
     def add_items(self, members: list[Any]) -> None:
         """Extend the set on top of the stack."""
         target = self.stack[-1]
-        if not isinstance(target, PickledSet):
+        if isinstance(target, PickledSet):
+            target.members.extend(members)
+        elif not isinstance(target, OpaqueObject):
             self.refuse("ADDITEMS to something that is no set", "only sets are added to")
-        target.members.extend(members)
         self.note_members(target, members)
 
     def set_items(self, members: list[Any]) -> None:
@@ -138,9 +141,9 @@ class ValueStack:
             self._large_keys += 1
             if self._large_keys > _MOST_LARGE_KEYS or not -(2**63) <= key < 2**64:
                 self.refuse("too many or too large numbers as keys", "keys are mostly names")
-        elif key is not None and type(key) not in (str, int, bool):
+        elif key is not None and type(key) not in (str, int, bool, Token, OpaqueObject):
             found = f"a {type(key).__name__} as a key"
-            self.refuse(found, "keys are texts, integers, booleans or None")
+            self.refuse(found, "keys are texts, integers, booleans or None", SAVE_ALONE)
 
     def put_memo(self, index: int) -> None:
         """Store the top of the stack in the memo under `index`."""

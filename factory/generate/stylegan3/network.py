@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from factory.errors import WeightsError
 from factory.generate.numerics import Numerics, second_moment_normalised
-from factory.generate.stylegan2.network import Linear
+from factory.generate.stylegan2.mapping import Linear
 from factory.generate.stylegan3.filters import FilteredLeakyReLU
 from factory.generate.stylegan3.geometry import InputGeometry, LayerGeometry, make_geometry
 from factory.generate.weights.find import TensorBag

@@ -20,7 +20,7 @@ from urllib.parse import unquote, urlsplit
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
-from factory.errors import WeightsError
+from factory.errors import MissingWeightsError, WeightsError
 from factory.generate import SHIPPED
 from factory.identity import digest_of_file
 from factory.spec import GeneratorSpec
@@ -50,8 +50,8 @@ def fetch_weights(spec: GeneratorSpec, on_bytes: OnBytes) -> Path:
     """Return a local path to the weights of `spec`: a file, or the folder of a Hugging Face model.
 
     Raises:
-        WeightsError: If there are none, they cannot be fetched, or the job gives no SHA-256 for a
-            download.
+        MissingWeightsError: If there are none on this machine.
+        WeightsError: If they cannot be fetched, or the job gives no SHA-256 for a download.
     """
     if spec.weights.startswith("shipped:"):
         return _shipped(spec.weights.removeprefix("shipped:"))
@@ -86,7 +86,8 @@ def _check_ordinary(path: Path) -> None:
         reason = (error.strerror or "unreadable").lower()
         is_missing = isinstance(error, (FileNotFoundError, NotADirectoryError))
         found = f"no file {str(path)!r}" if is_missing else f"{path}: {reason}"
-        raise WeightsError(f"{_WHERE}: {found}; {remedy}") from error
+        kind = MissingWeightsError if is_missing else WeightsError
+        raise kind(f"{_WHERE}: {found}; {remedy}") from error
     if stat.S_ISDIR(facts.st_mode):
         return
     if not stat.S_ISREG(facts.st_mode):

@@ -9,7 +9,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from factory.checkpoint import FAMILIES, read_checkpoint, write_safetensors
+from factory.checkpoint import FAMILIES, check_finite, read_checkpoint, write_safetensors
 from factory.errors import WeightsError
 from factory.generate.weights.fetch import OnBytes, fetch_weights, ignore_bytes
 from factory.identity import digest_of, digest_of_file
@@ -17,7 +17,7 @@ from factory.log import log_event
 from factory.spec import GeneratorSpec
 from factory.store.cache import cache_folder
 
-_CONVERSION = 1
+_CONVERSION = 2
 """Version of the conversion: increase it when the same file would give other tensors than before."""
 
 
@@ -27,6 +27,8 @@ class LocalWeights:
 
     path: Path | None
     sha256: str
+    warnings: tuple[str, ...] = ()
+    """What is probably not as the user thinks, as reading the file has shown."""
 
 
 class TensorBag:
@@ -97,6 +99,7 @@ def find_weights(spec: GeneratorSpec, on_bytes: OnBytes = ignore_bytes) -> Local
     `on_bytes` is the progress callback of a download.
 
     Raises:
+        MissingWeightsError: If they are not on this machine.
         WeightsError: If they cannot be fetched, their SHA-256 differs from the job's, or they belong
             to another family than the generator's.
     """
@@ -111,22 +114,45 @@ def find_weights(spec: GeneratorSpec, on_bytes: OnBytes = ignore_bytes) -> Local
         )
     if spec.kind not in FAMILIES:
         return LocalWeights(path, found)
-    converted = path if is_converted(path) else _convert_once(path, found)
-    family = _metadata_of(converted).get("family", spec.kind)
+    is_complete = is_converted(path) and not spec.settings
+    converted = path if is_complete else _convert_once(path, found, spec.settings)
+    metadata = _metadata_of(converted)
+    family = metadata.get("family", spec.kind)
     if family != spec.kind:
         raise WeightsError(
             f"dataset.generator.kind: found {spec.kind!r}, but {spec.weights} holds a {family}; set "
             f"kind: {family}"
         )
-    return LocalWeights(converted, found)
+    warnings = _warnings_in(metadata)
+    for warning in warnings:
+        log_event("weights_warning", level=logging.WARNING, what=warning)
+    return LocalWeights(converted, found, warnings)
+
+
+def _warnings_in(metadata: dict[str, str]) -> tuple[str, ...]:
+    try:
+        found = json.loads(metadata.get("warnings", "[]"))
+    except (ValueError, RecursionError):
+        return ()
+    return tuple(str(line)[:400] for line in found[:8]) if isinstance(found, list) else ()
 
 
 def digest_of_weights(path: Path) -> str:
-    """SHA-256 of a weights file; for a folder, of the digests of the files in it."""
-    if path.is_dir():
-        names = sorted(entry for entry in path.iterdir() if entry.is_file())
-        return digest_of({entry.name: digest_of_file(entry) for entry in names})
-    return digest_of_file(path)
+    """SHA-256 of a weights file; for a folder, of the digests of the files in it.
+
+    Raises:
+        WeightsError: If it cannot be read.
+    """
+    try:
+        if path.is_dir():
+            names = sorted(entry for entry in path.iterdir() if entry.is_file())
+            return digest_of({entry.name: digest_of_file(entry) for entry in names})
+        return digest_of_file(path)
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise WeightsError(
+            f"{path}: cannot be read ({reason}); a readable file is needed; check the path"
+        ) from error
 
 
 def is_converted(path: Path) -> bool:
@@ -142,14 +168,15 @@ def _metadata_of(path: Path) -> dict[str, str]:
         return {}
 
 
-def _convert_once(path: Path, sha256: str) -> Path:
+def _convert_once(path: Path, sha256: str, settings: dict[str, Any]) -> Path:
     """Return the converted file from the cache if its digest is right, else convert `path` again."""
     folder = cache_folder("weights")
-    target = folder / f"{sha256}-{_CONVERSION}.safetensors"
+    chosen = f"-{digest_of(settings)[:16]}" if settings else ""
+    target = folder / f"{sha256}-{_CONVERSION}{chosen}.safetensors"
     proof = target.with_suffix(".sha256")
     if target.is_file() and proof.is_file() and proof.read_text() == digest_of_file(target):
         return target
-    checkpoint = read_checkpoint(path)
+    checkpoint = read_checkpoint(path, settings=settings)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         write_safetensors(checkpoint, target)
@@ -169,7 +196,7 @@ def read_weights(path: Path) -> WeightsContent:
     """Read a safetensors file; nothing in it is executed.
 
     Raises:
-        WeightsError: If it is not a complete safetensors file.
+        WeightsError: If it is not a complete safetensors file, or holds numbers that are not finite.
     """
     try:
         with safe_open(path, framework="pt") as file:
@@ -180,4 +207,5 @@ def read_weights(path: Path) -> WeightsContent:
         raise WeightsError(
             f"{path}: not a whole safetensors file ({error}); get it again"
         ) from error
+    check_finite(str(path), tensors)
     return WeightsContent(TensorBag(tensors, source=str(path)), kwargs, metadata)

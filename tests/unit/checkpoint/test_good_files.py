@@ -13,11 +13,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from factory.checkpoint import Checkpoint, read_checkpoint
+from factory.checkpoint import Checkpoint, read_checkpoint, read_tensors
 from factory.errors import WeightsError
 from factory.generate.biggan import ajbrock_network as biggan_ajbrock_network
 from factory.generate.biggan import deep_hf_network as biggan_deep_hf
-from factory.generate.early import dcgan, pggan, stylegan1_network
+from factory.generate.early import dcgan_network, pggan, stylegan1_network
 from factory.generate.numerics import Numerics
 from factory.generate.stylegan2.network import Network
 from factory.generate.stylegan3 import network as stylegan3_network
@@ -87,7 +87,7 @@ def _images(network: object, arrays: dict, facts: dict) -> torch.Tensor:
         return network.synthesise(ws, *noise)[0]
     if isinstance(network, biggan_deep_hf.Network):
         return network.synthesise(z, _classes(arrays), truncation=facts["truncation"])[0]
-    if isinstance(network, dcgan.Network):
+    if isinstance(network, dcgan_network.Network):
         return network.synthesise(z)[0]
     return network.synthesise(z, classes)[0]
 
@@ -118,7 +118,7 @@ def _classes(arrays: dict) -> torch.Tensor:
             stylegan1_network.Network,
         ),
         ("pggan_genforce_64.safetensors", "pggan_genforce_64", "pggan", pggan.Network),
-        ("dcgan_64.safetensors", "dcgan_64", "dcgan", dcgan.Network),
+        ("dcgan_64.safetensors", "dcgan_64", "dcgan", dcgan_network.Network),
     ],
 )  # fmt: skip
 def test_other_families_make_the_reference_images_from_what_was_read(file, case, family, network):
@@ -297,7 +297,7 @@ def test_every_number_type_and_stride_survives_torch_files(zipped, tmp_path):
         "again": base[2],
     }  # fmt: skip
     torch.save(weights, tmp_path / "x", _use_new_zipfile_serialization=zipped)
-    found = read_checkpoint(tmp_path / "x").tensors
+    found = read_tensors(tmp_path / "x")
     for name, tensor in weights.items():
         assert found[name].dtype == tensor.dtype
         assert found[name].is_contiguous()

@@ -1,12 +1,13 @@
 """Variants of NVIDIA's and StyleGAN-XL's network pickles, and networks that only look like them."""
 
+import pickle
 from pathlib import Path
 
 import assemble as a
 import numpy as np
 import pytest
 import torch
-from persistent import Persistent, Stranger, load_network, pickled
+from persistent import Persistent, Stranger, load_network, pickled, stand_in_modules
 
 from factory.checkpoint import read_checkpoint
 from factory.checkpoint.pickles.machine import Machine, Rules
@@ -188,3 +189,33 @@ def test_a_parameter_of_torch_is_a_tensor_like_any_other(stylegan3, tmp_path):
     found = read(stylegan3, tmp_path).tensors["synthesis.L3_52_24.weight"]
     assert torch.equal(found, weight)
     assert not found.requires_grad
+
+
+def test_a_snapshot_that_torch_saved_is_read_like_the_pickle(stylegan2, tmp_path):
+    with stand_in_modules():
+        torch.save({"G": stylegan2, "D": None, "G_ema": stylegan2}, tmp_path / "x.pt")
+    checkpoint = read_checkpoint(tmp_path / "x.pt")
+    wanted = read_checkpoint(PARITY / "sg2ada_u64_scrubbed_p4.pkl")
+    assert checkpoint.kwargs == wanted.kwargs
+    assert all(
+        torch.equal(checkpoint.tensors[name], wanted.tensors[name]) for name in wanted.tensors
+    )
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_tuple_of_networks_has_the_averaged_one_last(stylegan2, count, tmp_path):
+    others = [load_network(PARITY / "sg3t_64_scrubbed_p4.pkl") for _ in range(count - 1)]
+    with stand_in_modules():
+        (tmp_path / "x.pkl").write_bytes(pickle.dumps((*others, stylegan2), protocol=4))
+    checkpoint = read_checkpoint(tmp_path / "x.pkl")
+    assert checkpoint.family == "stylegan2"
+    said = "the last of 3 networks" if count == 3 else "does not say whether it is averaged"
+    assert any(said in line for line in checkpoint.assumptions)
+
+
+def test_settings_that_a_network_states_itself_cannot_be_changed(stylegan2, tmp_path):
+    file = tmp_path / "network.pkl"
+    file.write_bytes(pickled(stylegan2))
+    assert read_checkpoint(file, settings={"lr_multiplier": 0.01}).assumptions == []
+    with pytest.raises(WeightsError, match=r"lr_multiplier 0\.02 in the settings, 0\.01 in the"):
+        read_checkpoint(file, settings={"lr_multiplier": 0.02})

@@ -200,7 +200,7 @@ def test_dcgan_plain_convolutions_and_other_names_are_read():
     network = make_network(DCGAN, tensors=tensors, kwargs={"layers": layers})
     assert network.sides == [4, 8, 8, 16, 32]
     z = torch.randn(2, 32)
-    images, features = network.synthesise(z, ["net.5", "net.8"])
+    images, features = network.synthesise(z, None, ["net.5", "net.8"])
     assert tuple(images.shape) == (2, 3, 32, 32)
     expected = torch.nn.functional.conv2d(features["net.5"], tensors["net.6.weight"], padding=1)
     expected = torch.nn.functional.batch_norm(
@@ -213,8 +213,8 @@ def test_dcgan_plain_convolutions_and_other_names_are_read():
 def test_dcgan_hidden_activations_may_leak():
     network = make_network(DCGAN, kwargs={"hidden_activation": "leaky_relu"})
     z = torch.randn(2, 32, generator=torch.Generator().manual_seed(1))
-    _, leaking = network.synthesise(z, ["main.2"])
-    _, plain = make_network(DCGAN).synthesise(z, ["main.2"])
+    _, leaking = network.synthesise(z, None, ["main.2"])
+    _, plain = make_network(DCGAN).synthesise(z, None, ["main.2"])
     assert leaking["main.2"].min() < 0
     assert torch.equal(leaking["main.2"].relu(), plain["main.2"])
 
@@ -226,16 +226,42 @@ def test_dcgan_kernels_of_another_size_need_their_strides():
         make_network(DCGAN, tensors=tensors)
     with pytest.raises(WeightsError, match="not in a checkpoint: look them up"):
         make_network(DCGAN, kwargs={"layers": dcgan_layers(stride=None)})
-    with pytest.raises(WeightsError, match="img_resolution is 64, but the layers make maps"):
+    with pytest.raises(WeightsError, match="img_resolution is 64 and classes 0, but the"):
         make_network(DCGAN, kwargs={"layers": dcgan_layers(stride=4), "img_resolution": 64})
 
 
-def test_dcgan_layers_whose_names_are_no_numbers_are_refused():
+def test_dcgan_layers_outside_of_a_list_have_their_own_names():
     tensors, layers = load_tensors(DCGAN), dcgan_layers()
-    tensors["main.first.weight"] = tensors.pop("main.0.weight")
-    layers[0]["name"] = "main.first"
-    with pytest.raises(WeightsError, match="does not end in a number"):
-        make_network(DCGAN, tensors=tensors, kwargs={"layers": layers})
+    usual = make_network(DCGAN, tensors=dict(tensors))
+    for position, layer in enumerate(layers):
+        for key in [key for key in tensors if key.startswith(f"{layer['name']}.")]:
+            tensors[key.replace(layer["name"], f"deconv{position}")] = tensors.pop(key)
+        norm = f"main.{3 * position + 1}"
+        for key in [key for key in tensors if key.startswith(f"{norm}.")]:
+            tensors[key.replace(norm, f"bn{position}")] = tensors.pop(key)
+        layer |= {"name": f"deconv{position}", "norm": f"bn{position}" if position < 4 else ""}
+    network = make_network(DCGAN, tensors=tensors, kwargs={"layers": layers})
+    z = torch.randn(2, 32, generator=torch.Generator().manual_seed(1))
+    images, features = network.synthesise(z, None, ["deconv2"])
+    expected, maps = usual.synthesise(z, None, ["main.8"])
+    assert torch.equal(images, expected)
+    assert torch.equal(features["deconv2"], maps["main.8"])
+
+
+def test_dcgan_labels_are_the_last_inputs():
+    tensors = load_tensors(DCGAN)
+    labelled = torch.randn(3, *tensors["main.0.weight"].shape[1:])
+    plain = make_network(DCGAN)
+    z = torch.randn(2, 32, generator=torch.Generator().manual_seed(1))
+    tensors["main.0.weight"] = torch.cat([tensors["main.0.weight"], labelled])
+    network = make_network(DCGAN, tensors=tensors, kwargs={"classes": 3})
+    assert (network.z_dim, network.num_classes, plain.z_dim) == (32, 3, 32)
+    whole = make_network(DCGAN, tensors=tensors, kwargs={})
+    one_hot = torch.nn.functional.one_hot(torch.tensor([2, 0]), 3).float()
+    images, _ = network.synthesise(z, torch.tensor([2, 0]))
+    assert torch.equal(images, whole.synthesise(torch.cat([z, one_hot], dim=1))[0])
+    with pytest.raises(WeightsError, match=r"and classes 35, but the layers .* from 35 inputs"):
+        make_network(DCGAN, tensors=tensors, kwargs={"classes": 35})
 
 
 def test_stylegan1_without_a_mean_w_refuses_truncation():

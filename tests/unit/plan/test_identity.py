@@ -80,6 +80,7 @@ CHANGES = {
     "dataset.generator.kind": "stylegan2",
     "dataset.generator.precision": "float16",
     "dataset.generator.noise": "none",
+    "dataset.generator.settings": {"seen": 1},
     "dataset.latents.seed": 1,
     "dataset.latents.draw": "nvidia_seed",
     "dataset.latents.truncation_psi": 0.5,

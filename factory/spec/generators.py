@@ -1,0 +1,163 @@
+"""What a weights file may leave unsaid about its network: `dataset.generator.settings`, per family.
+
+`--config` of `inspect` and `convert` reads the same names from JSON. What shows in the tensors, such
+as sizes, depths and most families' classes, is no setting.
+"""
+
+import difflib
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, ValidationError
+from pydantic_core import InitErrorDetails, PydanticCustomError
+
+from factory.spec.settings import Settings
+
+_Count = Annotated[int, Field(ge=0, le=2**16, strict=True)]
+_Positive = Annotated[float, Field(gt=0, le=2**20, allow_inf_nan=False, strict=True)]
+
+
+class StyleGAN2Settings(Settings):
+    """StyleGAN2 in any layout."""
+
+    lr_multiplier: _Positive = 0.01
+    """Learning-rate multiplier of the mapping network, which scales its stored weights."""
+    conv_clamp: _Positive | None = None
+    """Bound of every layer's outputs, both signs: 256 in networks trained in mixed precision."""
+
+
+class StyleGAN3Settings(Settings):
+    """StyleGAN3 and StyleGAN-XL: the filter plan and what scales its numbers."""
+
+    lr_multiplier: _Positive = 0.01
+    """Learning-rate multiplier of the mapping network, which scales its stored weights."""
+    conv_clamp: _Positive = 256
+    """Bound of every layer's outputs, both signs."""
+    num_critical: _Count = 2
+    """Critically sampled layers at the end."""
+    first_cutoff: _Positive = 2
+    """Cutoff of the first layer."""
+    first_stopband: _Positive = 2**2.1
+    """Stopband of the first layer."""
+    last_stopband_rel: _Positive = 2**0.3
+    """Stopband of the last layer over its cutoff."""
+    margin_size: _Count = 10
+    """Pixels around each feature map."""
+    output_scale: _Positive = 0.25
+    """Factor of the image."""
+
+
+class BigGANDeepHFSettings(Settings):
+    """BigGAN-deep of Hugging Face, in the words of its config.json."""
+
+    layers: list[tuple[bool, _Count, _Count]] | None = None
+    """Of each layer whether it doubles the resolution, and its widths over that of the last. Empty =
+    every second one doubles."""
+    eps: _Positive = 1e-4
+    """Epsilon of the batch normalisation."""
+
+
+class BigGANSettings(Settings):
+    """BigGAN and BigGAN-deep of the authors' PyTorch program, in its words."""
+
+    G_depth: Annotated[int, Field(ge=1, le=64, strict=True)] | None = None
+    """Blocks per resolution of BigGAN-deep. Empty = told from where widths change."""
+    BN_eps: _Positive = 1e-5
+    """Epsilon of the batch normalisation in the blocks."""
+
+
+class StyleGAN1Settings(Settings):
+    """StyleGAN (first version), in genforce's words."""
+
+    fused_scale: Literal["auto"] | bool = "auto"
+    """Whether upsampling lies inside the convolution; `auto` = from 128 px on."""
+    mapping_lr_mul: _Positive = 0.01
+    """Learning-rate multiplier of the mapping network, which scales its stored weights."""
+    use_wscale: bool = True
+    """Whether weights are scaled at run time."""
+    final_tanh: bool = False
+    """Whether the image passes a tanh."""
+
+
+class PGGANSettings(Settings):
+    """Progressive GAN, in genforce's words."""
+
+    label_size: _Count = 0
+    """Number of classes: the last inputs of the first layer are their one-hot label."""
+    fused_scale: bool | None = None
+    """Whether upsampling lies inside the convolution. Empty = told from where widths change."""
+    use_wscale: bool = True
+    """Whether weights are scaled at run time."""
+    final_tanh: bool = False
+    """Whether the image passes a tanh."""
+
+
+class DCGANLayer(Settings):
+    """One convolution of a DCGAN."""
+
+    name: str
+    """Its name in the file, without `.weight`."""
+    kind: Literal["conv_transpose", "conv"] = "conv_transpose"
+    """Whether it is a transposed convolution."""
+    stride: Annotated[int, Field(ge=1, le=16, strict=True)]
+    """Its stride."""
+    padding: Annotated[int, Field(ge=0, le=64, strict=True)]
+    """Its padding."""
+
+
+class DCGANSettings(Settings):
+    """Chains of convolutions from a latent to an image."""
+
+    classes: _Count = 0
+    """Number of classes: the last inputs of the first layer are their one-hot label."""
+    latent: Literal["normal", "uniform"] = "normal"
+    """Distribution of a latent's numbers: standard normal, or uniform from -1 to 1."""
+    output_activation: Literal["tanh", "sigmoid", "none"] = "tanh"
+    """What the image passes."""
+    hidden_activation: Literal["relu", "leaky_relu"] = "relu"
+    """What every other layer passes; `leaky_relu` has slope 0.2."""
+    bn_eps: _Positive = 1e-5
+    """Epsilon of the batch normalisation."""
+    layers: Annotated[list[DCGANLayer], Field(min_length=2, max_length=64)] | None = None
+    """Every convolution in order, for layouts other than 4x4 kernels that double the resolution:
+    strides and paddings are not in a file."""
+
+
+FAMILY_SETTINGS: dict[str, type[Settings]] = {
+    "biggan_ajbrock": BigGANSettings,
+    "biggan_deep_hf": BigGANDeepHFSettings,
+    "dcgan": DCGANSettings,
+    "pggan": PGGANSettings,
+    "stylegan1": StyleGAN1Settings,
+    "stylegan2": StyleGAN2Settings,
+    "stylegan3": StyleGAN3Settings,
+    "stylegan_xl": StyleGAN3Settings,
+}
+"""The settings of each family, by generator `kind`."""
+
+
+def check_family_settings(kind: str, settings: dict[str, Any]) -> dict[str, Any]:
+    """Validate a generator's settings; those of kinds that are not ours come back as they are.
+
+    Returns:
+        What was given, as plain JSON values; defaults are not filled in.
+
+    Raises:
+        ValidationError: With one problem per setting that the family lacks or does not allow.
+    """
+    model = FAMILY_SETTINGS.get(kind)
+    if model is None:
+        return settings
+    unknown = [
+        _unknown(kind, model, key, settings[key]) for key in settings.keys() - model.model_fields
+    ]
+    if unknown:
+        raise ValidationError.from_exception_data(kind, unknown)
+    return model.model_validate(settings).model_dump(mode="json", exclude_unset=True)
+
+
+def _unknown(kind: str, model: type[Settings], key: str, value: object) -> InitErrorDetails:
+    known = sorted(model.model_fields)
+    close = difflib.get_close_matches(key, known, n=1)
+    hint = f"did you mean {close[0]}?" if close else f"it has {', '.join(known)}"
+    problem = PydanticCustomError("unknown_setting", f"is no setting of {kind}; {hint}")
+    return InitErrorDetails(type=problem, loc=(key,), input=value)
