@@ -15,6 +15,8 @@ from factory.identity import is_key
 from factory.manifest.paths import SEGMENTER_PATH
 from factory.manifest.records import ShardRecord
 from factory.pack.packing import EncodedSample
+from factory.plan.identity import check_bytes_version
+from factory.plan.rounds import Plan
 from factory.provenance import find_versions, new_run_id
 from factory.run.base import WorkerConfig
 from factory.run.worker import build_maker
@@ -30,14 +32,14 @@ def regenerate_samples(
     Returns the number of regenerated samples, and a problem for each file that differs.
 
     Raises:
-        StoreError: If the dataset is empty.
+        StoreError: If the dataset is empty, or another version made it.
         DamageError: If a shard is not what its receipt says.
         WeightsError: If its weights are not on this machine.
     """
     holdings = find_holdings(store)
     if not holdings.records:
         raise StoreError(f"{store.uri}: no shard is committed yet; run the job first")
-    maker = _maker(store, trust_plugins=trust_plugins)
+    maker = _maker(store, holdings.plan, trust_plugins=trust_plugins)
     tasks = {task.shard_index: task for task in holdings.plan.tasks()}
     ends = list(accumulate(record.num_samples for record in holdings.records))
     count = min(count, ends[-1])
@@ -58,7 +60,7 @@ def replay_sample(
     """Regenerate the sample `key`; returns its files, and a problem for each that differs.
 
     Raises:
-        StoreError: If no committed shard contains the sample.
+        StoreError: If no committed shard contains the sample, or another version made it.
         DamageError: If its shard is missing or truncated.
         WeightsError: If the dataset's weights are not on this machine.
     """
@@ -73,12 +75,13 @@ def replay_sample(
         )
     tasks = {task.shard_index: task for task in holdings.plan.tasks()}
     with one_thread():
-        maker = _maker(store, trust_plugins=trust_plugins)
+        maker = _maker(store, holdings.plan, trust_plugins=trust_plugins)
         again = maker.replay(tasks[record.shard_index], index)
     return again, _differences(record, stored, again)
 
 
-def _maker(store: Store, *, trust_plugins: bool) -> ShardMaker:
+def _maker(store: Store, plan: Plan, *, trust_plugins: bool) -> ShardMaker:
+    check_bytes_version(plan.rounds[0].identity, source=store.uri)
     spec = load_stored_job(store, trust_plugins=trust_plugins)
     segmenter = SEGMENTER_PATH if needs_fitting(spec.dataset) else ""
     weights = find_weights(spec.dataset.generator)

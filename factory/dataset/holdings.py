@@ -23,7 +23,7 @@ from factory.manifest.paths import (
 from factory.manifest.records import ShardRecord
 from factory.pack.contents import Expected
 from factory.pack.packing import file_endings
-from factory.plan.identity import dataset_id_of, identity_differences
+from factory.plan.identity import check_bytes_version, dataset_id_of, identity_differences
 from factory.plan.rounds import Plan, Round, read_round
 from factory.plan.targets import TargetProgress, cover_rounds, measure_progress
 from factory.spec import EncodeSpec, JobSpec
@@ -179,8 +179,9 @@ def check_same_dataset(store: Store, ours: dict[str, Any], theirs: dict[str, Any
     """Require that a job's identity equals that of the dataset in `store`.
 
     Raises:
-        StoreError: If it does not; the message lists the differences.
+        StoreError: If it does not, with a list of the differences; or if another version made it.
     """
+    check_bytes_version(theirs, source=store.uri)
     differences = identity_differences(ours, theirs)
     if differences:
         lines = "\n".join(f"  {line}" for line in differences)

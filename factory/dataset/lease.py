@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from factory.errors import StoreError
 from factory.manifest.labels import Facts
 from factory.manifest.paths import LEASE_PATH
+from factory.manifest.versions import read_file_of
 from factory.provenance import run_is_dead
 from factory.store import Store
 
@@ -66,7 +67,7 @@ def _holder(store: Store) -> Lease | None:
     if data is None:
         return None
     try:
-        lease = Lease.model_validate_json(data)
+        lease = read_file_of(Lease, data, source=f"{store.uri}/{LEASE_PATH}")
     except ValidationError:
         return None  # unreadable lease: treat as absent
     is_over = time.time() - lease.renewed_at > _STALE_S or run_is_dead(lease.run_id)

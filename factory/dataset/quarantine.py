@@ -20,6 +20,7 @@ from factory.manifest.paths import (
     quarantine_path,
     shard_index_of,
 )
+from factory.manifest.versions import read_file_of
 from factory.store import Store
 
 MOST_ATTEMPTS = 3
@@ -101,7 +102,9 @@ def find_quarantined(store: Store, done: Collection[int] = ()) -> list[ShardFail
     found = []
     for name in store.names(QUARANTINE):
         try:
-            failure = ShardFailure.model_validate_json(store.read(name) or b"")
+            failure = read_file_of(
+                ShardFailure, store.read(name) or b"", source=f"{store.uri}/{name}"
+            )
         except ValidationError as error:
             raise DamageError(
                 f"{store.uri}/{name}: not a quarantine entry ({error.error_count()} problems); "

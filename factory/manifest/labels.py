@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from factory.data import IGNORE
 from factory.errors import DamageError, JobError
+from factory.manifest.versions import read_file_of
 
 
 class Facts(BaseModel):
@@ -107,10 +108,10 @@ def read_labels(data: bytes, *, source: str) -> DatasetLabels:
     """Parse `labels.json`. `source` names it in errors.
 
     Raises:
-        StoreError: If it is not one of this version.
+        StoreError: If it is not one, or a newer version wrote it.
     """
     try:
-        return DatasetLabels.model_validate_json(data)
+        return read_file_of(DatasetLabels, data, source=source)
     except ValidationError as error:
         raise DamageError(
             f"{source}: not a label table ({error.error_count()} problems); delete it and run the "

@@ -15,6 +15,7 @@ from factory.data import IGNORE
 from factory.errors import DamageError
 from factory.manifest.coverage import Coverage
 from factory.manifest.labels import Count, DatasetLabels, Facts, Name
+from factory.manifest.versions import read_file_of
 from factory.spec.settings import Fraction
 
 SmallCount = Annotated[Count, pa.int32()]
@@ -132,10 +133,11 @@ def read_record(data: bytes, *, source: str) -> ShardRecord:
     """Parse a receipt. `source` names it in errors.
 
     Raises:
-        DamageError: If it is not a receipt of this version.
+        DamageError: If it is not a receipt.
+        StoreError: If a newer version wrote it.
     """
     try:
-        return ShardRecord.model_validate_json(data)
+        return read_file_of(ShardRecord, data, source=source)
     except ValidationError as error:
         raise DamageError(
             where=source,

@@ -11,13 +11,18 @@ from typing import Any
 
 from pydantic_core import to_jsonable_python
 
+from factory.errors import StoreError
 from factory.identity import digest_of
+from factory.provenance import find_versions
 from factory.redact import redact_values
 from factory.spec import METHODS, JobSpec
 from factory.spec.settings import Settings
 
 BYTES_VERSION = 2
 """Raised by us when the same job would give other bytes than before; it is part of every id."""
+
+_LAST_TO_MAKE = {1: "commit 153132f of November 2026"}
+"""The last code that makes the bytes of an older version; there was no release with version 1."""
 
 
 def make_identity(
@@ -108,6 +113,30 @@ def put_digests(section: dict[str, Any], files: Mapping[str, str]) -> dict[str, 
             inner = inner[parent]
         inner.pop(name, None)
     return kept | {"files": dict(files)}
+
+
+def check_bytes_version(identity: Mapping[str, Any], *, source: str) -> None:
+    """Require that a dataset's samples are made as this version makes them.
+
+    Reading and checking a dataset does not need this, making more of it or the same again does.
+
+    Raises:
+        StoreError: If another version made the dataset; the message says which one reads it.
+    """
+    version = identity.get("bytes_version")
+    if version == BYTES_VERSION or not isinstance(version, int):
+        return
+    ours = f"maskfactory {find_versions()['maskfactory']} makes version {BYTES_VERSION}"
+    if version > BYTES_VERSION:
+        raise StoreError(
+            f"{source}: a newer maskfactory made it, with bytes of version {version}; {ours}: "
+            "update it, or choose another output.uri"
+        )
+    raise StoreError(
+        f"{source}: an older maskfactory made it, with bytes of version {version}; {ours}: it can be "
+        f"read and checked, and {_LAST_TO_MAKE.get(version, 'the code that made it')} can resume it; "
+        "choose another output.uri"
+    )
 
 
 def dataset_id_of(identity: dict[str, Any]) -> str:

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from factory.data import ShardTask, Steering
 from factory.errors import DamageError, JobError
 from factory.identity import KEY_DIGITS, SHARD_DIGITS, shard_name
+from factory.manifest.versions import read_file_of
 from factory.plan.identity import dataset_id_of
 from factory.spec import JobSpec
 from factory.spec.settings import DatasetName
@@ -205,13 +206,14 @@ def read_round(data: bytes, *, source: str) -> Round:
     """Parse a round file. `source` names it in errors.
 
     Raises:
-        StoreError: If it is not a round file of this version.
+        DamageError: If it is not a round file.
+        StoreError: If a newer version wrote it.
     """
     try:
-        return Round.model_validate_json(data)
+        return read_file_of(Round, data, source=source)
     except (ValidationError, JobError) as error:
         count = error.error_count() if isinstance(error, ValidationError) else 1
         raise DamageError(
-            f"{source}: not a round of a plan ({count} problems); it was changed by "
-            "hand or written by another version: restore it, or choose another output.uri"
+            f"{source}: not a round of a plan ({count} problems); it was changed by hand: restore it, "
+            "or choose another output.uri"
         ) from error

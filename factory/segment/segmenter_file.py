@@ -14,6 +14,7 @@ from torch import Tensor
 
 from factory.errors import JobError
 from factory.manifest.labels import ClassLabel
+from factory.manifest.versions import read_file_of
 
 _KEY = "factory_segmenter"
 
@@ -44,10 +45,25 @@ class SegmenterFacts(BaseModel):
     """Numbers about the fit."""
 
 
+_FIRST = frozenset(
+    {
+        *("schema_version", "kind", "generator_kind", "weights_sha256", "layers", "labels"),
+        *("nodes", "margin_scale", "fitted_on"),
+    }
+)
+"""Facts that every file states. The file's digest is part of its datasets' identity, so one added
+later is written only with another value than its default: a fit of before must come out the same."""
+
+
 def encode_segmenter(tensors: dict[str, Tensor], facts: SegmenterFacts) -> bytes:
     """The bytes of a segmenter file."""
     whole = {name: tensor.contiguous() for name, tensor in tensors.items()}
-    return save(whole, metadata={_KEY: facts.model_dump_json()})
+    unsaid = {
+        name
+        for name, field in type(facts).model_fields.items()
+        if name not in _FIRST and getattr(facts, name) == field.get_default()
+    }
+    return save(whole, metadata={_KEY: facts.model_dump_json(exclude=unsaid)})
 
 
 def read_segmenter(path: Path) -> tuple[dict[str, Tensor], SegmenterFacts]:
@@ -67,12 +83,13 @@ def decode_segmenter(data: bytes, *, source: str) -> tuple[dict[str, Tensor], Se
     """The tensors and facts in a segmenter file's bytes. `source` names it in errors.
 
     Raises:
-        JobError: If it is not a segmenter file of this version.
+        JobError: If it is not a segmenter file, or a newer version wrote it.
     """
     try:
         tensors = load(data)
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-        return tensors, SegmenterFacts.model_validate_json(header["__metadata__"][_KEY])
+        text = header["__metadata__"][_KEY].encode()
+        return tensors, read_file_of(SegmenterFacts, text, source=source, error=JobError)
     except (SafetensorError, KeyError, ValueError) as error:
         raise JobError(
             f"{source}: not a segmenter file ({type(error).__name__}); make one with `factory fit`"

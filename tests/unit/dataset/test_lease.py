@@ -71,3 +71,13 @@ def test_the_manifest_says_that_one_run_at_a_time_wrote(tmp_path):
     assert make_small(tmp_path, {"output.single_writer": True}).single_writer
     assert make_manifest(open_store(str(tmp_path / "out"))).single_writer
     assert not make_small(tmp_path / "other").single_writer
+
+
+def test_a_lease_of_a_newer_version_is_not_taken_for_none(tmp_path):
+    store = LocalStore(str(tmp_path))
+    store.replace("lease.json", b'{"schema_version": 2, "held_by": "some-run"}')
+    with (
+        pytest.raises(StoreError, match=r"lease.json: written by a newer maskfactory \(layout 2\)"),
+        holding_lease(store, "other-run", needed=True),
+    ):
+        pass

@@ -102,8 +102,7 @@ def test_a_damaged_round_file_is_told_with_its_name():
         read_round(b'{"name": 3}', source="out/plan/round-0000.json")
     assert str(caught.value).startswith("out/plan/round-0000.json: not a round of a plan (")
     assert str(caught.value).endswith(
-        "problems); it was changed by hand or written by another version: restore it, or choose "
-        "another output.uri"
+        "problems); it was changed by hand: restore it, or choose another output.uri"
     )
 
 
