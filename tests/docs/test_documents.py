@@ -4,11 +4,13 @@ import re
 from pathlib import Path
 
 import yaml
+from golden.goldens import command_names
 
 from factory.spec import METHODS
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 
 
 def test_architecture_names_every_file_and_no_other() -> None:
@@ -44,6 +46,42 @@ def test_the_table_of_methods_in_the_readme_has_every_method_and_no_other() -> N
     table = README.partition("| `segmenter.kind` |")[2].partition("\n\n")[0]
     first_cells = [line.split("|")[1] for line in table.splitlines()[2:]]
     assert sorted(re.findall(r"`(\w+)`", " ".join(first_cells))) == sorted(METHODS)
+
+
+def test_the_table_of_commands_in_the_readme_has_every_command_and_no_other() -> None:
+    table = README.partition("| command | what it does |")[2].partition("\n\n")[0]
+    first_cells = [line.split("|")[1] for line in table.splitlines()[2:]]
+    listed = re.findall(r"`([\w -]+)`", " ".join(first_cells))
+    groups = {name.split()[0] for name in command_names() if " " in name}
+    said_whole = groups & set(listed)
+    there = [
+        name for name in command_names() if name not in groups and name.split()[0] not in said_whole
+    ]
+    assert sorted(listed) == sorted([*there, *said_whole])
+
+
+def test_every_command_shown_in_the_readme_exists() -> None:
+    shown = set(re.findall(r"(?:^|[`$/] ?)factory ([a-z][a-z-]*)", README, re.MULTILINE))
+    assert len(shown) > 15
+    assert shown <= {name.split()[0] for name in command_names()}
+
+
+def test_the_fast_command_is_the_same_wherever_it_stands() -> None:
+    command = 'python -m pytest tests/unit -m "not slow"'
+    assert command in README
+    assert command in CONTRIBUTING
+
+
+def test_long_checks_named_for_contributors_are_those_that_are_there() -> None:
+    named = set(re.findall(r"python -m (?:pytest )?(tests[./]long[./]\w+)", CONTRIBUTING))
+    files = (ROOT / "tests" / "long").glob("*.py")
+    there = {f"tests.long.{path.stem}" for path in files if path.stem != "conftest"}
+    assert {name.replace("/", ".") for name in named} == there
+
+
+def test_benches_named_for_contributors_are_those_that_are_there() -> None:
+    named = set(re.findall(r"^- `tests/bench/(\w+)\.py`", CONTRIBUTING, re.MULTILINE))
+    assert named == {path.stem for path in (ROOT / "tests" / "bench").glob("*.py")}
 
 
 def test_the_front_matter_of_kubernetes_files_is_yaml() -> None:

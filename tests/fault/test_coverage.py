@@ -7,10 +7,10 @@ import re
 import signal
 import threading
 import time
-from pathlib import Path
 from typing import Any
 
 import psutil
+from fault.targets import cells, kill_after, rounds
 from lab import Lab
 
 from factory.dataset.holdings import find_holdings
@@ -18,48 +18,9 @@ from factory.serve.facts import describe_coverage
 from factory.serve.view import DatasetView
 from factory.store import open_store
 
-TARGETS = {
-    "min_samples": {
-        "basophil": 40,
-        "eosinophil": 40,
-        "lymphocyte": 40,
-        "monocyte": 40,
-        "neutrophil": 40,
-        "2": {"count": 75, "min_area": 0.15},
-    },
-    "budget": 2000,
-}
 
-
-def cells(lab: Lab, output: str, **run: Any) -> Path:
-    """40 cells of each type, 75 with a nucleus of at least 15 %: more than come by themselves."""
-    return lab.write_job(
-        {
-            "name": "cells",
-            "dataset": {
-                "num_samples": 40,
-                "samples_per_shard": 20,
-                "batch_size": 8,
-                "generator": {"kind": "stylegan2", "weights": "shipped:blood_cells"},
-                "latents": {"truncation_psi": 0.8},
-                "segmenter": {
-                    "kind": "kmeans",
-                    "num_clusters": 5,
-                    "layers": ["b64.conv0", "b64.conv1"],
-                },
-                "coverage": TARGETS,
-            },
-            "run": run or {"executor": "inline"},
-            "output": {"uri": str(lab.folder / output)},
-        }
-    )
-
-
-def rounds(lab: Lab, output: str) -> list[bytes]:
-    return [path.read_bytes() for path in sorted((lab.folder / output / "plan").glob("round-*"))]
-
-
-def test_targets_are_met_without_waste_and_the_same_whatever_happens(lab: Lab) -> None:
+def test_targets_are_met_without_waste_and_the_same_after_a_kill(lab: Lab) -> None:
+    """On Ray, and killed more than once: `tests/long/test_targets.py`."""
     lab.must_run("run", str(cells(lab, "once")))
     status = json.loads(lab.must_run("status", "--json", str(lab.folder / "once")))
     assert {target["state"] for target in status["targets"]} == {"met"}
@@ -67,44 +28,12 @@ def test_targets_are_met_without_waste_and_the_same_whatever_happens(lab: Lab) -
         assert target["have"] <= 1.15 * target["wanted"], target
     assert status["samples_committed"] <= 1.15 * 200
     assert status["rounds"] > 2
-
-    lab.must_run("run", str(cells(lab, "ray", executor="ray", num_actors=2)))
     job = cells(lab, "killed")
-    for receipts in (1, 4):  # in the first round, and in one that was planned for a target
-        driver = lab.start("run", str(job))
-        deadline = time.monotonic() + 60
-        while len(lab.digests("killed")) < receipts and time.monotonic() < deadline:
-            time.sleep(0.02)
-        driver.kill()
-        driver.communicate()
+    kill_after(lab, job, "killed", num_receipts=4)  # in a round that was planned for a target
     assert len(lab.digests("killed")) < len(lab.digests("once"))
     lab.must_run("run", str(job))
-    for output in ("ray", "killed"):
-        assert lab.digests(output) == lab.digests("once")
-        assert rounds(lab, output) == rounds(lab, "once")
-    before = lab.digests("once")
-    lab.must_run("run", str(cells(lab, "once")))
-    assert lab.digests("once") == before, "a job whose targets are met has nothing to do"
-    assert "all good" in lab.must_run("verify", str(lab.folder / "once"), "--regenerate", "5")
-
-
-def test_any_sample_can_be_replayed_from_its_key(lab: Lab) -> None:
-    lab.must_run("run", str(cells(lab, "out")))
-    plan = [json.loads(data) for data in rounds(lab, "out")]
-    steered = [
-        round_["first_index"] for round_ in plan if (round_["steering"] or {}).get("classes")
-    ]
-    key = f"{steered[-1]:09d}"
-    out = lab.must_run("replay", str(lab.folder / "out"), key, "-o", str(lab.folder / "again"))
-    assert out.endswith(f"{key}: 3 files made again byte for byte\n")
-    assert sorted(path.name for path in (lab.folder / "again").iterdir()) == [
-        f"{key}.image.png",
-        f"{key}.json",
-        f"{key}.mask.png",
-    ]
-    strange = lab.run("replay", str(lab.folder / "out"), "123456789")
-    assert strange.returncode == 6
-    assert "no committed shard holds sample '123456789'; keys are nine digits" in strange.stderr
+    assert lab.digests("killed") == lab.digests("once")
+    assert rounds(lab, "killed") == rounds(lab, "once")
 
 
 def ask(port: int, path: str) -> Any:

@@ -10,6 +10,7 @@ from small_job import small_document
 from typer.testing import CliRunner
 
 from factory.cli.app import app
+from factory.pack.tar import read_members
 from factory.plan.rounds import Round
 
 
@@ -77,6 +78,20 @@ def test_fitting_first_makes_the_file_that_the_run_takes(tmp_path):
     assert call("fit", job).stdout == "kmeans was fitted before; nothing to do\n"
     call("run", job)
     assert (tmp_path / "out/segmenter.safetensors").read_bytes() == (tmp_path / "s").read_bytes()
+
+
+def test_a_sample_is_made_again_from_its_key_and_written_where_it_is_wanted(tmp_path):
+    call("run", write_job(tmp_path))
+    again = call("replay", tmp_path / "out", "000000012", "-o", tmp_path / "again")
+    assert again.exit_code == 0
+    assert again.stdout.endswith("000000012: 3 files made again byte for byte\n")
+    stored = dict(read_members(tmp_path / "out/data/train/tiny-000002.tar"))
+    names = [f"000000012.{ending}" for ending in ("image.png", "json", "mask.png")]
+    assert sorted(path.name for path in (tmp_path / "again").iterdir()) == names
+    assert all((tmp_path / "again" / name).read_bytes() == stored[name] for name in names)
+    strange = call("replay", tmp_path / "out", "123456789")
+    assert strange.exit_code == 6
+    assert "no committed shard holds sample '123456789'; keys are nine digits" in strange.stderr
 
 
 def test_a_plan_is_told_in_words_and_as_json(tmp_path):

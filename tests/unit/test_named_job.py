@@ -109,6 +109,7 @@ def digests(out):
     }
 
 
+@pytest.mark.slow
 def test_each_sample_has_its_confidence_between_mask_and_facts(made):
     for files in samples_in(made).values():
         assert list(files) == ["image.png", "mask.png", "confidence.png", "json"]

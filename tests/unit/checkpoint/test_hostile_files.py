@@ -96,6 +96,7 @@ def bomb_reports(tmp_path_factory) -> dict[str, tuple[str, float, float]]:
     return dict(zip(hostile.bombs(), reports, strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", hostile.bombs())
 def test_a_bomb_is_refused_within_bounds(name, bomb_reports):
     said, seconds, growth_mib = bomb_reports[name]

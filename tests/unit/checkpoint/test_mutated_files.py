@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 
 import assemble as a
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -122,6 +123,7 @@ def read_bytes(data: bytes) -> Checkpoint | WeightsError:
             return error
 
 
+@pytest.mark.slow
 @settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))
 @given(mutated())
 def test_a_mutated_file_is_refused_cleanly_or_read(data):
@@ -146,6 +148,7 @@ def test_every_truncation_of_a_small_file_is_refused():
             assert isinstance(result, WeightsError), (name, length)
 
 
+@pytest.mark.slow
 def test_every_single_byte_change_of_a_small_file_is_refused_or_read():
     for name in ("small network", "small zip", "small legacy"):
         data = good(name)

@@ -43,6 +43,7 @@ def layers_of(network: Persistent) -> list[Persistent]:
     return [module for block in blocks for name, module in block.modules.items()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])
 def test_a_network_reads_the_same_from_every_protocol(stylegan2, protocol, tmp_path):
     ours = read(stylegan2, tmp_path, protocol=protocol)
@@ -68,6 +69,7 @@ def test_flat_settings_are_those_of_the_stylegan3_repository(stylegan2, tmp_path
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_network_of_a_changed_program_is_refused(stylegan2, tmp_path):
     synthesis = stylegan2.child("synthesis")
     clamp = synthesis.child("b8.conv0").attributes

@@ -72,6 +72,7 @@ def test_every_number_type_and_every_field_comes_back(tmp_path):
         assert file.metadata()["license"] == "CC-BY-4.0"
 
 
+@pytest.mark.slow
 def test_the_bytes_are_the_same_in_every_process(tmp_path):
     script = (
         "import sys; from pathlib import Path\n"

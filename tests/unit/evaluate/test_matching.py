@@ -28,6 +28,7 @@ def best(table, num_clusters=4):
     return max(value(table, choice) for choice in choices)
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, 10**6))
 def test_greedy_is_never_better_than_the_best_and_never_worse_than_nothing(seed):

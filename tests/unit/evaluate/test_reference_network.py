@@ -174,6 +174,7 @@ def test_networks_that_cannot_serve_are_told(tmp_path, store):
     assert "returned torch.float32 [1, 3, 4]; allowed" in refusal(tmp_path / "strange.pt", store)
 
 
+@pytest.mark.slow
 def test_without_onnx_runtime_the_command_that_installs_it_is_told(tmp_path):
     as_onnx(tmp_path / "network.onnx")
     code = (

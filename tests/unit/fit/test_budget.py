@@ -62,6 +62,7 @@ print(json.dumps(dict(gib=(most - before) / 2**30, bytes=len(data))))
 """
 
 
+@pytest.mark.slow
 def test_a_fit_keeps_to_its_memory_and_uses_most_of_it(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", CHILD], capture_output=True, text=True, timeout=280, check=False

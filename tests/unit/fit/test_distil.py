@@ -38,6 +38,7 @@ def distil(folder, teacher, generator=None, **settings):
     return dataset, path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TEACHERS)
 def test_a_head_repeats_any_teacher_on_images_neither_has_seen(name, tmp_path):
     dataset, path = distil(tmp_path, TEACHERS[name], min_agreement=0.6)
@@ -102,6 +103,7 @@ def test_progress_is_told_by_stages_and_a_stop_ends_the_labelling(tmp_path):
     assert set(stages) == {"labelling"}, "the teacher was kept"
 
 
+@pytest.mark.slow
 def test_a_teacher_s_named_classes_are_the_head_s(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     teacher = {"kind": "klish", "initial_clusters": 12, "fit": {"num_images": 8}}

@@ -39,6 +39,7 @@ def fit(folder, overrides=None, **options):
     return data, told
 
 
+@pytest.mark.slow
 def test_the_same_job_gives_the_same_file_on_any_number_of_threads(tmp_path):
     before = torch.get_num_threads()
     try:
@@ -116,6 +117,7 @@ class StoppedError(Exception):
     """The test's own way to end a fit anywhere."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at", [("clusters", 401), ("planes", 1), ("merging", 3), ("merging", 9)])
 def test_a_fit_goes_on_where_it_was_stopped_and_gives_the_same_file(tmp_path, at):
     overrides = {"dataset.segmenter": KLISH | {"fit": SMALL_FIT | {"seed": 31}}}
@@ -138,6 +140,7 @@ def test_a_fit_goes_on_where_it_was_stopped_and_gives_the_same_file(tmp_path, at
     assert ("clusters" in stages) == (at[0] == "clusters")
 
 
+@pytest.mark.slow
 def test_a_damaged_checkpoint_costs_time_and_nothing_else(tmp_path):
     whole, _ = fit(tmp_path)
     dataset = small_job(tmp_path, {"dataset.segmenter": KLISH}).dataset
@@ -222,6 +225,7 @@ def iou_per_cut(folder, segmenter):
     return max(float(iou[range(4), order].mean()) for order in permutations(range(4)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_masks_of_the_toy_generator_are_almost_exact_and_better_than_those_of_kmeans(
     tmp_path, seed

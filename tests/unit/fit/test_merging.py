@@ -123,6 +123,7 @@ def test_a_cluster_without_pixels_is_merged_first(tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_a_refit_at_a_cut_moves_no_label(tmp_path):
     """One plane per node serves every cut: fitted anew for the cut alone, from nowhere, it is it."""
     torch.manual_seed(0)

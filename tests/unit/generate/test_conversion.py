@@ -95,6 +95,7 @@ def test_the_folder_of_a_model_has_a_digest_that_names_its_files(tmp_path: Path)
     assert find_weights(spec_of(folder, "biggan_deep_hf")).sha256 != found.sha256
 
 
+@pytest.mark.slow
 def test_inspect_tells_all_and_convert_keeps_all(tmp_path: Path) -> None:
     run = CliRunner().invoke(app, ["inspect", "--json", str(PICKLE)])
     assert run.exit_code == 0, run.output

@@ -74,6 +74,7 @@ def test_a_sample_does_not_depend_on_its_neighbours(name):
     torch.testing.assert_close(together, torch.cat(alone), atol=tolerance, rtol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize(
     ("dtype", "tolerance"), [(torch.bfloat16, 0.1), (torch.float16, 0.01)], ids=str

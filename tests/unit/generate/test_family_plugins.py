@@ -58,6 +58,7 @@ def test_facts_name_every_feature_map_with_its_shape(name, load):
     assert (generator.facts.license, generator.facts.attribution) == ("CC0", "nobody")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize("name", NETWORKS)
 def test_everything_is_computed_on_the_given_device(name, load, precision, monkeypatch):

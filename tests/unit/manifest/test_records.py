@@ -110,6 +110,7 @@ def test_a_parquet_file_that_is_no_manifest_is_refused():
         read_manifest(sink.getvalue(), source="f")
 
 
+@pytest.mark.slow
 def test_a_manifest_with_any_flipped_byte_is_whole_or_refused():
     data = encode_manifest(a_manifest([a_record(0), a_record(1)]))
     for place in range(0, len(data), 7):

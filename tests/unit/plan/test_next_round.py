@@ -77,6 +77,7 @@ def test_balance_lifts_the_rarest_class(tmp_path):
     assert min(kept.values()) >= 0.9 * max(kept.values())
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(
     st.tuples(*[st.floats(0, 1)] * 3),

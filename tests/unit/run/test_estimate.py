@@ -19,6 +19,7 @@ def estimate(tmp_path_factory):
     return estimate_job(small_job(folder, overrides)), folder
 
 
+@pytest.mark.slow
 def test_what_is_made_is_counted_and_what_is_missing_is_planned_behind_it(estimate):
     found, folder = estimate
     assert (found.num_samples, found.num_done) == (70, 13)
@@ -37,6 +38,7 @@ def test_time_and_size_come_from_real_batches(estimate):
     assert found.warnings == ()
 
 
+@pytest.mark.slow
 def test_a_dry_run_writes_nothing_and_warns_of_what_readers_trip_over(tmp_path):
     spec = small_job(
         tmp_path,
@@ -62,6 +64,7 @@ def test_a_dry_run_writes_nothing_and_warns_of_what_readers_trip_over(tmp_path):
     ]
 
 
+@pytest.mark.slow
 def test_a_setting_that_does_not_fit_the_generator_is_refused(tmp_path):
     with pytest.raises(JobError) as caught:
         estimate_job(small_job(tmp_path, {"dataset.segmenter.layers": ["s64"]}))
@@ -93,6 +96,7 @@ def loaded_by(modules):
     return finished.stdout.split()
 
 
+@pytest.mark.slow
 def test_planning_loads_neither_torch_nor_ray():
     assert loaded_by("factory.cli.app, factory.run.estimate, factory.care.verify") == [
         "False",

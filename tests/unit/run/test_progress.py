@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import yaml
 from small_job import small_document
 
@@ -17,6 +18,7 @@ def run_small(folder: Path, stderr: int) -> None:
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=stderr, timeout=60)
 
 
+@pytest.mark.slow
 def test_a_terminal_gets_a_bar_with_rate_and_time_left(tmp_path: Path) -> None:
     reader, writer = pty.openpty()
     run_small(tmp_path, writer)
@@ -35,6 +37,7 @@ def test_a_terminal_gets_a_bar_with_rate_and_time_left(tmp_path: Path) -> None:
     assert "shard_committed" not in text
 
 
+@pytest.mark.slow
 def test_a_file_gets_one_line_per_event(tmp_path: Path) -> None:
     log = tmp_path / "log"
     with log.open("wb") as file:

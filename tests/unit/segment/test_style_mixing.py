@@ -192,6 +192,7 @@ def test_more_variants_begin_with_the_same_ones(cells):
     assert torch.allclose(few, many[:3], atol=1e-4)
 
 
+@pytest.mark.slow
 def test_each_setting_of_the_method_has_an_effect(cells):
     base = masks_of(cells, mixing(cells), range(6))
     changes = [

@@ -44,6 +44,7 @@ def view(tmp_path_factory):
     return DatasetView(open_store(str(folder / "out")))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("path", "mode"),
     [(path, GOOD) for path in PATHS] + [(e.path, BAD) for e in ENDPOINTS if takes_something(e)],

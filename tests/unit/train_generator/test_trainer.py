@@ -51,6 +51,7 @@ def rows(folder):
     return [json.loads(line) for line in (folder / SCORES_NAME).read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_training_brings_samples_nearer_to_the_pictures_and_their_classes(tar, tmp_path):
     spec = {
         "schedule.num_images": 16_000,
@@ -69,6 +70,7 @@ def test_training_brings_samples_nearer_to_the_pictures_and_their_classes(tar, t
     assert scores.recall > first["recall"], "how much depends on the last digits of sums"
 
 
+@pytest.mark.slow
 def test_stopping_and_going_on_gives_the_same_bytes_as_never_stopping(tar, tmp_path):
     overrides = {"schedule.path_length_weight": 2, "schedule.start_resolution": 8,
                  "network.resolution": 16, "schedule.images_per_resolution": 40,
@@ -84,6 +86,7 @@ def test_stopping_and_going_on_gives_the_same_bytes_as_never_stopping(tar, tmp_p
     assert (whole / WEIGHTS_NAME).read_bytes() == (halves / WEIGHTS_NAME).read_bytes()
 
 
+@pytest.mark.slow
 def test_a_request_to_stop_saves_and_says_how_to_go_on(tar, tmp_path):
     stop = threading.Event()
     stop.set()
@@ -100,6 +103,7 @@ def probabilities(training, num_steps):
     return found
 
 
+@pytest.mark.slow
 def test_pictures_learned_by_heart_raise_the_augmentation_and_many_lower_it_again(tar, tmp_path):
     many, few = small_training(tar, tmp_path / "many"), small_training(tar, tmp_path / "few")
     rows = torch.tensor([0, 1, -2, -1])
@@ -112,6 +116,7 @@ def test_pictures_learned_by_heart_raise_the_augmentation_and_many_lower_it_agai
     assert of_many[-1] < 0.8 * max(of_many)
 
 
+@pytest.mark.slow
 def test_what_is_written_makes_the_same_images_in_the_house_generator(tar, tmp_path):
     training = small_training(tar, tmp_path)
     training.run(NEVER)
@@ -135,6 +140,7 @@ def test_what_is_written_makes_the_same_images_in_the_house_generator(tar, tmp_p
     assert house.facts.license == "CC0-1.0"
 
 
+@pytest.mark.slow
 def test_the_centre_of_truncation_is_the_mean_style(tar, tmp_path):
     training = small_training(tar, tmp_path)
     training.run(NEVER)
@@ -146,6 +152,7 @@ def test_the_centre_of_truncation_is_the_mean_style(tar, tmp_path):
     assert (written - ws.mean(dim=0)).abs().max() < 0.1 * ws.std()
 
 
+@pytest.mark.slow
 def test_weights_pass_through_convert_unchanged_in_nvidias_names(tar, tmp_path):
     small_training(tar, tmp_path).run(NEVER)
     converted = tmp_path / "again.safetensors"
@@ -158,6 +165,7 @@ def test_weights_pass_through_convert_unchanged_in_nvidias_names(tar, tmp_path):
     assert after.notes == before.notes
 
 
+@pytest.mark.slow
 def test_growing_changes_no_image_before_it_learns(tar, tmp_path):
     overrides = {"network.resolution": 16, "schedule.start_resolution": 8}
     training = small_training(tar, tmp_path, overrides)
@@ -181,6 +189,7 @@ def test_resolutions_double_until_the_last(tar, tmp_path):
     assert [resolution_at(spec, n) for n in (0, 99, 100, 199, 200, 10**9)] == [8, 8, 16, 16, 32, 32]
 
 
+@pytest.mark.slow
 def test_the_narrowest_network_that_is_allowed_learns(tar, tmp_path):
     narrow = {"network.channel_base": 16, "network.resolution": 16, "schedule.num_images": 16}
     training = small_training(tar, tmp_path, narrow)
@@ -188,6 +197,7 @@ def test_the_narrowest_network_that_is_allowed_learns(tar, tmp_path):
     assert generator.widths(training.state.generator) == {4: 4, 8: 2, 16: 1}
 
 
+@pytest.mark.slow
 def test_a_schedule_that_is_changed_on_the_way_never_takes_back_what_has_grown(tar, tmp_path):
     grows = {"network.resolution": 32, "schedule.start_resolution": 8, "schedule.num_images": 16,
              "schedule.images_per_resolution": 8, "schedule.warm_up_images": 0}  # fmt: skip
@@ -202,6 +212,7 @@ def test_a_schedule_that_is_changed_on_the_way_never_takes_back_what_has_grown(t
     assert rows(tmp_path)[-1]["resolution"] == 32
 
 
+@pytest.mark.slow
 def test_two_doublings_at_once_are_two_after_another(tar, tmp_path):
     grows = {"network.resolution": 32, "schedule.start_resolution": 8, "schedule.num_images": 8,
              "schedule.images_per_resolution": 8, "schedule.warm_up_images": 0}  # fmt: skip
@@ -211,6 +222,7 @@ def test_two_doublings_at_once_are_two_after_another(tar, tmp_path):
     assert rows(tmp_path)[-1]["resolution"] == 32
 
 
+@pytest.mark.slow
 def test_a_packed_state_is_small_and_goes_on(tar, tmp_path):
     training = small_training(tar, tmp_path / "a")
     training.run(NEVER)
@@ -228,6 +240,7 @@ def test_a_packed_state_is_small_and_goes_on(tar, tmp_path):
         )
 
 
+@pytest.mark.slow
 def test_a_generator_alone_is_gone_on_from_and_waits_for_the_discriminator(tar, tmp_path):
     small_training(tar, tmp_path / "a").run(NEVER)
     weights = tmp_path / "a" / WEIGHTS_NAME
@@ -241,6 +254,7 @@ def test_a_generator_alone_is_gone_on_from_and_waits_for_the_discriminator(tar, 
     assert not torch.equal(training.state.generator["synthesis.b8.conv1.weight"], before)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [
@@ -289,6 +303,7 @@ def weights_of_others(path, architecture, channels=3, **overrides):
     return {"network.initial": str(path)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("architecture", ["skip", "resnet"])
 def test_weights_of_others_are_gone_on_from(tar, tmp_path, architecture):
     overrides = weights_of_others(tmp_path / "theirs.safetensors", architecture)
@@ -322,6 +337,7 @@ def test_weights_that_the_discriminator_has_no_place_for_are_refused(
         small_training(tar, tmp_path, initial)
 
 
+@pytest.mark.slow
 def test_weights_of_another_size_are_not_judged(tar, tmp_path):
     job = tmp_path / "job.yaml"
     job.write_text(json.dumps(small_document(tar, tmp_path)))
@@ -330,6 +346,7 @@ def test_weights_of_another_size_are_not_judged(tar, tmp_path):
     assert "weights: shipped:blood_cells makes 64 px pictures of 5 classes" in result.stderr
 
 
+@pytest.mark.slow
 def test_any_weights_are_scored_as_the_training_scores_its_own(tar, tmp_path):
     training = small_training(tar, tmp_path)
     training.run(NEVER)
@@ -359,6 +376,7 @@ def test_a_state_that_is_no_state_is_named(tar, tmp_path):
         small_training(tar, tmp_path)
 
 
+@pytest.mark.slow
 def test_sheets_show_real_pictures_beside_samples_for_each_class(tar, tmp_path):
     small_training(tar, tmp_path).run(NEVER)
     names = sorted(path.name for path in (tmp_path / "sheets").iterdir())
@@ -369,6 +387,7 @@ def test_sheets_show_real_pictures_beside_samples_for_each_class(tar, tmp_path):
     assert left[..., 2].mean() > left[..., 0].mean() + 20, "the real blue ones are on the left"
 
 
+@pytest.mark.slow
 def test_everything_is_computed_on_the_given_device(tar, tmp_path, monkeypatch):
     grows = {"network.resolution": 16, "schedule.start_resolution": 8, "schedule.num_images": 32,
              "schedule.images_per_resolution": 16, "schedule.warm_up_images": 0,
