@@ -10,10 +10,10 @@ from factory.cli.shared import (
     AsJson,
     TrustPlugins,
     Where,
+    find_store,
     import_from_here,
     load,
     one_line_errors,
-    open_dataset,
     print_json,
     say,
 )
@@ -47,7 +47,7 @@ def verify(
     """Check every byte of a dataset against its receipts."""
     from factory.care.verify import verify_dataset
 
-    store = open_dataset(dataset)
+    store = find_store(dataset)
     if regenerate:
         from factory.run.worker import configure_process
 
@@ -102,7 +102,7 @@ def repair(dataset: Where, yes: Yes = False, as_json: AsJson = False) -> None:  
     """Adopt whole tars, take damaged ones out, rebuild tables. Then run the job again."""
     from factory.care.repair import plan_repair
 
-    _carry_out(plan_repair(open_dataset(dataset)), yes=yes, as_json=as_json)
+    _carry_out(plan_repair(find_store(dataset)), yes=yes, as_json=as_json)
 
 
 @one_line_errors
@@ -117,7 +117,7 @@ def collect_garbage(
     """Remove unfinished files and uploads, and what no receipt names."""
     from factory.care.repair import plan_clearing
 
-    steps = plan_clearing(open_dataset(dataset), older_than_h * 3600)
+    steps = plan_clearing(find_store(dataset), older_than_h * 3600)
     _carry_out(steps, yes=yes, as_json=as_json)
 
 
@@ -129,7 +129,7 @@ def list_quarantine(dataset: Where, as_json: AsJson = False) -> None:  # noqa: F
     from factory.dataset.quarantine import find_quarantined
     from factory.dataset.receipts import find_committed
 
-    store = open_dataset(dataset)
+    store = find_store(dataset)
     found = find_quarantined(store, find_committed(store, find_plan(store)).indices)
     if as_json:
         print_json([failure.model_dump(mode="json") for failure in found])
@@ -150,7 +150,7 @@ def retry_quarantine(
     from factory.dataset.holdings import find_plan
     from factory.dataset.quarantine import find_quarantined, release
 
-    store = open_dataset(dataset)
+    store = find_store(dataset)
     find_plan(store)
     known = {failure.name: failure.shard_index for failure in find_quarantined(store)}
     unknown = [name for name in shards or () if name not in known]

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from factory.cli.shared import AsJson, Where, one_line_errors, open_dataset, print_json, say
+from factory.cli.shared import AsJson, Where, find_store, one_line_errors, print_json, say
 from factory.store.single_file import replace_file
 
 
@@ -16,7 +16,7 @@ def status(dataset: Where, as_json: AsJson = False) -> None:  # noqa: FBT002
     from factory.dataset.quarantine import find_quarantined
     from factory.dataset.status import make_status
 
-    store = open_dataset(dataset)
+    store = find_store(dataset)
     holdings = find_holdings(store)
     labels = find_labels(store).labels if holdings.records else []
     quarantined = find_quarantined(store, holdings.done)
@@ -46,7 +46,7 @@ def preview(
     from factory.dataset.views import make_manifest
     from factory.errors import StoreError
 
-    store = open_dataset(dataset)
+    store = find_store(dataset)
     picture = make_preview(store, make_manifest(store))
     if picture is None:
         raise StoreError(f"{store.uri}: no shard is committed yet; run the job first")

@@ -9,9 +9,9 @@ from factory.cli.shared import (
     AsJson,
     TrustPlugins,
     Where,
+    find_store,
     import_from_here,
     one_line_errors,
-    open_dataset,
     print_json,
     say,
 )
@@ -81,7 +81,7 @@ def masks(  # noqa: PLR0913, PLR0917 - options, each by its name
     from factory.evaluate.open_reference import is_computed, open_reference
     from factory.evaluate.reference import ImageInput
 
-    store = open_dataset(dataset)
+    store = find_store(dataset)
     if is_computed(reference):
         from factory.run.worker import configure_process
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from factory.cli.shared import TrustPlugins, Where, one_line_errors, open_dataset, say
+from factory.cli.shared import TrustPlugins, Where, find_store, one_line_errors, say
 from factory.store.single_file import replace_file, writing_into
 
 TOKEN_VARIABLE = "FACTORY_SERVE_TOKEN"  # noqa: S105 - the name of the variable, not the token
@@ -30,7 +30,7 @@ def serve(
 
     token = os.environ.get(TOKEN_VARIABLE, "")
     check_address(host, token, variable=TOKEN_VARIABLE)
-    store = open_dataset(dataset)
+    store = find_store(dataset)
     view = DatasetView(store)
     view.snapshot()  # says now what would be a failure for every request
     opened = bind(host, port)
@@ -54,7 +54,7 @@ def replay(
     from factory.errors import DamageError
     from factory.run.worker import configure_process
 
-    store = open_dataset(dataset)
+    store = find_store(dataset)
     if trust_plugins:
         import_from_here()
     configure_process()

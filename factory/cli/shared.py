@@ -115,7 +115,7 @@ def load(job: Path) -> "JobSpec":
     return spec
 
 
-def open_dataset(dataset: str) -> Any:  # noqa: ANN401 - Store, without importing it at the top
+def find_store(dataset: str) -> Any:  # noqa: ANN401 - Store, without importing it at the top
     """The store of a dataset that is named by its place or by its job file."""
     from factory.store import open_store
 
