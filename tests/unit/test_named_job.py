@@ -17,6 +17,7 @@ import yaml
 from PIL import Image
 from small_job import Witness, small_document, small_job
 
+import factory
 from factory.care.replay import regenerate_samples
 from factory.care.verify import verify_dataset
 from factory.dataset.holdings import find_holdings, find_labels, load_stored_job
@@ -149,7 +150,9 @@ def test_a_map_that_does_not_belong_to_its_facts_is_found(made, tmp_path):
     path = other / "data/train/tiny-000000.tar"
     data = bytearray(path.read_bytes())
     facts = next(d for n, d in read_members(path) if n.endswith("json"))
-    changed = facts.replace(b'"confidence": 0.', b'"confidence": 1.')
+    place = facts.index(b'"confidence": 0.') + len(b'"confidence": 0.')
+    digit = b"0123456789"[(facts[place] - ord("0") + 5) % 10 :][:1]
+    changed = facts[:place] + digit + facts[place + 1 :]
     data[data.index(facts) : data.index(facts) + len(facts)] = changed
     path.write_bytes(data)
     receipt = other / "receipts/0000/000000.json"
@@ -157,7 +160,7 @@ def test_a_map_that_does_not_belong_to_its_facts_is_found(made, tmp_path):
     receipt.write_text(json.dumps(record))
     problems = verify_dataset(open_store(str(other)), deep=True).problems
     assert len(problems) == 1
-    assert problems[0].found.startswith("its facts say confidence 1.")
+    assert problems[0].found.startswith(f"its facts say confidence 0.{digit.decode()}")
 
 
 def test_the_job_beside_the_dataset_stands_alone(made, fitted, tmp_path, monkeypatch):
@@ -232,6 +235,7 @@ def run_documented(word, root, **names):
     """What the README's Python lines that hold `word` leave behind, run on the dataset at `root`."""
     blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     (code,) = [block for block in blocks if word in block]
+    names["dataset"] = factory.open_dataset(root)  # the README opened it some lines before
     exec(code.replace("out/blood_cells", str(root)), names)
     return names
 
@@ -365,7 +369,7 @@ def test_the_finest_masks_are_read_with_any_number_of_classes(tmp_path):
     meaning = find_labels(open_store(str(tmp_path / "fine/out")))
     assert [coarse.num_classes for coarse in meaning.coarser] == list(range(2, 10))
     shards = str(tmp_path / "fine/out/data/train/tiny-{000000..000002}.tar")
-    names = run_documented("labels.table(4)", tmp_path / "fine/out", wds=webdataset, shards=shards)
+    names = run_documented("dataset.table(4)", tmp_path / "fine/out")
     table, last = names["table"], names["mask"]
     pairs = webdataset.WebDataset(shards, shardshuffle=False).decode("pil")
     read = {s["__key__"]: table[np.asarray(s["mask.png"])[..., 0]] for s in pairs}
