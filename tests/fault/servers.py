@@ -182,14 +182,17 @@ class ProxyHandler(BaseHTTPRequestHandler):
         answer = server.getresponse()
         data = answer.read()
         server.close()
-        kept = {k: v for k, v in answer.getheaders() if k.lower() not in self.proxy.SKIPPED}
+        kept = {k: v for k, v in answer.getheaders() if k.lower() != "transfer-encoding"}
         return answer.status, kept, data
 
     def answer(self, status: int, headers: dict[str, str], data: bytes) -> None:
         self.send_response(status)
         for name, value in headers.items():
-            self.send_header(name, value)
-        self.send_header("Content-Length", str(len(data)))
+            if name.lower() not in self.proxy.SKIPPED:
+                self.send_header(name, value)
+        # An answer to HEAD has the length of what GET would bring, and no body.
+        length = headers.get("Content-Length", "0") if self.command == "HEAD" else str(len(data))
+        self.send_header("Content-Length", length)
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(data)
