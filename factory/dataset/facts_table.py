@@ -2,14 +2,13 @@
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import PurePosixPath
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from factory.errors import DamageError, Problem
 from factory.manifest.parquet import read_table
-from factory.manifest.paths import sidecar_path
+from factory.manifest.paths import sidecar_of
 from factory.manifest.records import ShardRecord
 from factory.pack.facts import SIDECAR_SCHEMA
 from factory.store import Store
@@ -46,7 +45,7 @@ def read_facts_tables(
 
 
 def _read_one(store: Store, record: ShardRecord, columns: Sequence[str] | None) -> pa.Table:
-    path = sidecar_path(PurePosixPath(record.path).stem)
+    path = sidecar_of(record.path)
     data = store.read(path)
     try:
         if data is None:

@@ -49,6 +49,11 @@ def sidecar_path(shard_name: str) -> str:
     return f"{SIDECARS}/train/{shard_name}.parquet"
 
 
+def sidecar_of(tar: str) -> str:
+    """The table of the samples in a tar."""
+    return sidecar_path(PurePosixPath(tar).stem)
+
+
 def receipt_path(round_index: int, shard_index: int) -> str:
     """The receipt of a shard."""
     return f"{RECEIPTS}/{_position(round_index, shard_index)}.json"

@@ -7,7 +7,6 @@ can name a path.
 import io
 import threading
 from collections import OrderedDict
-from pathlib import PurePosixPath
 from typing import TypeVar
 
 import numpy as np
@@ -18,7 +17,7 @@ from factory.dataset.preview import Pair, overlay, paint
 from factory.dataset.samples import decode_sample
 from factory.dataset.walk import StoredSample, explain_damage, record_of
 from factory.manifest.measure import Measures
-from factory.manifest.paths import sidecar_path
+from factory.manifest.paths import sidecar_of
 from factory.manifest.records import ShardRecord
 from factory.pack.facts import SampleFacts, read_sidecar
 from factory.serve.answers import GalleryQuery, SampleAnswer, Tile
@@ -109,7 +108,7 @@ class SampleReader:
 
     def _rows(self, record: ShardRecord) -> list[Row]:
         """Read the sidecar table of a shard; empty if missing or damaged, since it can be rebuilt."""
-        name = sidecar_path(PurePosixPath(record.path).stem)
+        name = sidecar_of(record.path)
         with self._lock:
             rows = self._tables.get(name)
         if rows is not None:

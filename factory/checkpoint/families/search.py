@@ -187,5 +187,5 @@ def _refuse_unknown(containers: Containers, file: str) -> None:
     listed = ", ".join(shown(name, 60) for name in names[:4])
     raise UnknownGeneratorError(
         f"{file}: tensors of no known family ({listed}, {len(names)} in all); `factory generators` "
-        "lists the families; `factory inspect` lists the tensors and prints a template for a plugin"
+        "lists the families; for another network name a plugin of your own, `module:attribute`"
     )
