@@ -242,11 +242,12 @@ class S3Store:
 
     def _load(self, path: str, sink: BufferedIOBase, words: Mapping[str, str] = {}) -> bool:
         """Download a file, or the part that `words` ask for, to `sink`; False if it does not exist."""
+        request = self.calls.at(path) | dict(words or {"ChecksumMode": "ENABLED"})
 
         def attempt() -> bool:
             sink.truncate(sink.seek(0))
             try:
-                body = self._client.get_object(**self.calls.at(path), **words)["Body"]
+                body = self._client.get_object(**request)["Body"]
             except ClientError as error:
                 if answer_of(error) == (404, "NoSuchKey"):
                     return False
