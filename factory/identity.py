@@ -22,7 +22,7 @@ _STREAMS = {
     "pixels": 3,
     "seeding": 4,
     "training": 5,
-    "look": 6,
+    "variants": 6,
     "clustering": 7,
     "reading": 8,
     "cells": 16,

@@ -18,17 +18,17 @@ from typing import Any, Protocol, runtime_checkable
 from pydantic import TypeAdapter
 
 from factory.data import ShardTask
-from factory.dataset.holdings import (
-    Holdings,
-    check_same_dataset,
-    find_coverage_spec,
-    find_holdings,
-    find_rounds,
-    progress_of,
-)
 from factory.dataset.lease import holding_lease
 from factory.dataset.quarantine import Attempts, find_quarantined, quarantined_indices
 from factory.dataset.receipts import SnapshotKeeper, find_committed
+from factory.dataset.state import (
+    DatasetState,
+    check_same_dataset,
+    find_coverage_spec,
+    find_rounds,
+    find_state,
+    progress_of,
+)
 from factory.dataset.views import make_manifest, write_views
 from factory.errors import IncompleteError, StoreError
 from factory.fit.fitted import find_fitted, names_fitted_file, needs_fitting
@@ -114,13 +114,13 @@ def _run(spec: JobSpec, observer: JobObserver) -> Manifest:
                 outcome, known = _make_missing(prepared, run_id, observer, stop)
         finally:
             prepared.store.clean_up(run_id)
-        holdings = find_holdings(prepared.store, known)
-        manifest = finish_job(prepared.store, holdings)
+        state = find_state(prepared.store, known)
+        manifest = finish_job(prepared.store, state)
         prepared.store.clean_up(run_id)
     if outcome.failures:
         name, reason = next(iter(outcome.failures.items()))
         raise IncompleteError(
-            f"{prepared.store.uri}: {len(outcome.failures)} of {holdings.plan.num_shards} shards are "
+            f"{prepared.store.uri}: {len(outcome.failures)} of {state.plan.num_shards} shards are "
             f"in quarantine, the first is {name} ({reason}); the rest is committed: mend the cause, "
             f"then `factory quarantine retry {prepared.store.uri}` and run the job again"
         )
@@ -166,21 +166,21 @@ def prepare_job(
     return Prepared(spec, store, weights, plan)
 
 
-def finish_job(store: Store, holdings: Holdings | None = None) -> Manifest:
+def finish_job(store: Store, state: DatasetState | None = None) -> Manifest:
     """Write everything that is derived from the receipts, unless it is up to date.
 
     Args:
         store: Where the dataset lies.
-        holdings: What it holds; read from there if not given.
+        state: What it holds; read from there if not given.
     """
-    manifest = make_manifest(store, holdings)
+    manifest = make_manifest(store, state)
     write_views(store, manifest)
     return manifest
 
 
 def _make_missing(
     prepared: Prepared, run_id: str, observer: JobObserver, stop: threading.Event
-) -> tuple[Outcome, Holdings]:
+) -> tuple[Outcome, DatasetState]:
     """Make the shards that are missing; what failed, and what is then known of the dataset."""
     spec, store, plan = prepared.spec, prepared.store, prepared.plan
     done = find_committed(store, plan)
@@ -209,7 +209,7 @@ def _make_missing(
         watched = _SnapshottingObserver(observer, keeper)
         execute = load_executor(spec.run.executor)
         outcome = execute(tasks, config, watched, stop, Attempts(store, run_id), more)
-    return Outcome(failures | outcome.failures), Holdings(plan, keeper.loose())
+    return Outcome(failures | outcome.failures), DatasetState(plan, keeper.loose())
 
 
 def _next_tasks(
@@ -222,12 +222,12 @@ def _next_tasks(
     """
     store = prepared.store
     while True:
-        holdings = find_holdings(store, Holdings(prepared.plan, keeper.loose()))
-        missing = holdings.plan.without(holdings.done)
+        state = find_state(store, DatasetState(prepared.plan, keeper.loose()))
+        missing = state.plan.without(state.done)
         if not missing:
-            progress = progress_of(store, holdings)
+            progress = progress_of(store, state)
             oversample = prepared.spec.dataset.oversample
-            added = next_round(holdings.plan, progress, oversample=oversample) if progress else None
+            added = next_round(state.plan, progress, oversample=oversample) if progress else None
             if added is None:
                 return []
             store.create(round_path(added.round_index), _encode_round(added))
@@ -235,11 +235,11 @@ def _next_tasks(
         given_up = quarantined_indices(store)
         tasks = [task for task in missing if task.shard_index not in given_up]
         if tasks:
-            newest = holdings.plan.rounds[-1]
+            newest = state.plan.rounds[-1]
             goal = newest.steering.goal if newest.steering else ""
             log_event("planned", round=newest.round_index, samples=newest.num_samples, target=goal)
-            made = sum(record.num_samples for record in holdings.records)
-            observer.started(holdings.plan.num_samples, made)
+            made = sum(record.num_samples for record in state.records)
+            observer.started(state.plan.num_samples, made)
         return tasks
 
 

@@ -184,14 +184,14 @@ class ShardMaker:
         self, task: ShardTask, class_id: int, packing: Packing
     ) -> Counter[tuple[str, int]]:
         """As `_fill`, keeping the best samples of the whole range instead of the first ones."""
-        pool = TopSamples(task.num_samples, class_id)
+        top = TopSamples(task.num_samples, class_id)
         rejected: Counter[tuple[str, int]] = Counter()
         for batch in self._batches(task):
             rejected += batch.rejected
-            for label, count in pool.add(batch.encoded.result()).items():
+            for label, count in top.add(batch.encoded.result()).items():
                 rejected["outranked", label] += count
         chosen: Future[list[EncodedSample]] = Future()
-        chosen.set_result(pool.close())
+        chosen.set_result(top.close())
         packing.put(chosen)
         return rejected
 

@@ -26,7 +26,7 @@ from factory.generate.weights.find import LocalWeights, find_weights
 from factory.identity import sample_key
 from factory.make.accept import find_rules, reason_to_drop
 from factory.make.compute import BatchMaker
-from factory.manifest.labels import ClassLabel
+from factory.manifest.labels import MaskClass
 from factory.pack.image import decode_image, encode_image
 from factory.run.fitting import find_or_fit
 from factory.run.progress import progress_reporter
@@ -109,7 +109,7 @@ class PairStream(IterableDataset[Any]):
         self._transform = transform
 
     @property
-    def labels(self) -> list[ClassLabel]:
+    def labels(self) -> list[MaskClass]:
         """The classes of the masks: id, name, colour."""
         return list(self._source.maker().segmenter.labels)
 

@@ -6,7 +6,7 @@ import torch
 from small_job import small_job
 
 from factory.fit.context import Checkpoint, FitContext
-from factory.fit.pixels.pool import LanePool
+from factory.fit.pixels.pool import ThreadedPixelPool
 from factory.fit.pixels.sampling import NUM_PARTS
 from factory.fit.pixels.separation import HingeLoss, separate
 from factory.fit.progress import Progress
@@ -24,7 +24,7 @@ def make_context(
     """A fit context without pixels; `stages` of its progress go nowhere."""
     dataset = dataset or small_job(folder).dataset
     generator = generator or load_generator(dataset.generator, None, device=CPU)
-    pool = LanePool(generator, dataset, CPU, 1)
+    pool = ThreadedPixelPool(generator, dataset, CPU, 1)
     checkpoint = Checkpoint(LocalStore(str(folder / "checkpoints")), "it")
     return FitContext(dataset, LocalWeights(None, ""), pool, Progress(lambda *_: None), checkpoint)
 

@@ -1,6 +1,6 @@
 """Receipts and a manifest that no run made: every fact has a value, and any can be another."""
 
-from factory.manifest.labels import ClassLabel, DatasetLabels
+from factory.manifest.labels import DatasetLabels, MaskClass
 from factory.manifest.records import Manifest, ShardRecord
 
 
@@ -43,8 +43,8 @@ def a_manifest(records=(), **changes):
         },
         "meaning": DatasetLabels(
             labels=[
-                ClassLabel(id=0, name="ground", colour=(1, 2, 3)),
-                ClassLabel(id=1, name="disc", colour=(200, 100, 0)),
+                MaskClass(id=0, name="ground", colour=(1, 2, 3)),
+                MaskClass(id=1, name="disc", colour=(200, 100, 0)),
             ],
             generator_classes=[],
             attribution="",

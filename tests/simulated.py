@@ -5,7 +5,7 @@ from small_job import small_job
 
 from factory.identity import counter_rng
 from factory.manifest.coverage import cover_samples
-from factory.manifest.labels import ClassLabel, DatasetLabels
+from factory.manifest.labels import DatasetLabels, MaskClass
 from factory.manifest.measure import UNKNOWN
 from factory.plan.next_round import next_round
 from factory.plan.rounds import Plan, make_plan
@@ -15,9 +15,7 @@ from factory.spec.coverage import AreaTarget
 SIZE = 1000
 NAMES = ["round", "oval", "lobed"]
 MEANING = DatasetLabels(
-    labels=[
-        ClassLabel(id=i, name=n, colour=(0, 0, 0)) for i, n in enumerate(["ground", "nucleus"])
-    ],
+    labels=[MaskClass(id=i, name=n, colour=(0, 0, 0)) for i, n in enumerate(["ground", "nucleus"])],
     generator_classes=NAMES,
     attribution="",
     license="",

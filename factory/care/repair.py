@@ -12,7 +12,6 @@ from functools import partial
 
 from factory.care.verify import sidecar_is_good
 from factory.data import ShardTask
-from factory.dataset.holdings import find_expected, find_plan
 from factory.dataset.quarantine import release
 from factory.dataset.receipts import (
     BLOCK,
@@ -22,6 +21,7 @@ from factory.dataset.receipts import (
     find_record,
     path_of_block,
 )
+from factory.dataset.state import find_expected, find_plan
 from factory.dataset.walk import find_change
 from factory.errors import Problem
 from factory.make.commit import adopt_shard, read_orphan
@@ -54,7 +54,7 @@ class Step:
     """Applies the change."""
 
 
-def plan_repair(store: Store) -> list[Step]:
+def find_repairs(store: Store) -> list[Step]:
     """Plan repairs for every shard that differs from its receipt, and every orphaned tar.
 
     Raises:
@@ -75,8 +75,8 @@ def plan_repair(store: Store) -> list[Step]:
         is_orphan = tar_path(task.name) in tars and task.shard_index not in doubtful
         return [_plan_orphan_repair(store, task, expected)] if is_orphan else []
 
-    with ThreadPoolExecutor(_THREADS) as pool:
-        steps += [step for found in pool.map(steps_for, plan.tasks()) for step in found]
+    with ThreadPoolExecutor(_THREADS) as threads:
+        steps += [step for found in threads.map(steps_for, plan.tasks()) for step in found]
     for path, problem in check_snapshots(store, records.values()).items():
         will = replace(problem, remedy="remove it: the next run makes it again")
         steps.append(Step(will, partial(store.remove, path)))
@@ -144,7 +144,7 @@ def _plan_orphan_repair(store: Store, task: ShardTask, expected: Expected) -> St
     return Step(Problem(path, "no_receipt", found, "remove it, then run the job again"), remove)
 
 
-def plan_clearing(store: Store, older_than_s: float) -> list[Step]:
+def find_garbage(store: Store, older_than_s: float) -> list[Step]:
     """Plan garbage collection: unfinished files, orphaned tars and tables, resolved attempts.
 
     Nothing that was written within the last `older_than_s` seconds is touched: an active run may

@@ -5,7 +5,7 @@ from itertools import accumulate, groupby
 
 from factory.data import ShardTask
 from factory.dataset.finder import SampleFinder
-from factory.dataset.holdings import find_holdings, load_stored_job
+from factory.dataset.state import find_state, load_stored_job
 from factory.dataset.walk import StoredSample, open_shard, record_of
 from factory.errors import Problem, StoreError
 from factory.fit.fitted import needs_fitting
@@ -36,17 +36,17 @@ def regenerate_samples(
         DamageError: If a shard is not what its receipt says.
         WeightsError: If its weights are not on this machine.
     """
-    holdings = find_holdings(store)
-    if not holdings.records:
+    state = find_state(store)
+    if not state.records:
         raise StoreError(f"{store.uri}: no shard is committed yet; run the job first")
-    maker = _maker(store, holdings.plan, trust_plugins=trust_plugins)
-    tasks = {task.shard_index: task for task in holdings.plan.tasks()}
-    ends = list(accumulate(record.num_samples for record in holdings.records))
+    maker = _maker(store, state.plan, trust_plugins=trust_plugins)
+    tasks = {task.shard_index: task for task in state.plan.tasks()}
+    ends = list(accumulate(record.num_samples for record in state.records))
     count = min(count, ends[-1])
     chosen = (position * ends[-1] // count for position in range(count))
     problems = []
     for place, positions in groupby(chosen, key=lambda position: bisect_right(ends, position)):
-        record = holdings.records[place]
+        record = state.records[place]
         first = ends[place] - record.num_samples
         within = [position - first for position in positions]
         with one_thread():  # a notebook's process has many, and sums depend on it
@@ -64,18 +64,18 @@ def replay_sample(
         DamageError: If its shard is missing or truncated.
         WeightsError: If the dataset's weights are not on this machine.
     """
-    holdings = find_holdings(store)
+    state = find_state(store)
     index = int(key) if is_key(key) else -1
-    record = record_of(holdings.records, index)
+    record = record_of(state.records, index)
     stored = SampleFinder(store).find(record, index) if record else None
     if record is None or stored is None:
         raise StoreError(
             f"{store.uri}: no committed shard holds sample {key!r}; keys are nine digits, and the "
             "tables in meta/ list them"
         )
-    tasks = {task.shard_index: task for task in holdings.plan.tasks()}
+    tasks = {task.shard_index: task for task in state.plan.tasks()}
     with one_thread():
-        maker = _maker(store, holdings.plan, trust_plugins=trust_plugins)
+        maker = _maker(store, state.plan, trust_plugins=trust_plugins)
         again = maker.replay(tasks[record.shard_index], index)
     return again, _differences(record, stored, again)
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from factory.data import ShardTask
-from factory.dataset.holdings import find_expected, find_plan
 from factory.dataset.receipts import check_snapshots, examine_receipts
+from factory.dataset.state import find_expected, find_plan
 from factory.dataset.walk import find_change
 from factory.errors import Problem
 from factory.identity import shard_name
@@ -76,9 +76,9 @@ def _read_back(store: Store, *, deep: bool) -> Findings:
         assert task is not None  # `examine_receipts` looked
         return list(_check(store, record, task, expected if deep else None))
 
-    with ThreadPoolExecutor(_THREADS) as pool:
+    with ThreadPoolExecutor(_THREADS) as threads:
         problems = [*unreadable]
-        problems += [problem for found in pool.map(check, records) for problem in found]
+        problems += [problem for found in threads.map(check, records) for problem in found]
     doubtful = {shard_index_of(problem.path) for problem in unreadable}
     known = {tar_path(shard_name(plan.rounds[0].name, index)) for index in doubtful}
     problems += _check_orphans(store, known | {record.path for record in records})

@@ -100,9 +100,9 @@ def doctor(
 @one_line_errors
 def repair(dataset: Where, yes: Yes = False, as_json: AsJson = False) -> None:  # noqa: FBT002
     """Adopt whole tars, take damaged ones out, rebuild tables. Then run the job again."""
-    from factory.care.repair import plan_repair
+    from factory.care.repair import find_repairs
 
-    _carry_out(plan_repair(find_store(dataset)), yes=yes, as_json=as_json)
+    _carry_out(find_repairs(find_store(dataset)), yes=yes, as_json=as_json)
 
 
 @one_line_errors
@@ -115,9 +115,9 @@ def collect_garbage(
     as_json: AsJson = False,  # noqa: FBT002
 ) -> None:
     """Remove unfinished files and uploads, and what no receipt names."""
-    from factory.care.repair import plan_clearing
+    from factory.care.repair import find_garbage
 
-    steps = plan_clearing(find_store(dataset), older_than_h * 3600)
+    steps = find_garbage(find_store(dataset), older_than_h * 3600)
     _carry_out(steps, yes=yes, as_json=as_json)
 
 
@@ -125,9 +125,9 @@ def collect_garbage(
 @one_line_errors
 def list_quarantine(dataset: Where, as_json: AsJson = False) -> None:  # noqa: FBT002
     """Show the shards in quarantine, and why they are there."""
-    from factory.dataset.holdings import find_plan
     from factory.dataset.quarantine import find_quarantined
     from factory.dataset.receipts import find_committed
+    from factory.dataset.state import find_plan
 
     store = find_store(dataset)
     found = find_quarantined(store, find_committed(store, find_plan(store)).indices)
@@ -147,8 +147,8 @@ def retry_quarantine(
     shards: Annotated[list[str] | None, typer.Argument(help="Their names. Default: all.")] = None,
 ) -> None:
     """Release shards from quarantine: the next run tries them again."""
-    from factory.dataset.holdings import find_plan
     from factory.dataset.quarantine import find_quarantined, release
+    from factory.dataset.state import find_plan
 
     store = find_store(dataset)
     find_plan(store)

@@ -12,15 +12,15 @@ from factory.store.single_file import replace_file
 @one_line_errors
 def status(dataset: Where, as_json: AsJson = False) -> None:  # noqa: FBT002
     """What is planned, made and rejected so far."""
-    from factory.dataset.holdings import find_holdings, find_labels, progress_of
     from factory.dataset.quarantine import find_quarantined
+    from factory.dataset.state import find_labels, find_state, progress_of
     from factory.dataset.status import make_status
 
     store = find_store(dataset)
-    holdings = find_holdings(store)
-    labels = find_labels(store).labels if holdings.records else []
-    quarantined = find_quarantined(store, holdings.done)
-    found = make_status(holdings, labels, len(quarantined), progress_of(store, holdings))
+    state = find_state(store)
+    labels = find_labels(store).labels if state.records else []
+    quarantined = find_quarantined(store, state.done)
+    found = make_status(state, labels, len(quarantined), progress_of(store, state))
     if as_json:
         print_json(found)
         return

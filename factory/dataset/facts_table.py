@@ -38,8 +38,8 @@ def read_facts_tables(
         except (pa.ArrowInvalid, KeyError) as error:
             raise _no_column(str(error), table.schema.names) from error
 
-    with ThreadPoolExecutor(_THREADS) as pool:
-        tables = list(pool.map(read, records))
+    with ThreadPoolExecutor(_THREADS) as threads:
+        tables = list(threads.map(read, records))
     # Tables of version 1 have fewer columns.
     return pa.concat_tables(tables or [SIDECAR_SCHEMA.empty_table()], promote_options="default")
 

@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 from factory.dataset.finder import SampleFinder
 from factory.dataset.samples import decode_sample
 from factory.dataset.walk import explain_damage
-from factory.manifest.labels import ClassLabel
+from factory.manifest.labels import MaskClass
 from factory.manifest.records import Manifest, ShardRecord
 from factory.store import Store
 
@@ -75,7 +75,7 @@ def _first_pairs(store: Store, record: ShardRecord, count: int) -> list[Pair]:
 
 
 def paint(
-    mask: UInt8[np.ndarray, "h w"], labels: Iterable[ClassLabel]
+    mask: UInt8[np.ndarray, "h w"], labels: Iterable[MaskClass]
 ) -> UInt8[np.ndarray, "h w 3"]:
     """Paint a mask in the colours of its classes, grey where there is no class."""
     palette = np.full((256, 3), _IGNORE_COLOUR, dtype=np.uint8)
@@ -85,7 +85,7 @@ def paint(
     return colours
 
 
-def overlay(pair: Pair, labels: list[ClassLabel]) -> UInt8[np.ndarray, "h w 3"]:
+def overlay(pair: Pair, labels: list[MaskClass]) -> UInt8[np.ndarray, "h w 3"]:
     """Blend an image with its mask's colours; borders between classes are drawn opaque."""
     colours = paint(pair.mask, labels).astype(np.float32)
     blended = pair.image * (1 - _MASK_OPACITY) + colours * _MASK_OPACITY
@@ -96,7 +96,7 @@ def overlay(pair: Pair, labels: list[ClassLabel]) -> UInt8[np.ndarray, "h w 3"]:
     return pixels
 
 
-def draw_sheet(pairs: list[Pair], labels: list[ClassLabel], shares: list[float]) -> Image.Image:
+def draw_sheet(pairs: list[Pair], labels: list[MaskClass], shares: list[float]) -> Image.Image:
     """Draw pairs in a grid, each image to the left of its overlay, with a legend below.
 
     `shares` are the classes' shares by id, followed by the share of pixels without a class.

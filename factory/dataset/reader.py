@@ -28,7 +28,7 @@ from factory.dataset.views import make_manifest
 from factory.dataset.walk import StoredSample, damage, explain_damage, open_shard, record_of
 from factory.errors import JobError, Problem
 from factory.identity import is_key, sample_key
-from factory.manifest.labels import ClassLabel
+from factory.manifest.labels import MaskClass
 from factory.manifest.records import Manifest, ShardRecord
 from factory.store import Store, open_store
 
@@ -100,7 +100,7 @@ class Dataset:
         return self._here.store
 
     @property
-    def labels(self) -> list[ClassLabel]:
+    def labels(self) -> list[MaskClass]:
         """The classes of the masks: id, name, colour."""
         return list(self.manifest.meaning.labels)
 

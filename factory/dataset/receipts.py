@@ -125,8 +125,8 @@ def read_receipts(store: Store, names: Sequence[str], plan: Plan) -> list[ShardR
     Raises:
         StoreError: If one of them belongs to another dataset or has another shard's name.
     """
-    with ThreadPoolExecutor(_THREADS) as pool:
-        return list(pool.map(lambda name: _read_receipt(store, name, plan), names))
+    with ThreadPoolExecutor(_THREADS) as threads:
+        return list(threads.map(lambda name: _read_receipt(store, name, plan), names))
 
 
 class SnapshotKeeper:
@@ -182,8 +182,8 @@ def _tables(store: Store) -> Iterator[tuple[str, pa.Table]]:
         except (pa.ArrowException, OSError, KeyError):
             return path, pa.table({name: [] for name in _SMALL})
 
-    with ThreadPoolExecutor(_THREADS) as pool:
-        yield from pool.map(read, store.names(SNAPSHOTS))
+    with ThreadPoolExecutor(_THREADS) as threads:
+        yield from threads.map(read, store.names(SNAPSHOTS))
 
 
 def _snapshots(store: Store) -> Iterator[list[ShardRecord]]:
@@ -195,8 +195,8 @@ def _snapshots(store: Store) -> Iterator[list[ShardRecord]]:
         except ValueError:
             return []
 
-    with ThreadPoolExecutor(_THREADS) as pool:
-        yield from pool.map(read, store.names(SNAPSHOTS))
+    with ThreadPoolExecutor(_THREADS) as threads:
+        yield from threads.map(read, store.names(SNAPSHOTS))
 
 
 def _covered(table: pa.Table, dataset_id: str) -> list[str]:
@@ -221,8 +221,8 @@ def examine_receipts(store: Store, plan: Plan) -> tuple[list[ShardRecord], list[
             remedy = "`factory repair` removes it, and the next run writes it anew"
             return Problem(name, "receipt", error.found, remedy)
 
-    with ThreadPoolExecutor(_THREADS) as pool:
-        found = list(pool.map(read, list_receipts(store, plan)))
+    with ThreadPoolExecutor(_THREADS) as threads:
+        found = list(threads.map(read, list_receipts(store, plan)))
     records = [entry for entry in found if isinstance(entry, ShardRecord)]
     return records, [entry for entry in found if isinstance(entry, Problem)]
 

@@ -4,36 +4,36 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from factory.dataset.holdings import Holdings
-from factory.manifest.labels import ClassLabel
+from factory.dataset.state import DatasetState
+from factory.manifest.labels import MaskClass
 from factory.plan.targets import TargetProgress, judge_targets
 
 Status = dict[str, int | str | dict[str, int] | list[dict[str, int | str]]]
 
 
 def make_status(
-    holdings: Holdings,
-    labels: Sequence[ClassLabel],
+    state: DatasetState,
+    labels: Sequence[MaskClass],
     num_quarantined: int = 0,
     progress: TargetProgress | None = None,
 ) -> Status:
     """Count planned, committed and rejected samples, samples by class, and progress of targets."""
-    records = holdings.records
+    records = state.records
     rejected: Counter[str] = Counter()
     for record in records:
         rejected.update(record.num_rejected)
-    num_shards = len(holdings.plan.tasks())
-    done = holdings.done
-    asked = sum(t.num_samples for t in holdings.plan.tasks() if t.shard_index in done)
+    num_shards = len(state.plan.tasks())
+    done = state.done
+    asked = sum(t.num_samples for t in state.plan.tasks() if t.shard_index in done)
     made = sum(record.num_samples for record in records)
     status: Status = {
-        "dataset_id": holdings.plan.dataset_id,
+        "dataset_id": state.plan.dataset_id,
         "state": "complete" if len(records) == num_shards else "incomplete",
-        "rounds": len(holdings.plan.rounds),
+        "rounds": len(state.plan.rounds),
         "shards_planned": num_shards,
         "shards_committed": len(records),
         "shards_quarantined": num_quarantined,
-        "samples_planned": holdings.plan.num_samples,
+        "samples_planned": state.plan.num_samples,
         "samples_committed": made,
         "samples_short": asked - made,
         "samples_rejected": dict(sorted(rejected.items())),
@@ -44,6 +44,6 @@ def make_status(
         "last_commit": max((record.finished_at for record in records), default="never"),
     }
     if progress is not None:
-        status["targets"] = [asdict(state) for state in judge_targets(progress)]
+        status["targets"] = [asdict(target) for target in judge_targets(progress)]
         status["budget_left"] = max(0, progress.left)
     return status

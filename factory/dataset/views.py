@@ -4,8 +4,8 @@ import json
 from typing import Any
 
 from factory.dataset.card import encode_card
-from factory.dataset.holdings import Holdings, find_holdings, find_labels
 from factory.dataset.preview import make_preview
+from factory.dataset.state import DatasetState, find_labels, find_state
 from factory.manifest.paths import (
     CARD_PICTURE,
     INDEX_PATH,
@@ -18,22 +18,22 @@ from factory.manifest.table import encode_manifest
 from factory.store import Store
 
 
-def make_manifest(store: Store, holdings: Holdings | None = None) -> Manifest:
-    """Build the manifest from `holdings`, or from the plan and the receipts in `store`.
+def make_manifest(store: Store, state: DatasetState | None = None) -> Manifest:
+    """Build the manifest from `state`, or from the plan and the receipts in `store`.
 
     Raises:
         StoreError: If there is no dataset, or one of its files is damaged.
     """
-    holdings = holdings or find_holdings(store)
-    first = holdings.plan.rounds[0]
+    state = state or find_state(store)
+    first = state.plan.rounds[0]
     return Manifest(
         name=first.name,
         dataset_id=first.dataset_id,
         identity=first.identity,
         meaning=find_labels(store),
-        num_planned=holdings.plan.num_samples,
+        num_planned=state.plan.num_samples,
         single_writer=store.size_of(LEASE_PATH) is not None,
-        records=list(holdings.records),
+        records=list(state.records),
     )
 
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Bool, Int64
 
-from factory.dataset.holdings import find_labels
+from factory.dataset.state import find_labels
 from factory.errors import JobError
 from factory.evaluate.contingency import Contingency
 from factory.evaluate.matching import match_greedy, match_names

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 
-from factory.dataset.holdings import find_holdings
+from factory.dataset.state import find_state
 from factory.dataset.walk import (
     IMAGE_FILES,
     MASK_FILE,
@@ -37,7 +37,7 @@ def read_counts(store: Store, reference: Reference, limit: int | None) -> Contin
         DamageError: If a shard or a mask is missing or damaged.
         JobError: If the reference has none of the samples.
     """
-    records = find_holdings(store).records
+    records = find_state(store).records
     if not records:
         raise StoreError(f"{store.uri}: no shard is committed yet; run the job first")
     endings = (*IMAGE_FILES, MASK_FILE) if reference.needs_images else (MASK_FILE,)
@@ -45,10 +45,10 @@ def read_counts(store: Store, reference: Reference, limit: int | None) -> Contin
     samples = islice(stored, limit)
     pairs: list[PairCounts] = []
     num_threads = os.cpu_count() or 1
-    with ThreadPoolExecutor(num_threads) as pool:
+    with ThreadPoolExecutor(num_threads) as threads:
         waiting: deque[Future[list[PairCounts]]] = deque()
         for batch in _batches(samples):
-            waiting.append(pool.submit(_count, store, reference, batch))
+            waiting.append(threads.submit(_count, store, reference, batch))
             if len(waiting) > 2 * num_threads:
                 pairs += waiting.popleft().result()
         for future in waiting:

@@ -9,7 +9,7 @@ from jaxtyping import Int64, UInt8
 from torch import Tensor
 
 from factory.data import LatentBatch
-from factory.dataset.holdings import load_stored_job
+from factory.dataset.state import load_stored_job
 from factory.errors import PluginError
 from factory.evaluate.reference import ScoredSample
 from factory.generate.base import load_generator

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool
 
-from factory.dataset.holdings import find_holdings, find_labels
+from factory.dataset.state import find_labels, find_state
 from factory.dataset.walk import FACTS_FILE, INSTANCES_FILE, explain_damage, walk_shard
 from factory.errors import StoreError
 from factory.pack.facts import InstanceFacts, read_facts
@@ -26,7 +26,7 @@ def export_coco(store: Store, folder: Path) -> tuple[int, int]:
         DamageError: If a shard is missing or damaged.
         OSError: If the folder cannot be written.
     """
-    holdings, meaning = find_holdings(store), find_labels(store)
+    state, meaning = find_state(store), find_labels(store)
     if not meaning.instance_classes:
         raise StoreError(
             f"{store.uri}: has no instances to export; set dataset.segmenter.instances and make the "
@@ -35,7 +35,7 @@ def export_coco(store: Store, folder: Path) -> tuple[int, int]:
     (folder / "images").mkdir(parents=True, exist_ok=True)
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
-    for record in holdings.records:
+    for record in state.records:
         for sample in walk_shard(store, record):
             with explain_damage(store, record, sample.key):
                 facts = read_facts(sample.file(FACTS_FILE), InstanceFacts)
@@ -51,7 +51,7 @@ def export_coco(store: Store, folder: Path) -> tuple[int, int]:
                 annotations.append(_annotation(len(annotations) + 1, facts, number, ids == number))
     names = enumerate(meaning.instance_classes, start=1)
     document = {
-        "info": {"description": holdings.plan.rounds[0].name},
+        "info": {"description": state.plan.rounds[0].name},
         "licenses": [{"id": 1, "name": meaning.license, "url": ""}],
         "images": images,
         "annotations": annotations,

@@ -11,12 +11,12 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from factory.errors import FactoryError
-from factory.fit.pixels.pool import LanePool, Pool
+from factory.fit.pixels.pool import PixelPool, ThreadedPixelPool
 from factory.fit.pixels.sampling import NUM_PARTS, Sampling
 from factory.fit.progress import Progress
 from factory.generate.base import Generator
 from factory.generate.weights.find import LocalWeights
-from factory.manifest.labels import ClassLabel
+from factory.manifest.labels import MaskClass
 from factory.segment.segmenter_file import SegmenterFacts, encode_segmenter
 from factory.spec import DatasetSpec
 from factory.store import LocalStore
@@ -62,7 +62,7 @@ class FitContext:
     """The dataset that is fitted for; its `segmenter` is the method's section of the job."""
     weights: LocalWeights
     """The generator's weights on this machine."""
-    pool: Pool
+    pool: PixelPool
     """Feature vectors of pixels, spread over threads or workers."""
     progress: Progress
     """Is told how far the fit is, and stops it when asked to."""
@@ -72,7 +72,9 @@ class FitContext:
     @property
     def generator(self) -> Generator:
         """The generator, for methods that need more of it than pixels: they are never spread."""
-        assert isinstance(self.pool, LanePool)  # `run.fitting.must_distribute` sees to that
+        assert isinstance(
+            self.pool, ThreadedPixelPool
+        )  # `run.fitting.must_distribute` sees to that
         return self.pool.generator
 
     def encode(
@@ -80,7 +82,7 @@ class FitContext:
         tensors: dict[str, Tensor],
         *,
         layers: Sequence[str],
-        labels: Sequence[ClassLabel],
+        labels: Sequence[MaskClass],
         fitted_on: dict[str, int | float],
         margin_scale: float = 1.0,
     ) -> bytes:

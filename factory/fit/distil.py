@@ -21,7 +21,12 @@ from factory.fit.fitted import find_fitted, fit_and_keep, needs_fitting
 from factory.fit.logistic import fit_logistic
 from factory.fit.pixels.sampling import choose_layers, fitting_batch
 from factory.fit.teacher_masks import LabelledPixels, TeacherPixels, collect_labelled_pixels
-from factory.segment.base import AnySegmenter, finish_segmenter, label_latents, load_segmenter
+from factory.segment.base import (
+    AnySegmenter,
+    finish_segmenter,
+    generate_and_segment,
+    load_segmenter,
+)
 from factory.segment.segmenter_file import weight_name
 from factory.spec.distil import DistilSpec
 
@@ -166,7 +171,7 @@ def _seconds(spec: DistilSpec, probe: Probe, batch_s: float) -> float | None:  #
     teacher = load_stand_in(taught)
     latents = fitting_batch(probe.generator, probe.dataset, spec.seed, 0)
     started = time.perf_counter()
-    _, labelled = label_latents(probe.generator, teacher, latents)
+    _, labelled = generate_and_segment(probe.generator, teacher, latents)
     labelled.masks.cpu()
     teacher_s = time.perf_counter() - started
     fit_s = fit_seconds(taught, teacher_s)

@@ -12,7 +12,7 @@ import torch
 from factory.errors import FactoryError, JobError, PluginError
 from factory.fit.context import Checkpoint, FitContext
 from factory.fit.named_files import digest_named_files
-from factory.fit.pixels.pool import LanePool, Pool, one_thread
+from factory.fit.pixels.pool import PixelPool, ThreadedPixelPool, one_thread
 from factory.fit.progress import OnProgress, Progress
 from factory.generate.base import load_generator
 from factory.generate.weights.find import LocalWeights
@@ -100,7 +100,7 @@ def fit_segmenter(
     *,
     device: torch.device,
     on_progress: OnProgress,
-    pool: Pool | None = None,
+    pool: PixelPool | None = None,
     stop: threading.Event | None = None,
 ) -> bytes:
     """Fit the dataset's segmenter, keep it in the cache, and return the file.
@@ -122,7 +122,7 @@ def fit_segmenter(
     with one_thread(), torch.inference_mode():
         if pool is None:
             generator = load_generator(dataset.generator, weights.path, device=device)
-            pool = LanePool(generator, dataset, device, num_lanes=1)
+            pool = ThreadedPixelPool(generator, dataset, device, num_fit_threads=1)
         data, is_kept = fit_and_keep(FitContext(dataset, weights, pool, progress, checkpoint))
     if is_kept:
         checkpoint.remove()

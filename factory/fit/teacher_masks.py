@@ -13,7 +13,7 @@ from factory.data import IGNORE
 from factory.fit.context import FitContext
 from factory.fit.pixels.sampling import fitting_batch, read_places
 from factory.identity import counter_rng
-from factory.segment.base import AnySegmenter, label_latents
+from factory.segment.base import AnySegmenter, generate_and_segment
 from factory.spec.distil import DistilSpec
 
 
@@ -54,7 +54,7 @@ def collect_labelled_pixels(
     context.progress.begin("labelling", spec.samples)
     for batch_index in range(math.ceil(spec.samples / size)):
         latents = fitting_batch(context.generator, context.dataset, spec.seed, batch_index)
-        batch, labelled = label_latents(context.generator, teacher, latents, layers)
+        batch, labelled = generate_and_segment(context.generator, teacher, latents, layers)
         count = min(size, spec.samples - batch_index * size)
         for position in range(count):
             if labelled.rejections and labelled.rejections[position]:

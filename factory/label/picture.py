@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 from factory.dataset.preview import Pair, overlay
 from factory.label.layout import PlacedNode, place_nodes
 from factory.label.material import LabelMaterial
-from factory.manifest.labels import ClassLabel
+from factory.manifest.labels import MaskClass
 from factory.segment.tree.hierarchy import Hierarchy
 
 _COLUMNS = 8
@@ -94,7 +94,7 @@ def _overlays(material: LabelMaterial, count: int) -> UInt8[np.ndarray, "n h w 3
     cut = material.tree.flat_cut(count)
     nodes = place_nodes(material.tree)
     labels = [
-        ClassLabel(id=position, name=str(node), colour=_rgb(nodes[node].colour))
+        MaskClass(id=position, name=str(node), colour=_rgb(nodes[node].colour))
         for position, node in enumerate(cut)
     ]
     images = material.gallery.images[:_COLUMNS]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from factory.data import Sample, Steering
 from factory.errors import JobError
-from factory.manifest.labels import ClassLabel
+from factory.manifest.labels import MaskClass
 from factory.spec import AcceptSpec
 
 
@@ -19,7 +19,7 @@ class AcceptRules:
     """Minimum and maximum share of the mask's pixels, by class id."""
 
 
-def find_rules(spec: AcceptSpec, labels: Sequence[ClassLabel]) -> AcceptRules:
+def find_rules(spec: AcceptSpec, labels: Sequence[MaskClass]) -> AcceptRules:
     """Resolve the rules of `spec` for masks with the classes `labels`.
 
     Raises:

@@ -12,7 +12,7 @@ from factory.generate.base import Generator
 from factory.generate.batch import MaskBatch
 from factory.generate.latents import LatentSampler
 from factory.manifest.measure import latent_cells
-from factory.segment.base import AnySegmenter, label_latents
+from factory.segment.base import AnySegmenter, generate_and_segment
 from factory.spec import DatasetSpec
 
 
@@ -60,7 +60,7 @@ def compute_samples(
         JobError: If confidence is requested `by_px` and the segmenter has none.
     """
     with torch.inference_mode():
-        batch, labelled = label_latents(generator, segmenter, latents)
+        batch, labelled = generate_and_segment(generator, segmenter, latents)
         images = batch.images.cpu().numpy()
         masks = labelled.masks.cpu().numpy()
         confidence = labelled.confidence.cpu().tolist()

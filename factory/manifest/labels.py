@@ -24,7 +24,7 @@ Count = Annotated[int, Field(ge=0, lt=2**53)]
 Line = Annotated[str, Field(max_length=4096)]
 
 
-class ClassLabel(Facts):
+class MaskClass(Facts):
     """One class of the masks."""
 
     id: int = Field(ge=0, lt=IGNORE)
@@ -35,7 +35,7 @@ class ClassLabel(Facts):
     """RGB, 0 to 255, for pictures only: masks hold ids, never colours."""
 
 
-class CoarserLabels(Facts):
+class CoarserClasses(Facts):
     """Fewer classes that the same masks can be read with."""
 
     num_classes: int = Field(ge=1, lt=IGNORE)
@@ -49,9 +49,9 @@ class DatasetLabels(Facts):
 
     schema_version: int = 1
     """Version of this layout."""
-    labels: list[ClassLabel] = Field(min_length=1, max_length=IGNORE)
+    labels: list[MaskClass] = Field(min_length=1, max_length=IGNORE)
     """Classes of the masks."""
-    coarser: list[CoarserLabels] = Field([], max_length=IGNORE)
+    coarser: list[CoarserClasses] = Field([], max_length=IGNORE)
     """Fewer classes that the masks can be read with, few first; empty without a merge tree."""
     generator_classes: list[Name] = Field(max_length=2**16)
     """Names of the generator's classes, by `class_label`; empty if it has none."""

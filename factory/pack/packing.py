@@ -72,9 +72,9 @@ class Packing:
     """Writes batches to `writer` in the order they are queued, as soon as they are encoded."""
 
     def __init__(
-        self, writer: ShardWriter, pool: ThreadPoolExecutor, *, limit: int, depth: int
+        self, writer: ShardWriter, threads: ThreadPoolExecutor, *, limit: int, depth: int
     ) -> None:
-        """Start on a thread of `pool`.
+        """Start on a thread of `threads`.
 
         The first `limit` samples are written. At most `depth` batches are queued; then `put` blocks.
         """
@@ -82,7 +82,7 @@ class Packing:
         self._limit = limit
         self._queue: Queue[Future[list[EncodedSample]] | None] = Queue(depth)
         self._failed = threading.Event()
-        self._rows = pool.submit(self._write)
+        self._rows = threads.submit(self._write)
 
     @property
     def has_failed(self) -> bool:

@@ -22,7 +22,7 @@ ENOUGH_TO_JUDGE = 64
 NEVER_EMPTY = 25
 """Expected accepted samples of a shard: with 25 it is empty with probability e^-25, once in 10^11."""
 
-POOL_ENOUGH = 2048
+RANKED_ENOUGH = 2048
 """Ranked images after which a target that not even the best of them reached is given up."""
 
 
@@ -105,7 +105,7 @@ class TargetProgress:
         if made >= ENOUGH_TO_JUDGE and not self.coverage.images_with(target.mask_class):
             return f"never produced: none of {made:,} samples holds this class"
         pooled = self.ranked_made.get(target.name, 0)
-        if pooled >= POOL_ENOUGH and not target.count(self.by_goal[target.name]):
+        if pooled >= RANKED_ENOUGH and not target.count(self.by_goal[target.name]):
             return f"acceptance too low: not even the best of {pooled:,} images reach it"
         return ""
 

@@ -23,7 +23,7 @@ from factory.generate.weights.find import find_weights
 from factory.make.accept import find_rules
 from factory.make.compute import compute_samples
 from factory.pack.packing import encode_batch
-from factory.run.fitting import num_lanes
+from factory.run.fitting import num_fit_threads
 from factory.run.worker import configure_process, device_of
 from factory.segment.base import AnySegmenter, finish_segmenter, load_segmenter
 from factory.segment.methods import check_methods, find_method
@@ -52,7 +52,7 @@ def calibrate(spec: JobSpec) -> dict[str, Any]:
         )
     weights = find_weights(dataset.generator)
     generator = load_generator(dataset.generator, weights.path, device=device)
-    probe = Probe(dataset, generator, device, num_lanes(spec))
+    probe = Probe(dataset, generator, device, num_fit_threads(spec))
     fitted = find_fitted(dataset, weights.sha256) if needs_fitting(dataset) else None
     if fitted is None:
         batch_s, num_bytes = _measure_unfitted(probe)

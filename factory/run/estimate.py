@@ -12,8 +12,8 @@ import sys
 from dataclasses import dataclass
 from typing import Any
 
-from factory.dataset.holdings import check_same_dataset, find_rounds
 from factory.dataset.receipts import find_committed
+from factory.dataset.state import check_same_dataset, find_rounds
 from factory.errors import (
     FactoryError,
     JobError,

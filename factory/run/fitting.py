@@ -10,7 +10,7 @@ from typing import Protocol, runtime_checkable
 
 from factory.fit.cost import cost_of
 from factory.fit.fitted import find_fitted, fit_segmenter
-from factory.fit.pixels.pool import LanePool
+from factory.fit.pixels.pool import ThreadedPixelPool
 from factory.fit.progress import OnProgress
 from factory.generate.base import load_generator
 from factory.generate.weights.find import LocalWeights, find_weights
@@ -74,7 +74,7 @@ def fit_for(
                 spec.dataset, weights, device=device, on_progress=on_progress, pool=pool, stop=stop
             )
     generator = load_generator(spec.dataset.generator, weights.path, device=device)
-    pool = LanePool(generator, spec.dataset, device, num_lanes(spec))
+    pool = ThreadedPixelPool(generator, spec.dataset, device, num_fit_threads(spec))
     try:
         return fit_segmenter(
             spec.dataset, weights, device=device, on_progress=on_progress, pool=pool, stop=stop
@@ -95,7 +95,7 @@ def must_distribute(spec: JobSpec) -> bool:
     return cost_of(segmenter).shared_work(settings_of(segmenter)) >= _LEAST_TO_SPREAD
 
 
-def num_lanes(spec: JobSpec) -> int:
+def num_fit_threads(spec: JobSpec) -> int:
     """Threads for fitting in this process: as many as its workers would use in all."""
     run = spec.run
     if run.executor == "inline" or run.num_actors == 1:

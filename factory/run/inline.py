@@ -38,9 +38,9 @@ def run_inline(
     configure_process()
     maker = build_maker(config)
     maker.stop = stop
-    with ThreadPoolExecutor(_WINDOW, "shard") as pool:
+    with ThreadPoolExecutor(_WINDOW, "shard") as threads:
         try:
-            return drive(tasks, _Threads(maker, pool), observer, stop, attempts, more)
+            return drive(tasks, _Threads(maker, threads), observer, stop, attempts, more)
         except BaseException:
             stop.set()  # otherwise the other call would keep the process alive
             raise
@@ -49,16 +49,16 @@ def run_inline(
 class _Threads:
     """A fleet of one maker, called from two threads."""
 
-    def __init__(self, maker: ShardMaker, pool: ThreadPoolExecutor) -> None:
+    def __init__(self, maker: ShardMaker, threads: ThreadPoolExecutor) -> None:
         self._maker = maker
-        self._pool = pool
+        self._threads = threads
         self._in_flight: dict[Future[ShardRecord], ShardTask] = {}
 
     def fill(self, waiting: Waiting) -> None:
         """Keep two calls in flight."""
         while waiting and len(self._in_flight) < _WINDOW:
             task, _ = waiting.popleft()
-            self._in_flight[self._pool.submit(self._maker.make, task)] = task
+            self._in_flight[self._threads.submit(self._maker.make, task)] = task
 
     def completed(self) -> Iterator[tuple[ShardTask, ShardRecord | BaseException]]:
         """Wait half a second for calls to complete."""

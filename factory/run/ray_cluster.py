@@ -30,7 +30,7 @@ from factory.manifest.records import ShardRecord
 from factory.run.base import MoreTasks, Observer, Outcome, WorkerConfig, no_more
 from factory.run.drive import drive
 from factory.run.fleet import WINDOW, CallCompleted, ElasticFleet, Event, WorkerLost, WorkerReady
-from factory.run.ray_fit import Call, DistributedPool, FitWorker, WorkerDied
+from factory.run.ray_fit import Call, DistributedPixelPool, FitWorker, WorkerDied
 from factory.run.ray_service import serving
 from factory.run.ray_session import actors_that_fit, joined_cluster, num_actors_of
 from factory.run.remote_errors import BuildResult, reason_of_death, start_error, was_told_to_go
@@ -86,7 +86,7 @@ def run_on_ray(
 
 
 @contextmanager
-def fit_on_ray(config: WorkerConfig) -> Iterator[DistributedPool]:
+def fit_on_ray(config: WorkerConfig) -> Iterator[DistributedPixelPool]:
     """Context manager for the fitting pixels of a job, distributed over actors.
 
     Raises:
@@ -95,7 +95,7 @@ def fit_on_ray(config: WorkerConfig) -> Iterator[DistributedPool]:
     with joined_cluster(config.run):
         group = _FitWorkers(config)
         try:
-            yield DistributedPool(group, group.workers)
+            yield DistributedPixelPool(group, group.workers)
         finally:
             for worker in group.workers:
                 ray.kill(worker)

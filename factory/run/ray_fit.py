@@ -76,7 +76,7 @@ class FitWorkers(Protocol):
         """Wait about a second: futures that completed, each with its result or error."""
 
 
-class DistributedPool:
+class DistributedPixelPool:
     """A pixel pool on several workers; see `fit.pixels.pool`. Results are in this process's memory."""
 
     def __init__(self, group: FitWorkers, workers: Sequence[Any]) -> None:

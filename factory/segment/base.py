@@ -14,7 +14,7 @@ from factory.data import LatentBatch
 from factory.errors import JobError, PluginError
 from factory.generate.base import Generator, GeneratorFacts
 from factory.generate.batch import ImageBatch, MaskBatch
-from factory.manifest.labels import ClassLabel, CoarserLabels
+from factory.manifest.labels import CoarserClasses, MaskClass
 from factory.segment.methods import (
     check_generator,
     find_method,
@@ -29,7 +29,7 @@ from factory.spec import MethodSettings
 class Segmenter(Protocol):
     """Turns a generator's images and features into masks."""
 
-    labels: tuple[ClassLabel, ...]
+    labels: tuple[MaskClass, ...]
     """Classes of the masks; a class's position is its id."""
     layers: tuple[str, ...]
     """Feature maps it needs."""
@@ -42,7 +42,7 @@ class Segmenter(Protocol):
 class RenderingSegmenter(Protocol):
     """A segmenter that has the generator make more images of each latent, beside the first one."""
 
-    labels: tuple[ClassLabel, ...]
+    labels: tuple[MaskClass, ...]
     """Classes of the masks; a class's position is its id."""
     layers: tuple[str, ...]
     """Feature maps of the first image that it needs."""
@@ -56,7 +56,7 @@ class RenderingSegmenter(Protocol):
 AnySegmenter = Segmenter | RenderingSegmenter
 
 
-def label_latents(
+def generate_and_segment(
     generator: Generator, segmenter: AnySegmenter, latents: LatentBatch, layers: Sequence[str] = ()
 ) -> tuple[ImageBatch, MaskBatch]:
     """Images of `latents` and their masks.
@@ -77,7 +77,7 @@ def label_latents(
 class Mergeable(Protocol):
     """A segmenter whose classes can be merged after the masks are made."""
 
-    coarser: tuple[CoarserLabels, ...]
+    coarser: tuple[CoarserClasses, ...]
     """Coarser classes, few first."""
 
 

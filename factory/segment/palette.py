@@ -2,18 +2,18 @@
 
 import colorsys
 
-from factory.manifest.labels import ClassLabel
+from factory.manifest.labels import MaskClass
 
 _GOLDEN_RATIO = 0.618033988749895
 
 
-def unnamed_labels(num_classes: int, noun: str = "cluster") -> tuple[ClassLabel, ...]:
+def unnamed_labels(num_classes: int, noun: str = "cluster") -> tuple[MaskClass, ...]:
     """`cluster_00`, `cluster_01`, ... in colours that stay apart.
 
     Hues step by the golden ratio, lightness alternates between three values.
     """
     return tuple(
-        ClassLabel(id=index, name=f"{noun}_{index:02d}", colour=colour_at(index))
+        MaskClass(id=index, name=f"{noun}_{index:02d}", colour=colour_at(index))
         for index in range(num_classes)
     )
 

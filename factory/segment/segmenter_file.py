@@ -13,7 +13,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from factory.errors import JobError
-from factory.manifest.labels import ClassLabel
+from factory.manifest.labels import MaskClass
 from factory.manifest.versions import read_file_of
 
 _KEY = "factory_segmenter"
@@ -34,7 +34,7 @@ class SegmenterFacts(BaseModel):
     """That generator's weights."""
     layers: list[str]
     """Feature maps it reads."""
-    labels: list[ClassLabel]
+    labels: list[MaskClass]
     """Classes of its masks."""
     nodes: list[list[int]] = []
     """Nodes of the merge tree that make up each class: the rows of weights and bias, class by class.

@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import groupby
 
-from factory.dataset.holdings import find_coverage_spec, find_plan
 from factory.dataset.quarantine import quarantined_indices
+from factory.dataset.state import find_coverage_spec, find_plan
 from factory.errors import FactoryError
 from factory.manifest.coverage import Coverage, merge_coverage
 from factory.manifest.labels import DatasetLabels, read_labels
@@ -187,8 +187,8 @@ class DatasetView:
 
         if not names:
             return []
-        with ThreadPoolExecutor(_READERS) as pool:
-            return list(pool.map(read, names))
+        with ThreadPoolExecutor(_READERS) as threads:
+            return list(threads.map(read, names))
 
     def _meaning(self) -> DatasetLabels | None:
         data = self.store.read(LABELS_PATH)

@@ -154,8 +154,8 @@ def _clock(skew_s: float, whose: str) -> Check:
 
 def _count_successes(write: Callable[[bytes], bool]) -> int:
     """Let several threads create one name concurrently; returns the number of reported successes."""
-    with ThreadPoolExecutor(_NUM_WRITERS) as pool:
-        return sum(pool.map(write, [b"%d" % writer for writer in range(_NUM_WRITERS)]))
+    with ThreadPoolExecutor(_NUM_WRITERS) as threads:
+        return sum(threads.map(write, [b"%d" % writer for writer in range(_NUM_WRITERS)]))
 
 
 def _succeeds(write: Callable[[], object]) -> bool:

@@ -42,8 +42,8 @@ def list_names(calls: S3Calls, below: str, splits: Sequence[str]) -> list[str]:
         return found
 
     pieces = list(zip(["", *splits], [*splits, ""], strict=True))
-    with ThreadPoolExecutor(min(THREADS, len(pieces))) as pool:
-        keys = [key for piece in pool.map(list_piece, pieces) for key in piece]
+    with ThreadPoolExecutor(min(THREADS, len(pieces))) as threads:
+        keys = [key for piece in threads.map(list_piece, pieces) for key in piece]
     # Keys that end in "/" are placeholders for folders, which web consoles create.
     return sorted(key for key in keys if not key.endswith("/"))
 

@@ -34,7 +34,7 @@ from factory.fit.context import Checkpoint, FitContext
 from factory.fit.klish import choose_pixels
 from factory.fit.kmeans import cluster, nearest
 from factory.fit.merging import Found, choose_pair, merge_clusters
-from factory.fit.pixels.pool import LanePool
+from factory.fit.pixels.pool import ThreadedPixelPool
 from factory.fit.pixels.sampling import choose_layers, fitting_batch
 from factory.fit.progress import Progress
 from factory.generate.base import Generator, load_generator
@@ -179,7 +179,7 @@ def ours(generator: Generator, dataset: DatasetSpec, num_images: int, num_classe
 
 def bench_on(generator: Generator, dataset: DatasetSpec) -> FitContext:
     checkpoint = Checkpoint(LocalStore("/nowhere"), "never")
-    pool = LanePool(generator, dataset, CPU, 1)
+    pool = ThreadedPixelPool(generator, dataset, CPU, 1)
     return FitContext(dataset, LocalWeights(None, ""), pool, Progress(lambda *_: None), checkpoint)
 
 

@@ -24,7 +24,7 @@ import psutil
 
 from factory.identity import shard_name
 from factory.manifest.coverage import cover_samples
-from factory.manifest.labels import ClassLabel, DatasetLabels, encode_labels
+from factory.manifest.labels import DatasetLabels, MaskClass, encode_labels
 from factory.manifest.measure import Measures
 from factory.manifest.paths import LABELS_PATH, receipt_path
 from factory.manifest.records import ShardRecord, encode_record
@@ -49,7 +49,7 @@ def make_dataset(folder: Path, num_shards: int) -> None:
     )
     (folder / "plan").mkdir(parents=True)
     (folder / "plan/round-0000.json").write_text(round_.model_dump_json())
-    labels = [ClassLabel(id=k, name=f"class_{k}", colour=(40 * k, 90, 200)) for k in range(5)]
+    labels = [MaskClass(id=k, name=f"class_{k}", colour=(40 * k, 90, 200)) for k in range(5)]
     names = [f"type_{k}" for k in range(5)]
     meaning = DatasetLabels(labels=labels, generator_classes=names, attribution="", license="")
     (folder / LABELS_PATH).write_bytes(encode_labels(meaning))

@@ -34,7 +34,7 @@ from factory.generate.latents import LatentSampler
 from factory.generate.stylegan2.generator import StyleGAN2
 from factory.generate.weights.find import find_weights
 from factory.run.worker import configure_process
-from factory.segment.base import AnySegmenter, label_latents, load_segmenter
+from factory.segment.base import AnySegmenter, generate_and_segment, load_segmenter
 from factory.spec import DatasetSpec, DistilSpec, GeneratorSpec, LatentsSpec, StyleMixingSpec
 
 CPU = torch.device("cpu")
@@ -88,7 +88,7 @@ class Subject:
         ious = []
         for first in self.firsts:
             latents = self.draw(range(first, first + BATCH))
-            _, found = label_latents(generator or self.generator, segmenter, latents)
+            _, found = generate_and_segment(generator or self.generator, segmenter, latents)
             for place, mask in enumerate(found.masks):
                 truth = self.truth[first + place]
                 iou = ((mask == 1) & truth).sum() / ((mask == 1) | truth).sum()
@@ -151,7 +151,7 @@ def table(subject: Subject, rounds: int) -> None:
         "bare": lambda: subject.generator.generate(latents, ())
     }
     for name, (segmenter, generator) in ways.items():
-        tasks[name] = lambda s=segmenter, g=generator: label_latents(g, s, latents)
+        tasks[name] = lambda s=segmenter, g=generator: generate_and_segment(g, s, latents)
     found = seconds(tasks, rounds)
     print(f"{'':<22}{'s/pair':>9}{'forwards':>10}{'IoU':>8}   N = {TEACHER.num_variants}")
     print(f"{'bare generator':<22}{found['bare'] / BATCH:>9.4f}{1:>10.2f}")

@@ -14,7 +14,7 @@ from factory.generate.weights.find import find_weights
 from factory.segment.base import (
     RenderingSegmenter,
     Segmenter,
-    label_latents,
+    generate_and_segment,
     load_segmenter,
 )
 from factory.spec import METHODS
@@ -68,7 +68,7 @@ def pair(request, tmp_path_factory):
 def make(pair, indices=range(4)):
     generator, segmenter, _, _ = pair
     with torch.inference_mode():
-        return label_latents(generator, segmenter, draw(generator, indices))
+        return generate_and_segment(generator, segmenter, draw(generator, indices))
 
 
 def test_every_method_has_a_small_spec_here():
@@ -102,7 +102,7 @@ def test_everything_is_computed_on_the_given_device(pair, monkeypatch):
     segmenter = load_segmenter(spec.segmenter, path, generator.facts, META)
     latents = draw(generator, range(2))
     with no_numbers(monkeypatch), torch.inference_mode():
-        batch, found = label_latents(generator, segmenter, latents)
+        batch, found = generate_and_segment(generator, segmenter, latents)
     places = (batch.images, found.masks, found.confidence, found.class_px)
     assert {tensor.device for tensor in places} == {META}
 

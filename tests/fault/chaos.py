@@ -181,13 +181,13 @@ class Chaos:
     def look(self, uri: str) -> dict[str, str]:
         """Verify a dataset deeply; digests of its shards by path."""
         from factory.care.verify import verify_dataset
-        from factory.dataset.holdings import find_holdings
+        from factory.dataset.state import find_state
         from factory.store import open_store
 
         store = open_store(uri)
         findings = verify_dataset(store, deep=True)
         self.counts.problems += [f"{uri}: {problem}" for problem in findings.problems]
-        records = find_holdings(store).records
+        records = find_state(store).records
         indices = Counter(record.shard_index for record in records)
         self.counts.doubled += sum(count - 1 for count in indices.values())
         self.counts.doubled += len(set(store.names("data")) - {r.path for r in records})

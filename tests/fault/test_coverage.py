@@ -13,7 +13,7 @@ import psutil
 from fault.targets import cells, kill_after, rounds
 from lab import Lab
 
-from factory.dataset.holdings import find_holdings
+from factory.dataset.state import find_state
 from factory.serve.facts import describe_coverage
 from factory.serve.view import DatasetView
 from factory.store import open_store
@@ -104,4 +104,4 @@ def test_a_killed_service_is_back_with_the_same_numbers_and_the_run_goes_on(lab:
         pipe.close()
     store = open_store(str(lab.folder / "served"))
     whole = describe_coverage(DatasetView(store).snapshot())
-    assert whole.samples == sum(r.num_samples for r in find_holdings(store).records) == 640
+    assert whole.samples == sum(r.num_samples for r in find_state(store).records) == 640

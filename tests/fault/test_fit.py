@@ -11,7 +11,7 @@ import torch
 from lab import Lab
 
 from factory.fit.fitted import fit_segmenter
-from factory.fit.pixels.pool import LanePool
+from factory.fit.pixels.pool import ThreadedPixelPool
 from factory.generate.base import load_generator
 from factory.generate.weights.find import find_weights
 from factory.run.base import WorkerConfig
@@ -54,7 +54,7 @@ def test_threads_workers_and_a_killed_worker_give_one_file() -> None:
     alone = fit_cells()
     with torch.inference_mode():
         generator = load_generator(CELLS.generator, find_weights(CELLS.generator).path, device=CPU)
-    lanes = LanePool(generator, CELLS, CPU, 2)
+    lanes = ThreadedPixelPool(generator, CELLS, CPU, 2)
     assert fit_cells(lanes) == alone
     lanes.close()
     with fit_on_ray(config()) as pool:

@@ -28,7 +28,7 @@ from factory.pack.tar import ShardWriter, read_members
 from factory.plan.identity import dataset_id_of, make_identity
 
 WIDTH = 100
-STREAMS = ("latent", "class_label", "noise", "pixels", "seeding", "look", "clustering")
+STREAMS = ("latent", "class_label", "noise", "pixels", "seeding", "variants", "clustering")
 
 
 def make_goldens() -> dict[str, str]:

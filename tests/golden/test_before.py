@@ -15,7 +15,7 @@ from small_job import Witness
 
 from factory.care.replay import regenerate_samples, replay_sample
 from factory.care.verify import verify_dataset
-from factory.dataset.holdings import find_holdings, load_stored_job
+from factory.dataset.state import find_state, load_stored_job
 from factory.errors import StoreError
 from factory.job import run_job
 from factory.manifest.records import read_record
@@ -91,7 +91,7 @@ def test_a_dataset_of_before_grows_by_the_shards_that_the_old_code_makes(unpacke
     found = verify_dataset(store, deep=True)
     assert (found.num_shards, found.problems) == (len(DIGESTS[name]["grown"]), ())
     assert regenerate_samples(store, found.num_samples) == (found.num_samples, [])
-    rounds = find_holdings(store).plan.rounds
+    rounds = find_state(store).plan.rounds
     assert all(one.identity == rounds[0].identity for one in rounds)
 
 
@@ -107,9 +107,9 @@ def test_the_job_that_was_stored_then_is_read_now(unpacked, name):
 def test_receipts_of_the_first_layout_count_no_coverage_and_those_made_now_do(unpacked):
     store = unpacked("first_receipts")
     run_of("first_receipts", num_samples=13)
-    versions = [record.schema_version for record in find_holdings(store).records]
+    versions = [record.schema_version for record in find_state(store).records]
     assert versions == [1, 1, 2, 2]
-    assert [record.coverage is None for record in find_holdings(store).records] == [
+    assert [record.coverage is None for record in find_state(store).records] == [
         True, True, False, False,
     ]  # fmt: skip
 

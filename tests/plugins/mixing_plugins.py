@@ -6,13 +6,13 @@ import torch
 from factory.generate.base import GeneratorFacts
 from factory.generate.batch import ImageBatch, MaskBatch
 from factory.generate.shapes import PARTS, ShapesGenerator
-from factory.manifest.labels import ClassLabel
+from factory.manifest.labels import MaskClass
 from factory.segment.objects.detectors import Detections
 from factory.spec import GeneratorSpec, PluginSegmenterSpec
 
 LABELS = (
-    ClassLabel(id=0, name="dark", colour=(0, 0, 0)),
-    ClassLabel(id=1, name="bright", colour=(255, 255, 255)),
+    MaskClass(id=0, name="dark", colour=(0, 0, 0)),
+    MaskClass(id=1, name="bright", colour=(255, 255, 255)),
 )
 
 
@@ -95,7 +95,7 @@ class Parts:
         generator = ShapesGenerator(GeneratorSpec(kind="shapes"), None, device)
         self.directions = generator._directions["s32"].T
         self.labels = tuple(
-            ClassLabel(id=k, name=name, colour=(k * 60, 0, 0)) for k, name in enumerate(PARTS)
+            MaskClass(id=k, name=name, colour=(k * 60, 0, 0)) for k, name in enumerate(PARTS)
         )
 
     def segment(self, batch: ImageBatch) -> MaskBatch:

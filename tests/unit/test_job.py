@@ -11,8 +11,8 @@ from small_job import Witness, make_small, small_job
 
 from factory.care.replay import regenerate_samples
 from factory.care.verify import verify_dataset
-from factory.dataset.holdings import find_holdings, find_rounds, progress_of
 from factory.dataset.quarantine import release
+from factory.dataset.state import find_rounds, find_state, progress_of
 from factory.dataset.status import make_status
 from factory.dataset.views import make_manifest
 from factory.errors import IncompleteError, JobError, PluginError, StoreError
@@ -116,7 +116,7 @@ def test_the_receipts_coverage_is_that_of_the_sidecar_tables_and_adds_up(finishe
         rejected={},
         num_generator_classes=0,
     )
-    records = find_holdings(open_store(str(finished / "out"))).records
+    records = find_state(open_store(str(finished / "out"))).records
     merged = merge_coverage([record.coverage for record in records])
     assert merged == again
     assert merged.num_kept == len(facts) == 13
@@ -125,7 +125,7 @@ def test_the_receipts_coverage_is_that_of_the_sidecar_tables_and_adds_up(finishe
 
 def test_receipts_count_what_is_in_the_tars(finished):
     store = open_store(str(finished / "out"))
-    for record, facts in zip(find_holdings(store).records, facts_of(finished), strict=True):
+    for record, facts in zip(find_state(store).records, facts_of(finished), strict=True):
         assert record.num_samples == len(facts)
         assert record.num_members == 3 * len(facts)
         counts = torch.tensor([fact.class_px for fact in facts])
@@ -384,12 +384,12 @@ def test_targets_can_come_later_and_go_again(tmp_path):
     grown = make_small(tmp_path, {"dataset.coverage": target})
     assert len(grown.records) > 3
     store = open_store(str(tmp_path / "out"))
-    holdings = find_holdings(store)
-    (state,) = make_status(holdings, [], progress=progress_of(store, holdings))["targets"]
-    assert (state["name"], state["state"]) == ("cluster_01, area >= 2.0%", "met")
+    state = find_state(store)
+    (reached,) = make_status(state, [], progress=progress_of(store, state))["targets"]
+    assert (reached["name"], reached["state"]) == ("cluster_01, area >= 2.0%", "met")
     assert make_small(tmp_path, {"dataset.coverage": target}) == grown
     make_small(tmp_path)
-    assert progress_of(store, holdings) is None
+    assert progress_of(store, state) is None
 
 
 def test_no_round_for_targets_is_planned_and_nothing_retried_while_a_shard_is_in_quarantine(

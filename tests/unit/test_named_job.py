@@ -20,7 +20,7 @@ from small_job import Witness, small_document, small_job
 import factory
 from factory.care.replay import regenerate_samples
 from factory.care.verify import verify_dataset
-from factory.dataset.holdings import find_holdings, find_labels, load_stored_job
+from factory.dataset.state import find_labels, find_state, load_stored_job
 from factory.dataset.status import make_status
 from factory.errors import JobError, StoreError
 from factory.fit.fitted import find_fitted, fit_key, fit_segmenter
@@ -200,7 +200,7 @@ def test_names_are_in_the_label_table_the_manifest_the_card_and_the_status(made)
     assert "| 1 | left square | " in card
     total = manifest.num_samples * 32 * 32
     assert f"| 255 | no class: do not score | | {ignored / total:.1%} |" in card
-    status = make_status(find_holdings(store), labels)
+    status = make_status(find_state(store), labels)
     assert list(status["samples_by_class"]) == list(NAMES)
     assert status["samples_by_class"]["left square"] == 13
     preview = np.asarray(Image.open(io.BytesIO((made / "preview.png").read_bytes())).convert("RGB"))

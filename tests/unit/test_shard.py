@@ -11,7 +11,7 @@ from toy_maker import a_maker, files_in, kept_in, steered
 
 from factory.care.replay import regenerate_samples
 from factory.care.verify import verify_dataset
-from factory.dataset.holdings import find_holdings, find_rounds
+from factory.dataset.state import find_rounds, find_state
 from factory.dataset.status import make_status
 from factory.errors import Interrupted, ShardError
 from factory.pack.facts import SampleFacts
@@ -294,7 +294,7 @@ def first_task(folder):
 
 def test_a_shard_that_exists_is_not_made_again(made):
     record = maker_of(made).make(first_task(made))
-    assert record == find_holdings(open_store(str(made / "out"))).records[0]
+    assert record == find_state(open_store(str(made / "out"))).records[0]
     assert not (made / "out/tmp").exists()
 
 
@@ -339,7 +339,7 @@ def test_one_task_made_by_two_workers_at_once_is_one_shard(made):
 def test_without_oversampling_rejected_samples_make_shards_short(finished, tmp_path):
     confidence = sorted(f.confidence for shard in facts_of(finished) for f in shard)
     make_small(tmp_path, {"dataset.accept": {"min_confidence": between(confidence, 2)}})
-    status = make_status(find_holdings(open_store(str(tmp_path / "out"))), [])
+    status = make_status(find_state(open_store(str(tmp_path / "out"))), [])
     assert status["state"] == "complete"
     assert status["samples_short"] == 2
     assert status["samples_rejected"] == {"confidence": 2}

@@ -18,7 +18,7 @@ OnCompleted = Callable[[Any], None]
 
 
 @runtime_checkable
-class Pool(Protocol):
+class PixelPool(Protocol):
     """The parts. A method's name and arguments are those of `Part`."""
 
     facts: GeneratorFacts
@@ -33,20 +33,20 @@ class Pool(Protocol):
         """Call a method that changes nothing; returns the results in the order of the parts."""
 
 
-class LanePool:
-    """Parts in this process, several at a time on a thread each. See `Pool`."""
+class ThreadedPixelPool:
+    """Parts in this process, several at a time on a thread each. See `PixelPool`."""
 
     def __init__(
-        self, generator: Generator, dataset: DatasetSpec, device: torch.device, num_lanes: int
+        self, generator: Generator, dataset: DatasetSpec, device: torch.device, num_fit_threads: int
     ) -> None:
         """Create empty parts. A GPU gets one thread: one part keeps it busy."""
         self.facts, self.device, self.generator = generator.facts, device, generator
         self.parts = [Part(index, generator, dataset, device) for index in range(NUM_PARTS)]
-        lanes = 1 if device.type == "cuda" else num_lanes
+        lanes = 1 if device.type == "cuda" else num_fit_threads
         self._threads = ThreadPoolExecutor(lanes, thread_name_prefix="fit")
 
     def update(self, method: str, *args: object, completed: OnCompleted | None = None) -> list[Any]:
-        """See `Pool`."""
+        """See `PixelPool`."""
         futures = [self._threads.submit(_call, part, method, args) for part in self.parts]
         try:
             for future in as_completed(futures):
@@ -59,7 +59,7 @@ class LanePool:
         return [future.result() for future in futures]
 
     def query(self, method: str, *args: object) -> list[Any]:
-        """See `Pool`."""
+        """See `PixelPool`."""
         return self.update(method, *args)
 
     def close(self) -> None:

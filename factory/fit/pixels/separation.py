@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Bool, Float32, Float64, Int64
 from torch import Tensor
 
-from factory.fit.pixels.pool import Pool, added
+from factory.fit.pixels.pool import PixelPool, added
 
 PENALTY = 5000.0
 """Weight C of the hinge against the size of the weights, as published."""
@@ -54,7 +54,7 @@ class HingeLoss:
     over planes; no plane's loss depends on another's.
     """
 
-    def __init__(self, pool: Pool, num_pixels: int) -> None:
+    def __init__(self, pool: PixelPool, num_pixels: int) -> None:
         """Of the pixels in `pool`."""
         self._pool, self._scale = pool, PENALTY / num_pixels
 

@@ -4,7 +4,7 @@ import numpy as np
 from jaxtyping import Bool, Int64
 
 
-def label_components(mask: Bool[np.ndarray, "h w"]) -> Int64[np.ndarray, "h w"]:
+def number_components(mask: Bool[np.ndarray, "h w"]) -> Int64[np.ndarray, "h w"]:
     """1, 2, ... for the 4-connected parts of `mask`, in reading order; 0 outside."""
     edges = np.diff(np.pad(mask, ((0, 0), (1, 1))).astype(np.int8), axis=1)
     rows, starts = np.nonzero(edges == 1)

@@ -8,7 +8,7 @@ from jaxtyping import Bool, UInt8, UInt16
 
 from factory.data import Instances
 from factory.errors import JobError
-from factory.segment.objects.components import label_components
+from factory.segment.objects.components import number_components
 from factory.segment.objects.detectors import Detections
 from factory.spec.style_mixing import InstancesSpec
 
@@ -39,7 +39,7 @@ def connected_instances(foreground: Bool[np.ndarray, "h w"], spec: InstancesSpec
 
     There are at most 65,535, which is what sixteen bits can tell apart.
     """
-    labels = label_components(foreground)
+    labels = number_components(foreground)
     sizes = np.bincount(labels.ravel())
     large = [part for part in range(1, len(sizes)) if sizes[part] >= spec.min_px][:_MOST]
     return _gathered([_Found(labels == part, 0, 1.0) for part in large], foreground.shape)

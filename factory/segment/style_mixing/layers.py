@@ -15,7 +15,7 @@ _SMALL = 4
 
 
 @dataclass(frozen=True, slots=True)
-class MixingPlan:
+class ResolvedMixing:
     """Settings with every `auto` settled."""
 
     start: str
@@ -28,7 +28,7 @@ class MixingPlan:
     """Radius of the guided filter in image pixels; 0 = none."""
 
 
-def plan_mixing(spec: StyleMixingSpec, facts: GeneratorFacts) -> MixingPlan:
+def resolve_mixing(spec: StyleMixingSpec, facts: GeneratorFacts) -> ResolvedMixing:
     """Settle `spec` for a generator with `facts`.
 
     Raises:
@@ -51,7 +51,7 @@ def plan_mixing(spec: StyleMixingSpec, facts: GeneratorFacts) -> MixingPlan:
         side = stop_px = spec.stop_px
     half = max(2, facts.resolution // side // 2)
     refine_px = half if spec.refine_px == "auto" else spec.refine_px
-    return MixingPlan(start, stop_px, side, refine_px)
+    return ResolvedMixing(start, stop_px, side, refine_px)
 
 
 def _start(spec: StyleMixingSpec, facts: GeneratorFacts, styles: StyleFacts) -> str:

@@ -24,21 +24,21 @@ from factory.errors import PluginError
 from factory.generate.base import Generator, GeneratorFacts, StyleMixer
 from factory.generate.batch import ImageBatch, MaskBatch
 from factory.identity import counter_rng
-from factory.manifest.labels import ClassLabel
+from factory.manifest.labels import MaskClass
 from factory.segment.objects.detectors import Detector, load_detector
 from factory.segment.objects.instances import NO_INSTANCE, connected_instances
 from factory.segment.segmenter_file import read_segmenter
 from factory.segment.style_mixing.boxes import BoxDivider, segment_boxes
 from factory.segment.style_mixing.colour_clusters import cluster_pixels, pixel_vectors
 from factory.segment.style_mixing.divide import Divided, divide_foreground, divide_shared
-from factory.segment.style_mixing.layers import plan_mixing
+from factory.segment.style_mixing.layers import resolve_mixing
 from factory.spec.style_mixing import InstancesSpec, StyleMixingSpec
 
 PROTOTYPES_NAME = "prototypes"
 """Name of the class prototypes in the segmenter file."""
 
-_BACKGROUND = ClassLabel(id=0, name="background", colour=(70, 80, 95))
-_FOREGROUND = ClassLabel(id=1, name="foreground", colour=(240, 170, 40))
+_BACKGROUND = MaskClass(id=0, name="background", colour=(70, 80, 95))
+_FOREGROUND = MaskClass(id=1, name="foreground", colour=(240, 170, 40))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -65,8 +65,8 @@ class StyleMixing:
             JobError: If the generator has no styles to mix, or a setting does not fit it.
         """
         self._spec, self._facts = spec, facts
-        self._plan = plan_mixing(spec, facts)
-        self.labels: tuple[ClassLabel, ...] = (_BACKGROUND, _FOREGROUND)
+        self._mixing = resolve_mixing(spec, facts)
+        self.labels: tuple[MaskClass, ...] = (_BACKGROUND, _FOREGROUND)
         self.layers: tuple[str, ...] = ()
         self.instance_classes: tuple[str, ...] = ()
         self._prototypes: Tensor | None = None
@@ -109,7 +109,7 @@ class StyleMixing:
     def clusters(self, generator: Generator, latents: LatentBatch) -> Float[Tensor, "k s s"]:
         """Distances of each pixel of the variants of one sample to its image's clusters."""
         colours = self._variants(generator, latents)
-        return self._clustered(colours, int(latents.indices[0]), lane=0)
+        return self._clustered(colours, int(latents.indices[0]), draw=0)
 
     def _segment_one(
         self, generator: Generator, latents: LatentBatch, batch: ImageBatch, position: int
@@ -122,10 +122,10 @@ class StyleMixing:
         if instances is not None and self._detector is not None:
             return self._in_boxes(self._detector, instances, colours, image, index)
         guide = image.permute(2, 0, 1).float() / 255
-        distances = self._clustered(colours, index, lane=0)
+        distances = self._clustered(colours, index, draw=0)
         if self._prototypes is not None:
             maps = {name: batch.features[name][position] for name in self.layers}
-            refine_px = self._plan.refine_px
+            refine_px = self._mixing.refine_px
             found = divide_shared(distances, guide, maps, self._prototypes, refine_px=refine_px)
         else:
             found = self._divided(distances, guide)
@@ -142,9 +142,9 @@ class StyleMixing:
                 f"segmenter 'style_mixing': {type(generator).__name__} states styles but cannot mix "
                 "them; it needs mix (see factory/generate/base.py)"
             )
-        rng = counter_rng("look", 0, int(one.indices[0]))
+        rng = counter_rng("variants", 0, int(one.indices[0]))
         count = self._spec.num_variants
-        looks = dataclasses.replace(
+        variants = dataclasses.replace(
             one,
             indices=one.indices.repeat(count),
             z=np.stack([generator.draw_z(rng) for _ in range(count)]),
@@ -152,28 +152,28 @@ class StyleMixing:
             truncation_psi=self._spec.variant_psi,
             truncation_cutoff=None,
         )
-        colours = generator.mix(one, looks, self._plan.start, self._plan.stop_px)
-        return functional.adaptive_avg_pool2d(colours, self._plan.side)
+        colours = generator.mix(one, variants, self._mixing.start, self._mixing.stop_px)
+        return functional.adaptive_avg_pool2d(colours, self._mixing.side)
 
-    def _clustered(self, colours: Tensor, index: int, *, lane: int) -> Float[Tensor, "k h w"]:
-        rng = counter_rng("clustering", 0, index, lane)
+    def _clustered(self, colours: Tensor, index: int, *, draw: int) -> Float[Tensor, "k h w"]:
+        rng = counter_rng("clustering", 0, index, draw)
         distances = cluster_pixels(pixel_vectors(colours), self._spec.num_clusters, rng)
         return distances.view(-1, *colours.shape[2:])
 
     def _divided(
         self, distances: Float[Tensor, "k h w"], guide: Float[Tensor, "3 h2 w2"]
     ) -> Divided:
-        refine_px = self._plan.refine_px
+        refine_px = self._mixing.refine_px
         return divide_foreground(distances, guide, self._spec.foreground, refine_px=refine_px)
 
     def _in_boxes(
         self, detector: Detector, spec: InstancesSpec, colours: Tensor, image: Tensor, index: int
     ) -> _Labelled:
         divider = BoxDivider(
-            cluster=lambda cut, lane: self._clustered(cut, index, lane=lane),
+            cluster=lambda cut, draw: self._clustered(cut, index, draw=draw),
             divide=self._divided,
             num_clusters=self._spec.num_clusters,
-            scale=self._facts.resolution // self._plan.side,
+            scale=self._facts.resolution // self._mixing.side,
         )
         detections = detector.detect(image.cpu().numpy())
         found, confidence = segment_boxes(image, colours, detections, spec, divider)

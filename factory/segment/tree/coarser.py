@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
-from factory.manifest.labels import CoarserLabels
+from factory.manifest.labels import CoarserClasses
 from factory.segment.tree.hierarchy import Hierarchy
 
 
-def find_coarser(tree: Hierarchy, nodes: Sequence[Sequence[int]]) -> list[CoarserLabels]:
+def find_coarser(tree: Hierarchy, nodes: Sequence[Sequence[int]]) -> list[CoarserClasses]:
     """Every flat cut with fewer classes that merges whole classes of `nodes`, few classes first.
 
     Its classes are numbered as those of a dataset that is cut there: by decreasing size.
@@ -19,5 +19,5 @@ def find_coarser(tree: Hierarchy, nodes: Sequence[Sequence[int]]) -> list[Coarse
         targets = [{owner[leaf] for leaf in group} for group in leaves]
         if all(len(target) == 1 for target in targets):
             class_of = [min(target) for target in targets]
-            found.append(CoarserLabels(num_classes=num_classes, class_of=class_of))
+            found.append(CoarserClasses(num_classes=num_classes, class_of=class_of))
     return found

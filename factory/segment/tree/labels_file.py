@@ -7,7 +7,7 @@ is `LabelsSpec` in `factory/spec/labels.py`.
 from pathlib import Path
 
 from factory.errors import JobError, SettingProblem
-from factory.manifest.labels import ClassLabel
+from factory.manifest.labels import MaskClass
 from factory.segment.tree.hierarchy import Hierarchy
 from factory.spec.check import check_settings, error_of_settings
 from factory.spec.labels import LabelsSpec
@@ -58,10 +58,10 @@ def check_labels(labels: LabelsSpec, tree: Hierarchy, *, source: str = LABELS_SE
         raise error_of_settings(source, problems)
 
 
-def class_labels(labels: LabelsSpec) -> tuple[ClassLabel, ...]:
+def class_labels(labels: LabelsSpec) -> tuple[MaskClass, ...]:
     """The classes of the masks, in order."""
     return tuple(
-        ClassLabel(id=position, name=label.name, colour=_rgb(label.colour))
+        MaskClass(id=position, name=label.name, colour=_rgb(label.colour))
         for position, label in enumerate(labels.labels)
     )
 

@@ -7,11 +7,11 @@ from dataclasses import replace
 import pytest
 from small_job import make_small
 
-from factory.care.repair import plan_clearing, plan_repair
+from factory.care.repair import find_garbage, find_repairs
 from factory.care.verify import verify_dataset
-from factory.dataset.holdings import find_plan
 from factory.dataset.quarantine import find_quarantined
 from factory.dataset.receipts import find_record
+from factory.dataset.state import find_plan
 from factory.errors import IncompleteError, Problem
 from factory.manifest.paths import receipt_path
 from factory.pack.facts import read_sidecar
@@ -53,8 +53,8 @@ def flip(path, place=700):
 
 
 def test_a_whole_dataset_needs_nothing(store):
-    assert plan_repair(store) == []
-    assert plan_clearing(store, 0.0) == []
+    assert find_repairs(store) == []
+    assert find_garbage(store, 0.0) == []
 
 
 def test_a_whole_tar_without_a_receipt_gets_one_that_tells_what_can_be_known(store, root):
@@ -62,7 +62,7 @@ def test_a_whole_tar_without_a_receipt_gets_one_that_tells_what_can_be_known(sto
     table = (root / TABLE).read_bytes()
     (root / RECEIPT).unlink()
     (root / TABLE).unlink()
-    steps = plan_repair(store)
+    steps = find_repairs(store)
     assert steps_of(steps) == [f"{TAR}: whole, but without a receipt; write its receipt"]
     assert not (root / RECEIPT).exists()
     do(steps)
@@ -111,7 +111,7 @@ def test_a_damaged_tar_without_a_receipt_is_never_adopted_and_repair_removes_it(
     with pytest.raises(IncompleteError, match="there without a receipt, and damaged"):
         make_small(root.parent)
     assert [failure.name for failure in find_quarantined(store)] == ["tiny-000001"]
-    (step,) = plan_repair(store)
+    (step,) = find_repairs(store)
     assert (step.problem.path, step.problem.kind) == (TAR, "no_receipt")
     assert step.problem.found.startswith("no receipt, and damaged (")
     assert step.problem.remedy == "remove it, then run the job again"
@@ -127,7 +127,7 @@ def test_repair_removes_no_tar_that_has_got_a_receipt_meanwhile(store, root):
     receipt = (root / RECEIPT).read_bytes()
     (root / RECEIPT).unlink()
     flip(root / TAR)
-    steps = plan_repair(store)
+    steps = find_repairs(store)
     (root / RECEIPT).write_bytes(receipt)
     do(steps)
     assert (root / TAR).exists()
@@ -139,7 +139,7 @@ def test_a_shard_that_is_not_what_its_receipt_says_is_taken_out_and_made_again(s
     (root / TAR).unlink() if damage == "missing" else flip(root / TAR)
     (told,) = verify_dataset(store).problems
     assert told.kind == {"missing": "missing", "flipped": "changed"}[damage]
-    steps = plan_repair(store)
+    steps = find_repairs(store)
     remedy = "remove its receipt and itself, then run the job again"
     assert [step.problem for step in steps] == [replace(told, remedy=remedy)]
     do(steps)
@@ -156,7 +156,7 @@ def test_a_lost_or_wrong_table_is_rebuilt(store, root):
     assert verify_dataset(store, deep=True).problems == (
         Problem(TABLE, "table", found, "`factory repair` rebuilds it"),
     )
-    steps = plan_repair(store)
+    steps = find_repairs(store)
     assert steps_of(steps) == [f"{TABLE}: {found}; rebuild it from its tar"]
     do(steps)
     assert without_cells((root / TABLE).read_bytes()) == without_cells(table)
@@ -167,8 +167,8 @@ def test_clearing_takes_what_no_receipt_names_and_only_if_it_is_old(store, root)
     (root / "tmp/dead-run").mkdir(parents=True)
     (root / "tmp/dead-run/half.tar").write_bytes(b"half")
     (root / "data/train/stranger.tar").write_bytes(b"?")
-    assert plan_clearing(store, 3600.0) == []
-    steps = plan_clearing(store, 0.0)
+    assert find_garbage(store, 3600.0) == []
+    steps = find_garbage(store, 0.0)
     assert steps_of(steps) == [
         "tmp/dead-run/half.tar: unfinished; remove it",
         "data/train/stranger.tar: no receipt names it; remove it",
@@ -177,7 +177,7 @@ def test_clearing_takes_what_no_receipt_names_and_only_if_it_is_old(store, root)
     ]
     do(steps)
     assert not (root / "tmp").exists()
-    assert plan_clearing(store, 0.0) == []
+    assert find_garbage(store, 0.0) == []
     make_small(root.parent)
     assert problems_of(store) == []
 
@@ -186,13 +186,13 @@ def test_what_is_younger_than_the_limit_stays(store, root):
     (root / RECEIPT).unlink()
     long_ago = time.time() - 7200
     os.utime(root / TABLE, (long_ago, long_ago))
-    assert [step.problem.path for step in plan_clearing(store, 3600.0)] == [TABLE]
+    assert [step.problem.path for step in find_garbage(store, 3600.0)] == [TABLE]
 
 
 def test_clearing_leaves_a_tar_that_has_got_its_receipt_meanwhile(store, root):
     receipt = (root / RECEIPT).read_bytes()
     (root / RECEIPT).unlink()
-    steps = plan_clearing(store, 0.0)
+    steps = find_garbage(store, 0.0)
     (root / RECEIPT).write_bytes(receipt)
     do(steps)
     assert problems_of(store) == []
@@ -201,7 +201,7 @@ def test_clearing_leaves_a_tar_that_has_got_its_receipt_meanwhile(store, root):
 def test_failures_of_shards_that_were_made_after_all_are_cleared(store):
     store.create("attempts/0000/000001-1.json", b"{}")
     store.create("attempts/0000/000077-1.json", b"{}")
-    steps = plan_clearing(store, 0.0)
+    steps = find_garbage(store, 0.0)
     assert steps_of(steps) == [
         "attempts/0000/000001-1.json: its shard was made after all; remove it"
     ]
@@ -211,7 +211,7 @@ def test_a_snapshot_goes_whatever_its_name(store):
     names = ["snapshots/a", "snapshots/a: b; c.parquet", "snapshots/a\x1b"]
     for name in names:
         store.replace(name, b"x")
-    steps = {step.problem.path: step for step in plan_repair(store)}
+    steps = {step.problem.path: step for step in find_repairs(store)}
     assert set(steps) == {*names[:2], "snapshots/a\\x1b"}
     steps[names[1]].do()
     steps["snapshots/a\\x1b"].do()
@@ -221,7 +221,7 @@ def test_a_snapshot_goes_whatever_its_name(store):
 def test_a_snapshot_that_differs_goes(store, monkeypatch):
     monkeypatch.setattr("factory.dataset.receipts.BLOCK", 2)
     store.replace("snapshots/000000-000001.parquet", b"x")
-    (step,) = plan_repair(store)
+    (step,) = find_repairs(store)
     assert str(step.problem) == (
         "snapshots/000000-000001.parquet: not a snapshot (ArrowInvalid); remove it: the next run makes "
         "it again"

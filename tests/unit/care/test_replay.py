@@ -5,7 +5,7 @@ import yaml
 from small_job import make_small
 
 from factory.care.replay import regenerate_samples, replay_sample
-from factory.dataset.holdings import find_holdings
+from factory.dataset.state import find_state
 from factory.errors import DamageError, StoreError
 from factory.pack.tar import read_members
 from factory.store import open_store
@@ -46,9 +46,9 @@ def test_any_sample_of_any_round_can_be_made_again_from_its_key(tmp_path):
     }
     make_small(tmp_path, settings)
     store = open_store(str(tmp_path / "out"))
-    holdings = find_holdings(store)
+    state = find_state(store)
     kinds = set()
-    for task in holdings.plan.tasks():
+    for task in state.plan.tasks():
         steering = task.steering
         kinds |= {name for name in ("classes", "min_area") if getattr(steering, name, None)}
         tar = tmp_path / "out" / f"data/train/{task.name}.tar"

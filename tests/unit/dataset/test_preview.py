@@ -7,12 +7,12 @@ from small_job import make_small
 
 from factory.dataset.preview import Pair, draw_sheet, make_preview, overlay, sample_pairs
 from factory.errors import DamageError
-from factory.manifest.labels import ClassLabel
+from factory.manifest.labels import MaskClass
 from factory.store import open_store
 
 LABELS = [
-    ClassLabel(id=0, name="ground", colour=(255, 0, 0)),
-    ClassLabel(id=1, name="disc", colour=(0, 0, 255)),
+    MaskClass(id=0, name="ground", colour=(255, 0, 0)),
+    MaskClass(id=1, name="disc", colour=(0, 0, 255)),
 ]
 
 
@@ -65,7 +65,7 @@ def test_the_legend_shows_every_class_in_its_colour():
 
 
 def test_more_classes_than_fit_one_line_take_several():
-    many = [ClassLabel(id=i, name=f"c{i}", colour=(0, 0, 0)) for i in range(255)]
+    many = [MaskClass(id=i, name=f"c{i}", colour=(0, 0, 0)) for i in range(255)]
     sheet = draw_sheet([a_pair()], many, [0.0] * 256)
     assert sheet.height >= 255 * 26
 

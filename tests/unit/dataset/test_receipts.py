@@ -5,7 +5,6 @@ from small_job import make_small
 
 import factory.dataset.receipts
 from factory.care.verify import verify_dataset
-from factory.dataset.holdings import find_holdings, find_plan
 from factory.dataset.receipts import (
     SnapshotKeeper,
     check_snapshots,
@@ -14,6 +13,7 @@ from factory.dataset.receipts import (
     list_receipts,
     path_of_block,
 )
+from factory.dataset.state import find_plan, find_state
 from factory.errors import Problem
 from factory.manifest.paths import receipt_path
 from factory.manifest.records import encode_record
@@ -46,7 +46,7 @@ def test_whole_blocks_get_snapshots_and_the_rest_is_loose(store):
 
 
 def test_with_and_without_snapshots_the_records_are_the_same(store):
-    with_them = find_holdings(store).records
+    with_them = find_state(store).records
     for name in store.names("snapshots"):
         store.remove(name)
     assert find_records(store, find_plan(store)) == with_them
@@ -88,7 +88,7 @@ def test_a_damaged_snapshot_is_left_out_and_told(store):
 
 
 def test_a_snapshot_that_lies_is_told(store):
-    records = find_holdings(store).records
+    records = find_state(store).records
     changed = records[0].model_copy(update={"sha256": "0" * 64})
     store.replace(receipt_path(0, 0), encode_record(changed))
     assert [

@@ -1,17 +1,17 @@
 from receipts import a_record
 from small_job import small_job
 
-from factory.dataset.holdings import Holdings
+from factory.dataset.state import DatasetState
 from factory.dataset.status import make_status
 from factory.plan.rounds import make_plan
 
 
-def holdings(tmp_path, *records):
-    return Holdings(make_plan(small_job(tmp_path), {}, ()), tuple(records))
+def state(tmp_path, *records):
+    return DatasetState(make_plan(small_job(tmp_path), {}, ()), tuple(records))
 
 
 def test_nothing_made_is_incomplete_and_was_never_committed(tmp_path):
-    found = make_status(holdings(tmp_path), [])
+    found = make_status(state(tmp_path), [])
     assert found["state"] == "incomplete"
     assert found["last_commit"] == "never"
     assert (found["shards_planned"], found["samples_planned"]) == (3, 13)
@@ -29,7 +29,7 @@ def test_rejects_are_summed_by_reason_and_short_shards_are_told(tmp_path):
             finished_at="2026-01-02T00:00:00+00:00",
         ),
     ]
-    found = make_status(holdings(tmp_path, *records), [])
+    found = make_status(state(tmp_path, *records), [])
     assert found["samples_rejected"] == {"class_0_too_small": 3, "confidence": 3}
     assert found["samples_committed"] == 6
     assert found["samples_short"] == 4
@@ -40,6 +40,6 @@ def test_rejects_are_summed_by_reason_and_short_shards_are_told(tmp_path):
 
 def test_all_shards_make_it_complete_even_when_short(tmp_path):
     records = [a_record(i, num_samples=n) for i, n in enumerate((5, 5, 2))]
-    found = make_status(holdings(tmp_path, *records), [])
+    found = make_status(state(tmp_path, *records), [])
     assert found["state"] == "complete"
     assert found["samples_short"] == 1

@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from factory.care.replay import regenerate_samples, replay_sample
 from factory.cli.app import app
-from factory.dataset.holdings import load_stored_job
+from factory.dataset.state import load_stored_job
 from factory.errors import PluginError
 from factory.store import open_store
 

@@ -4,7 +4,7 @@ from small_job import make_small
 
 import factory.dataset.receipts
 import factory.job
-from factory.dataset.holdings import find_holdings
+from factory.dataset.state import find_state
 from factory.job import finish_job
 from factory.manifest.paths import (
     CARD_PICTURE,
@@ -149,21 +149,21 @@ def test_a_view_that_was_lost_is_written_again(tmp_path, lost):
 def test_what_is_known_of_a_receipt_counts_only_while_it_exists(tmp_path):
     make_small(tmp_path)
     store = CountingStore(tmp_path / "out")
-    known = find_holdings(store)
+    known = find_state(store)
     store.remove(receipt_path(0, 1))
     store.reads.clear()
-    holdings = find_holdings(store, known)
-    assert holdings.done == {0, 2}
+    state = find_state(store, known)
+    assert state.done == {0, 2}
     assert not store.times_read("receipts")
-    finish_job(store, holdings)
+    finish_job(store, state)
     listed = read_manifest(store.read(MANIFEST_PATH), source="").records
-    assert listed == list(holdings.records)
+    assert listed == list(state.records)
 
 
 def test_the_manifest_is_written_last_because_the_card_does_not_tell_every_change(tmp_path):
     make_small(tmp_path)
     store = CountingStore(tmp_path / "out")
-    record = find_holdings(store).records[0]
+    record = find_state(store).records[0]
     changed = record.model_copy(update={"sha256": "0" * 64})
     store.replace(receipt_path(0, 0), encode_record(changed))
     with pytest.raises(KeyboardInterrupt):

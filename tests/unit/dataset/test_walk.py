@@ -3,7 +3,7 @@ from damage import TAR, change_receipt, rewrite
 from small_job import make_small
 
 from factory.dataset.finder import SampleFinder
-from factory.dataset.holdings import find_holdings
+from factory.dataset.state import find_state
 from factory.dataset.walk import (
     FACTS_FILE,
     IMAGE_FILES,
@@ -30,7 +30,7 @@ def members_of(root):
 
 
 def records_of(root):
-    return find_holdings(open_store(str(root))).records
+    return find_state(open_store(str(root))).records
 
 
 def walk(root, endings=SAMPLE_FILES):

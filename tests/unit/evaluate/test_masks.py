@@ -8,7 +8,7 @@ import pytest
 import torch
 from damage import TAR, replaced, rewrite
 
-from factory.dataset.holdings import find_holdings
+from factory.dataset.state import find_state
 from factory.errors import DamageError, JobError, StoreError
 from factory.evaluate.masks import evaluate_masks
 from factory.evaluate.open_reference import open_reference
@@ -32,7 +32,7 @@ def members_of(store, ending):
     """Every file with `ending`, by key, read without the code under test."""
     return {
         name.partition(".")[0]: data
-        for record in find_holdings(store).records
+        for record in find_state(store).records
         for name, data in read_members(Path(store.uri) / record.path)
         if name.endswith(ending)
     }

@@ -18,7 +18,7 @@ GIB = 0.35
 CHILD = f"""
 import json, os, sys, threading, time, psutil, torch
 from factory.fit.fitted import fit_segmenter
-from factory.fit.pixels.pool import LanePool
+from factory.fit.pixels.pool import ThreadedPixelPool
 from factory.generate.base import LayerShape
 from factory.generate.shapes import ShapesGenerator
 from factory.generate.weights.find import LocalWeights
@@ -43,7 +43,8 @@ dataset = DatasetSpec.model_validate(dict(
     num_samples=1, batch_size=4, generator=dict(kind="shapes"),
     segmenter=dict(kind="klish", initial_clusters=6, layers=["s32"], fit=dict(
         num_images=64, pixels_per_image="auto", memory_gib={GIB}))))
-pool = LanePool(Wide(dataset.generator, None, torch.device("cpu")), dataset, torch.device("cpu"), 2)
+cpu = torch.device("cpu")
+pool = ThreadedPixelPool(Wide(dataset.generator, None, cpu), dataset, cpu, 2)
 pool.parts[0]._generator.generate
 process = psutil.Process()
 torch.randn(600, 600) @ torch.randn(600, 600)

@@ -10,7 +10,7 @@ from factory.errors import Interrupted, JobError
 from factory.fit.distil import measure_agreement
 from factory.fit.fitted import fit_segmenter
 from factory.generate.weights.find import find_weights
-from factory.segment.base import label_latents, load_segmenter
+from factory.segment.base import generate_and_segment, load_segmenter
 from factory.segment.segmenter_file import decode_segmenter, read_segmenter
 from factory.segment.tree.hierarchy import read_hierarchy
 from factory.spec.read import load_job
@@ -69,8 +69,8 @@ def test_a_head_of_cells_is_about_as_good_as_style_mixing(tmp_path):
     teacher = load_segmenter(dataset.segmenter.teacher, None, cells.facts, CPU)
     head = load_segmenter(dataset.segmenter, path, cells.facts, CPU)
     with torch.inference_mode():
-        _, slow = label_latents(cells, teacher, draw(cells, range(4)))
-        _, quick = label_latents(cells, head, draw(cells, range(4)))
+        _, slow = generate_and_segment(cells, teacher, draw(cells, range(4)))
+        _, quick = generate_and_segment(cells, head, draw(cells, range(4)))
     assert (slow.masks == quick.masks).float().mean() > 0.95
 
 

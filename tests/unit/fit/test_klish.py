@@ -11,7 +11,7 @@ from small_job import small_job
 from factory.errors import Interrupted, JobError
 from factory.fit.fitted import fit_segmenter
 from factory.fit.klish import fit_klish
-from factory.fit.pixels.pool import LanePool, one_thread
+from factory.fit.pixels.pool import ThreadedPixelPool, one_thread
 from factory.generate.base import load_generator
 from factory.generate.latents import LatentSampler
 from factory.generate.shapes import ShapesGenerator
@@ -49,7 +49,7 @@ def test_the_same_job_gives_the_same_file_on_any_number_of_threads(tmp_path):
         assert fit(tmp_path)[0] == first
         assert torch.get_num_threads() == 2
         context = make_context(tmp_path, small_job(tmp_path, {"dataset.segmenter": KLISH}).dataset)
-        lanes = LanePool(
+        lanes = ThreadedPixelPool(
             ShapesGenerator(GeneratorSpec(kind="shapes"), None, CPU), context.dataset, CPU, 3
         )
         assert fit(tmp_path, pool=lanes)[0] == first

@@ -9,7 +9,7 @@ from factory.generate.batch import MaskBatch
 from factory.generate.latents import LatentSampler
 from factory.job import run_job
 from factory.make.compute import compute_samples
-from factory.manifest.labels import ClassLabel
+from factory.manifest.labels import MaskClass
 
 CPU = torch.device("cpu")
 
@@ -17,7 +17,7 @@ CPU = torch.device("cpu")
 class Halves:
     """A segmenter of the left and the right half, which tells confidence by pixel if it is told."""
 
-    labels = tuple(ClassLabel(id=i, name=n, colour=(i, 0, 0)) for i, n in enumerate(("l", "r")))
+    labels = tuple(MaskClass(id=i, name=n, colour=(i, 0, 0)) for i, n in enumerate(("l", "r")))
     layers = ()
 
     def __init__(self, by_px=None):

@@ -4,7 +4,7 @@ from small_job import small_job
 
 from factory.errors import JobError
 from factory.manifest.coverage import cover_samples
-from factory.manifest.labels import ClassLabel
+from factory.manifest.labels import MaskClass
 from factory.manifest.measure import UNKNOWN
 from factory.plan.next_round import next_round
 from factory.plan.rounds import make_plan
@@ -40,7 +40,7 @@ def test_what_cannot_be_met_says_why(tmp_path, world, spec, why):
 
 def test_a_mask_class_that_nobody_ever_made_is_out_of_reach_at_once(tmp_path):
     meaning = MEANING.model_copy(
-        update={"labels": [*MEANING.labels, ClassLabel(id=2, name="void", colour=(0, 0, 0))]}
+        update={"labels": [*MEANING.labels, MaskClass(id=2, name="void", colour=(0, 0, 0))]}
     )
     plan = make_plan(small_job(tmp_path, {"dataset.num_samples": 70}), {"a": 1})
     records = [World((0, 0, 0)).make(task) for task in plan.tasks()]

@@ -8,7 +8,7 @@ import pytest
 import torch
 from small_job import small_job
 
-from factory.dataset.holdings import find_labels
+from factory.dataset.state import find_labels
 from factory.errors import JobError, WeightsError
 from factory.run.base import WorkerConfig
 from factory.run.worker import build_maker, device_of, load_configured_generator

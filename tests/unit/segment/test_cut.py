@@ -8,7 +8,7 @@ from trees import LAYERS, a_tree, tree_file
 from factory.errors import JobError
 from factory.generate.base import GeneratorFacts, LayerShape
 from factory.generate.batch import ImageBatch
-from factory.manifest.labels import ClassLabel, DatasetLabels
+from factory.manifest.labels import DatasetLabels, MaskClass
 from factory.segment.base import Mergeable, finish_segmenter
 from factory.segment.palette import unnamed_labels
 from factory.segment.segmenter_file import decode_segmenter, weight_name
@@ -256,4 +256,4 @@ def test_a_table_leads_every_leaf_to_the_class_that_the_coarse_cut_gives_it(tree
 def test_a_label_table_without_tables_is_read_as_before():
     text = meaning().model_dump_json(exclude={"coarser"})
     assert DatasetLabels.model_validate_json(text).coarser == []
-    assert isinstance(meaning().labels[0], ClassLabel)
+    assert isinstance(meaning().labels[0], MaskClass)

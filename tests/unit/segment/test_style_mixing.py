@@ -15,7 +15,7 @@ from factory.generate.base import load_generator
 from factory.generate.weights.find import find_weights
 from factory.identity import digest_of_file
 from factory.run.calibrate import calibrate
-from factory.segment.base import RenderingSegmenter, label_latents, load_segmenter
+from factory.segment.base import RenderingSegmenter, generate_and_segment, load_segmenter
 from factory.segment.objects.instances import NO_INSTANCE
 from factory.segment.style_mixing.divide import ONE_CLASS
 from factory.segment.style_mixing.foreground import TOO_SMALL
@@ -31,7 +31,7 @@ def mixing(generator, fitted=None, **settings):
 
 def masks_of(generator, segmenter, indices):
     with torch.inference_mode():
-        return label_latents(generator, segmenter, draw(generator, indices))[1]
+        return generate_and_segment(generator, segmenter, draw(generator, indices))[1]
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +90,7 @@ def nearly_equal(one, other):
 
 def test_white_cells_are_foreground_and_red_ones_are_not(cells):
     with torch.inference_mode():
-        batch, found = label_latents(cells, mixing(cells), draw(cells, range(5)))
+        batch, found = generate_and_segment(cells, mixing(cells), draw(cells, range(5)))
     for image, mask in zip(batch.images.float(), found.masks, strict=True):
         inside, outside = image[mask == 1], image[mask == 0]
         assert mask[28:36, 28:36].float().mean() > 0.9
@@ -99,13 +99,13 @@ def test_white_cells_are_foreground_and_red_ones_are_not(cells):
 
 
 def test_auto_starts_and_stops_at_a_quarter_of_a_small_generator(cells):
-    plan = mixing(cells)._plan
+    plan = mixing(cells)._mixing
     assert (plan.start, plan.stop_px, plan.side, plan.refine_px) == ("b16.conv1", 16, 16, 2)
 
 
 def test_the_published_sizes_of_a_large_generator():
     from factory.generate.base import GeneratorFacts, LayerShape, StyleFacts
-    from factory.segment.style_mixing.layers import plan_mixing
+    from factory.segment.style_mixing.layers import resolve_mixing
 
     names = [
         (f"b{px}.conv{i}", px) for px in (4, 8, 16, 32, 64, 128, 256, 512, 1024) for i in (0, 1)
@@ -114,10 +114,10 @@ def test_the_published_sizes_of_a_large_generator():
     sides = (4, 8, 16, 32, 64, 128, 256, 512, 1024)
     spec = StyleMixingSpec(kind="style_mixing")
     skip = GeneratorFacts(1024, 0, (), layers, styles=StyleFacts(tuple(layers)[1:], sides))
-    plan = plan_mixing(spec, skip)
+    plan = resolve_mixing(spec, skip)
     assert (plan.start, plan.stop_px, plan.side, plan.refine_px) == ("b64.conv1", 128, 128, 4)
     whole = GeneratorFacts(1024, 0, (), layers, styles=StyleFacts(tuple(layers)[1:], (1024,)))
-    plan = plan_mixing(spec, whole)
+    plan = resolve_mixing(spec, whole)
     assert (plan.stop_px, plan.side) == (1024, 128)
 
 

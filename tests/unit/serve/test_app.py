@@ -14,7 +14,7 @@ from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
 from small_job import make_small
 
-from factory.dataset.holdings import find_holdings
+from factory.dataset.state import find_state
 from factory.dataset.status import make_status
 from factory.errors import StoreError
 from factory.manifest.coverage import merge_coverage
@@ -79,8 +79,8 @@ def client(folder):
 
 
 def test_the_summary_says_what_status_says(client, folder):
-    holdings = find_holdings(open_store(str(folder)))
-    status, summary = make_status(holdings, []), client.json("/v1/summary")
+    state = find_state(open_store(str(folder)))
+    status, summary = make_status(state, []), client.json("/v1/summary")
     assert summary["state"] == status["state"] == "complete"
     assert summary["samples_committed"] == status["samples_committed"] == 15
     assert summary["samples_planned"] == status["samples_planned"]
@@ -91,7 +91,7 @@ def test_the_summary_says_what_status_says(client, folder):
 
 
 def test_coverage_is_that_of_the_receipts_counted_anew(client, folder):
-    records = find_holdings(open_store(str(folder))).records
+    records = find_state(open_store(str(folder))).records
     merged = merge_coverage(record.coverage for record in records)
     answer = client.json("/v1/coverage")
     assert answer["samples"] == merged.num_kept == 15

@@ -34,7 +34,7 @@ from factory.store import Store
 
 
 @dataclass(frozen=True, slots=True)
-class Holdings:
+class DatasetState:
     """The state of a dataset in a store: its plan and its committed shards."""
 
     plan: Plan
@@ -110,7 +110,7 @@ def find_plan(store: Store, known: Sequence[Round] = ()) -> Plan:
     return Plan(rounds[0].dataset_id, tuple(rounds))
 
 
-def find_holdings(store: Store, known: Holdings | None = None) -> Holdings:
+def find_state(store: Store, known: DatasetState | None = None) -> DatasetState:
     """Read plan and records of the dataset in `store`; what is `known` is not read again.
 
     Raises:
@@ -118,9 +118,9 @@ def find_holdings(store: Store, known: Holdings | None = None) -> Holdings:
     """
     if known is None:
         plan = find_plan(store)
-        return Holdings(plan, find_records(store, plan))
+        return DatasetState(plan, find_records(store, plan))
     plan = find_plan(store, known.plan.rounds)
-    return Holdings(plan, find_records(store, plan, known.records))
+    return DatasetState(plan, find_records(store, plan, known.records))
 
 
 def load_stored_job(store: Store, *, trust_plugins: bool = False) -> JobSpec:
@@ -166,13 +166,13 @@ def find_coverage_spec(store: Store) -> CoverageSpec | None:
         ) from error
 
 
-def progress_of(store: Store, holdings: Holdings) -> TargetProgress | None:
+def progress_of(store: Store, state: DatasetState) -> TargetProgress | None:
     """Progress of the coverage targets; None without targets, or before the first shard."""
     spec = find_coverage_spec(store)
     if spec is None or store.read(LABELS_PATH) is None:
         return None
-    by_round = cover_rounds(holdings.records)
-    return measure_progress(spec, find_labels(store), holdings.plan, by_round)
+    by_round = cover_rounds(state.records)
+    return measure_progress(spec, find_labels(store), state.plan, by_round)
 
 
 def check_same_dataset(store: Store, ours: dict[str, Any], theirs: dict[str, Any]) -> None:
