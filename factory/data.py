@@ -112,5 +112,7 @@ class Sample:
     """Reason for which the segmenter rejects the mask; empty if it does not."""
     instances: Instances | None = None
     """Its objects; None if the dataset has none."""
+    cleaned_px: int | None = None
+    """Pixels of the mask that its clean-up changed; None if the dataset has none."""
     latent_cell: int = -1
     """Cell of the latent space it was drawn from (`measure.latent_cells`); -1 = unknown."""

@@ -37,5 +37,7 @@ class MaskBatch:
     rejections: tuple[str, ...] = ()
     """For each mask the reason for which it is rejected, as a short word for the record, or "".
     Empty if the method rejects nothing."""
+    cleaned_px: Int64[Tensor, " n"] | None = None
+    """Pixels of each mask that its clean-up changed; None if there is none."""
     instances: tuple[Instances, ...] = ()
     """The objects of each image, on the host. Empty if the method separates no instances."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from factory.data import Sample, Steering
 from factory.errors import JobError
-from factory.manifest.labels import MaskClass
+from factory.manifest.labels import MaskClass, find_class
 from factory.spec import AcceptSpec
 
 
@@ -25,18 +25,13 @@ def find_rules(spec: AcceptSpec, labels: Sequence[MaskClass]) -> AcceptRules:
     Raises:
         JobError: If there is no class of such a name or number, or two rules concern one class.
     """
-    ids = {label.name: label.id for label in labels}
+    where = "dataset.accept.class_share"
     shares: dict[int, tuple[float, float]] = {}
     for written, share in spec.class_share.items():
-        class_id = ids.get(written, -1) if isinstance(written, str) else written
-        if not 0 <= class_id < len(labels):
-            raise JobError(
-                f"dataset.accept.class_share: found class {written}; the segmenter has classes 0 to "
-                f"{len(labels) - 1}: {', '.join(ids)}"
-            )
+        class_id = find_class(written, labels, where=where)
         if class_id in shares:
             raise JobError(
-                f"dataset.accept.class_share: found class {written}, which stands there twice, as "
+                f"{where}: found class {written}, which stands there twice, as "
                 f"{class_id} and as {labels[class_id].name}; leave one of them out"
             )
         shares[class_id] = share

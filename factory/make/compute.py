@@ -65,6 +65,7 @@ def compute_samples(
         masks = labelled.masks.cpu().numpy()
         confidence = labelled.confidence.cpu().tolist()
         class_px = labelled.class_px.cpu().tolist()
+        cleaned_px = None if labelled.cleaned_px is None else labelled.cleaned_px.cpu().tolist()
         by_pixel = _confidence_by_px(labelled) if by_px else None
     cells = latent_cells(latents.z)
     return [
@@ -79,6 +80,7 @@ def compute_samples(
             confidence_by_px=None if by_pixel is None else by_pixel[i],
             rejection=labelled.rejections[i] if labelled.rejections else "",
             instances=labelled.instances[i] if labelled.instances else None,
+            cleaned_px=None if cleaned_px is None else cleaned_px[i],
         )
         for i in range(count)
     ]

@@ -1,5 +1,6 @@
 """What the masks' and the generator's numbers mean: `labels.json`."""
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import numpy as np
@@ -97,6 +98,22 @@ class DatasetLabels(Facts):
         table = np.full(256, IGNORE, dtype=np.uint8)
         table[: len(self.labels)] = offered[num_classes]
         return table
+
+
+def find_class(written: int | str, labels: Sequence[MaskClass], *, where: str) -> int:
+    """The id of the class that a setting names by mask value or by name.
+
+    Raises:
+        JobError: If there is none. `where` is the setting.
+    """
+    ids = {label.name: label.id for label in labels}
+    class_id = ids.get(written, -1) if isinstance(written, str) else written
+    if not 0 <= class_id < len(labels):
+        raise JobError(
+            f"{where}: found class {written}; the segmenter has classes 0 to {len(labels) - 1}: "
+            f"{', '.join(ids)}"
+        )
+    return class_id
 
 
 def encode_labels(labels: DatasetLabels) -> bytes:

@@ -64,12 +64,20 @@ class InstanceFacts(SampleFacts):
     """Number of pixels of each in `KEY.instances.png`."""
 
 
+class CleanedFacts(SampleFacts):
+    """Facts about a sample whose mask was cleaned up: every sample of a dataset, or none."""
+
+    cleaned_px: Count
+    """Pixels of the mask that the clean-up changed."""
+
+
 AnyFacts = TypeVar("AnyFacts", bound=SampleFacts)
 
 SIDECAR_SCHEMA = schema_of(SampleFacts, Measures)
 """Columns of the sidecar table of samples without instances."""
 
 _INSTANCE_SCHEMA = schema_of(SampleFacts, Measures, InstanceFacts)
+_CLEANED_SCHEMA = schema_of(SampleFacts, Measures, CleanedFacts)
 
 
 def make_facts(sample: Sample, *, dataset_id: str, class_names: tuple[str, ...]) -> SampleFacts:
@@ -88,6 +96,8 @@ def make_facts(sample: Sample, *, dataset_id: str, class_names: tuple[str, ...])
         class_px=list(sample.class_px),
         ignore_px=sample.mask.size - sum(sample.class_px),
     )
+    if sample.cleaned_px is not None:
+        return CleanedFacts(**facts.model_dump(), cleaned_px=sample.cleaned_px)
     found = sample.instances
     if found is None:
         return facts
@@ -108,9 +118,13 @@ def encode_facts(facts: SampleFacts) -> bytes:
 def read_facts(data: bytes, kind: type[AnyFacts]) -> AnyFacts:
     """Parse a `KEY.json`: `InstanceFacts` if the sample has instances, else `SampleFacts`.
 
+    Where `SampleFacts` are asked for and its mask was cleaned up, they are `CleanedFacts`.
+
     Raises:
         ValueError: If it is not one of this version.
     """
+    if kind is SampleFacts and b'"cleaned_px"' in data:
+        kind = CleanedFacts  # type: ignore[assignment] # it is a SampleFacts
     try:
         return kind.model_validate_json(data)
     except ValidationError as error:
@@ -122,8 +136,8 @@ def encode_sidecar(rows: Sequence[SampleFacts], measures: Sequence[Measures] = (
 
     Without `measures` their columns have the values for unknown.
     """
-    has_instances = bool(rows) and isinstance(rows[0], InstanceFacts)
-    schema = _INSTANCE_SCHEMA if has_instances else SIDECAR_SCHEMA
+    schemas = {InstanceFacts: _INSTANCE_SCHEMA, CleanedFacts: _CLEANED_SCHEMA}
+    schema = schemas.get(type(rows[0]), SIDECAR_SCHEMA) if rows else SIDECAR_SCHEMA
     pairs = zip(rows, measures or [UNKNOWN] * len(rows), strict=True)
     lines = [row_of(facts) | row_of(measured) for facts, measured in pairs]
     table = pa.Table.from_pylist(lines, schema=schema)
@@ -142,7 +156,14 @@ def read_sidecar(data: bytes) -> list[tuple[SampleFacts, Measures]]:
         raise ValueError(f"not a table of samples ({type(error).__name__})") from error
     rows = []
     for line in lines:
-        kind = InstanceFacts if "instance_px" in line else SampleFacts
+        kind = next(
+            (k for k in (InstanceFacts, CleanedFacts) if _own(k) <= line.keys()), SampleFacts
+        )
         facts = {name: line.pop(name, None) for name in kind.model_fields}
         rows.append((kind.model_validate(facts), Measures(**line)))
     return rows
+
+
+def _own(kind: type[SampleFacts]) -> set[str]:
+    """The facts that `kind` has beside those of every sample."""
+    return kind.model_fields.keys() - SampleFacts.model_fields.keys()

@@ -6,7 +6,7 @@ lie below the number of its classes, or are 255 where no class claims the pixel.
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 
@@ -15,6 +15,7 @@ from factory.errors import JobError, PluginError
 from factory.generate.base import Generator, GeneratorFacts
 from factory.generate.batch import ImageBatch, MaskBatch
 from factory.manifest.labels import CoarserClasses, MaskClass
+from factory.segment.clean import Cleaner, make_cleaner
 from factory.segment.methods import (
     check_generator,
     find_method,
@@ -68,9 +69,44 @@ def generate_and_segment(
     """
     wanted = dict.fromkeys((*segmenter.layers, *layers))
     batch = generator.generate(latents, tuple(wanted))
+    return batch, _label(segmenter, generator, latents, batch)
+
+
+def _label(
+    segmenter: AnySegmenter, generator: Generator, latents: LatentBatch, batch: ImageBatch
+) -> MaskBatch:
     if isinstance(segmenter, RenderingSegmenter):
-        return batch, segmenter.segment_latents(generator, latents, batch)
-    return batch, segmenter.segment(batch)
+        return segmenter.segment_latents(generator, latents, batch)
+    return segmenter.segment(batch)
+
+
+class CleanedSegmenter:
+    """A segmenter whose masks are cleaned up; the protocol is `RenderingSegmenter`.
+
+    Whatever else the segmenter promises (coarser classes, numbers about its fit) it still does.
+    """
+
+    def __init__(self, inner: AnySegmenter, cleaner: Cleaner) -> None:
+        """Clean what `inner` makes."""
+        self.labels = inner.labels
+        self.layers = inner.layers
+        self._inner = inner
+        self._cleaner = cleaner
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever the segmenter has
+        """What the segmenter has beside its masks."""
+        if name in (
+            "segment",
+            "_inner",
+        ):  # its own masks are not clean; copies have no `_inner` yet
+            raise AttributeError(name)
+        return getattr(self._inner, name)
+
+    def segment_latents(
+        self, generator: Generator, latents: LatentBatch, batch: ImageBatch
+    ) -> MaskBatch:
+        """Clean masks of the images of `batch`, which `generator` made of `latents`."""
+        return self._cleaner.clean(_label(self._inner, generator, latents, batch))
 
 
 @runtime_checkable
@@ -152,4 +188,15 @@ def load_segmenter(
             f"segmenter {spec.kind!r}: needs feature map {missing[0]!r}, the generator offers "
             f"{offered}; fit it on this generator"
         )
-    return segmenter
+    return _with_clean_up(segmenter, spec)
+
+
+def _with_clean_up(segmenter: AnySegmenter, spec: MethodSettings) -> AnySegmenter:
+    if spec.clean is None:
+        return segmenter
+    if instance_classes(segmenter):
+        raise JobError(
+            "dataset.segmenter.clean: found beside `instances`, whose objects are parts of the mask as "
+            "it is; leave one of them out (`instances.min_px` leaves out small objects)"
+        )
+    return CleanedSegmenter(segmenter, make_cleaner(spec.clean, segmenter.labels))

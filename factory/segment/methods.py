@@ -78,6 +78,10 @@ def settings_of(spec: MethodSettings, *, section: str = SEGMENTER_SECTION) -> Me
             "files can do for our own methods only; use `files`"
         )
     where = f"{section}.settings"
+    if "clean" in spec.settings:
+        raise JobError(
+            f"{where}.clean: found in the plugin's own settings; write it into {section}, beside `kind`"
+        )
     checked = check_settings(
         own,
         spec.settings,

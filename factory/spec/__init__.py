@@ -10,7 +10,6 @@ from factory.spec.coverage import CoverageSpec
 from factory.spec.fit import FitSpec
 from factory.spec.job import (
     AcceptSpec,
-    ClassKey,
     DatasetSpec,
     EncodeSpec,
     GeneratorSpec,
@@ -30,7 +29,6 @@ from factory.spec.segmenters import (
 __all__ = [
     "METHODS",
     "AcceptSpec",
-    "ClassKey",
     "CoverageSpec",
     "DatasetSpec",
     "EncodeSpec",

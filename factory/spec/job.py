@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from copy import deepcopy
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, field_validator
+from pydantic import Field, field_validator
 
 from factory.spec.check import check_settings
 from factory.spec.coverage import CoverageSpec
@@ -16,6 +16,7 @@ from factory.spec.generators import check_family_settings
 from factory.spec.inline import inline_files
 from factory.spec.segmenters import SegmenterSpec
 from factory.spec.settings import (
+    ClassKey,
     ClassKeys,
     DatasetName,
     Fraction,
@@ -81,14 +82,6 @@ class LatentsSpec(Settings):
         if value is not None and not value:
             raise ValueError("names no class; leave it out to use all classes")
         return value
-
-
-def _number_or_name(value: object) -> object:
-    """JSON knows keys as text only."""
-    return int(value) if isinstance(value, str) and value.isdecimal() else value
-
-
-ClassKey = Annotated[int | str, BeforeValidator(_number_or_name)]
 
 
 class AcceptSpec(Settings):

@@ -5,7 +5,7 @@ a method.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import import_module
 from typing import Annotated, Any, Union
@@ -20,6 +20,7 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema
 
+from factory.spec.clean import CleanSpec
 from factory.spec.methods import METHODS, Method
 from factory.spec.settings import IdentityFields, Settings
 
@@ -39,6 +40,16 @@ class MethodSettings(Settings):
 
     kind: str
     """The method's name."""
+    clean: CleanSpec | None = None
+    """Clean-up of the masks that the method makes. Empty = they stay as they are."""
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:  # noqa: ANN401 - pydantic's signature
+        """Add what all methods have to the identity of this one."""
+        listed = cls.identity_fields
+        if listed is not None and "clean" not in listed.later:
+            cls.identity_fields = replace(listed, later={**listed.later, "clean": None})
+        super().__pydantic_init_subclass__(**kwargs)
 
     def model_post_init(self, context: object, /) -> None:  # noqa: ARG002 - pydantic's signature
         """Keep `kind` among what was set: without it nobody could read the settings back."""

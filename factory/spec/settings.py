@@ -38,6 +38,15 @@ ClassKeys = BeforeValidator(_check_class_keys)
 """For lists of classes and mappings whose keys are classes."""
 
 
+def _number_or_name(value: object) -> object:
+    """JSON knows keys as text only."""
+    return int(value) if isinstance(value, str) and value.isdecimal() else value
+
+
+ClassKey = Annotated[int | str, BeforeValidator(_number_or_name)]
+"""A class by its mask value or its name."""
+
+
 def _written(value: object) -> str:
     """A value as a job file has it."""
     if value is None:
