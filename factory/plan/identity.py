@@ -67,11 +67,12 @@ def identity_of(settings: Settings) -> dict[str, Any]:
     """
     listed = settings.identity_fields
     values = {name: _plain(getattr(settings, name)) for name in type(settings).model_fields}
-    if listed is None:
-        return values
-    for name, value in listed.later.items():
+    later = dict(settings.identity_later) | dict(listed.later if listed else {})
+    for name, value in later.items():
         if values[name] == value:
             del values[name]
+    if listed is None:
+        return values
     return dict(listed.gone) | {k: v for k, v in values.items() if k not in listed.left_out}
 
 

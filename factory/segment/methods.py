@@ -66,11 +66,12 @@ def settings_of(spec: MethodSettings, *, section: str = SEGMENTER_SECTION) -> Me
             f"segmenter {spec.kind!r}: {method.settings} is no settings class; derive it from "
             "factory.spec.MethodSettings"
         )
-    unknown = sorted(method.named_settings() - own.model_fields.keys())
+    names = [name for name in own.model_fields if name not in own.identity_later]
+    unknown = sorted(method.named_settings().difference(names))
     if unknown:
         raise PluginError(
             f"segmenter {spec.kind!r}: its entry names the setting {unknown[0]!r}, and "
-            f"{method.settings} has only {', '.join(own.model_fields)}"
+            f"{method.settings} has only {', '.join(names)}"
         )
     if method.inlined:
         raise PluginError(
@@ -87,7 +88,7 @@ def settings_of(spec: MethodSettings, *, section: str = SEGMENTER_SECTION) -> Me
         spec.settings,
         source=f"segmenter {spec.kind!r}",
         under=where,
-        given={"kind": spec.kind},
+        given={"kind": spec.kind, "clean": None},
     )
     settled = find_settled(method, checked)
     if settled:

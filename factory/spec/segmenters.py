@@ -5,10 +5,10 @@ a method.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
-from typing import Annotated, Any, Union
+from typing import Annotated, Any, ClassVar, Union
 
 from pydantic import (
     ConfigDict,
@@ -37,19 +37,12 @@ class MethodSettings(Settings):
     """The settings of one segmenting method: what its masks are, and what it is fitted on."""
 
     model_config = ConfigDict(json_schema_extra=_require_kind)
+    identity_later: ClassVar[Mapping[str, Any]] = {"clean": None}
 
     kind: str
     """The method's name."""
     clean: CleanSpec | None = None
     """Clean-up of the masks that the method makes. Empty = they stay as they are."""
-
-    @classmethod
-    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:  # noqa: ANN401 - pydantic's signature
-        """Add what all methods have to the identity of this one."""
-        listed = cls.identity_fields
-        if listed is not None and "clean" not in listed.later:
-            cls.identity_fields = replace(listed, later={**listed.later, "clean": None})
-        super().__pydantic_init_subclass__(**kwargs)
 
     def model_post_init(self, context: object, /) -> None:  # noqa: ARG002 - pydantic's signature
         """Keep `kind` among what was set: without it nobody could read the settings back."""

@@ -122,6 +122,8 @@ class Settings(BaseModel):
     identity_fields: ClassVar[IdentityFields | None] = None
     """Which of its settings are part of a dataset's identity; without a list all of them are, as in
     the class of a plugin."""
+    identity_later: ClassVar[Mapping[str, Any]] = {}
+    """As `IdentityFields.later`, for what a base class has brought to all that derive from it."""
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:  # noqa: ANN401 - pydantic's signature
@@ -131,7 +133,8 @@ class Settings(BaseModel):
             TypeError: If a setting is not listed, or a listed one is none.
         """
         super().__pydantic_init_subclass__(**kwargs)
-        problem = cls.identity_fields.find_problem(cls.model_fields) if cls.identity_fields else ""
+        names = [name for name in cls.model_fields if name not in cls.identity_later]
+        problem = cls.identity_fields.find_problem(names) if cls.identity_fields else ""
         if problem:
             raise TypeError(f"{cls.__module__}.{cls.__qualname__}: {problem}")
 

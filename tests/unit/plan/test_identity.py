@@ -149,12 +149,27 @@ CHANGES = {
     "dataset.encode.jpeg_quality": 90,
     "dataset.encode.confidence": True,
 }
+CLEAN = {
+    "": {"keep": "central"},
+    ".classes": [2],
+    ".smooth": 1,
+    ".fill_holes": True,
+    ".border_objects": "drop",
+    ".min_area": 9,
+    ".keep": "central",
+}
+"""The clean-up that every method has."""
+CHANGES |= {
+    f"dataset.segmenter[{tag}].clean{name}": value
+    for tag in SEGMENTER_KINDS
+    for name, value in CLEAN.items()
+}
 SECTIONS = {
     "dataset.coverage": {"min_samples": {"1": {"count": 3, "min_area": 0.1}}, "budget": 5},
     "dataset.segmenter[klish].labels": LABELS,
     "dataset.segmenter[style_mixing].classes": {"num_classes": 3},
     "dataset.segmenter[style_mixing].instances": {},
-}
+} | {f"dataset.segmenter[{tag}].clean": {"keep": "largest"} for tag in SEGMENTER_KINDS}
 """Optional sections, as they are while something inside them changes."""
 IGNORED = {
     "dataset.num_samples": 14,

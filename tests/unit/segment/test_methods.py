@@ -82,7 +82,7 @@ def test_a_plugin_can_be_a_teacher_and_its_files_count_for_the_head(tmp_path, pi
 
 def test_a_teacher_s_own_mistakes_are_told_under_the_teacher(tmp_path, pictures):
     told = []
-    for settings in ({"layer": "auto"}, {"kind": "x"}, {"head": "a"}):
+    for settings in ({"layer": "auto"}, {"kind": "x"}, {"clean": {}}, {"head": "a"}):
         segmenter = {"kind": "distil", "teacher": painted_section(pictures, **settings)}
         spec = small_job(tmp_path, {"dataset.segmenter": segmenter}).dataset.segmenter
         told.append(refusal(lambda spec=spec: check_methods(spec), JobError).splitlines()[-1])
@@ -90,6 +90,8 @@ def test_a_teacher_s_own_mistakes_are_told_under_the_teacher(tmp_path, pictures)
         "  dataset.segmenter.teacher.settings.layer: unknown key; did you mean 'layers'?",
         "  dataset.segmenter.teacher.settings.kind: unknown key; known here: head, layers, "
         "least_confidence, names, pictures, seed",
+        "dataset.segmenter.teacher.settings.clean: found in the plugin's own settings; write it into "
+        "dataset.segmenter.teacher, beside `kind`",
         "dataset.segmenter.teacher.settings: `head` names a file that is fitted already; leave out "
         "names, pictures",
     ]
