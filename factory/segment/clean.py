@@ -18,7 +18,7 @@ from factory.data import IGNORE
 from factory.errors import JobError
 from factory.generate.batch import MaskBatch
 from factory.manifest.labels import MaskClass, find_class
-from factory.segment.objects.components import label_components
+from factory.segment.objects.components import number_components
 from factory.spec.clean import CleanSpec
 
 
@@ -60,7 +60,7 @@ class Cleaner:
         mask = mask.copy()
         if spec.fill_holes:
             self._fill_holes(mask)
-        parts = label_components(self._is_object(mask))
+        parts = number_components(self._is_object(mask))
         # 0 stands for "not an object" from here on, so that a part's number is its place in `sizes`.
         sizes = np.bincount(parts.ravel())
         stays = np.ones(len(sizes), dtype=bool)
@@ -86,7 +86,7 @@ class Cleaner:
     def _fill_holes(self, mask: UInt8[np.ndarray, "h w"]) -> None:
         # Unclaimed pixels are part of a hole's area, or one of them would leave its ground open; they
         # are not filled, because nothing says what they are.
-        holes = label_components(~self._is_object(mask))
+        holes = number_components(~self._is_object(mask))
         open_ = np.zeros(int(holes.max()) + 1, dtype=bool)
         open_[_border(holes)] = True
         _recolour(mask, np.where(open_[holes] | (mask == IGNORE), 0, holes))

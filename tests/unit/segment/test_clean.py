@@ -23,7 +23,7 @@ from factory.segment.base import (
     load_segmenter,
 )
 from factory.segment.clean import make_cleaner, smooth_masks
-from factory.segment.objects.components import label_components
+from factory.segment.objects.components import number_components
 from factory.spec.clean import CleanSpec
 
 LABELS = tuple(
@@ -111,7 +111,7 @@ def test_any_mask_comes_out_as_it_was_asked_for(mask, keep, border, least, fill)
     before = mask.copy()
     found = cleaner.clean_parts(mask)
     assert (mask == before).all()
-    parts = label_components(np.isin(found, [2, 3]))
+    parts = number_components(np.isin(found, [2, 3]))
     sizes = np.bincount(parts.ravel())[1:]
     assert (sizes >= least).all()
     assert keep == "all" or len(sizes) <= 1
@@ -179,7 +179,7 @@ def test_a_dataset_of_clean_masks_counts_what_was_changed_and_is_another_one(tmp
     assert table["cleaned_px"].to_pylist() == changed
     assert sum(changed) > 0
     for key in table["key"].to_pylist():
-        assert label_components(after[key].mask > 0).max() <= 1
+        assert number_components(after[key].mask > 0).max() <= 1
         assert after[key].facts.cleaned_px == changed[int(key)]
 
 
