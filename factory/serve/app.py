@@ -53,7 +53,7 @@ def make_app(view: DatasetView, *, token: str) -> Starlette:
         Route(path, partial(_page_file, name), methods=["GET"])
         for path, name in _PAGE_FILES.items()
     ]
-    access = Access(token, is_local=not token, leaves_cookie=True)
+    access = Access(token, is_local=not token, leaves_cookie=True, health="/healthz")
     return Starlette(
         routes=routes,
         middleware=[Middleware(Guard, access=access)],

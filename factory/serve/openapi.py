@@ -49,12 +49,12 @@ ENDPOINTS = (
         "text/event-stream",
     ),
     Endpoint("/metrics", "metrics", "For Prometheus.", "text/plain"),
-    Endpoint("/healthz", "health", "Whether the service is up.", "text/plain"),
+    Endpoint("/healthz", "health", "Whether the service is up; needs no token.", "text/plain"),
 )
 """All endpoints except the page's files."""
 
 _FAILURES = {
-    "400": "A parameter is not allowed.",
+    "400": "A parameter or the Host header is not allowed.",
     "401": "A token is needed.",
     "404": "There is no such sample.",
     "405": "The service is read-only.",
@@ -95,7 +95,8 @@ def _operation(endpoint: Endpoint, refs: dict[type[BaseModel], Any]) -> dict[str
     media = "application/json" if is_type else str(endpoint.answer)
     schema = refs[endpoint.answer] if isinstance(endpoint.answer, type) else {"type": "string"}
     failure = {"application/json": {"schema": refs[Failure]}}
-    return {
+    is_open = {"security": []} if endpoint.name == "health" else {}
+    return is_open | {
         "operationId": endpoint.name,
         "summary": endpoint.summary,
         "parameters": _parameters(endpoint),

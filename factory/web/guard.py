@@ -8,20 +8,23 @@ rebinding). The token is sent as `Authorization: Bearer`, or by browsers as the 
 
 import hmac
 import ipaddress
+import re
 import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from http.cookies import CookieError, SimpleCookie
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from factory.errors import JobError
 from factory.web.answers import refuse
+from factory.web.connections import is_out_of_files, peer_of
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 """Hosts that are reachable from this machine only."""
@@ -30,7 +33,10 @@ _SHORTEST_TOKEN = 16
 _COOKIE = "factory_token"
 _LONGEST_TARGET = 2048
 _BURST, _PER_S = 400.0, 200.0
+_TRUST = 10
+"""How many times as many requests are taken of an address that shows the token."""
 _MOST_CLIENTS = 4096
+_HOST = re.compile(r"(?P<name>[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 _HEADERS = {
     "content-security-policy": "default-src 'self'; frame-ancestors 'none'; base-uri 'none'",
     "x-content-type-options": "nosniff",
@@ -54,6 +60,9 @@ class Access:
     also to other programs' servers: the page of a local server should keep the token itself."""
     public: tuple[str, ...] = ()
     """Prefixes of paths that need no token."""
+    health: str = ""
+    """The path that tells whether the server is up: it needs no token, and is not counted. A probe
+    may have the address of a crowd, and must not fail because of it."""
     methods: tuple[str, ...] = ("GET", "HEAD")
     """Allowed methods."""
     most_body_bytes: int = 0
@@ -94,7 +103,7 @@ class Guard:
         self._app = app
         self._access = access
         self._clock = clock
-        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
+        self._buckets: OrderedDict[tuple[str, bool], tuple[float, float]] = OrderedDict()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Reject the request, or pass it to the application."""
@@ -102,23 +111,39 @@ class Guard:
             await self._app(scope, receive, send)
             return
 
+        has_started = False
+
         async def send_with_headers(message: Message) -> None:
+            nonlocal has_started
             if message["type"] == "http.response.start":
+                has_started = True
                 headers = MutableHeaders(scope=message)
                 for name, value in _HEADERS.items():
                     headers.setdefault(name, value)
             await send(message)
 
         answer = self._refusal(scope) or self._app
-        await answer(scope, self._bounded(receive), send_with_headers)
+        try:
+            await answer(scope, self._bounded(receive), send_with_headers)
+        except ClientDisconnect:
+            return  # an upload was given up, and there is nobody to answer
+        except OSError as error:
+            if has_started or not is_out_of_files(error):
+                raise
+            answer = refuse(503, "this server has too many files open; ask again later")
+            await answer(scope, receive, send_with_headers)
 
     def _refusal(self, scope: Scope) -> Response | None:
-        wait_s = self._wait_s(scope)
+        headers = Headers(scope=scope)
+        is_known = self._shows_token(scope, headers)
+        is_health = bool(self._access.health) and scope["path"] == self._access.health
+        wait_s = 0.0 if is_health else self._wait_s(scope, is_known=is_known)
         if wait_s > 0:
             after = {"retry-after": str(1 + int(wait_s))}
             return refuse(429, "too many requests; ask again later", after)
-        headers = Headers(scope=scope)
-        return self._check_form(scope, headers) or self._check_caller(scope, headers)
+        return self._check_form(scope, headers) or self._check_caller(
+            scope, headers, is_known=is_known or is_health
+        )
 
     def _check_form(self, scope: Scope, headers: Headers) -> Response | None:
         access = self._access
@@ -131,24 +156,37 @@ class Guard:
             return refuse(413, _too_long(access.most_body_bytes))
         return None
 
-    def _check_caller(self, scope: Scope, headers: Headers) -> Response | None:
+    def _check_caller(self, scope: Scope, headers: Headers, *, is_known: bool) -> Response | None:
         access = self._access
-        if access.is_local and not _names_this_machine(headers):
+        host = _HOST.fullmatch(headers.get("host", ""))
+        if access.is_local and (host is None or host["name"].lower().strip("[]") not in LOOPBACK):
             return refuse(421, f"this server answers to {', '.join(LOOPBACK)} only")
-        if access.token and not scope["path"].startswith(access.public):
-            return self._check_token(scope, headers)
+        if headers.get("host") and host is None:
+            return refuse(400, "Host: a name or an address is allowed, with a port or without")
+        if access.token and not is_known and not scope["path"].startswith(access.public):
+            return refuse(
+                401,
+                "a token is needed: `Authorization: Bearer TOKEN`, or open /?token=TOKEN in a browser",
+                {"www-authenticate": "Bearer"},
+            )
+        if access.leaves_cookie and self._has_token_in_address(scope):
+            return _redirect_with_cookie(access.token)
         return None
 
-    def _wait_s(self, scope: Scope) -> float:
-        """Seconds until this client may send another request (token bucket)."""
-        client = (scope.get("client") or ("unknown", 0))[0]
+    def _wait_s(self, scope: Scope, *, is_known: bool) -> float:
+        """Seconds until this caller may send another request (token bucket).
+
+        Those who show the token and those who do not are counted apart: both may share an address.
+        """
+        caller = peer_of((scope.get("client") or ("unknown", 0))[0]), is_known
+        burst, per_s = (_BURST * _TRUST, _PER_S * _TRUST) if is_known else (_BURST, _PER_S)
         now = self._clock()
-        tokens, then = self._buckets.pop(client, (_BURST, now))
-        tokens = min(_BURST, tokens + (now - then) * _PER_S)
-        self._buckets[client] = (max(tokens - 1, 0.0), now)
+        tokens, then = self._buckets.pop(caller, (burst, now))
+        tokens = min(burst, tokens + (now - then) * per_s)
+        self._buckets[caller] = (max(tokens - 1, 0.0), now)
         while len(self._buckets) > _MOST_CLIENTS:
             self._buckets.popitem(last=False)
-        return 0.0 if tokens >= 1 else (1 - tokens) / _PER_S
+        return 0.0 if tokens >= 1 else (1 - tokens) / per_s
 
     def _is_too_long(self, headers: Headers) -> bool:
         most = self._access.most_body_bytes
@@ -171,19 +209,18 @@ class Guard:
 
         return receive_bounded
 
-    def _check_token(self, scope: Scope, headers: Headers) -> Response | None:
+    def _shows_token(self, scope: Scope, headers: Headers) -> bool:
+        if not self._access.token:
+            return False
         given = headers.get("authorization", "").removeprefix("Bearer ")
         cookie = _cookie(headers) if self._access.leaves_cookie else ""
-        if self._is_token(given) or self._is_token(cookie):
-            return None
+        return self._is_token(given) or self._is_token(cookie) or self._has_token_in_address(scope)
+
+    def _has_token_in_address(self, scope: Scope) -> bool:
+        if not self._access.token or scope["path"] != "/":
+            return False
         query = parse_qs(scope["query_string"].decode("latin-1"))
-        if scope["path"] == "/" and self._is_token(query.get("token", [""])[0]):
-            return _redirect_with_cookie(self._access.token) if self._access.leaves_cookie else None
-        return refuse(
-            401,
-            "a token is needed: `Authorization: Bearer TOKEN`, or open /?token=TOKEN in a browser",
-            {"www-authenticate": "Bearer"},
-        )
+        return self._is_token(query.get("token", [""])[0])
 
     def _is_token(self, given: str) -> bool:
         return hmac.compare_digest(given.encode("utf-8", "replace"), self._access.token.encode())
@@ -198,13 +235,6 @@ def _is_loopback(host: str) -> bool:
 
 def _too_long(most_bytes: int) -> str:
     return f"a body has at most {most_bytes} bytes here" if most_bytes else "no body is taken here"
-
-
-def _names_this_machine(headers: Headers) -> bool:
-    try:
-        return urlsplit(f"//{headers.get('host', '')}").hostname in LOOPBACK
-    except ValueError:
-        return False
 
 
 def _redirect_with_cookie(token: str) -> Response:

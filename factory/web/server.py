@@ -1,16 +1,21 @@
 """Run an ASGI application on an address: in this thread or in a background thread."""
 
+import asyncio
 import socket
 import threading
 import time
 from contextlib import suppress
+from functools import partial
+from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp
 
 from factory.errors import JobError
+from factory.web.connections import Connection, Connections
 
 _START_LIMIT_S = 30
+_QUEUE = 512
 
 
 def bind(host: str, port: int, *, setting: str = "--port") -> socket.socket:
@@ -24,7 +29,7 @@ def bind(host: str, port: int, *, setting: str = "--port") -> socket.socket:
     opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         opened.bind((host, port))
-        opened.listen(512)  # from now on a caller waits, even before the server is up
+        opened.listen(_QUEUE)  # from now on a caller waits, even before the server is up
     except OSError as error:
         opened.close()
         raise JobError(
@@ -52,17 +57,33 @@ def serve_beside(app: ASGIApp, opened: socket.socket) -> None:
 
 def make_server(app: ASGIApp) -> uvicorn.Server:
     """Create the HTTP server of `app`, not started."""
+    connections = Connections()
+    protocol: Any = partial(Connection, connections=connections)
     config = uvicorn.Config(
         app,
         log_level="warning",
         access_log=False,
         server_header=False,
         date_header=False,
-        limit_concurrency=512,
+        backlog=_QUEUE,
         timeout_keep_alive=10,
         timeout_graceful_shutdown=2,
         h11_max_incomplete_event_size=16_384,
-        http="h11",
+        http=protocol,
+        ws="none",
+        loop="asyncio",  # another loop says in other words that no file descriptor is left
         lifespan="off",
     )
-    return uvicorn.Server(config)
+    return _Server(config, connections)
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server; errors of its event loop are told in a line where that says enough."""
+
+    def __init__(self, config: uvicorn.Config, connections: Connections) -> None:
+        super().__init__(config)
+        self._connections = connections
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        asyncio.get_running_loop().set_exception_handler(self._connections.on_loop_error)
+        await super().startup(sockets)

@@ -111,7 +111,26 @@ def test_every_answer_tells_browsers_the_same(site, path, method, headers):
 
 
 @for_each(LOCAL)
-@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "", "a@b:c"])
+@pytest.mark.parametrize(
+    "host",
+    [
+        "evil.example",
+        "127.0.0.1.evil.example",
+        "",
+        "a@b:c",
+        "evil@localhost",
+        "a:b@127.0.0.1:80",
+        "localhost:80@evil.example",
+        "localhost#",
+        "localhost/",
+        "localhost:",
+        "[::1",
+        "[localhost]",
+        "localhost.",
+        "evil.example,localhost",
+        "127.0.0.1:1:2",
+    ],
+)
 def test_a_name_that_points_here_is_not_answered(site, host):
     answer = site.ask(site.data, host=host, authorization=f"Bearer {TOKEN}")
     assert refusal(answer) == (421, "this server answers to 127.0.0.1, localhost, ::1 only")
@@ -209,28 +228,86 @@ def test_a_body_without_end_is_cut_off(sites):
     assert refusal(refused) == (413, "no body is taken here")
 
 
-@pytest.mark.parametrize("access", [Access(), Access(TOKEN, is_local=False)])
-def test_who_asks_without_pause_is_told_to_wait_and_others_are_not(access):
-    now = [0.0]
-    guard = Guard(PlainTextResponse("hello"), access=access, clock=lambda: now[0])
-    headers = {"host": "localhost", "authorization": f"Bearer {TOKEN}"}
+@pytest.fixture
+def clock():
+    return [0.0]
 
-    async def ask(times, address="10.0.0.1"):
-        transport = httpx.ASGITransport(guard, client=(address, 1))
-        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
-            return [await client.get("/", headers=headers) for _ in range(times)]
 
-    def statuses(answers):
-        return [answer.status_code for answer in answers]
+@pytest.fixture
+def many(clock):
+    """Ask a guarded application many times from an address; gives the answers."""
 
-    first = asyncio.run(ask(402))
+    def build(access):
+        guard = Guard(PlainTextResponse("hello"), access=access, clock=lambda: clock[0])
+
+        async def send(times, address, path, headers):
+            transport = httpx.ASGITransport(guard, client=(address, 1))
+            base = "http://localhost"
+            async with httpx.AsyncClient(transport=transport, base_url=base) as client:
+                return [await client.get(path, headers=headers) for _ in range(times)]
+
+        def ask(times, address="10.0.0.1", path="/", token=""):
+            headers = {"authorization": f"Bearer {token}"} if token else {}
+            return asyncio.run(send(times, address, path, headers))
+
+        return ask
+
+    return build
+
+
+def statuses(answers):
+    return [answer.status_code for answer in answers]
+
+
+def test_who_asks_without_pause_is_told_to_wait_and_others_are_not(many, clock):
+    ask = many(Access())
+    first = ask(402)
     assert statuses(first) == [200] * 400 + [429] * 2
     assert first[-1].json() == {"error": "too many requests; ask again later"}
     assert first[-1].headers["retry-after"] == "1"
     assert first[-1].headers["x-frame-options"] == "DENY"
-    assert statuses(asyncio.run(ask(1, "10.0.0.2"))) == [200]
-    now[0] = 2.0
-    assert statuses(asyncio.run(ask(1))) == [200]
+    assert statuses(ask(1, "10.0.0.2")) == [200]
+    clock[0] = 2.0
+    assert statuses(ask(1)) == [200]
+
+
+def test_who_has_the_token_does_not_wait_for_others_of_the_same_address(many):
+    ask = many(Access(TOKEN, is_local=False))
+    assert statuses(ask(402)) == [401] * 400 + [429] * 2
+    assert statuses(ask(4001, token=TOKEN)) == [200] * 4000 + [429]
+    assert statuses(ask(1, token=TOKEN + "x")) == [429]
+
+
+def test_all_addresses_of_one_ipv6_network_are_one_caller(many):
+    ask = many(Access())
+    assert statuses(ask(400, "2001:db8::1")) == [200] * 400
+    assert statuses(ask(1, "2001:db8::ffff:2")) == [429]
+    assert statuses(ask(1, "2001:db8:0:1::1")) == [200]
+
+
+def test_the_health_check_is_answered_whoever_asks_how_often(many):
+    ask = many(Access(TOKEN, is_local=False, health="/healthz"))
+    assert statuses(ask(500)) == [401] * 400 + [429] * 100
+    assert statuses(ask(1000, path="/healthz")) == [200] * 1000
+    assert statuses(ask(1, "10.0.0.9", "/healthzz")) == [401]
+    assert statuses(ask(1, "10.0.0.9", "/healthz/../v1/summary")) == [401]
+
+
+def test_the_health_check_of_the_service_needs_no_token_and_says_only_that_it_is_up(sites):
+    site = sites["guarded service"]
+    status, headers, data = site.ask("/healthz")
+    assert (status, data) == (200, b"ok\n")
+    assert not {"set-cookie", "server", "www-authenticate"} & set(headers)
+    assert refusal(sites["open service"].ask("/healthz", host="evil.example"))[0] == 421
+
+
+@pytest.mark.parametrize("host", ["evil@localhost", "a b", "name:port", "a/b"])
+def test_a_host_that_is_no_name_is_refused_with_a_token_too(sites, host):
+    answer = sites["guarded service"].ask("/v1/summary", host=host, authorization=f"Bearer {TOKEN}")
+    assert refusal(answer) == (
+        400,
+        "Host: a name or an address is allowed, with a port or without",
+    )
 
 
 @pytest.mark.parametrize(
