@@ -95,7 +95,7 @@ def _operation(endpoint: Endpoint, refs: dict[type[BaseModel], Any]) -> dict[str
     media = "application/json" if is_type else str(endpoint.answer)
     schema = refs[endpoint.answer] if isinstance(endpoint.answer, type) else {"type": "string"}
     failure = {"application/json": {"schema": refs[Failure]}}
-    is_open = {"security": []} if endpoint.name == "health" else {}
+    is_open: dict[str, Any] = {"security": []} if endpoint.name == "health" else {}
     return is_open | {
         "operationId": endpoint.name,
         "summary": endpoint.summary,
