@@ -44,7 +44,7 @@ from factory.manifest.paths import (
     TARGETS_PATH,
     round_path,
 )
-from factory.manifest.records import Manifest, ShardRecord
+from factory.manifest.records import Manifest
 from factory.plan.identity import make_identity
 from factory.plan.next_round import next_round
 from factory.plan.rounds import Plan, Round, make_plan
@@ -53,6 +53,7 @@ from factory.run.base import Observer, Outcome, WorkerConfig, load_executor, no_
 from factory.run.fitting import FitObserver, fit_for
 from factory.run.progress import progress_reporter
 from factory.run.signals import stop_on_signals
+from factory.run.watch import MakerWatch, WatchedRun, find_driver_maker
 from factory.run.worker import build_maker
 from factory.segment.base import finish_segmenter
 from factory.segment.methods import check_methods
@@ -206,7 +207,9 @@ def _make_missing(
     tasks = tasks or list(more())
     outcome = Outcome()
     if tasks:
-        watched = _SnapshottingObserver(observer, keeper)
+        makers = MakerWatch(done.makers)
+        makers.joined(find_driver_maker(spec.run, spec.dataset.encode))
+        watched = WatchedRun(observer, keeper, makers)
         execute = load_executor(spec.run.executor)
         outcome = execute(tasks, config, watched, stop, Attempts(store, run_id), more)
     return Outcome(failures | outcome.failures), DatasetState(plan, keeper.loose())
@@ -241,19 +244,6 @@ def _next_tasks(
             made = sum(record.num_samples for record in state.records)
             observer.started(state.plan.num_samples, made)
         return tasks
-
-
-class _SnapshottingObserver:
-    """An observer beside whom snapshots are kept."""
-
-    def __init__(self, observer: Observer, keeper: SnapshotKeeper) -> None:
-        self._observer = observer
-        self._keeper = keeper
-        self.started, self.failed = observer.started, observer.failed
-
-    def committed(self, record: ShardRecord) -> None:
-        self._keeper.add(record)
-        self._observer.committed(record)
 
 
 def _fitted_segmenter(

@@ -27,13 +27,14 @@ from factory.generate.base import Generator
 from factory.make.accept import find_rules, reason_to_drop
 from factory.make.commit import Origin, adopt_shard, commit_shard, make_record
 from factory.make.compute import BatchMaker
+from factory.make.machine import device_name, find_byte_versions
 from factory.make.produced import ProducedSamples
 from factory.make.ranking import TopSamples
+from factory.manifest.makers import Maker, maker_of
 from factory.manifest.records import ShardRecord
 from factory.pack.contents import Expected
 from factory.pack.packing import EncodedSample, Packing, encode_batch, file_endings
 from factory.pack.tar import ShardWriter
-from factory.provenance import cpu_name, find_versions
 from factory.segment.base import AnySegmenter, instance_classes
 from factory.spec import DatasetSpec
 from factory.store import Store
@@ -75,6 +76,8 @@ class ShardMaker:
         self.store = store
         self.device = device
         self.run_id = run_id
+        self.versions = find_byte_versions(device, dataset.encode)
+        """Versions of everything that decides bytes here, as receipts state them."""
         self.stop = threading.Event()
         """Set it to interrupt all calls of `make`; they leave no files behind."""
         self._batch_maker = BatchMaker(dataset, generator, segmenter)
@@ -87,6 +90,11 @@ class ShardMaker:
         self._pack_threads = ThreadPoolExecutor(2, "pack")
         self._compute_lock = threading.Lock()
         self._depth = 2 * max(threads.compute, threads.encode)
+
+    @property
+    def maker(self) -> Maker:
+        """Whom the receipts of its shards name."""
+        return maker_of(device_name(self.device), self.versions)
 
     def make(self, task: ShardTask) -> ShardRecord:
         """Make and commit the shard of `task`; idempotent: an existing shard's record is returned.
@@ -115,7 +123,7 @@ class ShardMaker:
             generate_s=produced.generate_s,
             device=device_name(self.device),
             num_rejected=produced.num_rejected,
-            versions=find_versions(),
+            versions=self.versions,
             coverage=produced.cover(),
         )
         record = make_record(task, produced.rows.facts, packed, origin)
@@ -248,8 +256,3 @@ class _Batch:
     encoded: Future[list[EncodedSample]]
     num_accepted: int
     rejected: Counter[tuple[str, int]]
-
-
-def device_name(device: torch.device) -> str:
-    """Name of the GPU or CPU."""
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_name()

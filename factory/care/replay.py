@@ -17,7 +17,7 @@ from factory.manifest.records import ShardRecord
 from factory.pack.packing import EncodedSample
 from factory.plan.identity import check_bytes_version
 from factory.plan.rounds import Plan
-from factory.provenance import find_versions, new_run_id
+from factory.provenance import new_run_id
 from factory.run.base import WorkerConfig
 from factory.run.worker import build_maker
 from factory.shard import ShardMaker
@@ -77,7 +77,7 @@ def replay_sample(
     with one_thread():
         maker = _maker(store, state.plan, trust_plugins=trust_plugins)
         again = maker.replay(tasks[record.shard_index], index)
-    return again, _differences(record, stored, again)
+    return again, _differences(record, stored, again, maker.versions)
 
 
 def _maker(store: Store, plan: Plan, *, trust_plugins: bool) -> ShardMaker:
@@ -106,12 +106,15 @@ def _compare(
     with open_shard(store, record) as shard:
         for position in positions:
             stored = shard.read(position)
-            problems += _differences(record, stored, maker.replay(task, int(stored.key)))
+            again = maker.replay(task, int(stored.key))
+            problems += _differences(record, stored, again, maker.versions)
     return problems
 
 
-def _differences(record: ShardRecord, stored: StoredSample, again: EncodedSample) -> list[Problem]:
-    why = _why(record)
+def _differences(
+    record: ShardRecord, stored: StoredSample, again: EncodedSample, now: dict[str, str]
+) -> list[Problem]:
+    why = _why(record, now)
     return [
         Problem(
             record.path, "different", f"its {ending} comes out different ({why})", sample=stored.key
@@ -121,8 +124,7 @@ def _differences(record: ShardRecord, stored: StoredSample, again: EncodedSample
     ]
 
 
-def _why(record: ShardRecord) -> str:
-    now = find_versions()
+def _why(record: ShardRecord, now: dict[str, str]) -> str:
     changed = [f"{k} {v} -> {now.get(k)}" for k, v in record.versions.items() if now.get(k) != v]
     if changed:
         return f"other libraries: {', '.join(changed)}"

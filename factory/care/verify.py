@@ -15,6 +15,7 @@ from factory.dataset.state import find_expected, find_plan
 from factory.dataset.walk import find_change
 from factory.errors import Problem
 from factory.identity import shard_name
+from factory.manifest.makers import describe_makers, find_makers
 from factory.manifest.paths import SHARDS, shard_index_of, sidecar_path, tar_path
 from factory.manifest.records import ShardRecord
 from factory.pack.contents import Expected, read_contents
@@ -34,6 +35,8 @@ class Findings:
     """Each with its file, what was found and what was expected."""
     num_regenerated: int = 0
     """Samples that were made again and compared."""
+    makers: tuple[str, ...] = ()
+    """Which shards were made by whom, a line for each maker, if more than one is known."""
 
 
 def verify_dataset(
@@ -84,7 +87,10 @@ def _read_back(store: Store, *, deep: bool) -> Findings:
     problems += _check_orphans(store, known | {record.path for record in records})
     problems += check_snapshots(store, records).values()
     count = sum(record.num_samples for record in records)
-    return Findings(len(records), count, tuple(problems))
+    makers = find_makers(records)
+    is_mixed = sum(1 for maker in makers if maker.facts) > 1
+    told = tuple(describe_makers(makers)) if is_mixed else ()
+    return Findings(len(records), count, tuple(problems), makers=told)
 
 
 def _check_orphans(store: Store, known: set[str]) -> list[Problem]:

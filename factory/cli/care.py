@@ -60,6 +60,10 @@ def verify(
     else:
         for problem in findings.problems:
             say(str(problem))
+        if findings.makers:
+            say("mixed makers: the same sample may have other bytes if another of them makes it")
+        for maker in findings.makers:
+            say(f"  {maker}")
     if findings.problems:
         raise DamageError(
             where=store.uri,

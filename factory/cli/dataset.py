@@ -29,6 +29,9 @@ def status(dataset: Where, as_json: AsJson = False) -> None:  # noqa: FBT002
             lines = [f"{t['have']:,}/{t['wanted']:,} {t['name']}: {t['state']}" for t in value]
             reasons = [f" ({t['why']})" if t["why"] else "" for t in value]
             text = f"\n{'':<20}".join(map("".join, zip(lines, reasons, strict=True)))
+        elif name == "makers" and isinstance(value, dict):
+            lines = [f"{count:,} shards: {maker}" for maker, count in value.items()]
+            text = f"\n{'':<20}".join(lines) or "none"
         else:
             text = f"{value:,}" if isinstance(value, int) else str(value)
         say(f"{name:<20}{text}")

@@ -6,15 +6,17 @@ exclusively by the first writer and can be deleted at any time. The listing deci
 snapshots only save reads.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pyarrow as pa
 
 from factory.data import ShardTask
 from factory.errors import DamageError, Problem, StoreError
+from factory.manifest.columns import schema_of
+from factory.manifest.makers import Maker, count_in_table, count_makers, join_makers
 from factory.manifest.parquet import read_table
 from factory.manifest.paths import RECEIPTS, SNAPSHOTS, receipt_path, snapshot_path, tar_path
 from factory.manifest.records import ShardRecord, read_record
@@ -28,7 +30,7 @@ BLOCK = 5000
 
 # Receipts are tiny: reading them from S3 is limited by round trips, not by bandwidth.
 _THREADS = 16
-_SMALL = ["dataset_id", "round_index", "shard_index", "num_samples"]
+_SMALL = ["dataset_id", "round_index", "shard_index", "num_samples", "device", "versions"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,8 @@ class CommittedShards:
     """Receipts that are in no snapshot."""
     stale: tuple[str, ...]
     """Invalid snapshots: they contain receipts that no longer exist, or cannot be read."""
+    makers: Counter[Maker] = field(default_factory=Counter)
+    """Numbers of shards by what decided their bytes."""
 
 
 def path_of_block(block: int) -> str:
@@ -68,20 +72,24 @@ def find_committed(store: Store, plan: Plan) -> CommittedShards:
     """
     names = set(list_receipts(store, plan))
     indices: set[int] = set()
+    makers: Counter[Maker] = Counter()
     num_samples = 0
     stale = []
     for path, table in _tables(store):
         covered = _covered(table, plan.dataset_id)
-        if not covered or not names.issuperset(covered):
+        counts = _makers_in(table)
+        if not covered or not names.issuperset(covered) or counts is None:
             stale.append(path)
             continue
+        makers += counts
         names.difference_update(covered)
         indices.update(table["shard_index"].to_pylist())
         num_samples += sum(table["num_samples"].to_pylist())
     loose = read_receipts(store, sorted(names), plan)
     indices.update(record.shard_index for record in loose)
     num_samples += sum(record.num_samples for record in loose)
-    return CommittedShards(indices, num_samples, tuple(loose), tuple(stale))
+    makers += count_makers(loose)
+    return CommittedShards(indices, num_samples, tuple(loose), tuple(stale), join_makers(makers))
 
 
 def find_records(
@@ -180,10 +188,18 @@ def _tables(store: Store) -> Iterator[tuple[str, pa.Table]]:
         try:
             return path, read_table(store.read(path) or b"", _SMALL)
         except (pa.ArrowException, OSError, KeyError):
-            return path, pa.table({name: [] for name in _SMALL})
+            return path, schema_of(ShardRecord).empty_table().select(_SMALL)
 
     with ThreadPoolExecutor(_THREADS) as threads:
         yield from threads.map(read, store.names(SNAPSHOTS))
+
+
+def _makers_in(table: pa.Table) -> Counter[Maker] | None:
+    """The makers in a snapshot; None if its columns are not ours."""
+    try:
+        return count_in_table(table)
+    except pa.ArrowException:
+        return None
 
 
 def _snapshots(store: Store) -> Iterator[list[ShardRecord]]:

@@ -6,6 +6,7 @@ from dataclasses import asdict
 
 from factory.dataset.state import DatasetState
 from factory.manifest.labels import MaskClass
+from factory.manifest.makers import count_makers, name_makers
 from factory.plan.targets import TargetProgress, judge_targets
 
 Status = dict[str, int | str | dict[str, int] | list[dict[str, int | str]]]
@@ -42,6 +43,7 @@ def make_status(
         },
         "bytes": sum(record.size_bytes for record in records),
         "last_commit": max((record.finished_at for record in records), default="never"),
+        "makers": name_makers(count_makers(records)),
     }
     if progress is not None:
         status["targets"] = [asdict(target) for target in judge_targets(progress)]

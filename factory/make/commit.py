@@ -22,6 +22,7 @@ from factory.identity import digest_of_file
 from factory.log import log_event
 from factory.make.produced import ProducedSamples
 from factory.manifest.coverage import Coverage
+from factory.manifest.makers import UNKNOWN
 from factory.manifest.measure import Measures, latent_cells
 from factory.manifest.paths import receipt_path, sidecar_path, tar_path
 from factory.manifest.records import ShardRecord, encode_record
@@ -31,9 +32,6 @@ from factory.pack.packing import PackedRows
 from factory.pack.tar import PackedShard
 from factory.provenance import worker_name
 from factory.store import Store
-
-UNKNOWN = "unknown"
-"""Written in the receipt of an adopted shard where only the worker that made it knew."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from typing import Protocol, runtime_checkable
 
 from factory.data import ShardTask
 from factory.dataset.quarantine import Attempts
+from factory.manifest.makers import Maker
 from factory.manifest.records import ShardRecord
 from factory.run import EXECUTORS
 from factory.spec import DatasetSpec, RunSpec
@@ -54,6 +55,14 @@ class Observer(Protocol):
 
     def failed(self, task: ShardTask, reason: str, *, again: bool) -> None:
         """An attempt failed; `again` = the shard will be retried."""
+
+
+@runtime_checkable
+class MakerObserver(Observer, Protocol):
+    """An observer that is also told who is about to make shards."""
+
+    def joined(self, maker: Maker) -> None:
+        """A worker is ready, and names itself as its shards' receipts will."""
 
 
 @dataclass(slots=True)

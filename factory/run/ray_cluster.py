@@ -26,8 +26,16 @@ from factory.dataset.quarantine import Attempts
 from factory.errors import RetryableError
 from factory.fit.pixels.sampling import NUM_PARTS
 from factory.generate.base import GeneratorFacts
+from factory.manifest.makers import Maker
 from factory.manifest.records import ShardRecord
-from factory.run.base import MoreTasks, Observer, Outcome, WorkerConfig, no_more
+from factory.run.base import (
+    MakerObserver,
+    MoreTasks,
+    Observer,
+    Outcome,
+    WorkerConfig,
+    no_more,
+)
 from factory.run.drive import drive
 from factory.run.fleet import WINDOW, CallCompleted, ElasticFleet, Event, WorkerLost, WorkerReady
 from factory.run.ray_fit import Call, DistributedPixelPool, FitWorker, WorkerDied
@@ -51,9 +59,9 @@ class _Worker:
     def __init__(self, config: WorkerConfig) -> None:
         self._maker = BuildResult(partial(_build, config))
 
-    def node(self) -> str:
-        self._maker.get()  # the first call reports whether the worker could be built
-        return str(ray.get_runtime_context().get_node_id())
+    def join(self) -> tuple[str, Maker]:
+        maker = self._maker.get()  # the first call reports whether the worker could be built
+        return str(ray.get_runtime_context().get_node_id()), maker.maker
 
     def make(self, task: ShardTask) -> ShardRecord:
         return self._maker.get().make(task)
@@ -77,7 +85,7 @@ def run_on_ray(
     """Make the shards of all tasks on actors; see `base.Executor`."""
     with joined_cluster(config.run), stop_on_signals(stop):
         num_actors_of(config.run)
-        fleet = ElasticFleet(_Actors(config), config.run)
+        fleet = ElasticFleet(_Actors(config, observer), config.run)
         try:
             with serving(config, tasks, fleet) as watched:
                 return drive(tasks, watched, observer, stop, attempts, more)
@@ -141,8 +149,9 @@ class _FitWorkers:
 class _Actors:
     """Ray actors and their calls in flight; see `fleet.Cluster`."""
 
-    def __init__(self, config: WorkerConfig) -> None:
+    def __init__(self, config: WorkerConfig, observer: Observer) -> None:
         self._config = config
+        self._observer = observer
         self._make_actor = ray.remote(_Worker).options(**_options(config.run, calls=WINDOW))
         self._names = count()
         self._actors: dict[int, Any] = {}
@@ -154,10 +163,10 @@ class _Actors:
         return actors_that_fit(self._config.run)
 
     def start(self) -> int:
-        """Start an actor and query its node: the answer arrives when it has been built."""
+        """Start an actor and ask it to join: the answer arrives when it has been built."""
         name = next(self._names)
         self._actors[name] = self._make_actor.remote(self._config)
-        self._calls[self._actors[name].node.remote()] = (name, None)
+        self._calls[self._actors[name].join.remote()] = (name, None)
         return name
 
     def assign(self, worker: int, task: ShardTask) -> None:
@@ -198,8 +207,10 @@ class _Actors:
                     continue
                 result = RetryableError(f"{type(error).__name__} in its worker")
             if shard_index is None:
-                self._nodes[worker] = result
-                yield WorkerReady(worker, result)
+                self._nodes[worker], maker = result
+                if isinstance(self._observer, MakerObserver):
+                    self._observer.joined(maker)
+                yield WorkerReady(worker, self._nodes[worker])
             else:
                 yield CallCompleted(worker, shard_index, result)
 

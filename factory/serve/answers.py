@@ -56,6 +56,8 @@ class Summary(Facts):
     """Estimated seconds until all planned samples are committed; -1 = unknown."""
     attribution: str
     license: str
+    makers: dict[str, int]
+    """Shards by what decided their bytes: device, kernels, versions, encoder."""
 
 
 class MaskClass(Facts):

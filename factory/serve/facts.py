@@ -7,6 +7,7 @@ from dataclasses import asdict
 import numpy as np
 
 from factory.manifest.coverage import Coverage
+from factory.manifest.makers import count_makers, name_makers
 from factory.manifest.measure import NUM_CELLS
 from factory.manifest.paths import tar_path
 from factory.manifest.statistics import (
@@ -81,6 +82,7 @@ def summarize(snapshot: Snapshot) -> Summary:
         eta_s=0.0 if not left else round(left / rate, 1) if rate else -1.0,
         attribution=snapshot.meaning.attribution if snapshot.meaning else "",
         license=snapshot.meaning.license if snapshot.meaning else "",
+        makers=name_makers(count_makers(records)),
     )
 
 

@@ -94,6 +94,7 @@ function drawSummary(s) {
   progress.setAttribute("aria-valuenow", Math.round(100 * share));
   const rejected = Object.values(s.images_rejected).reduce((a, b) => a + b, 0);
   const reasons = Object.entries(s.images_rejected).map(([why, n]) => `${why} ${count(n)}`);
+  const makers = Object.entries(s.makers).map(([who, n]) => `${count(n)} shards by ${who}`);
   numbers("numbers", [
     ["pairs", `${count(s.samples_committed)} of ${count(s.samples_planned)}`],
     ["rate", s.pairs_per_s ? `${s.pairs_per_s.toFixed(1)} pairs/s` : "idle"],
@@ -102,6 +103,7 @@ function drawSummary(s) {
     ["rounds", count(s.rounds)],
     ["not kept", rejected ? `${count(rejected)} (${reasons.join(", ")})` : "0"],
     ["last commit", s.last_commit.replace("T", " ").replace("+00:00", " UTC")],
+    ...(makers.length > 1 ? [["makers", `${makers.length}: ${makers.join("; ")}`]] : []),
   ]);
   $("map-legend").replaceChildren(...Object.entries(s.shards).map(([state, n]) =>
     make("span", {}, make("span", { className: `swatch ${state}` }), `${state} ${count(n)}`)));

@@ -45,6 +45,14 @@ def test_whole_blocks_get_snapshots_and_the_rest_is_loose(store):
     assert done.stale == ()
 
 
+def test_makers_are_counted_alike_with_and_without_snapshots(store):
+    counts = done_of(store).makers
+    assert sum(counts.values()) == 11
+    for name in store.names("snapshots"):
+        store.remove(name)
+    assert done_of(store).makers == counts
+
+
 def test_with_and_without_snapshots_the_records_are_the_same(store):
     with_them = find_state(store).records
     for name in store.names("snapshots"):
