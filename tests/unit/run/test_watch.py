@@ -4,9 +4,11 @@ import pytest
 from receipts import a_record
 from small_job import small_job
 
+from factory.dataset.state import find_state
 from factory.manifest.makers import maker_of
 from factory.run.watch import MakerWatch, find_driver_maker
 from factory.spec import EncodeSpec, RunSpec
+from factory.store import open_store
 
 OLD = maker_of("cpu A", {"torch": "2", "pillow": "11"})
 NEW = maker_of("cpu A", {"torch": "2", "pillow": "12"})
@@ -77,9 +79,6 @@ def test_the_driver_knows_its_device_unless_workers_are_elsewhere():
 
 
 def test_the_driver_names_itself_as_its_receipts_do(finished, tmp_path):
-    from factory.dataset.state import find_state
-    from factory.store import open_store
-
     spec = small_job(tmp_path)
     records = find_state(open_store(str(finished))).records
     ours = find_driver_maker(spec.run, spec.dataset.encode)
