@@ -65,6 +65,7 @@ def test_a_job_runs_to_a_dataset_that_every_command_understands(tmp_path):
         "num_samples": 13,
         "problems": [],
         "num_regenerated": 0,
+        "makers": [],
     }
     assert call("preview", out, "-o", tmp_path / "p.png").stdout == f"wrote {tmp_path}/p.png\n"
     assert (tmp_path / "p.png").read_bytes() == (out / "preview.png").read_bytes()
