@@ -3,9 +3,11 @@
 import logging
 import os
 import socket
+import stat
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -15,6 +17,8 @@ from factory.run.drive import describe
 from factory.spec import RunSpec
 
 _LONGEST_FOLDER = 32
+_LONGEST_CHOSEN = 38
+"""A socket's path has at most 107 bytes, and Ray puts up to 69 behind the chosen folder's."""
 _KNOCK_S = 10
 _OBJECT_STORE_BYTES = 128 * 2**20  # records only: Ray's default of 30 % of memory would be wasted
 _LOCAL = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
@@ -72,11 +76,26 @@ def _knock(address: str | None) -> None:
 def _short_folder() -> str | None:
     """A folder for Ray's sockets, if the one for temporary files has too long a name for them.
 
-    A socket's path has at most 107 bytes, and Ray puts about 70 behind the folder's.
+    Raises:
+        PluginError: If the user has chosen one that is too long, which Ray would prefer.
     """
-    if "RAY_TMPDIR" in os.environ or len(os.fsencode(tempfile.gettempdir())) <= _LONGEST_FOLDER:
+    chosen = os.environ.get("RAY_TMPDIR")
+    if chosen and len(os.fsencode(chosen)) > _LONGEST_CHOSEN:
+        raise PluginError(
+            where="RAY_TMPDIR",
+            found=f"{chosen} has too long a name for Ray's sockets",
+            allowed=f"at most {_LONGEST_CHOSEN} bytes",
+            remedy="set it to a short folder, such as /tmp",
+        )
+    if chosen or len(os.fsencode(tempfile.gettempdir())) <= _LONGEST_FOLDER:
         return None
-    return f"/tmp/ray-{os.getuid()}"  # noqa: S108 - every system has it, and nothing shorter
+    folder = Path(f"/tmp/ray-{os.getuid()}")  # noqa: S108 - every system has it, and nothing shorter
+    with suppress(FileExistsError):
+        folder.mkdir(0o700)
+    found = folder.lstat()
+    is_ours = stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid()
+    # Whoever owns the folder could stand between this process and its workers.
+    return str(folder) if is_ours else tempfile.mkdtemp(prefix="ray-", dir=folder.parent)
 
 
 @contextmanager

@@ -121,3 +121,13 @@ def test_an_unreachable_cluster_is_one_line(lab: Lab) -> None:
     refused = lab.run("run", str(lab.job("far", executor="ray", address="127.0.0.1:1")))
     assert refused.returncode == 3, refused.stderr
     assert "run.address: cannot reach a Ray cluster at '127.0.0.1:1'" in refused.stderr
+
+
+def test_a_long_folder_for_temporary_files_does_not_keep_ray_from_its_sockets(
+    lab: Lab, tmp_path: Path
+) -> None:
+    long = tmp_path / "cluster-node-0042/users/someone.withlongname/slurm_jobdir/job-13557001/tmp"
+    long.mkdir(parents=True)
+    job = job_at(lab, tmp_path / "data", "ray")
+    lab.must_run("run", str(job), TMPDIR=str(long))
+    assert "all good" in lab.must_run("verify", str(tmp_path / "data"), TMPDIR=str(long))
