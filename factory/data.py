@@ -97,7 +97,7 @@ class Sample:
     index: int
     """The sample's index; its key is the zero-padded form."""
     image: UInt8[np.ndarray, "h w 3"]
-    """RGB, 0 to 255."""
+    """RGB, 0 to 255; an image with alpha lies on white."""
     mask: UInt8[np.ndarray, "h w"]
     """Class ids; 255 = ignore."""
     class_label: int
@@ -114,5 +114,7 @@ class Sample:
     """Its objects; None if the dataset has none."""
     cleaned_px: int | None = None
     """Pixels of the mask that its clean-up changed; None if the dataset has none."""
+    rgba: UInt8[np.ndarray, "h w 4"] | None = None
+    """The same image with its alpha, which is stored in its place; None for images without."""
     latent_cell: int = -1
     """Cell of the latent space it was drawn from (`measure.latent_cells`); -1 = unknown."""

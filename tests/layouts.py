@@ -1,4 +1,4 @@
-"""One StyleGAN2 under the names of several programs, and small networks for files of one's own."""
+"""One StyleGAN2 under the names of several programs."""
 
 import torch
 from torch import Tensor
@@ -57,6 +57,53 @@ def _genforce_layer(tensors: Tensors, ours: str, theirs: str, older: bool) -> Te
 def _kernel(filter_taps: Tensor) -> Tensor:
     """A filter as genforce keeps it: with the gain of upsampling, for a correlation."""
     return (filter_taps * 4).flip(0, 1)[None, None]
+
+
+def as_rosinality(tensors: Tensors) -> Tensors:
+    """NVIDIA's tensors of the architecture `skip` under rosinality's names."""
+    made: Tensors = {"input.input": tensors["synthesis.b4.const"][None]}
+    depth = sum(name.startswith("mapping.fc") for name in tensors) // 2
+    for number in range(depth):
+        for part in ("weight", "bias"):
+            made[f"style.{number + 1}.{part}"] = tensors[f"mapping.fc{number}.{part}"]
+    made |= _rosinality_layer(tensors, "b4.conv1", "conv1", 0)
+    made |= _rosinality_colours(tensors, "b4", "to_rgb1")
+    block = 1
+    while f"synthesis.b{4 << block}.conv1.weight" in tensors:
+        ours, first = f"b{4 << block}", 2 * block - 2
+        made |= _rosinality_layer(tensors, f"{ours}.conv0", f"convs.{first}", first + 1)
+        made |= _rosinality_layer(tensors, f"{ours}.conv1", f"convs.{first + 1}", first + 2)
+        made |= _rosinality_colours(tensors, ours, f"to_rgbs.{block - 1}")
+        block += 1
+    return {name: tensor.contiguous() for name, tensor in made.items()}
+
+
+def _rosinality_layer(tensors: Tensors, ours: str, theirs: str, number: int) -> Tensors:
+    prefix = f"synthesis.{ours}"
+    made = {
+        f"{theirs}.conv.weight": tensors[f"{prefix}.weight"][None],
+        f"{theirs}.conv.modulation.weight": tensors[f"{prefix}.affine.weight"],
+        f"{theirs}.conv.modulation.bias": tensors[f"{prefix}.affine.bias"],
+        f"{theirs}.activate.bias": tensors[f"{prefix}.bias"],
+        f"{theirs}.noise.weight": tensors[f"{prefix}.noise_strength"].reshape(1),
+        f"noises.noise_{number}": tensors[f"{prefix}.noise_const"][None, None],
+    }
+    if ours.endswith("conv0"):
+        made[f"{theirs}.conv.blur.kernel"] = tensors[f"{prefix}.resample_filter"] * 4
+    return made
+
+
+def _rosinality_colours(tensors: Tensors, ours: str, theirs: str) -> Tensors:
+    prefix = f"synthesis.{ours}.torgb"
+    made = {
+        f"{theirs}.conv.weight": tensors[f"{prefix}.weight"][None],
+        f"{theirs}.conv.modulation.weight": tensors[f"{prefix}.affine.weight"],
+        f"{theirs}.conv.modulation.bias": tensors[f"{prefix}.affine.bias"],
+        f"{theirs}.bias": tensors[f"{prefix}.bias"].reshape(1, -1, 1, 1),
+    }
+    if theirs != "to_rgb1":
+        made[f"{theirs}.upsample.kernel"] = tensors[f"synthesis.{ours}.resample_filter"] * 4
+    return made
 
 
 def under(prefix: str, tensors: Tensors) -> Tensors:

@@ -10,15 +10,19 @@ It knows nothing of jobs, networks or images: a generator is built elsewhere, fr
 """
 
 from factory.checkpoint.base import FAMILIES, Checkpoint, Family
+from factory.checkpoint.channels import CHANNELS, channels_of, check_channels
 from factory.checkpoint.files.safetensors_file import write_safetensors
 from factory.checkpoint.finite import check_finite
 from factory.checkpoint.listing import list_tensors, read_tensors
 from factory.checkpoint.read import read_checkpoint
 
 __all__ = [
+    "CHANNELS",
     "FAMILIES",
     "Checkpoint",
     "Family",
+    "channels_of",
+    "check_channels",
     "check_finite",
     "list_tensors",
     "read_checkpoint",

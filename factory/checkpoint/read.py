@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from factory.checkpoint.base import Checkpoint
+from factory.checkpoint.channels import channels_of, check_channels
 from factory.checkpoint.families.choose import from_object, from_tensors
 from factory.checkpoint.files.content import Content, open_content
 from factory.checkpoint.finite import check_finite
@@ -38,7 +39,8 @@ def read_checkpoint(
 
     Raises:
         WeightsError: If the file is not a whole checkpoint of a known family, asks for anything but
-            data, holds numbers that are not finite, or would cost more time or memory than a
+            data, holds numbers that are not finite, makes images of 2 or other odd numbers of channels,
+            or would cost more time or memory than a
             checkpoint of its size may.
         UnknownGeneratorError: If the file is whole, but of no known family or in need of settings.
     """
@@ -55,6 +57,7 @@ def read_checkpoint(
             f"{path}: its parts do not fit together ({type(error).__name__}); a checkpoint holds one "
             "whole network; get the file again, or ask for support of this layout"
         ) from error
+    check_channels(str(path), channels_of(checkpoint))
     check_finite(str(path), checkpoint.tensors)
     return checkpoint
 

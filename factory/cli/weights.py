@@ -21,6 +21,7 @@ Config = Annotated[
 @one_line_errors
 def inspect(file: File, config: Config = None, as_json: AsJson = False) -> None:  # noqa: FBT002
     """Say what a checkpoint holds: family, size, feature maps, assumptions. Runs nothing in it."""
+    from factory.checkpoint import CHANNELS
     from factory.generate.inspect import inspect_weights
 
     found = inspect_weights(file, config=config)
@@ -31,7 +32,7 @@ def inspect(file: File, config: Config = None, as_json: AsJson = False) -> None:
         "family": found.family,
         "layout": found.layout,
         "sha256": found.sha256,
-        "image": f"{found.resolution} x {found.resolution} px",
+        "image": f"{found.resolution} x {found.resolution} px, {CHANNELS[found.channels]}",
         "classes": ", ".join(found.class_names) or str(found.num_classes or "none"),
         "parameters": f"{found.num_parameters:,} in {found.num_tensors} tensors",
         "licence": found.license or "not stated",

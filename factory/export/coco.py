@@ -11,7 +11,14 @@ from factory.dataset.state import find_labels, find_state
 from factory.dataset.walk import FACTS_FILE, INSTANCES_FILE, explain_damage, walk_shard
 from factory.errors import StoreError
 from factory.pack.facts import InstanceFacts, read_facts
-from factory.pack.image import decode_instances
+from factory.pack.image import (
+    IMAGE_ENDING,
+    decode_instances,
+    decode_rgba,
+    encode_image,
+    flatten_on_white,
+)
+from factory.spec import EncodeSpec
 from factory.store import Store
 
 
@@ -40,7 +47,8 @@ def export_coco(store: Store, folder: Path) -> tuple[int, int]:
             with explain_damage(store, record, sample.key):
                 facts = read_facts(sample.file(FACTS_FILE), InstanceFacts)
                 ids = decode_instances(sample.file(INSTANCES_FILE))
-                ending, data = sample.image_ending, sample.image
+                ending = sample.image_ending
+                data = _without_alpha(sample.image, ending)
             name = f"{sample.key}.{ending}"
             (folder / "images" / name).write_bytes(data)
             height, width = ids.shape
@@ -59,6 +67,15 @@ def export_coco(store: Store, folder: Path) -> tuple[int, int]:
     }
     (folder / "annotations.json").write_text(json.dumps(document) + "\n", encoding="utf-8")
     return len(images), len(annotations)
+
+
+def _without_alpha(image: bytes, ending: str) -> bytes:
+    """The file of an image; one with alpha is laid on white: tools for COCO would drop the alpha."""
+    rgba = decode_rgba(image)
+    if rgba is None:
+        return image
+    image_format = next(name for name, known in IMAGE_ENDING.items() if ending.endswith(known))
+    return encode_image(flatten_on_white(rgba), EncodeSpec(image=image_format))
 
 
 def run_lengths(mask: Bool[np.ndarray, "h w"]) -> list[int]:

@@ -57,6 +57,9 @@ class GeneratorFacts:
     """Attribution that must accompany its images."""
     license: str = ""
     """Licence of the weights, as they state it."""
+    channels: int = 3
+    """Channels of its images: 1 = grey, which is stored as RGB, 3 = RGB, 4 = RGB with alpha, which
+    every `ImageBatch` then has as `rgba`."""
     styles: StyleFacts | None = None
     """Capabilities as a `StyleMixer`; None for a family without a style per layer."""
 

@@ -17,9 +17,12 @@ class ImageBatch:
     """Images of a batch with the requested feature maps, still on the device."""
 
     images: UInt8[Tensor, "n h w 3"]
-    """RGB, 0 to 255."""
+    """RGB, 0 to 255. Grey images have three equal channels; images with alpha lie on white."""
     features: Mapping[str, Float[Tensor, "n _c _h _w"]]
     """Feature maps by layer name, each at its own resolution, after activation."""
+    rgba: UInt8[Tensor, "n h w 4"] | None = None
+    """The same images with their alpha, not premultiplied, which is what the dataset stores; None for
+    a generator without alpha."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from factory.checkpoint import check_channels
 from factory.data import LatentBatch
 from factory.errors import JobError, WeightsError
 from factory.generate.base import GeneratorFacts, LayerShape, StyleFacts
@@ -41,17 +42,24 @@ def facts_of(
     content: WeightsContent,
     *,
     resolution: int,
+    channels: int,
     num_classes: int,
     layers: Mapping[str, LayerShape],
     styles: StyleFacts | None = None,
 ) -> GeneratorFacts:
-    """A generator's capabilities; class names, attribution and licence come from the file's metadata."""
+    """A generator's capabilities; class names, attribution and licence come from the file's metadata.
+
+    Raises:
+        WeightsError: If its images are neither grey nor RGB, with or without alpha.
+    """
+    check_channels("dataset.generator.weights", channels)
     return GeneratorFacts(
         resolution=resolution,
         num_classes=num_classes,
         class_names=tuple(json.loads(content.metadata.get("class_names", "[]"))),
         layers=layers,
         attribution=content.metadata.get("attribution", ""),
+        channels=channels,
         license=content.metadata.get("license", ""),
         styles=styles,
     )

@@ -33,6 +33,8 @@ class Inspection:
     sha256: str
     """Digest of the file, for the job."""
     resolution: int
+    channels: int
+    """Of its images: 1 grey, 3 RGB, 4 RGB and alpha."""
     num_classes: int
     class_names: tuple[str, ...]
     num_tensors: int
@@ -69,6 +71,7 @@ def inspect_weights(path: Path, *, config: Path | None = None) -> Inspection:
         layout=checkpoint.layout,
         sha256=digest_of_weights(path),
         resolution=facts.resolution,
+        channels=facts.channels,
         num_classes=facts.num_classes,
         class_names=facts.class_names,
         num_tensors=len(checkpoint.tensors),

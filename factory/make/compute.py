@@ -15,6 +15,8 @@ from factory.manifest.measure import latent_cells
 from factory.segment.base import AnySegmenter, generate_and_segment
 from factory.spec import DatasetSpec
 
+_RGBA = 4
+
 
 class BatchMaker:
     """Computes the samples of one dataset, a batch at a time. Thread-safe."""
@@ -23,8 +25,10 @@ class BatchMaker:
         """Hold what every batch needs.
 
         Raises:
-            JobError: If the job names classes that the generator does not have.
+            JobError: If the job names classes that the generator does not have, or an encoding that
+                cannot hold its images.
         """
+        check_encoding(dataset, generator)
         self.dataset = dataset
         self.generator = generator
         self.segmenter = segmenter
@@ -46,6 +50,20 @@ class BatchMaker:
         return compute_samples(self.generator, self.segmenter, latents, count, by_px=by_px)
 
 
+def check_encoding(dataset: DatasetSpec, generator: Generator) -> None:
+    """Reject a file format that would lose the alpha of the generator's images.
+
+    Raises:
+        JobError: If there is one.
+    """
+    if generator.facts.channels == _RGBA and dataset.encode.image == "jpeg":
+        raise JobError(
+            where="dataset.encode.image",
+            found="found 'jpeg', but the generator's images have alpha, which JPEG cannot hold",
+            remedy="use png or webp",
+        )
+
+
 def compute_samples(
     generator: Generator,
     segmenter: AnySegmenter,
@@ -62,6 +80,7 @@ def compute_samples(
     with torch.inference_mode():
         batch, labelled = generate_and_segment(generator, segmenter, latents)
         images = batch.images.cpu().numpy()
+        rgba = None if batch.rgba is None else batch.rgba.cpu().numpy()
         masks = labelled.masks.cpu().numpy()
         confidence = labelled.confidence.cpu().tolist()
         class_px = labelled.class_px.cpu().tolist()
@@ -72,6 +91,7 @@ def compute_samples(
         Sample(
             index=int(latents.indices[i]),
             image=images[i],
+            rgba=None if rgba is None else rgba[i],
             mask=masks[i],
             class_label=int(latents.class_labels[i]),
             confidence=confidence[i],

@@ -26,11 +26,15 @@ _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 # Fixed for all rows: the difference to the row above is one subtraction of arrays, which releases
 # the GIL, while a choice per row has to try all five filters.
 _FILTER_UP = 2
-_COLOUR_GREY, _COLOUR_RGB = 0, 2
+_COLOUR_GREY, _COLOUR_RGB, _COLOUR_RGBA = 0, 2, 6
+_RGBA_CHANNELS = 4
 
 
-def encode_image(image: UInt8[np.ndarray, "h w 3"], spec: EncodeSpec) -> bytes:
-    """Encode an RGB image (0 to 255) as PNG, lossless WebP or JPEG. Pillow releases the GIL."""
+def encode_image(image: UInt8[np.ndarray, "h w c"], spec: EncodeSpec) -> bytes:
+    """Encode an RGB image (0 to 255) as PNG, lossless WebP or JPEG. Pillow releases the GIL.
+
+    With a fourth channel, which is its alpha, it can be PNG or WebP.
+    """
     if spec.image == "png" and spec.png_level == 1:
         return _fast_png(image)
     picture = Image.fromarray(image)
@@ -76,7 +80,9 @@ def _fast_png(pixels: UInt8[np.ndarray, "h w *_c"], *, depth: int = 8) -> bytes:
     # needed.
     deflate = zlib.compressobj(1, zlib.DEFLATED, zlib.MAX_WBITS, 8, zlib.Z_RLE)
     body = deflate.compress(filtered.data) + deflate.flush()
-    colour_type = _COLOUR_RGB if pixels.ndim == 3 and depth == 8 else _COLOUR_GREY
+    colour_type = _COLOUR_GREY
+    if pixels.ndim == 3 and depth == 8:
+        colour_type = _COLOUR_RGBA if pixels.shape[2] == _RGBA_CHANNELS else _COLOUR_RGB
     header = struct.pack(">IIBBBBB", width, height, depth, colour_type, 0, 0, 0)
     chunks = ((b"IHDR", header), (b"IDAT", body), (b"IEND", b""))
     return _SIGNATURE + b"".join(_chunk(kind, data) for kind, data in chunks)
@@ -87,12 +93,36 @@ def _chunk(kind: bytes, data: bytes) -> bytes:
 
 
 def decode_image(data: bytes) -> UInt8[np.ndarray, "h w 3"]:
-    """Decode an image file to RGB.
+    """Decode an image file to RGB; one with alpha is laid on white.
 
     Raises:
         ValueError: If `data` is not a complete image.
     """
-    return np.asarray(_opened(data).convert("RGB"))
+    picture = _opened(data)
+    if picture.mode == "RGBA":
+        return flatten_on_white(np.asarray(picture))
+    return np.asarray(picture.convert("RGB"))
+
+
+def decode_rgba(data: bytes) -> UInt8[np.ndarray, "h w 4"] | None:
+    """Decode an image file with alpha, which is not premultiplied; None for one without.
+
+    Raises:
+        ValueError: If `data` is not a complete image.
+    """
+    picture = _opened(data)
+    return np.asarray(picture) if picture.mode == "RGBA" else None
+
+
+def flatten_on_white(pixels: UInt8[np.ndarray, "h w 4"]) -> UInt8[np.ndarray, "h w 3"]:
+    """Lay an image with alpha on white, rounded to the nearest byte.
+
+    In whole numbers, as `generate/numerics.py` does when it is made: both are equal.
+    """
+    wide = pixels.astype(np.int32)
+    colours, alpha = wide[..., :3], wide[..., 3:]
+    blended: np.ndarray = (colours * alpha + 255 * (255 - alpha) + 127) // 255
+    return blended.astype(np.uint8)
 
 
 def decode_mask(data: bytes, modes: tuple[str, ...] = ("L",)) -> UInt8[np.ndarray, "h w"]:

@@ -30,7 +30,8 @@ def encode_sample(
 ) -> EncodedSample:
     """Encode the files of `sample`: image, mask, confidence and instances if present, facts."""
     facts = make_facts(sample, dataset_id=dataset_id, class_names=class_names)
-    files = [encode_image(sample.image, spec), encode_mask(sample.mask)]
+    image = sample.image if sample.rgba is None else sample.rgba
+    files = [encode_image(image, spec), encode_mask(sample.mask)]
     if sample.confidence_by_px is not None:
         files.append(encode_mask(sample.confidence_by_px))
     if sample.instances is not None:

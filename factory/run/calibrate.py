@@ -21,7 +21,7 @@ from factory.generate.latents import LatentSampler
 from factory.generate.weights.fetch import must_download
 from factory.generate.weights.find import find_weights
 from factory.make.accept import find_rules
-from factory.make.compute import compute_samples
+from factory.make.compute import check_encoding, compute_samples
 from factory.pack.packing import encode_batch
 from factory.run.fitting import num_fit_threads
 from factory.run.worker import configure_process, device_of
@@ -52,6 +52,7 @@ def calibrate(spec: JobSpec) -> dict[str, Any]:
         )
     weights = find_weights(dataset.generator)
     generator = load_generator(dataset.generator, weights.path, device=device)
+    check_encoding(dataset, generator)
     probe = Probe(dataset, generator, device, num_fit_threads(spec))
     fitted = find_fitted(dataset, weights.sha256) if needs_fitting(dataset) else None
     if fitted is None:

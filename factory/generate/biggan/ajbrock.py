@@ -22,6 +22,7 @@ from factory.generate.contract import (
     open_weights,
     z_of,
 )
+from factory.generate.numerics import make_image_batch
 from factory.spec import GeneratorSpec
 
 
@@ -50,6 +51,7 @@ class BigGAN:
         self.facts = facts_of(
             content,
             resolution=self.network.resolution,
+            channels=self.network.img_channels,
             num_classes=self.network.num_classes,
             layers=shapes,
         )
@@ -71,4 +73,4 @@ class BigGAN:
         assert classes is not None  # this family always has classes
         z = z_of(latents, device) * latents.truncation_psi
         images, features = self.network.synthesise(z, classes, layers)
-        return ImageBatch(to_bytes_floored(images, scale=127.5), features)
+        return make_image_batch(to_bytes_floored(images, scale=127.5), features)

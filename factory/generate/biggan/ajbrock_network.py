@@ -155,8 +155,9 @@ class Network:
         self._gain, self._offset = (
             bag.take(f"output_layer.0.{part}")[None].to(at.device) for part in ("gain", "bias")
         )
-        self._to_rgb = Conv(_take_normalised(bag, "output_layer.2")[:3], None, at)
-        self._rgb_bias = bag.take("output_layer.2.bias")[:3, None, None].to(at.device)
+        self._to_rgb = Conv(_take_normalised(bag, "output_layer.2"), None, at)
+        self._rgb_bias = bag.take("output_layer.2.bias")[:, None, None].to(at.device)
+        self.img_channels = len(self._rgb_bias)
         bag.finish()
         self._set_widths()
 
@@ -227,7 +228,7 @@ class Network:
         z: Float[Tensor, "n z"],
         classes: Int64[Tensor, " n"],
         wanted: Collection[str] = (),
-    ) -> tuple[Float[Tensor, "n 3 h w"], dict[str, Float[Tensor, "n _c _h _w"]]]:
+    ) -> tuple[Float[Tensor, "n c h w"], dict[str, Float[Tensor, "n _c _h _w"]]]:
         """Synthesise images (float32, -1 to 1) and the feature maps named in `wanted`."""
         first, conditions = self._inputs(z, classes)
         start = functional.linear(first, self._linear, self._linear_bias)

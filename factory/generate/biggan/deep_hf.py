@@ -23,6 +23,7 @@ from factory.generate.contract import (
     open_weights,
     z_of,
 )
+from factory.generate.numerics import make_image_batch
 from factory.spec import GeneratorSpec
 
 
@@ -51,6 +52,7 @@ class BigGANDeepHF:
         self.facts = facts_of(
             content,
             resolution=self.network.resolution,
+            channels=3,  # the others of its last layer are never used
             num_classes=self.network.num_classes,
             layers=shapes,
         )
@@ -85,4 +87,4 @@ class BigGANDeepHF:
         images, features = self.network.synthesise(
             z_of(latents, device) * truncation, classes, truncation=truncation, wanted=layers
         )
-        return ImageBatch(to_bytes_floored(images, scale=128.0), features)
+        return make_image_batch(to_bytes_floored(images, scale=128.0), features)

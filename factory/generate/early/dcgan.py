@@ -21,7 +21,7 @@ from factory.generate.contract import (
     z_of,
 )
 from factory.generate.early.dcgan_network import Network, one_of
-from factory.generate.numerics import to_bytes
+from factory.generate.numerics import make_image_batch, to_bytes
 from factory.spec import GeneratorSpec
 
 _LATENTS = ("normal", "uniform")
@@ -48,6 +48,7 @@ class DCGAN:
         self.facts = facts_of(
             content,
             resolution=self.network.resolution,
+            channels=self.network.img_channels,
             num_classes=self.network.num_classes,
             layers={
                 layer.activation_name: LayerShape(layer.channels, side, side)
@@ -75,4 +76,4 @@ class DCGAN:
         z = z_of(latents, device) * latents.truncation_psi
         classes = class_ids(latents, self.facts.num_classes, device)
         images, features = self.network.synthesise(z, classes, layers)
-        return ImageBatch(to_bytes(images), features)
+        return make_image_batch(to_bytes(images), features)

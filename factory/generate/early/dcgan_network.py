@@ -128,6 +128,7 @@ class Network:
             before = self.sides[-1] if self.sides else 1
             self.sides.append(max(0, layer.layout.side_after(before, layer.kernel)))
         self.resolution = self.sides[-1]
+        self.img_channels = self.layers[-1].channels
         wanted = kwargs.get("img_resolution") or self.resolution
         if wanted != self.resolution or not all(self.sides) or self.z_dim < 1:
             raise WeightsError(

@@ -31,7 +31,12 @@ from factory.generate.contract import (
 )
 from factory.generate.early.growing import GrowingOutput
 from factory.generate.early.stylegan1_network import Gains, fused_upsampling_kernel
-from factory.generate.numerics import Numerics, second_moment_normalised, to_bytes
+from factory.generate.numerics import (
+    Numerics,
+    make_image_batch,
+    second_moment_normalised,
+    to_bytes,
+)
 from factory.generate.weights.find import TensorBag
 from factory.spec import GeneratorSpec
 
@@ -121,6 +126,7 @@ class Network:
         self.num_classes = int(kwargs.get("label_size", 0))
         self.z_dim = self.layers[0].in_channels - self.num_classes
         self.resolution = 2 << len(self._to_rgbs)
+        self.img_channels = self._to_rgbs[-1].channels
         self._final_tanh = bool(kwargs.get("final_tanh", False))
 
     def synthesise(
@@ -175,6 +181,7 @@ class PGGAN:
         self.facts = facts_of(
             content,
             resolution=self.network.resolution,
+            channels=self.network.img_channels,
             num_classes=self.network.num_classes,
             layers=shapes,
         )
@@ -200,4 +207,4 @@ class PGGAN:
         images, features = self.network.synthesise(
             z_of(latents, device), class_ids(latents, self.facts.num_classes, device), layers
         )
-        return ImageBatch(to_bytes(images), features)
+        return make_image_batch(to_bytes(images), features)

@@ -20,7 +20,7 @@ from factory.generate.contract import (
     z_of,
 )
 from factory.generate.early.stylegan1_network import Network, NoiseMaps
-from factory.generate.numerics import to_bytes
+from factory.generate.numerics import colours_on_white, make_image_batch, to_bytes
 from factory.identity import counter_rng
 from factory.spec import GeneratorSpec
 
@@ -52,6 +52,7 @@ class StyleGAN1:
         self.facts = facts_of(
             content,
             resolution=self.network.resolution,
+            channels=self.network.img_channels,
             num_classes=self.network.mapping.num_classes,
             layers=shapes,
             styles=StyleFacts(tuple(shapes)[1:], (self.network.resolution,)),
@@ -71,7 +72,7 @@ class StyleGAN1:
         images, features = self.network.synthesise(
             self._styles(latents), self._noise(latents), layers
         )
-        return ImageBatch(to_bytes(images), features)
+        return make_image_batch(to_bytes(images), features)
 
     def mix(
         self,
@@ -88,7 +89,7 @@ class StyleGAN1:
         colours = self.network.mix(
             self._styles(base), self._styles(variants), self._noise(base), start
         )
-        return colours.expand(-1, 3, -1, -1)
+        return colours_on_white(colours)
 
     def _styles(self, latents: LatentBatch) -> Float[Tensor, "n rows w_dim"]:
         device = self.network.at.device

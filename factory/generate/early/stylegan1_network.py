@@ -162,9 +162,10 @@ class ToRGB:
     def __init__(self, bag: TensorBag, name: str, gains: Gains, at: Numerics) -> None:
         """Take the tensors below `name`."""
         weight = bag.take(f"{name}.weight")
+        self.channels = len(weight)
         gain = gains.gain(weight.shape[1], 1.0)
         self._weight = (weight * gain).to(at.device, at.dtype)
-        self._bias = bag.take(f"{name}.bias", len(weight))[:, None, None].to(at.device)
+        self._bias = bag.take(f"{name}.bias", self.channels)[:, None, None].to(at.device)
 
     def __call__(self, x: Float[Tensor, "n i h w"]) -> Float[Tensor, "n c h w"]:
         """Colours in float32."""
@@ -208,6 +209,7 @@ class Network:
         self._final_tanh = bool(kwargs.get("final_tanh", False))
         bag.finish()
         self.resolution = 2 << len(self._to_rgbs)
+        self.img_channels = self._to_rgbs[-1].channels
         self.num_ws = len(self.layers)
 
     def styles(

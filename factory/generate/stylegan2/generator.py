@@ -20,7 +20,7 @@ from factory.generate.contract import (
     open_weights,
     z_of,
 )
-from factory.generate.numerics import to_bytes
+from factory.generate.numerics import colours_on_white, make_image_batch, to_bytes
 from factory.generate.stylegan2.mixing import mixed_colours, style_facts
 from factory.generate.stylegan2.network import Network, Noise
 from factory.identity import counter_rng
@@ -44,6 +44,7 @@ class StyleGAN2:
         self.facts = facts_of(
             content,
             resolution=self.network.resolution,
+            channels=self.network.img_channels,
             num_classes=self.network.mapping.c_dim,
             layers=shapes,
             styles=style_facts(self.network, shapes),
@@ -58,7 +59,7 @@ class StyleGAN2:
         check_layers(layers, self.facts)
         ws = self.styles(latents)
         images, features = self.network.synthesise(ws, self._noise(latents), layers)
-        return ImageBatch(to_bytes(images), features)
+        return make_image_batch(to_bytes(images), features)
 
     def mix(
         self, base: LatentBatch, variants: LatentBatch, start: str, stop_px: int
@@ -73,7 +74,7 @@ class StyleGAN2:
             first,
             stop_px,
         )
-        return colours.expand(-1, 3, -1, -1)
+        return colours_on_white(colours)
 
     def styles(self, latents: LatentBatch) -> Float[Tensor, "n rows w_dim"]:
         """Compute the truncated style rows (W+) of `latents`."""

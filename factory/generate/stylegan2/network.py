@@ -201,6 +201,8 @@ class Network:
             self.blocks.append(Block(bag, 4 << len(self.blocks), clamp, at))
         bag.finish()
         self.resolution = 2 << len(self.blocks)
+        last = self.blocks[-1].to_rgb if self.blocks else None
+        self.img_channels = last.img_channels if last else 0
         self.num_ws = 2 * len(self.blocks)
 
     @property

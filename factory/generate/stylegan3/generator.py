@@ -20,7 +20,7 @@ from factory.generate.contract import (
     open_weights,
     z_of,
 )
-from factory.generate.numerics import to_bytes
+from factory.generate.numerics import colours_on_white, make_image_batch, to_bytes
 from factory.generate.stylegan3.network import Network
 from factory.spec import GeneratorSpec
 
@@ -51,6 +51,7 @@ class StyleGAN3:
         self.facts = facts_of(
             content,
             resolution=self.network.resolution,
+            channels=self.network.img_channels,
             num_classes=self.network.mapping.num_classes,
             layers={
                 name: LayerShape(layer.channels, side, side)
@@ -75,7 +76,7 @@ class StyleGAN3:
         for name, maps in features.items():
             margin, height = self._margins[name], maps.shape[2]
             cropped[name] = maps[:, :, margin : height - margin, margin : height - margin]
-        return ImageBatch(to_bytes(images), cropped)
+        return make_image_batch(to_bytes(images), cropped)
 
     def mix(
         self,
@@ -95,7 +96,7 @@ class StyleGAN3:
                 x, ws = x.repeat(len(all_variants), 1, 1, 1), all_variants
             x = layer(x, ws[:, row])
         colours: Tensor = x.float() * self.network.output_scale
-        return colours.expand(-1, 3, -1, -1)
+        return colours_on_white(colours)
 
     def _styles(self, latents: LatentBatch) -> Float[Tensor, "n rows w_dim"]:
         device = self.network.at.device

@@ -228,6 +228,7 @@ class Network:
         self.output_scale = kwargs.get("output_scale", 0.25)
         bag.finish()
         self.resolution = geometry.layers[-1].out_size
+        self.img_channels = self.layers[-1].channels
         self.num_ws = len(self.layers) + 1
         if kwargs.get("num_ws", self.num_ws) != self.num_ws:
             raise WeightsError(
