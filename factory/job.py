@@ -6,13 +6,11 @@ Running it again is the resume; raising `num_samples` is the growth.
 """
 
 import hashlib
-import sys
 import threading
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from pydantic import TypeAdapter
@@ -26,7 +24,6 @@ from factory.dataset.state import (
     check_same_dataset,
     find_coverage_spec,
     find_rounds,
-    find_state,
     progress_of,
 )
 from factory.dataset.views import make_manifest, write_views
@@ -49,11 +46,11 @@ from factory.plan.identity import make_identity
 from factory.plan.next_round import next_round
 from factory.plan.rounds import Plan, Round, make_plan
 from factory.provenance import new_run_id
-from factory.run.base import Observer, Outcome, WorkerConfig, load_executor, no_more
-from factory.run.fitting import FitObserver, fit_for
+from factory.run.base import Observer, Outcome, load_executor, no_more
+from factory.run.fitting import FitObserver, fit_for, make_worker_config
 from factory.run.progress import progress_reporter
 from factory.run.signals import stop_on_signals
-from factory.run.watch import MakerWatch, WatchedRun, find_driver_maker
+from factory.run.watch import MakerWatch, WatchedRun, find_driver_maker, find_listed
 from factory.run.worker import build_maker
 from factory.segment.base import finish_segmenter
 from factory.segment.methods import check_methods
@@ -94,6 +91,7 @@ def run_job(job: Job, observer: JobObserver | None = None, *, progress: bool = T
 
     Raises:
         JobError, PluginError, StoreError: If the job cannot begin; nothing was changed.
+        StoreError: If the output fails, or its listing lacks shards that are committed.
         IncompleteError: If shards are in quarantine at the end; what is made is kept.
         Interrupted: If a signal asked to stop; what is made is kept.
     """
@@ -112,10 +110,10 @@ def _run(spec: JobSpec, observer: JobObserver) -> Manifest:
         run_id = new_run_id()
         try:
             with holding_lease(prepared.store, run_id, needed=spec.output.single_writer):
-                outcome, known = _make_missing(prepared, run_id, observer, stop)
+                outcome, keeper = _make_missing(prepared, run_id, observer, stop)
         finally:
             prepared.store.clean_up(run_id)
-        state = find_state(prepared.store, known)
+        state = find_listed(prepared.store, prepared.plan, keeper)
         manifest = finish_job(prepared.store, state)
         prepared.store.clean_up(run_id)
     if outcome.failures:
@@ -181,8 +179,8 @@ def finish_job(store: Store, state: DatasetState | None = None) -> Manifest:
 
 def _make_missing(
     prepared: Prepared, run_id: str, observer: JobObserver, stop: threading.Event
-) -> tuple[Outcome, DatasetState]:
-    """Make the shards that are missing; what failed, and what is then known of the dataset."""
+) -> tuple[Outcome, SnapshotKeeper]:
+    """Make the shards that are missing; what failed, and what is known of the others."""
     spec, store, plan = prepared.spec, prepared.store, prepared.plan
     done = find_committed(store, plan)
     keeper = SnapshotKeeper(store, done)
@@ -190,15 +188,12 @@ def _make_missing(
     quarantined = find_quarantined(store, done.indices)
     failures = {failure.name: failure.reason for failure in quarantined}
     tasks = plan.without(done.indices | {failure.shard_index for failure in quarantined})
-    config = WorkerConfig(
-        dataset=spec.dataset,
-        run=spec.run,
+    config = replace(
+        make_worker_config(spec, prepared.weights),
         output_uri=spec.output.uri if "://" in spec.output.uri else store.uri,
         single_writer=spec.output.single_writer,
-        weights_sha256=prepared.weights.sha256,
         segmenter_path=SEGMENTER_PATH if needs_fitting(spec.dataset) else "",
         run_id=run_id,
-        import_paths=tuple(path or str(Path.cwd()) for path in sys.path),
     )
     if not tasks and store.read(LABELS_PATH) is None:
         build_maker(config)  # writes the table
@@ -212,7 +207,7 @@ def _make_missing(
         watched = WatchedRun(observer, keeper, makers)
         execute = load_executor(spec.run.executor)
         outcome = execute(tasks, config, watched, stop, Attempts(store, run_id), more)
-    return Outcome(failures | outcome.failures), DatasetState(plan, keeper.loose())
+    return Outcome(failures | outcome.failures), keeper
 
 
 def _next_tasks(
@@ -225,7 +220,7 @@ def _next_tasks(
     """
     store = prepared.store
     while True:
-        state = find_state(store, DatasetState(prepared.plan, keeper.loose()))
+        state = find_listed(prepared.store, prepared.plan, keeper)
         missing = state.plan.without(state.done)
         if not missing:
             progress = progress_of(store, state)

@@ -38,7 +38,7 @@ from factory.pack.tar import ShardWriter
 from factory.segment.base import AnySegmenter, instance_classes
 from factory.spec import DatasetSpec
 from factory.store import Store
-from factory.store.local import explain_os_error
+from factory.store.failures import explain_os_error
 
 
 @dataclass(frozen=True, slots=True)

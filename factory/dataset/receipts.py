@@ -10,10 +10,12 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 
 import pyarrow as pa
 
 from factory.data import ShardTask
+from factory.dataset.listing import check_listing
 from factory.errors import DamageError, Problem, StoreError
 from factory.manifest.columns import schema_of
 from factory.manifest.makers import Maker, count_in_table, count_makers, join_makers
@@ -68,7 +70,8 @@ def find_committed(store: Store, plan: Plan) -> CommittedShards:
     """Find the committed shards without reading every receipt.
 
     Raises:
-        StoreError: If a receipt belongs to another dataset or has another shard's name.
+        StoreError: If a receipt belongs to another dataset or has another shard's name, or receipts
+            of a snapshot are there and are not listed.
     """
     names = set(list_receipts(store, plan))
     indices: set[int] = set()
@@ -78,7 +81,9 @@ def find_committed(store: Store, plan: Plan) -> CommittedShards:
     for path, table in _tables(store):
         covered = _covered(table, plan.dataset_id)
         counts = _makers_in(table)
-        if not covered or not names.issuperset(covered) or counts is None:
+        unlisted = set(covered) - names
+        if not covered or unlisted or counts is None:
+            check_listing(store, unlisted, partial(list_receipts, store, plan))
             stale.append(path)
             continue
         makers += counts
@@ -143,6 +148,8 @@ class SnapshotKeeper:
     def __init__(self, store: Store, done: CommittedShards) -> None:
         """Start with the committed shards; complete blocks without a valid snapshot get one now."""
         self._store = store
+        self.indices = set(done.indices)
+        """Shards that were found or added."""
         for path in done.stale:
             store.remove(path)
         self._blocks: dict[int, dict[int, ShardRecord]] = defaultdict(dict)
@@ -155,6 +162,7 @@ class SnapshotKeeper:
 
     def add(self, record: ShardRecord) -> None:
         """Add a committed shard."""
+        self.indices.add(record.shard_index)
         block = record.shard_index // BLOCK
         self._blocks[block][record.shard_index] = record
         if len(self._blocks[block]) == BLOCK:

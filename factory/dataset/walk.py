@@ -19,7 +19,7 @@ from factory.manifest.records import ShardRecord
 from factory.pack.image import IMAGE_ENDING
 from factory.pack.tar import Member, list_members, read_member
 from factory.store import Store
-from factory.store.local import explain_os_error
+from factory.store.failures import explain_os_error
 
 IMAGE_FILES = tuple(f"image.{ending}" for ending in IMAGE_ENDING.values())
 """What follows the key in the name of a sample's image, by format."""

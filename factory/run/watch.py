@@ -1,20 +1,26 @@
-"""What a driver watches during a run: snapshots of receipts are due, or makers are mixed."""
+"""What a driver watches during a run: snapshots are due, makers are mixed, a listing lacks shards."""
 
 import logging
 from collections import Counter
 from collections.abc import Mapping
+from functools import partial
 
 import torch
 
 from factory.data import ShardTask
-from factory.dataset.receipts import SnapshotKeeper
+from factory.dataset.listing import check_listing
+from factory.dataset.receipts import SnapshotKeeper, list_receipts
+from factory.dataset.state import DatasetState, find_state
 from factory.log import log_event
 from factory.make.machine import device_name, find_byte_versions
 from factory.manifest.makers import Maker, maker_of
+from factory.manifest.paths import receipt_path
 from factory.manifest.records import ShardRecord
+from factory.plan.rounds import Plan
 from factory.run.base import Observer
 from factory.run.worker import device_of
 from factory.spec import EncodeSpec, RunSpec
+from factory.store import Store
 
 
 def find_driver_maker(run: RunSpec, encode: EncodeSpec) -> Maker:
@@ -101,3 +107,18 @@ class WatchedRun:
     def failed(self, task: ShardTask, reason: str, *, again: bool) -> None:
         """An attempt failed."""
         self._observer.failed(task, reason, again=again)
+
+
+def find_listed(store: Store, plan: Plan, keeper: SnapshotKeeper) -> DatasetState:
+    """Read the dataset as it is listed now, which holds every shard that `keeper` knows.
+
+    Raises:
+        StoreError: If the listing lacks one of them, though its receipt can be read.
+    """
+    state = find_state(store, DatasetState(plan, keeper.loose()))
+    unlisted = keeper.indices - state.done
+    if unlisted:
+        tasks = (task for task in state.plan.tasks() if task.shard_index in unlisted)
+        names = [receipt_path(task.round_index, task.shard_index) for task in tasks]
+        check_listing(store, names, partial(list_receipts, store, state.plan))
+    return state

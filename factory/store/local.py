@@ -14,19 +14,7 @@ from pathlib import Path, PurePosixPath
 from factory.errors import StoreError
 from factory.provenance import new_run_id, run_is_dead
 from factory.store.base import TEMPORARY, StoredFile
-
-_REMEDY = {
-    errno.ENOSPC: "free some space and run the command again: everything committed is kept",
-    errno.EDQUOT: "free some quota and run the command again: everything committed is kept",
-    errno.EACCES: "give yourself write permission, or choose another output.uri",
-    errno.EPERM: "give yourself write permission, or choose another output.uri",
-    errno.EROFS: "mount it writable, or choose another output.uri",
-    **dict.fromkeys(
-        (errno.EMLINK, errno.ENOTSUP, errno.ENOSYS),
-        "no hard links here: if one run at a time writes, say so with output.single_writer: true",
-    ),
-    errno.ENOTDIR: "choose an output.uri whose parents are folders",
-}
+from factory.store.failures import explained, leads_nowhere
 
 
 class LocalStore:
@@ -44,19 +32,19 @@ class LocalStore:
     def create(self, path: str, data: bytes) -> bool:
         """Create a file atomically; False (and no change) if it exists."""
         target = self._inside(path)
-        with _explained(target):
+        with explained(target):
             return not target.is_file() and self._link(self._stage(data), target)
 
     def publish(self, path: str, file: Path) -> bool:
         """Move a finished, synced file to `path` atomically; False if that exists."""
         target = self._inside(path)
-        with _explained(target):
+        with explained(target):
             return self._link(file, target)
 
     def replace(self, path: str, data: bytes) -> None:
         """Write or overwrite a file atomically."""
         target = self._inside(path)
-        with _explained(target):
+        with explained(target):
             staged = self._stage(data)
             try:
                 target.parent.mkdir(parents=True, exist_ok=True)
@@ -69,13 +57,13 @@ class LocalStore:
     def read(self, path: str) -> bytes | None:
         """Read a file; None if it does not exist."""
         target = self._inside(path)
-        with _explained(target):
+        with explained(target):
             # Opening a pipe or a device of somebody's dataset would wait for ever.
             return target.read_bytes() if target.is_file() else None
 
     def read_part(self, path: str, offset: int, size_bytes: int) -> bytes | None:
         """Read a part of a file, less where the file ends; None if it does not exist."""
-        with _explained(self.root / path):
+        with explained(self.root / path):
             try:
                 with (self.root / path).open("rb", buffering=0) as file:
                     return os.pread(file.fileno(), size_bytes, offset)
@@ -90,7 +78,7 @@ class LocalStore:
 
     def size_of(self, path: str) -> int | None:
         """A file's size in bytes; None if it does not exist."""
-        with _explained(self.root / path):
+        with explained(self.root / path):
             try:
                 return (self.root / path).stat().st_size
             except (FileNotFoundError, NotADirectoryError):
@@ -99,7 +87,7 @@ class LocalStore:
     def remove(self, path: str) -> None:
         """Delete a file; idempotent."""
         target = self._inside(path)
-        with _explained(target):
+        with explained(target):
             if target.is_file() or target.is_symlink():
                 self._check_removable(path, target)
                 target.unlink(missing_ok=True)
@@ -108,7 +96,7 @@ class LocalStore:
     def names(self, folder: str, splits: Sequence[str] = ()) -> list[str]:  # noqa: ARG002
         """Paths of all files below `folder`, sorted; `splits` are not needed here."""
         start = len(f"{self.root}/")
-        with _explained(self.root / folder):
+        with explained(self.root / folder):
             return sorted(
                 entry.path[start:] for entry in _walk(f"{self.root}/{folder}".rstrip("/"))
             )
@@ -124,7 +112,7 @@ class LocalStore:
 
     def find_foreign_entry(self, known: Collection[str]) -> str | None:
         """The name of an entry at the root that is not in `known`; None if there is none."""
-        with _explained(self.root):
+        with explained(self.root):
             try:
                 names = sorted(path.name for path in self.root.iterdir())
             except FileNotFoundError:
@@ -134,7 +122,7 @@ class LocalStore:
     def work_folder(self, run_id: str) -> Path:
         """`tmp/RUN_ID` on the same file system as the data, so that publishing is a link, not a copy."""
         folder = self.root / TEMPORARY / run_id
-        with _explained(folder):
+        with explained(folder):
             folder.mkdir(parents=True, exist_ok=True)
         return folder
 
@@ -220,23 +208,6 @@ class LocalStore:
         return True
 
 
-def explain_os_error(path: Path, error: OSError) -> StoreError:
-    """Explain a failed file operation: what failed at `path`, and the remedy."""
-    return StoreError(
-        where=str(path),
-        found=(error.strerror or str(error)).lower(),
-        remedy=_REMEDY.get(error.errno or 0, "mend it and run the command again"),
-    )
-
-
-@contextmanager
-def _explained(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise explain_os_error(path, error) from error
-
-
 def _walk(folder: str) -> Iterator[os.DirEntry[str]]:
     """Iterate over all files below `folder`; scandir, because pathlib is too slow for a million."""
     try:
@@ -248,8 +219,12 @@ def _walk(folder: str) -> Iterator[os.DirEntry[str]]:
                     yield from _walk(entry.path)
                 elif entry.is_file():
                     yield entry
+                elif entry.is_symlink() and "." not in entry.name:
+                    yield from _walk(entry.path)  # a folder on a disk that is away
     except (FileNotFoundError, NotADirectoryError):
-        return
+        # Without its disk a dataset would look empty, and be made once more.
+        if leads_nowhere(Path(folder)):
+            raise OSError(errno.ENOLINK, os.strerror(errno.ENOLINK), folder) from None
 
 
 def _leads_up(link: str) -> bool:

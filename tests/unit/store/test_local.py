@@ -11,7 +11,7 @@ from racing import race
 from factory.errors import StoreError
 from factory.provenance import new_run_id, run_is_dead
 from factory.store import LocalStore, open_store
-from factory.store.local import explain_os_error
+from factory.store.failures import explain_os_error
 
 
 @pytest.fixture
