@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TypeVar
 import click
 import typer
 
+from factory.dataset.options import TRUST_OPTION
 from factory.errors import FactoryError, Interrupted
 from factory.log import start_log
 from factory.redact import redact_values, shown
@@ -92,7 +93,7 @@ Where = Annotated[
 TrustPlugins = Annotated[
     bool,
     typer.Option(
-        "--trust-plugins",
+        TRUST_OPTION,
         help="Run programs (`module:attribute`) that the job in the dataset names: only if you know "
         "them.",
     ),

@@ -9,8 +9,9 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from factory.dataset.options import TRUST_OPTION
 from factory.dataset.receipts import find_records
-from factory.dataset.trust import TRUST_OPTION, check_stored_job
+from factory.dataset.trust import check_stored_job
 from factory.errors import DamageError, StoreError
 from factory.manifest.labels import DatasetLabels, read_labels
 from factory.manifest.paths import (

@@ -14,9 +14,6 @@ from factory.manifest.paths import round_path
 _NAMES_A_PROGRAM = ("kind", "detector")
 """Settings that can name a `module:attribute`."""
 
-TRUST_OPTION = "--trust-plugins"
-"""The option of commands that run it all the same."""
-
 
 def is_stored_job(path: Path) -> bool:
     """Whether a job file lies in a dataset: it came with the dataset, however it is named."""
