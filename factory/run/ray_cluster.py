@@ -41,7 +41,7 @@ from factory.run.fleet import WINDOW, CallCompleted, ElasticFleet, Event, Worker
 from factory.run.ray_fit import Call, DistributedPixelPool, FitWorker, WorkerDied
 from factory.run.ray_service import serving
 from factory.run.ray_session import actors_that_fit, joined_cluster, num_actors_of
-from factory.run.remote_errors import BuildResult, reason_of_death, start_error, was_told_to_go
+from factory.run.remote_errors import BuildResult, start_error, was_told_to_go
 from factory.run.signals import stop_on_signals
 from factory.spec import RunSpec
 
@@ -219,17 +219,27 @@ class _Actors:
             raise start_error(error)
         if worker in self._actors:
             self.kill(worker)
-        return _loss(worker, self._nodes.pop(worker, ""), error)
+        return loss_of(worker, self._nodes.pop(worker, ""), error)
 
 
-def _loss(worker: int, node: str, error: RayError) -> WorkerLost:
+def loss_of(worker: int, node: str, error: RayError) -> WorkerLost:
     """Classify the death of an actor: its node left (preempted), or the actor alone died."""
     entries: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
     dead = {entry["NodeID"] for entry in entries if not entry["Alive"]}
     is_cut_off = not isinstance(error, (ActorDiedError, OutOfMemoryError))
-    if is_cut_off or node in dead or was_told_to_go(error):
+    is_taken_away = isinstance(error, RayActorError) and error.preempted
+    if is_cut_off or is_taken_away or node in dead or was_told_to_go(error):
         return WorkerLost(worker, "its node is gone or leaves", is_preempted=True)
     return WorkerLost(worker, reason_of_death(error), is_preempted=False)
+
+
+def reason_of_death(error: RayError) -> str:
+    """Why an actor died, as far as Ray knows: how its process ended it cannot tell."""
+    if isinstance(error, OutOfMemoryError):
+        return "ended by Ray, because its node was running out of memory"
+    if isinstance(error, ActorDiedError):
+        return "killed, crashed, or out of memory"
+    return type(error).__name__
 
 
 def _options(run: RunSpec, *, calls: int) -> dict[str, Any]:

@@ -39,7 +39,7 @@ def test_inline_ray_and_ray_with_a_killed_worker_give_identical_shards(lab: Lab)
     assert killed.returncode == 0, killed.stderr
     assert "worker_died" in killed.stderr
     assert "shard_retry shard=toy-000002" in killed.stderr
-    assert "its worker died (killed, or out of memory)" in killed.stderr
+    assert "its worker died (killed, crashed, or out of memory)" in killed.stderr
     assert not lab.cue.exists(), "nobody was killed"
     assert len(lab.digests("inline")) == 6
     assert lab.digests("ray") == lab.digests("inline")

@@ -123,6 +123,7 @@ def test_each_sample_has_its_confidence_between_mask_and_facts(made):
         assert facts["confidence"] == pytest.approx(mean, abs=0.5 / 255)
 
 
+@pytest.mark.slow
 def test_confidence_is_lower_on_borders(made):
     inside, border = [], []
     for files in samples_in(made).values():

@@ -76,6 +76,7 @@ def test_a_name_that_is_not_there_is_an_attribute_error():
         factory.nothing  # noqa: B018
 
 
+@pytest.mark.slow
 def test_a_type_checker_knows_every_name(tmp_path):
     code = "import factory\n" + "".join(f"reveal_type(factory.{n})\n" for n in factory.__all__)
     (tmp_path / "uses.py").write_text(code)
@@ -93,6 +94,7 @@ def test_a_type_checker_knows_every_name(tmp_path):
     assert not [line for line in told if line.endswith('"Any"')]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["path", "text", "mapping", "spec"])
 def test_a_job_can_be_given_in_four_forms(tmp_path, form):
     document = small_document(tmp_path)

@@ -61,6 +61,7 @@ def test_rejected_samples_are_left_out(tmp_path):
     assert set(some) < set(every)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("num_workers", "start"), [(0, None), (2, "fork"), (3, "spawn")])
 def test_loader_workers_make_different_pairs_and_as_many_as_were_asked_for(
     tmp_path, num_workers, start
@@ -134,6 +135,7 @@ def test_a_job_can_be_given_as_plain_values(tmp_path):
     assert np.unique(pair["mask"]).max() < 4
 
 
+@pytest.mark.slow
 def test_a_stream_of_which_nothing_is_accepted_ends(tmp_path):
     job = small_job(tmp_path, {"dataset.accept.min_confidence": 0.99, "dataset.batch_size": 64})
     with pytest.raises(

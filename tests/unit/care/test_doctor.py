@@ -97,6 +97,7 @@ def test_what_to_do_is_told_apart_from_a_place_that_reads_like_it(tmp_path):
     assert check.remedy == "choose an output.uri whose parents are folders"
 
 
+@pytest.mark.slow
 def test_a_bucket_is_probed_and_nothing_stays(moto):
     store = S3Store("s3://bucket/probed")
     found = states(probe_s3(store, single_writer=False))

@@ -38,6 +38,7 @@ def test_making_again_tells_of_a_sample_that_differs(made):
     assert first.found.startswith("its image.png comes out different (made on ")
 
 
+@pytest.mark.slow
 def test_any_sample_of_any_round_can_be_made_again_from_its_key(tmp_path):
     target = {"min_samples": {"green": 9, "cluster_01": {"count": 60, "min_area": 0.1}}}
     settings = {

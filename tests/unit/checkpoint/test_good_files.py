@@ -224,6 +224,7 @@ def test_the_mean_style_is_near_the_one_the_network_has():
     assert (mean_style(checkpoint.tensors, 0.01) - mean).abs().max() < 0.1
 
 
+@pytest.mark.slow
 def test_a_hugging_face_folder_reads_with_its_config(tmp_path):
     facts = json.loads((PARITY / "biggan_deep_hf_64_t04.json").read_text())
     torch.save(

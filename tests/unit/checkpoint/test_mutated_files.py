@@ -140,6 +140,7 @@ def test_a_mutated_file_is_refused_cleanly_or_read(data):
         assert_is_whole(result)
 
 
+@pytest.mark.slow
 def test_every_truncation_of_a_small_file_is_refused():
     for name in ("small network", "small zip", "small legacy"):
         data = good(name)

@@ -204,6 +204,7 @@ def test_a_snapshot_that_torch_saved_is_read_like_the_pickle(stylegan2, tmp_path
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [1, 3])
 def test_a_tuple_of_networks_has_the_averaged_one_last(stylegan2, count, tmp_path):
     others = [load_network(PARITY / "sg3t_64_scrubbed_p4.pkl") for _ in range(count - 1)]

@@ -72,6 +72,7 @@ def bytes_read(dataset, monkeypatch):
     return sizes
 
 
+@pytest.mark.slow
 def test_a_bucket_reads_as_the_folder_it_was_copied_from(uri, local):
     here, there = open_dataset(local), open_dataset(uri)
     assert len(there) == len(here) == 120
@@ -93,6 +94,7 @@ def test_a_single_sample_is_not_a_download_of_its_shard(uri, monkeypatch):
         assert len(sizes) <= 4
 
 
+@pytest.mark.slow
 def test_workers_and_ranks_read_a_bucket_once(uri):
     keys = []
     for rank in range(2):
@@ -101,6 +103,7 @@ def test_workers_and_ranks_read_a_bucket_once(uri):
     assert sorted(keys) == [sample_key(index) for index in range(120)]
 
 
+@pytest.mark.slow
 def test_a_copy_connects_again_and_nothing_stays_on_this_machine(uri, tmp_path):
     dataset = pickle.loads(pickle.dumps(open_dataset(uri)))
     assert len(list(dataset.samples(shuffle=True, seed=1))) == 120

@@ -53,6 +53,7 @@ def test_makers_are_counted_alike_with_and_without_snapshots(store):
     assert done_of(store).makers == counts
 
 
+@pytest.mark.slow
 def test_with_and_without_snapshots_the_records_are_the_same(store):
     with_them = find_state(store).records
     for name in store.names("snapshots"):

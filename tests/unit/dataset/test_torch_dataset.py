@@ -41,6 +41,7 @@ def test_batches_are_collated_by_the_loader(finished):
     assert batch["key"] == KEYS[:4]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shuffle", [False, True])
 @pytest.mark.parametrize(("world_size", "num_workers"), [(1, 2), (2, 3), (3, 0), (5, 4)])
 def test_ranks_and_workers_read_every_sample_once(finished, shuffle, world_size, num_workers):
@@ -54,6 +55,7 @@ def test_ranks_and_workers_read_every_sample_once(finished, shuffle, world_size,
     assert max(map(len, by_rank)) - min(map(len, by_rank)) <= 1
 
 
+@pytest.mark.slow
 def test_more_workers_than_samples_are_fine(finished):
     assert sorted(read(open_dataset(finished).to_torch(), 16)) == KEYS
 
@@ -66,6 +68,7 @@ def test_equal_parts_leave_out_the_few_that_are_too_many(finished):
     assert len({key for keys in by_rank for key in keys}) == 8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start", ["fork", "spawn"])
 def test_a_new_epoch_has_a_new_order_in_workers_that_stay(finished, start):
     pairs = open_dataset(finished).to_torch(shuffle=True, seed=3)

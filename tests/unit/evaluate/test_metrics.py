@@ -44,6 +44,7 @@ def scores(counts):
     ]
 
 
+@pytest.mark.slow
 @given(LABELLINGS)
 def test_partitions_are_scored_as_by_scikit_learn(labellings):
     truth, found = labellings

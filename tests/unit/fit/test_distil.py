@@ -57,6 +57,7 @@ def test_a_head_repeats_any_teacher_on_images_neither_has_seen(name, tmp_path):
         assert (found.masks == wanted).float().mean() > 0.85
 
 
+@pytest.mark.slow
 def test_a_head_of_cells_is_about_as_good_as_style_mixing(tmp_path):
     dataset, path = distil(
         tmp_path,

@@ -45,6 +45,7 @@ def test_a_pickle_is_converted_once_and_then_comes_from_the_cache() -> None:
     assert first.path.stat().st_mtime_ns == made
 
 
+@pytest.mark.slow
 def test_a_damaged_conversion_is_made_again() -> None:
     path = find_weights(spec_of(PICKLE)).path
     assert path is not None

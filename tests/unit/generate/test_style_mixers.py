@@ -87,6 +87,7 @@ def test_architectures_with_colours_at_the_end_alone_offer_no_early_stop(case, t
     assert generator.facts.styles.sides == (generator.facts.resolution,)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["sg3t_64_psi1", "sg3r_64_psi1", "stylegan1_genforce_64"])
 @torch.inference_mode()
 def test_the_other_families_mix_as_their_synthesis_does(name, tmp_path):

@@ -162,6 +162,7 @@ def test_a_zip_that_contradicts_itself_is_not_whole(tmp_path, patch):
     refusal(zipped(tmp_path / "a.zip", patch=patch))
 
 
+@pytest.mark.slow
 def test_a_zip_that_unpacks_to_more_than_it_says_is_not_read_to_its_end(tmp_path):
     path = tmp_path / "a.zip"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:

@@ -40,6 +40,17 @@ def test_a_cycle_of_classes_stays_short_however_many_samples_are_missing(tmp_pat
     assert added.steering.classes == {0: 16_384, 1: 49_152, 2: 1}, "as 1 to 3; none is left out"
 
 
+@pytest.mark.parametrize("oversample", [1.0, 1.5])
+def test_shards_of_a_round_are_of_about_one_size_and_as_wide_as_the_job_says(tmp_path, oversample):
+    plan = make_plan(small_job(tmp_path, {"dataset.num_samples": 60}), {"a": 1})
+    records = [World((0, 0, 0)).make(task) for task in plan.tasks()]
+    spec = CoverageSpec(min_samples={"round": 26}, budget=5000)
+    account = measure_progress(spec, MEANING, plan, cover_rounds(records))
+    added = next_round(plan, account, oversample=oversample)
+    assert (added.num_samples, added.oversample) == (6, oversample), "20 of 26 are there"
+    assert [task.num_samples for task in added.tasks()] == [3, 3], "not 5 and 1"
+
+
 @pytest.mark.parametrize("count", [100, 150, 190])
 def test_an_area_that_is_rare_by_itself_is_met_without_overshoot(tmp_path, count):
     spec = CoverageSpec(

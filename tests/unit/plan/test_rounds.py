@@ -124,3 +124,19 @@ def test_a_plan_whose_shard_names_would_not_sort_is_refused(tmp_path):
     big = {"dataset.num_samples": 10**6 + 1, "dataset.samples_per_shard": 1}
     with pytest.raises(JobError, match=r"dataset\.samples_per_shard"):
         plan_of(tmp_path, big)
+
+
+def test_a_place_that_the_plan_does_not_have_is_no_task(tmp_path):
+    first = plan_of(tmp_path, {})
+    plan = plan_of(tmp_path, {"dataset.num_samples": 19}, first.rounds)
+    tasks = plan.tasks()
+    assert [plan.task(t.round_index, t.shard_index) for t in tasks] == tasks
+    for place in [(0, -1), (0, 3), (1, 2), (1, 5), (2, 5), (-1, 0)]:
+        assert plan.task(*place) is None, place
+
+
+def test_nvidia_s_seeds_may_be_used_up_to_the_last_one(tmp_path):
+    drawn = {"dataset.latents.draw": "nvidia_seed"}
+    assert plan_of(tmp_path, drawn | {"dataset.latents.seed": 2**32 - 13}).num_samples == 13
+    with pytest.raises(JobError, match=r"seeds up to 4,294,967,296 .*they end at 4,294,967,295"):
+        plan_of(tmp_path, drawn | {"dataset.latents.seed": 2**32 - 12})

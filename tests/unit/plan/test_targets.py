@@ -38,6 +38,17 @@ def test_what_cannot_be_met_says_why(tmp_path, world, spec, why):
     assert (state, found) == ("out of reach", why)
 
 
+@pytest.mark.parametrize(("made", "state"), [(63, "open"), (64, "out of reach")])
+def test_a_class_is_given_up_after_64_images_without_it(tmp_path, made, state):
+    meaning = MEANING.model_copy(
+        update={"labels": [*MEANING.labels, ClassLabel(id=2, name="void", colour=(0, 0, 0))]}
+    )
+    plan = make_plan(small_job(tmp_path, {"dataset.num_samples": made}), {"a": 1})
+    covered = cover_rounds([World((0, 0, 0)).make(task) for task in plan.tasks()])
+    spec = CoverageSpec(min_samples={"void": 5}, budget=100)
+    assert judge_targets(measure_progress(spec, meaning, plan, covered))[0].state == state
+
+
 def test_a_mask_class_that_nobody_ever_made_is_out_of_reach_at_once(tmp_path):
     meaning = MEANING.model_copy(
         update={"labels": [*MEANING.labels, MaskClass(id=2, name="void", colour=(0, 0, 0))]}

@@ -28,6 +28,7 @@ def test_what_is_made_is_counted_and_what_is_missing_is_planned_behind_it(estima
     assert found.num_actors == 2
 
 
+@pytest.mark.slow
 def test_time_and_size_come_from_real_batches(estimate):
     found, folder = estimate
     assert found.resolution_px == 32

@@ -25,6 +25,18 @@ def test_every_worker_gets_two_calls_the_idle_first():
     assert indices(toy.calls[1]) == [3, 4]
 
 
+def test_a_task_goes_to_the_worker_that_has_none():
+    toy, waiting = Toy(capacity=2), tasks(4)
+    fleet = fleet_of(toy)
+    turn(fleet, waiting)
+    fleet.fill(waiting)
+    for worker in (1, 1, 0):
+        toy.land(worker)
+    list(fleet.completed())
+    fleet.fill(deque([(task(9), 0)]))
+    assert {name: indices(calls) for name, calls in toy.calls.items()} == {0: [2], 1: [9]}
+
+
 def test_no_more_workers_are_started_than_there_is_to_do():
     toy = Toy(capacity=8)
     turn(fleet_of(toy), tasks(3))
@@ -176,6 +188,30 @@ def test_a_node_that_leaves_later_finishes_its_shards_and_gets_no_more():
     assert [t.shard_index for t, _ in turn(fleet, waiting)] == [1, 2]
     assert toy.killed == [0]
     assert indices(toy.calls[1]) == [3, 4], "its replacement goes on"
+
+
+@pytest.mark.parametrize(("seconds_left", "num_dropped"), [(17.0, 2), (19.0, 0)])
+def test_what_is_under_way_already_counts_when_a_node_leaves(seconds_left, num_dropped):
+    # Two shards of 10 s, and 2 s of the first are over.
+    assert len(draining(seconds_left)[3]) == num_dropped
+
+
+def test_deaths_are_forgotten_when_a_shard_lands():
+    toy, waiting = Toy(capacity=1), tasks(40)
+    fleet = fleet_of(toy)
+
+    def busy():
+        while not (names := [name for name, calls in toy.calls.items() if calls]):
+            turn(fleet, waiting)
+        return names[0]
+
+    for _ in range(3):
+        for _ in range(4):
+            toy.lose(busy())
+            list(fleet.completed())
+        toy.land(busy())
+        list(fleet.completed())
+    assert len(toy.started) == 13, "twelve were lost, never more than four in a row"
 
 
 def test_workers_that_die_without_end_stop_the_run():

@@ -74,11 +74,13 @@ def told_by_a_program(folder: Path, *, progress: bool = True, before: str = "") 
     return ran.stderr
 
 
+@pytest.mark.slow
 def test_a_program_that_runs_a_job_gets_lines_unless_it_wants_silence(tmp_path: Path) -> None:
     assert told_by_a_program(tmp_path / "a").count("shard_committed") == 3
     assert told_by_a_program(tmp_path / "b", progress=False) == ""
 
 
+@pytest.mark.slow
 def test_lines_go_where_the_program_sends_them(tmp_path: Path) -> None:
     logged = "logging.basicConfig(level='INFO', format='MINE %(message)s')"
     text = told_by_a_program(tmp_path, before=logged)

@@ -3,7 +3,7 @@ import pickle
 import pytest
 
 from factory.errors import FactoryError, WeightsError
-from factory.run.remote_errors import BuildResult, reason_of_death, start_error, was_told_to_go
+from factory.run.remote_errors import BuildResult, start_error
 
 
 def fail():
@@ -40,10 +40,3 @@ def test_an_error_of_ours_is_handed_on_and_another_one_is_explained():
         "run: a worker could not start (ZeroDivisionError: at 5); mend the cause, then run the job "
         "again"
     )
-
-
-def test_the_words_of_a_death_are_read_as_far_as_they_are_known():
-    assert reason_of_death(RuntimeError("exit by SIGKILL")) == "killed, or out of memory"
-    assert reason_of_death(RuntimeError("something new")) == "RuntimeError"
-    assert was_told_to_go(RuntimeError("The process receives a SIGTERM."))
-    assert not was_told_to_go(RuntimeError("something new"))

@@ -33,6 +33,7 @@ def config_of(folder, overrides=None, **changes):
     return dataclasses.replace(config, **changes)
 
 
+@pytest.mark.slow
 def test_a_worker_computes_every_operation_on_one_thread_whatever_the_machine_says():
     code = (
         "import torch; torch.set_num_threads(3); before = torch.get_num_threads()\n"

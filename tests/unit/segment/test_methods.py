@@ -125,6 +125,7 @@ def factory(folder, *words):
     return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 def test_a_plugin_with_a_fitter_is_planned_fitted_and_run_by_the_command_line(folder):
     planned = factory(folder, "plan", "--json")
     assert planned.returncode == 0, planned.stderr
@@ -145,6 +146,7 @@ def test_a_plugin_with_a_fitter_is_planned_fitted_and_run_by_the_command_line(fo
     assert list(identity["segmenter"]["files"]) == ["settings.pictures"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["plan", "fit", "run"])
 def test_a_misspelt_key_of_a_plugin_is_told_like_one_of_ours(folder, command):
     settings = {"pictures": "painted", "names": ["a"], "least_confidense": 0.1}
@@ -159,6 +161,7 @@ def test_a_misspelt_key_of_a_plugin_is_told_like_one_of_ours(folder, command):
     ]
 
 
+@pytest.mark.slow
 def test_a_plugin_offered_by_another_distribution_has_a_short_name(folder):
     info = folder / "painted-1.0.dist-info"
     info.mkdir()

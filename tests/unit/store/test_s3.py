@@ -83,6 +83,7 @@ def test_without_a_cut_equal_bytes_are_still_somebody_elses(store):
     assert not store.create("a", b"same")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["409", "500", "cut"])
 def test_a_completion_that_breaks_is_begun_again(store, middle, kind):
     store.publish("before", a_file(store, bytes(PART + 1)))
@@ -137,6 +138,7 @@ def test_nothing_is_written_by_readers(store, middle):
     assert middle.count("PUT", "") == middle.count("PUT", "/bucket") == 1, "the fixture's bucket"
 
 
+@pytest.mark.slow
 def test_a_server_that_ignores_conditions_is_refused(store, monkeypatch):
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"

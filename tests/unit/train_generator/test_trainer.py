@@ -416,6 +416,7 @@ def test_a_training_goes_on_on_the_other_kind_of_device(tar, tmp_path):
         assert training.state.num_images == num_images
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("each", [4, 5])
 def test_fewer_than_ten_pictures_are_refused_before_anything_is_written(tmp_path, each):
     tar = tar_of_pictures(tmp_path, each=each)
@@ -430,12 +431,14 @@ def test_fewer_than_ten_pictures_are_refused_before_anything_is_written(tmp_path
     assert not output.exists()
 
 
+@pytest.mark.slow
 def test_the_least_pictures_give_scores_that_are_numbers(tmp_path):
     tar = tar_of_pictures(tmp_path, each=5)
     scores = small_training(tar, tmp_path / "out", {"schedule.num_images": 8}).run(NEVER)
     assert all(math.isfinite(number) for number in dataclasses.astuple(scores))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", ["generator", "discriminator"])
 def test_a_training_that_diverges_says_so_and_keeps_what_it_had(tar, tmp_path, part):
     small_training(tar, tmp_path).run(NEVER)
@@ -450,6 +453,7 @@ def test_a_training_that_diverges_says_so_and_keeps_what_it_had(tar, tmp_path, p
     assert all(math.isfinite(value) for row in rows(tmp_path) for value in row.values())
 
 
+@pytest.mark.slow
 def test_no_name_of_a_class_leads_out_of_the_folder(tmp_path):
     files = {}
     for name, images in pictures(6).items():
