@@ -47,8 +47,12 @@ def test_a_telling_name_goes_before_a_general_one():
 
 
 def test_a_chain_counts_under_a_generator_s_name_and_where_nothing_more_telling_is():
-    assert [f.family for f in find_generators(below("netG.", CHAIN))] == ["dcgan"]
-    assert find_generators(below("decoder.", CHAIN)) == []
+    beside = {"netD.main.0.weight": (64, 3, 4, 4)}
+    (found,) = find_generators(below("netG.", CHAIN) | beside)
+    assert (found.family, found.prefix) == ("dcgan", "netG.")
+    assert find_generators(below("decoder.", CHAIN) | beside) == []
+    (found,) = find_generators(CHAIN)
+    assert found.prefix == "", "a file that holds nothing else"
     both = below("netG.", CHAIN) | STYLEGAN2
     assert [found.family for found in find_generators(both)] == ["stylegan2"]
 

@@ -4,7 +4,7 @@ import pyarrow.compute as pc
 import pytest
 
 from factory.dataset.facts_table import read_facts_tables
-from factory.dataset.holdings import find_holdings
+from factory.dataset.state import find_state
 from factory.errors import DamageError
 from factory.pack.facts import SIDECAR_SCHEMA
 from factory.store import open_store
@@ -14,7 +14,7 @@ TABLE = "meta/train/tiny-000001.parquet"
 
 def read(root, *args):
     store = open_store(str(root))
-    return read_facts_tables(store, find_holdings(store).records, *args)
+    return read_facts_tables(store, find_state(store).records, *args)
 
 
 def test_rows_come_in_the_order_of_the_shards_with_all_columns(finished):

@@ -6,7 +6,7 @@ import pytest
 from receipts import a_manifest, a_record
 
 from factory.dataset.notebook import describe_html
-from factory.manifest.labels import ClassLabel
+from factory.manifest.labels import MaskClass
 from factory.store import open_store
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -43,7 +43,7 @@ def test_a_dataset_without_pixels_of_no_class_or_without_shards_has_no_row_for_t
 
 def test_no_name_becomes_markup(store):
     manifest = a_manifest()
-    label = ClassLabel(id=0, name="<b>&", colour=(1, 2, 3))
+    label = MaskClass(id=0, name="<b>&", colour=(1, 2, 3))
     meaning = manifest.meaning.model_copy(update={"labels": [label]})
     html = describe_html(store, manifest.model_copy(update={"meaning": meaning}), "<script>")
     assert "<p>&lt;script&gt;</p>" in html

@@ -17,7 +17,7 @@ from factory.generate.contract import (
     open_weights,
     z_of,
 )
-from factory.generate.weights.find import WeightsContent
+from factory.generate.weights.find import TensorBag, WeightsContent
 from factory.spec import GeneratorSpec
 
 CPU = torch.device("cpu")
@@ -36,6 +36,10 @@ def latents(labels=(0, 1), cutoff=None):
     )
 
 
+def content_of(metadata):
+    return WeightsContent(TensorBag({}, source="a file"), {}, metadata)
+
+
 def test_a_generator_without_weights_in_the_job_says_which_setting_is_missing():
     with pytest.raises(WeightsError, match=r"generator\.weights: missing; stylegan2 needs a wei"):
         open_weights(GeneratorSpec(kind="stylegan2"), None)
@@ -49,11 +53,11 @@ def test_every_precision_of_a_job_has_its_dtype(name):
 
 def test_what_the_file_says_of_itself_becomes_the_facts_and_what_it_leaves_out_is_empty():
     metadata = {"class_names": '["cat", "dog"]', "license": "CC0", "attribution": "A. Body"}
-    content = WeightsContent({}, {}, metadata)
+    content = content_of(metadata)
     facts = facts_of(content, resolution=8, num_classes=2, layers=LAYERS)
     assert facts.class_names == ("cat", "dog")
     assert (facts.license, facts.attribution) == ("CC0", "A. Body")
-    bare = facts_of(WeightsContent({}, {}, {}), resolution=8, num_classes=0, layers=LAYERS)
+    bare = facts_of(content_of({}), resolution=8, num_classes=0, layers=LAYERS)
     assert (bare.class_names, bare.license, bare.attribution) == ((), "", "")
 
 

@@ -41,7 +41,7 @@ def test_what_cannot_be_met_says_why(tmp_path, world, spec, why):
 @pytest.mark.parametrize(("made", "state"), [(63, "open"), (64, "out of reach")])
 def test_a_class_is_given_up_after_64_images_without_it(tmp_path, made, state):
     meaning = MEANING.model_copy(
-        update={"labels": [*MEANING.labels, ClassLabel(id=2, name="void", colour=(0, 0, 0))]}
+        update={"labels": [*MEANING.labels, MaskClass(id=2, name="void", colour=(0, 0, 0))]}
     )
     plan = make_plan(small_job(tmp_path, {"dataset.num_samples": made}), {"a": 1})
     covered = cover_rounds([World((0, 0, 0)).make(task) for task in plan.tasks()])

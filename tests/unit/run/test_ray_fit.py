@@ -6,10 +6,10 @@ from small_job import small_job
 
 from factory.errors import FactoryError
 from factory.fit.pixels.part import Part
-from factory.fit.pixels.pool import LanePool, Pool
+from factory.fit.pixels.pool import PixelPool, ThreadedPixelPool
 from factory.fit.pixels.sampling import NUM_PARTS, Sampling
 from factory.generate.base import load_generator
-from factory.run.ray_fit import DistributedPool, FitWorkers, WorkerDied
+from factory.run.ray_fit import DistributedPixelPool, FitWorkers, WorkerDied
 
 CPU = torch.device("cpu")
 
@@ -85,20 +85,20 @@ def fit_with(pool, between=lambda: None):
 
 
 def reference(workers):
-    lanes = LanePool(workers.generator, workers.dataset, CPU, 1)
+    lanes = ThreadedPixelPool(workers.generator, workers.dataset, CPU, 1)
     answers = fit_with(lanes)
     lanes.close()
     return answers
 
 
 def pool_of(workers):
-    return DistributedPool(workers, workers.names)
+    return DistributedPixelPool(workers, workers.names)
 
 
 def test_it_is_a_pool_and_its_workers_keep_their_promise(tmp_path):
     workers = Workers(tmp_path, 2)
     assert isinstance(workers, FitWorkers)
-    assert isinstance(pool_of(workers), Pool)
+    assert isinstance(pool_of(workers), PixelPool)
 
 
 def test_answers_come_in_the_order_of_the_parts_however_they_arrive(tmp_path):

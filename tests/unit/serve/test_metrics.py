@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from factory.manifest.labels import ClassLabel
+from factory.manifest.labels import MaskClass
 from factory.serve.metrics import encode_metrics
 from factory.serve.view import DatasetView
 from factory.store import open_store
@@ -45,7 +45,7 @@ def test_every_family_is_told_once_with_a_type_and_a_sentence(snapshot):
 
 def test_names_that_somebody_made_up_stay_names(snapshot):
     name = 'a "b"\\c\nfactory_bytes_total 7'
-    label = ClassLabel(id=0, name=name, colour=(0, 0, 0))
+    label = MaskClass(id=0, name=name, colour=(0, 0, 0))
     labels = [label, *snapshot.meaning.labels[1:]]
     meaning = snapshot.meaning.model_copy(update={"labels": labels})
     found = read(encode_metrics(replace(snapshot, meaning=meaning)))

@@ -36,10 +36,13 @@ def test_anything_else_is_one_line_with_the_file_s_name(tmp_path, data, found):
     assert str(caught.value) == f"{path}: {found}"
 
 
-def test_the_largest_file_is_read_whole(tmp_path):
+def test_a_file_of_the_most_characters_is_read_whole(tmp_path):
     path = tmp_path / "list.yaml"
-    path.write_bytes(b"fruit: 1\n" + b"#" * (2**20 - 9))
+    path.write_bytes(b"fruit: 1\n" + b"#" * (2**18 - 9))
     assert load(path) == {"fruit": 1}
+    path.write_bytes(b"fruit: 1\n" + b"#" * (2**18 - 8))
+    with pytest.raises(JobError, match="found more than 262,144 characters"):
+        load(path)
 
 
 def test_a_missing_file_and_a_folder_are_named(tmp_path):
