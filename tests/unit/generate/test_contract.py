@@ -54,10 +54,10 @@ def test_every_precision_of_a_job_has_its_dtype(name):
 def test_what_the_file_says_of_itself_becomes_the_facts_and_what_it_leaves_out_is_empty():
     metadata = {"class_names": '["cat", "dog"]', "license": "CC0", "attribution": "A. Body"}
     content = content_of(metadata)
-    facts = facts_of(content, resolution=8, num_classes=2, layers=LAYERS)
+    facts = facts_of(content, resolution=8, channels=3, num_classes=2, layers=LAYERS)
     assert facts.class_names == ("cat", "dog")
     assert (facts.license, facts.attribution) == ("CC0", "A. Body")
-    bare = facts_of(content_of({}), resolution=8, num_classes=0, layers=LAYERS)
+    bare = facts_of(content_of({}), resolution=8, channels=3, num_classes=0, layers=LAYERS)
     assert (bare.class_names, bare.license, bare.attribution) == ((), "", "")
 
 
