@@ -1,4 +1,4 @@
-"""Images and their features to masks. `base.py` has the promise, `spec/methods.py` the table."""
+"""Masks from images and feature maps. Protocols in `base.py`; the table in `spec/methods.py`."""
 
 from factory.plugins import Registry
 from factory.spec.methods import METHODS

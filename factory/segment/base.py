@@ -1,7 +1,7 @@
-"""The promise of a segmenter.
+"""The protocols of segmenters, and how one is loaded and called.
 
-It names the feature maps it needs before any image is made; equal batches give equal masks; labels
-lie below the number of its classes, or are 255 where no class claims the pixel.
+A segmenter names the feature maps it needs before any image is made. Equal batches give equal masks;
+mask values are below the number of its classes, or 255 where no class claims the pixel.
 """
 
 from collections.abc import Mapping, Sequence
@@ -41,7 +41,7 @@ class Segmenter(Protocol):
 
 @runtime_checkable
 class RenderingSegmenter(Protocol):
-    """A segmenter that has the generator make more images of each latent, beside the first one."""
+    """A segmenter that calls the generator again, for more images of each latent."""
 
     labels: tuple[MaskClass, ...]
     """Classes of the masks; a class's position is its id."""
@@ -60,7 +60,7 @@ AnySegmenter = Segmenter | RenderingSegmenter
 def generate_and_segment(
     generator: Generator, segmenter: AnySegmenter, latents: LatentBatch, layers: Sequence[str] = ()
 ) -> tuple[ImageBatch, MaskBatch]:
-    """Images of `latents` and their masks.
+    """Generate the images of `latents`, and segment them.
 
     The images come with the feature maps that the segmenter needs, and those named in `layers`.
 
@@ -119,7 +119,7 @@ class Mergeable(Protocol):
 
 @runtime_checkable
 class FittedSegmenter(Protocol):
-    """A segmenter that tells of its fit."""
+    """A segmenter that states figures about its fit."""
 
     fitted_on: Mapping[str, int | float]
     """Numbers about the fit, kept in the dataset's manifest."""
@@ -127,25 +127,25 @@ class FittedSegmenter(Protocol):
 
 @runtime_checkable
 class InstanceSegmenter(Protocol):
-    """A segmenter that can tell objects apart."""
+    """A segmenter that can number the objects of an image."""
 
     instance_classes: tuple[str, ...]
-    """Names of the objects' classes, by class id. Empty = its settings ask for none; else every
+    """Names of the objects' classes, by class id. Empty = not requested; else every
     `MaskBatch` holds `instances`."""
 
 
 def instance_classes(segmenter: AnySegmenter) -> list[str]:
-    """Names of the classes of the objects that `segmenter` tells apart; empty if it does not."""
+    """Names of the object classes of a segmenter with instances; empty without."""
     return list(segmenter.instance_classes) if isinstance(segmenter, InstanceSegmenter) else []
 
 
 def finish_segmenter(fitted: bytes, spec: MethodSettings, *, source: str) -> bytes:
-    """The segmenter file whose masks `spec` asks for, from what was fitted.
+    """Make the segmenter file for the settings that apply after a fit, such as KLiSH's `cut`.
 
-    Most methods are finished when they are fitted. `source` names `fitted` in errors.
+    For methods without such settings it is `fitted` itself. `source` names `fitted` in errors.
 
     Raises:
-        JobError: If what was fitted does not have what `spec` asks for.
+        JobError: If `spec` asks for something that the fit does not have.
     """
     method = find_method(spec.kind)
     if not method.finish:
@@ -162,8 +162,8 @@ def load_segmenter(
     """Build the segmenter that `spec` names for a generator with `facts`.
 
     A segmenter is a class (or function) called with its settings, its fitted file (None only if it
-    needs no fitting), the generator's facts and the device. A plugin without a settings class is
-    given the job's section as it is.
+    needs no fitting), the generator's facts and the device. A plugin without a settings class
+    gets the job's section unchanged.
 
     Raises:
         JobError: If the method is not fitted yet, cannot work on such a generator, or a setting does

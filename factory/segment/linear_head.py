@@ -1,4 +1,4 @@
-"""The inference kernel of every method that ends in a linear head: one 1x1 linear map per layer.
+"""The segmenter of every method that ends in a linear head: a 1x1 convolution per layer.
 
 A 1x1 map over channels and bilinear interpolation over space commute, so each layer's logits are
 computed at that layer's own resolution, upsampled once to the image and summed; the concatenated,

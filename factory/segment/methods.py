@@ -1,6 +1,6 @@
-"""Find a segmenting method by its kind: an entry of our table, or what a plugin offers.
+"""Find a segmenting method by its kind: in our table, or from a plugin.
 
-A plugin is either a segmenter, which is called with the job's section as it is, or a `Method` like
+A plugin is either a segmenter, which is called with the job's section unchanged, or a `Method` like
 those of `spec/methods.py`, with settings and a fitter of its own.
 """
 
@@ -37,7 +37,7 @@ def find_method(kind: str) -> Method:
 
 
 def import_part(kind: str, target: str) -> Any:  # noqa: ANN401 - whatever the method needs there
-    """What one of the targets of the method `kind` points at.
+    """Import one of the targets of the method `kind`.
 
     Raises:
         PluginError: If it cannot be imported.
@@ -46,13 +46,13 @@ def import_part(kind: str, target: str) -> Any:  # noqa: ANN401 - whatever the m
 
 
 def settings_of(spec: MethodSettings, *, section: str = SEGMENTER_SECTION) -> MethodSettings:
-    """What a method's segmenter and fitter are given: settings of its own class.
+    """The settings that a method's segmenter and fitter get: an instance of its own settings class.
 
-    Ours are that already. Those of a plugin are checked here, as soon as it may be imported;
-    `section` is their place in the job.
+    Settings of our methods have that class already. Those of a plugin are validated here, as soon as it
+    may be imported; `section` is their path in the job.
 
     Raises:
-        JobError: If a setting is not one that the plugin has; a line for each problem.
+        JobError: If a setting is unknown to the plugin or invalid; a line for each problem.
         PluginError: If the plugin's settings class cannot be used.
     """
     if not isinstance(spec, PluginSegmenterSpec):
@@ -99,7 +99,7 @@ def settings_of(spec: MethodSettings, *, section: str = SEGMENTER_SECTION) -> Me
 def methods_in(
     spec: MethodSettings, section: str = SEGMENTER_SECTION
 ) -> Iterator[tuple[str, MethodSettings]]:
-    """The method of `spec` and those in its settings, such as a teacher, each with its section."""
+    """Iterate over `spec` and the methods nested in it, such as a teacher: (section, settings)."""
     yield section, spec
     for name in type(spec).model_fields:
         value = getattr(spec, name)
@@ -108,7 +108,7 @@ def methods_in(
 
 
 def find_source_digests(spec: MethodSettings) -> dict[str, str]:
-    """SHA-256 of the files that the code of plugins is in: what they fit may change with it."""
+    """SHA-256 of the source files of plugins, by module: a fit is cached by them."""
     found = {}
     for _, one in methods_in(spec):
         if one.kind in METHODS:
@@ -124,7 +124,7 @@ def find_source_digests(spec: MethodSettings) -> dict[str, str]:
 
 
 def check_methods(spec: MethodSettings) -> None:
-    """Say at once, before anything is fitted, what is wrong with the methods of a job.
+    """Validate the methods of a job before anything is fitted.
 
     Raises:
         PluginError: If nothing has that name, or a plugin cannot be used.
@@ -138,7 +138,7 @@ def check_methods(spec: MethodSettings) -> None:
 
 
 def is_fitted(spec: MethodSettings) -> bool:
-    """Whether a segmenter of `spec` has to be fitted before it can make masks."""
+    """Whether a segmenter of `spec` must be fitted before it can make masks."""
     method = find_method(spec.kind)
     if not method.fitter or not method.fitted_if:
         return bool(method.fitter)
@@ -146,7 +146,7 @@ def is_fitted(spec: MethodSettings) -> bool:
 
 
 def check_generator(kind: str, facts: GeneratorFacts) -> None:
-    """Make sure that a method can work on a generator with `facts`.
+    """Require that a method can work on a generator with `facts`.
 
     Raises:
         JobError: If it cannot; the message names the methods that can.

@@ -1,4 +1,4 @@
-"""Names and colours for classes that nobody has named yet."""
+"""Default names and colours of unnamed classes."""
 
 import colorsys
 
@@ -8,7 +8,7 @@ _GOLDEN_RATIO = 0.618033988749895
 
 
 def unnamed_labels(num_classes: int, noun: str = "cluster") -> tuple[MaskClass, ...]:
-    """`cluster_00`, `cluster_01`, ... in colours that stay apart.
+    """`cluster_00`, `cluster_01`, ... in colours that can be told apart.
 
     Hues step by the golden ratio, lightness alternates between three values.
     """
@@ -19,7 +19,7 @@ def unnamed_labels(num_classes: int, noun: str = "cluster") -> tuple[MaskClass, 
 
 
 def colour_at(index: int) -> tuple[int, int, int]:
-    """RGB of the class at `index`; the first dozens stay apart."""
+    """RGB, 0 to 255, of the class at `index`; the first dozens can be told apart."""
     hue = (0.58 + index * _GOLDEN_RATIO) % 1.0
     lightness = (0.5, 0.65, 0.38)[index % 3]
     red, green, blue = colorsys.hls_to_rgb(hue, lightness, 0.75)

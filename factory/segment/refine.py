@@ -1,4 +1,4 @@
-"""Edges that follow the image: coarse maps, upsampled and fitted to the colours of a guide.
+"""Upsample coarse maps, and align their edges with those of an image by a guided filter.
 
 Source: He, Sun and Tang 2013 (TPAMI), "Guided image filtering", section 3.5 (colour guide): near
 each pixel the map is an affine function of the guide's three colours.
@@ -11,7 +11,7 @@ from torch.nn import functional
 
 
 def upsample(maps: Float[Tensor, "k h w"], size: tuple[int, int]) -> Float[Tensor, "k h2 w2"]:
-    """Bilinear, pixels as areas: rows and columns of `size`."""
+    """Resize bilinearly to `size` (rows, columns), with pixels as areas (corners not aligned)."""
     if maps.shape[1:] == size:
         return maps
     return functional.interpolate(maps[None], size, mode="bilinear", align_corners=False)[0]
@@ -20,7 +20,18 @@ def upsample(maps: Float[Tensor, "k h w"], size: tuple[int, int]) -> Float[Tenso
 def guided_filter(
     maps: Float[Tensor, "k h w"], guide: Float[Tensor, "3 h w"], radius: int, epsilon: float
 ) -> Float[Tensor, "k h w"]:
-    """`maps` as local affine functions of `guide` (0 to 1) in windows of `2 * radius + 1` pixels."""
+    """Filter `maps` with a colour guide, in windows of `2 * radius + 1` pixels.
+
+    Args:
+        maps: Any values, float32.
+        guide: RGB, 0 to 1.
+        radius: Of the window in pixels, at least 1.
+        epsilon: Regularisation: variance of the guide below which the maps are smoothed.
+
+    Returns:
+        The filtered maps; they may leave the range of `maps` by a little.
+    """
+    # All means in one call: the box filter is limited by memory traffic, not by arithmetic.
     num_maps, height, width = maps.shape
     cross = (guide[:, None] * maps).flatten(0, 1)
     square = (guide[:, None] * guide).flatten(0, 1)
@@ -36,14 +47,16 @@ def guided_filter(
 
 
 def _box(maps: Tensor, radius: int) -> Tensor:
-    """The mean of each window; borders repeat."""
+    """The mean of each window; border pixels are repeated."""
+    # Rows, then columns: the cost is linear in the radius, not quadratic.
     padded = functional.pad(maps[None], (radius,) * 4, mode="replicate")
     rows = functional.avg_pool2d(padded, (2 * radius + 1, 1), stride=1)
     return functional.avg_pool2d(rows, (1, 2 * radius + 1), stride=1)[0]
 
 
 def _solved(square: Tensor, right: Tensor, epsilon: float) -> Tensor:
-    """Solve the symmetric 3x3 system at every pixel, by cofactors: a batch of tiny matrices."""
+    """Solve the symmetric 3x3 system at every pixel by cofactors (Cramer's rule)."""
+    # A library's batched solver pays more for each tiny matrix, and pivots differently per device.
     a, b, c = square[0, 0] + epsilon, square[0, 1], square[0, 2]
     d, e, f = square[1, 1] + epsilon, square[1, 2], square[2, 2] + epsilon
     cofactors = (d * f - e * e, c * e - b * f, b * e - c * d)

@@ -1,4 +1,4 @@
-"""A fitted segmenter as a file: tensors in safetensors, everything else as JSON in its metadata.
+"""Encode and decode segmenter files: safetensors, with everything but tensors as JSON metadata.
 
 Equal contents give equal bytes: the metadata has one key, because the format does not promise an
 order for several.
@@ -20,18 +20,18 @@ _KEY = "factory_segmenter"
 
 
 class SegmenterFacts(BaseModel):
-    """What a segmenter file says beside its tensors."""
+    """The content of a segmenter file beside its tensors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     schema_version: int = 1
     """Version of this layout."""
     kind: str
-    """The method it was fitted by."""
+    """The method that was fitted, by its `kind`."""
     generator_kind: str
-    """The generator it was fitted on."""
+    """The generator family it was fitted on."""
     weights_sha256: str
-    """That generator's weights."""
+    """SHA-256 of that generator's weights."""
     layers: list[str]
     """Feature maps it reads."""
     labels: list[MaskClass]
@@ -42,7 +42,7 @@ class SegmenterFacts(BaseModel):
     margin_scale: float
     """Median margin between the best two classes on the fitting pixels, in logits."""
     fitted_on: dict[str, int | float]
-    """Numbers about the fit."""
+    """Figures about the fit, such as a head's agreement with its teacher."""
 
 
 _FIRST = frozenset(
@@ -52,25 +52,25 @@ _FIRST = frozenset(
     }
 )
 """Facts that every file states. The file's digest is part of its datasets' identity, so one added
-later is written only with another value than its default: a fit of before must come out the same."""
+later is written only if it differs from its default: earlier fits must keep their bytes."""
 
 
 def encode_segmenter(tensors: dict[str, Tensor], facts: SegmenterFacts) -> bytes:
-    """The bytes of a segmenter file."""
+    """Encode a segmenter file; equal contents give equal bytes."""
     whole = {name: tensor.contiguous() for name, tensor in tensors.items()}
-    unsaid = {
+    defaults = {
         name
         for name, field in type(facts).model_fields.items()
         if name not in _FIRST and getattr(facts, name) == field.get_default()
     }
-    return save(whole, metadata={_KEY: facts.model_dump_json(exclude=unsaid)})
+    return save(whole, metadata={_KEY: facts.model_dump_json(exclude=defaults)})
 
 
 def read_segmenter(path: Path) -> tuple[dict[str, Tensor], SegmenterFacts]:
-    """The tensors and facts of a segmenter file.
+    """Read the tensors and facts of a segmenter file.
 
     Raises:
-        JobError: If it is not a segmenter file of this version.
+        JobError: If it cannot be read, is not a segmenter file, or a newer version wrote it.
     """
     try:
         data = path.read_bytes()
@@ -80,7 +80,7 @@ def read_segmenter(path: Path) -> tuple[dict[str, Tensor], SegmenterFacts]:
 
 
 def decode_segmenter(data: bytes, *, source: str) -> tuple[dict[str, Tensor], SegmenterFacts]:
-    """The tensors and facts in a segmenter file's bytes. `source` names it in errors.
+    """Decode the tensors and facts of a segmenter file. `source` names it in errors.
 
     Raises:
         JobError: If it is not a segmenter file, or a newer version wrote it.

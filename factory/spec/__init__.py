@@ -1,7 +1,7 @@
 """The settings of a job, as types. Every settings class can be imported from here.
 
-`job.py` begins at the whole job; `read.py` turns a file into one; `methods.py` is the table of
-segmenting methods, whose settings classes are found here by their names when they are asked for.
+`job.py` has the whole job, `read.py` reads one from a file, and `methods.py` is the table of segmenting
+methods. The settings classes of methods are imported lazily.
 """
 
 from typing import TYPE_CHECKING
@@ -44,7 +44,7 @@ __all__ = [
     "SegmenterSpec",
 ]
 
-if not TYPE_CHECKING:  # a type checker is told where each of them really is
+if not TYPE_CHECKING:  # type checkers see the classes in their own modules
 
     def __getattr__(name: str) -> type[MethodSettings]:
         """The settings class `name` of one of our methods, e.g. `KMeansSpec`."""

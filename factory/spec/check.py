@@ -1,4 +1,4 @@
-"""Plain values to settings: every problem at once, each with its dotted path."""
+"""Validate plain values as settings; report every problem at once, each with its dotted path."""
 
 import difflib
 import math
@@ -21,7 +21,7 @@ AnySettings = TypeVar("AnySettings", bound=Settings)
 _MOST_SHOWN = 100
 _MOST_BITS = 63
 _NO_TEXT = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
-"""Control characters but tab and newline, and halves of characters: none is part of a name or path."""
+"""Control characters but tab and newline, and lone surrogates: none belongs in a name or a path."""
 
 
 def check_settings(
@@ -32,17 +32,17 @@ def check_settings(
     under: str = "",
     given: Mapping[str, Any] = MappingProxyType({}),
 ) -> AnySettings:
-    """Turn a plain mapping into settings of `kind`. `source` names it in errors.
+    """Validate a plain mapping as settings of `kind`.
 
     Args:
         kind: The settings class.
-        document: What a person wrote.
-        source: What it is called in errors.
-        under: The mapping's place in the job, with which every path in an error begins.
-        given: Settings that are not a person's to write.
+        document: The mapping, as it was written.
+        source: Its name in errors.
+        under: Dotted path of the mapping in the job: the prefix of every path in errors.
+        given: Settings that are set by the program, and must not be in `document`.
 
     Returns:
-        The checked settings.
+        The validated settings.
 
     Raises:
         JobError: If it breaks a rule; the message holds one line per problem.
@@ -63,14 +63,16 @@ def check_settings(
 
 
 def error_of_settings(source: str, problems: Sequence[SettingProblem]) -> JobError:
-    """One error for all `problems` of what `source` names, with a line for each."""
+    """Make one error of all `problems` in `source`, with a line for each."""
     found = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
     message = "\n".join([f"{source}: {found}", *(f"  {problem}" for problem in problems)])
     return JobError(message, where=source, found=found, problems=tuple(problems))
 
 
 def _unusable_values(value: object, path: tuple[str, ...]) -> Iterator[SettingProblem]:
-    """Each value that no setting can have, whatever it is called."""
+    """Find values that no setting can have, such as control characters, NaN and huge integers."""
+    # Before pydantic sees them: its messages would print them to a terminal, and it takes NaN for a
+    # number in plugin settings, which have no types.
     where = ".".join(path) or "the whole"
     match value:
         case dict():
@@ -96,7 +98,7 @@ def _unusable_values(value: object, path: tuple[str, ...]) -> Iterator[SettingPr
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """What is read, and where a person wrote it."""
+    """What is validated, and its place in the job."""
 
     root: type[Settings]
     under: list[str]
@@ -119,7 +121,7 @@ def _unknown_key(where: _Place, model: type[BaseModel] | None, path: list[str]) 
 def _gone_setting(
     dotted: str, model: type[BaseModel] | None, value: object
 ) -> SettingProblem | None:
-    """What is wrong with a setting that was removed; None if there never was one."""
+    """The problem of a setting that was removed; None if there never was one of this name."""
     fields = model.identity_fields if model and issubclass(model, Settings) else None
     name = dotted.rpartition(".")[2]
     if fields is None or name not in fields.gone:
@@ -134,7 +136,7 @@ def _gone_setting(
 
 
 def _describe(problem: Any, where: _Place) -> SettingProblem:  # noqa: ANN401 - pydantic's
-    """One problem that pydantic found: dotted path, what was found, what is allowed."""
+    """Translate one problem that pydantic found: dotted path, what was found, what is allowed."""
     path, model = _follow(problem["loc"], where.root)
     dotted = ".".join([*where.under, *path])
     context = problem.get("ctx", {})
@@ -142,12 +144,12 @@ def _describe(problem: Any, where: _Place) -> SettingProblem:  # noqa: ANN401 - 
         return _gone_setting(dotted, model, problem["input"]) or _unknown_key(where, model, path)
     if problem["type"] == "missing":
         return SettingProblem(dotted, "missing", "missing, and required")
-    if problem["type"] == "union_tag_invalid":  # pydantic's words for it name a function of ours
+    if problem["type"] == "union_tag_invalid":  # its own text names an internal function
         tags = context["expected_tags"].replace("'", "").replace(PLUGIN_TAG, "module:attribute")
         return SettingProblem(
             f"{dotted}.kind", "value", repr(context["tag"]), f"input should be one of {tags}"
         )
-    ours = context.get("error")  # a rule of ours, to whose text pydantic adds words
+    ours = context.get("error")  # our own rule: pydantic puts a prefix before its text
     rule = str(ours) if isinstance(ours, ValueError) else problem["msg"]
     if problem["type"] == "string_type" and isinstance(problem["input"], (bool, int, float)):
         rule += "; quote it"
@@ -159,9 +161,9 @@ def _describe(problem: Any, where: _Place) -> SettingProblem:  # noqa: ANN401 - 
 def _follow(
     loc: Sequence[str | int], root: type[Settings]
 ) -> tuple[list[str], type[BaseModel] | None]:
-    """The dotted path of a pydantic location, and the model its last key was looked up in.
+    """The dotted path of a pydantic location, and the model that its last key belongs to.
 
-    Pydantic puts the tag of a union's member into the location; people did not write it.
+    Pydantic inserts the tags of unions into locations; a job file does not have them.
     """
     path: list[str] = []
     model: type[BaseModel] | None = root
@@ -184,12 +186,12 @@ def _follow(
 
 
 def by_kind(field: FieldInfo) -> ByKind | None:
-    """Find the mark of a field that holds any method's settings."""
+    """The `ByKind` annotation of a field that holds any method's settings; None for other fields."""
     return next((mark for mark in field.metadata if isinstance(mark, ByKind)), None)
 
 
 def model_in(annotation: object) -> type[BaseModel] | None:
-    """Find the model that an annotation is, or holds: `Model`, `Model | None`, `list[Model]`."""
+    """The first model in an annotation such as `Model`, `Model | None` or `list[Model]`."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     return next(filter(None, map(model_in, get_args(annotation))), None)

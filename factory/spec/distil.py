@@ -1,4 +1,4 @@
-"""The settings of distillation: a linear head that imitates a slow method."""
+"""The settings of distillation: a linear head fitted to a slow method's masks."""
 
 from typing import Literal
 
@@ -11,7 +11,7 @@ from factory.spec.settings import Fraction, IdentityFields
 
 
 class DistilSpec(MethodSettings):
-    """A linear head that imitates a slow method: masks at the price of one forward pass."""
+    """A linear head that imitates a slow method: masks at the cost of one forward pass."""
 
     identity_fields = IdentityFields(
         (
@@ -25,19 +25,20 @@ class DistilSpec(MethodSettings):
     teacher: TeacherSpec
     """The method to imitate: any other kind, with its own settings."""
     samples: int = Field(500, ge=10)
-    """Images that the teacher labels."""
+    """Number of images that the teacher segments."""
     drop_share: float = Field(0.2, ge=0, lt=1)
-    """Share of the teacher's masks left out, the least certain ones; those it rejects always are."""
+    """Share of the teacher's masks that are left out, those of least confidence; rejected ones always
+    are."""
     held_out: float = Field(0.2, gt=0, lt=1)
-    """Share of the rest that the head is scored on instead of fitted."""
+    """Share of the remaining images that is held out to score the head."""
     min_agreement: Fraction = 0.8
-    """Fail if head and teacher agree less on the held-out images (mean over classes of IoU)."""
+    """The fit fails if the mean IoU of head and teacher on the held-out images is below this."""
     pixels_per_image: int = Field(256, ge=1)
-    """Pixels taken from each image, at random places."""
+    """Pixels sampled per image, at random places."""
     layers: LayerNames = "auto"
-    """Feature maps of the head, as for `kmeans`."""
+    """Feature maps that the head reads, as for `kmeans`."""
     seed: FittingSeed = 0
-    """Seed of the images (never those of the dataset) and of the pixels."""
+    """Seed of the fitting images (never those of the dataset) and of the pixels."""
 
     @field_validator("teacher")
     @classmethod

@@ -1,7 +1,7 @@
-"""What a weights file may leave unsaid about its network: `dataset.generator.settings`, per family.
+"""Generator settings that a weights file does not contain: `dataset.generator.settings`, per family.
 
-`--config` of `inspect` and `convert` reads the same names from JSON. What shows in the tensors, such
-as sizes, depths and most families' classes, is no setting.
+`--config` of `inspect` and `convert` reads the same names from JSON. What follows from the tensors,
+such as sizes, depths and most families' classes, is not a setting.
 """
 
 import difflib
@@ -22,82 +22,83 @@ class StyleGAN2Settings(Settings):
     lr_multiplier: _Positive = 0.01
     """Learning-rate multiplier of the mapping network, which scales its stored weights."""
     conv_clamp: _Positive | None = None
-    """Bound of every layer's outputs, both signs: 256 in networks trained in mixed precision."""
+    """Clamp of every layer's outputs, both signs: 256 in networks trained in mixed precision. Empty =
+    none."""
 
 
 class StyleGAN3Settings(Settings):
-    """StyleGAN3 and StyleGAN-XL: the filter plan and what scales its numbers."""
+    """StyleGAN3 and StyleGAN-XL: the filter design and scale factors."""
 
     lr_multiplier: _Positive = 0.01
     """Learning-rate multiplier of the mapping network, which scales its stored weights."""
     conv_clamp: _Positive = 256
-    """Bound of every layer's outputs, both signs."""
+    """Clamp of every layer's outputs, both signs."""
     num_critical: _Count = 2
-    """Critically sampled layers at the end."""
+    """Number of critically sampled layers at the end."""
     first_cutoff: _Positive = 2
-    """Cutoff of the first layer."""
+    """Cutoff frequency of the first layer."""
     first_stopband: _Positive = 2**2.1
-    """Stopband of the first layer."""
+    """Stopband frequency of the first layer."""
     last_stopband_rel: _Positive = 2**0.3
-    """Stopband of the last layer over its cutoff."""
+    """Stopband frequency of the last layer, relative to its cutoff."""
     margin_size: _Count = 10
-    """Pixels around each feature map."""
+    """Margin around each feature map, in pixels."""
     output_scale: _Positive = 0.25
-    """Factor of the image."""
+    """Factor of the output image."""
 
 
 class BigGANDeepHFSettings(Settings):
-    """BigGAN-deep of Hugging Face, in the words of its config.json."""
+    """BigGAN-deep of Hugging Face; names as in its config.json."""
 
     layers: list[tuple[bool, _Count, _Count]] | None = None
-    """Of each layer whether it doubles the resolution, and its widths over that of the last. Empty =
-    every second one doubles."""
+    """For each layer: whether it doubles the resolution, and its input and output width as multiples of
+    the base width. Empty = every second layer doubles."""
     eps: _Positive = 1e-4
     """Epsilon of the batch normalisation."""
 
 
 class BigGANSettings(Settings):
-    """BigGAN and BigGAN-deep of the authors' PyTorch program, in its words."""
+    """BigGAN and BigGAN-deep of the authors' PyTorch code; names as there."""
 
     G_depth: Annotated[int, Field(ge=1, le=64, strict=True)] | None = None
-    """Blocks per resolution of BigGAN-deep. Empty = told from where widths change."""
+    """Blocks per resolution of BigGAN-deep. Empty = inferred from where widths change."""
     BN_eps: _Positive = 1e-5
     """Epsilon of the batch normalisation in the blocks."""
 
 
 class StyleGAN1Settings(Settings):
-    """StyleGAN (first version), in genforce's words."""
+    """StyleGAN (first version); names as in genforce."""
 
     fused_scale: Literal["auto"] | bool = "auto"
-    """Whether upsampling lies inside the convolution; `auto` = from 128 px on."""
+    """Whether upsampling is fused into the convolution; `auto` = from 128 px on."""
     mapping_lr_mul: _Positive = 0.01
     """Learning-rate multiplier of the mapping network, which scales its stored weights."""
     use_wscale: bool = True
     """Whether weights are scaled at run time."""
     final_tanh: bool = False
-    """Whether the image passes a tanh."""
+    """Whether a tanh is applied to the image."""
 
 
 class PGGANSettings(Settings):
-    """Progressive GAN, in genforce's words."""
+    """Progressive GAN; names as in genforce."""
 
     label_size: _Count = 0
     """Number of classes: the last inputs of the first layer are their one-hot label."""
     fused_scale: bool | None = None
-    """Whether upsampling lies inside the convolution. Empty = told from where widths change."""
+    """Whether upsampling is fused into the convolution. Empty = inferred from where widths change."""
     use_wscale: bool = True
     """Whether weights are scaled at run time."""
     final_tanh: bool = False
-    """Whether the image passes a tanh."""
+    """Whether a tanh is applied to the image."""
 
 
 class DCGANLayer(Settings):
     """One convolution of a DCGAN."""
 
     name: str
-    """Its name in the file, without `.weight`."""
+    """Name of its weights in the file, without `.weight`."""
     kind: Literal["conv_transpose", "conv"] = "conv_transpose"
-    """Whether it is a transposed convolution."""
+    """Transposed or plain convolution."""
     stride: Annotated[int, Field(ge=1, le=16, strict=True)]
     """Its stride."""
     padding: Annotated[int, Field(ge=0, le=64, strict=True)]
@@ -112,14 +113,14 @@ class DCGANSettings(Settings):
     latent: Literal["normal", "uniform"] = "normal"
     """Distribution of a latent's numbers: standard normal, or uniform from -1 to 1."""
     output_activation: Literal["tanh", "sigmoid", "none"] = "tanh"
-    """What the image passes."""
+    """Activation of the last layer."""
     hidden_activation: Literal["relu", "leaky_relu"] = "relu"
-    """What every other layer passes; `leaky_relu` has slope 0.2."""
+    """Activation of all other layers; `leaky_relu` has slope 0.2."""
     bn_eps: _Positive = 1e-5
     """Epsilon of the batch normalisation."""
     layers: Annotated[list[DCGANLayer], Field(min_length=2, max_length=64)] | None = None
-    """Every convolution in order, for layouts other than 4x4 kernels that double the resolution:
-    strides and paddings are not in a file."""
+    """All convolutions in order, for layouts other than 4x4 kernels that double the resolution: a file
+    does not contain strides and paddings."""
 
 
 FAMILY_SETTINGS: dict[str, type[Settings]] = {
@@ -136,13 +137,13 @@ FAMILY_SETTINGS: dict[str, type[Settings]] = {
 
 
 def check_family_settings(kind: str, settings: dict[str, Any]) -> dict[str, Any]:
-    """Validate a generator's settings; those of kinds that are not ours come back as they are.
+    """Validate a generator's settings; those of plugins are returned unchanged.
 
     Returns:
-        What was given, as plain JSON values; defaults are not filled in.
+        The given settings as plain JSON values; defaults are not filled in.
 
     Raises:
-        ValidationError: With one problem per setting that the family lacks or does not allow.
+        ValidationError: With one problem per setting that is unknown to the family or invalid.
     """
     model = FAMILY_SETTINGS.get(kind)
     if model is None:

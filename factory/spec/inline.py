@@ -1,4 +1,4 @@
-"""Give a job the content of the YAML files it names, so that the job kept beside a dataset is whole."""
+"""Replace paths of YAML files in a job by their content, so that a stored job is self-contained."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +11,7 @@ from factory.spec.yaml_file import load_yaml
 
 
 def inline_files(document: dict[str, Any]) -> None:
-    """Put the content of YAML files, such as labels, in the place of their paths.
+    """Replace the paths of YAML files, such as labels, by their content, in place.
 
     Raises:
         JobError: If one cannot be read.
@@ -21,7 +21,7 @@ def inline_files(document: dict[str, Any]) -> None:
 
 
 def _segmenter_sections(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """The sections of a job that hold a method's settings: the segmenter's, and a teacher's in it."""
+    """The sections of a job with a method's settings: the segmenter's, and a teacher's inside it."""
     dataset = document.get("dataset")
     pending = [dataset.get("segmenter")] if isinstance(dataset, dict) else []
     while pending:
@@ -36,7 +36,7 @@ def _segmenter_sections(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _inline_into(section: dict[str, Any]) -> None:
-    """Put the content of YAML files in the place of their paths."""
+    """Replace the paths of YAML files in one section by their content."""
     kind = section.get("kind")
     if not isinstance(kind, str) or kind not in METHODS:
         return

@@ -1,7 +1,7 @@
-"""The settings of a job, from the whole to its sections; those of methods have files of their own.
+"""The settings of a job and its sections; those of segmenting methods have files of their own.
 
 `dataset` is what is made, `run` how, `output` where. Nothing in `run` or `output` changes a byte.
-The sentence under each field is its documentation, its schema description and its help.
+The docstring of each field is also its schema description.
 """
 
 from collections.abc import Mapping
@@ -28,7 +28,7 @@ from factory.spec.settings import (
 
 
 class GeneratorSpec(Settings):
-    """Which pretrained image generator, and how it is run."""
+    """The pretrained image generator, and how it is evaluated."""
 
     identity_fields = IdentityFields(
         ("kind", "precision", "noise"), later={"settings": {}}, left_out=("weights", "sha256")
@@ -40,15 +40,16 @@ class GeneratorSpec(Settings):
     """Weights: a file, `shipped:blood_cells`, or `https://...` with `sha256`. Paths are relative to
     the folder the command runs in."""
     sha256: Sha256 | None = None
-    """Refuse weights whose SHA-256 differs. Required for downloads."""
+    """Expected SHA-256 of the weights; others are refused. Required for downloads."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     """Arithmetic of the synthesis network. The mapping network and the image sum stay float32."""
     noise: Literal["const", "none", "per_sample"] = "const"
-    """Noise inputs: the checkpoint's own maps, none, or fresh maps drawn from each sample's seed."""
+    """Noise inputs: the maps stored in the checkpoint, none, or new maps drawn from each sample's
+    seed."""
     settings: dict[str, Any] = Field({})
-    """What the weights file leaves unsaid of its network, such as `classes: 8` of a `dcgan`;
-    `factory inspect` says what was assumed. Each family has its own (`factory/spec/generators.py`); a
-    generator from outside is given them as they are."""
+    """Settings of the network that the weights file does not contain, such as `classes: 8` of a
+    `dcgan`; `factory inspect` lists what was assumed. Each family has its own
+    (`factory/spec/generators.py`); a plugin gets them unchanged."""
 
     @field_validator("settings")
     @classmethod
@@ -57,7 +58,7 @@ class GeneratorSpec(Settings):
 
 
 class LatentsSpec(Settings):
-    """Where the samples lie in the generator's latent space."""
+    """How latents are drawn from the generator's latent space."""
 
     identity_fields = IdentityFields(
         ("seed", "draw", "truncation_psi", "truncation_cutoff", "classes")
@@ -66,15 +67,16 @@ class LatentsSpec(Settings):
     seed: int = Field(0, ge=0, lt=2**63)
     """Sample i is a pure function of (seed, i)."""
     draw: Literal["counter", "nvidia_seed"] = "counter"
-    """How sample i gets its latent: `counter` from a counter-based generator keyed by (seed, i);
-    `nvidia_seed` as NVIDIA's tools do for seed number `seed + i`, so that the images are theirs."""
+    """Random number generator of the latents: `counter` = counter-based, keyed by (seed, i);
+    `nvidia_seed` = as in NVIDIA's tools with seed `seed + i`, so that images are equal to theirs."""
     truncation_psi: float = Field(1.0, ge=0, le=2)
-    """Pull latents towards the mean latent: 1 = none, 0.5 = less variety and fewer broken images."""
+    """Truncation: latents are moved towards the mean latent. 1 = none; 0.5 = less variety and fewer
+    broken images."""
     truncation_cutoff: int | None = Field(None, ge=0)
-    """Truncate only the style rows below this one. Empty = all rows."""
+    """Number of style rows that are truncated, from the first (coarsest) one. Empty = all rows."""
     classes: Annotated[list[int | str] | dict[int | str, Weight] | None, ClassKeys] = None
-    """Classes of a class-conditional generator, by name or number: a list is visited in turn, a
-    mapping to weights is drawn at random. Empty = all classes in turn."""
+    """Classes of a class-conditional generator, by name or number: those of a list are used in turn, of
+    a mapping to weights they are drawn at random. Empty = all classes in turn."""
 
     @field_validator("classes")
     @classmethod
@@ -85,18 +87,18 @@ class LatentsSpec(Settings):
 
 
 class AcceptSpec(Settings):
-    """Which samples are kept.
+    """Rules by which samples are accepted.
 
-    A rejected one is counted with its reason, and replaced from the indices its shard owns.
+    A rejected sample is counted by reason, and replaced from the indices that its shard owns.
     """
 
     identity_fields = IdentityFields(("min_confidence", "class_share"))
 
     min_confidence: Fraction = 0.0
-    """Drop samples whose mean mask confidence is lower."""
+    """Minimum mean confidence of a sample's mask."""
     class_share: Annotated[dict[ClassKey, tuple[Fraction, Fraction]], ClassKeys] = Field({})
-    """Allowed share of the mask's pixels by class, e.g. `{nucleus: [0.05, 0.6]}`; a class is given by
-    its name or its mask value."""
+    """Allowed range of each class's share of the mask, e.g. `{nucleus: [0.05, 0.6]}`; classes by name or
+    mask value."""
 
     @field_validator("class_share")
     @classmethod
@@ -104,29 +106,29 @@ class AcceptSpec(Settings):
         cls, value: dict[ClassKey, tuple[float, float]]
     ) -> dict[ClassKey, tuple[float, float]]:
         if any(least > most for least, most in value.values()):
-            raise ValueError("the least share comes first and is not above the most")
+            raise ValueError("the first share is the minimum and must not exceed the second")
         return value
 
 
 class EncodeSpec(Settings):
-    """How images become files. Masks are always lossless PNG, mode L."""
+    """Encoding of images. Masks are always lossless PNG, mode L."""
 
     identity_fields = IdentityFields(("image", "png_level", "jpeg_quality", "confidence"))
 
     image: Literal["png", "webp", "jpeg"] = "png"
     """File format; `webp` is lossless."""
     png_level: int = Field(1, ge=0, le=9)
-    """Level 1 is our own quick writer, the others are Pillow's; level 6 costs about ten times the
-    time of level 1 for a fifth less bytes."""
+    """Compression level of PNG. Level 1 uses our own fast encoder, all others Pillow's; level 6 takes
+    about ten times as long as level 1 and saves a fifth of the bytes."""
     jpeg_quality: int = Field(95, ge=1, le=100)
-    """Only for `jpeg`."""
+    """JPEG quality. Only for `image: jpeg`."""
     confidence: bool = False
-    """Also write `KEY.confidence.png` (mode L): each pixel's confidence in the mask, times 255. Of a
-    linear head it is m / (m + s): m = lead of the best class over the second, s = its median."""
+    """Also write `KEY.confidence.png` (mode L): the mask's confidence at each pixel, times 255. For a
+    linear head it is m / (m + s): m = margin between the best two classes, s = its median."""
 
 
 class DatasetSpec(Settings):
-    """What is made. Equal sections give equal bytes on equal hardware and libraries."""
+    """What is made. Equal `dataset` sections give equal bytes on equal hardware and libraries."""
 
     identity_fields = IdentityFields(
         (
@@ -137,54 +139,56 @@ class DatasetSpec(Settings):
     )
 
     num_samples: int = Field(ge=1, le=10**9)
-    """Image/mask pairs to make. Raise it and run again to grow the dataset."""
+    """Number of image/mask pairs. Raise it and run again to grow the dataset."""
     samples_per_shard: int = Field(1000, ge=1)
-    """Pairs per tar file. Have at least as many shards as your training has loader workers."""
+    """Pairs per tar file. Choose it so that there are at least as many shards as loader workers in
+    training."""
     oversample: float = Field(1.0, ge=1, le=100)
-    """Indices a shard owns for each sample it keeps; more than 1 makes room for rejected samples."""
+    """Sample indices that a shard owns per sample it keeps; more than 1 leaves spare ones for rejected
+    samples."""
     batch_size: int = Field(8, ge=1, le=1024)
     """Samples per forward pass. It is here, not in `run`, because it changes floating-point sums."""
     generator: GeneratorSpec
     """The image generator."""
     latents: LatentsSpec = LatentsSpec()
-    """Where the samples lie in its latent space."""
+    """How latents are drawn."""
     segmenter: SegmenterSpec
-    """What makes the masks."""
+    """The method that makes the masks."""
     accept: AcceptSpec = AcceptSpec()
-    """Which samples are kept."""
+    """Rules by which samples are accepted."""
     coverage: CoverageSpec | None = None
-    """What the dataset must cover; it can be changed at any time, as `num_samples` can be raised."""
+    """Coverage targets. They can be changed at any time, as `num_samples` can be raised."""
     encode: EncodeSpec = EncodeSpec()
-    """How images become files."""
+    """Encoding of images."""
 
 
 class RunSpec(Settings):
-    """How it is made. Nothing here changes a byte."""
+    """How the dataset is made. Nothing here changes a byte."""
 
     executor: Literal["ray", "inline"] = "ray"
-    """`ray` fans actors over this machine or a cluster; `inline` works in this process."""
+    """`ray` = actors on this machine or a cluster; `inline` = threads of this process."""
     address: str | None = None
-    """Ray cluster to join, e.g. `auto` or `ray://head:10001`. Empty = a local one for this run."""
+    """Address of a Ray cluster, e.g. `auto` or `ray://head:10001`. Empty = a local one for this run."""
     num_actors: int | Literal["auto"] = "auto"
-    """Workers. `auto` = as many as the cluster's CPUs (or GPUs) hold."""
+    """Number of workers. `auto` = as many as fit on the cluster's CPUs (or GPUs)."""
     threads_per_actor: int = Field(1, ge=1, le=256)
-    """Batches a worker computes side by side on the CPU, each on one thread: the number of threads
-    never changes a sum."""
+    """Batches that a worker computes concurrently on the CPU, each on one thread, so that the number of
+    threads cannot change a sum."""
     gpus_per_actor: float = Field(0, ge=0, le=1)
-    """GPU share of a worker; above 0 it computes on the GPU."""
+    """GPUs (or the share of one) per worker; 0 = compute on the CPU."""
     encode_threads: Annotated[int, Field(ge=0, le=256)] | Literal["auto"] = "auto"
-    """Threads of a worker that encode images while the next batch is computed; 0 = whoever computed
-    a batch encodes it. `auto` = 4 beside a GPU, 0 where workers fill the CPU anyway."""
+    """Threads per worker that encode images while the next batch is computed; 0 = each batch is encoded
+    by the thread that computed it. `auto` = 4 with a GPU, 0 on the CPU, which workers keep busy."""
     shards_per_actor: int = Field(500, ge=1)
-    """Shards after which a worker is replaced by a fresh one, in case something in it leaks.
-    Only for `ray`."""
+    """Shards after which a worker process is replaced, as a safeguard against memory leaks. Only for
+    `ray`."""
     shard_deadline_s: float = Field(3600, gt=0)
-    """A worker that finishes no shard for this long hangs: it is killed and the shard tried again.
-    Only for `ray`."""
+    """Timeout in seconds: a worker that finishes no shard for so long is killed, and the shard is
+    retried. Only for `ray`."""
 
     serve_port: int | None = Field(None, ge=0, le=65535)
-    """Port on this machine's loopback address where a live page shows the run; 0 = any free one.
-    Empty = none. Only with `executor: ray`; `factory serve` shows a dataset at any time."""
+    """Loopback port of a live page about the run; 0 = any free one. Empty = no page. Only with
+    `executor: ray`; `factory serve` shows a dataset at any time."""
 
     @field_validator("num_actors")
     @classmethod
@@ -195,31 +199,31 @@ class RunSpec(Settings):
 
 
 class OutputSpec(Settings):
-    """Where it goes. Nothing here changes a byte."""
+    """Where the dataset is written. Nothing here changes a byte."""
 
     uri: str = Field(min_length=1)
     """Folder or `s3://bucket/prefix` for the dataset; one folder holds one dataset."""
     single_writer: bool = False
-    """A promise that one run at a time writes there. Only then may the store be one that does not
-    create files exclusively; `factory doctor` tells. A lease keeps a second run out."""
+    """Set it if only one run at a time writes there. Required for stores without exclusive creation of
+    files, which `factory doctor` detects; a lease then keeps a second run out."""
 
 
 class JobSpec(Settings):
     """One job: what is made, how, and where."""
 
     name: DatasetName
-    """Name of the dataset and of its shards: lower case, digits, `_` and `-`; no dots, because
-    readers split names at the first dot."""
+    """Name of the dataset, and prefix of its shards' names: lower case, digits, `_` and `-`; no dots,
+    because readers split file names at the first dot."""
     dataset: DatasetSpec
     """What is made."""
     run: RunSpec = RunSpec()
-    """How."""
+    """How it is made."""
     output: OutputSpec
-    """Where."""
+    """Where it is written."""
 
     @classmethod
     def from_dict(cls, document: Mapping[str, Any]) -> "JobSpec":
-        """Check a job given as plain values, as a job file holds them; files it names are read.
+        """Validate a job given as plain values, as in a job file; files that it names are read.
 
         Raises:
             JobError: If it breaks a rule; the message holds one line per problem.

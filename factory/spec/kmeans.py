@@ -10,16 +10,16 @@ from factory.spec.settings import IdentityFields
 
 
 class KMeansSpec(MethodSettings):
-    """Clusters of generator features by k-means: the baseline, and stage one of KLiSH."""
+    """Clusters of generator features by k-means: a baseline, and the first stage of KLiSH."""
 
     identity_fields = IdentityFields(("kind", "num_clusters", "layers", "fit"))
 
     kind: Literal["kmeans"] = "kmeans"
     """`kmeans`."""
     num_clusters: int = Field(8, ge=2, le=255)
-    """Number of classes in the masks."""
+    """Number of clusters, and so of mask classes."""
     layers: LayerNames = "auto"
-    """Feature maps to use, by name. `auto` = the last one of each resolution, the coarsest dropped
-    until at most 1000 channels are left."""
+    """Names of the feature maps that the head reads. `auto` = the last one of each resolution, without
+    the coarsest ones that exceed 1000 channels in total."""
     fit: FitSpec = FitSpec()
-    """What it is fitted on."""
+    """The data of the fit."""

@@ -1,4 +1,4 @@
-"""Named classes: the content of a labels file, and what can be checked without the merge tree.
+"""Named classes: the content of a labels file, and the checks that need no merge tree.
 
 `segment/tree/labels_file.py` reads and writes the file and checks it against a tree.
 """
@@ -32,16 +32,16 @@ def _check_colour(value: object) -> object:
 
 
 class NamedLabel(Settings):
-    """One class that a person named."""
+    """One named class."""
 
     identity_fields = IdentityFields(("name", "colour", "nodes"))
 
     name: Annotated[str, BeforeValidator(_check_name), Field(max_length=64)]
     """Letters, digits and `_ - + . / ( )`, with single spaces between words; not a bare number."""
     colour: Annotated[str, BeforeValidator(_check_colour)]
-    """`"#rrggbb"`, for pictures only. The quotes are needed: `#` begins a comment in YAML."""
+    """`"#rrggbb"`, for pictures only. Quotes are required: `#` begins a comment in YAML."""
     nodes: list[NodeId] = Field(min_length=1)
-    """Nodes of the merge tree that make up the class; more than one = they are merged."""
+    """Nodes of the merge tree that make up the class; several are merged."""
 
 
 class LabelsSpec(Settings):
@@ -52,7 +52,7 @@ class LabelsSpec(Settings):
     tree: str = Field(pattern=r"^[0-9a-f]{16}$")
     """Digest of the merge tree: node ids mean nothing in another one."""
     labels: list[NamedLabel] = Field(min_length=2, max_length=255)
-    """The classes. A label's position is its mask value; together they hold every cluster once."""
+    """The classes. A class's position is its mask value; together they cover every cluster once."""
 
     @field_validator("labels")
     @classmethod

@@ -10,11 +10,11 @@ from factory.spec.job import JobSpec
 from factory.spec.yaml_file import load_yaml
 
 Job = JobSpec | str | Path | Mapping[str, Any]
-"""A job as a program may give it: checked, the path of its file, or its plain values."""
+"""A job in any form that functions accept: validated, the path of its file, or plain values."""
 
 
 def load_job(path: str | Path) -> JobSpec:
-    """Read and check the job file at `path`, and the labels file it names, if any.
+    """Read and validate the job file at `path`, and the labels file it names, if any.
 
     Raises:
         JobError: If a file cannot be read, is not YAML, or breaks a rule; the message holds one
@@ -26,7 +26,7 @@ def load_job(path: str | Path) -> JobSpec:
 
 
 def check_job(document: dict[str, Any], *, source: str) -> JobSpec:
-    """Turn a plain mapping into a `JobSpec`. `source` names it in errors.
+    """Validate a plain mapping as a `JobSpec`. `source` names it in errors.
 
     Raises:
         JobError: If it breaks a rule; the message holds one line per problem.
@@ -35,7 +35,7 @@ def check_job(document: dict[str, Any], *, source: str) -> JobSpec:
 
 
 def as_job(job: Job) -> JobSpec:
-    """Read or check `job`, unless that was done before.
+    """Read and validate `job`; a `JobSpec` is returned unchanged.
 
     Raises:
         JobError: If it cannot be read, or breaks a rule; the message holds one line per problem.

@@ -1,7 +1,6 @@
-"""What the settings of all segmenting methods share, and the section of a job that holds one of them.
+"""The base class of all methods' settings, and the union type of a job's `segmenter` section.
 
-Each method's own settings are in a file of their own; `methods.py` says which, and nothing here names
-a method.
+Each method's settings have a file of their own, listed in `methods.py`; nothing here names a method.
 """
 
 from collections.abc import Mapping
@@ -25,16 +24,16 @@ from factory.spec.methods import METHODS, Method
 from factory.spec.settings import IdentityFields, Settings
 
 PLUGIN_TAG = "plugin"
-"""What pydantic calls a plugin's settings in locations."""
+"""The tag of a plugin's settings in pydantic's locations."""
 
 
 def _require_kind(schema: dict[str, Any]) -> None:
-    """Say in the JSON Schema that a job names the kind, which code may leave out."""
+    """Make `kind` required in the JSON Schema: a job file names it, code may leave it out."""
     schema["required"] = ["kind", *(k for k in schema.get("required", ()) if k != "kind")]
 
 
 class MethodSettings(Settings):
-    """The settings of one segmenting method: what its masks are, and what it is fitted on."""
+    """Base class of the settings of segmenting methods."""
 
     model_config = ConfigDict(json_schema_extra=_require_kind)
     identity_later: ClassVar[Mapping[str, Any]] = {"clean": None}
@@ -45,7 +44,7 @@ class MethodSettings(Settings):
     """Clean-up of the masks that the method makes. Empty = they stay as they are."""
 
     def model_post_init(self, context: object, /) -> None:  # noqa: ARG002 - pydantic's signature
-        """Keep `kind` among what was set: without it nobody could read the settings back."""
+        """Mark `kind` as set, so that it is written even where defaults are left out."""
         self.model_fields_set.add("kind")
 
     @model_validator(mode="after")
@@ -58,19 +57,19 @@ class MethodSettings(Settings):
 
 
 def find_settled(method: Method, settings: MethodSettings) -> str:
-    """What is wrong if a fitted file is named beside settings that it settles; empty if nothing is."""
+    """The problem of settings beside a fitted file that determines them; empty if there is none."""
     if not method.fitted_file or not getattr(settings, method.fitted_file):
         return ""
     settled = sorted(method.settles(settings.model_fields_set))
     if not settled:
         return ""
-    return f"`{method.fitted_file}` names a file that is fitted already; leave out {', '.join(settled)}"
+    return f"`{method.fitted_file}` names a fitted file; leave out {', '.join(settled)}"
 
 
 def find_unteachable(method: Method, settings: MethodSettings) -> str:
-    """Why `distil` cannot imitate a method with these settings; empty if it can."""
+    """The reason why `distil` cannot imitate a method with these settings; empty if it can."""
     if not method.can_teach:
-        return f"{settings.kind} is no teacher; choose another method"
+        return f"{settings.kind} cannot be a teacher; choose another method"
     for name, reason in method.not_taught.items():
         if getattr(settings, name):
             return f"{reason}: leave out `{name}`"
@@ -87,42 +86,42 @@ class PluginSegmenterSpec(MethodSettings):
     kind: str = Field(pattern=r"^[\w.]+:[\w.]+$|^[\w-]+$")
     """`module:attribute`, or the name of an entry point in group `factory.segmenters`."""
     settings: dict[str, Any] = Field({})
-    """Handed to the plugin: as they are, or checked by the settings class that it brings."""
+    """Settings of the plugin: validated if it has a settings class, else passed on unchanged."""
 
 
 @cache
 def settings_class(kind: str) -> type[MethodSettings]:
-    """The settings class of `kind`, one of `METHODS`."""
+    """Import the settings class of `kind`, one of `METHODS`."""
     module, _, name = METHODS[kind].settings.partition(":")
     found: type[MethodSettings] = getattr(import_module(module), name)
     return found
 
 
 def summarise(kind: str) -> str:
-    """What a method is, in one sentence; empty for a plugin, which is not imported to ask it."""
+    """A one-sentence summary of a method; empty for a plugin, which is not imported for it."""
     return (settings_class(kind).__doc__ or "").partition("\n")[0] if kind in METHODS else ""
 
 
 @dataclass(frozen=True, slots=True)
 class ByKind:
-    """Marks a section of the job that holds the settings of any method, told apart by `kind`.
+    """Annotation of a section that holds the settings of any method, discriminated by `kind`.
 
-    To type checkers it holds a `MethodSettings`; pydantic makes a tagged union of the table's
-    classes and the plugin's.
+    To type checkers it is a `MethodSettings`; for pydantic it is a tagged union of the classes in the
+    table and that of plugins.
     """
 
     teachers_only: bool = False
     """Leave out what `distil` cannot imitate."""
 
     def classes(self) -> Mapping[str, type[MethodSettings]]:
-        """The classes by the tag that pydantic puts into locations: the kind, or `plugin`."""
+        """The classes by their tags in pydantic's locations: the kind, or `plugin`."""
         kinds = [kind for kind, m in METHODS.items() if m.can_teach or not self.teachers_only]
         return {kind: settings_class(kind) for kind in kinds} | {PLUGIN_TAG: PluginSegmenterSpec}
 
     def __get_pydantic_core_schema__(
         self, source: object, handler: GetCoreSchemaHandler
     ) -> CoreSchema:
-        """Tell pydantic what such a section holds."""
+        """Build the schema of the tagged union."""
         members = tuple(Annotated[one, Tag(tag)] for tag, one in self.classes().items())
         return handler.generate_schema(Annotated[Union[members], Discriminator(_tag_of)])  # noqa: UP007 - members are not known to the type checker
 

@@ -1,4 +1,4 @@
-"""What every part of a job file is: frozen, and strict about its keys; and types that they share."""
+"""The base class of all settings: frozen, unknown keys refused; and field types that they share."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -20,13 +20,11 @@ Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 def _check_class_keys(value: object) -> object:
-    """Classes are whole numbers or names, each written once; in JSON all keys are text."""
+    """Require that classes are integers or names, each given once (JSON has text keys only)."""
     keys = list(value) if isinstance(value, (list, Mapping)) else []
     for key in keys:
         if not isinstance(key, (int, str)) or isinstance(key, bool):
-            raise ValueError(
-                f"found {_written(key)}; a class is a whole number or a name: quote it"
-            )
+            raise ValueError(f"found {_written(key)}; a class is an integer or a name: quote it")
     written = [str(key) for key in keys] if isinstance(value, Mapping) else []
     twice = sorted({key for key in written if written.count(key) > 1})
     if twice:
@@ -39,7 +37,7 @@ ClassKeys = BeforeValidator(_check_class_keys)
 
 
 def _number_or_name(value: object) -> object:
-    """JSON knows keys as text only."""
+    """Turn a key such as "3" into a number: JSON has text keys only."""
     return int(value) if isinstance(value, str) and value.isdecimal() else value
 
 
@@ -48,14 +46,14 @@ ClassKey = Annotated[int | str, BeforeValidator(_number_or_name)]
 
 
 def _written(value: object) -> str:
-    """A value as a job file has it."""
+    """A value as it is written in a job file."""
     if value is None:
         return "nothing"
     return f"`{str(value).lower() if isinstance(value, bool) else repr(value)}`"
 
 
 def _takes_bool(annotation: object) -> bool:
-    """Whether a setting of this type may hold true or false itself; parts of the job check their own."""
+    """Whether a setting of this type may be true or false; nested settings check their own fields."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return True
     if get_origin(annotation) is dict:
@@ -64,7 +62,7 @@ def _takes_bool(annotation: object) -> bool:
 
 
 def _find_bool(value: object) -> bool | None:
-    """The first true or false in a value, its lists, or under its keys; None if there is none."""
+    """The first true or false in a value, its lists or its mapping; None if there is none."""
     if isinstance(value, bool):
         return value
     inner = list(value.values()) if isinstance(value, Mapping) else value
@@ -76,25 +74,25 @@ def _find_bool(value: object) -> bool | None:
 
 @dataclass(frozen=True, slots=True)
 class IdentityFields:
-    """Which settings of a class are part of a dataset's identity, and so of its id and its bytes.
+    """The settings of a class that are part of a dataset's identity, and so of its id and its bytes.
 
-    The identity of a dataset that exists must never change, or it could neither be resumed nor grown.
-    So the settings of the first version are listed, and what came or went since enters only where it
-    makes a difference. Values are given as JSON has them.
+    The identity of an existing dataset must never change, or it could neither be resumed nor grown.
+    Hence the settings of the first version are always part of it, and a setting added or removed later
+    only if it makes a difference. Values are JSON values.
     """
 
     first: tuple[str, ...]
-    """Settings that the class had when the first dataset was made with it: always part."""
+    """Settings of the class when the first dataset was made with it: always part."""
     later: Mapping[str, Any] = field(default_factory=dict)
-    """Settings added since, each with its first default, which must mean what was done before there
-    was the setting: part only with another value."""
+    """Settings added since, each with its first default, which must stand for the behaviour before the
+    setting existed: part only with another value."""
     gone: Mapping[str, Any] = field(default_factory=dict)
-    """Settings removed since, each with the value that is built in now: part for ever."""
+    """Settings removed since, each with the value that is built in now: always part."""
     left_out: tuple[str, ...] = ()
-    """Settings that change no byte of a sample, or say where something lies."""
+    """Settings that change no byte of a sample, such as paths."""
 
     def find_problem(self, names: Iterable[str]) -> str:
-        """What is wrong with the list of a class with the settings `names`; empty if nothing is."""
+        """The problem of these lists for a class with the settings `names`; empty if there is none."""
         listed = [*self.first, *self.later, *self.left_out]
         if forgotten := [name for name in names if name not in listed]:
             return (
@@ -113,24 +111,23 @@ class IdentityFields:
 
 
 class Settings(BaseModel):
-    """A frozen part of the job file that refuses unknown keys, and `true` where a number belongs."""
+    """Base class of all settings: frozen; unknown keys, and `true` in place of a number, are refused."""
 
     model_config = ConfigDict(
         extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False
     )
 
     identity_fields: ClassVar[IdentityFields | None] = None
-    """Which of its settings are part of a dataset's identity; without a list all of them are, as in
-    the class of a plugin."""
+    """Its settings that are part of a dataset's identity. None = all of them, as in plugins' classes."""
     identity_later: ClassVar[Mapping[str, Any]] = {}
-    """As `IdentityFields.later`, for what a base class has brought to all that derive from it."""
+    """As `IdentityFields.later`, for settings that a base class adds to all classes derived from it."""
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:  # noqa: ANN401 - pydantic's signature
-        """Refuse a class whose list does not know its settings: nobody may forget it.
+        """Refuse a class whose `identity_fields` do not match its settings.
 
         Raises:
-            TypeError: If a setting is not listed, or a listed one is none.
+            TypeError: If a setting is not listed, or a listed one does not exist.
         """
         super().__pydantic_init_subclass__(**kwargs)
         names = [name for name in cls.model_fields if name not in cls.identity_later]
@@ -141,9 +138,9 @@ class Settings(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _take_gone(cls, value: Any) -> Any:  # noqa: ANN401 - its type is not checked yet
-        """Take a removed setting at the value that is built in now; any other is an unknown key.
+        """Accept a removed setting with the value that is built in now; others stay unknown keys.
 
-        The job that is kept beside a dataset may have it.
+        Jobs that are stored in existing datasets may have it.
         """
         gone = cls.identity_fields.gone if cls.identity_fields else {}
         if not isinstance(value, Mapping) or gone.keys().isdisjoint(value):
@@ -160,5 +157,5 @@ class Settings(BaseModel):
 
 
 def _is_same(one: object, other: object) -> bool:
-    """Whether two values of a job file are equal; true is not 1."""
+    """Whether two values of a job file are equal; `true` does not equal 1."""
     return one == other and isinstance(one, bool) == isinstance(other, bool)

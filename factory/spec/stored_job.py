@@ -1,4 +1,4 @@
-"""The job as it is kept beside its dataset, which people publish: without secrets of addresses."""
+"""Encode the copy of a job that is stored in its dataset: secrets in addresses are removed."""
 
 from factory.redact import redact_values
 from factory.spec.job import JobSpec
@@ -11,7 +11,8 @@ _LEFT_OUT = (
 
 
 def encode_job(spec: JobSpec) -> bytes:
-    """Write `spec` as YAML: the settings that it was given, and no defaults."""
+    """Encode `spec` as YAML: the settings that were given, without defaults."""
+    # Defaults are left out, so that the file shows what its author decided.
     document = spec.model_dump(mode="json", exclude_unset=True)
     kept = redact_values(document)
     note = _LEFT_OUT if kept != document else ""

@@ -1,8 +1,8 @@
 """The settings of style mixing.
 
 Feng et al., CVPR 2023, "Network-free, unsupervised semantic segmentation with synthetic images". The
-values that the paper states nowhere are ours; where an independent re-implementation is known to
-differ, the sentence says so.
+paper does not state its settings: the values are ours; where an independent re-implementation is known
+to differ, the docstring says so.
 """
 
 from typing import Annotated, Literal
@@ -14,7 +14,7 @@ from factory.spec.settings import Fraction, IdentityFields, Settings, Sha256
 
 
 class ForegroundSpec(Settings):
-    """Which clusters are foreground: those nearer to the centre than a pixel of the image is."""
+    """Rules by which clusters are foreground: those nearer to the centre than the average pixel."""
 
     identity_fields = IdentityFields(
         ("max_border_share", "share", "min_contrast"),
@@ -22,58 +22,59 @@ class ForegroundSpec(Settings):
     )
 
     max_border_share: Fraction = 0.3
-    """A cluster that owns more of the ring is background, whatever its score."""
+    """Maximum share of the image's border ring in a foreground cluster; above it, the cluster is
+    background whatever its score."""
     share: tuple[Fraction, Fraction] = (0.05, 0.9)
-    """Masks with another share of foreground pixels are rejected."""
+    """Allowed range of the foreground's share of the pixels; other masks are rejected."""
     min_contrast: float = Field(0.1, ge=0, le=2)
-    """Masks whose foreground scores less than this above their background are rejected."""
+    """Minimum difference between the scores of foreground and background; other masks are rejected."""
 
     @field_validator("share")
     @classmethod
     def _in_order(cls, value: tuple[float, float]) -> tuple[float, float]:
         if value[0] > value[1]:
-            raise ValueError("the least share comes first and is not above the most")
+            raise ValueError("the first share is the minimum and must not exceed the second")
         return value
 
 
 class SharedClassesSpec(Settings):
-    """Classes that mean the same in every image, for more than foreground and background."""
+    """Classes shared by all images, for more than foreground and background."""
 
     identity_fields = IdentityFields(("num_classes", "layers", "num_images", "seed"))
 
     num_classes: int = Field(ge=2, le=255)
-    """Prototypes, and so classes of the masks. A cluster gets the class of the prototype nearest to
+    """Number of prototypes, and so of mask classes. A cluster gets the class of the prototype nearest to
     its signature, the mean of the generator's features over its pixels."""
     layers: Literal["auto"] | list[str] = "auto"
     """Feature maps of the signature, as for `kmeans`."""
     num_images: int = Field(64, ge=2)
-    """Images whose clusters the prototypes are fitted on."""
+    """Number of images that the prototypes are fitted on."""
     seed: int = Field(0, ge=0, lt=2**62)
     """Seed of those images (never those of the dataset) and of the prototypes."""
 
 
 class InstancesSpec(Settings):
-    """One id per object: `KEY.instances.png` (16 bit), boxes and classes in `KEY.json`."""
+    """Instances: object ids in `KEY.instances.png` (16 bit), boxes and classes in `KEY.json`."""
 
     identity_fields = IdentityFields(
         (*("detector", "sha256", "class_names", "class_offset", "min_score", "min_px"),)
     )
 
     detector: str = "components"
-    """`components` = the connected parts of the foreground, for images of one kind of object.
-    Otherwise boxes come first and the pixels are clustered inside each: the path of an `.onnx` file,
-    or `module:attribute`, called with the generator's facts; see
+    """`components` = connected components of the foreground, for images of one kind of object.
+    Otherwise a detector of boxes, and pixels are clustered inside each box: the path of an `.onnx`
+    file, or `module:attribute`, called with the generator's facts; see
     `factory/segment/objects/detectors.py`."""
     sha256: Sha256 | None = None
-    """SHA-256 of the `.onnx` file; required for one, because it decides bytes."""
+    """SHA-256 of the `.onnx` file, required because the detector decides bytes."""
     class_names: list[str] = Field(["object"], min_length=1)
-    """Names of the detector's classes, by class id from 0; `components` has one."""
+    """Names of the detector's classes, by class id from 0; `components` has one class."""
     class_offset: int = Field(0, ge=0)
-    """Id that the detector gives its first class: 1 where 0 stands for the background."""
+    """Id of the detector's first class: 1 if 0 is its background."""
     min_score: Fraction = 0.5
-    """Boxes below this score are left out."""
+    """Minimum score of a box."""
     min_px: int = Field(16, ge=1)
-    """Instances with fewer pixels are left out."""
+    """Minimum pixels of an instance."""
 
     @model_validator(mode="after")
     def _digest_for_a_file(self) -> "InstancesSpec":
@@ -85,7 +86,7 @@ class InstancesSpec(Settings):
 
     @property
     def is_onnx(self) -> bool:
-        """Whether the detector is a file."""
+        """Whether the detector is an ONNX file."""
         return self.detector.endswith(".onnx")
 
 
@@ -103,28 +104,29 @@ class StyleMixingSpec(MethodSettings):
     kind: Literal["style_mixing"] = "style_mixing"
     """`style_mixing`."""
     num_variants: int = Field(20, ge=2, le=1000)
-    """Variants of each image: same coarse styles, other fine ones. The re-implementation takes 50."""
+    """Variants per image, with the same coarse styles and other fine ones. The re-implementation: 50."""
     variant_psi: float = Field(0.7, ge=0, le=2)
-    """Truncation of the variants' styles. Also the re-implementation's value."""
+    """Truncation of the variants' styles. The re-implementation has the same value."""
     start: str = "auto"
     """First layer that takes a variant's style, by name; those before it are computed once. `auto` =
-    the last of 64 px, or of a quarter of smaller images. The re-implementation draws the slot from 6
-    to 9 of 18, 32 to 128 px."""
+    the last layer of 64 px, or of a quarter of the resolution below 256 px. The re-implementation
+    draws the slot from 6 to 9 of 18, 32 to 128 px."""
     stop_px: int | Literal["auto"] = "auto"
-    """Rows at which variants are looked at. `auto` = 128, or a quarter of smaller images but at
-    least 16, if the generator has colours there: StyleGAN2's skip architecture. Others make whole
-    variants, and `auto` averages them to that size. The re-implementation takes whole images."""
+    """Rows at which variants are compared. `auto` = 128, or a quarter of the resolution below 512 px but
+    at least 16, if the generator has an RGB output there (StyleGAN2's skip architecture). Other
+    generators make whole variants, which `auto` averages to that size. The re-implementation compares
+    whole images."""
     num_clusters: int = Field(4, ge=2, le=64)
-    """Clusters of pixels in each image; more for scenes. The re-implementation takes 3."""
+    """Clusters of pixels per image; scenes need more. The re-implementation: 3."""
     refine_px: Annotated[int, Field(ge=0, le=256)] | Literal["auto"] = "auto"
-    """Radius of the guided filter that fits edges to the image; 0 = none. `auto` = half a clustered
-    pixel, at least 2."""
+    """Radius in pixels of the guided filter that aligns edges with the image; 0 = none. `auto` = half a
+    clustered pixel, at least 2."""
     foreground: ForegroundSpec = ForegroundSpec()
-    """Which clusters are foreground. Not used with `classes`."""
+    """Rules by which clusters are foreground. Not used with `classes`."""
     classes: SharedClassesSpec | None = None
-    """Classes matched across images. Empty = background and foreground."""
+    """Classes shared by all images. Empty = background and foreground."""
     instances: InstancesSpec | None = None
-    """Tell objects apart. Empty = masks of classes only."""
+    """Instances of objects. Empty = masks of classes only."""
 
     @model_validator(mode="after")
     def _one_kind_of_classes(self) -> "StyleMixingSpec":

@@ -1,4 +1,4 @@
-"""Read a YAML file that a person wrote, of bounded size, as a mapping."""
+"""Read a YAML file of bounded size as a mapping."""
 
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ _MOST_BYTES = 2**20
 
 
 def load_yaml(path: Path, *, noun: str, keys: str) -> dict[str, Any]:
-    """The mapping in a YAML file, which errors call a `noun` with `keys`.
+    """Read the mapping in a YAML file; errors call it a `noun` with `keys`.
 
     Raises:
         JobError: If the file cannot be read, is not YAML, or holds something else.
@@ -31,14 +31,15 @@ def load_yaml(path: Path, *, noun: str, keys: str) -> dict[str, Any]:
 
 
 def _read_text(path: Path) -> str:
-    """A file's text, or what comes out of a pipe; no more than a job can have, whatever it is.
+    """Read a file's text, or that of a shell's pipe (`<(...)`), up to a limit.
 
     Raises:
         OSError, UnicodeDecodeError: If it cannot be read, or is not text.
-        ValueError: If it is longer than a job can be, or nobody will ever write it.
+        ValueError: If it is longer than the limit, or a named pipe without a writer would block.
     """
     if path.is_fifo() and not path.is_relative_to("/dev") and not path.is_relative_to("/proc"):
         raise ValueError("found a named pipe; give a file")
+    # One byte more than allowed is read, whatever the file claims to be: a device has no size.
     with path.open("rb") as file:
         data = file.read(_MOST_BYTES + 1)
     if len(data) > _MOST_BYTES:

@@ -1,8 +1,8 @@
-"""YAML to plain values and back: the core schema of YAML 1.2, bounded, with every key once.
+"""Parse and write YAML: the core schema of YAML 1.2, of bounded size, without duplicate keys.
 
 YAML 1.1, which most libraries still read, takes `no` for false, `010` for eight, `12:30` for 750 and
-`2024-01-01` for a date; class names come out as something else without a word. Here a word is a
-string, and whatever is written is a string that both versions read as one.
+`2024-01-01` for a date; class names would silently become something else. Here a word is a string,
+and strings are written so that both versions read them as strings.
 """
 
 import math
@@ -15,7 +15,8 @@ from yaml.constructor import ConstructorError
 
 _MOST_CHARACTERS = 2**18
 _MOST_VALUES = 50_000
-"""Values, each alias counted as all that it stands for: what Python would have to hold and check."""
+"""Values with aliases expanded: the number that validation has to visit. A few aliases of aliases stand
+for billions ("billion laughs")."""
 _DEEPEST = 40
 _MOST_DIGITS = 40
 
@@ -40,7 +41,7 @@ section 10.3.2; the merge key is the one thing of 1.1 that people still write.""
 
 
 class _Loader(yaml.SafeLoader):
-    """The library's loader with other rules: below, they replace those it is born with."""
+    """The library's loader with our constructors and resolvers, which are set below."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002 - yaml's signature
         seen: set[object] = set()
@@ -61,7 +62,7 @@ def _refusal(problem: str, node: yaml.Node) -> ConstructorError:
 
 
 def _text_of(loader: _Loader, node: yaml.Node, noun: str) -> str:
-    """The text of a scalar that has to look like a `noun`, whatever tag was written before it."""
+    """The text of a scalar; it must have the form of a `noun`, even after an explicit tag."""
     text = loader.construct_scalar(cast("yaml.ScalarNode", node))
     if not _PATTERNS[noun][0].fullmatch(text):
         raise _refusal(
@@ -126,12 +127,12 @@ for _name, (_pattern, _first) in _PATTERNS.items():
 
 
 def parse_yaml(text: str) -> Any:  # noqa: ANN401 - any plain value
-    """The one document in `text`: mappings, lists, strings, numbers, true, false and None.
+    """Parse the one document in `text` into mappings, lists, strings, numbers, booleans and None.
 
     Raises:
         ValueError: If it is not YAML, holds a key twice, a tag that is not of the core schema or a
-            number that two versions of YAML read differently, or is too large, too deep or too much
-            once its aliases are written out; one line, without the text itself.
+            number that two versions of YAML read differently, is too long or too deep, or has too many
+            values with its aliases expanded. The message is one line, without the text itself.
     """
     if len(text) > _MOST_CHARACTERS:
         raise ValueError(f"found more than {_MOST_CHARACTERS:,} characters; such a file is shorter")
@@ -147,7 +148,7 @@ def parse_yaml(text: str) -> Any:  # noqa: ANN401 - any plain value
 
 
 def _one_line(error: yaml.MarkedYAMLError) -> str:
-    """What is wrong and where; not the line itself, which may hold a secret."""
+    """Format problem and position, without the line itself, which may contain a secret."""
     mark = error.problem_mark or error.context_mark
     where = f"line {mark.line + 1}, column {mark.column + 1}" if mark else "somewhere"
     what = " ".join("; ".join(word for word in (error.context, error.problem) if word).split())
@@ -156,7 +157,7 @@ def _one_line(error: yaml.MarkedYAMLError) -> str:
 
 
 class _Size:
-    """How much a value holds, itself included, and how deep the deepest of it lies."""
+    """Number of values in a node, itself included, and depth of the deepest one."""
 
     __slots__ = ("anchor", "depth", "values")
 
@@ -169,7 +170,7 @@ class _Size:
 
 
 def _check_size(text: str) -> None:
-    """Refuse what would be too deep or too much, before any of it is built.
+    """Refuse documents that are too deep or too large, on the parser's events, before they are built.
 
     Raises:
         ConstructorError: If it is.
@@ -191,7 +192,7 @@ def _check_size(text: str) -> None:
 
 
 def _size_of(event: yaml.Event, outer: list[_Size], known: dict[str, _Size]) -> _Size:
-    """The size of the value that ends here."""
+    """The size of the node that ends with this event."""
     if isinstance(event, yaml.CollectionEndEvent):
         return outer.pop()
     if isinstance(event, yaml.ScalarEvent):
@@ -208,7 +209,7 @@ def _too(problem: str, event: yaml.Event) -> ConstructorError:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Leaves a string without quotes only where both versions of YAML read that string."""
+    """Writes a string without quotes only where both versions of YAML read it as a string."""
 
     def ignore_aliases(self, data: object) -> bool:  # noqa: ARG002 - yaml's signature
         return True
@@ -219,7 +220,7 @@ for _name, (_pattern, _first) in _PATTERNS.items():
 
 
 def dump_yaml(document: object, *, on_one_line: bool = False) -> str:
-    """The YAML of plain values, which every version of YAML reads back as they are.
+    """Write plain values as YAML that every version of YAML reads back unchanged.
 
     Mappings keep their order. `on_one_line` writes brackets and braces instead of indented lines.
     """

@@ -1,11 +1,12 @@
-"""Connected parts of a mask, on the host: runs of each row, joined where they touch the next row's."""
+"""Connected components of a mask, on the host: union-find over the runs of each row."""
 
 import numpy as np
 from jaxtyping import Bool, Int64
 
 
 def number_components(mask: Bool[np.ndarray, "h w"]) -> Int64[np.ndarray, "h w"]:
-    """1, 2, ... for the 4-connected parts of `mask`, in reading order; 0 outside."""
+    """Number the 4-connected components of `mask`: 1, 2, ... in reading order, 0 outside."""
+    # Runs, not pixels: a 1024-px mask has some thousand of them, so that NumPy alone is fast enough.
     edges = np.diff(np.pad(mask, ((0, 0), (1, 1))).astype(np.int8), axis=1)
     rows, starts = np.nonzero(edges == 1)
     _, ends = np.nonzero(edges == -1)
@@ -19,7 +20,10 @@ def number_components(mask: Bool[np.ndarray, "h w"]) -> Int64[np.ndarray, "h w"]
 def _touching(
     rows: np.ndarray, starts: np.ndarray, ends: np.ndarray, stride: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Every run with each run of the next row that it touches."""
+    """Pairs of runs in adjacent rows that share a column, as two arrays of run indices."""
+    # Row and column as one ascending number: one binary search finds the first and the last run of
+    # the next row for all runs at once. `stride` is a column more than there are, so that a run that
+    # ends at the right edge is not adjacent to one that starts at the left.
     below = (rows + 1) * stride
     first = np.searchsorted(rows * stride + ends, below + starts, side="right")
     last = np.searchsorted(rows * stride + starts, below + ends, side="left")
@@ -30,12 +34,13 @@ def _touching(
 
 
 def _joined(count: int, first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """The smallest run of each part: join the roots of touching runs, then point at roots, and again."""
+    """The smallest run of each component, by run: hook roots of touching runs, halve paths, repeat."""
     parents = np.arange(count)
     while True:
         a, b = parents[first], parents[second]
         if np.array_equal(a, b):
             return parents
+        # The smaller root wins, so that the numbering does not depend on the order of the pairs.
         np.minimum.at(parents, np.maximum(a, b), np.minimum(a, b))
         while not np.array_equal(roots := parents[parents], parents):
             parents = roots

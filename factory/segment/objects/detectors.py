@@ -1,9 +1,9 @@
-"""Boxes around objects, from a network that somebody else has trained.
+"""Object detectors: a protocol for plugins, and an adapter for ONNX files.
 
 A detector is any object with `detect`; `module:attribute` names a class (or function) that is called
-with the generator's facts and gives one. The `.onnx` adapter knows the two layouts that most tools
+with the generator's facts and returns one. The `.onnx` adapter knows the two layouts that most tools
 export: boxes, labels and scores as three tensors (torchvision), or rows of x1, y1, x2, y2, score and
-class as one (YOLO with its suppression built in). Anything else is a few lines of plugin.
+class as one (YOLO with its suppression built in). Other layouts need a plugin.
 """
 
 from dataclasses import dataclass
@@ -25,10 +25,10 @@ DETECTORS = Registry(noun="detector", group="factory.detectors", table={})
 
 @dataclass(frozen=True, slots=True)
 class Detections:
-    """What a detector found in one image, in any order."""
+    """The objects that a detector found in one image, in any order."""
 
     boxes_xyxy: Float[np.ndarray, "n 4"]
-    """Left, top, right and bottom in pixels; 0 is the image's left or upper edge."""
+    """Left, top, right and bottom in pixels of the image; 0 is its left or upper edge."""
     class_ids: Int64[np.ndarray, " n"]
     """The detector's own class numbers."""
     scores: Float[np.ndarray, " n"]
@@ -40,14 +40,14 @@ class Detector(Protocol):
     """Finds the objects of an image."""
 
     def detect(self, image: UInt8[np.ndarray, "h w 3"]) -> Detections:
-        """The objects of `image` (RGB)."""
+        """Detect the objects of `image` (RGB, 0 to 255)."""
 
 
 def load_detector(spec: InstancesSpec, facts: GeneratorFacts) -> Detector:
-    """The detector that `spec` names.
+    """Load the detector that `spec` names.
 
     Raises:
-        JobError: If its file is missing or is not the one the job means.
+        JobError: If its file is missing or has another SHA-256 than the job states.
         PluginError: If it cannot be loaded, or is not a detector.
     """
     if spec.is_onnx:
@@ -88,6 +88,7 @@ class OnnxDetector:
                 f"{where}: {path} needs onnxruntime; run `pip install 'maskfactory[onnx]'`"
             ) from error
         options = onnxruntime.SessionOptions()
+        # One thread: the order of sums, and so the bytes, must not depend on the number of cores.
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         try:
             self._session: Any = onnxruntime.InferenceSession(
@@ -101,10 +102,12 @@ class OnnxDetector:
         self._input = self._session.get_inputs()[0]
 
     def detect(self, image: UInt8[np.ndarray, "h w 3"]) -> Detections:
-        """The objects of `image`, which is resized if the network takes one size only.
+        """Detect the objects of `image`, which is resized if the network takes one size only.
 
-        Colours are handed over as red, green, blue from 0 to 1, or as bytes if the network takes
-        bytes.
+        The network gets RGB from 0 to 1, or uint8 if its input has that type.
+
+        Raises:
+            PluginError: If its outputs have an unknown layout.
         """
         sides = self._input.shape[-2:]
         height, width = (

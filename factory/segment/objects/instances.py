@@ -1,4 +1,4 @@
-"""Objects told apart: the connected parts of a foreground, or the foreground inside each box."""
+"""Instances: the connected components of a foreground, or the foreground inside each box."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,13 +13,15 @@ from factory.segment.objects.detectors import Detections
 from factory.spec.style_mixing import InstancesSpec
 
 _MOST = 2**16 - 1
+"""Ids of a 16-bit PNG; 0 is the background."""
+
 NO_INSTANCE = "no_instance"
-"""Why a mask without any object is rejected."""
+"""Reason for rejecting a mask without objects; it stands in receipts and must not change."""
 
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """A box of whole pixels inside an image, with what its detector said of it."""
+    """A detected box, rounded to whole pixels and clipped to the image."""
 
     rows: slice
     columns: slice
@@ -35,9 +37,9 @@ class _Found:
 
 
 def connected_instances(foreground: Bool[np.ndarray, "h w"], spec: InstancesSpec) -> Instances:
-    """One instance per connected part of at least `spec.min_px` pixels, in reading order.
+    """One instance per connected component of at least `spec.min_px` pixels, in reading order.
 
-    There are at most 65,535, which is what sixteen bits can tell apart.
+    At most 65,535, the ids of a 16-bit image; the rest is left out.
     """
     labels = number_components(foreground)
     sizes = np.bincount(labels.ravel())
@@ -51,10 +53,13 @@ def boxed_instances(
     spec: InstancesSpec,
     divide: Callable[[int, Box], Bool[np.ndarray, "h w"] | None],
 ) -> Instances:
-    """One instance per box, the surest first: where boxes overlap, the surer one owns the pixels.
+    """One instance per box, by descending score; where boxes overlap, the higher score owns the pixels.
 
-    `divide` gives the object's pixels for (number of the box, box), in an image of zeros; None if
-    the box holds no clear foreground.
+    `divide` is called with (number of the box, box) and returns the object's pixels as a mask of the
+    whole image; None if the box holds no clear foreground.
+
+    Raises:
+        JobError: If the detector found a class that has no name.
     """
     height, width = image.shape[:2]
     taken = np.zeros((height, width), dtype=bool)
@@ -73,6 +78,7 @@ def boxed_instances(
 
 def _usable(found: Detections, spec: InstancesSpec, height: int, width: int) -> list[Box]:
     boxes = []
+    # Equal scores in the detector's own order, because NumPy's plain sort is not stable.
     for place in np.lexsort((np.arange(len(found.scores)), -found.scores)):
         score = float(found.scores[place])
         class_id = int(found.class_ids[place]) - spec.class_offset

@@ -1,1 +1,1 @@
-"""Style mixing: segmentation from how colours change under other styles, without a network."""
+"""Style mixing: unsupervised segmentation from colour changes under other styles."""

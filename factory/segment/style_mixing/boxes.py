@@ -1,4 +1,4 @@
-"""The boxes of a detector, each clustered and divided by itself: one object per box."""
+"""Instance masks from detected boxes: each box is clustered and segmented by itself, one object each."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,21 +15,22 @@ from factory.segment.style_mixing.divide import Divided
 from factory.spec.style_mixing import InstancesSpec
 
 _LEAST_PER_CLUSTER = 4
-"""Clustered pixels that a box must have for each cluster: with fewer, clusters are single pixels."""
+"""Minimum number of clustered pixels in a box per cluster: with fewer, clusters are single pixels."""
 
 
 @dataclass(frozen=True, slots=True)
 class BoxDivider:
-    """How the colours in a box become a mask."""
+    """The functions and sizes that turn the colours in a box into a mask."""
 
     cluster: Callable[[Tensor, int], Tensor]
-    """Distances to the clusters of (colours, number of the random draw): 0 is the whole image's."""
+    """Called with (colours, substream of the random draw): distances to the clusters. Substream 0
+    is that of the whole image."""
     divide: Callable[[Tensor, Tensor], Divided]
-    """Background and foreground of (distances, guide)."""
+    """Called with (distances, guide): background and foreground."""
     num_clusters: int
-    """Clusters of a box."""
+    """Clusters per box."""
     scale: int
-    """Rows of the image for each row of the colours."""
+    """Image pixels per clustered pixel, in each direction."""
 
 
 def segment_boxes(
@@ -39,13 +40,24 @@ def segment_boxes(
     spec: InstancesSpec,
     divider: BoxDivider,
 ) -> tuple[Instances, Float[Tensor, "h w"]]:
-    """The objects in the boxes of one image, and each pixel's confidence; outside of boxes it is 1.
+    """Segment the objects in the boxes of one image.
+
+    Args:
+        image: RGB, uint8, 0 to 255.
+        colours: Of the variants, -1 to 1; `s` divides the image's sides.
+        detections: Boxes in image pixels.
+        spec: Names of the detector's classes, least score and least size.
+        divider: How a box is clustered and segmented.
+
+    Returns:
+        The objects, and each pixel's confidence, 0 to 1: 1 outside of all boxes.
 
     Raises:
         JobError: If the detector found a class that has no name.
     """
     pixels = image.cpu().numpy()
     guide = image.permute(2, 0, 1).float() / 255
+    # Outside of boxes the answer is background because the detector says so: no doubt of ours.
     confidence = torch.ones_like(guide[0])
 
     def divide(number: int, box: Box) -> Bool[np.ndarray, "h w"] | None:
@@ -54,6 +66,7 @@ def segment_boxes(
         if cut[0, 0].numel() < _LEAST_PER_CLUSTER * divider.num_clusters:
             return None
         around = tuple(slice(p.start * divider.scale, p.stop * divider.scale) for p in cells)
+        # Each box has random numbers of its own: a box that is skipped does not shift the next one's.
         distances = divider.cluster(cut, number + 1)
         found = divider.divide(distances, guide[:, around[0], around[1]])
         if found.rejection:
@@ -61,7 +74,7 @@ def segment_boxes(
         confidence[around] = found.confidence
         whole = np.zeros(pixels.shape[:2], dtype=bool)
         whole[around] = found.mask.cpu().numpy() == 1
-        inside = np.zeros_like(whole)  # whole cells reach beyond the box
+        inside = np.zeros_like(whole)  # clustered pixels at the edges reach beyond the box
         inside[box.rows, box.columns] = whole[box.rows, box.columns]
         return inside
 
@@ -70,4 +83,5 @@ def segment_boxes(
 
 def covering_cells(pixels: slice, scale: int) -> slice:
     """The clustered pixels, each `scale` image pixels wide, that cover a range of image pixels."""
+    # Rounded outwards: a box that ends inside a clustered pixel would lose its last rows otherwise.
     return slice(pixels.start // scale, -(-pixels.stop // scale))

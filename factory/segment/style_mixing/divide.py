@@ -1,6 +1,6 @@
-"""An image or a box of it divided into classes, by the distance of each pixel to its clusters.
+"""Masks of an image, or of a box of it, from the distances of its pixels to its clusters.
 
-Which clusters are one class is decided by `foreground.py`, or by the prototypes of shared classes.
+Clusters are assigned to classes by `foreground.py`, or by the prototypes of shared classes.
 """
 
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ from factory.segment.style_mixing.signatures import nearest_prototypes, signatur
 from factory.spec.style_mixing import ForegroundSpec
 
 ONE_CLASS = "one_class"
-"""Why a mask without a second class is rejected."""
+"""Reason for rejecting a mask without a second class; it stands in receipts and must not change."""
 
 _REFINE_EPSILON = 1e-3
 """Variance of colours (0 to 1) below which the guided filter smooths. From 1e-4 to 1e-2 the IoU of the
@@ -25,7 +25,7 @@ shipped generator's foreground goes from 0.856 to 0.851, that of the toy from 0.
 
 @dataclass(frozen=True, slots=True)
 class Divided:
-    """A mask with the confidence of its pixels, 0 to 1, and why it is rejected; empty if it is not."""
+    """A mask, the confidence of its pixels (0 to 1), and the reason if it is rejected, else empty."""
 
     mask: UInt8[Tensor, "h w"]
     confidence: Float[Tensor, "h w"]
@@ -39,25 +39,25 @@ def divide_foreground(
     *,
     refine_px: int,
 ) -> Divided:
-    """Background and foreground (1), at the size of `guide`, an image of 0 to 1.
+    """Segment into background (0) and foreground (1), at the size of `guide`.
 
     Args:
-        distances: Of each clustered pixel to each cluster.
-        guide: The image that edges are fitted to.
+        distances: Of each clustered pixel to each of k clusters, at least 0.
+        guide: The image that edges are fitted to, RGB, 0 to 1.
         rules: Which clusters are foreground.
         refine_px: Radius of the guided filter in pixels of the guide; 0 = none.
 
     Returns:
-        The mask.
+        The mask; if only one class is present, it has confidence 0 everywhere.
     """
-    verdict = find_foreground(distances.argmin(dim=0), len(distances), rules)
-    inside = torch.tensor(verdict.is_foreground, device=distances.device)
+    found = find_foreground(distances.argmin(dim=0), len(distances), rules)
+    inside = torch.tensor(found.is_foreground, device=distances.device)
     classes = [distances[chosen] for chosen in (~inside, inside) if bool(chosen.any())]
     if len(classes) < 2:
         empty = torch.zeros_like(guide[0])
-        return Divided((empty + int(inside.any())).to(torch.uint8), empty, verdict.rejection)
-    found = _refined(torch.stack([part.amin(dim=0) for part in classes]), guide, refine_px)
-    return replace(found, rejection=verdict.rejection)
+        return Divided((empty + int(inside.any())).to(torch.uint8), empty, found.rejection)
+    refined = _refined(torch.stack([part.amin(dim=0) for part in classes]), guide, refine_px)
+    return replace(refined, rejection=found.rejection)
 
 
 def divide_shared(
@@ -68,7 +68,7 @@ def divide_shared(
     *,
     refine_px: int,
 ) -> Divided:
-    """Classes that mean the same in every image, at the size of `guide`; see `divide_foreground`.
+    """Segment into classes shared by all images, at the size of `guide`; see `divide_foreground`.
 
     A cluster gets the class of the prototype nearest to the mean of `features` over its pixels.
     """
@@ -86,7 +86,9 @@ def divide_shared(
 def _refined(
     nearest: Float[Tensor, "m h w"], guide: Float[Tensor, "3 h2 w2"], refine_px: int
 ) -> Divided:
-    """The class of least distance at the guide's size, and how clearly it is the least."""
+    """Each pixel's nearest class at the guide's size; confidence = its relative lead over the second."""
+    # Distances are enlarged and filtered, not masks: the border between two classes then follows the
+    # image's edges at full resolution.
     height, width = guide.shape[1:]
     maps = upsample(nearest, (height, width))
     if refine_px:

@@ -1,4 +1,4 @@
-"""Where style mixing starts and stops: its settings held against the generator's facts."""
+"""Resolve the `auto` settings of style mixing for a generator: first mixed layer, resolution, filter."""
 
 from dataclasses import dataclass
 
@@ -11,17 +11,17 @@ _START_PX = 64
 _STOP_PX = 128
 _LEAST_PX = 16
 _SMALL = 4
-"""Smaller generators start and stop at this fraction of their side."""
+"""Generators below 256 px start, and below 512 px stop, at their resolution divided by this."""
 
 
 @dataclass(frozen=True, slots=True)
 class ResolvedMixing:
-    """Settings with every `auto` settled."""
+    """The settings with every `auto` replaced by a value."""
 
     start: str
-    """First layer with a variant's style."""
+    """Name of the first layer that takes a variant's style."""
     stop_px: int
-    """Rows of the colours that the generator is asked for."""
+    """Rows of the variants' colours as the generator makes them; at least `side`."""
     side: int
     """Rows at which pixels are clustered."""
     refine_px: int
@@ -29,16 +29,17 @@ class ResolvedMixing:
 
 
 def resolve_mixing(spec: StyleMixingSpec, facts: GeneratorFacts) -> ResolvedMixing:
-    """Settle `spec` for a generator with `facts`.
+    """Resolve `spec` for a generator with `facts`.
 
     Raises:
         JobError: If the generator has no styles to mix, or a setting does not fit it.
     """
     check_generator(spec.kind, facts)
     styles = facts.styles
-    assert styles is not None  # they are what the method needs
+    assert styles is not None  # `check_generator` requires them
     start = _start(spec, facts, styles)
     height = facts.layers[start].height
+    # Never below the first mixed layer: what varies between variants begins at its resolution.
     side = max(height, min(_STOP_PX, max(_LEAST_PX, facts.resolution // _SMALL)))
     stop_px = min(px for px in styles.sides if px >= side)
     if spec.stop_px != "auto":

@@ -1,12 +1,12 @@
-"""Style mixing: what changes colour together under other fine styles belongs together.
+"""The segmenter `style_mixing`: pixels that change colour alike under other fine styles are one segment.
 
 Source: Feng, Gadde, Liao, Ramon and Martinez 2023 (CVPR), "Network-free, unsupervised semantic
-segmentation with synthetic images". The paper is per image and names no settings; where ours come
-from stands in `spec/style_mixing.py`. Where we differ: variants share the computation of their coarse
-layers and stop at small colours, colours are standardised per variant, edges are refined with the
-image as guide, and degenerate masks are rejected.
+segmentation with synthetic images". The paper works per image and states no settings; the sources
+of ours are in `spec/style_mixing.py`. Differences: variants share the computation of their coarse
+layers and stop at a low resolution, colours are standardised per variant, a guided filter refines
+edges, and degenerate masks are rejected.
 
-Samples are worked on one after the other, each in tensors of its own shape: a mask does not depend on
+Samples are processed one by one, each in tensors of its own shape, so that a mask does not depend on
 which samples share its batch.
 """
 
@@ -50,7 +50,7 @@ class _Labelled:
 
 
 class StyleMixing:
-    """The segmenter plugin `style_mixing`; see `base.RenderingSegmenter` for its promise."""
+    """The segmenter plugin `style_mixing`; the protocol is `base.RenderingSegmenter`."""
 
     def __init__(
         self,
@@ -59,7 +59,9 @@ class StyleMixing:
         facts: GeneratorFacts,
         device: torch.device,
     ) -> None:
-        """Prepare for a generator with `facts`; `fitted` holds the prototypes of shared classes.
+        """Prepare for a generator with `facts`.
+
+        `fitted` is the segmenter file with the prototypes; None without `classes`.
 
         Raises:
             JobError: If the generator has no styles to mix, or a setting does not fit it.
@@ -71,7 +73,7 @@ class StyleMixing:
         self.instance_classes: tuple[str, ...] = ()
         self._prototypes: Tensor | None = None
         if spec.classes is not None:
-            assert fitted is not None  # `load_segmenter` sees to that
+            assert fitted is not None  # `load_segmenter` checks it
             tensors, head = read_segmenter(fitted)
             self._prototypes = tensors[PROTOTYPES_NAME].to(device)
             self.labels, self.layers = tuple(head.labels), tuple(head.layers)
@@ -87,12 +89,12 @@ class StyleMixing:
         """Masks of the images of `batch`, which `generator` made of `latents`.
 
         A pixel's confidence is (d2 - d1) / d2, where d1 and d2 are its distances to the nearest
-        clusters of the best two classes: two clusters of one class are no doubt about the class.
+        clusters of the best two classes. Two clusters of one class do not lower it.
         """
         found: list[_Labelled] = []
         for position, index in enumerate(latents.indices):
             if position and index == latents.indices[position - 1]:
-                found.append(found[-1])  # padding
+                found.append(found[-1])  # padding of a batch repeats its last sample
             else:
                 found.append(self._segment_one(generator, latents, batch, position))
         masks = torch.stack([one.mask for one in found])
@@ -107,7 +109,7 @@ class StyleMixing:
         )
 
     def clusters(self, generator: Generator, latents: LatentBatch) -> Float[Tensor, "k s s"]:
-        """Distances of each pixel of the variants of one sample to its image's clusters."""
+        """Distances of each clustered pixel of one sample to its k clusters, for fits and benchmarks."""
         colours = self._variants(generator, latents)
         return self._clustered(colours, int(latents.indices[0]), draw=0)
 
@@ -136,14 +138,15 @@ class StyleMixing:
         return _Labelled(found.mask, found.confidence, rejection, parts)
 
     def _variants(self, generator: Generator, one: LatentBatch) -> Float[Tensor, "v 3 s s"]:
-        """Small colours of the sample in other styles; the same for a sample in any batch."""
+        """Colours of one sample in other styles, -1 to 1; a function of the sample's index alone."""
         if not isinstance(generator, StyleMixer):
             raise PluginError(
-                f"segmenter 'style_mixing': {type(generator).__name__} states styles but cannot mix "
-                "them; it needs mix (see factory/generate/base.py)"
+                f"segmenter 'style_mixing': {type(generator).__name__} has styles in its facts, but no "
+                "method `mix`; add it (see factory/generate/base.py)"
             )
         rng = counter_rng("variants", 0, int(one.indices[0]))
         count = self._spec.num_variants
+        # Without the job's cutoff: it leaves fine rows untruncated, the only ones a variant uses.
         variants = dataclasses.replace(
             one,
             indices=one.indices.repeat(count),

@@ -1,4 +1,4 @@
-"""What tells clusters of different images that they show the same thing: mean features."""
+"""Signatures of clusters, comparable across images: mean feature vectors, and the nearest prototype."""
 
 from collections.abc import Mapping
 
@@ -11,12 +11,13 @@ from torch.nn import functional
 def signatures(
     ids: Int64[Tensor, "h w"], num_clusters: int, features: Mapping[str, Float[Tensor, "_c _h _w"]]
 ) -> Float[Tensor, "k c"]:
-    """The mean feature vector over each cluster of one image, the layers' channels side by side.
+    """The mean feature vector over each cluster of one image, the layers' channels concatenated.
 
-    A feature of coarser or finer pixels counts by the share of each that the cluster covers. A
-    cluster without pixels has zeros.
+    `ids` are 0 to `num_clusters` - 1. In a layer of another resolution, a pixel counts by the share of
+    it that the cluster covers. A cluster without pixels has zeros.
     """
     member = functional.one_hot(ids, num_clusters).permute(2, 0, 1).float()
+    # The cluster maps are resampled, not the features: k maps are fewer than hundreds of channels.
     parts = []
     for maps in features.values():
         cover = functional.adaptive_avg_pool2d(member, (maps.shape[1], maps.shape[2])).flatten(1)
@@ -28,6 +29,7 @@ def signatures(
 def nearest_prototypes(
     found: Float[Tensor, "k c"], prototypes: Float[Tensor, "m c"]
 ) -> Int64[Tensor, " k"]:
-    """The class of each cluster: the prototype nearest to its signature."""
+    """The class of each cluster: the prototype nearest to its signature, 0 to m - 1."""
+    # argmin |f - p|^2 = argmax (f.p - |p|^2 / 2): no difference of large, nearly equal squares.
     scores = found @ prototypes.T - prototypes.square().sum(dim=1) / 2
     return scores.argmax(dim=1)

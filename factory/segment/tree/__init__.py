@@ -1,1 +1,1 @@
-"""KLiSH's merge tree: its cuts, its coarser readings, and the labels file that names its nodes."""
+"""KLiSH's merge tree: cuts, coarser class tables, and the labels file that names its nodes."""

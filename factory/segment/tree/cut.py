@@ -1,8 +1,8 @@
-"""From a merge tree to the masks of one cut: choose nodes, take their planes, name the classes.
+"""Cut a merge tree: choose nodes, take their planes as the rows of a linear head, name the classes.
 
-KLiSH's tree is fitted once (Xu et al., TPAMI 2023, section 3); only flat cuts are used there. Ours may
-also keep some branches fine and others coarse, or merge nodes that the tree keeps apart: such a
-class claims a pixel with the best score of its nodes.
+KLiSH's tree is fitted once (Xu et al., TPAMI 2023, section 3); the paper uses flat cuts only. Ours may
+also keep some branches fine and others coarse, or merge nodes that the tree keeps apart: the score of
+such a class is the highest score among its nodes.
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ from factory.spec.klish import KlishSpec
 
 
 def cut_tree(fitted: bytes, spec: KlishSpec, *, source: str) -> bytes:
-    """The segmenter file whose masks `spec` asks for, from the fitted tree.
+    """Make the segmenter file of the cut that `spec` asks for, from the fitted tree.
 
     `source` names `fitted` in errors.
 
@@ -32,11 +32,13 @@ def cut_tree(fitted: bytes, spec: KlishSpec, *, source: str) -> bytes:
         raise JobError(f"{source}: holds no merge tree; make one with `factory fit`")
     nodes = choose_nodes(tree, spec)
     labels = class_labels(spec.labels) if spec.labels else unnamed_labels(len(nodes))
+    # Margins are known for flat cuts; one by branch takes those of the flat cut with as many classes.
     scale = float(tree.margins[len(nodes) - 2])
     cut = facts.model_copy(
         update={
             "labels": list(labels),
             "nodes": nodes,
+            # 0 would make every confidence 0 / 0 where two planes score alike.
             "margin_scale": max(scale, torch.finfo(torch.float32).tiny),
         }
     )
@@ -44,7 +46,7 @@ def cut_tree(fitted: bytes, spec: KlishSpec, *, source: str) -> bytes:
 
 
 def choose_nodes(tree: Hierarchy, spec: KlishSpec) -> list[list[int]]:
-    """The tree's nodes that make up each class; classes without names by decreasing size.
+    """Choose the tree's nodes that make up each class; unnamed classes by decreasing size.
 
     Raises:
         JobError: If the tree has no such cut, or the labels are not for this tree.
@@ -62,7 +64,7 @@ def choose_nodes(tree: Hierarchy, spec: KlishSpec) -> list[list[int]]:
 def _head(
     tensors: dict[str, Tensor], layers: Sequence[str], tree: Hierarchy, nodes: list[list[int]]
 ) -> dict[str, Tensor]:
-    """Weights and bias with one row per node, class by class."""
+    """Weights (a block per layer) and bias with one row per node, class by class."""
     planes = tree.planes[[node for group in nodes for node in group]]
     names = [weight_name(layer) for layer in layers]
     widths = [tensors[name].shape[1] for name in names]

@@ -1,4 +1,4 @@
-"""The linear head of a cut of a merge tree: a `LinearHead` whose classes can be merged afterwards."""
+"""The segmenter `klish`: a `LinearHead` of a cut, with tables that merge its classes afterwards."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from factory.spec.klish import KlishSpec
 
 
 class TreeHead(LinearHead):
-    """The head of KLiSH; see `base.Segmenter` and `base.Mergeable` for its promise."""
+    """The head of KLiSH; the protocols are `base.Segmenter` and `base.Mergeable`."""
 
     def __init__(
         self, spec: KlishSpec, fitted: Path | None, facts: GeneratorFacts, device: torch.device

@@ -1,8 +1,8 @@
-"""KLiSH's merge tree: every number of classes at once, and any cut of it as a linear head.
+"""KLiSH's merge tree: cuts with any number of classes, each a linear head.
 
-A plane tells one cluster from all other pixels, however those are divided. It is therefore a
-property of its tree node alone: the planes of any cut, flat or by branch, are those of its nodes,
-and no cut needs another fit.
+A plane separates one cluster from all other pixels, whatever clusters those belong to. It is therefore
+a property of its tree node alone: the planes of any cut, flat or by branch, are those of its nodes, and
+no cut needs another fit.
 
 Leaves are numbered from 0 by decreasing size; the cluster made by merge t is node `leaves + t`.
 Merging stops at two clusters: their union, all pixels, has no plane.
@@ -25,24 +25,23 @@ HISTORY_NAME = "merge/history"
 MARGINS_NAME = "merge/margins"
 """Names of the four tensors in a segmenter file."""
 
-
 _LEAST_IOU, _MOST_IOU, _LEAST_ALIKE = 0.5, 0.999, 1e-3
-"""Beyond these the two figures of a merge say nothing: a cluster with an IoU below one half is no
-cluster, and the last thousandth is chance."""
+"""The IoU and the similarity of a merge are clipped to these before their logarithms are compared: below
+an IoU of one half there is no cluster, and differences within the last thousandth are noise."""
 
 
 @dataclass(frozen=True, slots=True)
 class Suggestion:
-    """How many classes the fitting pixels themselves speak for."""
+    """Numbers of classes, ranked by how well the fitting pixels support them."""
 
     num_classes: int
     """The first of `ranked`."""
     ranked: tuple[tuple[int, float], ...]
-    """Numbers of classes with their scores, the best first: the sum of the two `shares`, 0 where
+    """(number of classes, score), the best first. The score is the sum of the two `shares`; 0 where
     the next merge is as good as one before."""
     shares: tuple[tuple[float, float], ...]
-    """In the same order: by how much separation (log odds of the cluster IoU) and unlikeness (log
-    of the extended cosine similarity) of the next merges exceed those of the last."""
+    """In the same order: the drop of separation (log odds of the cluster IoU) and the gap in similarity
+    (log of the extended cosine similarity) between the last merge and those that would follow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +49,9 @@ class Hierarchy:
     """A fitted merge tree."""
 
     planes: Float32[Tensor, "nodes c1"]
-    """One plane per node, the bias last, channels in the order of the segmenter's layers."""
+    """One plane per node: weights, channels in the order of the segmenter's layers, then the bias."""
     sizes: Int64[Tensor, " nodes"]
-    """Fitting pixels of each node."""
+    """Number of fitting pixels of each node."""
     history: Float32[Tensor, "merges 4"]
     """Each merge: the two nodes, the worse separated one first; its cluster IoU; their extended
     cosine similarity."""
@@ -62,21 +61,21 @@ class Hierarchy:
 
     @property
     def num_leaves(self) -> int:
-        """Clusters that the merging began with."""
+        """Number of clusters before the first merge."""
         return len(self.history) + 2
 
     @property
     def num_nodes(self) -> int:
-        """Leaves and merged clusters."""
+        """Number of leaves and merged clusters."""
         return 2 * self.num_leaves - 2
 
     def digest(self) -> str:
-        """Short name of this very tree: node ids mean nothing in another one."""
+        """16 hex digits that identify this tree: node ids mean nothing in another one."""
         data = b"".join(t.contiguous().numpy().tobytes() for t in (self.planes, self.history))
         return hashlib.sha256(data).hexdigest()[:16]
 
     def children(self, node: int) -> tuple[int, int] | None:
-        """The two nodes that `node` was made of; None for a leaf."""
+        """The two nodes that were merged into `node`; None for a leaf."""
         if node < self.num_leaves:
             return None
         first, second = self.history[node - self.num_leaves, :2].tolist()
@@ -88,15 +87,15 @@ class Hierarchy:
         return frozenset({node}) if pair is None else self.leaves(pair[0]) | self.leaves(pair[1])
 
     def by_size(self, nodes: Iterable[int]) -> list[int]:
-        """`nodes` in the order of classes without names: the largest first."""
+        """Sort `nodes` as unnamed classes are numbered: the largest first, then by id."""
         sizes = self.sizes.tolist()
         return sorted(nodes, key=lambda node: (-sizes[node], node))
 
     def flat_cut(self, num_classes: int) -> tuple[int, ...]:
-        """The nodes left when merging had come down to `num_classes`.
+        """The nodes that remain when merging has reached `num_classes`, ascending.
 
         Raises:
-            JobError: If there was no such moment.
+            JobError: If it is not 2 to `num_leaves`.
         """
         if not 2 <= num_classes <= self.num_leaves:
             raise JobError(
@@ -111,12 +110,12 @@ class Hierarchy:
         return tuple(sorted(alive))
 
     def suggest(self) -> Suggestion:
-        """Where merging stops to join what belongs together.
+        """Suggest a number of classes: where further merging would join well separated clusters.
 
         A number of classes is good if the merge that led to it was easy and all that follow are
         hard: a large drop of the least cluster IoU and a large gap in similarity. KLiSH leaves the
         choice to a person; the sum of both, on logarithmic scales, is ours. Two classes are never
-        suggested while there is a choice, for no later merge speaks for them.
+        suggested if there is an alternative, because no later merge is there to compare with.
         """
         odds, likeness = self._envelopes()
         scores = {
@@ -132,7 +131,9 @@ class Hierarchy:
         return Suggestion(best[0], ranked, shares)
 
     def _envelopes(self) -> tuple[list[float], list[float]]:
-        """The least log odds of cluster IoU and the largest log similarity from each merge on."""
+        """Per merge: the least log odds of cluster IoU and the largest log similarity from it on."""
+        # Running extremes from the last merge backwards: one easy merge late in the tree then cancels
+        # the hard ones before it, because no cut can stop between them.
         odds, likeness = [math.inf], [-math.inf]
         for _, _, iou, alike in reversed(self.history.tolist()):
             share = min(max(iou, _LEAST_IOU), _MOST_IOU)
@@ -141,7 +142,7 @@ class Hierarchy:
         return odds[:0:-1], likeness[:0:-1]
 
     def check_cut(self, nodes: Sequence[int]) -> None:
-        """Make sure that every leaf lies below exactly one of `nodes`.
+        """Require that every leaf lies below exactly one of `nodes`.
 
         Raises:
             JobError: If a node does not exist, or a leaf is missing or covered twice.

@@ -1,7 +1,6 @@
-"""The labels file: a person's names, colours and groups for the nodes of a merge tree.
+"""Read, write and check a labels file: names, colours and groups of the nodes of a merge tree.
 
-Whoever writes such a file (`factory label`) and whoever reads it share these functions; its content
-is `LabelsSpec` in `factory/spec/labels.py`.
+Its content is `LabelsSpec` in `factory/spec/labels.py`.
 """
 
 from pathlib import Path
@@ -15,11 +14,11 @@ from factory.spec.yaml_file import load_yaml
 from factory.spec.yaml_text import dump_yaml
 
 LABELS_SETTING = "dataset.segmenter.labels"
-"""What errors call labels that a job holds."""
+"""The name, in errors, of labels that are written in a job."""
 
 
 def read_labels_file(path: Path) -> LabelsSpec:
-    """The labels in the YAML file at `path`. It is not yet held against a tree: `check_labels`.
+    """Read the labels in the YAML file at `path`; `check_labels` compares them with a tree.
 
     Raises:
         JobError: If it cannot be read or breaks a rule; the message holds one line per problem.
@@ -29,7 +28,7 @@ def read_labels_file(path: Path) -> LabelsSpec:
 
 
 def encode_labels_file(labels: LabelsSpec) -> bytes:
-    """The file's bytes: YAML that `read_labels_file` gives back unchanged, a line for each class."""
+    """Encode as YAML, one line per class; `read_labels_file` returns equal labels."""
     lines = [
         "# Names of clusters. A label's position is its mask value, from 0.",
         f"tree: {dump_yaml(labels.tree, on_one_line=True)}",
@@ -43,7 +42,7 @@ def encode_labels_file(labels: LabelsSpec) -> bytes:
 
 
 def check_labels(labels: LabelsSpec, tree: Hierarchy, *, source: str = LABELS_SETTING) -> None:
-    """Make sure that the labels' nodes are nodes of `tree` and hold every cluster once.
+    """Require that the labels' nodes are nodes of `tree` and hold every cluster once.
 
     Raises:
         JobError: If not; the message holds one line per problem. `source` names the labels in it.

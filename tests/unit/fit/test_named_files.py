@@ -69,7 +69,7 @@ def test_a_fitted_file_takes_the_place_of_the_fit_wherever_it_lies(tmp_path, pic
     with pytest.raises(JobError) as caught:
         run(tmp_path, named)
     assert str(caught.value) == (
-        "dataset.segmenter.settings: `head` names a file that is fitted already; leave out names"
+        "dataset.segmenter.settings: `head` names a fitted file; leave out names"
     )
 
 

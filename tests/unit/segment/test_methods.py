@@ -92,8 +92,7 @@ def test_a_teacher_s_own_mistakes_are_told_under_the_teacher(tmp_path, pictures)
         "least_confidence, names, pictures, seed",
         "dataset.segmenter.teacher.settings.clean: found in the plugin's own settings; write it into "
         "dataset.segmenter.teacher, beside `kind`",
-        "dataset.segmenter.teacher.settings: `head` names a file that is fitted already; leave out "
-        "names, pictures",
+        "dataset.segmenter.teacher.settings: `head` names a fitted file; leave out names, pictures",
     ]
     segmenter = {"kind": "distil", "teacher": {"kind": KIND, "settings": {"head": "a"}}}
     spec = small_job(tmp_path, {"dataset.segmenter": segmenter}).dataset.segmenter

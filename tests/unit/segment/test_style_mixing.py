@@ -173,7 +173,9 @@ def test_a_generator_that_states_styles_and_cannot_mix_is_a_plugin_error(toy):
         draw_z = toy.draw_z
         generate = toy.generate
 
-    with pytest.raises(PluginError, match=r"Empty states styles but cannot mix them; it needs mix"):
+    with pytest.raises(
+        PluginError, match=r"Empty has styles in its facts, but no method `mix`; add it"
+    ):
         masks_of(Empty(), mixing(toy), [0])
 
 
@@ -423,7 +425,7 @@ def test_an_onnx_detector_must_be_the_one_the_job_means(toy, tmp_path):
             {"instances": {}, "classes": {"num_classes": 3}},
             "instances are parts of the foreground: leave out `classes`",
         ),
-        ({"foreground": {"share": [0.5, 0.1]}}, "the least share comes first"),
+        ({"foreground": {"share": [0.5, 0.1]}}, "the first share is the minimum"),
         ({"num_variant": 3}, "dataset.segmenter.num_variant: unknown key; did you mean"),
         (
             {"classes": {"num_clases": 3}},

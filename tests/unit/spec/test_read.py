@@ -128,21 +128,21 @@ def test_all_problems_are_told_at_once_each_with_its_path_and_the_value_found(tm
         (
             "dataset.segmenter",
             {"kind": "klish", "fitted": "a", "layers": ["x"], "fit": {}},
-            "dataset.segmenter: `fitted` names a file that is fitted already; leave out fit, layers "
+            "dataset.segmenter: `fitted` names a fitted file; leave out fit, layers "
             "(got {'kind': 'klish', 'fitted': 'a', 'layers': ['x'], 'fit': {}})",
         ),
         (
             "dataset.segmenter",
             {"kind": "klish", "cut": 2, "labels": LABELS},
-            "dataset.segmenter: `labels` says which nodes are classes; leave out `cut` (got {'kind': "
+            "dataset.segmenter: `labels` defines the classes already; leave out `cut` (got {'kind': "
             "'klish', 'cut': 2, 'labels': {'tree': '0000000000000000', 'labels': [{'name': 'a', "
             "'colour'...)",
         ),
         (
             "dataset.segmenter",
             {"kind": "klish", "labels": "labels.yaml"},
-            "dataset.segmenter.labels: a path can only stand in a job file; give the labels "
-            "themselves here (got 'labels.yaml')",
+            "dataset.segmenter.labels: a path is allowed in job files only; give the content "
+            "of the labels file (got 'labels.yaml')",
         ),
         ("run.num_actors", 0, "run.num_actors: must be `auto` or at least 1 (got 0)"),
         (

@@ -51,7 +51,7 @@ def test_true_and_false_are_what_they_are_where_a_setting_asks_for_them(tmp_path
 @pytest.mark.parametrize("path", ["dataset.latents.classes", "dataset.accept.class_share"])
 @pytest.mark.parametrize("key", [None, 1.5, 2.0])
 def test_a_class_is_a_whole_number_or_a_name(tmp_path, path, key):
-    assert "a class is a whole number or a name" in problem(tmp_path, path, {key: [0, 1]})
+    assert "a class is an integer or a name" in problem(tmp_path, path, {key: [0, 1]})
 
 
 @pytest.mark.parametrize(
