@@ -1,8 +1,8 @@
 """STORY 1: a checked spec becomes a manifest.
 
-The steps, in order: find the weights, make sure that the output is empty or holds this very
-dataset, fit the segmenter once, write the plan, make the shards that are missing, gather the views.
-Running it again is the resume; raising `num_samples` is the growth.
+The steps, in order: find the weights, require that the output is empty or holds this dataset, fit the
+segmenter once, write the plan, make the missing shards, write the views. Running the job again resumes
+it; with a larger `num_samples` the dataset grows.
 """
 
 import hashlib
@@ -64,12 +64,12 @@ from factory.store import Store, open_store
 
 @runtime_checkable
 class JobObserver(FitObserver, Observer, Protocol):
-    """Is told what happens during a whole job."""
+    """Callbacks during a whole job: downloads, fit, and shards."""
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A job that is ready to run: everything is found, fitted and claimed."""
+    """A job that is ready to run: weights found, segmenter fitted, plan written."""
 
     spec: JobSpec
     store: Store
@@ -78,16 +78,16 @@ class Prepared:
 
 
 def run_job(job: Job, observer: JobObserver | None = None, *, progress: bool = True) -> Manifest:
-    """Make the dataset that a job asks for, or what is missing of it.
+    """Make the dataset of a job, or its missing shards.
 
     Args:
-        job: A checked job, the path of its file, or its plain values.
-        observer: Is told what happens.
-        progress: Without an observer: show bars on a terminal or in a notebook, and log lines
-            elsewhere. False = say nothing.
+        job: A validated job, the path of its file, or plain values.
+        observer: Callbacks, called on this thread.
+        progress: Without an observer: show progress bars on a terminal or in a notebook, and log
+            lines elsewhere. False = no output.
 
     Returns:
-        What was made: the manifest, with one record per shard.
+        The manifest, with one record per shard.
 
     Raises:
         JobError, PluginError, StoreError: If the job cannot begin; nothing was changed.
@@ -97,7 +97,7 @@ def run_job(job: Job, observer: JobObserver | None = None, *, progress: bool = T
     """
     spec = as_job(job)
     with ExitStack() as stack:
-        stack.enter_context(one_thread())  # a notebook's process has many, and sums depend on it
+        stack.enter_context(one_thread())  # in a notebook torch has many, and sums depend on them
         if observer is None:
             observer = stack.enter_context(progress_reporter(progress=progress))
         return _run(spec, observer)
@@ -132,9 +132,9 @@ def prepare_job(
     """Find weights, check the output, fit the segmenter, and write the plan.
 
     Raises:
-        Interrupted: If `stop` was set during the fit, which the next call goes on with.
-        WeightsError: If the weights are missing or are not those the job demands.
-        JobError: If a fitted file or labels are not for this job, or a class has no such name.
+        Interrupted: If `stop` was set during the fit, which the next call resumes.
+        WeightsError: If the weights are missing or have another SHA-256 than the job states.
+        JobError: If a fitted file or labels do not fit this job, or a class name is unknown.
         StoreError: If the output holds another dataset; the message lists what differs.
     """
     check_methods(spec.dataset.segmenter)
@@ -144,6 +144,8 @@ def prepare_job(
     theirs = rounds[0].identity.get("segmenter", {}) if rounds else {}
     files = digest_named_files(spec.dataset, theirs.get("files", {}))
     identify = partial(make_identity, spec, weights_sha256=weights.sha256, files=files)
+    # Compared once before the fit, with the stored segmenter's digest: a job for another dataset is
+    # refused at once, not after hours of fitting.
     if rounds:
         before_fit = identify(segmenter_sha256=theirs.get("sha256", ""))
         check_same_dataset(store, before_fit, rounds[0].identity)
@@ -156,6 +158,8 @@ def prepare_job(
     if rounds:
         check_same_dataset(store, identity, rounds[0].identity)
     plan = _claim(store, spec, identity, rounds)
+    # The round is the first file of a dataset: whoever created it has fixed the identity, and all
+    # files below follow from that, so that it does not matter which driver creates them.
     if fitted:
         store.create(SEGMENTER_PATH, fitted)
     store.create(JOB_PATH, encode_job(spec))
@@ -166,11 +170,14 @@ def prepare_job(
 
 
 def finish_job(store: Store, state: DatasetState | None = None) -> Manifest:
-    """Write everything that is derived from the receipts, unless it is up to date.
+    """Write all views (see `dataset/views.py`), unless they are current.
 
     Args:
-        store: Where the dataset lies.
-        state: What it holds; read from there if not given.
+        store: The dataset's store.
+        state: Its plan and receipts; read from the store if not given.
+
+    Returns:
+        The manifest.
     """
     manifest = make_manifest(store, state)
     write_views(store, manifest)
@@ -196,7 +203,7 @@ def _make_missing(
         run_id=run_id,
     )
     if not tasks and store.read(LABELS_PATH) is None:
-        build_maker(config)  # writes the table
+        build_maker(config)  # writes the label table
     targeted = spec.dataset.coverage is not None
     more = partial(_next_tasks, prepared, observer, keeper) if targeted else no_more
     tasks = tasks or list(more())
@@ -213,10 +220,10 @@ def _make_missing(
 def _next_tasks(
     prepared: Prepared, observer: JobObserver, keeper: SnapshotKeeper
 ) -> list[ShardTask]:
-    """The shards of the next round for the coverage targets; none if they are met or out of reach.
+    """Plan the next round for the coverage targets; no tasks if all are met or out of reach.
 
-    Another driver may have planned that round, and made some of it. None either while a shard is in
-    quarantine: a round that is not whole says nothing of the next.
+    Another driver may have planned that round already, and made some of it. While a shard is in
+    quarantine no round is planned: the next one follows from complete rounds only.
     """
     store = prepared.store
     while True:
@@ -229,7 +236,7 @@ def _next_tasks(
             if added is None:
                 return []
             store.create(round_path(added.round_index), _encode_round(added))
-            continue  # theirs or ours: the store has the round
+            continue  # read it back: another driver may have created this round first
         given_up = quarantined_indices(store)
         tasks = [task for task in missing if task.shard_index not in given_up]
         if tasks:
@@ -248,7 +255,7 @@ def _fitted_segmenter(
     observer: JobObserver,
     stop: threading.Event | None,
 ) -> bytes:
-    """The segmenter file from the output, or finished from what is fitted; empty if not needed."""
+    """The segmenter file: from the output, else finished from a fit; empty without one."""
     if not needs_fitting(spec.dataset):
         return b""
     stored = store.read(SEGMENTER_PATH)
@@ -262,7 +269,7 @@ def _fitted_segmenter(
 
 
 def _claim(store: Store, spec: JobSpec, identity: dict[str, Any], rounds: Sequence[Round]) -> Plan:
-    """Write the job's next round after `rounds`, unless another driver was faster: then use theirs."""
+    """Create the job's next round after `rounds`; if another driver was first, plan on top of its round."""
     while True:
         plan = make_plan(spec, identity, rounds)
         if len(plan.rounds) == len(rounds):
@@ -274,7 +281,7 @@ def _claim(store: Store, spec: JobSpec, identity: dict[str, Any], rounds: Sequen
         rounds = find_rounds(store, rounds)
         if not rounds:
             raise StoreError(
-                f"{store.uri}: says that it holds a plan, and has none; run the job again"
+                f"{store.uri}: a round of the plan exists, but cannot be read back; run the job again"
             )
         check_same_dataset(store, identity, rounds[0].identity)
 

@@ -1,1 +1,1 @@
-"""The facts about what was made, and where each file of a dataset lies. No store, no torch."""
+"""Receipts, manifest, label table, coverage and all paths of a dataset. No store, no torch."""

@@ -1,4 +1,4 @@
-"""Models as rows of Parquet tables: one column for each field, its Arrow type by one rule per type.
+"""Map pydantic models to rows of Parquet tables: one column per field, one rule per type.
 
 int, float, str      int64, double, string; another width is written `Annotated[int, pa.int32()]`
 list[x]              list of x, in its order
@@ -18,7 +18,7 @@ _PLAIN = {int: pa.int64(), float: pa.float64(), str: pa.string()}
 
 
 def schema_of(*kinds: type[BaseModel]) -> pa.Schema:
-    """A column for each field of the `kinds`, in their order; a field of several has one column.
+    """Make the Arrow schema of `kinds`: a column per field, in order; fields of equal names share one.
 
     Raises:
         TypeError: If there is no rule for a field's type.
@@ -29,7 +29,7 @@ def schema_of(*kinds: type[BaseModel]) -> pa.Schema:
 
 
 def row_of(model: BaseModel) -> dict[str, Any]:
-    """The values of a model as its columns take them."""
+    """Convert a model to a row: the values of its columns."""
     row = model.model_dump(mode="json")
     as_json, as_map = _converted(type(model))
     for name in as_json:
@@ -40,9 +40,9 @@ def row_of(model: BaseModel) -> dict[str, Any]:
 
 
 def facts_of(row: dict[str, Any], kind: type[BaseModel]) -> dict[str, Any]:
-    """The values of a model of `kind`, not validated, from a row of its columns.
+    """Convert a row back to the values of a model of `kind`, without validation.
 
-    Older rows may lack what has a default.
+    Rows of older versions may lack fields that have a default.
 
     Raises:
         KeyError: If a map is missing.
@@ -63,7 +63,7 @@ def _column_of(field: FieldInfo) -> pa.DataType:
 
 
 def _type_of(annotation: object) -> pa.DataType:
-    if get_origin(annotation) is Annotated:  # with its limits, which a column has not
+    if get_origin(annotation) is Annotated:  # limits of values have no counterpart in Arrow
         return _type_of(get_args(annotation)[0])
     parts = [_type_of(part) for part in get_args(annotation)]
     match get_origin(annotation):
@@ -78,7 +78,7 @@ def _type_of(annotation: object) -> pa.DataType:
 
 @cache
 def _converted(kind: type[BaseModel]) -> tuple[list[str], list[str]]:
-    """Fields whose values differ from those of their columns: kept as JSON, and as maps."""
+    """Names of the fields that are stored as JSON, and of those stored as maps."""
     fields = kind.model_fields.items()
     as_json = [name for name, field in fields if _is_json(field)]
     as_map = [name for name, field in fields if get_origin(field.annotation) is dict]
@@ -86,6 +86,6 @@ def _converted(kind: type[BaseModel]) -> tuple[list[str], list[str]]:
 
 
 def _is_json(field: FieldInfo) -> bool:
-    """Whether a field holds a model, or `None` in place of one."""
+    """Whether a field holds a model, or a model or None."""
     kinds = get_args(field.annotation) or (field.annotation,)
     return any(isinstance(kind, type) and issubclass(kind, BaseModel) for kind in kinds)

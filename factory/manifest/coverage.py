@@ -1,7 +1,7 @@
-"""What a set of samples covers, in numbers that add up: the parts of a dataset give the whole.
+"""Coverage: mergeable statistics of a set of samples, such as counts by class, area and confidence.
 
 Every field is a count, or the smallest members of a set, so that merging is exact in any order. A
-receipt carries the coverage of its shard; everything a service shows is merged from these.
+receipt contains the coverage of its shard; a service merges these.
 """
 
 import math
@@ -17,10 +17,11 @@ from factory.manifest.measure import NUM_CELLS, Measures
 from factory.spec.coverage import AREA_EDGES
 
 MOST_GROUPS = 64
-"""A generator with more classes has its areas counted together, under the class -1."""
+"""Areas are counted by generator class up to this many classes; above, all under the class -1, because a
+receipt holds one histogram per pair of generator class and mask class."""
 
 SKETCH_SIZE = 128
-"""Perceptual hashes that a coverage keeps."""
+"""Maximum number of perceptual hashes in a coverage."""
 
 CONFIDENCE_BINS = 50
 """Bins of the histogram of confidences."""
@@ -37,18 +38,19 @@ _Areas = Annotated[list[Histogram], Field(max_length=2**8)]
 
 
 class Coverage(BaseModel):
-    """What some samples cover. Trailing zeros of lists are left out."""
+    """The coverage of some samples. Trailing zeros of lists are left out."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     made: Counts = {}
-    """Images that were generated, kept or not, by the generator's class; -1 for none."""
+    """Generated images, kept or not, by generator class; -1 = the generator has none."""
     kept: Counts = {}
-    """Images that were kept, by the generator's class."""
+    """Kept images by generator class."""
     area: dict[int, _Areas] = Field({}, max_length=MOST_GROUPS + 1)
-    """By the generator's class (-1: none, or more than 64), then by mask class: kept images that hold
-    the class, by its share of the mask. Bins begin at 0, 0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.04,
-    0.05, 0.075, 0.1, 0.125, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.6, 0.7, 0.8 and 0.9."""
+    """Kept images that contain a mask class, by generator class (-1: none, or more than 64), then mask
+    class, then the class's share of the mask. Bins begin at 0, 0.001, 0.002, 0.005, 0.01, 0.02,
+    0.03, 0.04, 0.05, 0.075, 0.1, 0.125, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.6, 0.7, 0.8 and
+    0.9."""
     confidence: Histogram = []
     """Kept images by mean mask confidence, in 50 equal bins from 0 to 1."""
     sharpness: Histogram = []
@@ -59,23 +61,23 @@ class Coverage(BaseModel):
     cells: Histogram = []
     """Kept images by cell of the latent space, 256 cells of equal probability."""
     hashes: list[tuple[_Hash, _Count]] = Field([], max_length=SKETCH_SIZE)
-    """Perceptual hashes and how many kept images have each: the 128 that come first in a fixed
-    pseudo-random order."""
+    """Perceptual hashes with the number of kept images that have each: the first 128 in a fixed
+    pseudo-random order, which is a uniform sample of the distinct hashes."""
 
     @property
     def num_kept(self) -> int:
-        """Images that were kept."""
+        """Number of kept images."""
         return sum(self.kept.values())
 
     @property
     def num_made(self) -> int:
-        """Images that were generated."""
+        """Number of generated images."""
         return sum(self.made.values())
 
     def images_with(
         self, mask_class: int, *, min_area: float = 0.0, generator_class: int | None = None
     ) -> int:
-        """Kept images in which the class has at least this share of the mask (0: at all).
+        """Number of kept images in which a mask class has at least a share of the mask (0 = any).
 
         Args:
             mask_class: Id of the mask class.
@@ -100,16 +102,16 @@ def cover_samples(
     rejected: Mapping[int, int],
     num_generator_classes: int,
 ) -> Coverage:
-    """The coverage of samples that are given as columns of one length.
+    """Compute the coverage of samples, given as columns of equal length.
 
     Args:
         class_labels: Generator class of each sample, -1 for none.
         class_px: Pixels of each mask class, of each sample.
         sizes_px: Pixels of each mask.
         confidence: Mean mask confidence, 0 to 1.
-        measures: What was measured; unknown values are not counted.
-        rejected: Images that were generated and not kept, by generator class.
-        num_generator_classes: Classes that the generator has.
+        measures: Image and mask statistics; unknown values are not counted.
+        rejected: Rejected images by generator class.
+        num_generator_classes: Number of classes of the generator.
     """
     kept = Counter(int(label) for label in class_labels)
     known = [m for m in measures if m.sharpness >= 0]
@@ -126,7 +128,7 @@ def cover_samples(
 
 
 def merge_coverage(parts: Iterable[Coverage]) -> Coverage:
-    """The coverage of all samples of `parts`; no sample may be in two of them."""
+    """Merge the coverage of disjoint sets of samples; exact, in any order."""
     made: Counter[int] = Counter()
     kept: Counter[int] = Counter()
     hashes: Counter[str] = Counter()
@@ -136,6 +138,8 @@ def merge_coverage(parts: Iterable[Coverage]) -> Coverage:
         made.update(part.made)
         kept.update(part.kept)
         hashes.update(dict(part.hashes))
+        # Cut back now and then, so that merging ten thousand receipts stays small. A hash outside of the
+        # first 128 of a part cannot be among the first 128 of the whole, so that nothing is lost.
         if len(hashes) > 16 * SKETCH_SIZE:
             hashes = Counter(dict(_sketch(hashes)))
         for group, table in part.area.items():
@@ -162,9 +166,10 @@ def _areas(
     if not len(px):
         return {}
     edges = np.array(AREA_EDGES[1:], dtype=np.int64)
+    # Compared as products of integers: a share on an edge falls into the same bin on every machine.
     bins = (1000 * px[..., None] >= edges * np.array(sizes_px)[:, None, None]).sum(axis=-1)
-    told_apart = num_generator_classes <= MOST_GROUPS
-    groups = np.array(class_labels) if told_apart else np.full(len(px), -1)
+    by_class = num_generator_classes <= MOST_GROUPS
+    groups = np.array(class_labels) if by_class else np.full(len(px), -1)
     found = {}
     for group in np.unique(groups):
         mine = groups == group
@@ -176,7 +181,7 @@ def _areas(
 
 
 def _histogram(bins: Iterable[int], num_bins: int) -> Histogram:
-    """Counts by bin; what lies beyond the last bin is in it."""
+    """Count values by bin; those beyond the last bin fall into it."""
     counts = Counter(min(position, num_bins - 1) for position in bins)
     return [counts[position] for position in range(max(counts, default=-1) + 1)]
 
@@ -195,7 +200,7 @@ def _sketch(counts: Mapping[str, int]) -> list[tuple[str, int]]:
 
 
 def _rank(text: str) -> tuple[int, str]:
-    """Place of a hash in an order that has nothing to do with looks: Steele et al. 2014, splitmix64."""
+    """Sort key of a hash in an order independent of image content: splitmix64 (Steele et al. 2014)."""
     value = int(text, 16)
     for shift, factor in zip((30, 27), _MIX, strict=True):
         value = ((value ^ (value >> shift)) * factor) % 2**64

@@ -1,4 +1,4 @@
-"""What the masks' and the generator's numbers mean: `labels.json`."""
+"""The label table `labels.json`: names of the mask classes and of the generator's classes."""
 
 from collections.abc import Sequence
 from typing import Annotated
@@ -13,7 +13,7 @@ from factory.manifest.versions import read_file_of
 
 
 class Facts(BaseModel):
-    """What a file of ours states: every key known, nothing changed after."""
+    """Base class of the content of a dataset's files: frozen, unknown keys refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
@@ -21,12 +21,12 @@ class Facts(BaseModel):
 Channel = Annotated[int, Field(ge=0, le=255)]
 Name = Annotated[str, Field(max_length=256)]
 Count = Annotated[int, Field(ge=0, lt=2**53)]
-"""Numbers that a file of ours counts with: JSON and Parquet keep them exactly."""
+"""A count in a file: below 2^53, which every JSON reader keeps exactly."""
 Line = Annotated[str, Field(max_length=4096)]
 
 
 class MaskClass(Facts):
-    """One class of the masks."""
+    """One mask class."""
 
     id: int = Field(ge=0, lt=IGNORE)
     """Its value in the masks."""
@@ -37,33 +37,33 @@ class MaskClass(Facts):
 
 
 class CoarserClasses(Facts):
-    """Fewer classes that the same masks can be read with."""
+    """A table to read masks with fewer classes."""
 
     num_classes: int = Field(ge=1, lt=IGNORE)
-    """How many there are, by decreasing size as in a dataset cut there."""
+    """Number of coarser classes, by decreasing size as in a dataset that is cut there."""
     class_of: list[Annotated[int, Field(ge=0, lt=IGNORE)]] = Field(max_length=IGNORE)
-    """The coarser class of each class of the masks, by class id."""
+    """The coarser class of each mask class, by class id."""
 
 
 class DatasetLabels(Facts):
-    """What the samples' numbers mean, as kept in `labels.json`."""
+    """The content of `labels.json`: what mask values and class numbers mean."""
 
     schema_version: int = 1
     """Version of this layout."""
     labels: list[MaskClass] = Field(min_length=1, max_length=IGNORE)
-    """Classes of the masks."""
+    """The mask classes."""
     coarser: list[CoarserClasses] = Field([], max_length=IGNORE)
-    """Fewer classes that the masks can be read with, few first; empty without a merge tree."""
+    """Tables to read masks with fewer classes, few first; empty without a merge tree."""
     generator_classes: list[Name] = Field(max_length=2**16)
-    """Names of the generator's classes, by `class_label`; empty if it has none."""
+    """Names of the generator's classes, by `class_label` of a sample; empty if it has none."""
     attribution: Line
-    """Line that must go with the images, from the generator's weights; empty if none."""
+    """Attribution that the licence of the weights requires; empty if none."""
     license: Line
-    """Licence of the weights as they state it; empty if unknown."""
+    """Licence as stated in the weights; empty if unknown."""
     fitted_on: dict[Name, int | Annotated[float, Field(allow_inf_nan=False)]] = Field(
         {}, max_length=64
     )
-    """Numbers about the segmenter's fit, such as a distilled head's agreement with its teacher on
+    """Figures about the segmenter's fit, such as a distilled head's agreement with its teacher on
     held-out images; empty if nothing was fitted."""
     instance_classes: list[Name] = Field([], max_length=2**16)
     """Names of the objects' classes, by class id; empty if the dataset has no instances."""
@@ -80,10 +80,10 @@ class DatasetLabels(Facts):
         return self
 
     def table(self, num_classes: int) -> UInt8[np.ndarray, " 256"]:
-        """What to look up mask values in, to read them with `num_classes`: `table[mask]`.
+        """The lookup table for mask values that reads masks with `num_classes`: `table[mask]`.
 
-        255 stays 255. The pixels are those whose fine class lies in the coarse one, which is not
-        quite a mask made with the coarse planes: where several fine classes compete, another may win.
+        255 stays 255. The result is close to a mask of the coarse cut, not equal: a pixel goes to the
+        coarse class of its best fine class, which need not be the best coarse class.
 
         Raises:
             JobError: If the masks cannot be read with so many classes.
@@ -117,7 +117,7 @@ def find_class(written: int | str, labels: Sequence[MaskClass], *, where: str) -
 
 
 def encode_labels(labels: DatasetLabels) -> bytes:
-    """The bytes of `labels.json`."""
+    """Encode `labels.json`."""
     return (labels.model_dump_json(indent=1) + "\n").encode()
 
 
@@ -125,7 +125,8 @@ def read_labels(data: bytes, *, source: str) -> DatasetLabels:
     """Parse `labels.json`. `source` names it in errors.
 
     Raises:
-        StoreError: If it is not one, or a newer version wrote it.
+        DamageError: If it is not a label table.
+        StoreError: If a newer version wrote it.
     """
     try:
         return read_file_of(DatasetLabels, data, source=source)

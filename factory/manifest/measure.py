@@ -1,6 +1,6 @@
-"""What can be told of a sample without a network: sharpness, broken masks, look-alikes, its latent.
+"""Sample statistics without a network: sharpness, mask borders, perceptual hash, cell of the latent.
 
-Everything is integer arithmetic until the last division, so that any machine measures the same.
+Everything is integer arithmetic until the last division, so that results are equal on all machines.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from factory.identity import counter_rng
 from factory.manifest.labels import Facts
 
 NUM_CELLS = 256
-"""Cells that the latent space is divided into."""
+"""Number of cells that the latent space is divided into, 2^8."""
 
 _CELL_BITS = 8
 _MOST_ROWS = 128
@@ -22,24 +22,24 @@ _HASH_ROWS, _HASH_COLUMNS = 8, 9
 
 
 class Measures(Facts):
-    """What was measured of one sample; the defaults say that nothing is known."""
+    """Statistics of one sample; the defaults mean unknown."""
 
     sharpness: float = -1.0
     """Variance of the image's Laplacian, in grey levels squared; broken images are often smooth."""
     border: float = -1.0
-    """Share of neighbouring pixels that differ in class, 0 to 1; speckled masks have a large one."""
+    """Share of neighbouring pixels that differ in class, 0 to 1; large for noisy masks."""
     dhash: str = ""
-    """Perceptual hash, 64 bits as 16 hex digits: images that look alike share most bits."""
+    """Perceptual hash, 64 bits as 16 hex digits: similar images share most bits."""
     latent_cell: int = -1
     """Cell of the latent space, 0 to 255."""
 
 
 UNKNOWN = Measures()
-"""The measures of a sample that nobody has measured."""
+"""Statistics of a sample that was not measured."""
 
 
 def measure_samples(samples: Sequence[Sample]) -> list[Measures]:
-    """The measures of samples of one size, in order."""
+    """Compute the statistics of samples of equal size, in order."""
     if not samples:
         return []
     gray = _gray(np.stack([sample.image for sample in samples]))
@@ -58,12 +58,12 @@ def measure_samples(samples: Sequence[Sample]) -> list[Measures]:
 
 
 def latent_cells(z: Float[np.ndarray, "n z"]) -> Int64[np.ndarray, " n"]:
-    """The cell of each latent, 0 to `NUM_CELLS` - 1: its side of eight fixed random planes.
+    """The cell of each latent, 0 to `NUM_CELLS` - 1: on which side of eight fixed random planes it lies.
 
     Source: Charikar 2002, "Similarity estimation techniques from rounding algorithms", section 3,
     with planes of +1, -1 and 0 (Achlioptas 2003) and latents in steps of 1/1024: sums of integers do
-    not depend on their order. No coordinate belongs to two planes, so that normal latents visit all
-    cells alike.
+    not depend on their order. No coordinate belongs to two planes, so that the sides are
+    independent and normal latents fall into all cells with equal probability.
     """
     steps = np.rint(np.clip(z, -1024, 1024) * 1024).astype(np.int64)
     above = (steps @ _planes(z.shape[1])) > 0
@@ -79,7 +79,7 @@ def _planes(width: int) -> np.ndarray:
 
 
 def difference_hashes(gray: np.ndarray) -> UInt64[np.ndarray, " n"]:
-    """One bit for each of 8 x 8 places of an image: whether it gets brighter towards the right.
+    """dHash: one bit for each of 8 x 8 places of an image, set if brightness increases to the right.
 
     Args:
         gray: Images, integers, `n h w`, at least 8 rows and 9 columns; smaller ones hash to 0.
@@ -94,6 +94,7 @@ def difference_hashes(gray: np.ndarray) -> UInt64[np.ndarray, " n"]:
     sums = np.add.reduceat(gray, rows[:-1], axis=1, dtype=np.int32)
     sums = np.add.reduceat(sums, columns[:-1], axis=2, dtype=np.int64)
     widths = np.diff(columns)
+    # Sums weighted crosswise by widths, in place of quotients: means are compared without rounding.
     brighter = sums[:, :, 1:] * widths[:-1] > sums[:, :, :-1] * widths[1:]
     weights = np.uint64(1) << np.arange(64, dtype=np.uint64)
     bits: np.ndarray = brighter.reshape(num_images, 64).astype(np.uint64) @ weights
@@ -101,7 +102,8 @@ def difference_hashes(gray: np.ndarray) -> UInt64[np.ndarray, " n"]:
 
 
 def _gray(images: UInt8[np.ndarray, "n h w 3"]) -> np.ndarray:
-    """Luma (Rec. 601) in 256 levels, int16."""
+    """Luma (Rec. 601) in 256 levels, int16, for a Laplacian that can be negative."""
+    # 77, 150 and 29 are the weights times 256: they sum to 256, so that nothing exceeds uint16.
     gray = images[..., 0].astype(np.uint16)
     gray *= 77
     gray += images[..., 1] * np.uint16(150)
@@ -112,6 +114,7 @@ def _gray(images: UInt8[np.ndarray, "n h w 3"]) -> np.ndarray:
 
 def _sharpness(gray: np.ndarray) -> np.ndarray:
     """Variance of the Laplacian (Pech-Pacheco et al. 2000) over at most 128 rows of each image."""
+    # Evenly spaced rows estimate the variance well enough to find broken images, at a fixed cost.
     _, height, width = gray.shape
     if height < 3 or width < 3:
         return np.zeros(len(gray))

@@ -1,4 +1,4 @@
-"""Parquet tables to and from bytes."""
+"""Encode and decode Parquet tables, with limits on what is decoded."""
 
 import io
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 
 
 def encode_table(table: pa.Table) -> bytes:
-    """The Parquet file of `table`; equal tables give equal bytes."""
+    """Encode `table` as a Parquet file; equal tables give equal bytes."""
     sink = io.BytesIO()
     pq.write_table(table, sink, compression="zstd")
     return sink.getvalue()
@@ -16,13 +16,13 @@ def encode_table(table: pa.Table) -> bytes:
 
 _ROWS_AT_ONCE = 256
 _MOST_BYTES = 2**30
-"""What a table of ours may unfold into: by its dictionaries, a few bytes can stand for gigabytes."""
+"""Limit of a table in memory: with dictionary encoding, a few bytes can decode to gigabytes."""
 
 
 def read_table(
     data: bytes, columns: Sequence[str] | None = None, *, most_rows: int = 10**6
 ) -> pa.Table:
-    """The table in `data`, or just its `columns`; no more than `most_rows`.
+    """Decode the table in `data`, or just its `columns`; at most `most_rows` rows.
 
     It is read on the calling thread alone. Arrow's own threads would keep the last reference to the
     Python object they read from, and a process that ends just then is aborted ("terminate called
@@ -30,9 +30,9 @@ def read_table(
 
     Raises:
         pyarrow.ArrowException: If it is not a Parquet file.
-        OSError: If it is a broken one.
+        OSError: If it is damaged.
         KeyError: If a column is missing.
-        ValueError: If it has more rows, or would unfold into more than a table of ours holds.
+        ValueError: If it has more rows, or more bytes in memory, than the limits allow.
     """
     file = pq.ParquetFile(pa.BufferReader(data), pre_buffer=False)
     names = file.schema_arrow.names
@@ -41,12 +41,13 @@ def read_table(
         raise KeyError(*sorted(missing))
     if file.metadata.num_rows > most_rows:
         raise ValueError(f"{file.metadata.num_rows:,} rows; at most {most_rows:,} are expected")
-    # A few rows at a time: a text that stands once in a dictionary can fill each of them.
+    # A few rows at a time, so that the limit is checked before memory is used: a long text that is
+    # stored once in a dictionary can be the value of every row.
     batches, size_bytes = [], 0
     for batch in file.iter_batches(_ROWS_AT_ONCE, columns=columns, use_threads=False):
         size_bytes += batch.nbytes
         if size_bytes > _MOST_BYTES:
-            raise ValueError(f"more than {_MOST_BYTES:,} bytes: more than a table of ours")
+            raise ValueError(f"more than {_MOST_BYTES:,} bytes: more than a dataset's table has")
         batches.append(batch)
     schema = file.schema_arrow
     if columns is not None:

@@ -1,6 +1,6 @@
-"""Where every file of a dataset lies, relative to its root: the tree of the README, as code.
+"""The paths of all files of a dataset, relative to its root.
 
-Nothing else writes one of these paths down, and nothing that is read from a dataset is used as one.
+They are defined here only, and no path that is read from a dataset is ever opened.
 """
 
 from pathlib import PurePosixPath
@@ -16,7 +16,7 @@ MANIFEST_PATH = "manifest.parquet"
 LEASE_PATH = "lease.json"
 INDEX_PATH = "index/train.wids.json"
 TARGETS_PATH = "plan/targets.json"
-"""The targets of the latest run; the job file that began the dataset may not have had them."""
+"""The coverage targets of the latest run; `job.yaml` is that of the first one."""
 
 ROUNDS = "plan"
 SHARDS = "data"
@@ -31,51 +31,51 @@ LEFT_BY_A_RUN = (
     *(ROUNDS, SHARDS, SIDECARS, RECEIPTS, INDICES, TEMPORARY),
     *(SNAPSHOTS, ATTEMPTS, QUARANTINE, LEASE_PATH),
 )
-"""What may lie in a dataset's root before the first round of its plan does."""
+"""Entries that an interrupted run may leave in a dataset's root before the first round is written."""
 
 
 def round_path(round_index: int) -> str:
-    """A round of the plan."""
+    """Path of a round of the plan."""
     return f"{ROUNDS}/round-{round_index:04d}.json"
 
 
 def tar_path(shard_name: str) -> str:
-    """The tar of a shard."""
+    """Path of a shard's tar."""
     return f"{SHARDS}/train/{shard_name}.tar"
 
 
 def sidecar_path(shard_name: str) -> str:
-    """The table of a shard's samples."""
+    """Path of the table of a shard's samples."""
     return f"{SIDECARS}/train/{shard_name}.parquet"
 
 
 def sidecar_of(tar: str) -> str:
-    """The table of the samples in a tar."""
+    """Path of the table of the samples in a tar."""
     return sidecar_path(PurePosixPath(tar).stem)
 
 
 def receipt_path(round_index: int, shard_index: int) -> str:
-    """The receipt of a shard."""
+    """Path of a shard's receipt."""
     return f"{RECEIPTS}/{_position(round_index, shard_index)}.json"
 
 
 def attempt_path(round_index: int, shard_index: int, attempt: int) -> str:
-    """A failed attempt at a shard."""
+    """Path of the record of a failed attempt at a shard."""
     return f"{ATTEMPTS}/{_position(round_index, shard_index)}-{attempt}.json"
 
 
 def quarantine_path(round_index: int, shard_index: int) -> str:
-    """The entry of a shard in quarantine."""
+    """Path of a shard's quarantine entry."""
     return f"{QUARANTINE}/{_position(round_index, shard_index)}.json"
 
 
 def snapshot_path(first_shard: int, last_shard: int) -> str:
-    """The receipts of a block of shards in one file."""
+    """Path of the snapshot with the receipts of a block of shards."""
     return f"{SNAPSHOTS}/{first_shard:06d}-{last_shard:06d}.parquet"
 
 
 def shard_index_of(path: str) -> int:
-    """The shard that a receipt, an attempt or a quarantine entry is about; -1 for any other file."""
+    """The shard index in the path of a receipt, attempt or quarantine entry; -1 for other files."""
     digits = PurePosixPath(path).name[:6]
     return int(digits) if digits.isdigit() else -1
 

@@ -1,7 +1,7 @@
-"""What was made: the record of each shard, and the manifest that gathers them in order.
+"""Shard records (receipts), and the manifest that lists them in order. It does not know stores.
 
-A receipt (one JSON file per shard) is the commit point and the truth; the manifest is a view of all
-receipts that can be rebuilt at any time. It knows nothing of stores.
+A receipt (one JSON file per shard) is the commit point and authoritative; the manifest is derived from
+all receipts and can be rebuilt at any time.
 """
 
 import json
@@ -19,7 +19,7 @@ from factory.manifest.versions import read_file_of
 from factory.spec.settings import Fraction
 
 SmallCount = Annotated[Count, pa.int32()]
-"""A position in a plan: its column is narrower than that of other numbers."""
+"""A position in a plan; its Parquet column is int32."""
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
@@ -29,14 +29,14 @@ def _check_time(value: str) -> str:
 
 
 class ShardRecord(Facts):
-    """The facts about one committed shard, as kept in `receipts/RRRR/NNNNNN.json`."""
+    """The receipt of one committed shard: the content of `receipts/RRRR/NNNNNN.json`."""
 
     schema_version: Annotated[int, pa.int32()] = 2
     """Version of this layout; version 1 had no `coverage`."""
     dataset_id: Name
     """The dataset the shard belongs to."""
     round_index: SmallCount
-    """The plan round that asked for it."""
+    """The round of the plan that it belongs to."""
     shard_index: SmallCount
     """Its position in the dataset."""
     path: Name
@@ -48,7 +48,7 @@ class ShardRecord(Facts):
     num_samples: Count
     """Samples in the tar."""
     num_rejected: dict[Name, Count] = Field(max_length=2**12)
-    """Samples that were made and not kept, by reason."""
+    """Rejected samples by reason."""
     num_members: Count
     """Files in the tar."""
     size_bytes: Count
@@ -56,9 +56,9 @@ class ShardRecord(Facts):
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     """SHA-256 of the tar."""
     class_images: list[Count] = Field(max_length=IGNORE)
-    """Samples that hold each class, by class id."""
+    """Samples that contain each mask class, by class id."""
     class_px: list[Count] = Field(max_length=IGNORE)
-    """Pixels of each class, by class id."""
+    """Pixels of each mask class, by class id."""
     ignore_px: Count = 0
     """Pixels of no class (mask value 255)."""
     confidence: list[Fraction] = Field(min_length=5, max_length=5)
@@ -66,11 +66,11 @@ class ShardRecord(Facts):
     wall_s: Seconds
     """Seconds from the task's start to its commit."""
     generate_s: Seconds
-    """Seconds of that spent in the generator and the segmenter."""
+    """Seconds of that in the generator and the segmenter."""
     device: Name
-    """What computed it."""
+    """Device that computed it, e.g. the name of the GPU."""
     worker: Name
-    """Host and process that made it."""
+    """Host and process of the worker."""
     run_id: Name
     """The run that made it."""
     versions: dict[Name, Name] = Field(max_length=64)
@@ -79,38 +79,39 @@ class ShardRecord(Facts):
     finished_at: Annotated[Name, AfterValidator(_check_time)]
     """UTC time of the commit, ISO 8601."""
     coverage: Coverage | None = None
-    """What its samples cover, in counts that add up over shards; null if nobody counted."""
+    """Coverage of its samples, mergeable over shards; null in receipts of version 1."""
 
     @model_validator(mode="after")
     def _adds_up(self) -> "ShardRecord":
         if len(self.class_images) != len(self.class_px):
-            raise ValueError("class_images and class_px both have one number for each class")
+            raise ValueError("class_images and class_px have one number for each class")
         return self
 
 
 class Manifest(Facts):
-    """Everything that is known about a dataset, records in shard order."""
+    """The manifest: identity, label table and all receipts of a dataset, in shard order."""
 
     schema_version: int = 1
     """Version of this layout."""
     name: str
     """The dataset's name."""
     dataset_id: str
-    """Digest of its identity."""
+    """Its id: the first 16 hex digits of the digest of `identity`."""
     identity: dict[str, Any]
-    """What the dataset is: the job's `dataset` section with digests of weights and segmenter."""
+    """Identity: the job's `dataset` section with digests of weights and segmenter."""
     meaning: DatasetLabels
-    """What the samples' numbers mean."""
+    """The label table."""
     num_planned: int
-    """Samples asked for."""
+    """Number of planned samples."""
     single_writer: bool = False
-    """The output's store does not create exclusively: one run at a time wrote to it."""
+    """Whether the output was written by one run at a time, because its store cannot create
+    exclusively."""
     records: list[ShardRecord]
-    """Committed shards."""
+    """Receipts of the committed shards."""
 
     @property
     def num_samples(self) -> int:
-        """Samples committed."""
+        """Number of committed samples."""
         return sum(record.num_samples for record in self.records)
 
     def __repr__(self) -> str:
@@ -124,7 +125,7 @@ class Manifest(Facts):
 
 
 def encode_record(record: ShardRecord) -> bytes:
-    """A receipt's bytes: JSON with one line for each fact."""
+    """Encode a receipt: JSON with one line per field."""
     facts = record.model_dump(mode="json").items()
     lines = [f" {json.dumps(name)}: {json.dumps(value)}" for name, value in facts]
     return ("{\n" + ",\n".join(lines) + "\n}\n").encode()

@@ -1,4 +1,4 @@
-"""Figures derived from a coverage: quantiles of its histograms, evenness, and rates of look-alikes."""
+"""Statistics of a coverage: quantiles of histograms, evenness, and rates of near-duplicates."""
 
 import math
 from collections.abc import Sequence
@@ -12,9 +12,9 @@ _CLOSE_BITS = 4
 
 
 def quantile(histogram: Histogram, share: float) -> float:
-    """Where in the histogram, in bins, `share` of its counts lie below; 0 if it is empty.
+    """The `share` quantile of a histogram, as a position in bins; 0 if it is empty.
 
-    Counts are taken to lie evenly in their bin, so the result is off by at most one bin.
+    Counts are assumed to be spread evenly over their bin: the error is at most one bin.
     """
     total = sum(histogram)
     wanted = share * total
@@ -27,25 +27,25 @@ def quantile(histogram: Histogram, share: float) -> float:
 
 
 def confidence_of(bins: float) -> float:
-    """A place in the confidence histogram as a confidence."""
+    """Convert a position in the confidence histogram to a confidence."""
     return bins / CONFIDENCE_BINS
 
 
 def sharpness_of(bins: float) -> float:
-    """A place in the sharpness histogram as a variance."""
+    """Convert a position in the sharpness histogram to a variance."""
     return float(2 ** (bins / 2) - 1)
 
 
 def border_of(bins: float) -> float:
-    """A place in the border histogram as a share."""
+    """Convert a position in the border histogram to a share."""
     return bins / 100
 
 
 def evenness(counts: Sequence[int], num_places: int) -> float:
-    """How evenly places are visited: entropy over its maximum, 1 = all alike, 0 = one place only.
+    """Evenness of counts: entropy over its maximum. 1 = uniform, 0 = all in one place.
 
-    Source: Pielou 1966, with the first-order correction of Miller 1955 for few visits, so that fair
-    draws come out at 1 whatever their number.
+    Source: Pielou 1966, with the first-order bias correction of Miller 1955 for few counts, so that
+    uniform draws give about 1 whatever their number.
     """
     visits = np.array([count for count in counts if count], dtype=np.float64)
     total = visits.sum()
@@ -57,9 +57,9 @@ def evenness(counts: Sequence[int], num_places: int) -> float:
 
 
 def duplicate_rate(coverage: Coverage) -> float:
-    """Share of kept images whose perceptual hash another, earlier one has; estimated from the sketch.
+    """Share of kept images with the perceptual hash of an earlier one, estimated from the sketch.
 
-    The sketch is a fair draw of distinct hashes with their exact counts.
+    The sketch is a uniform sample of distinct hashes with exact counts.
     """
     images = sum(count for _, count in coverage.hashes)
     return 1 - len(coverage.hashes) / images if images else 0.0

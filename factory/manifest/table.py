@@ -1,4 +1,4 @@
-"""Records as Parquet: the manifest's file, and snapshots of receipts."""
+"""Encode and decode the manifest and snapshots of receipts as Parquet."""
 
 import json
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from factory.manifest.records import Manifest, ShardRecord
 
 
 def encode_manifest(manifest: Manifest) -> bytes:
-    """Parquet with one row per shard; all else is JSON under the key `factory` of its metadata."""
+    """Encode as Parquet: one row per shard; everything else as JSON in the metadata key `factory`."""
     head = manifest.model_dump(mode="json", exclude={"records"})
     return _encode_table(manifest.records, {"factory": json.dumps(head, sort_keys=True)})
 
@@ -22,7 +22,7 @@ def read_manifest(data: bytes, *, source: str) -> Manifest:
     """Parse a manifest. `source` names it in errors.
 
     Raises:
-        StoreError: If it is not a manifest of this version.
+        DamageError: If it is not a manifest of this version.
     """
     try:
         table = read_table(data)
@@ -36,12 +36,12 @@ def read_manifest(data: bytes, *, source: str) -> Manifest:
 
 
 def encode_snapshot(records: Sequence[ShardRecord]) -> bytes:
-    """Receipts as Parquet, one row each in shard order: equal receipts give equal bytes."""
+    """Encode receipts as Parquet, one row each in shard order; equal receipts give equal bytes."""
     return _encode_table(records, {})
 
 
 def read_snapshot(data: bytes) -> list[ShardRecord]:
-    """The receipts in a snapshot.
+    """Decode the receipts in a snapshot.
 
     Raises:
         ValueError: If it is not one of this version.
@@ -60,7 +60,7 @@ def _encode_table(records: Sequence[ShardRecord], metadata: dict[str, str]) -> b
 
 
 def _rows_of(table: pa.Table) -> list[dict[str, Any]]:
-    """The records of such a table, not validated.
+    """The receipts of a table as plain values, without validation.
 
     Raises:
         KeyError: If a column is missing.

@@ -1,4 +1,4 @@
-"""Files that another version wrote: a newer layout is no damage, and is refused in one line."""
+"""Read versioned files: older layouts are accepted, newer ones refused with an error that says so."""
 
 import json
 from typing import TypeVar
@@ -17,16 +17,16 @@ def read_file_of(
     """Parse a JSON file of a `kind` that has a `schema_version`. Older layouts are read.
 
     Args:
-        kind: What the file holds.
+        kind: The model of its content.
         data: Its bytes.
-        source: What it is called in errors.
+        source: Its name in errors.
         error: Raised for a newer layout.
 
     Returns:
         The content.
 
     Raises:
-        FactoryError: `error`, if a newer version wrote it: whoever took it for damage would remove it.
+        FactoryError: `error`, if a newer version wrote it. It is no damage, which `repair` would remove.
         ValidationError, JobError: If it is damaged.
     """
     try:

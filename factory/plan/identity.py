@@ -1,7 +1,7 @@
-"""What makes a dataset the one it is: its identity, as a plain mapping, and its id.
+"""A dataset's identity (a plain mapping of all settings and digests that decide bytes), and its id.
 
-Only what a settings class lists (`identity_fields`) is part of it, so that settings can be added and
-removed without making every existing dataset another one.
+Only settings that a class lists (`identity_fields`) are part of it, so that settings can be added and
+removed without changing the identity of existing datasets.
 """
 
 import copy
@@ -19,10 +19,10 @@ from factory.spec import METHODS, JobSpec
 from factory.spec.settings import Settings
 
 BYTES_VERSION = 2
-"""Raised by us when the same job would give other bytes than before; it is part of every id."""
+"""Increased when a change of the code makes the same job give other bytes; part of every identity."""
 
 _LAST_TO_MAKE = {1: "commit 153132f of November 2026"}
-"""The last code that makes the bytes of an older version; there was no release with version 1."""
+"""The last code that makes the bytes of each older version; version 1 was never released."""
 
 
 def make_identity(
@@ -32,16 +32,17 @@ def make_identity(
     segmenter_sha256: str,
     files: Mapping[str, str] = MappingProxyType({}),
 ) -> dict[str, Any]:
-    """What makes this dataset this dataset, as a plain mapping.
+    """Make the identity of a job's dataset.
 
-    The size is left out, so that a dataset can grow; where weights, segmenter and other files lie is
-    replaced by what is in them.
+    The size is left out, so that a dataset can grow; paths of weights, segmenter and other files are
+    replaced by digests of their content.
 
     Args:
         spec: The job.
-        weights_sha256: Of the generator's weights.
-        segmenter_sha256: Of the fitted segmenter; empty if there is nothing to fit.
-        files: Of other files that the segmenter is fitted on, by the setting that names them (see
+        weights_sha256: SHA-256 of the generator's weights.
+        segmenter_sha256: SHA-256 of the fitted segmenter; empty without a fit.
+        files: SHA-256 of other files that the segmenter is fitted on, by the setting that names
+            them (see
             `fit.named_files`).
 
     Returns:
@@ -55,15 +56,16 @@ def make_identity(
         "generator": dataset["generator"] | {"weights_sha256": weights_sha256},
         "segmenter": _segmenter_section(spec, files) | {"sha256": segmenter_sha256},
     }
+    # Identities are published with datasets: an address must not carry a password there.
     published: dict[str, Any] = redact_values(identity)
     return published
 
 
 def identity_of(settings: Settings) -> dict[str, Any]:
-    """The part of an identity that `settings` are, as JSON values.
+    """The contribution of `settings` to an identity, as JSON values.
 
-    What their class lists as first, what was added later and differs from its first default, and
-    what is gone at the value it has for ever. The settings of a class without a list are all part.
+    The settings that their class lists as `first`, those of `later` that differ from their first
+    default, and those of `gone` with their last value. Without a list: all settings.
     """
     listed = settings.identity_fields
     values = {name: _plain(getattr(settings, name)) for name in type(settings).model_fields}
@@ -77,7 +79,7 @@ def identity_of(settings: Settings) -> dict[str, Any]:
 
 
 def _plain(value: object) -> Any:  # noqa: ANN401 - any JSON
-    """A setting's value as JSON has it, and of sections in it what `identity_of` says."""
+    """A setting's value as JSON; for nested settings, the result of `identity_of`."""
     match value:
         case Settings():
             return identity_of(value)
@@ -90,9 +92,9 @@ def _plain(value: object) -> Any:  # noqa: ANN401 - any JSON
 
 
 def _segmenter_section(spec: JobSpec, files: Mapping[str, str]) -> dict[str, Any]:
-    """The segmenter's settings; of a file that is fitted already, only what is done with it.
+    """The segmenter's settings; beside a fitted file, only those that apply after the fit.
 
-    Those of a plugin are taken as they are written: planning does not import it.
+    Settings of a plugin are taken as written, because planning does not import it.
     """
     section = identity_of(spec.dataset.segmenter)
     method = METHODS.get(spec.dataset.segmenter.kind)
@@ -103,7 +105,7 @@ def _segmenter_section(spec: JobSpec, files: Mapping[str, str]) -> dict[str, Any
 
 
 def put_digests(section: dict[str, Any], files: Mapping[str, str]) -> dict[str, Any]:
-    """A method's section of the job, with digests in the place of the paths of `files`."""
+    """A method's section of the job, with the paths of `files` replaced by digests."""
     if not files:
         return section
     kept = copy.deepcopy(section)
@@ -117,9 +119,9 @@ def put_digests(section: dict[str, Any], files: Mapping[str, str]) -> dict[str, 
 
 
 def check_bytes_version(identity: Mapping[str, Any], *, source: str) -> None:
-    """Require that a dataset's samples are made as this version makes them.
+    """Require that this version makes the same bytes as the one that made a dataset.
 
-    Reading and checking a dataset does not need this, making more of it or the same again does.
+    Needed to grow a dataset or to regenerate samples, not to read or verify it.
 
     Raises:
         StoreError: If another version made the dataset; the message says which one reads it.
@@ -141,12 +143,12 @@ def check_bytes_version(identity: Mapping[str, Any], *, source: str) -> None:
 
 
 def dataset_id_of(identity: dict[str, Any]) -> str:
-    """The short name of an identity: the first 16 hex digits of its digest."""
+    """The id of an identity: the first 16 hex digits of its digest."""
     return digest_of(identity)[:16]
 
 
 def identity_differences(ours: dict[str, Any], theirs: dict[str, Any]) -> list[str]:
-    """One line for every leaf that differs: `path: theirs -> ours`."""
+    """One line for every value that differs: `path: X there, Y in the job`."""
     lines = []
     mine, other = _leaves(ours), _leaves(theirs)
     for path in sorted(mine.keys() | other.keys()):

@@ -1,7 +1,7 @@
-"""`JobSpec` to `Plan`: pure arithmetic over sample indices. It loads neither torch nor Ray.
+"""Plan a dataset: rounds, shards and sample indices. Pure arithmetic, without torch and Ray.
 
 A dataset grows by rounds. A round is immutable once written: it owns a range of shards and a range
-of sample indices, and nothing in it depends on how far other shards have come.
+of sample indices, and nothing in it depends on the progress of other shards.
 """
 
 import math
@@ -21,12 +21,12 @@ from factory.spec.settings import DatasetName
 
 
 class Round(BaseModel):
-    """One immutable step of a dataset's growth, as kept in `plan/round-NNNN.json`."""
+    """One immutable round of a dataset's growth: the content of `plan/round-NNNN.json`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     schema_version: int = 1
-    """Version of this file's layout."""
+    """Version of this layout."""
     dataset_id: str = Field(max_length=64)
     """The dataset this round belongs to."""
     name: DatasetName
@@ -38,41 +38,42 @@ class Round(BaseModel):
     first_index: int = Field(ge=0, lt=10**KEY_DIGITS)
     """Its first sample index."""
     num_samples: int = Field(ge=1, le=10**KEY_DIGITS)
-    """Samples it adds."""
+    """Number of samples it adds."""
     samples_per_shard: int = Field(ge=1, le=10**KEY_DIGITS)
-    """Samples of each shard but the last."""
+    """Samples per shard; the last shard may have fewer."""
     oversample: float = Field(ge=1, le=10**6)
-    """Sample indices owned per sample kept."""
+    """Sample indices owned per sample that is kept; at least 1."""
     identity: dict[str, Any]
-    """What the dataset id is the digest of; used to say what differs."""
+    """The identity whose digest is the dataset id; errors list what differs from it."""
     steering: Steering | None = None
-    """What it does beyond the `dataset` section, for a coverage target; null for plain growth."""
+    """How it differs from the `dataset` section to reach a coverage target; null for plain growth."""
 
     @model_validator(mode="after")
     def _has_names(self) -> "Round":
-        """A plan is read from datasets of others: what no key can name is refused before it is made."""
+        """Refuse ranges beyond the digits of keys: a round may come from a dataset of unknown origin."""
         check_digits(self)
         return self
 
     @property
     def num_shards(self) -> int:
-        """Shards of this round."""
+        """Number of shards of this round."""
         return math.ceil(self.num_samples / self.samples_per_shard)
 
     @property
     def end_index(self) -> int:
         """One past the last sample index this round owns."""
+        # Each shard's range is rounded up by itself, as in `task`: ranges must not overlap.
         whole = math.ceil(self.samples_per_shard * self.oversample)
         rest = self.num_samples - (self.num_shards - 1) * self.samples_per_shard
         tail = math.ceil(rest * self.oversample)
         return self.first_index + (self.num_shards - 1) * whole + tail
 
     def tasks(self) -> Iterator[ShardTask]:
-        """The shards of this round, in order. Every index belongs to exactly one of them."""
+        """Iterate over the tasks of this round, in order. Every index belongs to exactly one of them."""
         return map(self.task, range(self.num_shards))
 
     def task(self, position: int) -> ShardTask:
-        """The shard at `position` of this round, from 0; all before it are full."""
+        """The task at `position` of this round, from 0. Only the last shard may be smaller."""
         done = position * self.samples_per_shard
         num_samples = min(self.samples_per_shard, self.num_samples - done)
         shard_index = self.first_shard + position
@@ -92,27 +93,27 @@ class Round(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Everything a dataset consists of, made or not."""
+    """All rounds of a dataset, made or not."""
 
     dataset_id: str
     rounds: tuple[Round, ...]
 
     @property
     def num_samples(self) -> int:
-        """Samples asked for, over all rounds."""
+        """Number of planned samples, over all rounds."""
         return sum(round_.num_samples for round_ in self.rounds)
 
     @property
     def num_shards(self) -> int:
-        """Shards of all rounds."""
+        """Number of shards of all rounds."""
         return sum(round_.num_shards for round_ in self.rounds)
 
     def tasks(self) -> list[ShardTask]:
-        """Every shard, in order."""
+        """All tasks, in shard order."""
         return [task for round_ in self.rounds for task in round_.tasks()]
 
     def task(self, round_index: int, shard_index: int) -> ShardTask | None:
-        """The shard with this place in the plan; None if the plan has no such place."""
+        """The task of a shard; None if the plan has no such shard in that round."""
         if not 0 <= round_index < len(self.rounds):
             return None
         round_ = self.rounds[round_index]
@@ -120,17 +121,17 @@ class Plan:
         return round_.task(position) if 0 <= position < round_.num_shards else None
 
     def without(self, done: set[int]) -> list[ShardTask]:
-        """The shards that are left when those with an index in `done` exist."""
+        """The tasks of all shards whose index is not in `done`."""
         return [task for task in self.tasks() if task.shard_index not in done]
 
 
 def plain_samples(rounds: Sequence[Round]) -> int:
-    """Samples that `dataset.num_samples` asked for; those of rounds for coverage come on top."""
+    """Number of samples planned for `dataset.num_samples`, without rounds for coverage targets."""
     return sum(round_.num_samples for round_ in rounds if round_.steering is None)
 
 
 def make_plan(spec: JobSpec, identity: dict[str, Any], existing: Sequence[Round] = ()) -> Plan:
-    """Plan the job on top of the rounds that the output already holds.
+    """Plan a job on top of the `existing` rounds: a round is added if more samples are wanted.
 
     Raises:
         JobError: If the job asks for fewer samples than are already planned.
@@ -146,6 +147,8 @@ def make_plan(spec: JobSpec, identity: dict[str, Any], existing: Sequence[Round]
     if wanted > planned:
         last = rounds[-1] if rounds else None
         rounds.append(
+            # First shard and first index follow the last round's whole range, used up or not: which
+            # indices a round owns must not depend on how many samples were rejected before.
             Round(
                 dataset_id=dataset_id_of(identity),
                 name=spec.name,
@@ -164,10 +167,10 @@ def make_plan(spec: JobSpec, identity: dict[str, Any], existing: Sequence[Round]
 
 
 def _check_seeds(spec: JobSpec, plan: Plan) -> None:
-    """Make sure that NVIDIA's seeds last to the end of `plan`, and of the rounds for coverage.
+    """Require that NVIDIA's seeds (below 2^32) suffice for `plan` and the rounds for coverage.
 
     Raises:
-        JobError: If they do not: later it would be too late, because a dataset does not shrink.
+        JobError: If they do not. Checked before anything is made, because a dataset never shrinks.
     """
     latents = spec.dataset.latents
     if latents.draw != "nvidia_seed":
@@ -184,10 +187,10 @@ def _check_seeds(spec: JobSpec, plan: Plan) -> None:
 
 
 def check_digits(newest: Round) -> None:
-    """Make sure that keys and names sort as numbers do, from the first round to this one.
+    """Require that the digits of keys and names suffice up to this round, so that they sort as numbers.
 
     Raises:
-        JobError: If their digits do not suffice.
+        JobError: If they do not.
     """
     if newest.end_index > 10**KEY_DIGITS:
         raise JobError(
@@ -206,7 +209,7 @@ def read_round(data: bytes, *, source: str) -> Round:
     """Parse a round file. `source` names it in errors.
 
     Raises:
-        DamageError: If it is not a round file.
+        DamageError: If it is not a valid round.
         StoreError: If a newer version wrote it.
     """
     try:
