@@ -83,8 +83,7 @@ def run_job(job: Job, observer: JobObserver | None = None, *, progress: bool = T
     Args:
         job: A validated job, the path of its file, or plain values.
         observer: Callbacks, called on this thread.
-        progress: Without an observer: show progress bars on a terminal or in a notebook, and log
-            lines elsewhere. False = no output.
+        progress: Without an observer, show progress: bars on a terminal, else log lines.
 
     Returns:
         The manifest, with one record per shard.
@@ -144,8 +143,7 @@ def prepare_job(
     theirs = rounds[0].identity.get("segmenter", {}) if rounds else {}
     files = digest_named_files(spec.dataset, theirs.get("files", {}))
     identify = partial(make_identity, spec, weights_sha256=weights.sha256, files=files)
-    # Compared once before the fit, with the stored segmenter's digest: a job for another dataset is
-    # refused at once, not after hours of fitting.
+    # Compared before the fit too: a job for another dataset is refused now, not after hours.
     if rounds:
         before_fit = identify(segmenter_sha256=theirs.get("sha256", ""))
         check_same_dataset(store, before_fit, rounds[0].identity)
@@ -158,8 +156,7 @@ def prepare_job(
     if rounds:
         check_same_dataset(store, identity, rounds[0].identity)
     plan = _claim(store, spec, identity, rounds)
-    # The round is the first file of a dataset: whoever created it has fixed the identity, and all
-    # files below follow from that, so that it does not matter which driver creates them.
+    # The round came first and fixed the identity; which driver creates the rest does not matter.
     if fitted:
         store.create(SEGMENTER_PATH, fitted)
     store.create(JOB_PATH, encode_job(spec))
@@ -170,14 +167,12 @@ def prepare_job(
 
 
 def finish_job(store: Store, state: DatasetState | None = None) -> Manifest:
-    """Write all views (see `dataset/views.py`), unless they are current.
+    """Write all views (see `dataset/views.py`), unless they are current; returns the manifest.
 
     Args:
         store: The dataset's store.
         state: Its plan and receipts; read from the store if not given.
 
-    Returns:
-        The manifest.
     """
     manifest = make_manifest(store, state)
     write_views(store, manifest)
@@ -236,7 +231,7 @@ def _next_tasks(
             if added is None:
                 return []
             store.create(round_path(added.round_index), _encode_round(added))
-            continue  # read it back: another driver may have created this round first
+            continue  # read it back: another driver may have been first
         given_up = quarantined_indices(store)
         tasks = [task for task in missing if task.shard_index not in given_up]
         if tasks:
@@ -269,7 +264,7 @@ def _fitted_segmenter(
 
 
 def _claim(store: Store, spec: JobSpec, identity: dict[str, Any], rounds: Sequence[Round]) -> Plan:
-    """Create the job's next round after `rounds`; if another driver was first, plan on top of its round."""
+    """Create the job's next round after `rounds`, or plan on top of another driver's that was first."""
     while True:
         plan = make_plan(spec, identity, rounds)
         if len(plan.rounds) == len(rounds):

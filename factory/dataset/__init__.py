@@ -1,1 +1,1 @@
-"""A dataset in a store: its state and its views, read and rebuilt from the store alone."""
+"""A dataset in a store: read its state and its samples, and rebuild its views, from the store alone."""

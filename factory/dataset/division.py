@@ -1,8 +1,8 @@
-"""Who reads which samples, and in what order: arithmetic over the sizes of shards.
+"""Divide an epoch over readers, and shuffle it: arithmetic over the sizes of shards.
 
-An epoch is a row of all samples: the shards in some order, each with its samples in theirs. Every
-reader takes one stretch of the row, so that all samples are read once whatever the number of readers,
-and each reader opens few shards.
+An epoch is the sequence of all samples: shards in some order, each with its samples in order. Every
+reader takes one contiguous range of it, so that each sample is read once for any number of readers, and
+each reader opens few shards.
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,46 +12,49 @@ from factory.identity import counter_rng
 
 _MIXED_SHARDS = 8
 _MIXED_BYTES = 2**30
-"""Shards of a bucket are copied to this machine as long as they are read."""
+"""Limits of a shuffle buffer: a shard from S3 is copied to local disk for as long as it is read."""
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Samples of one shard that lie together."""
+    """A contiguous range of samples of one shard."""
 
     shard: int
     """The shard's position in the dataset."""
     first: int
-    """Position of the first one in the shard."""
+    """Position of the first sample in the shard."""
     end: int
     """One past the position of the last one."""
 
 
 def share(count: int, part: int, num_parts: int, *, equal: bool = False) -> tuple[int, int]:
-    """The stretch of `count` samples, from first to one past the last, that one of many readers gets.
+    """The range of `count` samples that reader `part` of `num_parts` gets: (first, one past the last).
 
-    Stretches differ by one sample at most. With `equal` they do not, and the last samples are nobody's.
+    Ranges differ in length by one sample at most. With `equal` they do not differ, and the remaining
+    samples at the end are left out.
     """
     if equal:
         each = count // num_parts
         return part * each, (part + 1) * each
+    # Rounded at both borders by the same rule: neighbouring ranges meet without a gap or an overlap.
     return part * count // num_parts, (part + 1) * count // num_parts
 
 
 def order_shards(num_shards: int, *, seed: int, epoch: int) -> list[int]:
-    """The shards' positions in an order that all readers of an epoch share."""
+    """The random order of shards in an epoch; equal for all readers."""
+    # A function of seed and epoch, not of the process: readers agree without talking to each other.
     order: list[int] = counter_rng("reading", seed, epoch).permutation(num_shards).tolist()
     return order
 
 
 def cut(sizes: Sequence[int], order: Sequence[int], first: int, end: int) -> list[Piece]:
-    """Cut a stretch out of a row of shards.
+    """Cut a range of an epoch into pieces of shards.
 
     Args:
-        sizes: Samples of each shard.
-        order: The shards' positions, as they stand in the row.
-        first: Place of the stretch's first sample in the row.
-        end: One past the place of its last one.
+        sizes: Number of samples of each shard.
+        order: The shards' positions, in the order of the epoch.
+        first: Position of the range's first sample in the epoch.
+        end: One past the position of its last one.
     """
     pieces = []
     start = 0
@@ -64,27 +67,30 @@ def cut(sizes: Sequence[int], order: Sequence[int], first: int, end: int) -> lis
 
 
 def group_pieces(pieces: Sequence[Piece], size_bytes: Sequence[int]) -> Iterator[list[Piece]]:
-    """Divide pieces into groups that are read at the same time, a few shards each.
+    """Divide pieces into groups that are read together: at most 8 shards and, beyond one shard, 1 GiB.
 
-    Samples are mixed within a group: shards of a round for a rare class hold nothing else, and a batch
-    of one class teaches little. `size_bytes` are those of all shards.
+    Samples are shuffled within a group: the shards of a round for a rare class contain little else, and
+    batches of a single class train badly. `size_bytes` has the sizes of all shards.
     """
     group: list[Piece] = []
-    held = 0
+    held_bytes = 0
     for piece in pieces:
-        if group and (len(group) == _MIXED_SHARDS or held + size_bytes[piece.shard] > _MIXED_BYTES):
+        if group and (
+            len(group) == _MIXED_SHARDS or held_bytes + size_bytes[piece.shard] > _MIXED_BYTES
+        ):
             yield group
-            group, held = [], 0
+            group, held_bytes = [], 0
         group.append(piece)
-        held += size_bytes[piece.shard]
+        held_bytes += size_bytes[piece.shard]
     if group:
         yield group
 
 
 def mix(group: Sequence[Piece], *, seed: int, epoch: int) -> list[tuple[int, int]]:
-    """The samples of a group in random order, as (position in the group, position in its shard)."""
+    """Shuffle the samples of a group; returns (position in the group, position in its shard)."""
     places = [
         (i, place) for i, piece in enumerate(group) for place in range(piece.first, piece.end)
     ]
+    # Keyed by the group's first shard; 0 is the key of the order of shards.
     rng = counter_rng("reading", seed, epoch, 1 + group[0].shard)
     return [places[at] for at in rng.permutation(len(places))]

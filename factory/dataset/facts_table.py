@@ -1,4 +1,4 @@
-"""The facts of all samples as one table: the sidecar tables of a dataset, one after the other."""
+"""Read the facts of all samples as one Arrow table: the concatenated sidecar tables of a dataset."""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,18 +22,18 @@ def read_facts_tables(
     columns: Sequence[str] | None = None,
     where: pc.Expression | None = None,
 ) -> pa.Table:
-    """Read the tables of some shards: `columns` (None = all) of the rows for which `where` holds.
+    """Read the tables of some shards: `columns` (None = all) of the rows that match `where`.
 
     Raises:
         KeyError: If a table has no such column.
-        DamageError: If a table is missing or is not that of its shard.
+        DamageError: If a table is missing, or has another number of rows than its shard has samples.
     """
 
     def read(record: ShardRecord) -> pa.Table:
         table = _read_one(store, record, columns if where is None else None)
         if where is None:
             return table
-        try:  # it may be about columns that nobody wants to see
+        try:  # the condition may use columns that are not selected
             return table.filter(where).select(columns or table.schema.names)
         except (pa.ArrowInvalid, KeyError) as error:
             raise _no_column(str(error), table.schema.names) from error

@@ -1,4 +1,4 @@
-"""Random access to samples: the bytes of a sample are read, not those of its shard."""
+"""Random access to samples: only the bytes of a sample are read, not its whole shard."""
 
 from functools import partial
 
@@ -18,20 +18,20 @@ from factory.store import Store
 class SampleFinder:
     """Reads single samples from anywhere in a dataset. Thread-safe.
 
-    Of a shard only the size is held against its receipt, so that it was not cut. The sample's own
-    files carry checksums.
+    Of a shard only the size is compared with its receipt, which finds truncation; its SHA-256 would
+    need all its bytes. Damage inside a sample is found by the checksums of its own files.
     """
 
     def __init__(self, store: Store) -> None:
-        """Read nothing yet."""
+        """Prepare to read from `store`; nothing is read yet."""
         self._store = store
         self._right_size: set[str] = set()
 
     def find(self, record: ShardRecord, index: int) -> StoredSample | None:
-        """Read the sample with an index; None if its shard does not hold it.
+        """Read the sample with an index; None if its shard does not contain it.
 
         Raises:
-            DamageError: If the shard is missing, cut, or damaged where it was read.
+            DamageError: If the shard is missing, truncated, or damaged where it was read.
             StoreError: If it cannot be read.
         """
         found = self.find_next(record, index)
@@ -41,7 +41,7 @@ class SampleFinder:
         """Read the first sample of a shard whose index is not below `index`; None if there is none.
 
         Raises:
-            DamageError: If the shard is missing, cut, or damaged where it was read.
+            DamageError: If the shard is missing, truncated, or damaged where it was read.
             StoreError: If it cannot be read.
         """
         self._check_size(record)

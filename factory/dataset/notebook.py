@@ -1,4 +1,4 @@
-"""A dataset as HTML, for notebooks. Every text in it is somebody else's, and is escaped."""
+"""HTML representation of a dataset for notebooks. All texts of the dataset are escaped."""
 
 import base64
 from html import escape
@@ -8,13 +8,13 @@ from factory.manifest.records import Manifest
 from factory.store import Store
 
 _MOST_BYTES = 2**22
-"""A picture stays in the notebook's file for ever."""
+"""Maximum size of the contact sheet: it is stored in the notebook's file."""
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 
 
 def describe_html(store: Store, manifest: Manifest, title: str) -> str:
-    """The title, a table of the classes, and the contact sheet if there is one."""
+    """Render the title, a table of the classes, and the contact sheet if there is one."""
     records = manifest.records
     total_px = sum(r.ignore_px + sum(r.class_px) for r in records) or 1
     rows = [
@@ -34,6 +34,7 @@ def describe_html(store: Store, manifest: Manifest, title: str) -> str:
 
 
 def _picture(store: Store) -> str:
+    # Checked, because a dataset of unknown origin may have anything under this name.
     data = store.read_part(CARD_PICTURE, 0, _MOST_BYTES + 1)
     if data is None or len(data) > _MOST_BYTES or not data.startswith(_PNG):
         return ""

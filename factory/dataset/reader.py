@@ -1,7 +1,6 @@
 """Read a dataset: `open_dataset(uri)` gives samples, facts and labels, from a folder or from S3.
 
-It looks at receipts, so that it sees what is committed and nothing else. A dataset that was opened
-keeps the shards it found then, while a run may still be adding to it.
+Only committed shards (those with a receipt) are read: those that existed when it was opened.
 """
 
 import os
@@ -51,7 +50,7 @@ def open_dataset(uri: str | Path) -> "Dataset":
 
 
 class _Connection:
-    """A store, and what reads from it, in one process."""
+    """A store and its readers, in one process."""
 
     def __init__(self, store: Store) -> None:
         self.process = os.getpid()
@@ -62,23 +61,23 @@ class _Connection:
 class Dataset:
     """The committed samples of a dataset, in order.
 
-    `len(dataset)` counts samples; `dataset[17]`, `dataset[-1]` and `dataset["000000017"]` read one, and
-    no more bytes than it has. It can be pickled, and used by several threads and processes.
+    `len(dataset)` is the number of samples; `dataset[17]`, `dataset[-1]` and `dataset["000000017"]` read
+    the bytes of a single one. It can be pickled, and used by several threads and processes.
     """
 
     manifest: Manifest
-    """Everything that is known about the dataset, with one record per shard."""
+    """The manifest, with one record per shard."""
 
     def __init__(self, store: Store) -> None:
         """Open the dataset in `store`."""
         self._hold(store.uri, make_manifest(store), store)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Loader workers get what was found here: all must divide the same shards."""
+        """Pickle the manifest, not the store: all loader workers must divide the same shards."""
         return {"uri": self.uri, "manifest": self.manifest}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Connect to the store when something is read."""
+        """Unpickle; the store is opened at the first read."""
         self._hold(state["uri"], state["manifest"], None)
 
     def _hold(self, uri: str, manifest: Manifest, store: Store | None) -> None:
@@ -90,7 +89,8 @@ class Dataset:
 
     @property
     def _here(self) -> "_Connection":
-        """Connections of this process: those of the process that forked it are not ours."""
+        """The connection of this process, opened at its first read."""
+        # Sockets and locks must not be shared with a forked process.
         if self._connection is None or self._connection.process != os.getpid():
             self._connection = _Connection(open_store(self.uri, is_known=True))
         return self._connection
@@ -101,19 +101,19 @@ class Dataset:
 
     @property
     def labels(self) -> list[MaskClass]:
-        """The classes of the masks: id, name, colour."""
+        """The mask classes: id, name, colour."""
         return list(self.manifest.meaning.labels)
 
     def table(self, num_classes: int) -> UInt8[np.ndarray, " 256"]:
-        """The table to look mask values up in, to read them with fewer classes: `table[sample.mask]`.
+        """The lookup table that reads masks with fewer classes: `table[sample.mask]`.
 
         Raises:
-            JobError: If the masks cannot be read with so many classes; see `DatasetLabels.table`.
+            JobError: If there is no table for this number of classes; see `DatasetLabels.table`.
         """
         return self.manifest.meaning.table(num_classes)
 
     def __len__(self) -> int:
-        """Samples committed."""
+        """Number of committed samples."""
         return self._ends[-1] if self._ends else 0
 
     def __getitem__(self, which: SupportsIndex | str) -> ReadSample:
@@ -153,14 +153,14 @@ class Dataset:
     def samples(
         self, split: str = SPLIT, *, shuffle: bool = False, seed: int = 0
     ) -> Iterator[ReadSample]:
-        """Iterate over all samples once: in order, or mixed within a few shards at a time.
+        """Iterate over all samples once: in order, or shuffled.
 
-        Every shard's bytes are held against its receipt before its first sample is given.
+        The SHA-256 of every shard is compared with its receipt before its first sample is returned.
 
         Args:
-            split: Which samples; datasets have the split `train`.
-            shuffle: Shards in random order, and their samples at random within groups of eight.
-            seed: Decides that order, together with the dataset's shards and nothing else.
+            split: Name of the split; datasets have only `train`.
+            shuffle: Shards in random order, and samples shuffled within groups of up to 8 shards.
+            seed: Seed of that order, which depends on it and the dataset's shards only.
 
         Raises:
             JobError: If there is no such split.
@@ -174,14 +174,14 @@ class Dataset:
     def read(
         self, first: int, end: int, order: Sequence[int], *, seed: int | None, epoch: int = 0
     ) -> Iterator[ReadSample]:
-        """Iterate over the samples of a stretch of an epoch; see `division`.
+        """Iterate over a range of the samples of an epoch; see `division.py`.
 
         Args:
-            first: Place of its first sample in the row of all samples.
-            end: One past the place of its last one.
-            order: The shards' positions in that row.
-            seed: Decides how samples are mixed; None = not at all.
-            epoch: Mixes them differently in each epoch.
+            first: Position of its first sample in the epoch.
+            end: One past the position of its last one.
+            order: The shards' positions, in the order of the epoch.
+            seed: Seed of the shuffle within groups of shards; None = no shuffle.
+            epoch: Number of the epoch: each is shuffled differently.
         """
         records = self.manifest.records
         pieces = cut([record.num_samples for record in records], order, first, end)
@@ -200,8 +200,8 @@ class Dataset:
         """Read the facts of all samples, one row each, in order: the tables in `meta/`.
 
         Args:
-            columns: Those to read; None = all.
-            where: Keep the rows for which this holds, such as `pc.field("confidence") > 0.4`.
+            columns: Names of the columns; None = all.
+            where: Condition on rows, such as `pc.field("confidence") > 0.4`.
 
         Raises:
             KeyError: If the tables have no such column.
@@ -235,13 +235,13 @@ class Dataset:
         )
 
     def __repr__(self) -> str:
-        """Where it lies, and how much it holds."""
+        """Address, number of samples and shards, and class names."""
         names = ", ".join(label.name for label in self.labels)
         num_shards = len(self.manifest.records)
         return f"<Dataset {self.uri}: {len(self):,} samples in {num_shards:,} shards; {names}>"
 
     def _repr_html_(self) -> str:
-        """For notebooks: the numbers, the classes, and the contact sheet."""
+        """For notebooks: size, classes, and the contact sheet."""
         return describe_html(self._store, self.manifest, repr(self))
 
     def _by_key(self, key: str) -> ReadSample:
@@ -261,7 +261,8 @@ class Dataset:
         return (record, found) if record and found else None
 
     def _indices_of(self, record: ShardRecord) -> Sequence[int]:
-        """The sample indices of a shard, by position: all of its range, or those its table lists."""
+        """The sample indices of a shard, by position."""
+        # Without rejections a range has no gaps; else the sidecar table is smaller than tar headers.
         if record.num_samples == record.num_indices:
             return range(record.first_index, record.first_index + record.num_indices)
         known = self._indices.get(record.path)
@@ -290,7 +291,7 @@ class Dataset:
 
 
 def check_split(split: str) -> None:
-    """Refuse splits that datasets do not have.
+    """Require that `split` exists.
 
     Raises:
         JobError: If there is no such split.

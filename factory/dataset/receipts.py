@@ -232,7 +232,7 @@ def _covered(table: pa.Table, dataset_id: str) -> list[str]:
 
 
 def examine_receipts(store: Store, plan: Plan) -> tuple[list[ShardRecord], list[Problem]]:
-    """Every receipt, read by itself, and a problem for each that cannot be believed.
+    """Read every receipt one by one; returns those that are valid, and a problem for each other one.
 
     Raises:
         StoreError: If one of them belongs to another dataset.
@@ -252,10 +252,10 @@ def examine_receipts(store: Store, plan: Plan) -> tuple[list[ShardRecord], list[
 
 
 def is_planned(record: ShardRecord, plan: Plan) -> bool:
-    """Whether a receipt says of its shard what the plan says: its range, and so where its tar lies.
+    """Whether a receipt agrees with the plan about its shard: index range, path, number of samples.
 
-    A receipt's path is never followed for its own sake: in a dataset of somebody else it could name
-    any file.
+    A dataset of unknown origin could name any file as a shard; a path that differs from the plan's is
+    never opened.
     """
     task = plan.task(record.round_index, record.shard_index)
     if task is None or record.dataset_id != plan.dataset_id:

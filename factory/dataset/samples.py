@@ -1,4 +1,4 @@
-"""A sample that was read back: its files decoded, and held against each other."""
+"""Decode the files of a sample, and check that they belong together."""
 
 from dataclasses import dataclass
 
@@ -21,15 +21,15 @@ class ReadSample:
     """One sample, decoded. Its arrays are read-only: copy what you want to change."""
 
     key: str
-    """Its key: the sample index, nine digits."""
+    """The sample index as nine digits."""
     image: UInt8[np.ndarray, "h w 3"]
     """RGB, 0 to 255."""
     mask: UInt8[np.ndarray, "h w"]
     """Class ids; 255 = ignore."""
     facts: SampleFacts
-    """What its `KEY.json` says: `InstanceFacts` if the dataset has instances."""
+    """The content of its `KEY.json`: `InstanceFacts` if the dataset has instances."""
     confidence: UInt8[np.ndarray, "h w"] | None = None
-    """Confidence of each pixel times 255; None if the dataset does not keep it."""
+    """Confidence of each pixel times 255; None if the dataset does not have it."""
     instances: UInt16[np.ndarray, "h w"] | None = None
     """Instance of each pixel, from 1; 0 = none. None if the dataset has no instances."""
 
@@ -38,7 +38,7 @@ def decode_sample(stored: StoredSample, dataset_id: str) -> ReadSample:
     """Decode the files of a sample of the dataset with this id.
 
     Raises:
-        ValueError: If a file is missing or not whole, or they do not belong together.
+        ValueError: If a file is missing or damaged, or the files do not belong together.
     """
     files = stored.files
     sample = ReadSample(

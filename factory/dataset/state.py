@@ -1,6 +1,6 @@
-"""A dataset in a store: its rounds, its records, and the views that are rebuilt from them.
+"""Read the state of a dataset from its store: rounds, receipts, label table, job, coverage targets.
 
-Everything here is read from the store alone: no generator, no torch, no Ray.
+Neither a generator nor torch nor Ray is needed.
 """
 
 from collections.abc import Sequence
@@ -36,11 +36,11 @@ from factory.store import Store
 
 @dataclass(frozen=True, slots=True)
 class DatasetState:
-    """The state of a dataset in a store: its plan and its committed shards."""
+    """The state of a dataset: its plan and its committed shards."""
 
     plan: Plan
     records: tuple[ShardRecord, ...]
-    """Committed shards, in order."""
+    """Receipts of the committed shards, in order."""
 
     @property
     def done(self) -> set[int]:
@@ -54,24 +54,25 @@ def find_rounds(store: Store, known: Sequence[Round] = ()) -> list[Round]:
     `known` ones are not read again: rounds are immutable.
 
     Raises:
-        StoreError: If there are other files in the store, and no dataset.
+        DamageError: If a round is damaged, or does not continue the one before it.
+        StoreError: If the store contains other files, but no dataset.
     """
     rounds = list(known)
     while (data := store.read(round_path(len(rounds)))) is not None:
         source = f"{store.uri}/{round_path(len(rounds))}"
         rounds.append(_check_round(read_round(data, source=source), rounds, source))
     if not rounds:
-        stranger = store.find_foreign_entry(LEFT_BY_A_RUN)
-        if stranger is not None:
+        foreign = store.find_foreign_entry(LEFT_BY_A_RUN)
+        if foreign is not None:
             raise StoreError(
-                f"{store.uri}: holds {stranger!r} and no dataset of ours; choose an empty or new "
+                f"{store.uri}: contains {foreign!r} but no dataset; choose an empty or new "
                 "folder as output.uri"
             )
     return rounds
 
 
 def _check_round(found: Round, before: list[Round], source: str) -> Round:
-    """Make sure that a round goes on where the one before it ends, in the same dataset.
+    """Require that a round continues where the one before it ends, in the same dataset.
 
     Raises:
         DamageError: If it does not.
@@ -93,7 +94,7 @@ def _check_round(found: Round, before: list[Round], source: str) -> Round:
     if has != expected or not all(isinstance(section, dict) for section in sections):
         raise DamageError(
             where=source,
-            found="does not go on where the round before it ends, or lacks the dataset's identity",
+            found="does not continue the round before it, or lacks the dataset's identity",
             remedy="restore it, or choose another output.uri",
         )
     return found
@@ -128,7 +129,7 @@ def load_stored_job(store: Store, *, trust_plugins: bool = False) -> JobSpec:
     """Read the job file that the dataset was started with.
 
     Raises:
-        PluginError: If it names a program and is not trusted; see `trust.py`.
+        PluginError: If it names a `module:attribute` and is not trusted; see `trust.py`.
         StoreError: If it is missing, or there is no dataset.
     """
     data = store.read(JOB_PATH)
@@ -143,9 +144,9 @@ def load_stored_job(store: Store, *, trust_plugins: bool = False) -> JobSpec:
     except ValueError as error:
         raise DamageError(f"{source}: {error}; copy the job's file there again") from error
     if not isinstance(document, dict):
-        raise DamageError(f"{source}: holds no settings; copy the job's file there again")
+        raise DamageError(f"{source}: not a mapping of settings; copy the job's file there again")
     if not trust_plugins:
-        remedy = f"look at that program, then repeat the command with {TRUST_OPTION}"
+        remedy = f"inspect that code, then repeat the command with {TRUST_OPTION}"
         check_stored_job(document, source, remedy=remedy)
     return check_job(document, source=source)
 
@@ -177,7 +178,7 @@ def progress_of(store: Store, state: DatasetState) -> TargetProgress | None:
 
 
 def check_same_dataset(store: Store, ours: dict[str, Any], theirs: dict[str, Any]) -> None:
-    """Require that a job's identity equals that of the dataset in `store`.
+    """Require that a job's identity (`ours`) equals that of the dataset in `store` (`theirs`).
 
     Raises:
         StoreError: If it does not, with a list of the differences; or if another version made it.
@@ -193,7 +194,7 @@ def check_same_dataset(store: Store, ours: dict[str, Any], theirs: dict[str, Any
 
 
 def find_labels(store: Store) -> DatasetLabels:
-    """Read the label table: the meaning of mask values and class labels.
+    """Read the label table.
 
     Raises:
         StoreError: If it is missing or damaged.
@@ -205,7 +206,7 @@ def find_labels(store: Store) -> DatasetLabels:
 
 
 def find_expected(store: Store, plan: Plan) -> Expected:
-    """The expected contents of every sample of the dataset.
+    """The expected content of every sample of the dataset, for verification.
 
     Raises:
         StoreError: If its label table is missing or damaged.
@@ -214,8 +215,8 @@ def find_expected(store: Store, plan: Plan) -> Expected:
         encode = EncodeSpec.model_validate(plan.rounds[0].identity["encode"])
     except ValidationError as error:
         raise DamageError(
-            f"{store.uri}/{round_path(0)}: its identity has no way to encode samples that is known "
-            "here; restore it, or choose another output.uri"
+            f"{store.uri}/{round_path(0)}: its identity has an unknown encoding of samples; "
+            "restore it, or choose another output.uri"
         ) from error
     meaning = find_labels(store)
     endings = file_endings(encode, has_instances=bool(meaning.instance_classes))

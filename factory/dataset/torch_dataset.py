@@ -1,4 +1,4 @@
-"""A dataset as tensors for PyTorch's DataLoader. The one module of this room that knows torch."""
+"""A dataset as tensors for PyTorch's DataLoader. The only module of this package that imports torch."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol, runtime_checkable
@@ -21,32 +21,32 @@ Pair = dict[str, Any]
 
 @runtime_checkable
 class SampleRow(Protocol):
-    """What is read: a `reader.Dataset`, which makes a `PairDataset` of itself."""
+    """The protocol of what a `PairDataset` reads: a `reader.Dataset`."""
 
     manifest: Manifest
-    """It has one record for each shard."""
+    """The manifest, with one record per shard."""
 
     def __len__(self) -> int:
-        """Samples in all."""
+        """Number of samples."""
 
     def read(
         self, first: int, end: int, order: Sequence[int], *, seed: int | None, epoch: int = 0
     ) -> Iterator[ReadSample]:
-        """Iterate over a stretch of an epoch; see `Dataset.read`."""
+        """Iterate over a range of an epoch; see `Dataset.read`."""
 
 
 class Part:
-    """Which part of the work this process has: one of `world_size` ranks, and a loader worker of it.
+    """The share of this process: its rank among `world_size`, and its number among loader workers.
 
-    The rank is asked for when something is read, in a process that may have been forked or sent
-    elsewhere since: `torch.distributed` may be initialised after the dataset was made.
+    Both are looked up at read time, because `torch.distributed` may be initialised, and workers
+    started, after the dataset was created.
     """
 
     def __init__(self, rank: int | None, world_size: int | None) -> None:
-        """Take a rank among `world_size`; None and None = that of `torch.distributed`, if initialised.
+        """Set rank and world size; None and None = those of `torch.distributed`, if initialised.
 
         Raises:
-            JobError: If only one is given, or `rank` is none of 0 to `world_size` - 1.
+            JobError: If only one is given, or `rank` is not 0 to `world_size` - 1.
         """
         if (rank is None) != (world_size is None):
             raise JobError("rank and world_size: found one of them; give both or none")
@@ -59,11 +59,11 @@ class Part:
             )
 
     def __getstate__(self) -> dict[str, Any]:
-        """A loader worker that is spawned knows nothing of `torch.distributed`."""
+        """Pickle the current rank: spawned loader workers do not have `torch.distributed`."""
         return {"_given": self.rank()}
 
     def rank(self) -> tuple[int, int]:
-        """This process's rank, and how many there are."""
+        """(rank, world size) of this process."""
         if self._given is not None:
             return self._given
         if distributed.is_available() and distributed.is_initialized():
@@ -71,7 +71,7 @@ class Part:
         return 0, 1
 
     def worker(self) -> tuple[int, int]:
-        """This process's number among the loader workers of its rank, and how many there are."""
+        """(number, count) of this process among the loader workers of its rank."""
         info = get_worker_info()
         return (info.id, info.num_workers) if info else (0, 1)
 
@@ -79,9 +79,9 @@ class Part:
 class PairDataset(IterableDataset[Any]):
     """Image/mask pairs, each once over all ranks and loader workers.
 
-    Yields a `Pair`; 255 in a mask is to be ignored (`CrossEntropyLoss(ignore_index=255)`). Every worker
-    takes one stretch of the epoch's row of samples, so that stretches differ by at most one sample, and
-    more workers than shards are fine, though each of them opens a shard of its own.
+    Yields a `Pair`; mask value 255 means ignore (`CrossEntropyLoss(ignore_index=255)`). Every worker
+    reads one contiguous range of the epoch; their lengths differ by at most one sample. There may be
+    more workers than shards; then several read the same shard.
     """
 
     def __init__(
@@ -98,19 +98,19 @@ class PairDataset(IterableDataset[Any]):
         """Read the samples of `dataset`.
 
         Args:
-            dataset: What to read.
-            shuffle: Shards in random order, and samples at random within groups of eight; another
-                order in each epoch (see `set_epoch`).
-            seed: Of that order; the same on all ranks.
-            rank: This process among `world_size`. Both are left out together: then they are those
-                of `torch.distributed` if it is initialised, else the process is alone.
-            world_size: How many processes share the samples.
-            equal: Give every worker of every rank the same number, and leave out the few samples that
-                are too many: distributed training hangs when one rank has a batch more than another.
-            transform: Is given each pair in the worker, and gives what is yielded instead.
+            dataset: The samples.
+            shuffle: Shards in random order, and samples shuffled within groups of up to 8 shards;
+                another order in each epoch (see `set_epoch`).
+            seed: Seed of that order; must be equal on all ranks.
+            rank: Rank of this process. None with `world_size` None = those of `torch.distributed` if it
+                is initialised, else a single process.
+            world_size: Number of processes that share the samples.
+            equal: Give every worker of every rank the same number of samples, and leave out the rest:
+                distributed training hangs if one rank has a batch more than another.
+            transform: Called on each pair, in the worker; its result is yielded instead.
 
         Raises:
-            JobError: If `rank` is none of 0 to `world_size` - 1.
+            JobError: If only one of `rank` and `world_size` is given, or `rank` is out of range.
         """
         self.dataset = dataset
         self._shuffle, self._seed, self._equal = shuffle, seed, equal
@@ -121,11 +121,11 @@ class PairDataset(IterableDataset[Any]):
         self._epoch.share_memory_()  # type: ignore[no-untyped-call] # torch's own
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the order of epoch number `epoch`; call it on all ranks before each epoch."""
+        """Select the shuffle order of an epoch; call it on all ranks before each epoch."""
         self._epoch.fill_(epoch)
 
     def __len__(self) -> int:
-        """Samples of this rank, over all its workers."""
+        """Number of samples of this rank, over all its workers."""
         first, end = share(len(self.dataset), *self._part.rank(), equal=self._equal)
         return end - first
 
@@ -156,7 +156,7 @@ def make_pair(
     confidence: UInt8[np.ndarray, "h w"] | None = None,
     instances: UInt16[np.ndarray, "h w"] | None = None,
 ) -> Pair:
-    """One sample as tensors of their own memory, which may be written to."""
+    """Convert one sample to tensors with memory of their own, which may be modified."""
     pair: Pair = {
         "key": key,
         "image": torch.from_numpy(image.transpose(2, 0, 1).copy()),

@@ -1,7 +1,7 @@
-"""What a job that lies in a dataset may name: a dataset can be anybody's, and so can its job.
+"""Refuse jobs stored in datasets that name code: a dataset may be of unknown origin.
 
-A job that a person typed may name a program, `module:attribute`, and it is run. One that came with a
-dataset is data: it may name what this package and what is installed beside it offer, by name.
+A job file of the user may name a `module:attribute`, which is imported and run. A job that is stored in
+a dataset is data: it may only name built-in and installed plugins.
 """
 
 from collections.abc import Iterator
@@ -12,16 +12,16 @@ from factory.errors import PluginError
 from factory.manifest.paths import round_path
 
 _NAMES_A_PROGRAM = ("kind", "detector")
-"""Settings that can name a `module:attribute`."""
+"""Settings whose value can be a `module:attribute`."""
 
 
 def is_stored_job(path: Path) -> bool:
-    """Whether a job file lies in a dataset: it came with the dataset, however it is named."""
+    """Whether a job file lies in a dataset's folder, whatever its name."""
     return (path.absolute().parent / round_path(0)).is_file()
 
 
 def check_stored_job(document: dict[str, Any], source: str, *, remedy: str) -> None:
-    """Make sure that a job of a dataset names no program.
+    """Require that a job of a dataset names no `module:attribute`.
 
     Raises:
         PluginError: If it does.

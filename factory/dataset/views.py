@@ -1,4 +1,4 @@
-"""Views of a dataset, rebuilt from its receipts: manifest, index, preview and card."""
+"""Write the views of a dataset, which are derived from its receipts: manifest, index, preview, card."""
 
 import json
 from typing import Any

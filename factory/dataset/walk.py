@@ -1,8 +1,8 @@
-"""The one walk over the samples of committed shards. Everything that reads a dataset reads it here.
+"""Iterate over the samples of committed shards, with validation. All readers of datasets use it.
 
-What is yielded is what the receipt promises: tars with its size and SHA-256, keys that lie in the
-shard's range and ascend, files with names that we write, as many samples as were committed. Anything
-else is damage, and is told before the shard's first sample is given.
+A shard must have the size and SHA-256 of its receipt, ascending keys in its index range, known file
+names, and as many samples as were committed. Otherwise a `DamageError` is raised before the first
+sample is returned.
 """
 
 from bisect import bisect_right
@@ -22,7 +22,7 @@ from factory.store import Store
 from factory.store.failures import explain_os_error
 
 IMAGE_FILES = tuple(f"image.{ending}" for ending in IMAGE_ENDING.values())
-"""What follows the key in the name of a sample's image, by format."""
+"""Endings of a sample's image file, after the key."""
 
 MASK_FILE, CONFIDENCE_FILE, INSTANCES_FILE, FACTS_FILE = (
     "mask.png",
@@ -31,21 +31,21 @@ MASK_FILE, CONFIDENCE_FILE, INSTANCES_FILE, FACTS_FILE = (
     "json",
 )
 SAMPLE_FILES = (*IMAGE_FILES, MASK_FILE, CONFIDENCE_FILE, INSTANCES_FILE, FACTS_FILE)
-"""Every ending that a file of a sample may have."""
+"""All endings of a sample's files."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoredSample:
-    """The files of one sample, as they lie in its shard."""
+    """The encoded files of one sample."""
 
     key: str
-    """Its key: nine digits."""
+    """The sample index as nine digits."""
     files: dict[str, bytes]
-    """Bytes by ending, such as `mask.png`; those that were asked for and are there."""
+    """Bytes by ending, such as `mask.png`: those of the requested files that exist."""
 
     @property
     def image(self) -> bytes:
-        """Its image file.
+        """The bytes of its image file.
 
         Raises:
             ValueError: If it has none.
@@ -54,7 +54,7 @@ class StoredSample:
 
     @property
     def image_ending(self) -> str:
-        """The format of its image file, as in `IMAGE_ENDING`.
+        """The ending of its image file, as in `IMAGE_ENDING`.
 
         Raises:
             ValueError: If it has none.
@@ -65,7 +65,7 @@ class StoredSample:
         raise ValueError("it has no image")
 
     def file(self, ending: str) -> bytes:
-        """The file with this ending.
+        """The bytes of the file with this ending.
 
         Raises:
             ValueError: If it has none.
@@ -76,19 +76,19 @@ class StoredSample:
 
 
 class OpenShard:
-    """A whole shard, open: its samples can be read in any order. For one thread at a time."""
+    """An open, validated shard: samples can be read in any order. Not thread-safe."""
 
     def __init__(self, file: BinaryIO, samples: dict[str, dict[str, Member]]) -> None:
-        """Read from an open tar; `samples` is what `list_samples` found in it."""
+        """Wrap an open tar; `samples` is the result of `list_samples`."""
         self._file = file
         self._samples = list(samples.items())
 
     def __len__(self) -> int:
-        """Its samples."""
+        """Number of samples."""
         return len(self._samples)
 
     def read(self, position: int, endings: Sequence[str] = SAMPLE_FILES) -> StoredSample:
-        """Read the sample at `position`, from 0: those of its files that have one of `endings`."""
+        """Read the files with one of `endings` of the sample at `position`, from 0."""
         key, members = self._samples[position]
         files = {e: read_member(self._file, m) for e, m in members.items() if e in endings}
         return StoredSample(key, files)
@@ -97,12 +97,10 @@ class OpenShard:
 def walk_shard(
     store: Store, record: ShardRecord, endings: Sequence[str] = SAMPLE_FILES
 ) -> Iterator[StoredSample]:
-    """Iterate over the samples of a committed shard, with their files that have one of `endings`.
-
-    Bytes of other files are skipped, not read.
+    """Iterate over the samples of a committed shard, with the files of `endings`; others are not read.
 
     Raises:
-        DamageError: If the shard is missing or is not what its receipt says.
+        DamageError: If the shard is missing, or differs from its receipt.
         StoreError: If it cannot be read.
     """
     with open_shard(store, record) as shard:
@@ -114,16 +112,16 @@ def walk_shard(
 def open_shard(
     store: Store, record: ShardRecord, unchanged: set[str] | None = None
 ) -> Iterator[OpenShard]:
-    """Context manager for a committed shard whose bytes are those of its receipt.
+    """Context manager that opens a committed shard, after comparing its SHA-256 with its receipt.
 
     Args:
-        store: Where it lies.
-        record: Its receipt.
-        unchanged: Paths of the shards that were found good before, whose bytes are not digested again;
-            this one joins them.
+        store: The dataset's store.
+        record: The shard's receipt.
+        unchanged: Paths of shards that were compared before, and are not digested again; this one is
+            added.
 
     Raises:
-        DamageError: If the shard is missing or is not what its receipt says.
+        DamageError: If the shard is missing, or differs from its receipt.
         StoreError: If it cannot be read.
     """
     known = set() if unchanged is None else unchanged
@@ -144,7 +142,7 @@ def open_shard(
 
 
 def find_change(record: ShardRecord, tar: Path | None) -> Problem | None:
-    """Hold a shard's bytes against its receipt; None if they are what it says.
+    """Compare a shard's size and SHA-256 with its receipt; None if they are equal.
 
     Raises:
         OSError: If they cannot be read.
@@ -160,7 +158,7 @@ def find_change(record: ShardRecord, tar: Path | None) -> Problem | None:
 
 
 def find_change_of_size(record: ShardRecord, size_bytes: int | None) -> Problem | None:
-    """Hold a shard's size (None = it is missing) against its receipt; None if it is the same."""
+    """Compare a shard's size (None = missing) with its receipt; None if it is equal."""
     if size_bytes is None:
         return Problem(record.path, "missing", "missing, though its receipt is there")
     if size_bytes == record.size_bytes:
@@ -170,7 +168,7 @@ def find_change_of_size(record: ShardRecord, size_bytes: int | None) -> Problem 
 
 
 def damage(store: Store, problem: Problem) -> DamageError:
-    """The error of a reader that finds `problem` in a committed shard."""
+    """Make the error of a reader that finds `problem` in a committed shard."""
     repair = f"`factory repair {store.uri}`"
     if problem.kind == "missing":
         found = problem.found
@@ -184,7 +182,7 @@ def damage(store: Store, problem: Problem) -> DamageError:
 
 @contextmanager
 def explain_damage(store: Store, record: ShardRecord, key: str = "") -> Iterator[None]:
-    """What cannot be decoded is damage of this shard, or of the sample `key` in it.
+    """Context manager that turns decoding errors into damage of a shard, or of the sample `key` in it.
 
     Raises:
         DamageError: In place of a ValueError.
@@ -205,10 +203,10 @@ def record_of(records: Sequence[ShardRecord], index: int) -> ShardRecord | None:
 
 
 def list_samples(file: BinaryIO, record: ShardRecord) -> dict[str, dict[str, Member]]:
-    """List where the files of a shard's samples lie, by key and ending, from its headers alone.
+    """List the positions of a shard's files, by key and ending, from its tar headers alone.
 
     Raises:
-        ValueError: If it is not a tar of ours with the samples that its receipt promises.
+        ValueError: If it is not a valid shard, or has another number of samples than its receipt.
     """
     samples: dict[str, dict[str, Member]] = {}
     last = ""
@@ -228,12 +226,12 @@ def list_samples(file: BinaryIO, record: ShardRecord) -> dict[str, dict[str, Mem
 
 
 def check_name(name: str, record: ShardRecord) -> tuple[str, str]:
-    """Take the name of a file in a shard apart, into key and ending.
+    """Split the name of a file in a shard into key and ending, and validate both.
 
-    Both become names of files elsewhere: what is not ours goes no further.
+    Callers use them as names of files, so that a name such as `../x` must not pass.
 
     Raises:
-        ValueError: If it is no name that we write, or its sample cannot be in this shard.
+        ValueError: If it is not the name of a sample's file, or its sample is out of the shard's range.
     """
     key, _, ending = name.partition(".")
     if ending not in SAMPLE_FILES:

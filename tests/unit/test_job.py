@@ -282,7 +282,7 @@ def test_a_folder_of_somebody_else_is_refused_and_left_alone(tmp_path):
     with pytest.raises(StoreError) as caught:
         make_small(tmp_path)
     assert str(caught.value) == (
-        f"{tmp_path}/out: holds 'thesis.tex' and no dataset of ours; choose an empty or new folder "
+        f"{tmp_path}/out: contains 'thesis.tex' but no dataset; choose an empty or new folder "
         "as output.uri"
     )
     assert files_of(tmp_path / "out") == {"thesis.tex": b"years of work"}

@@ -85,7 +85,7 @@ def test_fewer_samples_than_are_planned_are_refused(estimate):
 def test_a_folder_of_somebody_else_is_refused(tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "thesis.tex").write_text("")
-    with pytest.raises(StoreError, match=r"holds 'thesis.tex' and no dataset of ours"):
+    with pytest.raises(StoreError, match=r"contains 'thesis.tex' but no dataset"):
         estimate_job(small_job(tmp_path))
 
 
