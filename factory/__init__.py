@@ -81,7 +81,7 @@ _HOMES = {
 }
 
 
-if not TYPE_CHECKING:  # a type checker is told where each of them really is
+if not TYPE_CHECKING:  # type checkers see the names in their own modules
 
     def __getattr__(name: str) -> object:
         """Import what has this name from its module."""

@@ -25,7 +25,7 @@ class Steering(BaseModel):
     """Classes of the generator to draw, and how often in each cycle; empty = as `dataset.latents`
     says."""
     min_area: dict[int, float] = {}
-    """Least share of the mask by mask class: samples below are dropped as `coverage`."""
+    """Minimum share of the mask by mask class: samples below are dropped as `coverage`."""
     best_by: int | None = None
     """Keep the samples of each shard's range with the largest share of this mask class, instead of
     the first ones; the others are dropped as `outranked`."""
@@ -33,7 +33,7 @@ class Steering(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class ShardTask:
-    """A request to make one shard, complete in itself: a worker looks nothing up."""
+    """A request to make one shard. It is self-contained: a worker reads nothing else."""
 
     dataset_id: str
     """The dataset the shard belongs to."""
@@ -64,9 +64,9 @@ class LatentBatch:
     z: Float[np.ndarray, "n z"]
     """Latents, standard normal unless the generator says otherwise."""
     class_labels: Int64[np.ndarray, " n"]
-    """Class of each sample; -1 for a generator without classes."""
+    """The generator's class of each sample; -1 for a generator without classes."""
     truncation_psi: float
-    """How far from the mean latent: 1 = no truncation."""
+    """Truncation: distance from the mean latent; 1 = none."""
     truncation_cutoff: int | None
     """Style rows below this are truncated; None = all."""
     noise_seed: int | None
@@ -103,7 +103,7 @@ class Sample:
     class_label: int
     """The generator's class, -1 for none."""
     confidence: float
-    """Mean confidence of the mask's pixels, those that no class claims left out, 0 to 1."""
+    """Mean confidence of the mask's pixels without those of value 255, 0 to 1."""
     class_px: tuple[int, ...]
     """Pixels of each class, by class id."""
     confidence_by_px: UInt8[np.ndarray, "h w"] | None = None

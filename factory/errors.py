@@ -29,7 +29,7 @@ ProblemKind = Literal[
     "missing", "changed", "contents", "table", "no_receipt", "receipt", "snapshot", "unfinished",
     "outdated", "different",
 ]  # fmt: skip
-"""What is wrong with a file of a dataset; `factory verify`, `repair` and `gc` tell these apart."""
+"""Kinds of problems of a file of a dataset, for `factory verify`, `repair` and `gc`."""
 
 
 def sentence(where: str, found: str, allowed: str = "", remedy: str = "") -> str:
@@ -221,13 +221,13 @@ class Interrupted(FactoryError):  # noqa: N818 - a stop that was asked for is no
 
 def restore_error(facts: dict[str, Any]) -> FactoryError:
     """Deserialise an error from `FactoryError.facts` of another process."""
-    told = dict(facts)
-    kind = _by_name()[told.pop("error")]
+    given = dict(facts)
+    kind = _by_name()[given.pop("error")]
     problems = [
         SettingProblem(**problem) if "suggestion" in problem else Problem(**problem)
-        for problem in told.pop("problems")
+        for problem in given.pop("problems")
     ]
-    return kind(**told, problems=tuple(problems))
+    return kind(**given, problems=tuple(problems))
 
 
 def _by_name(kind: type[FactoryError] = FactoryError) -> dict[str, type[FactoryError]]:

@@ -67,5 +67,5 @@ def run_is_dead(run_id: str) -> bool:
     except ProcessLookupError:
         return True
     except OSError:
-        return False  # it is there, and somebody else's
+        return False  # it exists, and belongs to another user
     return False

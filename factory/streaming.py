@@ -1,6 +1,6 @@
-"""Pairs made on the fly: a job's generator and segmenter as a PyTorch dataset that writes nothing.
+"""Pairs generated on the fly: a job's generator and segmenter as a PyTorch dataset, without files.
 
-The pairs are those that the job's shards would hold, pixel for pixel: index ranges, batch borders,
+The pairs are those that the job's shards would contain, pixel for pixel: index ranges, batch borders,
 padding and lossy encoding are the same. Unlike a shard, a stream keeps every accepted sample of a range.
 """
 
@@ -38,7 +38,7 @@ from factory.spec import DatasetSpec, EncodeSpec
 from factory.spec.read import Job, as_job
 
 _MOST_REJECTED = 1000
-"""Samples in a row of which none is accepted, before a stream ends instead of searching for ever."""
+"""Consecutive rejected samples after which a stream raises an error instead of searching on."""
 
 
 def stream(
@@ -51,23 +51,24 @@ def stream(
     transform: Callable[[Pair], Any] | None = None,
     progress: bool = True,
 ) -> "PairStream":
-    """Make image/mask pairs as they are asked for, without a dataset.
+    """Generate image/mask pairs on demand, without a dataset.
 
-    Weights are found, and the segmenter is found or fitted, now: loader workers are given the result.
-    `output` is not looked at, and of `run` only where to compute. Coverage targets add nothing.
+    Weights are loaded, and the segmenter is taken from the cache or fitted, before this returns: loader
+    workers get the result. `output` is ignored, and so is `run` but for the device. Coverage
+    targets have no effect.
 
     Args:
-        job: A checked job, the path of its file, or its plain values.
-        num_samples: Pairs in all, over all ranks and loader workers; None = without end.
+        job: A validated job, the path of its file, or plain values.
+        num_samples: Number of pairs over all ranks and loader workers; None = infinite.
         device: Where to compute, such as `cuda:1`; None = where the job's `run` says.
-        rank: This process among `world_size`. Both are left out together: then they are those of
-            `torch.distributed` if it is initialised, else the process is alone.
-        world_size: How many processes share the pairs.
-        transform: Is given each pair where it was made, and gives what is yielded instead.
-        progress: Show how far downloads and a fit are, as `run_job` does.
+        rank: Rank of this process. None with `world_size` None = those of `torch.distributed` if it is
+            initialised, else a single process.
+        world_size: Number of processes that share the pairs.
+        transform: Called on each pair, in the worker; its result is yielded instead.
+        progress: Show the progress of downloads and of a fit, as `run_job` does.
 
     Raises:
-        JobError, PluginError, WeightsError: If the job cannot begin.
+        JobError, PluginError, WeightsError: If the job cannot start.
         Interrupted: If the fit was stopped; the next call resumes it.
     """
     spec = as_job(job)
@@ -89,10 +90,10 @@ def stream(
 
 
 class PairStream(IterableDataset[Any]):
-    """Image/mask pairs that are made when they are asked for; `stream` makes one.
+    """Image/mask pairs that are generated on demand; `stream` makes one.
 
-    Yields a `Pair`. Ranks and loader workers make different pairs; which ones each makes is a function
-    of their numbers alone, so that a stream repeats.
+    Yields a `Pair`. Ranks and loader workers generate different pairs, which follow from their numbers
+    alone, so that a stream is reproducible.
     """
 
     def __init__(
@@ -110,7 +111,7 @@ class PairStream(IterableDataset[Any]):
 
     @property
     def labels(self) -> list[MaskClass]:
-        """The classes of the masks: id, name, colour."""
+        """The mask classes: id, name, colour."""
         return list(self._source.maker().segmenter.labels)
 
     def __iter__(self) -> Iterator[Any]:

@@ -1,1 +1,1 @@
-"""The command line: words in, calls out; `app.py` lists the commands."""
+"""The command line: parse arguments, call the library, print results; `app.py` lists the commands."""

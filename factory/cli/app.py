@@ -1,7 +1,7 @@
 """The command line: every command by its name, in the order of `factory --help`.
 
-It decides nothing. Heavy imports happen inside the commands, so that `factory --help` and
-`factory plan` are quick.
+It contains no logic. Heavy imports are inside the commands, so that `factory --help` and
+`factory plan` start quickly.
 """
 
 import typer

@@ -1,4 +1,4 @@
-"""The commands that look after a dataset: `verify`, `doctor`, `repair`, `gc`, `quarantine`."""
+"""The commands that maintain a dataset: `verify`, `doctor`, `repair`, `gc`, `quarantine`."""
 
 import dataclasses
 from pathlib import Path
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from factory.care.repair import Step
 
 Yes = Annotated[
-    bool, typer.Option("--yes", help="Do it. Without this, only say what would be done.")
+    bool, typer.Option("--yes", help="Carry it out. Without it, only print what would be done.")
 ]
 
 quarantine = typer.Typer(
-    name="quarantine", help="Shards that failed too often.", no_args_is_help=True
+    name="quarantine", help="List or release shards that failed too often.", no_args_is_help=True
 )
 
 
@@ -36,15 +36,15 @@ def verify(
     dataset: Where,
     deep: Annotated[  # noqa: FBT002
         bool,
-        typer.Option("--deep", help="Also decode and count every sample, and check its table."),
+        typer.Option("--deep", help="Also decode every sample and compare it with its table."),
     ] = False,
     regenerate: Annotated[
-        int, typer.Option(min=0, help="Also make this many samples again and compare bytes.")
+        int, typer.Option(min=0, help="Also regenerate this many samples and compare bytes.")
     ] = 0,
     trust_plugins: TrustPlugins = False,  # noqa: FBT002
     as_json: AsJson = False,  # noqa: FBT002
 ) -> None:
-    """Check every byte of a dataset against its receipts."""
+    """Verify a dataset: compare the bytes of every shard with its receipt."""
     from factory.care.verify import verify_dataset
 
     store = find_store(dataset)
@@ -82,7 +82,7 @@ def doctor(
     job: Annotated[Path | None, typer.Argument(help="Job file (YAML).", metavar="[JOB]")] = None,
     as_json: AsJson = False,  # noqa: FBT002
 ) -> None:
-    """Check this machine, and the store and the cluster of a job, before it runs."""
+    """Check this machine, and a job's store and cluster, before a run."""
     from factory.care.doctor import examine
 
     checks = []
@@ -103,7 +103,10 @@ def doctor(
 
 @one_line_errors
 def repair(dataset: Where, yes: Yes = False, as_json: AsJson = False) -> None:  # noqa: FBT002
-    """Adopt whole tars, take damaged ones out, rebuild tables. Then run the job again."""
+    """Repair a dataset: adopt orphaned tars, remove damaged ones, rebuild tables.
+
+    Then run the job again, which makes the missing shards.
+    """
     from factory.care.repair import find_repairs
 
     _carry_out(find_repairs(find_store(dataset)), yes=yes, as_json=as_json)
@@ -113,12 +116,12 @@ def repair(dataset: Where, yes: Yes = False, as_json: AsJson = False) -> None:  
 def collect_garbage(
     dataset: Where,
     older_than_h: Annotated[
-        float, typer.Option(min=0, help="Leave alone what was written within these hours.")
+        float, typer.Option(min=0, help="Keep files that are younger than this many hours.")
     ] = 24,
     yes: Yes = False,  # noqa: FBT002
     as_json: AsJson = False,  # noqa: FBT002
 ) -> None:
-    """Remove unfinished files and uploads, and what no receipt names."""
+    """Remove unfinished files and uploads, and orphans: files without a receipt."""
     from factory.care.repair import find_garbage
 
     steps = find_garbage(find_store(dataset), older_than_h * 3600)
@@ -128,7 +131,7 @@ def collect_garbage(
 @quarantine.command("list")
 @one_line_errors
 def list_quarantine(dataset: Where, as_json: AsJson = False) -> None:  # noqa: FBT002
-    """Show the shards in quarantine, and why they are there."""
+    """List the shards in quarantine with the reasons."""
     from factory.dataset.quarantine import find_quarantined
     from factory.dataset.receipts import find_committed
     from factory.dataset.state import find_plan
@@ -148,9 +151,11 @@ def list_quarantine(dataset: Where, as_json: AsJson = False) -> None:  # noqa: F
 @one_line_errors
 def retry_quarantine(
     dataset: Where,
-    shards: Annotated[list[str] | None, typer.Argument(help="Their names. Default: all.")] = None,
+    shards: Annotated[
+        list[str] | None, typer.Argument(help="Names of shards. Default: all.")
+    ] = None,
 ) -> None:
-    """Release shards from quarantine: the next run tries them again."""
+    """Release shards from quarantine: the next run retries them."""
     from factory.dataset.quarantine import find_quarantined, release
     from factory.dataset.state import find_plan
 

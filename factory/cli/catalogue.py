@@ -1,4 +1,4 @@
-"""The commands that list what this version has: `generators`, `segmenters` and `schema`."""
+"""The commands that list plugins and write schemas: `generators`, `segmenters` and `schema`."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -12,9 +12,9 @@ from factory.store.single_file import writing_into
 
 @one_line_errors
 def schema(
-    folder: Annotated[Path, typer.Argument(help="Folder to write them into.")] = Path("schemas"),
+    folder: Annotated[Path, typer.Argument(help="Output folder.")] = Path("schemas"),
 ) -> None:
-    """Write the JSON Schemas of every file that the factory reads or writes."""
+    """Write the JSON Schemas of all files that this program reads or writes."""
     from factory.cli.schemas import write_schemas
 
     with writing_into(folder):
@@ -24,7 +24,7 @@ def schema(
 
 @one_line_errors
 def generators() -> None:
-    """List the generators, and the weights that come with this package."""
+    """List the generators, and the weights that are shipped with this package."""
     from factory.generate import GENERATORS, SHIPPED
 
     _print_names(GENERATORS.names(), GENERATORS.target)
@@ -34,7 +34,7 @@ def generators() -> None:
 
 @one_line_errors
 def segmenters() -> None:
-    """List the segmenters."""
+    """List the segmenting methods."""
     from factory.segment import SEGMENTERS
     from factory.spec.segmenters import summarise
 

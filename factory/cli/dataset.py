@@ -1,4 +1,4 @@
-"""The commands that say what a dataset holds: `status` and `preview`."""
+"""The commands that show the content of a dataset: `status` and `preview`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -11,7 +11,7 @@ from factory.store.single_file import replace_file
 
 @one_line_errors
 def status(dataset: Where, as_json: AsJson = False) -> None:  # noqa: FBT002
-    """What is planned, made and rejected so far."""
+    """Show what is planned, committed and rejected so far."""
     from factory.dataset.quarantine import find_quarantined
     from factory.dataset.state import find_labels, find_state, progress_of
     from factory.dataset.status import make_status
@@ -40,11 +40,9 @@ def status(dataset: Where, as_json: AsJson = False) -> None:  # noqa: FBT002
 @one_line_errors
 def preview(
     dataset: Where,
-    output: Annotated[Path, typer.Option("-o", help="Where to write the PNG.")] = Path(
-        "preview.png"
-    ),
+    output: Annotated[Path, typer.Option("-o", help="Output PNG file.")] = Path("preview.png"),
 ) -> None:
-    """Draw a contact sheet: images, masks over images, legend."""
+    """Draw a contact sheet: images, overlays of masks, legend."""
     from factory.dataset.preview import make_preview
     from factory.dataset.views import make_manifest
     from factory.errors import StoreError

@@ -38,26 +38,28 @@ _ROWS = {
 Should = Annotated[
     str,
     typer.Option(
-        help="What the masks should be: 'generator' (if it knows its masks, as shapes does); a "
+        help="Reference masks: 'generator' (if it has exact masks, as `shapes` does); a "
         "folder of KEY.mask.png or KEY.png; a tar, or a folder of tars, of the same; or a "
-        "segmenter, TorchScript (.pt) or ONNX (.onnx), that makes logits (n, k, h, w) or class "
-        "ids (n, h, w). A TorchScript file is a program: run only files you trust."
+        "segmenter, TorchScript (.pt) or ONNX (.onnx), that returns logits (n, k, h, w) or class "
+        "ids (n, h, w). A TorchScript file contains code: use only files you trust."
     ),
 ]
 Names = Annotated[str, typer.Option(help="Names of the reference's classes by id: 'sky,tree'.")]
 Matching = Annotated[
     Literal["greedy", "names"],
     typer.Option(
-        help="How the dataset's classes find the reference's: greedily by IoU, fitted on one half "
-        "of the samples and scored on the other; or by equal names."
+        help="How classes of dataset and reference are matched: greedily by IoU, on one half of the "
+        "samples, scored on the other; or by equal names."
     ),
 ]
-Background = Annotated[str, typer.Option(help="Background of the reference: id, name, or 'none'.")]
-Limit = Annotated[int | None, typer.Option(min=1, help="Only the first so many.")]
-Mean = Annotated[Triple, typer.Option(help="Segmenter: subtracted from RGB in 0 to 1.")]
-Std = Annotated[Triple, typer.Option(help="Segmenter: then divided by.")]
+Background = Annotated[
+    str, typer.Option(help="Background class of the reference: id, name, or 'none'.")
+]
+Limit = Annotated[int | None, typer.Option(min=1, help="Use only the first N samples.")]
+Mean = Annotated[Triple, typer.Option(help="Segmenter: mean that is subtracted from RGB (0 to 1).")]
+Std = Annotated[Triple, typer.Option(help="Segmenter: deviation that RGB is then divided by.")]
 Size = Annotated[
-    int | None, typer.Option(min=1, help="Segmenter: resize images to this many px first.")
+    int | None, typer.Option(min=1, help="Segmenter: resize images to this many pixels first.")
 ]
 
 

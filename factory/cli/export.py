@@ -1,4 +1,4 @@
-"""The command that hands a dataset to other tools: `export`."""
+"""The command that writes a dataset in other formats: `export`."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -11,7 +11,7 @@ from factory.store.single_file import writing_into
 
 
 class ExportFormat(StrEnum):
-    """Formats of other tools."""
+    """Export formats."""
 
     COCO = "coco"
 
@@ -25,9 +25,9 @@ def export(
         ),
     ],
     dataset: Annotated[str, typer.Argument(help="Dataset folder or URI.", metavar="DATASET")],
-    output: Annotated[Path, typer.Option("-o", help="Folder to write into.")],
+    output: Annotated[Path, typer.Option("-o", help="Output folder.")],
 ) -> None:
-    """Write a dataset in another tool's format."""
+    """Export a dataset to another format."""
     from factory.export.coco import export_coco
     from factory.store import open_store
 

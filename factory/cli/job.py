@@ -15,7 +15,7 @@ JobFile = Annotated[Path, typer.Argument(help="Job file (YAML).", metavar="JOB")
 
 @one_line_errors
 def plan(job: JobFile, as_json: AsJson = False) -> None:  # noqa: FBT002 - a command line flag
-    """Dry run: shards, bytes, time, and warnings. Writes nothing."""
+    """Dry run: print shards, bytes, time and warnings. Writes nothing."""
     from factory.run.estimate import estimate_job
 
     estimate = estimate_job(load(job))
@@ -44,13 +44,15 @@ def plan(job: JobFile, as_json: AsJson = False) -> None:  # noqa: FBT002 - a com
 @one_line_errors
 def fit(
     job: JobFile,
-    output: Annotated[Path | None, typer.Option("-o", help="Also write the file here.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", help="Also write the segmenter file here.")
+    ] = None,
     report: Annotated[
         Path | None,
-        typer.Option(help="Folder for report.html and report.png: all cuts to look at."),
+        typer.Option(help="Folder for report.html and report.png, which show all cuts."),
     ] = None,
 ) -> None:
-    """Fit the job's segmenter and keep it, so that `run` finds it."""
+    """Fit the job's segmenter and cache it for `run`."""
     spec = load(job)
     import_from_here()
     if report is not None:
@@ -61,7 +63,7 @@ def fit(
     if found.is_new:
         say(f"fitted {spec.dataset.segmenter.kind}")
     else:
-        say(f"{spec.dataset.segmenter.kind} was fitted before; nothing to do")
+        say(f"{spec.dataset.segmenter.kind} was fitted before: taken from the cache")
     if output is not None:
         replace_file(output, found.fitted)
         say(f"wrote {output}")
@@ -71,7 +73,7 @@ def fit(
 
 @one_line_errors
 def run(job: JobFile) -> None:
-    """Make the dataset, or what is missing of it. Running it again resumes."""
+    """Make the dataset, or its missing shards. Run it again to resume."""
     from factory.job import run_job
     from factory.run.progress import progress_reporter
     from factory.run.worker import configure_process
@@ -84,7 +86,7 @@ def run(job: JobFile) -> None:
     short = manifest.num_planned - manifest.num_samples
     say(
         f"{manifest.num_samples:,} pairs in {len(manifest.records):,} shards: {spec.output.uri}"
-        f" (look at {spec.output.uri.rstrip('/')}/preview.png)"
+        f" (see {spec.output.uri.rstrip('/')}/preview.png)"
     )
     if short:
         say(

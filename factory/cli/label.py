@@ -1,4 +1,4 @@
-"""The command that names clusters, `label`, and the report that `fit` writes of them."""
+"""The command that names clusters, `label`, and the report of `fit`."""
 
 import threading
 from pathlib import Path
@@ -23,26 +23,26 @@ def label(
     segmenter: Annotated[
         Path,
         typer.Argument(
-            help="Segmenter file of `factory fit -o`, or a job file, whose segmenter is then fitted "
-            "unless it was before.",
+            help="Segmenter file of `factory fit -o`, or a job file, whose segmenter is then fitted if "
+            "necessary.",
             metavar="SEGMENTER",
         ),
     ],
     job: Annotated[
         Path | None,
         typer.Argument(
-            help="Job that a segmenter file was fitted by: its generator draws the samples.",
+            help="Job of the segmenter file: its generator makes the samples.",
             metavar="JOB",
         ),
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option("-o", help="Labels file. Else the one that the job names, or labels.yaml."),
+        typer.Option("-o", help="Labels file. Default: that of the job, or labels.yaml."),
     ] = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 = any free one.")] = 0,
     no_open: Annotated[bool, typer.Option("--no-open", help="Do not open a browser.")] = False,  # noqa: FBT002
 ) -> None:
-    """Name clusters in a local page: choose a cut, name, join, colour, save. Ctrl+C ends it."""
+    """Name clusters in a local web page: choose a cut, name, merge, colour, save. Ctrl+C ends it."""
     import webbrowser
 
     from factory.label.material import load_without_labels
@@ -53,7 +53,7 @@ def label(
     job_file = segmenter if is_job else job
     if job_file is None:
         raise JobError(
-            f"{segmenter}: a segmenter file does not hold its generator; name the job too: "
+            f"{segmenter}: a segmenter file does not contain its generator; add the job: "
             f"factory label {segmenter} JOB"
         )
     spec, named = load_without_labels(job_file, None if is_job else segmenter)
@@ -61,8 +61,8 @@ def label(
     material = draw_material(spec, find_or_fit(spec))
 
     def show(address: str) -> None:
-        typer.echo(address)  # whole: its token opens the page, and is this run's alone
-        say(f"names go to {labels}; Ctrl+C ends")
+        typer.echo(address)  # unredacted: its token opens the page, and is valid for this run only
+        say(f"names are saved to {labels}; Ctrl+C ends")
         if not no_open:
             webbrowser.open(address)
 
@@ -70,7 +70,7 @@ def label(
 
 
 def write_report(material: "LabelMaterial", folder: Path) -> None:
-    """Write the page of all cuts and a picture of some into `folder`.
+    """Write report.html (all cuts) and report.png (some) into `folder`.
 
     Raises:
         JobError: If they cannot be written.
@@ -86,7 +86,7 @@ def write_report(material: "LabelMaterial", folder: Path) -> None:
 
 
 def draw_material(spec: "JobSpec", found: "FoundFit") -> "LabelMaterial":
-    """The tree of a fitted segmenter, with samples that show its cuts."""
+    """Prepare the merge tree of a fitted segmenter, and samples that show its cuts."""
     from factory.label.gallery import NUM_SAMPLES
     from factory.label.material import make_material
     from factory.run.worker import device_of
@@ -96,7 +96,7 @@ def draw_material(spec: "JobSpec", found: "FoundFit") -> "LabelMaterial":
 
 
 def find_or_fit(spec: "JobSpec") -> "FoundFit":
-    """The job's fitted segmenter, with a bar while it is fitted and Ctrl+C to stop that."""
+    """The job's fitted segmenter, with a progress bar during the fit; Ctrl+C stops it."""
     from factory.run import fitting
     from factory.run.progress import progress_reporter
     from factory.run.signals import stop_on_signals

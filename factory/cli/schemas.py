@@ -32,7 +32,7 @@ _TYPES: dict[str, type[BaseModel]] = {
 
 
 def make_schemas() -> dict[str, str]:
-    """File name to text, for every type that leaves the process as a file."""
+    """Make the schemas of all types that are stored in files, by file name."""
     return {
         f"{name}.schema.json": json.dumps(kind.model_json_schema(), indent=1, sort_keys=True) + "\n"
         for name, kind in _TYPES.items()
@@ -40,7 +40,7 @@ def make_schemas() -> dict[str, str]:
 
 
 def write_schemas(folder: Path) -> list[str]:
-    """Write all schemas into `folder`; the names of those that changed."""
+    """Write all schemas into `folder`; returns the names of those that changed."""
     folder.mkdir(parents=True, exist_ok=True)
     changed = []
     for name, text in make_schemas().items():

@@ -1,4 +1,4 @@
-"""The commands that look into a dataset: `serve` and `replay`."""
+"""The commands that show a dataset and its samples: `serve` and `replay`."""
 
 import os
 from pathlib import Path
@@ -16,12 +16,12 @@ TOKEN_VARIABLE = "FACTORY_SERVE_TOKEN"  # noqa: S105 - the name of the variable,
 @one_line_errors
 def serve(
     dataset: Where,
-    host: Annotated[str, typer.Option(help="Address; others need a token.")] = "127.0.0.1",
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 = any free one.")] = 8765,
 ) -> None:
-    """Show a dataset in a browser, while it is made or afterwards. Read-only.
+    """Serve a read-only web page and API of a dataset, during a run or afterwards.
 
-    An address that other machines reach needs a secret in FACTORY_SERVE_TOKEN.
+    An address that other machines can reach requires a secret in FACTORY_SERVE_TOKEN.
     """
     from factory.serve.app import make_app
     from factory.serve.view import DatasetView
@@ -32,7 +32,7 @@ def serve(
     check_address(host, token, variable=TOKEN_VARIABLE)
     store = find_store(dataset)
     view = DatasetView(store)
-    view.snapshot()  # says now what would be a failure for every request
+    view.snapshot()  # fails now instead of at every request
     opened = bind(host, port)
     place = f"[{host}]" if ":" in host else host
     say(f"serving {store.uri} on http://{place}:{opened.getsockname()[1]}/ (Ctrl-C ends it)")
@@ -44,11 +44,11 @@ def replay(
     dataset: Where,
     key: Annotated[str, typer.Argument(help="Nine-digit key of a sample.", metavar="KEY")],
     output: Annotated[
-        Path | None, typer.Option("-o", help="Write its files into this folder.")
+        Path | None, typer.Option("-o", help="Also write its files into this folder.")
     ] = None,
     trust_plugins: TrustPlugins = False,  # noqa: FBT002
 ) -> None:
-    """Make one sample again and compare it with what is stored, byte for byte."""
+    """Regenerate one sample and compare it with the stored one, byte for byte."""
     from factory.care.replay import replay_sample
     from factory.cli.shared import import_from_here
     from factory.errors import DamageError

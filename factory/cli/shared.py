@@ -1,4 +1,4 @@
-"""What all commands share: options, one-line errors, JSON output, files, the dataset in question."""
+"""Shared by all commands: options, one-line errors, JSON output, and loading jobs and datasets."""
 
 import errno
 import json
@@ -28,9 +28,9 @@ _R = TypeVar("_R")
 
 
 def one_line_errors(command: Callable[_P, _R]) -> Callable[_P, _R]:
-    """Show deliberate errors as a message with their exit code; anything else is a bug, in full.
+    """Decorator: print a `FactoryError` as one message and exit with its code; others with a traceback.
 
-    Of a command that is called with `--json`, the last line on standard error is the error as JSON.
+    With `--json`, the error is printed as one line of JSON on standard error.
     """
 
     @wraps(command)
@@ -66,14 +66,14 @@ def one_line_errors(command: Callable[_P, _R]) -> Callable[_P, _R]:
 
 
 def _address_space_limit_mib() -> int | None:
-    """What `ulimit -v` allows; None if it is not set."""
+    """The limit of `ulimit -v` in MiB; None if it is not set."""
     soft, _ = resource.getrlimit(resource.RLIMIT_AS)
     return None if soft == resource.RLIM_INFINITY else soft // 2**20
 
 
 def _wants_memory(error: Exception) -> bool:
-    """Whether an error is one of those that too few addresses give, when they are limited."""
-    if isinstance(error, OSError):  # the loader of libraries gives no number
+    """Whether an error may be caused by a limited address space."""
+    if isinstance(error, OSError):  # the dynamic loader sets no errno
         return error.errno in (None, errno.ENOMEM)
     if isinstance(error, RuntimeError):  # torch's allocator, and threads that cannot start
         return "allocate" in str(error) or "start new thread" in str(error)
@@ -101,23 +101,24 @@ TrustPlugins = Annotated[
 
 
 def load(job: Path) -> "JobSpec":
-    """The checked job file at `job`.
+    """Load the job file at `job`.
 
     Raises:
-        PluginError: If it lies in a dataset and names a program.
+        JobError: If it breaks a rule.
+        PluginError: If it lies in a dataset and names a `module:attribute`.
     """
     from factory.dataset.trust import check_stored_job, is_stored_job
     from factory.spec.read import load_job
 
     spec = load_job(job)
     if is_stored_job(job):
-        remedy = "look at that program, then use a copy of the job outside of the dataset"
+        remedy = "inspect that code, then use a copy of the job outside of the dataset"
         check_stored_job(spec.model_dump(mode="json"), str(job), remedy=remedy)
     return spec
 
 
 def find_store(dataset: str) -> Any:  # noqa: ANN401 - Store, without importing it at the top
-    """The store of a dataset that is named by its place or by its job file."""
+    """Open the store of a dataset, given as its folder or URI, or as its job file."""
     from factory.store import open_store
 
     if not dataset.endswith((".yaml", ".yml")):
@@ -127,16 +128,16 @@ def find_store(dataset: str) -> Any:  # noqa: ANN401 - Store, without importing 
 
 
 def say(text: str, *, err: bool = False) -> None:
-    """Print what may be shown of `text`: names in it may come from files that others made."""
+    """Print `text`, with control characters escaped: names in it may come from untrusted files."""
     typer.echo(shown(text), err=err)
 
 
 def print_json(value: object, *, err: bool = False, indent: int | None = 1) -> None:
-    """Print `value` for scripts."""
+    """Print `value` as JSON, without secrets."""
     typer.echo(json.dumps(redact_values(value), indent=indent), err=err)
 
 
 def import_from_here() -> None:
-    """Let `module:attribute` plugins lie in the folder the command runs in."""
+    """Make `module:attribute` plugins importable from the working folder."""
     if "" not in sys.path:
         sys.path.append("")

@@ -14,7 +14,7 @@ TrainFile = Annotated[Path, typer.Argument(help="Training file (YAML).", metavar
 
 @one_line_errors
 def train_generator(job: TrainFile) -> None:
-    """Train a generator on labelled pictures. Running it again goes on where it ended."""
+    """Train a generator on labelled images. Run it again to resume."""
     from factory.run.signals import stop_on_signals
     from factory.run.worker import configure_process
     from factory.train_generator.spec import load_training
@@ -38,10 +38,10 @@ def judge_generator(
     weights: Annotated[str, typer.Argument(help="Weights file, or `shipped:NAME`.")],
     sheet: Annotated[
         Path | None,
-        typer.Option(help="Write real pictures beside samples of each class here (PNG)."),
+        typer.Option(help="Output PNG: real images beside samples of each class."),
     ] = None,
 ) -> None:
-    """Score any generator of the same classes as a training scores its own."""
+    """Score a generator with the same classes, as a training scores its own."""
     from factory.run.worker import configure_process
     from factory.train_generator.spec import load_training
 
@@ -66,9 +66,9 @@ def judge_generator(
 @one_line_errors
 def pack_training(
     job: TrainFile,
-    output: Annotated[Path, typer.Option("-o", help="Where to write the small state.")],
+    output: Annotated[Path, typer.Option("-o", help="Output file.")],
 ) -> None:
-    """Write the state of a training in half its size, to be kept or sent; training goes on from it."""
+    """Write a training's checkpoint in half its size; training can be resumed from it."""
     from factory.train_generator.spec import load_training
 
     spec = load_training(job)
@@ -76,4 +76,4 @@ def pack_training(
 
     num_images, data = pack_state(spec)
     replace_file(output, data)
-    say(f"wrote {output}: {num_images:,} pictures shown, {len(data) / 2**20:.1f} MiB")
+    say(f"wrote {output}: {num_images:,} images shown, {len(data) / 2**20:.1f} MiB")

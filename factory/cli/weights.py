@@ -1,4 +1,4 @@
-"""The commands that look at weights files: `inspect` and `convert`."""
+"""The commands for weights files: `inspect` and `convert`."""
 
 import dataclasses
 from pathlib import Path
@@ -10,11 +10,11 @@ from factory.cli.shared import AsJson, one_line_errors, print_json, say
 
 File = Annotated[
     Path,
-    typer.Argument(help="Checkpoint of any known format, or a model's folder.", metavar="FILE"),
+    typer.Argument(help="Checkpoint of any supported format, or a model folder.", metavar="FILE"),
 ]
 Config = Annotated[
     Path | None,
-    typer.Option(help="JSON file with settings, for files that hold tensors alone."),
+    typer.Option(help="JSON file with settings, for files that contain only tensors."),
 ]
 
 
@@ -53,10 +53,10 @@ def inspect(file: File, config: Config = None, as_json: AsJson = False) -> None:
 @one_line_errors
 def convert(
     file: File,
-    output: Annotated[Path, typer.Option("-o", help="Where to write the safetensors file.")],
+    output: Annotated[Path, typer.Option("-o", help="Output safetensors file.")],
     config: Config = None,
 ) -> None:
-    """Write a checkpoint of any known format as safetensors with its settings inside."""
+    """Convert a checkpoint of any supported format to safetensors that includes its settings."""
     from factory.checkpoint import read_checkpoint, write_safetensors
 
     checkpoint = read_checkpoint(file, config=config)

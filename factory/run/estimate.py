@@ -157,8 +157,8 @@ def _calibrate(spec: JobSpec, warnings: list[str]) -> dict[str, float] | None:
     if "error" not in answer:
         warnings += answer["warnings"]
         return answer
-    told = restore_error(answer)
-    if isinstance(told, JobError) and not isinstance(told, MissingWeightsError):
-        raise told
-    warnings.append(f"no estimate of time and size: {told}")
+    failure = restore_error(answer)
+    if isinstance(failure, JobError) and not isinstance(failure, MissingWeightsError):
+        raise failure
+    warnings.append(f"no estimate of time and size: {failure}")
     return None

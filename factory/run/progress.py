@@ -131,7 +131,7 @@ class BarObserver:
 
 
 class SilentObserver:
-    """Tells nobody."""
+    """Discards all progress."""
 
     def downloading(self, num_bytes: int, total_bytes: int) -> None:
         """Say nothing."""
@@ -155,7 +155,8 @@ def progress_reporter(
 ) -> Iterator[LogObserver | BarObserver | SilentObserver]:
     """Context manager for an observer: bars where they can be drawn, log lines elsewhere.
 
-    Bars are drawn on a terminal, and in a notebook that has widgets. Without `progress` nothing is told.
+    Bars are drawn on a terminal, and in a notebook that has widgets. Without `progress` nothing is
+    shown.
     """
     if not progress:
         yield SilentObserver()

@@ -83,7 +83,7 @@ def _label(
 class CleanedSegmenter:
     """A segmenter whose masks are cleaned up; the protocol is `RenderingSegmenter`.
 
-    Whatever else the segmenter promises (coarser classes, numbers about its fit) it still does.
+    The other protocols that the segmenter implements (coarser classes, figures about its fit) remain.
     """
 
     def __init__(self, inner: AnySegmenter, cleaner: Cleaner) -> None:

@@ -35,7 +35,7 @@ class Method:
     called with the fitted bytes, the settings and `source`, their name in errors. Empty = the fitted
     file is that file."""
     cost: str = ""
-    """A `fit.cost.FitCost`: what a fit takes, before it is made. Empty = nobody knows: `factory plan`
+    """A `fit.cost.FitCost`: what a fit will cost. Empty = unknown: `factory plan`
     says so, and the fit is never spread over workers."""
     files: tuple[str, ...] = ()
     """Settings that name files or folders (a path, or a list of them) which the fit reads: their
@@ -57,7 +57,7 @@ class Method:
         """Refuse an entry that contradicts itself.
 
         Raises:
-            ValueError: If it does; the text is for whoever wrote it.
+            ValueError: If it does; the text is for the author of the entry.
         """
         for_a_fit = ("fitted_if", "after_fit", "fitted_file", "finish", "cost", "files")
         useless = [name for name in for_a_fit if getattr(self, name)]

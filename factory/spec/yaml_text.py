@@ -37,7 +37,7 @@ _PATTERNS = {
     "merge": (re.compile(r"<<$"), ["<"]),
 }
 """Tag to what a plain scalar must be to have it, and the characters it can begin with. YAML 1.2.2,
-section 10.3.2; the merge key is the one thing of 1.1 that people still write."""
+section 10.3.2; of YAML 1.1 only the merge key is kept, which is still in use."""
 
 
 class _Loader(yaml.SafeLoader):

@@ -153,7 +153,7 @@ class LocalStore:
                 parent.rmdir()
 
     def _inside(self, path: str) -> Path:
-        """Where a file lies; no name leads out of the folder, whoever made it up.
+        """The path of a file; a name that leads out of the folder is refused.
 
         Raises:
             StoreError: If it would.
@@ -164,7 +164,7 @@ class LocalStore:
         return self.root / path
 
     def _check_removable(self, path: str, target: Path) -> None:
-        """A folder that is a link may lie on another disk; in a dataset of somebody else, anywhere.
+        """A folder that is a link may lie on another disk; in a dataset of unknown origin, anywhere.
 
         Raises:
             StoreError: If the file's folder lies outside.

@@ -47,7 +47,7 @@ def test_from_the_command_to_a_file_that_a_job_takes(here, visits, is_job):
         text=True,
     )
     address = process.stdout.readline().strip()
-    assert process.stdout.readline() == "names go to names.yaml; Ctrl+C ends\n"
+    assert process.stdout.readline() == "names are saved to names.yaml; Ctrl+C ends\n"
     page = visits.open(address)
     expect(page.locator("#pictures")).to_have_attribute("data-cut", re.compile(r"\d+"))
     page.locator("#classes input[type=text]").nth(0).fill("ground")
@@ -75,7 +75,7 @@ def test_a_segmenter_file_alone_is_not_enough(here):
     result = label("cells.safetensors")
     assert result.exit_code == 2
     assert result.stderr == (
-        "error: cells.safetensors: a segmenter file does not hold its generator; name the job too: "
+        "error: cells.safetensors: a segmenter file does not contain its generator; add the job: "
         "factory label cells.safetensors JOB\n"
     )
 

@@ -49,7 +49,7 @@ def test_a_job_runs_to_a_dataset_that_every_command_understands(tmp_path):
     job, out = write_job(tmp_path), tmp_path / "out"
     ran = call("run", job)
     assert ran.exit_code == 0
-    assert ran.stdout == f"13 pairs in 3 shards: {out} (look at {out}/preview.png)\n"
+    assert ran.stdout == f"13 pairs in 3 shards: {out} (see {out}/preview.png)\n"
     status = call("status", out)
     assert "state               complete\n" in status.stdout
     assert "samples_committed   13\n" in status.stdout
@@ -76,7 +76,7 @@ def test_fitting_first_makes_the_file_that_the_run_takes(tmp_path):
     job = write_job(tmp_path, {"dataset.segmenter.fit.seed": 123})
     first = call("fit", job, "-o", tmp_path / "s")
     assert first.stdout == f"fitted kmeans\nwrote {tmp_path}/s\n"
-    assert call("fit", job).stdout == "kmeans was fitted before; nothing to do\n"
+    assert call("fit", job).stdout == "kmeans was fitted before: taken from the cache\n"
     call("run", job)
     assert (tmp_path / "out/segmenter.safetensors").read_bytes() == (tmp_path / "s").read_bytes()
 

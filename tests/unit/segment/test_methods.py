@@ -170,7 +170,7 @@ def test_a_plugin_offered_by_another_distribution_has_a_short_name(folder):
     fitted = factory(folder, "fit")
     assert (fitted.returncode, fitted.stdout) == (0, "fitted painted\n"), fitted.stderr
     again = factory(folder, "fit")
-    assert again.stdout == "painted was fitted before; nothing to do\n"
+    assert again.stdout == "painted was fitted before: taken from the cache\n"
     source = folder / "painted.py"
     source.write_text(source.read_text() + "# another way to fit, for all we know\n")
     assert factory(folder, "fit").stdout == "fitted painted\n"
