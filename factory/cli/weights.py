@@ -20,7 +20,7 @@ Config = Annotated[
 
 @one_line_errors
 def inspect(file: File, config: Config = None, as_json: AsJson = False) -> None:  # noqa: FBT002
-    """Say what a checkpoint holds: family, size, feature maps, assumptions. Runs nothing in it."""
+    """Show family, size, feature maps and assumptions of a checkpoint. No code in it is run."""
     from factory.checkpoint import CHANNELS
     from factory.generate.inspect import inspect_weights
 

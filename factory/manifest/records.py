@@ -74,7 +74,7 @@ class ShardRecord(Facts):
     run_id: Name
     """The run that made it."""
     versions: dict[Name, Name] = Field(max_length=64)
-    """Versions of the libraries that decide bytes; `encoder` is a digest of a fixed picture as it is
+    """Versions of the libraries that influence bytes; `encoder` is the digest of a fixed image as
     encoded there, `kernels` the code that computed sums."""
     finished_at: Annotated[Name, AfterValidator(_check_time)]
     """UTC time of the commit, ISO 8601."""
