@@ -1,6 +1,6 @@
 """Plan the next round for open coverage targets: the planner's only heuristic.
 
-Three means, the cheapest first: drawing certain classes of the generator, rejecting samples that do
+Three methods, the cheapest first: drawing certain classes of the generator, rejecting samples that do
 not count for the target, and, where too few would remain, keeping the best of a large index range.
 A round cannot exceed the remaining budget, because it owns no more sample indices than that.
 """
@@ -14,12 +14,19 @@ from factory.plan.targets import NEVER_EMPTY, Target, TargetProgress
 
 # A rate estimated from fewer hits is too uncertain to size a round by: rank instead.
 _SURE_HITS = 5
+# Indices per expected need: a rate is an estimate. Spare indices cost no time, because a full shard
+# stops.
 _RESERVE = 4
+# A shard of a ranked round computes its whole range for one sample: few images rank badly, and many
+# shards would spend the budget before their receipts can improve the estimate.
 _RANKED_RANGE = 64
 _MOST_RANKED_SHARDS = 16
 _LONGEST_CYCLE = 65_536
+# Share of the samples expected from other targets' rounds that is counted on.
 _TRUST = 0.9
+# Samples that a first round may always ask for, however uncertain the rate is.
 _FEW = 8
+# Names in a goal: it is stored in every round and shown in one line.
 _NAMES = 5
 
 
@@ -126,9 +133,8 @@ def _for_masks(
     yields = {c: _yield(progress, target, c) for c in progress.unsteered.made if c >= 0}
     best = max(yields.values(), default=0.0)
     useful = {c: n for c, n in lacking.items() if yields.get(c, 0) > best / 4}
-    if (
-        useful
-    ):  # their samples count for two targets at once, so that fewer are planned for this one
+    # Samples of these classes count for two targets at once, so that fewer are planned for this one.
+    if useful:
         mean = sum(n * yields[c] for c, n in useful.items()) / sum(useful.values())
         short = math.ceil(short / (1 - _TRUST * mean))
         visits, short = _cycle(useful, dict.fromkeys(useful, 1.0)), min(short, sum(useful.values()))
