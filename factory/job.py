@@ -89,10 +89,10 @@ def run_job(job: Job, observer: JobObserver | None = None, *, progress: bool = T
         The manifest, with one record per shard.
 
     Raises:
-        JobError, PluginError, StoreError: If the job cannot begin; nothing was changed.
+        JobError, PluginError, StoreError: If the job cannot start; nothing was changed.
         StoreError: If the output fails, or its listing lacks shards that are committed.
-        IncompleteError: If shards are in quarantine at the end; what is made is kept.
-        Interrupted: If a signal asked to stop; what is made is kept.
+        IncompleteError: If shards are in quarantine at the end; all others are committed.
+        Interrupted: If a signal requested a stop; committed shards are kept.
     """
     spec = as_job(job)
     with ExitStack() as stack:
@@ -182,7 +182,7 @@ def finish_job(store: Store, state: DatasetState | None = None) -> Manifest:
 def _make_missing(
     prepared: Prepared, run_id: str, observer: JobObserver, stop: threading.Event
 ) -> tuple[Outcome, SnapshotKeeper]:
-    """Make the shards that are missing; what failed, and what is known of the others."""
+    """Make the missing shards; returns the failures, and the receipts known so far."""
     spec, store, plan = prepared.spec, prepared.store, prepared.plan
     done = find_committed(store, plan)
     keeper = SnapshotKeeper(store, done)

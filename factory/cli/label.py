@@ -61,7 +61,7 @@ def label(
     material = draw_material(spec, find_or_fit(spec))
 
     def show(address: str) -> None:
-        typer.echo(address)  # unredacted: its token opens the page, and is valid for this run only
+        typer.echo(address)  # unredacted: its token opens this run's page
         say(f"names are saved to {labels}; Ctrl+C ends")
         if not no_open:
             webbrowser.open(address)

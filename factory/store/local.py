@@ -58,7 +58,7 @@ class LocalStore:
         """Read a file; None if it does not exist."""
         target = self._inside(path)
         with explained(target):
-            # Opening a pipe or a device of somebody's dataset would wait for ever.
+            # A dataset of unknown origin may contain pipes and devices: opening one would block.
             return target.read_bytes() if target.is_file() else None
 
     def read_part(self, path: str, offset: int, size_bytes: int) -> bytes | None:

@@ -56,5 +56,5 @@ def test_commands_print_through_the_one_function_that_makes_text_fit():
     assert found == {
         "shared.py: typer.echo(shown(text), err=err)",
         "shared.py: typer.echo(json.dumps(redact_values(value), indent=indent), err=err)",
-        "label.py: typer.echo(address)  # unredacted: its token opens the page, and is valid for this run only",
+        "label.py: typer.echo(address)  # unredacted: its token opens this run's page",
     }
