@@ -94,8 +94,8 @@ TrustPlugins = Annotated[
     bool,
     typer.Option(
         TRUST_OPTION,
-        help="Run programs (`module:attribute`) that the job in the dataset names: only if you know "
-        "them.",
+        help="Run code (`module:attribute`) that the job in the dataset names. Use it only for code you "
+        "know.",
     ),
 ]
 
