@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 
 from factory.errors import DamageError, Problem
 from factory.manifest.parquet import read_table
-from factory.manifest.paths import sidecar_of
+from factory.manifest.paths import SIDECARS, sidecar_of
 from factory.manifest.records import ShardRecord
 from factory.pack.facts import SIDECAR_SCHEMA
 from factory.store import Store
@@ -40,8 +40,10 @@ def read_facts_tables(
 
     with ThreadPoolExecutor(_THREADS) as threads:
         tables = list(threads.map(read, records))
-    # Tables of version 1 have fewer columns.
-    return pa.concat_tables(tables or [SIDECAR_SCHEMA.empty_table()], promote_options="default")
+    try:  # tables of version 1 have fewer columns
+        return pa.concat_tables(tables or [SIDECAR_SCHEMA.empty_table()], promote_options="default")
+    except pa.ArrowException as error:
+        raise _damage(store, SIDECARS, f"tables that do not fit each other ({error})") from error
 
 
 def _read_one(store: Store, record: ShardRecord, columns: Sequence[str] | None) -> pa.Table:
@@ -56,10 +58,23 @@ def _read_one(store: Store, record: ShardRecord, columns: Sequence[str] | None) 
     except (pa.ArrowException, OSError, ValueError) as error:
         found = f"not the table of its shard's samples ({error})"
         raise _damage(store, path, found) from error
+    if (odd := _odd_column(table.schema)) is not None:
+        raise _damage(store, path, f"not the table of its shard's samples (column {odd!r})")
     if table.num_rows != record.num_samples:
         found = f"{table.num_rows} rows, its shard has {record.num_samples} samples"
         raise _damage(store, path, found)
     return table
+
+
+def _odd_column(schema: pa.Schema) -> str | None:
+    """A column that is there twice, or of another type than ours; None if there is none."""
+    for name in schema.names:
+        known = SIDECAR_SCHEMA.get_field_index(name)
+        if schema.get_field_index(name) < 0 or (
+            known >= 0 and schema.field(name).type != SIDECAR_SCHEMA.types[known]
+        ):
+            return str(name)
+    return None
 
 
 def _damage(store: Store, path: str, found: str) -> DamageError:

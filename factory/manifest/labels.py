@@ -11,6 +11,8 @@ from factory.data import IGNORE
 from factory.errors import DamageError, JobError
 from factory.manifest.versions import read_file_of
 
+_MOST_BYTES = 2**22
+
 
 class Facts(BaseModel):
     """Base class of the content of a dataset's files: frozen, unknown keys refused."""
@@ -128,6 +130,11 @@ def read_labels(data: bytes, *, source: str) -> DatasetLabels:
         DamageError: If it is not a label table.
         StoreError: If a newer version wrote it.
     """
+    if len(data) > _MOST_BYTES:  # every command would look through them for seconds
+        raise DamageError(
+            f"{source}: {len(data):,} bytes; a label table has at most {_MOST_BYTES:,}; delete it "
+            "and run the job again: it is written anew"
+        )
     try:
         return read_file_of(DatasetLabels, data, source=source)
     except ValidationError as error:

@@ -18,6 +18,9 @@ _ROWS_AT_ONCE = 256
 _MOST_BYTES = 2**30
 """Limit of a table in memory: with dictionary encoding, a few bytes can decode to gigabytes."""
 
+_MOST_AT_LEAST, _MOST_OF_A_ROW = 2**26, 2**18
+"""What a table may unfold into by its own account, before it is read: the first, and for each row."""
+
 
 def read_table(
     data: bytes, columns: Sequence[str] | None = None, *, most_rows: int = 10**6
@@ -41,6 +44,11 @@ def read_table(
         raise KeyError(*sorted(missing))
     if file.metadata.num_rows > most_rows:
         raise ValueError(f"{file.metadata.num_rows:,} rows; at most {most_rows:,} are expected")
+    claimed = sum(file.metadata.row_group(i).total_byte_size for i in range(file.num_row_groups))
+    if claimed > _MOST_AT_LEAST + file.metadata.num_rows * _MOST_OF_A_ROW:
+        raise ValueError(
+            f"{claimed:,} bytes in {file.metadata.num_rows:,} rows: more than a table of ours"
+        )
     # A few rows at a time, so that the limit is checked before memory is used: a long text that is
     # stored once in a dictionary can be the value of every row.
     batches, size_bytes = [], 0

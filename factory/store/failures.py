@@ -1,11 +1,16 @@
-"""Failed operations on local files, told with what to do."""
+"""Failed operations on files, and files too large to be read whole, told with what to do."""
 
 import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
+from typing import Any
 
-from factory.errors import StoreError
+from factory.errors import DamageError, StoreError
+
+MOST_READ_BYTES = 2**30
+"""Of a file that is read into memory at once. Tars are not."""
 
 _REMEDY = {
     errno.ENOSPC: "free some space and run the command again: everything committed is kept",
@@ -58,3 +63,36 @@ def leads_nowhere(path: Path) -> bool:
         return path.is_symlink() and not path.exists()
     except OSError:
         return False
+
+
+def check_read_whole(where: str, size_bytes: int) -> None:
+    """Make sure that a file is not too large to be read into memory, as no file of ours is.
+
+    Raises:
+        DamageError: If it is: with holes, 40 GB take no room on a disk.
+    """
+    if size_bytes > MOST_READ_BYTES:
+        raise DamageError(
+            where=where,
+            found=f"{size_bytes:,} bytes",
+            allowed=f"no file of a dataset that is read whole has more than {MOST_READ_BYTES:,}",
+            remedy="delete it and run the job again",
+        )
+
+
+class WholeFile(BytesIO):
+    """What is read of a file; more than a file of ours has is refused as it comes."""
+
+    def __init__(self, where: str) -> None:
+        """Collect nothing so far; `where` names the file in errors."""
+        super().__init__()
+        self._where = where
+
+    def write(self, data: Any, /) -> int:  # noqa: ANN401 - whatever BytesIO takes
+        """Add what came.
+
+        Raises:
+            DamageError: If the file is too large.
+        """
+        check_read_whole(self._where, self.tell() + len(data))
+        return super().write(data)

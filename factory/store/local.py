@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from factory.errors import StoreError
 from factory.provenance import new_run_id, run_is_dead
 from factory.store.base import TEMPORARY, StoredFile
-from factory.store.failures import explained, leads_nowhere
+from factory.store.failures import check_read_whole, explained, leads_nowhere
 
 
 class LocalStore:
@@ -59,7 +59,10 @@ class LocalStore:
         target = self._inside(path)
         with explained(target):
             # A dataset of unknown origin may contain pipes and devices: opening one would block.
-            return target.read_bytes() if target.is_file() else None
+            if not target.is_file():
+                return None
+            check_read_whole(str(target), target.stat().st_size)
+            return target.read_bytes()
 
     def read_part(self, path: str, offset: int, size_bytes: int) -> bytes | None:
         """Read a part of a file, less where the file ends; None if it does not exist."""

@@ -25,7 +25,7 @@ from factory.errors import StoreError
 from factory.identity import digest_of_file
 from factory.provenance import new_run_id, run_is_dead
 from factory.store.base import StoredFile
-from factory.store.failures import explain_os_error
+from factory.store.failures import WholeFile, explain_os_error
 from factory.store.s3_calls import S3Calls, answer_of
 from factory.store.s3_listing import list_entries, list_files, list_names, list_uploads
 
@@ -87,7 +87,7 @@ class S3Store:
 
     def read(self, path: str) -> bytes | None:
         """Read a file; None if it does not exist."""
-        sink = BytesIO()
+        sink = WholeFile(f"{self.uri}/{path}")
         return sink.getvalue() if self._load(path, sink) else None
 
     def read_part(self, path: str, offset: int, size_bytes: int) -> bytes | None:

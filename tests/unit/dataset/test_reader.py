@@ -4,7 +4,9 @@ import shutil
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 from damage import TAR
 from small_job import make_small
@@ -253,3 +255,23 @@ def test_names_from_a_dataset_cannot_write_html(root):
     page = open_dataset(root)._repr_html_()
     assert "<script" not in page
     assert "&lt;script&gt;alert(&#x27;1&#x27;)&lt;/script&gt;&amp;" in page
+
+
+@pytest.mark.parametrize("what", ["texts", "lists", "doubled", "dictionary"])
+def test_a_table_with_columns_of_other_types_is_damage(root, what):
+    path = next((root / "meta").rglob("*.parquet"))
+    table = pq.read_table(path)
+    names = table.schema.names
+    if what == "doubled":
+        odd = pa.Table.from_arrays(table.columns * 2, names=names * 2)
+    else:
+        value = {
+            "texts": ["x"],
+            "lists": [[[1]]],
+            "dictionary": pa.array(["x"]).dictionary_encode(),
+        }
+        column = pa.concat_arrays([pa.array(value[what])] * len(table))
+        odd = pa.table(dict.fromkeys(names, column))
+    pq.write_table(odd, path)
+    with pytest.raises(DamageError, match=r"not the table of its shard's samples \(column '"):
+        open_dataset(str(root)).facts()

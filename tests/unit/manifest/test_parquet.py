@@ -1,9 +1,11 @@
 """Tables to and from bytes."""
 
+import io
 import subprocess
 import sys
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from factory.manifest.parquet import encode_table, read_table
@@ -45,3 +47,15 @@ def test_reading_starts_no_thread_that_could_abort_the_end_of_the_process() -> N
         [sys.executable, "-c", _COUNT_THREADS], capture_output=True, text=True, check=True
     )
     assert found.stdout.strip() == "0"
+
+
+def test_a_few_rows_that_unfold_into_more_than_a_table_of_ours_are_refused_unread() -> None:
+    text = "x" * (80 * 2**20)
+    sink = io.BytesIO()
+    pq.write_table(pa.table({"a": [text, text]}), sink, compression="zstd", use_dictionary=False)
+    data = sink.getvalue()
+    assert len(data) < 2**20
+    with pytest.raises(
+        ValueError, match=r"167,\d{3},\d{3} bytes in 2 rows: more than a table of ours"
+    ):
+        read_table(data)
