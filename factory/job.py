@@ -31,6 +31,7 @@ from factory.errors import IncompleteError, StoreError
 from factory.fit.fitted import find_fitted, names_fitted_file, needs_fitting
 from factory.fit.named_files import digest_named_files
 from factory.fit.pixels.pool import one_thread
+from factory.generate.base import check_generator_kind
 from factory.generate.weights.find import LocalWeights, find_weights
 from factory.log import log_event
 from factory.make.accept import find_rules
@@ -137,6 +138,7 @@ def prepare_job(
         StoreError: If the output holds another dataset; the message lists what differs.
     """
     check_methods(spec.dataset.segmenter)
+    check_generator_kind(spec.dataset.generator.kind)
     store = open_store(spec.output.uri, single_writer=spec.output.single_writer)
     rounds = find_rounds(store)
     weights = find_weights(spec.dataset.generator, observer.downloading)

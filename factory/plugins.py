@@ -6,11 +6,13 @@ which is the quickest way to try a plugin of one's own.
 
 import difflib
 import importlib
+import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import entry_points
+from typing import NoReturn
 
-from factory.errors import PluginError
+from factory.errors import JobError, PluginError
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,76 @@ class Registry:
             PluginError: If nothing has that name, or what it points to cannot be imported.
         """
         return import_target(self.target(name), f"{self.noun} {name!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """What a plugin of one kind is called with and has to be."""
+
+    where: str
+    """The setting that names it."""
+    noun: str
+    called_with: tuple[str, ...]
+    """What it is called with, in order."""
+    methods: tuple[str, ...]
+    """At least one of these is a method of its class."""
+
+    def check(self, kind: str, found: object) -> None:
+        """Reject what can be no such plugin, without calling it.
+
+        Raises:
+            JobError: If it is a class without any of the methods, or takes other arguments.
+        """
+        if not callable(found):
+            return
+        if isinstance(found, type) and not any(hasattr(found, name) for name in self.methods):
+            self.refuse(kind, f"a class without {' or '.join(self.methods)}")
+        try:
+            signature = inspect.signature(found)
+        except (TypeError, ValueError):
+            return  # some functions written in C have none
+        try:
+            signature.bind(*self.called_with)
+        except TypeError:
+            self.refuse(kind, f"it takes {_short(str(signature))}")
+
+    def call(self, kind: str, found: object, *args: object) -> object:
+        """Call a plugin's class or function; an object that is no callable is the plugin itself.
+
+        Raises:
+            JobError: If what `kind` names is no such plugin.
+        """
+        self.check(kind, found)
+        if not callable(found):
+            return found
+        try:
+            return found(*args)
+        except (AttributeError, TypeError, ValueError) as error:
+            # In a class it is a mistake of its author, who needs to see where.
+            if isinstance(found, type):
+                raise
+            self.refuse(kind, _short(f"it raises {type(error).__name__}: {error}"), error)
+
+    def refuse(self, kind: str, found: str, error: Exception | None = None) -> NoReturn:
+        """Say that what `kind` names is no such plugin.
+
+        Raises:
+            JobError: Always.
+        """
+        raise JobError(
+            where=self.where,
+            found=f"found {kind!r}, which is no {self.noun}: {found}",
+            allowed=f"a {self.noun} is a class, or a function that makes one, called with "
+            + ", ".join(self.called_with),
+        ) from error
+
+
+_LONGEST_FINDING = 160
+
+
+def _short(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= _LONGEST_FINDING else f"{line[:_LONGEST_FINDING]}..."
 
 
 def import_target(target: str, what: str) -> object:

@@ -79,7 +79,7 @@ def load_network(path: Path) -> Persistent:
 
 
 @contextmanager
-def _importable(module: str, **members: Any) -> Iterator[None]:
+def importable(module: str, **members: Any) -> Iterator[None]:
     """pickle insists on finding what it names; afterwards nobody can."""
     fakes = {}
     parts = module.split(".")
@@ -110,8 +110,8 @@ def stand_in_modules() -> Iterator[None]:
     """The modules that NVIDIA's programs have, as far as pickle must find them."""
     names = {"_reconstruct_persistent_obj": _reconstruct_persistent_obj}
     with (
-        _importable("torch_utils.persistence", **names),
-        _importable("timm.models.vit", Stranger=Stranger),
+        importable("torch_utils.persistence", **names),
+        importable("timm.models.vit", Stranger=Stranger),
         torch.no_grad(),
     ):
         yield

@@ -13,19 +13,21 @@ from factory.checkpoint.base import FAMILIES, Checkpoint, Family
 from factory.checkpoint.channels import CHANNELS, channels_of, check_channels
 from factory.checkpoint.files.safetensors_file import write_safetensors
 from factory.checkpoint.finite import check_finite
-from factory.checkpoint.listing import list_tensors, read_tensors
-from factory.checkpoint.read import read_checkpoint
+from factory.checkpoint.listing import TensorFacts, list_tensors, read_tensors
+from factory.checkpoint.read import read_checkpoint, weights_file
 
 __all__ = [
     "CHANNELS",
     "FAMILIES",
     "Checkpoint",
     "Family",
+    "TensorFacts",
     "channels_of",
     "check_channels",
     "check_finite",
     "list_tensors",
     "read_checkpoint",
     "read_tensors",
+    "weights_file",
     "write_safetensors",
 ]

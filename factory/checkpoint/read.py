@@ -44,9 +44,9 @@ def read_checkpoint(
             checkpoint of its size may.
         UnknownGeneratorError: If the file is whole, but of no known family or in need of settings.
     """
-    path = Path(path)
-    if path.is_dir():
-        path, config = _find_in_folder(path, config)
+    folder, path = Path(path), weights_file(path)
+    if folder.is_dir() and config is None and (folder / _CONFIG_NAME).is_file():
+        config = folder / _CONFIG_NAME
     given = {**_read_config(path, config), **(settings or {})}
     try:
         checkpoint = _build(open_content(path, strict=strict), path, given)
@@ -72,13 +72,20 @@ def _build(content: Content, path: Path, given: dict[str, Any]) -> Checkpoint:
     return from_tensors(str(path), content.tensors, content.metadata, given)
 
 
-def _find_in_folder(folder: Path, config: Path | None) -> tuple[Path, Path | None]:
-    for name in _WEIGHT_NAMES:
-        if (folder / name).is_file():
-            beside = folder / _CONFIG_NAME
-            return folder / name, config or (beside if beside.is_file() else None)
-    return refuse(str(folder), "a folder without weights",
-                  "expected: " + ", ".join(_WEIGHT_NAMES), "give a file's path")  # fmt: skip
+def weights_file(path: Path) -> Path:
+    """The file that `path` means: itself, or the weights in a model's folder.
+
+    Raises:
+        WeightsError: If it is a folder without weights.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        return path
+    found = next((path / name for name in _WEIGHT_NAMES if (path / name).is_file()), None)
+    if found is None:
+        refuse(str(path), "a folder without weights",
+               "expected: " + ", ".join(_WEIGHT_NAMES), "give a file's path")  # fmt: skip
+    return found
 
 
 def _config_beside(path: Path) -> dict[str, Any]:

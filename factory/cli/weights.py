@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from factory.cli.shared import AsJson, one_line_errors, print_json, say
+from factory.errors import UnknownGeneratorError
 
 File = Annotated[
     Path,
@@ -24,7 +25,11 @@ def inspect(file: File, config: Config = None, as_json: AsJson = False) -> None:
     from factory.checkpoint import CHANNELS
     from factory.generate.inspect import inspect_weights
 
-    found = inspect_weights(file, config=config)
+    try:
+        found = inspect_weights(file, config=config)
+    except UnknownGeneratorError:
+        _show_template(file, as_json=as_json)
+        raise
     if as_json:
         print_json(dataclasses.asdict(found))
         return
@@ -48,6 +53,19 @@ def inspect(file: File, config: Config = None, as_json: AsJson = False) -> None:
         say(f"{'note':<12}{note}")
     for warning in found.warnings:
         say(f"{'warning':<12}{warning}")
+
+
+def _show_template(file: Path, *, as_json: bool) -> None:
+    from factory.checkpoint import list_tensors, weights_file
+    from factory.generate.template import MOST_LISTED, plugin_template
+
+    tensors = list_tensors(weights_file(file))
+    template = plugin_template(file.name, tensors)
+    if as_json:
+        listed = [dataclasses.asdict(fact) for fact in tensors[:MOST_LISTED]]
+        print_json({"num_tensors": len(tensors), "tensors": listed, "template": template})
+    else:
+        say(template)
 
 
 @one_line_errors

@@ -18,6 +18,7 @@ from factory.data import LatentBatch
 from factory.errors import PluginError
 from factory.generate import GENERATORS
 from factory.generate.batch import ImageBatch
+from factory.plugins import Role
 from factory.spec import GeneratorSpec
 
 
@@ -100,6 +101,24 @@ class StyleMixer(Protocol):
         """
 
 
+_ROLE = Role(
+    "dataset.generator.kind",
+    "generator",
+    ("its settings", "the weights file", "the device"),
+    ("generate", "draw_z"),
+)
+
+
+def check_generator_kind(kind: str) -> None:
+    """Reject at once, before anything is written, what can be no generator.
+
+    Raises:
+        PluginError: If there is no such plugin.
+        JobError: If it is something else.
+    """
+    _ROLE.check(kind, GENERATORS.load(kind))
+
+
 def load_generator(spec: GeneratorSpec, weights: Path | None, *, device: torch.device) -> Generator:
     """Build the generator that `spec` names.
 
@@ -108,10 +127,10 @@ def load_generator(spec: GeneratorSpec, weights: Path | None, *, device: torch.d
 
     Raises:
         PluginError: If there is no such plugin, or the object it returns is not a generator.
+        JobError: If what the job names cannot be one.
         WeightsError: If the weights do not fit it.
     """
-    make = GENERATORS.load(spec.kind)
-    generator = make(spec, weights, device) if callable(make) else make
+    generator = _ROLE.call(spec.kind, GENERATORS.load(spec.kind), spec, weights, device)
     if not isinstance(generator, Generator):
         raise PluginError(
             f"generator {spec.kind!r}: {type(generator).__name__} is not a generator; it needs "

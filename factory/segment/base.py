@@ -17,6 +17,7 @@ from factory.generate.batch import ImageBatch, MaskBatch
 from factory.manifest.labels import CoarserClasses, MaskClass
 from factory.segment.clean import Cleaner, make_cleaner
 from factory.segment.methods import (
+    ROLE,
     check_generator,
     find_method,
     import_part,
@@ -175,7 +176,7 @@ def load_segmenter(
     if fitted is None and is_fitted(spec):
         raise JobError(f"segmenter {spec.kind!r}: not fitted yet; run `factory fit` first")
     make = import_part(spec.kind, find_method(spec.kind).segmenter)
-    segmenter = make(settings_of(spec), fitted, facts, device) if callable(make) else make
+    segmenter = ROLE.call(spec.kind, make, settings_of(spec), fitted, facts, device)
     if not isinstance(segmenter, Segmenter | RenderingSegmenter):
         raise PluginError(
             f"segmenter {spec.kind!r}: {type(segmenter).__name__} is not a segmenter; it needs "

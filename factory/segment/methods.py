@@ -12,7 +12,7 @@ from typing import Any
 from factory.errors import JobError, PluginError
 from factory.generate.base import GeneratorFacts
 from factory.identity import digest_of_file
-from factory.plugins import import_target
+from factory.plugins import Role, import_target
 from factory.segment import SEGMENTERS
 from factory.spec import METHODS, Method, MethodSettings, PluginSegmenterSpec
 from factory.spec.check import check_settings
@@ -20,6 +20,14 @@ from factory.spec.segmenters import find_settled, find_unteachable
 
 SEGMENTER_SECTION = "dataset.segmenter"
 """Where a job holds the settings of its method."""
+
+ROLE = Role(
+    "dataset.segmenter.kind",
+    "segmenter",
+    ("its settings", "the fitted file", "the generator's facts", "the device"),
+    ("segment", "segment_latents"),
+)
+"""What a segmenter is called with."""
 
 _LACKS = {"layers": "no feature maps", "styles": "no style per layer to mix"}
 
@@ -128,9 +136,11 @@ def check_methods(spec: MethodSettings) -> None:
 
     Raises:
         PluginError: If nothing has that name, or a plugin cannot be used.
-        JobError: If a plugin does not have such a setting, or cannot be a teacher.
+        JobError: If a plugin is no segmenter, does not have such a setting, or cannot be a teacher.
     """
     for section, one in methods_in(spec):
+        if one.kind not in METHODS:
+            ROLE.check(one.kind, import_part(one.kind, find_method(one.kind).segmenter))
         settings = settings_of(one, section=section)
         problem = find_unteachable(find_method(one.kind), settings) if one is not spec else ""
         if problem:

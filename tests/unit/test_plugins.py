@@ -1,12 +1,16 @@
+import json
 import sys
 
 import pytest
 import torch
+from small_job import small_document
+from typer.testing import CliRunner
 
-from factory.errors import PluginError
+from factory.cli.app import app
+from factory.errors import JobError, PluginError
 from factory.generate import GENERATORS
 from factory.generate.base import GeneratorFacts, load_generator
-from factory.plugins import Registry
+from factory.plugins import Registry, Role
 from factory.segment import SEGMENTERS
 from factory.segment.base import load_segmenter
 from factory.spec import GeneratorSpec, PluginSegmenterSpec
@@ -99,3 +103,70 @@ def test_an_unknown_generator_is_told_with_the_likely_one():
     text = refusal(lambda: load_generator(GeneratorSpec(kind="stylegan22"), None, device=CPU))
     assert text.startswith("no generator named 'stylegan22'; known: ")
     assert text.endswith("or module:attribute; did you mean 'stylegan2'?")
+
+
+FOREIGN = {
+    "os:system": "it takes (command)",
+    "json:dumps": "it takes (obj, *, skipkeys=False",
+    "operator:add": "it takes (a, b, /)",
+    "subprocess:call": "it raises ",
+    "os.path:join": "it raises TypeError: ",
+    "pathlib:Path": "a class without ",
+    "collections:OrderedDict": "a class without ",
+    "builtins:int": "a class without ",
+}
+
+
+@pytest.mark.parametrize(("kind", "found"), FOREIGN.items())
+def test_what_is_no_plugin_of_this_role_is_one_line_of_the_setting_that_names_it(kind, found):
+    facts = GeneratorFacts(8, 0, (), {})
+    for noun, load in (
+        ("generator", lambda: load_generator(GeneratorSpec(kind=kind), None, device=CPU)),
+        ("segmenter", lambda: load_segmenter(PluginSegmenterSpec(kind=kind), None, facts, CPU)),
+    ):
+        with pytest.raises(JobError) as caught:
+            load()
+        assert str(caught.value).startswith(
+            f"dataset.{noun}.kind: found {kind!r}, which is no {noun}: {found}"
+        )
+        assert f"a {noun} is a class, or a function that makes one, called with" in str(
+            caught.value
+        )
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("section", ["generator", "segmenter"])
+def test_plan_and_run_refuse_it_before_the_output_is_touched(section, tmp_path):
+    overrides = {"dataset.segmenter": {"kind": "os:system"}}
+    if section == "generator":  # beside a segmenter that needs no fit, which would load it first
+        mixing = {"kind": "style_mixing", "stop_px": 32, "num_variants": 4}
+        overrides = {"dataset.generator": {"kind": "os:system"}, "dataset.segmenter": mixing}
+    job = tmp_path / "job.yaml"
+    job.write_text(json.dumps(small_document(tmp_path, overrides)))
+    for command in ("plan", "run"):
+        result = CliRunner().invoke(app, [command, str(job)])
+        assert result.exit_code == 2, result.output
+        (line,) = [line for line in result.stderr.splitlines() if " info " not in line]
+        assert line.startswith(f"error: dataset.{section}.kind: found 'os:system', which is no")
+    assert not (tmp_path / "out").exists()
+
+
+class _Broken:
+    def __init__(self, *_args):
+        raise TypeError("the author's own mistake")
+
+    def generate(self):
+        """Only so that it looks like one."""
+
+
+def test_a_mistake_inside_a_plugin_s_class_is_shown_whole():
+    sys.modules["broken_generator"] = type(sys)("broken_generator")
+    sys.modules["broken_generator"].Broken = _Broken
+    with pytest.raises(TypeError, match="the author's own mistake"):
+        load_generator(GeneratorSpec(kind="broken_generator:Broken"), None, device=CPU)
+
+
+def test_an_object_may_be_the_plugin_itself():
+    role = Role("here", "thing", ("one",), ("go",))
+    assert role.call("a:b", 7, "x") == 7
+    assert role.call("a:b", lambda one: one * 2, "x") == "xx"

@@ -19,6 +19,7 @@ from factory.checkpoint.pickles.nodes import TensorView
 from factory.checkpoint.pickles.source import SAVE_ALONE, Budget, refuse, shown
 from factory.errors import UnknownGeneratorError
 
+_LAST_OF_TUPLE = "the last of several generators in a row is the averaged one, as in (G, D, G_ema)"
 NO_AVERAGE = "the file has no averaged generator (G_ema): the one in training is used"
 
 _AVERAGE_WORDS = frozenset(
@@ -96,6 +97,9 @@ def choose_generator(containers: Containers, budget: Budget) -> Choice:
         _refuse_unknown(containers, budget.file)
     best = min(candidates, key=lambda candidate: candidate.rank)
     rivals = [other for other in candidates if other.rank == best.rank and not _same(other, best)]
+    last = _last_of_tuple([best, *rivals]) if rivals else None
+    if last is not None:
+        best, rivals = last, []
     if rivals:
         names = [_shown_path(candidate) for candidate in (best, *rivals)][:_MOST_SHOWN]
         refuse(budget.file, f"{1 + len(rivals)} generators ({', '.join(names)})",
@@ -104,14 +108,24 @@ def choose_generator(containers: Containers, budget: Budget) -> Choice:
     centre = containers.beside(best.route, "latent_avg")
     extras = {} if centre is None else {"latent_avg": tensor_of(centre, budget)}
     is_raw = best.is_trained and not best.is_averaged
+    assumptions = [NO_AVERAGE] if is_raw else []
     return Choice(
         best.generator,
         StateDict(budget.file, tensors, extras),
         best.path,
-        [NO_AVERAGE] if is_raw else [],
+        [_LAST_OF_TUPLE] if last is not None else assumptions,
         _notes(best, candidates),
         _warnings(best, containers),
     )
+
+
+def _last_of_tuple(equals: list[Candidate]) -> Candidate | None:
+    """The last of generators that lie in one tuple or list, as in (G, D, G_ema); else None."""
+    around = {candidate.route[:-1] for candidate in equals}
+    are_places = all(one.route and one.route[-1].isdecimal() for one in equals)
+    if len(around) != 1 or not are_places or any(one.generator.prefix for one in equals):
+        return None
+    return max(equals, key=lambda one: int(one.route[-1]))
 
 
 def _candidates(containers: Containers, budget: Budget) -> list[Candidate]:
@@ -187,5 +201,6 @@ def _refuse_unknown(containers: Containers, file: str) -> None:
     listed = ", ".join(shown(name, 60) for name in names[:4])
     raise UnknownGeneratorError(
         f"{file}: tensors of no known family ({listed}, {len(names)} in all); `factory generators` "
-        "lists the families; for another network name a plugin of your own, `module:attribute`"
+        "lists the families; for another network write a plugin: `factory inspect` lists its tensors "
+        "and prints a template"
     )

@@ -17,6 +17,7 @@ from factory.checkpoint.pickles.nodes import Array, PickledObject
 from factory.checkpoint.pickles.plain import plain
 from factory.checkpoint.pickles.source import Budget, refuse, shown
 from factory.checkpoint.pickles.tensors import numpy_tensor
+from factory.errors import UnknownGeneratorError
 
 _DEEPEST = 3
 _NUM_NETWORKS = 3
@@ -97,7 +98,8 @@ def map_tensorflow(
     """Convert the network with the EMA weights; returns tensors, settings and notes for the user.
 
     Raises:
-        WeightsError: If it is not a StyleGAN2, or incomplete.
+        UnknownGeneratorError: If it is not a StyleGAN2.
+        WeightsError: If it is incomplete.
     """
     network = networks[2]
     variables = variables_of(networks, budget)
@@ -105,8 +107,13 @@ def map_tensorflow(
         "synthesis/4x4/Const/const" not in variables
         or "synthesis/4x4/Conv/mod_weight" not in variables
     ):
-        _refuse(budget.file, "TensorFlow networks that are no StyleGAN2 (first variable "
-                f"{shown(next(iter(variables), 'none'), 60)})")  # fmt: skip
+        raise UnknownGeneratorError(
+            f"{budget.file}: TensorFlow networks that are no StyleGAN2 (first variable "
+            f"{shown(next(iter(variables), 'none'), 60)}); of TensorFlow's pickles those of StyleGAN2 "
+            "and StyleGAN2-ADA are read; convert a StyleGAN or PGGAN with genforce's program, whose "
+            "files are read, and give the number of classes of a PGGAN with labels as "
+            "generator.settings: {label_size: N}"
+        )
     given = plain(network.state.get("static_kwargs"), budget, "static_kwargs") or {}
     if not isinstance(given, dict):
         _refuse(budget.file, "static_kwargs that are no dict")

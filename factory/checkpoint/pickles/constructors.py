@@ -220,6 +220,16 @@ def _make_array(args: tuple[Any, ...], call: CallSite) -> Array:
     raise call.refusal("a NumPy array made in an unknown way", "ndarray, (0,), b'b' is allowed")
 
 
+def _make_buffer_array(args: tuple[Any, ...], call: CallSite) -> Array:
+    """An array as protocol 5 writes it."""
+    match args:
+        case (ByteRange() as data, DType() as dtype, tuple(shape), "C" | "F" as order):
+            array = Array()
+            _set_array_state(array, (1, shape, dtype, order == "F", data), call)
+            return array
+    raise call.refusal("a NumPy array made in an unknown way", "bytes, type, shape and order")
+
+
 def _make_dill_array(args: tuple[Any, ...], call: CallSite) -> Array:
     match args:
         case (Token(kind=Kind.NUMPY_ARRAY), tuple(made_of), tuple(state), *_):
@@ -277,6 +287,7 @@ _MAKERS: dict[Kind, Callable[[tuple[Any, ...], CallSite], object]] = {
     Kind.TYPED_TENSOR: _make_typed_tensor,
     Kind.NUMPY_SCALAR: _make_scalar,
     Kind.NUMPY_ARRAY: _make_array,
+    Kind.NUMPY_BUFFER: _make_buffer_array,
     Kind.DTYPE: _make_dtype,
     Kind.DILL_ARRAY: _make_dill_array,
 }

@@ -275,6 +275,7 @@ _HANDLERS: dict[int, Callable[[Machine], None]] = {
     ord("C"): lambda m: m.blob(m.integer(1)),  # SHORT_BINBYTES
     ord("B"): lambda m: m.blob(m.integer(4)),  # BINBYTES
     0x8E: lambda m: m.blob(m.integer(8)),  # BINBYTES8
+    0x96: lambda m: m.blob(m.integer(8)),  # BYTEARRAY8: the numbers of NumPy arrays of protocol 5
     ord("q"): lambda m: m.values.put_memo(m.integer(1)),  # BINPUT
     ord("r"): lambda m: m.values.put_memo(m.integer(4)),  # LONG_BINPUT
     0x94: lambda m: m.values.put_memo(len(m.values.memo)),  # MEMOIZE

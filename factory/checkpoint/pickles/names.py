@@ -56,6 +56,8 @@ _KNOWN: Final = {
     ("numpy._core.multiarray", "scalar"): Kind.NUMPY_SCALAR,
     ("numpy.core.multiarray", "_reconstruct"): Kind.NUMPY_ARRAY,
     ("numpy._core.multiarray", "_reconstruct"): Kind.NUMPY_ARRAY,
+    ("numpy.core.numeric", "_frombuffer"): Kind.NUMPY_BUFFER,
+    ("numpy._core.numeric", "_frombuffer"): Kind.NUMPY_BUFFER,
     ("numpy", "ndarray"): Kind.NUMPY_TYPE,
     ("numpy", "dtype"): Kind.DTYPE,
     ("dill._dill", "_create_array"): Kind.DILL_ARRAY,

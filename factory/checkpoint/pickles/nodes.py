@@ -28,6 +28,7 @@ class Kind(Enum):
     STORAGE_TYPE = "torch storage type"
     NUMPY_SCALAR = "numpy scalar"
     NUMPY_ARRAY = "numpy array"
+    NUMPY_BUFFER = "numpy array of protocol 5"
     NUMPY_TYPE = "numpy array type"
     DTYPE = "numpy dtype"
     DILL_ARRAY = "numpy array written by dill"

@@ -39,6 +39,7 @@ def test_what_is_no_chain_from_a_latent_to_an_image_is_of_no_known_family(shapes
     assert "tensors of no known family" in str(caught.value)
     assert f"{len(shapes)} in all" in str(caught.value)
     assert "factory generators" in str(caught.value)
+    assert "`factory inspect` lists its tensors and prints a template" in str(caught.value)
 
 
 def norm(name: str, width: int) -> dict[str, tuple[int, ...]]:

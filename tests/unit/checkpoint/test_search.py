@@ -3,6 +3,7 @@
 import collections
 import datetime
 import pathlib
+import pickle
 import random
 import types
 import uuid
@@ -13,9 +14,10 @@ import numpy as np
 import pytest
 import torch
 from layouts import under
+from persistent import importable
 from safetensors.torch import load_file, save_file
 
-from factory.checkpoint import read_checkpoint
+from factory.checkpoint import list_tensors, read_checkpoint
 from factory.errors import UnknownGeneratorError, WeightsError
 
 PARITY = Path(__file__).parents[2] / "golden" / "parity"
@@ -202,3 +204,85 @@ def test_plain_dicts_of_arrays_are_read_as_state_dicts(tmp_path):
     arrays = {name: tensor.numpy() for name, tensor in STYLEGAN2.items()}
     (tmp_path / "x.pkl").write_bytes(pickle.dumps({"G_ema": arrays}, protocol=4))
     assert is_averaged(read_checkpoint(tmp_path / "x.pkl"))
+
+
+@pytest.mark.parametrize("holder", [tuple, list])
+def test_state_dicts_in_a_row_have_the_averaged_one_last_and_that_is_said(holder, tmp_path):
+    checkpoint = read(holder([TRAINED, DISCRIMINATOR, STYLEGAN2]), tmp_path)
+    assert is_averaged(checkpoint)
+    assert any("(G, D, G_ema)" in line for line in checkpoint.assumptions)
+    (tmp_path / "x.pkl").write_bytes(pickle.dumps((TRAINED, DISCRIMINATOR, STYLEGAN2), protocol=4))
+    assert is_averaged(read_checkpoint(tmp_path / "x.pkl"))
+    alone = read(holder([STYLEGAN2, DISCRIMINATOR]), tmp_path)
+    assert is_averaged(alone)
+    assert not any("(G, D, G_ema)" in line for line in alone.assumptions)
+
+
+def test_a_row_inside_a_dict_does_not_decide_between_generators_elsewhere(tmp_path):
+    with pytest.raises(WeightsError, match="2 generators"):
+        read({"a": [STYLEGAN2], "b": [TRAINED]}, tmp_path)
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+def test_numpy_arrays_of_every_protocol_are_read(protocol, tmp_path):
+    arrays = {name: tensor.numpy() for name, tensor in STYLEGAN2.items()}
+    turned = "synthesis.b4.conv1.affine.weight"
+    arrays[turned] = np.asfortranarray(arrays[turned])
+    (tmp_path / "x.pkl").write_bytes(pickle.dumps(arrays, protocol=protocol))
+    checkpoint = read_checkpoint(tmp_path / "x.pkl")
+    assert is_averaged(checkpoint)
+    assert torch.equal(checkpoint.tensors[turned], STYLEGAN2[turned])
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (a.blob(bytes(16)), a.text("f4"), a.tuple_of(a.number(4)), a.text("C")),
+        (a.blob(bytes(12)), None, a.tuple_of(a.number(4)), a.text("C")),
+        (a.blob(bytes(16)), None, a.tuple_of(a.number(4)), a.text("K")),
+        (a.blob(bytes(16)), None, a.tuple_of(a.number(-4)), a.text("C")),
+    ],
+    ids=["a type that is text", "too few bytes", "an unknown order", "a negative side"],
+)
+def test_an_array_of_protocol_five_whose_parts_do_not_fit_is_refused(arguments, tmp_path):
+    dtype = a.call(a.name("numpy", "dtype"), a.text("f4"), b"\x89", b"\x88")
+    given = [dtype if argument is None else argument for argument in arguments]
+    made = a.call(a.name("numpy._core.numeric", "_frombuffer"), *given)
+    (tmp_path / "x.pkl").write_bytes(a.whole(a.mapping(w=made), protocol=4))
+    with pytest.raises(WeightsError, match="NumPy array"):
+        read_checkpoint(tmp_path / "x.pkl")
+
+
+@pytest.mark.parametrize("protocol", [0, 1])
+def test_text_pickles_are_refused_calmly_with_what_to_do(protocol, tmp_path):
+    for found in (STYLEGAN2, {"g_ema": STYLEGAN2}, (TRAINED, DISCRIMINATOR, STYLEGAN2)):
+        (tmp_path / "x.pkl").write_bytes(pickle.dumps(found, protocol=protocol))
+        torch.save(found, tmp_path / "x.pt", pickle_protocol=protocol)
+        for name in ("x.pkl", "x.pt"):
+            with pytest.raises(WeightsError) as caught:
+                read_checkpoint(tmp_path / name)
+            assert "pickles of protocol 2 to 5 are read" in str(caught.value)
+            assert "write your own file again with torch.save" in str(caught.value)
+            assert "trust" not in str(caught.value)
+
+
+class Network:
+    """What TensorFlow's programs pickle."""
+
+    def __init__(self, variables, **arguments):
+        self.version, self.name, self.components = 2, "G", {}
+        self.static_kwargs, self.variables = arguments, list(variables.items())
+
+
+def test_a_tensorflow_pggan_is_listed_and_the_way_to_read_it_is_told(tmp_path):
+    Network.__module__ = "tfutil"
+    variables = {"lod": np.float32(0), "4x4/Dense/weight": np.ones((54, 256), np.float32),
+                 "4x4/Dense/bias": np.ones(16, np.float32)}  # fmt: skip
+    network = Network(variables, label_size=6, latent_size=48)
+    with importable("tfutil", Network=Network):
+        (tmp_path / "x.pkl").write_bytes(pickle.dumps((network, network, network), protocol=4))
+    with pytest.raises(UnknownGeneratorError) as caught:
+        read_checkpoint(tmp_path / "x.pkl")
+    assert "convert a StyleGAN or PGGAN with genforce's program" in str(caught.value)
+    assert "generator.settings: {label_size: N}" in str(caught.value)
+    assert [fact.name for fact in list_tensors(tmp_path / "x.pkl")] == list(variables)
