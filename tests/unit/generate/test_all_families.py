@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from small_job import small_document
 from typer.testing import CliRunner
-from variants import VARIANTS, Variant
+from variants import VARIANTS, Variant, of_family, stylegan_xl
 
 from factory.checkpoint import CHANNELS, FAMILIES
 from factory.cli.app import app
@@ -114,3 +114,51 @@ def test_what_is_converted_is_inspected_and_run_and_its_pictures_are_right(name,
         )
     shapes = {sample.image.shape for sample in open_dataset(tmp_path / "a/out")}
     assert shapes == {(*wanted.shape[1:3], 3)}
+
+
+TOLD = [
+    ("stylegan1", {"final_tanh": True}),
+    ("stylegan1", {"mapping_lr_mul": 0.05}),
+    ("stylegan1", {"use_wscale": False}),
+    ("stylegan1", {"fused_scale": True}),
+    ("pggan", {"final_tanh": True}),
+    ("pggan", {"use_wscale": False}),
+    ("dcgan", {"output_activation": "sigmoid"}),
+    ("dcgan", {"hidden_activation": "leaky_relu"}),
+    ("dcgan", {"bn_eps": 0.5}),
+    ("dcgan", {"classes": 4}),
+    ("biggan_ajbrock", {"BN_eps": 0.5}),
+    ("stylegan3", {"output_scale": 0.1}),
+    ("stylegan_xl", {"output_scale": 0.1}),
+]
+
+
+@pytest.mark.parametrize("way", ["--config", "generator.settings"])
+@pytest.mark.parametrize(("kind", "settings"), TOLD, ids=[f"{k}-{next(iter(s))}" for k, s in TOLD])
+def test_what_is_told_of_a_network_is_what_it_computes(kind, settings, way, tmp_path):
+    """Held against the network that is built with the setting, and against the one without."""
+    classes = settings.get("classes", 10 if "biggan" in kind else 5 if kind == "stylegan_xl" else 0)
+    tensors = stylegan_xl().content if kind == "stylegan_xl" else None
+    told, plain = (
+        of_family(kind, tensors=tensors, num_classes=classes, settings=given)
+        for given in (
+            settings,
+            {name: value for name, value in settings.items() if name == "classes"},
+        )
+    )
+    torch.save(told.content, tmp_path / "x.pt")
+    if way == "--config":
+        (tmp_path / "c.json").write_text(json.dumps(settings))
+        config = ["--config", str(tmp_path / "c.json")]
+        said("convert", str(tmp_path / "x.pt"), "-o", str(tmp_path / "x"), *config)
+        spec = GeneratorSpec(kind=kind, weights=str(tmp_path / "x"))
+    else:
+        spec = GeneratorSpec(kind=kind, weights=str(tmp_path / "x.pt"), settings=settings)
+    generator = load_generator(spec, find_weights(spec).path, device=torch.device("cpu"))
+    assert generator.facts.num_classes == classes
+    latents = LatentSampler(generator, LatentsSpec(), spec).draw([0, 1])
+    with torch.inference_mode():
+        made = generator.generate(latents, ()).images.numpy().astype(int)
+    assert np.abs(made - told.draw_images(latents)).max() <= 1
+    if "classes" not in settings:
+        assert np.abs(made - plain.draw_images(latents)).max() > 3
