@@ -214,7 +214,9 @@ def test_an_entry_that_names_a_setting_which_is_not_there_is_refused(module):
 
 
 def test_a_fitter_that_cannot_be_imported_is_told_with_its_target(tmp_path, module):
-    module.METHOD = Method(segmenter="json:loads", fitter="a_method:fit")
+    module.METHOD = Method(
+        segmenter="factory.segment.linear_head:LinearHead", fitter="a_method:fit"
+    )
     assert "segmenter 'a_method:METHOD': cannot import 'a_method:fit'" in refusal(
         lambda: run(tmp_path, {"kind": "a_method:METHOD"})
     )
