@@ -26,6 +26,7 @@ from factory.dataset.state import (
     find_rounds,
     progress_of,
 )
+from factory.dataset.stored_segmenter import check_segmenter, other_fit
 from factory.dataset.views import make_manifest, write_views
 from factory.errors import IncompleteError, StoreError
 from factory.fit.fitted import find_fitted, names_fitted_file, needs_fitting
@@ -136,6 +137,7 @@ def prepare_job(
         WeightsError: If the weights are missing or have another SHA-256 than the job states.
         JobError: If a fitted file or labels do not fit this job, or a class name is unknown.
         StoreError: If the output holds another dataset; the message lists what differs.
+        DamageError: If its segmenter is damaged.
     """
     check_methods(spec.dataset.segmenter)
     check_generator_kind(spec.dataset.generator.kind)
@@ -149,6 +151,7 @@ def prepare_job(
     if rounds:
         before_fit = identify(segmenter_sha256=theirs.get("sha256", ""))
         check_same_dataset(store, before_fit, rounds[0].identity)
+        check_segmenter(store, rounds[0].identity, may_be_missing=True)
     fitted = _fitted_segmenter(spec, store, weights, observer, stop)
     if fitted:  # a misspelt class must not claim the output for a dataset that cannot be made
         _, facts = decode_segmenter(fitted, source="the fitted segmenter")
@@ -156,6 +159,8 @@ def prepare_job(
     digest = hashlib.sha256(fitted).hexdigest() if fitted else ""
     identity = identify(segmenter_sha256=digest)
     if rounds:
+        if digest != theirs.get("sha256", "") and not names_fitted_file(spec.dataset):
+            raise other_fit(store, digest)
         check_same_dataset(store, identity, rounds[0].identity)
     plan = _claim(store, spec, identity, rounds)
     # The round came first and fixed the identity; which driver creates the rest does not matter.

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 
-from factory.care.verify import sidecar_is_good
+from factory.care.examine import examine_shard, orphan_problem
 from factory.data import ShardTask
 from factory.dataset.quarantine import release
 from factory.dataset.receipts import (
@@ -22,7 +22,7 @@ from factory.dataset.receipts import (
     path_of_block,
 )
 from factory.dataset.state import find_expected, find_plan
-from factory.dataset.walk import find_change
+from factory.dataset.stored_segmenter import find_segmenter_problem
 from factory.errors import Problem
 from factory.make.commit import adopt_shard, read_orphan
 from factory.manifest.paths import (
@@ -36,7 +36,7 @@ from factory.manifest.paths import (
     tar_path,
 )
 from factory.manifest.records import ShardRecord
-from factory.pack.contents import Expected, read_contents
+from factory.pack.contents import Expected
 from factory.pack.facts import encode_sidecar
 from factory.provenance import new_run_id
 from factory.store import Store, StoredFile
@@ -50,8 +50,8 @@ class Step:
 
     problem: Problem
     """The problem; its remedy describes the change."""
-    do: Callable[[], object]
-    """Applies the change."""
+    do: Callable[[], object] | None = None
+    """Applies the change; None if that is for somebody else to do, as the remedy says."""
 
 
 def find_repairs(store: Store) -> list[Step]:
@@ -66,6 +66,7 @@ def find_repairs(store: Store) -> list[Step]:
     steps = [_plan_receipt_removal(store, problem) for problem in unreadable]
     doubtful = {shard_index_of(problem.path) for problem in unreadable}
     tars = set(store.names(SHARDS))
+    tasks = plan.tasks()
     expected = find_expected(store, plan) if tars else Expected(0, [])
 
     def steps_for(task: ShardTask) -> list[Step]:
@@ -76,30 +77,41 @@ def find_repairs(store: Store) -> list[Step]:
         return [_plan_orphan_repair(store, task, expected)] if is_orphan else []
 
     with ThreadPoolExecutor(_THREADS) as threads:
-        steps += [step for found in threads.map(steps_for, plan.tasks()) for step in found]
+        steps += [step for found in threads.map(steps_for, tasks) for step in found]
+    strays = sorted(tars - {tar_path(task.name) for task in tasks})
+    steps += [Step(orphan_problem(path)) for path in strays]
     for path, problem in check_snapshots(store, records.values()).items():
         will = replace(problem, remedy="remove it: the next run makes it again")
         steps.append(Step(will, partial(store.remove, path)))
-    return steps
+    segmenter = find_segmenter_problem(store, plan.rounds[0].identity)
+    return [*steps, _plan_segmenter_repair(store, segmenter)] if segmenter else steps
 
 
 def _plan_shard_repair(
     store: Store, task: ShardTask, record: ShardRecord, expected: Expected
 ) -> list[Step]:
-    with store.fetch(record.path) as tar:
-        changed = find_change(record, tar)
-        if changed is not None:
-            return [_plan_removal(store, task, changed)]
-        assert tar is not None  # else it would be missing
-        inside = read_contents(tar, task, expected)
-    if inside.problems:
-        return [_plan_removal(store, task, inside.problems[0])]
-    if sidecar_is_good(store, task, inside.rows):
-        return []
-    path = sidecar_path(task.name)
-    rebuild = partial(store.replace, path, encode_sidecar(inside.rows, inside.measures))
-    found = f"not the table of the samples in {record.path}"
-    return [Step(Problem(path, "table", found, "rebuild it from its tar"), rebuild)]
+    examined = examine_shard(store, record, task, expected)
+    steps = []
+    for problem in examined.problems:
+        match problem.kind:
+            case "receipt":
+                steps.append(_plan_receipt_removal(store, problem))
+            case "table":
+                assert examined.contents is not None  # else nobody looked at its table
+                rows, measures = examined.contents.rows, examined.contents.measures
+                rebuild = partial(store.replace, problem.path, encode_sidecar(rows, measures))
+                steps.append(Step(replace(problem, remedy="rebuild it from its tar"), rebuild))
+            case _:  # the whole shard goes, whatever else is wrong with it
+                return [_plan_removal(store, task, problem)]
+    return steps
+
+
+def _plan_segmenter_repair(store: Store, problem: Problem) -> Step:
+    """Plan to remove a damaged segmenter; only a run can fit one that is missing."""
+    if problem.kind == "missing":
+        return Step(problem)
+    remedy = "remove it, then run the job again: it is fitted anew"
+    return Step(replace(problem, remedy=remedy), partial(store.remove, problem.path))
 
 
 def _plan_receipt_removal(store: Store, problem: Problem) -> Step:

@@ -6,6 +6,7 @@ from itertools import accumulate, groupby
 from factory.data import ShardTask
 from factory.dataset.finder import SampleFinder
 from factory.dataset.state import find_state, load_stored_job
+from factory.dataset.stored_segmenter import check_segmenter
 from factory.dataset.walk import StoredSample, open_shard, record_of
 from factory.errors import Problem, StoreError
 from factory.fit.fitted import needs_fitting
@@ -33,7 +34,7 @@ def regenerate_samples(
 
     Raises:
         StoreError: If the dataset is empty, or another version made it.
-        DamageError: If a shard is not what its receipt says.
+        DamageError: If a shard is not what its receipt says, or the segmenter not what the plan says.
         WeightsError: If its weights are not on this machine.
     """
     state = find_state(store)
@@ -84,6 +85,7 @@ def _maker(store: Store, plan: Plan, *, trust_plugins: bool) -> ShardMaker:
     check_bytes_version(plan.rounds[0].identity, source=store.uri)
     spec = load_stored_job(store, trust_plugins=trust_plugins)
     segmenter = SEGMENTER_PATH if needs_fitting(spec.dataset) else ""
+    check_segmenter(store, plan.rounds[0].identity)
     weights = find_weights(spec.dataset.generator)
     run = spec.run.model_copy(update={"threads_per_actor": 1})
     config = WorkerConfig(

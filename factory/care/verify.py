@@ -4,22 +4,20 @@ By default every receipt is read, and the size and SHA-256 of every tar are comp
 check also decodes every sample, recomputes its counts, and compares it with the sidecar table.
 """
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from factory.data import ShardTask
+from factory.care.examine import examine_shard, missing_tables, orphan_problem
 from factory.dataset.receipts import check_snapshots, examine_receipts
 from factory.dataset.state import find_expected, find_plan
-from factory.dataset.walk import find_change
+from factory.dataset.stored_segmenter import find_segmenter_problem
 from factory.errors import Problem
 from factory.identity import shard_name
 from factory.manifest.makers import describe_makers, find_makers
-from factory.manifest.paths import SHARDS, shard_index_of, sidecar_path, tar_path
+from factory.manifest.paths import SHARDS, SIDECARS, shard_index_of, tar_path
 from factory.manifest.records import ShardRecord
-from factory.pack.contents import Expected, read_contents
-from factory.pack.facts import SampleFacts, read_sidecar
+from factory.pack.contents import Expected
 from factory.store import Store, open_store
 
 _THREADS = 8
@@ -77,67 +75,22 @@ def _read_back(store: Store, *, deep: bool) -> Findings:
     def check(record: ShardRecord) -> list[Problem]:
         task = plan.task(record.round_index, record.shard_index)
         assert task is not None  # `examine_receipts` looked
-        return list(_check(store, record, task, expected if deep else None))
+        return list(examine_shard(store, record, task, expected if deep else None).problems)
 
     with ThreadPoolExecutor(_THREADS) as threads:
         problems = [*unreadable]
         problems += [problem for found in threads.map(check, records) for problem in found]
     doubtful = {shard_index_of(problem.path) for problem in unreadable}
     known = {tar_path(shard_name(plan.rounds[0].name, index)) for index in doubtful}
-    problems += _check_orphans(store, known | {record.path for record in records})
+    known |= {record.path for record in records}
+    problems += [orphan_problem(name) for name in store.names(SHARDS) if name not in known]
+    if not deep:
+        problems += missing_tables(records, set(store.names(SIDECARS)))
     problems += check_snapshots(store, records).values()
+    segmenter = find_segmenter_problem(store, plan.rounds[0].identity)
+    problems += [segmenter] if segmenter is not None else []
     count = sum(record.num_samples for record in records)
     makers = find_makers(records)
     is_mixed = sum(1 for maker in makers if maker.facts) > 1
     told = tuple(describe_makers(makers)) if is_mixed else ()
     return Findings(len(records), count, tuple(problems), makers=told)
-
-
-def _check_orphans(store: Store, known: set[str]) -> list[Problem]:
-    """Find orphaned tars: not part of the dataset, but readers with brace ranges would read them."""
-    remedy = "run the job again to commit it, or `factory gc` removes it"
-    return [
-        Problem(name, "no_receipt", "no receipt names it", remedy)
-        for name in store.names(SHARDS)
-        if name not in known
-    ]
-
-
-def _check(
-    store: Store, record: ShardRecord, task: ShardTask, expected: Expected | None
-) -> Iterator[Problem]:
-    with store.fetch(record.path) as path:
-        changed = find_change(record, path)
-        if changed is not None:
-            yield changed
-            return
-        assert path is not None  # else it would be missing
-        if expected is not None:
-            yield from _check_inside(store, path, record, task, expected)
-
-
-def _check_inside(
-    store: Store, path: Path, record: ShardRecord, task: ShardTask, expected: Expected
-) -> Iterator[Problem]:
-    contents = read_contents(path, task, expected)
-    if contents.problems:
-        yield from contents.problems
-    elif contents.num_members != record.num_members:
-        found = f"{contents.num_members} files inside, its receipt says {record.num_members}"
-        yield Problem(record.path, "contents", found)
-    elif len(contents.rows) != record.num_samples:
-        found = f"{len(contents.rows)} samples inside, its receipt says {record.num_samples}"
-        yield Problem(record.path, "contents", found)
-    elif not sidecar_is_good(store, task, contents.rows):
-        found = f"not the table of the samples in {record.path}"
-        remedy = "`factory repair` rebuilds it"
-        yield Problem(sidecar_path(task.name), "table", found, remedy)
-
-
-def sidecar_is_good(store: Store, task: ShardTask, rows: list[SampleFacts]) -> bool:
-    """Whether the sidecar table of a shard matches its tar."""
-    try:
-        table = read_sidecar(store.read(sidecar_path(task.name)) or b"")
-        return [facts for facts, _ in table] == rows
-    except ValueError:
-        return False

@@ -172,14 +172,16 @@ def retry_quarantine(
 
 
 def _carry_out(steps: "list[Step]", *, yes: bool, as_json: bool) -> None:
+    possible = [step for step in steps if step.do is not None]
     for step in steps:
-        if yes:
+        if yes and step.do is not None:
             step.do()
         if not as_json:
             say(str(step.problem))
     if as_json:
-        print_json([dataclasses.asdict(step.problem) | {"done": yes} for step in steps])
+        done = [{"done": yes and step.do is not None} for step in steps]
+        print_json([dataclasses.asdict(s.problem) | d for s, d in zip(steps, done, strict=True)])
     elif not steps:
         say("nothing to do")
-    elif not yes:
-        say(f"{len(steps)} things to do; nothing is done without --yes")
+    elif possible and not yes:
+        say(f"{len(possible)} things to do; nothing is done without --yes")

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -67,14 +68,10 @@ def make_record(
         for field in fields(source)
         if field.name in ShardRecord.model_fields
     }
-    px = np.array([row.class_px for row in rows], dtype=np.int64)
     quantiles = np.quantile([row.confidence for row in rows], [0, 0.05, 0.5, 0.95, 1])
-    counted = {
+    counted = count_classes(rows) | {
         "path": tar_path(task.name),
         "num_samples": len(rows),  # the task's number is what was asked for
-        "class_images": (px > 0).sum(axis=0).tolist(),
-        "class_px": px.sum(axis=0).tolist(),
-        "ignore_px": sum(row.ignore_px for row in rows),
         "confidence": [round(float(quantile), 6) for quantile in quantiles],
         "wall_s": round(origin.wall_s, 3),
         "generate_s": round(origin.generate_s, 3),
@@ -82,6 +79,16 @@ def make_record(
         "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     return ShardRecord(**stated | counted)
+
+
+def count_classes(rows: Sequence[SampleFacts]) -> dict[str, Any]:
+    """What a receipt states of the classes in its samples, at least one: images and pixels of each."""
+    px = np.array([row.class_px for row in rows], dtype=np.int64)
+    return {
+        "class_images": (px > 0).sum(axis=0).tolist(),
+        "class_px": px.sum(axis=0).tolist(),
+        "ignore_px": sum(row.ignore_px for row in rows),
+    }
 
 
 def commit_shard(
@@ -168,6 +175,9 @@ def read_orphan(tar: Path, task: ShardTask, expected: Expected) -> tuple[PackedS
     if not contents.problems:
         if packed.sha256 != contents.repacked_sha256:
             found = "bytes between its files differ from those we write"
+            contents.problems.append(Problem(tar_path(task.name), "contents", found))
+        elif contents.repeated:
+            found = f"a file of sample {contents.repeated[0]} is there twice"
             contents.problems.append(Problem(tar_path(task.name), "contents", found))
         elif not contents.rows:
             contents.problems.append(Problem(tar_path(task.name), "contents", "no sample inside"))

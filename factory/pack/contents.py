@@ -48,6 +48,8 @@ class Contents:
     """SHA-256 of a tar that we would write with these files; a difference shows damage between them."""
     problems: list[Problem]
     """What is wrong with it."""
+    repeated: list[str]
+    """Keys of samples of which a file is there more than once; readers take the first or the last."""
 
 
 def read_contents(path: Path, task: ShardTask, expected: Expected) -> Contents:
@@ -58,6 +60,7 @@ def read_contents(path: Path, task: ShardTask, expected: Expected) -> Contents:
     digest = hashlib.sha256()
     num_members = size_bytes = 0
     previous = ""
+    repeated: list[str] = []
     try:
         for key, group in groupby(read_members(path), key=lambda file: file[0].partition(".")[0]):
             files = list(group)
@@ -68,12 +71,13 @@ def read_contents(path: Path, task: ShardTask, expected: Expected) -> Contents:
             if key <= previous:
                 problems.append(_problem(task, f"after {previous}; keys ascend", key))
             previous = key
+            repeated += [key] if len(dict(files)) != len(files) else []
             found = _check_sample(key, dict(files), task, expected, rows, measures)
             problems += [_problem(task, text, key) for text in found]
     except ValueError as error:
         problems.append(_problem(task, str(error)))
     digest.update(encode_end(size_bytes))
-    return Contents(rows, measures, num_members, digest.hexdigest(), problems)
+    return Contents(rows, measures, num_members, digest.hexdigest(), problems, repeated)
 
 
 def _problem(task: ShardTask, found: str, sample: str = "") -> Problem:

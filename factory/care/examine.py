@@ -1,0 +1,106 @@
+"""What is wrong with the files of a dataset: one list, which `verify` tells and `repair` acts on."""
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from factory.data import ShardTask
+from factory.dataset.walk import find_change
+from factory.errors import Problem
+from factory.make.commit import count_classes
+from factory.manifest.paths import receipt_path, sidecar_path
+from factory.manifest.records import ShardRecord
+from factory.pack.contents import Contents, Expected, read_contents
+from factory.pack.facts import SampleFacts, read_sidecar
+from factory.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class ExaminedShard:
+    """A committed shard, read whole."""
+
+    problems: tuple[Problem, ...]
+    """What is wrong, in the order in which it has to be put right."""
+    contents: Contents | None = None
+    """What is inside; None if its bytes are not those of its receipt."""
+
+
+def examine_shard(
+    store: Store, record: ShardRecord, task: ShardTask, expected: Expected | None
+) -> ExaminedShard:
+    """Hold a shard against its receipt; with `expected`, what is inside against receipt and table.
+
+    The inside is looked at only if the bytes are right, and the table only if the inside is.
+    """
+    with store.fetch(record.path) as path:
+        changed = find_change(record, path)
+        if changed is not None or path is None or expected is None:
+            return ExaminedShard((changed,) if changed is not None else ())
+        contents = read_contents(path, task, expected)
+    problems = tuple(contents.problems) or tuple(_compare(store, record, task, contents))
+    return ExaminedShard(problems, contents)
+
+
+def orphan_problem(path: str) -> Problem:
+    """The problem of a tar without a receipt: no part of the dataset, but a brace range may read it.
+
+    No shard of the plan may have its name: it may be one of a plan that is about to grow.
+    """
+    remedy = "run the job again to commit it, or `factory gc` removes it"
+    return Problem(path, "no_receipt", "no receipt names it", remedy)
+
+
+def missing_tables(records: Collection[ShardRecord], names: Collection[str]) -> Iterator[Problem]:
+    """A problem for each shard whose table is not among the `names` of all tables."""
+    for record in records:
+        name = sidecar_path(Path(record.path).stem)
+        if name not in names:
+            yield _table_problem(name, "missing")
+
+
+def _compare(
+    store: Store, record: ShardRecord, task: ShardTask, contents: Contents
+) -> Iterator[Problem]:
+    if contents.num_members != record.num_members:
+        found = f"{contents.num_members} files inside, its receipt says {record.num_members}"
+        yield Problem(record.path, "contents", found)
+    elif len(contents.rows) != record.num_samples:
+        found = f"{len(contents.rows)} samples inside, its receipt says {record.num_samples}"
+        yield Problem(record.path, "contents", found)
+    elif contents.repeated:
+        key = contents.repeated[0]
+        yield Problem(record.path, "contents", "one of its files is there twice", sample=key)
+    else:
+        yield from _compare_counts(record, task, contents.rows)
+        yield from _check_table(store, record, task, contents.rows)
+
+
+def _compare_counts(
+    record: ShardRecord, task: ShardTask, rows: list[SampleFacts]
+) -> Iterator[Problem]:
+    stated = {name: getattr(record, name) for name in record.model_fields_set}
+    counted = count_classes(rows)
+    wrong = [name for name, value in counted.items() if stated.get(name, value) != value]
+    if wrong:
+        path = receipt_path(task.round_index, task.shard_index)
+        found = f"its {', '.join(wrong)} are not those of the samples in {record.path}"
+        remedy = "`factory repair` removes it, and the next run writes it anew"
+        yield Problem(path, "receipt", found, remedy)
+
+
+def _check_table(
+    store: Store, record: ShardRecord, task: ShardTask, rows: list[SampleFacts]
+) -> Iterator[Problem]:
+    path = sidecar_path(task.name)
+    data = store.read(path)
+    try:
+        is_good = data is not None and [facts for facts, _ in read_sidecar(data)] == rows
+    except ValueError:
+        is_good = False
+    if not is_good:
+        found = f"not the table of the samples in {record.path}"
+        yield _table_problem(path, "missing" if data is None else found)
+
+
+def _table_problem(path: str, found: str) -> Problem:
+    return Problem(path, "table", found, "`factory repair` rebuilds it")
