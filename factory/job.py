@@ -6,6 +6,7 @@ it; with a larger `num_samples` the dataset grows.
 """
 
 import hashlib
+import logging
 import threading
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -141,6 +142,8 @@ def prepare_job(
     """
     check_methods(spec.dataset.segmenter)
     check_generator_kind(spec.dataset.generator.kind)
+    if spec.dataset.latents.sameness:
+        log_event("samples_alike", level=logging.WARNING, why=spec.dataset.latents.sameness)
     store = open_store(spec.output.uri, single_writer=spec.output.single_writer)
     rounds = find_rounds(store)
     weights = find_weights(spec.dataset.generator, observer.downloading)

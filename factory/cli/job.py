@@ -7,7 +7,15 @@ from typing import Annotated
 import typer
 
 from factory.cli import label as cli_label
-from factory.cli.shared import AsJson, import_from_here, load, one_line_errors, print_json, say
+from factory.cli.shared import (
+    AsJson,
+    check_address_space,
+    import_from_here,
+    load,
+    one_line_errors,
+    print_json,
+    say,
+)
 from factory.store.single_file import replace_file
 
 JobFile = Annotated[Path, typer.Argument(help="Job file (YAML).", metavar="JOB")]
@@ -74,6 +82,7 @@ def fit(
 @one_line_errors
 def run(job: JobFile) -> None:
     """Make the dataset, or its missing shards. Run it again to resume."""
+    check_address_space()
     from factory.job import run_job
     from factory.run.progress import progress_reporter
     from factory.run.worker import configure_process

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object, for scripts.")]
 
+_LEAST_ADDRESSES_MIB = 1024
+
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
 
@@ -63,6 +65,23 @@ def one_line_errors(command: Callable[_P, _R]) -> Callable[_P, _R]:
             raise typer.Exit(1) from error
 
     return wrapped
+
+
+def check_address_space() -> None:
+    """Require that a process may use as many addresses as torch's libraries take.
+
+    They end a process that cannot have them, from code that no Python error comes out of.
+
+    Raises:
+        FactoryError: If `ulimit -v` is lower.
+    """
+    limit_mib = _address_space_limit_mib()
+    if limit_mib is not None and limit_mib < _LEAST_ADDRESSES_MIB:
+        raise FactoryError(
+            f"out of memory: this process may use {limit_mib:,} MiB of addresses (ulimit -v), and "
+            f"torch's libraries take {_LEAST_ADDRESSES_MIB:,}; raise the limit, or lift it with "
+            "`ulimit -v unlimited`"
+        )
 
 
 def _address_space_limit_mib() -> int | None:

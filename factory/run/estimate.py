@@ -125,11 +125,8 @@ def _reader_warnings(spec: JobSpec, num_shards: int) -> list[str]:
             f"only {num_shards} shards: a training with more loader workers than shards leaves some "
             "idle; lower dataset.samples_per_shard"
         )
-    latents = spec.dataset.latents
-    if latents.truncation_psi == 0 and latents.truncation_cutoff is None:
-        found.append(
-            "dataset.latents.truncation_psi is 0: all samples of a class are alike, but for noise"
-        )
+    if spec.dataset.latents.sameness:
+        found.append(spec.dataset.latents.sameness)
     if spec.dataset.encode.image == "jpeg":
         found.append("jpeg images: masks fit the pixels before compression, not after")
     if spec.dataset.accept != type(spec.dataset.accept)() and spec.dataset.oversample == 1:

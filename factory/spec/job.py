@@ -26,6 +26,8 @@ from factory.spec.settings import (
     Weight,
 )
 
+_MOST_ACTORS = 100_000
+
 
 class GeneratorSpec(Settings):
     """The pretrained image generator, and how it is evaluated."""
@@ -77,6 +79,15 @@ class LatentsSpec(Settings):
     classes: Annotated[list[int | str] | dict[int | str, Weight] | None, ClassKeys] = None
     """Classes of a class-conditional generator, by name or number: those of a list are used in turn, of
     a mapping to weights they are drawn at random. Empty = all classes in turn."""
+
+    @property
+    def sameness(self) -> str:
+        """What to warn of if all samples come out alike; else empty."""
+        if self.truncation_psi or self.truncation_cutoff is not None:
+            return ""
+        return (
+            "dataset.latents.truncation_psi is 0: all samples of a class are alike, but for noise"
+        )
 
     @field_validator("classes")
     @classmethod
@@ -140,7 +151,7 @@ class DatasetSpec(Settings):
 
     num_samples: int = Field(ge=1, le=10**9)
     """Number of image/mask pairs. Raise it and run again to grow the dataset."""
-    samples_per_shard: int = Field(1000, ge=1)
+    samples_per_shard: int = Field(1000, ge=1, le=10**6)
     """Pairs per tar file. Choose it so that there are at least as many shards as loader workers in
     training."""
     oversample: float = Field(1.0, ge=1, le=100)
@@ -192,9 +203,11 @@ class RunSpec(Settings):
 
     @field_validator("num_actors")
     @classmethod
-    def _at_least_one(cls, value: int | str) -> int | str:
+    def _is_possible(cls, value: int | str) -> int | str:
         if isinstance(value, int) and value < 1:
             raise ValueError("must be `auto` or at least 1")
+        if isinstance(value, int) and value > _MOST_ACTORS:
+            raise ValueError(f"must be `auto` or at most {_MOST_ACTORS:,}")
         return value
 
 

@@ -119,6 +119,8 @@ class LocalStore:
             try:
                 names = sorted(path.name for path in self.root.iterdir())
             except FileNotFoundError:
+                if any(map(leads_nowhere, (self.root, *self.root.parents))):
+                    raise
                 return None
         return next((name for name in names if name not in known), None)
 

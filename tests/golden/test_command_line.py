@@ -215,12 +215,43 @@ def test_a_bug_is_shown_without_the_secrets_of_addresses(tmp_path):
     assert "SECRET@" not in result.stderr
 
 
-def test_too_little_room_for_addresses_is_one_line(tmp_path):
-    command = f"ulimit -v 300000; exec {sys.executable} -m factory run {write_job(tmp_path)}"
+@pytest.mark.parametrize("limit_kib", [300_000, 700_000])
+def test_too_little_room_for_addresses_is_one_line(tmp_path, limit_kib):
+    command = f"ulimit -v {limit_kib}; exec {sys.executable} -m factory run {write_job(tmp_path)}"
     found = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
     assert found.returncode == 1
     assert found.stderr.count("\n") == 1
-    assert "error: out of memory: this process may use 292 MiB of addresses" in found.stderr
+    limit_mib = limit_kib // 1024
+    assert f"error: out of memory: this process may use {limit_mib} MiB of" in found.stderr
+
+
+def test_samples_that_are_all_alike_are_told_by_plan_and_run(tmp_path):
+    job = write_job(tmp_path, {"dataset.latents.truncation_psi": 0})
+    words = "dataset.latents.truncation_psi is 0: all samples of a class are alike"
+    assert f"warning   {words}" in call("plan", job).stdout
+    ran = call("run", job)
+    assert ran.exit_code == 0
+    assert [line.split()[1] for line in ran.stderr.splitlines() if words in line] == ["warning"]
+
+
+@pytest.mark.parametrize("command", ["plan", "run"])
+def test_an_output_that_is_a_link_to_nothing_is_told_before_anything_is_fitted(tmp_path, command):
+    (tmp_path / "out").symlink_to(tmp_path / "not-mounted")
+    result = call(command, write_job(tmp_path))
+    assert result.exit_code == 6
+    assert result.stderr == (
+        f"error: {tmp_path}/out: a link to {tmp_path}/not-mounted, which is not there; mount it or "
+        "make that folder, or remove the link; then run the command again\n"
+    )
+
+
+@pytest.mark.parametrize("command", ["plan", "run"])
+def test_a_file_address_of_another_machine_is_refused_and_nothing_is_made(tmp_path, command):
+    job = write_job(tmp_path, {"output.uri": "file://host/x"})
+    result = call(command, job)
+    assert result.exit_code == 6
+    assert "where 'host' is the name of a machine" in result.stderr
+    assert not (tmp_path / "host").exists()
 
 
 def test_damage_has_an_exit_code_of_its_own(tmp_path):

@@ -146,6 +146,16 @@ def test_all_problems_are_told_at_once_each_with_its_path_and_the_value_found(tm
         ),
         ("run.num_actors", 0, "run.num_actors: must be `auto` or at least 1 (got 0)"),
         (
+            "run.num_actors",
+            10**6,
+            "run.num_actors: must be `auto` or at most 100,000 (got 1000000)",
+        ),
+        (
+            "dataset.samples_per_shard",
+            10**6 + 1,
+            "dataset.samples_per_shard: input should be less than or equal to 1000000 (got 1000001)",
+        ),
+        (
             "dataset.encode",
             {"image": "tiff"},
             "dataset.encode.image: input should be 'png', 'webp' or 'jpeg' (got 'tiff')",
