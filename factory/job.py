@@ -29,6 +29,7 @@ from factory.dataset.state import (
 )
 from factory.dataset.stored_segmenter import check_segmenter, other_fit
 from factory.dataset.views import make_manifest, write_views
+from factory.dataset.walk import check_sizes
 from factory.errors import IncompleteError, StoreError
 from factory.fit.fitted import find_fitted, names_fitted_file, needs_fitting
 from factory.fit.named_files import digest_named_files
@@ -94,6 +95,7 @@ def run_job(job: Job, observer: JobObserver | None = None, *, progress: bool = T
     Raises:
         JobError, PluginError, StoreError: If the job cannot start; nothing was changed.
         StoreError: If the output fails, or its listing lacks shards that are committed.
+        DamageError: If a committed shard is missing or has another size; the others are kept.
         IncompleteError: If shards are in quarantine at the end; all others are committed.
         Interrupted: If a signal requested a stop; committed shards are kept.
     """
@@ -117,6 +119,7 @@ def _run(spec: JobSpec, observer: JobObserver) -> Manifest:
             prepared.store.clean_up(run_id)
         state = find_listed(prepared.store, prepared.plan, keeper)
         manifest = finish_job(prepared.store, state)
+        check_sizes(prepared.store, state.records)
         prepared.store.clean_up(run_id)
     if outcome.failures:
         name, reason = next(iter(outcome.failures.items()))

@@ -15,7 +15,7 @@ from factory.dataset.quarantine import release
 from factory.dataset.state import find_rounds, find_state, progress_of
 from factory.dataset.status import make_status
 from factory.dataset.views import make_manifest
-from factory.errors import IncompleteError, JobError, PluginError, StoreError
+from factory.errors import DamageError, IncompleteError, JobError, PluginError, StoreError
 from factory.job import finish_job, prepare_job, run_job
 from factory.manifest.coverage import cover_samples, merge_coverage
 from factory.manifest.table import read_manifest
@@ -426,3 +426,27 @@ def test_a_shard_that_is_released_is_made_and_the_rounds_for_targets_go_on(tmp_p
     manifest = run_job(spec, Witness())
     assert len(manifest.records) > 3
     assert sum(record.class_images[1] for record in manifest.records) >= 20
+
+
+@pytest.mark.parametrize(
+    ("harm", "found"),
+    [
+        (lambda tar: tar.write_bytes(b""), "damaged (0 bytes, its receipt says"),
+        (lambda tar: tar.write_bytes(tar.read_bytes()[:512]), "damaged (512 bytes, its receipt"),
+        (lambda tar: tar.unlink(), "missing, though its receipt is there"),
+    ],
+    ids=["emptied", "cut", "removed"],
+)
+@pytest.mark.parametrize("num_samples", [13, 18])
+def test_a_run_that_finds_a_shard_damaged_says_so_and_what_to_do(
+    tmp_path, harm, found, num_samples
+):
+    make_small(tmp_path)
+    tar = tmp_path / "out/data/train/tiny-000002.tar"
+    harm(tar)
+    with pytest.raises(DamageError) as caught:
+        make_small(tmp_path, {"dataset.num_samples": num_samples})
+    assert caught.value.where == str(tar)
+    assert caught.value.found.startswith(found)
+    assert "`factory repair " in caught.value.remedy
+    assert (tmp_path / "out/data/train/tiny-000003.tar").exists() == (num_samples == 18)
