@@ -74,6 +74,11 @@ def settings_of(spec: MethodSettings, *, section: str = SEGMENTER_SECTION) -> Me
             f"segmenter {spec.kind!r}: {method.settings} is no settings class; derive it from "
             "factory.spec.MethodSettings"
         )
+    if own.model_fields["kind"].annotation is not str:
+        raise PluginError(
+            f"segmenter {spec.kind!r}: {method.settings} says what its `kind` is; leave `kind` out of "
+            "the class: a plugin has the name that a job gives it"
+        )
     names = [name for name in own.model_fields if name not in own.identity_later]
     unknown = sorted(method.named_settings().difference(names))
     if unknown:

@@ -22,7 +22,7 @@ from factory.generate.base import GeneratorFacts, load_generator
 from factory.job import run_job
 from factory.segment.base import load_segmenter
 from factory.segment.methods import check_methods, find_method, is_fitted, settings_of
-from factory.spec import Method, MethodSettings, PluginSegmenterSpec
+from factory.spec import KMeansSpec, Method, MethodSettings, PluginSegmenterSpec
 
 CPU = torch.device("cpu")
 
@@ -198,6 +198,15 @@ def test_settings_of_another_kind_are_refused(module):
     assert refusal(lambda: settings_of(spec)) == (
         "segmenter 'a_method:METHOD': a_method:Settings is no settings class; derive it from "
         "factory.spec.MethodSettings"
+    )
+
+
+def test_a_plugin_s_settings_class_that_names_its_kind_is_told_to_leave_it_out(module):
+    module.Settings = KMeansSpec
+    spec = PluginSegmenterSpec(kind="a_method:METHOD")
+    assert refusal(lambda: settings_of(spec)) == (
+        "segmenter 'a_method:METHOD': a_method:Settings says what its `kind` is; leave `kind` out of "
+        "the class: a plugin has the name that a job gives it"
     )
 
 
