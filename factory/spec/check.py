@@ -19,6 +19,7 @@ from factory.spec.settings import Settings
 AnySettings = TypeVar("AnySettings", bound=Settings)
 
 _MOST_SHOWN = 100
+_UNION_TAGS = ("int", "str", "float", "constrained-int", "constrained-str", "constrained-float")
 _MOST_BITS = 63
 _NO_TEXT = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 """Control characters but tab and newline, and lone surrogates: none belongs in a name or a path."""
@@ -149,6 +150,9 @@ def _describe(problem: Any, where: _Place) -> SettingProblem:  # noqa: ANN401 - 
         return SettingProblem(
             f"{dotted}.kind", "value", repr(context["tag"]), f"input should be one of {tags}"
         )
+    if problem["type"] == "model_type":  # pydantic's words for it name a class of ours
+        found = repr(problem["input"])[:_MOST_SHOWN]
+        return SettingProblem(dotted, "value", found, "input should be a mapping of settings")
     ours = context.get("error")  # our own rule: pydantic puts a prefix before its text
     rule = str(ours) if isinstance(ours, ValueError) else problem["msg"]
     if problem["type"] == "string_type" and isinstance(problem["input"], (bool, int, float)):
@@ -172,7 +176,7 @@ def _follow(
         if part in tags:
             model, tags = tags[str(part)], {}
             continue
-        if isinstance(part, str) and ("[" in part or part in ("int", "str", "float")):
+        if isinstance(part, str) and ("[" in part or part in _UNION_TAGS):
             continue  # the tag of a plain union, such as `list[union[int,str]]`
         path.append(str(part))
         field = model.model_fields.get(part) if model and isinstance(part, str) else None

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
+from factory.errors import JobError
 from factory.spec.check import check_settings
 from factory.spec.coverage import CoverageSpec
 from factory.spec.generators import check_family_settings
@@ -239,8 +240,15 @@ class JobSpec(Settings):
         """Validate a job given as plain values, as in a job file; files that it names are read.
 
         Raises:
-            JobError: If it breaks a rule; the message holds one line per problem.
+            JobError: If it is no mapping, or breaks a rule; the message holds one line per problem.
         """
+        if not isinstance(document, Mapping):
+            found = "nothing" if document is None else type(document).__name__
+            raise JobError(
+                where="job",
+                found=f"found {found}",
+                allowed="a job is a mapping with name, dataset, output",
+            )
         values = deepcopy(dict(document))
         inline_files(values)
         return check_settings(cls, values, source="job")

@@ -42,4 +42,4 @@ def as_job(job: Job) -> JobSpec:
     """
     if isinstance(job, JobSpec):
         return job
-    return JobSpec.from_dict(job) if isinstance(job, Mapping) else load_job(job)
+    return load_job(job) if isinstance(job, (str, Path)) else JobSpec.from_dict(job)
