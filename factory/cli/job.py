@@ -84,6 +84,7 @@ def run(job: JobFile) -> None:
     """Make the dataset, or its missing shards. Run it again to resume."""
     check_address_space()
     from factory.job import run_job
+    from factory.manifest.paths import CARD_PICTURE
     from factory.run.progress import progress_reporter
     from factory.run.worker import configure_process
 
@@ -95,7 +96,7 @@ def run(job: JobFile) -> None:
     short = manifest.num_planned - manifest.num_samples
     say(
         f"{manifest.num_samples:,} pairs in {len(manifest.records):,} shards: {spec.output.uri}"
-        f" (see {spec.output.uri.rstrip('/')}/preview.png)"
+        f" (see {spec.output.uri.rstrip('/')}/{CARD_PICTURE})"
     )
     if short:
         say(

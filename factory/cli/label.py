@@ -49,6 +49,8 @@ def label(
     from factory.label.server import serve
 
     import_from_here()
+    if not segmenter.exists():
+        raise JobError(f"{segmenter}: no such file; give a segmenter file or a job file")
     is_job = segmenter.suffix in _YAML
     job_file = segmenter if is_job else job
     if job_file is None:

@@ -57,10 +57,7 @@ def find_rounds(store: Store, known: Sequence[Round] = ()) -> list[Round]:
         DamageError: If a round is damaged, or does not continue the one before it.
         StoreError: If the store contains other files, but no dataset.
     """
-    rounds = list(known)
-    while (data := store.read(round_path(len(rounds)))) is not None:
-        source = f"{store.uri}/{round_path(len(rounds))}"
-        rounds.append(_check_round(read_round(data, source=source), rounds, source))
+    rounds = _read_rounds(store, known)
     if not rounds:
         foreign = store.find_foreign_entry(LEFT_BY_A_RUN)
         if foreign is not None:
@@ -68,6 +65,14 @@ def find_rounds(store: Store, known: Sequence[Round] = ()) -> list[Round]:
                 f"{store.uri}: contains {foreign!r} but no dataset; choose an empty or new "
                 "folder as output.uri"
             )
+    return rounds
+
+
+def _read_rounds(store: Store, known: Sequence[Round]) -> list[Round]:
+    rounds = list(known)
+    while (data := store.read(round_path(len(rounds)))) is not None:
+        source = f"{store.uri}/{round_path(len(rounds))}"
+        rounds.append(_check_round(read_round(data, source=source), rounds, source))
     return rounds
 
 
@@ -106,7 +111,7 @@ def find_plan(store: Store, known: Sequence[Round] = ()) -> Plan:
     Raises:
         StoreError: If there is none.
     """
-    rounds = find_rounds(store, known)
+    rounds = _read_rounds(store, known)
     if not rounds:
         raise StoreError(f"{store.uri}: no dataset here; make one with `factory run JOB`")
     return Plan(rounds[0].dataset_id, tuple(rounds))

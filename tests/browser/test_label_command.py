@@ -71,7 +71,16 @@ def test_names_go_to_the_file_that_the_job_names_even_before_it_is_there(here):
     assert spec.dataset.segmenter.labels is None
 
 
+def test_a_file_that_is_not_there_is_told(here):
+    result = label("cell.safetensors")
+    assert result.exit_code == 2
+    assert result.stderr == (
+        "error: cell.safetensors: no such file; give a segmenter file or a job file\n"
+    )
+
+
 def test_a_segmenter_file_alone_is_not_enough(here):
+    (here / "cells.safetensors").write_bytes(fitted_tree())
     result = label("cells.safetensors")
     assert result.exit_code == 2
     assert result.stderr == (
