@@ -220,12 +220,13 @@ def _pair_of(sample: Sample, encode: EncodeSpec) -> Pair:
 
 
 def _check_device(device: str | torch.device | None, default: torch.device) -> torch.device:
+    refusal = JobError(where="device", found=f"found {device!r}", allowed="cpu, cuda or cuda:N")
     try:
         chosen = default if device is None else torch.device(device)
     except RuntimeError as error:
-        raise JobError(
-            where="device", found=f"found {device!r}", allowed="cpu, cuda or cuda:N"
-        ) from error
+        raise refusal from error
+    if chosen.type not in ("cpu", "cuda"):
+        raise refusal
     if chosen.type == "cuda" and not torch.cuda.is_available():
         raise PluginError(
             where="device", found=f"found {chosen}, and PyTorch sees no GPU here", remedy="use cpu"

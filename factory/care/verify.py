@@ -12,7 +12,7 @@ from factory.care.examine import examine_shard, missing_tables, orphan_problem
 from factory.dataset.receipts import check_snapshots, examine_receipts
 from factory.dataset.state import find_expected, find_plan
 from factory.dataset.stored_segmenter import find_segmenter_problem
-from factory.errors import Problem
+from factory.errors import JobError, Problem
 from factory.identity import shard_name
 from factory.manifest.makers import describe_makers, find_makers
 from factory.manifest.paths import SHARDS, SIDECARS, shard_index_of, tar_path
@@ -54,9 +54,12 @@ def verify_dataset(
         trust_plugins: Let the job that lies in the dataset name code to run for that.
 
     Raises:
+        JobError: If `regenerate` is negative.
         StoreError: If there is no dataset, or a receipt belongs to another one.
         WeightsError: If samples are to be made again and the weights are not on this machine.
     """
+    if regenerate < 0:
+        raise JobError(where="regenerate", found=f"found {regenerate}", allowed="0 or more samples")
     store = dataset if isinstance(dataset, Store) else open_store(str(dataset))
     findings = _read_back(store, deep=deep)
     if not regenerate or findings.problems:

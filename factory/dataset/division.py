@@ -8,6 +8,7 @@ each reader opens few shards.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from factory.errors import JobError
 from factory.identity import counter_rng
 
 _MIXED_SHARDS = 8
@@ -38,6 +39,16 @@ def share(count: int, part: int, num_parts: int, *, equal: bool = False) -> tupl
         return part * each, (part + 1) * each
     # Rounded at both borders by the same rule: neighbouring ranges meet without a gap or an overlap.
     return part * count // num_parts, (part + 1) * count // num_parts
+
+
+def check_seed(seed: int) -> None:
+    """Refuse seeds that no order can be drawn from.
+
+    Raises:
+        JobError: If it is none of 0 to 2^63 - 1.
+    """
+    if not 0 <= seed < 2**63:
+        raise JobError(where="seed", found=f"found {seed!r}", allowed="a number from 0 to 2^63 - 1")
 
 
 def order_shards(num_shards: int, *, seed: int, epoch: int) -> list[int]:

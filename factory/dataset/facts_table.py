@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from factory.errors import DamageError, Problem
+from factory.errors import DamageError, JobError, Problem
 from factory.manifest.parquet import read_table
 from factory.manifest.paths import SIDECARS, sidecar_of
 from factory.manifest.records import ShardRecord
@@ -25,9 +25,14 @@ def read_facts_tables(
     """Read the tables of some shards: `columns` (None = all) of the rows that match `where`.
 
     Raises:
+        JobError: If `columns` is a single name.
         KeyError: If a table has no such column.
         DamageError: If a table is missing, or has another number of rows than its shard has samples.
     """
+    if isinstance(columns, str):  # a row of letters otherwise
+        raise JobError(
+            where="columns", found=f"found {columns!r}", allowed=f"a list of names: [{columns!r}]"
+        )
 
     def read(record: ShardRecord) -> pa.Table:
         table = _read_one(store, record, columns if where is None else None)

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import UInt8
 
-from factory.dataset.division import Piece, cut, group_pieces, mix, order_shards
+from factory.dataset.division import Piece, check_seed, cut, group_pieces, mix, order_shards
 from factory.dataset.facts_table import read_facts_tables
 from factory.dataset.finder import SampleFinder
 from factory.dataset.notebook import describe_html
@@ -163,10 +163,11 @@ class Dataset:
             seed: Seed of that order, which depends on it and the dataset's shards only.
 
         Raises:
-            JobError: If there is no such split.
+            JobError: If there is no such split, or no order has that seed.
             DamageError: If a shard is missing or damaged.
         """
         check_split(split)
+        check_seed(seed)
         num_shards = len(self._ends)
         order = order_shards(num_shards, seed=seed, epoch=0) if shuffle else range(num_shards)
         return self.read(0, len(self), order, seed=seed if shuffle else None)

@@ -9,7 +9,7 @@ from jaxtyping import UInt8, UInt16
 from torch import Tensor, distributed
 from torch.utils.data import IterableDataset, get_worker_info
 
-from factory.dataset.division import order_shards, share
+from factory.dataset.division import check_seed, order_shards, share
 from factory.dataset.samples import ReadSample
 from factory.errors import JobError
 from factory.manifest.records import Manifest
@@ -110,8 +110,10 @@ class PairDataset(IterableDataset[Any]):
             transform: Called on each pair, in the worker; its result is yielded instead.
 
         Raises:
-            JobError: If only one of `rank` and `world_size` is given, or `rank` is out of range.
+            JobError: If only one of `rank` and `world_size` is given, `rank` is out of range, or no
+                order has that seed.
         """
+        check_seed(seed)
         self.dataset = dataset
         self._shuffle, self._seed, self._equal = shuffle, seed, equal
         self._part = Part(rank, world_size)

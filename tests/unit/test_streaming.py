@@ -151,6 +151,7 @@ def test_a_stream_of_which_nothing_is_accepted_ends(tmp_path):
         ({"dataset.segmenter": {"kind": "nothing"}}, {}, PluginError, "nothing"),
         ({}, {"num_samples": 0}, JobError, "num_samples: found 0; at least 1, or None"),
         ({}, {"device": "gpu"}, JobError, "device: found 'gpu'; cpu, cuda or cuda:N"),
+        ({}, {"device": "meta"}, JobError, "device: found 'meta'; cpu, cuda or cuda:N"),
         ({}, {"rank": 0}, JobError, "give both or none"),
     ],
 )

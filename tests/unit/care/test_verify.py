@@ -9,7 +9,7 @@ from PIL import Image
 from small_job import make_small
 
 from factory.care.verify import verify_dataset
-from factory.errors import Problem, StoreError
+from factory.errors import JobError, Problem, StoreError
 from factory.identity import digest_of_file
 from factory.pack.image import encode_mask
 from factory.pack.tar import read_members
@@ -234,3 +234,8 @@ def test_a_receipt_filed_under_another_shard_is_found(root):
         "receipts/0000/000001.json: the receipt of shard 0, filed under another name; `factory repair` "
         "removes it, and the next run writes it anew"
     ]
+
+
+def test_a_negative_number_of_samples_to_make_again_is_refused(root):
+    with pytest.raises(JobError, match=r"^regenerate: found -1; 0 or more samples$"):
+        verify_dataset(str(root), regenerate=-1)

@@ -105,6 +105,20 @@ def test_a_split_that_is_not_there_is_told_at_once(finished):
         open_dataset(finished).samples("test")
 
 
+@pytest.mark.parametrize("seed", [-1, 2**63])
+def test_a_seed_of_no_order_is_told_at_once(finished, seed):
+    dataset = open_dataset(finished)
+    for read in (dataset.samples, dataset.to_torch):
+        with pytest.raises(JobError, match=r"^seed: found .*; a number from 0 to 2\^63 - 1$"):
+            read(shuffle=True, seed=seed)
+
+
+def test_a_single_column_is_told_to_be_a_list(finished):
+    with pytest.raises(JobError) as caught:
+        open_dataset(finished).facts("key")
+    assert str(caught.value) == "columns: found 'key'; a list of names: ['key']"
+
+
 def test_facts_are_one_table_with_a_row_for_each_sample_in_order(gaps):
     dataset = open_dataset(gaps)
     table = dataset.facts()
@@ -275,3 +289,10 @@ def test_a_table_with_columns_of_other_types_is_damage(root, what):
     pq.write_table(odd, path)
     with pytest.raises(DamageError, match=r"not the table of its shard's samples \(column '"):
         open_dataset(str(root)).facts()
+
+
+def test_a_folder_of_other_things_is_no_dataset_to_a_reader(tmp_path):
+    (tmp_path / "thesis.tex").write_text("")
+    with pytest.raises(StoreError) as caught:
+        open_dataset(tmp_path)
+    assert str(caught.value) == f"{tmp_path}: no dataset here; make one with `factory run JOB`"
