@@ -2,9 +2,10 @@
 
 from factory.plugins import Registry
 from factory.spec.methods import METHODS
+from factory.spec.segmenters import PLUGIN_GROUP
 
 SEGMENTERS = Registry(
     noun="segmenter",
-    group="factory.segmenters",
+    group=PLUGIN_GROUP,
     table={kind: method.segmenter for kind, method in METHODS.items()},
 )

@@ -57,7 +57,7 @@ def check_settings(
         checked = kind.model_validate({**document, **given})
     except ValidationError as error:
         problems += [_describe(problem, where) for problem in error.errors(include_url=False)]
-        raise error_of_settings(source, problems) from error
+        raise error_of_settings(source, _without_noise(problems)) from error
     if problems:
         raise error_of_settings(source, problems)
     return checked
@@ -68,6 +68,16 @@ def error_of_settings(source: str, problems: Sequence[SettingProblem]) -> JobErr
     found = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
     message = "\n".join([f"{source}: {found}", *(f"  {problem}" for problem in problems)])
     return JobError(message, where=source, found=found, problems=tuple(problems))
+
+
+def _without_noise(problems: list[SettingProblem]) -> list[SettingProblem]:
+    """Leave out unknown keys of a section whose kind is wrong: another kind may have them."""
+    wrong = {
+        section for section, _, name in (p.path.rpartition(".") for p in problems) if name == "kind"
+    }
+    return [
+        p for p in problems if p.kind != "unknown_key" or p.path.rpartition(".")[0] not in wrong
+    ]
 
 
 def _unusable_values(value: object, path: tuple[str, ...]) -> Iterator[SettingProblem]:

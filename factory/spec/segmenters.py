@@ -3,10 +3,12 @@
 Each method's settings have a file of their own, listed in `methods.py`; nothing here names a method.
 """
 
+import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
+from importlib.metadata import entry_points
 from typing import Annotated, Any, ClassVar, Union
 
 from pydantic import (
@@ -15,6 +17,7 @@ from pydantic import (
     Field,
     GetCoreSchemaHandler,
     Tag,
+    field_validator,
     model_validator,
 )
 from pydantic_core import CoreSchema
@@ -22,6 +25,9 @@ from pydantic_core import CoreSchema
 from factory.spec.clean import CleanSpec
 from factory.spec.methods import METHODS, Method
 from factory.spec.settings import IdentityFields, Settings
+
+PLUGIN_GROUP = "factory.segmenters"
+"""Entry points of segmenters from other distributions."""
 
 PLUGIN_TAG = "plugin"
 """The tag of a plugin's settings in pydantic's locations."""
@@ -87,6 +93,18 @@ class PluginSegmenterSpec(MethodSettings):
     """`module:attribute`, or the name of an entry point in group `factory.segmenters`."""
     settings: dict[str, Any] = Field({})
     """Settings of the plugin: validated if it has a settings class, else passed on unchanged."""
+
+    @field_validator("kind")
+    @classmethod
+    def _exists(cls, kind: str) -> str:
+        """Refuse a misspelt name before anything is planned; a plugin is not imported for it."""
+        if ":" in kind or entry_points(group=PLUGIN_GROUP, name=kind):
+            return kind
+        close = difflib.get_close_matches(kind, METHODS, n=1)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        raise ValueError(
+            f"no segmenter has that name; known: {', '.join(METHODS)}, or module:attribute{hint}"
+        )
 
 
 @cache

@@ -310,3 +310,22 @@ def test_the_members_of_a_union_with_limits_are_no_part_of_a_path(tmp_path):
     section = {"kind": "klish", "cut": "autoo"}
     lines = refusal(tmp_path, {"dataset.segmenter": section})
     assert {line.partition(":")[0] for line in lines} == {"dataset.segmenter.cut"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "told"),
+    [
+        ("kmean", "; did you mean 'kmeans'? (got 'kmean')"),
+        ("otsu", ", or module:attribute (got 'otsu')"),
+        (None, "dataset.segmenter.kind: missing, and required"),
+    ],
+)
+def test_a_misspelt_method_is_told_and_its_settings_are_not_blamed(tmp_path, kind, told):
+    document = small_document(tmp_path, {"dataset.segmenter": {"cut": 3, "fit": {"num_images": 4}}})
+    if kind:
+        document["dataset"]["segmenter"]["kind"] = kind
+    with pytest.raises(JobError) as caught:
+        check_job(document, source="job.yaml")
+    (line,) = str(caught.value).splitlines()[1:]
+    assert line.startswith("  dataset.segmenter.kind: ")
+    assert line.endswith(told)
