@@ -1,10 +1,8 @@
 """Compute answers from a snapshot: pure functions, no store, no HTTP."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
-
-import numpy as np
 
 from factory.manifest.coverage import Coverage
 from factory.manifest.makers import count_makers, name_makers
@@ -122,22 +120,30 @@ def describe_coverage(snapshot: Snapshot) -> CoverageAnswer:
 
 def _mask_classes(snapshot: Snapshot) -> list[MaskClass]:
     labels = snapshot.meaning.labels if snapshot.meaning else []
-    zero = [0] * len(labels)
-    px = np.sum([zero, *(record.class_px for record in snapshot.records)], axis=0)
-    images = np.sum([zero, *(record.class_images for record in snapshot.records)], axis=0)
-    total = max(1, int(px.sum()))
+    px = _sum_by_class([record.class_px for record in snapshot.records], len(labels))
+    images = _sum_by_class([record.class_images for record in snapshot.records], len(labels))
+    total = max(1, sum(px))
     return [
         MaskClass(
             id=label.id,
             name=label.name,
             colour="#{:02x}{:02x}{:02x}".format(*label.colour),
-            images=int(images[label.id]),
-            pixels=int(px[label.id]),
-            share=round(int(px[label.id]) / total, 6),
+            images=images[label.id],
+            pixels=px[label.id],
+            share=round(px[label.id] / total, 6),
             area=_area(snapshot.coverage, label.id),
         )
         for label in labels
     ]
+
+
+def _sum_by_class(counts: Sequence[Sequence[int]], num_classes: int) -> list[int]:
+    """Sums of the receipts' counts: `labels.json` may be missing, or name fewer classes or more."""
+    found = [0] * num_classes
+    for row in counts:
+        for place, count in enumerate(row[:num_classes]):
+            found[place] += count
+    return found
 
 
 def _area(covered: Coverage, mask_class: int) -> list[int]:

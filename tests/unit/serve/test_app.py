@@ -291,3 +291,23 @@ def test_a_listener_hears_something_while_nothing_changes(folder, monkeypatch):
         "event: alive",
     ]
     assert lines[4] == "data: {}", "an event without data is not told to a page"
+
+
+@pytest.mark.parametrize("num_labels", [0, 2, 9])
+def test_a_label_table_that_is_not_that_of_the_receipts_fails_no_answer(
+    folder, tmp_path, num_labels
+):
+    shutil.copytree(folder, tmp_path / "out")
+    path = tmp_path / "out/labels.json"
+    facts = json.loads(path.read_text())
+    label = facts["labels"][0]
+    labels = [
+        label | {"id": i, "name": f"class {i}", "colour": [i, i, i]} for i in range(num_labels)
+    ]
+    facts |= {"labels": labels, "coarser": []}
+    path.write_text(json.dumps(facts)) if num_labels else path.unlink()
+    _, client = serve(open_store(str(tmp_path / "out")))
+    assert client.get("/metrics")[0] == 200
+    classes = client.json("/v1/coverage")["mask_classes"]
+    assert [one["id"] for one in classes] == list(range(num_labels))
+    assert all((one["pixels"] > 0) == (one["id"] < 4) for one in classes)
