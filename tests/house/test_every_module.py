@@ -11,7 +11,6 @@ ROOT = Path(__file__).parents[2]
 LONGEST_WITHOUT = 30
 
 NOT_NAMED = {
-    "factory.care.examine",
     "factory.checkpoint.families.biggan",
     "factory.checkpoint.families.choose",
     "factory.checkpoint.families.containers",
