@@ -25,6 +25,7 @@ _STREAMS = {
     "variants": 6,
     "clustering": 7,
     "reading": 8,
+    "resampling": 9,
     "cells": 16,
 }
 

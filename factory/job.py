@@ -57,7 +57,7 @@ from factory.run.signals import stop_on_signals
 from factory.run.watch import MakerWatch, WatchedRun, find_driver_maker, find_listed
 from factory.run.worker import build_maker
 from factory.segment.base import finish_segmenter
-from factory.segment.methods import check_methods
+from factory.segment.methods import check_methods, find_doubts
 from factory.segment.segmenter_file import decode_segmenter
 from factory.spec import JobSpec
 from factory.spec.coverage import CoverageSpec
@@ -273,6 +273,8 @@ def _fitted_segmenter(
     if fitted is None:
         log_event("fit_started", segmenter=spec.dataset.segmenter.kind)
         fitted = fit_for(spec, weights, observer.fitting, stop or threading.Event())
+        for doubt in find_doubts(spec.dataset.segmenter, fitted):
+            log_event("fit_doubt", level=logging.WARNING, doubt=doubt)
     return finish_segmenter(fitted, spec.dataset.segmenter, source="the fitted segmenter")
 
 

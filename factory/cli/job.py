@@ -61,6 +61,8 @@ def fit(
     ] = None,
 ) -> None:
     """Fit the job's segmenter and cache it for `run`."""
+    from factory.segment.methods import find_doubts
+
     spec = load(job)
     import_from_here()
     if report is not None:
@@ -77,6 +79,8 @@ def fit(
         say(f"wrote {output}")
     if report is not None:
         cli_label.write_report(cli_label.draw_material(spec, found), report)
+    for doubt in find_doubts(spec.dataset.segmenter, found.fitted):  # last: there it is read
+        say(f"warning   {doubt}")
 
 
 @one_line_errors

@@ -3,12 +3,14 @@
 Source: Xu, Zhang and Hu 2023 (TPAMI), "Extracting semantic knowledge from GANs with unsupervised
 learning", https://arxiv.org/abs/2211.16710, and the released code. Where we differ: pixels are
 sampled at random places instead of taken whole, within a memory budget; truncation and noise are
-the job's; `merging.py` says the rest.
+the job's; clusters are found on clipped vectors unless `merging` is `published`, and `merging.py` says
+the rest.
 """
 
 from dataclasses import replace
 from functools import partial
 
+import torch
 from torch import Tensor
 
 from factory.errors import JobError
@@ -16,7 +18,14 @@ from factory.fit.context import FitContext
 from factory.fit.cost import LIKELY_CLASSES, FitCost, Probe, likely_head
 from factory.fit.kmeans import cluster, clustering_bytes
 from factory.fit.merging import Found, Merged, merge_clusters, read_found
-from factory.fit.pixels.budget import FLOAT_BYTES, HeldBytes, most_pixels, plan_sampling
+from factory.fit.pixels.ball import Ball, find_ball
+from factory.fit.pixels.budget import (
+    FLOAT_BYTES,
+    SEEDING_PIXELS,
+    HeldBytes,
+    most_pixels,
+    plan_sampling,
+)
 from factory.fit.pixels.forecast import (
     clustering_seconds,
     merging_seconds,
@@ -49,11 +58,23 @@ def fit_klish(spec: KlishSpec, context: FitContext) -> bytes:
     found = read_found(context.checkpoint.load())
     if found is None:
         context.sample(sampling, "sampling 1/2")
-        found = Found(_leaves(spec, context))
+        ball = _clip(spec, context)
+        found = Found(_leaves(spec, context), ball=ball)
         context.checkpoint.save(found.tensors(), now=True)
     context.sample(replace(sampling, seed=sampling.seed + _SECOND_STAGE), "sampling 2/2")
     merged = merge_clusters(context, sampling.num_pixels, found)
     return _encode(merged, sampling, context)
+
+
+def _clip(spec: KlishSpec, context: FitContext) -> Ball | None:
+    """Clip the pixels, as far as clusters are concerned, to a ball around most of them."""
+    if spec.merging == "published":
+        return None
+    # Of the first half's pixels, and kept with the clusters that were found in it: the merging sees
+    # its own half by the same measure, after a resume too.
+    ball = find_ball(torch.cat(context.pool.query("spread", SEEDING_PIXELS // NUM_PARTS)))
+    context.pool.update("clip", ball)
+    return ball
 
 
 def _leaves(spec: KlishSpec, context: FitContext) -> Tensor:
@@ -81,6 +102,8 @@ def _encode(merged: Merged, sampling: Sampling, context: FitContext) -> bytes:
         HISTORY_NAME: tree.history,
         MARGINS_NAME: tree.margins,
     }
+    if tree.evidence is not None:
+        tensors |= tree.evidence.tensors()
     return context.encode(
         tensors,
         layers=sampling.layers,

@@ -6,8 +6,8 @@ learning", https://arxiv.org/abs/2211.16710, and the released code. Where we dif
 - One-vs-rest planes do not depend on each other, so that after a merge only the new cluster's plane
   is fitted again, to its minimum; the release takes a few steps on all of them. Scores are kept, and
   only the new plane's are computed.
-- Ties, which the release gives to the first cluster, go to the most alike pair, then to the
-  smallest: on easy features all clusters are separated equally well.
+- Which clusters are merged, and that they are told apart by clipped vectors: see `merge_order.py` and
+  `pixels/ball.py`. With `merging: published` it is the paper's rule on the vectors as they are.
 
 A checkpoint contains the planes only: with them the merging is repeated without a search.
 """
@@ -15,13 +15,17 @@ A checkpoint contains the planes only: with them the merging is repeated without
 from dataclasses import dataclass, field
 
 import torch
-from jaxtyping import Float32, Float64, Int64
+from jaxtyping import Float32, Int64
 from torch import Tensor
 
 from factory.errors import JobError
 from factory.fit.context import FitContext, median_of
+from factory.fit.merge_order import MergeCosts, choose_cheap_pair, choose_pair
+from factory.fit.pixels.ball import Ball
 from factory.fit.pixels.pool import added
 from factory.fit.pixels.separation import HingeLoss, num_at_once, separate
+from factory.fit.resampling import Merge, agreement_at_cuts, merges_under_resampling
+from factory.segment.tree.evidence import Evidence
 from factory.segment.tree.hierarchy import Hierarchy
 
 _LEAD_PIXELS = 4096
@@ -38,18 +42,23 @@ class Found:
     """One plane per node."""
     rounds: list[int] = field(default_factory=list)
     """Rounds of each search."""
+    ball: Ball | None = None
+    """What vectors are clipped to where clusters are concerned; None as published, without."""
 
     def tensors(self) -> dict[str, Tensor]:
         """The content of a checkpoint."""
         planes = torch.stack(self.planes) if self.planes else torch.empty(0, 0)
-        return {"centres": self.centres, "planes": planes, "rounds": torch.tensor(self.rounds)}
+        kept = {"centres": self.centres, "planes": planes, "rounds": torch.tensor(self.rounds)}
+        return kept if self.ball is None else kept | {"ball": self.ball.tensor()}
 
 
 def read_found(tensors: dict[str, Tensor]) -> Found | None:
     """Read a checkpoint; None if it was written before the clusters were found."""
     if "centres" not in tensors:
         return None
-    return Found(tensors["centres"], list(tensors["planes"]), tensors["rounds"].long().tolist())
+    ball = Ball.of_tensor(tensors["ball"]) if "ball" in tensors else None
+    rounds: list[int] = tensors["rounds"].long().tolist()
+    return Found(tensors["centres"], list(tensors["planes"]), rounds, ball)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +75,15 @@ class Merged:
 def merge_clusters(context: FitContext, num_pixels: int, found: Found) -> Merged:
     """Merge the clusters of the context's pixels around `found.centres` until two are left.
 
-    The cluster that its plane separates worst joins the one that the planes find most alike.
-    `found` is extended in place; planes that it contains already are not searched again.
+    Which two are merged says `merge_order.py`: its robust rule if `found.ball` is given, else the
+    published one. `found` is extended in place; planes that it contains already are not searched again.
 
     Raises:
         JobError: If fewer than two clusters hold a pixel.
         Interrupted: If a stop was requested; the planes found so far are in the checkpoint.
     """
+    if found.ball is not None:
+        context.pool.update("clip", found.ball)
     if not found.planes:
         order = _sizes(context, found.centres).argsort(descending=True, stable=True)
         found.centres = found.centres[order]
@@ -81,24 +92,6 @@ def merge_clusters(context: FitContext, num_pixels: int, found: Found) -> Merged
     except BaseException:
         context.checkpoint.save(found.tensors(), now=True)
         raise
-
-
-def choose_pair(
-    iou: Float64[Tensor, " k"], alike: Float64[Tensor, "k k"], sizes: Int64[Tensor, " k"]
-) -> tuple[int, int]:
-    """Choose the worst separated cluster (least IoU), and the one most similar to it.
-
-    Ties go to the cluster with the most similar partner, then to the smallest; ties between
-    partners to the smallest. On easy features many clusters are separated perfectly: the first
-    index, which the release takes, would then merge arbitrary clusters.
-    """
-    others = alike.clone().fill_diagonal_(-1)
-    closest = others.amax(dim=1).tolist()
-    ious, counts = iou.tolist(), sizes.tolist()
-    worst = min(range(len(ious)), key=lambda k: (ious[k], -closest[k], counts[k]))
-    row = others[worst].tolist()
-    partner = min(range(len(row)), key=lambda k: (-row[k], counts[k]))
-    return worst, partner
 
 
 def merged_plane(
@@ -154,27 +147,38 @@ class _Search:
 class _Clusters:
     """The remaining clusters. Each has a column of scores; a merged one reuses its second part's."""
 
-    def __init__(self, context: FitContext, sizes: Tensor, planes: Tensor) -> None:
-        self._pool = context.pool
+    def __init__(
+        self, context: FitContext, sizes: Tensor, planes: Tensor, costs: MergeCosts | None
+    ) -> None:
+        self._pool, self._costs = context.pool, costs
         held = added(self._pool.update("hold", context.keep(planes)))
         self._both, self._either, self._alike, agreed = (total.cpu() for total in held)
         self.num_agreed = int(agreed)
         self._sizes = sizes
+        self.merges: list[Merge] = []
         self._columns = list(range(len(sizes)))
         self._nodes = list(range(len(sizes)))
 
     def __len__(self) -> int:
         return len(self._columns)
 
-    def worst_pair(self) -> tuple[int, int, float, float]:
-        """Positions of the two clusters to merge, the cluster IoU of the first, their similarity."""
+    def next_pair(self) -> tuple[int, int, list[float]]:
+        """Positions of the two clusters to merge, and the figures that the tree keeps of the merge.
+
+        These are the cluster IoU of the first, their similarity and, if there are costs, theirs.
+        """
         alive = torch.tensor(self._columns)
         iou = self._both[alive] / self._either[alive].clamp(min=1).double()
         alike = self._alike[alive][:, alive]
         norms = alike.diagonal().sqrt()
         alike = alike / (norms[:, None] * norms).clamp(min=torch.finfo(torch.float64).tiny)
-        first, second = choose_pair(iou, alike, self._sizes[alive])
-        return first, second, float(iou[first]), float(alike[first, second])
+        if self._costs is None:
+            first, second = choose_pair(iou, alike, self._sizes[alive])
+            return first, second, [float(iou[first]), float(alike[first, second])]
+        costs = self._costs.among(alive)
+        first, second = choose_cheap_pair(costs, iou, alike, self._sizes[alive])
+        figures = [iou[first], alike[first, second], costs[first, second]]
+        return first, second, [float(figure) for figure in figures]
 
     def nodes(self, *positions: int) -> list[int]:
         """Their tree nodes."""
@@ -183,7 +187,10 @@ class _Clusters:
     def join(self, first: int, second: int, node: int) -> int:
         """Merge one cluster into another, which becomes `node`; returns its column."""
         gone, stays = self._columns[first], self._columns[second]
+        self.merges.append((gone, stays))
         self._pool.update("join", gone, stays)
+        if self._costs is not None:
+            self._costs.join(gone, stays)
         self._sizes[stays] += self._sizes[gone]
         self._nodes[second] = node
         del self._columns[first], self._nodes[first]
@@ -213,29 +220,53 @@ def _merge(context: FitContext, found: Found, search: _Search) -> Merged:
         )
     search.leaves()
     node_sizes: list[int] = sizes.tolist()
-    clusters = _Clusters(context, sizes, torch.stack(found.planes[:leaves]))
+    robust = None if found.ball is None else _Robust(context, found.centres)
+    planes = torch.stack(found.planes[:leaves])
+    clusters = _Clusters(context, sizes.clone(), planes, robust.costs if robust else None)
     history: list[list[float]] = []
     margins = [clusters.median_lead()]
     known = len(found.planes) - leaves
     context.progress.begin("merging", leaves - 2, known)
     while len(clusters) > 2:
         node = leaves + len(history)
-        first, second, iou, alike = clusters.worst_pair()
+        first, second, figures = clusters.next_pair()
         pair = clusters.nodes(first, second)
-        history.append([*pair, iou, alike])
+        history.append([*pair, *figures])
         column = clusters.join(first, second, node)
         pair_sizes = [node_sizes[part] for part in pair]
         node_sizes.append(sum(pair_sizes))
         clusters.hold(column, search.merged(node, pair, pair_sizes, column))
         margins.append(clusters.median_lead())
         context.progress.reach(max(len(history), known))
+    kept = torch.tensor(history).view(leaves - 2, -1 if history else 4)
     hierarchy = Hierarchy(
         torch.stack(found.planes),
         torch.tensor(node_sizes),
-        torch.tensor(history).view(-1, 4),
+        kept[:, :4].contiguous(),
         torch.tensor(margins[::-1]),
+        robust.evidence(clusters.merges, kept[:, 4:].flatten(), sizes) if robust else None,
     )
     return Merged(hierarchy, clusters.num_agreed, sum(found.rounds))
+
+
+class _Robust:
+    """What the robust rule goes by, and the evidence that is left of it in the end."""
+
+    def __init__(self, context: FitContext, centres: Tensor) -> None:
+        # The pixels are assigned to these centres by the same arithmetic, so that Lloyd's sums are
+        # those of the clusters, and no pass of its own is needed.
+        parts = context.pool.query("lloyd", context.keep(centres))
+        sums = torch.stack([part[0].cpu() for part in parts])
+        sizes = torch.stack([part[1].cpu() for part in parts])
+        self.costs = MergeCosts(sums.sum(dim=0), sizes.sum(dim=0))
+        # Now and not at the end: the sums of all parts are much larger than what follows from them.
+        self._resampled = merges_under_resampling(sums, sizes)
+        images = context.pool.query("images_of", len(centres))
+        self._images = torch.cat([part.cpu() for part in images], dim=1)
+
+    def evidence(self, merges: list[Merge], costs: Tensor, sizes: Tensor) -> Evidence:
+        """The evidence for a tree made by `merges` at these costs, of leaves with these sizes."""
+        return Evidence(costs, agreement_at_cuts(merges, self._resampled, sizes), self._images)
 
 
 def _sizes(context: FitContext, centres: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from typing import Any
 from factory.label.layout import place_nodes
 from factory.label.material import LabelMaterial
 from factory.pack.image import encode_image
+from factory.segment.tree.doubts import doubts_of_cut
 from factory.segment.tree.hierarchy import Hierarchy
 from factory.spec import EncodeSpec
 
@@ -74,12 +75,14 @@ def script_names() -> list[str]:
     return sorted(path.stem for path in ASSETS.glob("*.js"))
 
 
-def _cut_quality(tree: Hierarchy, count: int) -> dict[str, float | int | None]:
-    """Statistics of the merge below a flat cut; None at two classes, which are never merged."""
+def _cut_quality(tree: Hierarchy, count: int) -> dict[str, Any]:
+    """Statistics of the merge below a flat cut, None at two classes, and doubts about its classes."""
     iou = alike = None
     if count > 2:
         iou, alike = tree.history[tree.num_leaves - count, 2:].tolist()
-    return {"k": count, "iou": iou, "ecos": alike}
+    agreement = float(tree.evidence.agreement[count - 2]) if tree.evidence else None
+    doubts = doubts_of_cut(tree, count)
+    return {"k": count, "iou": iou, "ecos": alike, "agreement": agreement, "doubts": doubts}
 
 
 def _fill(**parts: str) -> bytes:

@@ -11,6 +11,7 @@ from factory.dataset.preview import Pair, overlay
 from factory.label.layout import PlacedNode, place_nodes
 from factory.label.material import LabelMaterial
 from factory.manifest.labels import MaskClass
+from factory.segment.tree.doubts import doubts_of_cut
 from factory.segment.tree.hierarchy import Hierarchy
 
 _COLUMNS = 8
@@ -108,10 +109,13 @@ def _overlays(material: LabelMaterial, count: int) -> UInt8[np.ndarray, "n h w 3
 
 def _caption(tree: Hierarchy, count: int) -> str:
     words = f"{count} classes" + (", suggested" if count == tree.suggest().num_classes else "")
-    if count == 2:
-        return words
-    iou, alike = tree.history[tree.num_leaves - count, 2:].tolist()
-    return f"{words}: worst cluster IoU {iou:.3f}, likeness to its partner {alike:.3f}"
+    if count > 2:
+        iou, alike = tree.history[tree.num_leaves - count, 2:].tolist()
+        words += f": worst cluster IoU {iou:.3f}, likeness to its partner {alike:.3f}"
+    if tree.evidence is not None:
+        words += f", agreement with other images {tree.evidence.agreement[count - 2]:.2f}"
+    num_doubts = len(doubts_of_cut(tree, count))
+    return words + (f"; {num_doubts} doubtful, see report.html" if num_doubts else "")
 
 
 def _paste(sheet: Image.Image, images: UInt8[np.ndarray, "n h w 3"], top: int) -> None:

@@ -64,8 +64,8 @@ def make_identity(
 def identity_of(settings: Settings) -> dict[str, Any]:
     """The contribution of `settings` to an identity, as JSON values.
 
-    The settings that their class lists as `first`, those of `later` that differ from their first
-    default, and those of `gone` with their last value. Without a list: all settings.
+    The settings that their class lists as `first`, those of `later` that differ from the
+    listed value, and those of `gone` with their last value. Without a list: all settings.
     """
     listed = settings.identity_fields
     values = {name: _plain(getattr(settings, name)) for name in type(settings).model_fields}

@@ -26,7 +26,7 @@ from factory.pack.packing import encode_batch
 from factory.run.fitting import num_fit_threads
 from factory.run.worker import configure_process, device_of
 from factory.segment.base import AnySegmenter, finish_segmenter, load_segmenter
-from factory.segment.methods import check_methods, find_method
+from factory.segment.methods import check_methods, find_doubts, find_method
 from factory.spec import JobSpec
 
 _BATCHES = 3
@@ -55,18 +55,20 @@ def calibrate(spec: JobSpec) -> dict[str, Any]:
     check_encoding(dataset, generator)
     probe = Probe(dataset, generator, device, num_fit_threads(spec))
     fitted = find_fitted(dataset, weights.sha256) if needs_fitting(dataset) else None
+    warnings = list(weights.warnings)
     if fitted is None:
         batch_s, num_bytes = _measure_unfitted(probe)
     else:
         segmenter = _load_fitted(probe, fitted)
         find_rules(dataset.accept, segmenter.labels)
         batch_s, num_bytes = _measure(probe, segmenter)
+        warnings += find_doubts(dataset.segmenter, fitted)
     return {
         "pairs_per_s": dataset.batch_size * spec.run.threads_per_actor / batch_s,
         "bytes_per_pair": num_bytes / dataset.batch_size,
         "fit_s": fit_seconds(probe, batch_s) if fitted is None else 0.0,
         "resolution_px": generator.facts.resolution,
-        "warnings": list(weights.warnings),
+        "warnings": warnings,
     }
 
 

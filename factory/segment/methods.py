@@ -180,3 +180,15 @@ def check_generator(kind: str, facts: GeneratorFacts) -> None:
 
 def _missing_fact(method: Method, facts: GeneratorFacts) -> str:
     return next((need for need in method.needs if not getattr(facts, need)), "")
+
+
+def find_doubts(spec: MethodSettings, fitted: bytes) -> list[str]:
+    """What a user should know of the classes that `spec` makes of a fit, a line each.
+
+    Raises:
+        JobError: If the settings do not suit the fit.
+        PluginError: If a plugin cannot be used.
+    """
+    target = find_method(spec.kind).doubts
+    lines: list[str] = import_part(spec.kind, target)(fitted, settings_of(spec)) if target else []
+    return lines

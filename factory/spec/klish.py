@@ -25,7 +25,10 @@ class KlishSpec(MethodSettings):
         (
             *("kind", "cut", "labels", "ignore_unclaimed", "fitted"),
             *("initial_clusters", "layers", "fit"),
-        )
+        ),
+        # The published rule is what was done before there was a choice: fits and datasets of that time
+        # keep their ids under it. The default is another rule, and says so in every new id.
+        later={"merging": "published"},
     )
 
     kind: Literal["klish"] = "klish"
@@ -47,6 +50,10 @@ class KlishSpec(MethodSettings):
     to the working folder."""
     initial_clusters: int = Field(100, ge=3, le=255)
     """Number of k-means clusters, which are then merged one pair at a time down to two."""
+    merging: Literal["robust", "published"] = "robust"
+    """Which clusters are merged: `robust` first asks which merges are cheap, with far pixels clipped;
+    `published` is the paper's rule, which gives nearly all pixels to one class where features have
+    heavy tails, as those of DCGANs have."""
     layers: LayerNames = "auto"
     """Feature maps that the head reads, as for `kmeans`."""
     fit: FitSpec = FitSpec(num_images=256, pixels_per_image="auto")

@@ -34,6 +34,9 @@ class Method:
     """Makes the file that the segmenter reads from the fitted one, by the settings of `after_fit`;
     called with the fitted bytes, the settings and `source`, their name in errors. Empty = the fitted
     file is that file."""
+    doubts: str = ""
+    """Finds which classes are of little use; called with the fitted bytes and the settings, and gives
+    a line for each. Empty = nothing is looked for."""
     cost: str = ""
     """A `fit.cost.FitCost`: what a fit will cost. Empty = unknown: `factory plan`
     says so, and the fit is never spread over workers."""
@@ -59,7 +62,7 @@ class Method:
         Raises:
             ValueError: If it does; the text is for the author of the entry.
         """
-        for_a_fit = ("fitted_if", "after_fit", "fitted_file", "finish", "cost", "files")
+        for_a_fit = ("fitted_if", "after_fit", "fitted_file", "finish", "doubts", "cost", "files")
         useless = [name for name in for_a_fit if getattr(self, name)]
         if useless and not self.fitter:
             raise ValueError(f"a method without a fitter has no use for {useless[0]}")
@@ -94,6 +97,7 @@ METHODS: Mapping[str, Method] = {
         after_fit=("cut", "labels", "ignore_unclaimed"),
         fitted_file="fitted",
         finish="factory.segment.tree.cut:cut_tree",
+        doubts="factory.segment.tree.doubts:find_doubts",
         inlined=("labels",),
         needs=("layers",),
         has_tree=True,

@@ -84,8 +84,8 @@ class IdentityFields:
     first: tuple[str, ...]
     """Settings of the class when the first dataset was made with it: always part."""
     later: Mapping[str, Any] = field(default_factory=dict)
-    """Settings added since, each with its first default, which must stand for the behaviour before the
-    setting existed: part only with another value."""
+    """Settings added since, each with the value that stands for the behaviour before the setting
+    existed, whatever its default is: part only with another value."""
     gone: Mapping[str, Any] = field(default_factory=dict)
     """Settings removed since, each with the value that is built in now: always part."""
     left_out: tuple[str, ...] = ()

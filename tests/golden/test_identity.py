@@ -2,6 +2,10 @@
 
 `frozen_ids.json` was written by the code that still put whole settings classes into an identity. It is
 never made anew; jobs are added to it, with the numbers of the version that first had them.
+
+Where a setting's default is another than what was done before there was the setting, the jobs of that
+time state it: `merging: published` is what KLiSH did, under the ids it had. Jobs that name a fitted file
+have no fit key here: their fit is never looked for.
 """
 
 import json
@@ -43,6 +47,13 @@ def test_the_id_of_a_dataset_is_what_it_was(name):
 @pytest.mark.parametrize("name", [name for name in IDS if "fit_key" in IDS[name]])
 def test_the_cache_finds_the_fits_that_it_has(name):
     assert fit_key(job_of(name).dataset, W) == IDS[name]["fit_key"]
+
+
+def test_the_rule_of_merging_is_part_of_an_id_unless_the_tree_is_a_file():
+    assert IDS["klish"] != IDS["klish_robust"]
+    assert job_of("klish_robust").dataset.segmenter.merging == "robust"
+    section = make_identity(job_of("klish_fitted"), weights_sha256=W, segmenter_sha256=S)
+    assert "merging" not in section["segmenter"]
 
 
 def test_every_job_has_a_frozen_id():

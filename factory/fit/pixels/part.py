@@ -1,17 +1,18 @@
 """One part of the fitting pixels: samples them, stores them, and computes sums over them.
 
-The state of a part is determined by its updates (`sample`, `assign`, `hold`, `join`, `hold_one`),
-so that a lost part is rebuilt by replaying them. Results are small; vectors never leave the part.
-Every result is computed on one thread, a few rows at a time, in a fixed order: the bytes do not
-depend on the machine.
+The state of a part is determined by its updates (`sample`, `clip`, `assign`, `hold`, `join`,
+`hold_one`), so that a lost part is rebuilt by replaying them. Results are small; vectors never leave
+the part. Every result is computed on one thread, a few rows at a time, in a fixed order: the bytes do
+not depend on the machine.
 """
 
 from collections.abc import Iterator
 
 import torch
-from jaxtyping import Float32, Float64, Int64
+from jaxtyping import Bool, Float32, Float64, Int64
 from torch import Tensor
 
+from factory.fit.pixels.ball import Ball
 from factory.fit.pixels.sampling import NUM_PARTS, Sampling, read_batch
 from factory.generate.base import Generator
 from factory.spec import DatasetSpec
@@ -39,9 +40,10 @@ class Part:
         self._filled = 0
         self.use(torch.empty(0, 0, device=device))
 
-    def use(self, vectors: Float32[Tensor, "p c"]) -> None:
-        """Take these vectors as the part's pixels."""
-        self._vectors = vectors
+    def use(self, vectors: Float32[Tensor, "p c"], pixels_per_image: int = 1) -> None:
+        """Take these vectors as the part's pixels, so many of each image after the other."""
+        self._vectors, self._pixels_per_image = vectors, pixels_per_image
+        self._ball: Ball | None = None
         self._owners = torch.empty(0, dtype=torch.uint8, device=self._device)
         self._scores = torch.empty(0, 0, device=self._device)
 
@@ -51,7 +53,8 @@ class Part:
         if step == 0:
             self.use(torch.empty(0, 0, device=self._device))
             rows = _count_images(batches, sampling, self._dataset) * sampling.pixels_per_image
-            self.use(torch.empty(rows, sampling.num_channels, device=self._device))
+            vectors = torch.empty(rows, sampling.num_channels, device=self._device)
+            self.use(vectors, sampling.pixels_per_image)
             self._filled = 0
         if step >= len(batches):
             return 0
@@ -61,6 +64,13 @@ class Part:
             self._filled += len(vectors)
         return len(images)
 
+    def clip(self, ball: Ball) -> None:
+        """From now on `assign`, `spread` and `lloyd` see the vectors clipped to `ball`.
+
+        Planes see them as they are, so that a fitted head reads the generator's own features.
+        """
+        self._ball = ball.to(self._device)
+
     def assign(self, centres: Float32[Tensor, "k c"]) -> Int64[Tensor, " k"]:
         """Assign each pixel to its nearest centre; returns the number of pixels of each."""
         centres = centres.to(self._device)
@@ -69,7 +79,7 @@ class Part:
         bias = -centres.square().sum(dim=1) / 2
         self._owners = torch.empty(len(self._vectors), dtype=torch.uint8, device=self._device)
         for rows, place in self._chunks():
-            best = torch.addmm(bias, rows, centres.T).argmax(dim=1)
+            best = torch.addmm(bias, self._clipped(rows), centres.T).argmax(dim=1)
             self._owners[place] = best.to(torch.uint8)
         return torch.bincount(self._owners.long(), minlength=len(centres))
 
@@ -124,7 +134,7 @@ class Part:
 
     def spread(self, count: int) -> Float32[Tensor, "p c"]:
         """At most `count` of the vectors, evenly spaced."""
-        return self._vectors[_evenly(len(self._vectors), count)]
+        return self._clipped(self._vectors[_evenly(len(self._vectors), count)])
 
     def lloyd(
         self, centres: Float32[Tensor, "k c"]
@@ -135,7 +145,8 @@ class Part:
         sums = torch.zeros_like(centres)
         sizes = torch.zeros(len(centres), dtype=torch.int64, device=self._device)
         inertia = torch.zeros((), dtype=torch.float64, device=self._device)
-        for rows, _ in self._chunks():
+        for raw, _ in self._chunks():
+            rows = self._clipped(raw)
             ids = torch.addmm(bias, rows, centres.T).argmax(dim=1)
             if (
                 rows.is_cuda
@@ -146,6 +157,12 @@ class Part:
             sizes += torch.bincount(ids, minlength=len(centres))
             inertia += (rows - centres[ids]).square_().sum(dtype=torch.float64)
         return sums.double(), sizes, inertia
+
+    def images_of(self, count: int) -> Bool[Tensor, "k n"]:
+        """Which of `count` clusters have a pixel in which of the part's images."""
+        owners = self._owners.view(-1, self._pixels_per_image).long()
+        found = torch.zeros(len(owners), count, dtype=torch.bool, device=self._device)
+        return found.scatter_(1, owners, True).T  # noqa: FBT003 - torch has no keyword for it
 
     def hinge(
         self, columns: Int64[Tensor, " k"], planes: Float32[Tensor, "k c1"]
@@ -185,6 +202,10 @@ class Part:
         rows = self._scores[_evenly(len(self._scores), count)]
         best = rows[:, columns.to(self._device)].topk(2, dim=1).values
         return best[:, 0] - best[:, 1]
+
+    def _clipped(self, rows: Tensor) -> Tensor:
+        # A few rows at a time and never all: a clipped copy would double the memory of the fit.
+        return rows if self._ball is None else self._ball.clip(rows)
 
     def _shortfall(
         self, rows: Tensor, place: slice, columns: Tensor, planes: Tensor

@@ -26,8 +26,14 @@ export function drawChart(svg, facts, numClasses, onChoose) {
 }
 
 export function describeCut(facts, numClasses) {
-  const cut = facts.cuts[numClasses - 2];
-  const star = numClasses === facts.suggested ? "★ suggested · " : "";
-  if (cut.iou === null) return `${star}nothing is left to merge`;
-  return `${star}worst cluster IoU ${cut.iou.toFixed(3)} · likeness ${cut.ecos.toFixed(3)}`;
+  const { iou, ecos, agreement, doubts } = facts.cuts[numClasses - 2];
+  const known = [
+    numClasses === facts.suggested ? "★ suggested" : null,
+    iou === null
+      ? "nothing is left to merge"
+      : `worst cluster IoU ${iou.toFixed(3)} · likeness ${ecos.toFixed(3)}`,
+    agreement === null ? null : `agreement with other images ${agreement.toFixed(2)}`,
+    ...doubts.map((doubt) => `⚠ ${doubt}`),
+  ];
+  return known.filter((part) => part !== null).join(" · ");
 }

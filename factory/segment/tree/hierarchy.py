@@ -9,7 +9,6 @@ Merging stops at two clusters: their union, all pixels, has no plane.
 """
 
 import hashlib
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -18,30 +17,14 @@ from jaxtyping import Float32, Int64
 from torch import Tensor
 
 from factory.errors import JobError
+from factory.segment.tree.evidence import Evidence, read_evidence
+from factory.segment.tree.suggest import Suggestion, suggest_cuts
 
 PLANES_NAME = "merge/planes"
 SIZES_NAME = "merge/sizes"
 HISTORY_NAME = "merge/history"
 MARGINS_NAME = "merge/margins"
 """Names of the four tensors in a segmenter file."""
-
-_LEAST_IOU, _MOST_IOU, _LEAST_ALIKE = 0.5, 0.999, 1e-3
-"""The IoU and the similarity of a merge are clipped to these before their logarithms are compared: below
-an IoU of one half there is no cluster, and differences within the last thousandth are noise."""
-
-
-@dataclass(frozen=True, slots=True)
-class Suggestion:
-    """Numbers of classes, ranked by how well the fitting pixels support them."""
-
-    num_classes: int
-    """The first of `ranked`."""
-    ranked: tuple[tuple[int, float], ...]
-    """(number of classes, score), the best first. The score is the sum of the two `shares`; 0 where
-    the next merge is as good as one before."""
-    shares: tuple[tuple[float, float], ...]
-    """In the same order: the drop of separation (log odds of the cluster IoU) and the gap in similarity
-    (log of the extended cosine similarity) between the last merge and those that would follow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +41,8 @@ class Hierarchy:
     margins: Float32[Tensor, " cuts"]
     """Median lead of the best class over the second on the fitting pixels, in logits, at 2, 3, ...
     classes of the flat cuts."""
+    evidence: Evidence | None = None
+    """What else the fit measured, if it merged by the robust rule."""
 
     @property
     def num_leaves(self) -> int:
@@ -110,36 +95,15 @@ class Hierarchy:
         return tuple(sorted(alive))
 
     def suggest(self) -> Suggestion:
-        """Suggest a number of classes: where further merging would join well separated clusters.
+        """Where merging stops to join what belongs together; see `suggest.suggest_cuts`."""
+        return suggest_cuts(self)
 
-        A number of classes is good if the merge that led to it was easy and all that follow are
-        hard: a large drop of the least cluster IoU and a large gap in similarity. KLiSH leaves the
-        choice to a person; the sum of both, on logarithmic scales, is ours. Two classes are never
-        suggested if there is an alternative, because no later merge is there to compare with.
-        """
-        odds, likeness = self._envelopes()
-        scores = {
-            self.num_leaves - merge: (
-                odds[merge] - odds[merge - 1],
-                likeness[merge - 1] - likeness[merge],
-            )
-            for merge in range(1, len(odds))
-        } or {self.num_leaves: (0.0, 0.0)}
-        best = sorted(scores, key=lambda count: (-sum(scores[count]), count))
-        ranked = tuple((count, round(sum(scores[count]), 4)) for count in best)
-        shares = tuple((round(scores[k][0], 4), round(scores[k][1], 4)) for k in best)
-        return Suggestion(best[0], ranked, shares)
-
-    def _envelopes(self) -> tuple[list[float], list[float]]:
-        """Per merge: the least log odds of cluster IoU and the largest log similarity from it on."""
-        # Running extremes from the last merge backwards: one easy merge late in the tree then cancels
-        # the hard ones before it, because no cut can stop between them.
-        odds, likeness = [math.inf], [-math.inf]
-        for _, _, iou, alike in reversed(self.history.tolist()):
-            share = min(max(iou, _LEAST_IOU), _MOST_IOU)
-            odds.append(min(odds[-1], math.log(share / (1 - share))))
-            likeness.append(max(likeness[-1], math.log(max(alike, _LEAST_ALIKE))))
-        return odds[:0:-1], likeness[:0:-1]
+    def image_share(self, nodes: Iterable[int]) -> float | None:
+        """The share of the fitting images in which one of `nodes` has a pixel; None if unknown."""
+        if self.evidence is None:
+            return None
+        leaves = sorted({leaf for node in nodes for leaf in self.leaves(node)})
+        return float(self.evidence.images[leaves].any(dim=0).double().mean())
 
     def check_cut(self, nodes: Sequence[int]) -> None:
         """Require that every leaf lies below exactly one of `nodes`.
@@ -179,4 +143,5 @@ def read_hierarchy(tensors: dict[str, Tensor]) -> Hierarchy | None:
         tensors[SIZES_NAME],
         tensors[HISTORY_NAME],
         tensors[MARGINS_NAME],
+        read_evidence(tensors),
     )

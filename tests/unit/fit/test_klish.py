@@ -111,6 +111,21 @@ def test_the_file_is_a_head_of_all_leaves_and_the_tree(tmp_path):
     assert [numbers[name] for name in ("num_images", "num_pixels", "num_channels")] == [16, 512, 32]
     assert numbers["num_rounds"] >= 22
     assert numbers["agreement"] > 0.9
+    assert tree.evidence is not None
+    assert tree.evidence.images.shape == (12, 8)
+    assert tree.evidence.agreement.shape == (11,)
+    assert tree.evidence.agreement[-1] == 1, "of the leaves with themselves"
+    assert (tree.evidence.costs > 0).all()
+
+
+def test_as_published_nothing_is_in_the_file_that_was_not_there_before(tmp_path):
+    tensors = load(fit(tmp_path, {"dataset.segmenter": KLISH | {"merging": "published"}})[0])
+    assert {name for name in tensors if name.startswith("merge/")} == {
+        "merge/planes",
+        "merge/sizes",
+        "merge/history",
+        "merge/margins",
+    }
 
 
 class StoppedError(Exception):
@@ -118,9 +133,11 @@ class StoppedError(Exception):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("merging", ["robust", "published"])
 @pytest.mark.parametrize("at", [("clusters", 401), ("planes", 1), ("merging", 3), ("merging", 9)])
-def test_a_fit_goes_on_where_it_was_stopped_and_gives_the_same_file(tmp_path, at):
-    overrides = {"dataset.segmenter": KLISH | {"fit": SMALL_FIT | {"seed": 31}}}
+def test_a_fit_goes_on_where_it_was_stopped_and_gives_the_same_file(tmp_path, at, merging):
+    settings = {"fit": SMALL_FIT | {"seed": 31}, "merging": merging}
+    overrides = {"dataset.segmenter": KLISH | settings}
     whole, _ = fit(tmp_path, overrides)
     dataset = small_job(tmp_path, overrides).dataset
 
@@ -226,14 +243,62 @@ def iou_per_cut(folder, segmenter):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("merging", "least"), [("robust", 0.99), ("published", 0.9985)])
 @pytest.mark.parametrize("seed", range(3))
 def test_masks_of_the_toy_generator_are_almost_exact_and_better_than_those_of_kmeans(
-    tmp_path, seed
+    tmp_path, seed, merging, least
 ):
     fitting = {"num_images": 32, "pixels_per_image": 128, "seed": seed}
-    merged = iou_per_cut(tmp_path, KLISH | {"fit": fitting})
-    assert merged > 0.9985
+    merged = iou_per_cut(tmp_path, KLISH | {"fit": fitting, "merging": merging})
+    assert merged > least
     assert merged > iou_per_cut(tmp_path, {"kind": "kmeans", "num_clusters": 4, "fit": fitting})
+
+
+def fit_coarse(folder, segmenter):
+    return load(fit(folder, {"dataset.segmenter": segmenter | {"layers": ["s16"]}})[0])
+
+
+def part_iou(tensors, num_classes):
+    """Mean IoU over the toy's parts of 24 exact masks, each class counted as its commonest part."""
+    tree = read_hierarchy(tensors)
+    planes = torch.cat([tensors[weight_name("s16")], tensors["bias"][:, None]], dim=1)
+    if tree is not None:
+        planes = tree.planes[list(tree.flat_cut(num_classes))]
+    spec = GeneratorSpec(kind="shapes")
+    generator = load_generator(spec, None, device=CPU)
+    latents = LatentSampler(generator, LatentsSpec(seed=9), spec).draw(range(24))
+    wide = torch.nn.functional.interpolate(
+        generator.generate(latents, ["s16"]).features["s16"],
+        (32, 32),
+        mode="bilinear",
+        align_corners=True,
+    )
+    logits = torch.einsum("nchw,kc->nkhw", wide, planes[:, :-1]) + planes[:, -1, None, None]
+    table = torch.bincount(
+        (logits.argmax(dim=1) * 4 + generator.masks(latents)).flatten(), minlength=4 * num_classes
+    ).view(-1, 4)
+    merged = torch.zeros(4, 4, dtype=torch.int64).index_add_(0, table.argmax(dim=1), table).double()
+    iou = merged.diagonal() / (merged.sum(dim=0) + merged.sum(dim=1) - merged.diagonal())
+    return float(iou.mean())
+
+
+@pytest.mark.slow
+def test_on_coarse_maps_it_is_level_with_kmeans_from_eight_classes_and_near_it_before(tmp_path):
+    """Blurred borders are well separated in their own right: the published rule keeps them."""
+    # Two seeds scatter: over twelve it is .03 below at six classes.
+    limits = {4: 0.10, 6: 0.08, 8: 0.02}
+    means, gained = dict.fromkeys(limits, 0.0), 0.0
+    for seed in range(2):
+        fitting = {"fit": {"num_images": 60, "pixels_per_image": 300, "seed": seed}}
+        klish = {"kind": "klish", "initial_clusters": 40} | fitting
+        ours = fit_coarse(tmp_path, klish)
+        gained += part_iou(ours, 6) / 2
+        gained -= part_iou(fit_coarse(tmp_path, klish | {"merging": "published"}), 6) / 2
+        for count in limits:
+            kmeans = fit_coarse(tmp_path, {"kind": "kmeans", "num_clusters": count} | fitting)
+            means[count] += (part_iou(kmeans, count) - part_iou(ours, count)) / 2
+    assert all(means[count] <= most for count, most in limits.items()), means
+    assert gained > 0.01
 
 
 def test_a_job_is_measured_before_it_is_fitted(tmp_path):

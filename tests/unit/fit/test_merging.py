@@ -4,7 +4,7 @@ import torch
 from fit_context import context_of, found_planes, loss_of, mixture
 
 from factory.errors import JobError
-from factory.fit.merging import Found, choose_pair, merge_clusters, merged_plane
+from factory.fit.merging import Found, merge_clusters, merged_plane
 from factory.fit.pixels.pool import added
 
 CPU = torch.device("cpu")
@@ -39,24 +39,6 @@ def test_a_merged_plane_is_the_mean_weighted_by_pixels():
     planes = torch.tensor([[1.0, 0, 4], [5, 2, 0]])
     assert merged_plane(planes, torch.tensor([10, 30])).tolist() == [[4.0, 1.5, 1.0]]
     assert merged_plane(planes, torch.zeros(2).long()).isfinite().all()
-
-
-def pair_of(ious, alike, sizes):
-    symmetric = torch.eye(len(ious), dtype=torch.float64)
-    for (first, second), value in alike.items():
-        symmetric[first, second] = symmetric[second, first] = value
-    return choose_pair(torch.tensor(ious, dtype=torch.float64), symmetric, torch.tensor(sizes))
-
-
-def test_the_worst_separated_cluster_joins_the_one_it_is_most_alike():
-    alike = {(0, 1): 0.9, (0, 2): 0.1, (1, 2): 0.3}
-    assert pair_of([0.9, 0.8, 0.2], alike, [5, 5, 5]) == (2, 1)
-    assert pair_of([0.1, 0.8, 0.2], alike, [5, 5, 5]) == (0, 1)
-
-
-def test_ties_go_to_the_most_alike_and_then_to_the_smallest():
-    assert pair_of([1.0, 1, 1], {(1, 2): 0.2}, [1, 5, 4]) == (2, 1)
-    assert pair_of([1.0, 1, 1], {}, [7, 5, 6]) == (1, 2)
 
 
 def blobs(places, per_blob=400):

@@ -28,5 +28,7 @@ def test_a_tree_of_two_clusters_is_shown_as_well():
     tree, gallery = small_material().tree, small_material().gallery
     pair = Hierarchy(tree.planes[:2], tree.sizes[:2], tree.history[:0], tree.margins[:1])
     material = LabelMaterial("two", pair, Gallery(gallery.images, gallery.scores[:2]))
-    assert make_facts(material)["cuts"] == [{"k": 2, "iou": None, "ecos": None}]
+    assert make_facts(material)["cuts"] == [
+        {"k": 2, "iou": None, "ecos": None, "agreement": None, "doubts": []}
+    ]
     assert Image.open(io.BytesIO(draw_picture(material))).width == 1096

@@ -92,7 +92,13 @@ def test_facts_describe_the_tree(ask):
     assert facts["tree"] == tree.digest()
     assert [node["id"] for node in facts["nodes"]] == list(range(tree.num_nodes))
     assert facts["suggested"] == tree.suggest().num_classes
-    assert facts["cuts"][0] == {"k": 2, "iou": None, "ecos": None}
+    assert facts["cuts"][0] == {
+        "k": 2,
+        "iou": None,
+        "ecos": None,
+        "agreement": None,
+        "doubts": [],
+    }
     last = facts["cuts"][-1]
     assert last["k"] == tree.num_leaves
     assert [last["iou"], last["ecos"]] == tree.history[0, 2:].tolist()

@@ -94,6 +94,7 @@ CHANGES = {
     "dataset.segmenter[kmeans].fit.seed": 1,
     "dataset.segmenter[klish].kind": "x:y",
     "dataset.segmenter[klish].initial_clusters": 99,
+    "dataset.segmenter[klish].merging": "published",
     "dataset.segmenter[klish].cut": 25,
     "dataset.segmenter[klish].labels": LABELS,
     "dataset.segmenter[klish].labels.tree": "1" * 16,

@@ -1,0 +1,95 @@
+from dataclasses import replace
+
+import torch
+from trees import a_tree, tree_file
+
+from factory.segment.methods import find_doubts
+from factory.segment.segmenter_file import decode_segmenter
+from factory.segment.tree.doubts import doubts_of_cut
+from factory.segment.tree.evidence import Evidence
+from factory.segment.tree.hierarchy import read_hierarchy
+from factory.spec import KlishSpec
+from factory.spec.labels import LabelsSpec
+
+
+def lopsided(images=None):
+    """Leaf 0 holds 950 of 1,000 pixels; leaf 4 is in one image of 200, unless told otherwise."""
+    sizes = torch.tensor([950, 20, 15, 10, 5, 15, 35, 965])
+    tree = replace(a_tree(), sizes=sizes)
+    if images is None:
+        images = torch.ones(5, 200, dtype=torch.bool)
+        images[4, 1:] = False
+    evidence = Evidence(torch.ones(3), torch.tensor([0.5, 0.9, 0.9, 1.0]), images)
+    return replace(tree, evidence=evidence)
+
+
+def test_a_class_of_nearly_all_pixels_is_said_with_what_to_do():
+    assert doubts_of_cut(lopsided(), 4) == [
+        "of 4 classes, class 0 (node 0) holds 95.0% of the pixels: cut finer, or fit on other `layers`"
+    ]
+    published = replace(lopsided(), evidence=None)
+    assert doubts_of_cut(published, 3)[0].endswith(
+        "cut finer, or fit on other `layers` or with `merging: robust`"
+    )
+
+
+def test_a_class_in_almost_no_image_is_said_with_what_to_do():
+    assert doubts_of_cut(lopsided(), 5)[1:] == [
+        "of 5 classes, class 4 (node 4) is in 0.5% of the images: cut coarser, or raise "
+        "fit.num_images to see whether it is a part or a chance"
+    ]
+    assert len(doubts_of_cut(replace(lopsided(), evidence=None), 5)) == 1
+
+
+def test_a_good_cut_is_not_doubted():
+    assert doubts_of_cut(a_tree(), 4) == []
+
+
+def test_named_classes_are_doubted_by_their_names_and_as_a_whole():
+    tree = lopsided()
+    labels = LabelsSpec.model_validate(
+        {
+            "tree": tree.digest(),
+            "labels": [
+                {"name": "ground", "colour": "#102030", "nodes": [0, 3]},
+                {"name": "rest", "colour": "#A0B0C0", "nodes": [4, 6]},
+            ],
+        }
+    )
+    found = find_doubts(KlishSpec(labels=labels), with_evidence(tree))
+    assert [line.split(":")[0] for line in found] == [
+        "of 2 classes, ground (node 0, 3) holds 96.0% of the pixels"
+    ]
+
+
+def with_evidence(tree):
+    from safetensors.torch import load
+
+    from factory.segment.segmenter_file import encode_segmenter
+
+    data = tree_file(tree)
+    _, facts = decode_segmenter(data, source="t")
+    return encode_segmenter(load(data) | tree.evidence.tensors(), facts)
+
+
+def test_evidence_is_read_back_from_the_file():
+    tree = lopsided()
+    again = read_hierarchy(decode_segmenter(with_evidence(tree), source="t")[0]).evidence
+    for name, tensor in tree.evidence.tensors().items():
+        assert torch.equal(again.tensors()[name], tensor)
+    assert read_hierarchy(decode_segmenter(tree_file(), source="t")[0]).evidence is None
+
+
+def test_cuts_that_are_doubtful_shaky_or_uneven_are_suggested_last():
+    images = torch.ones(5, 200, dtype=torch.bool)
+    tree = replace(a_tree(), evidence=Evidence(torch.ones(3), torch.ones(4), images))
+    plain = a_tree().suggest()
+    best = plain.num_classes
+    assert tree.suggest().num_classes == best
+    agreement = torch.ones(4)
+    agreement[best - 2] = 0.1
+    shaky = replace(tree, evidence=replace(tree.evidence, agreement=agreement))
+    assert dict(shaky.suggest().ranked)[best] < 0.11 * dict(tree.suggest().ranked)[best]
+    assert shaky.suggest().num_classes != best
+    count = lopsided().suggest().ranked[-1][0]
+    assert doubts_of_cut(lopsided(), count)
