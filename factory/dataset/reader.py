@@ -89,8 +89,7 @@ class Dataset:
 
     @property
     def _here(self) -> "_Connection":
-        """The connection of this process, opened at its first read."""
-        # Sockets and locks must not be shared with a forked process.
+        """The connection of this process, opened at its first read: a fork must not share sockets."""
         if self._connection is None or self._connection.process != os.getpid():
             self._connection = _Connection(open_store(self.uri, is_known=True))
         return self._connection

@@ -68,29 +68,7 @@ def settings_of(spec: MethodSettings, *, section: str = SEGMENTER_SECTION) -> Me
     method = find_method(spec.kind)
     if not method.settings:
         return spec
-    own = import_part(spec.kind, method.settings)
-    if not (isinstance(own, type) and issubclass(own, MethodSettings)):
-        raise PluginError(
-            f"segmenter {spec.kind!r}: {method.settings} is no settings class; derive it from "
-            "factory.spec.MethodSettings"
-        )
-    if own.model_fields["kind"].annotation is not str:
-        raise PluginError(
-            f"segmenter {spec.kind!r}: {method.settings} says what its `kind` is; leave `kind` out of "
-            "the class: a plugin has the name that a job gives it"
-        )
-    names = [name for name in own.model_fields if name not in own.identity_later]
-    unknown = sorted(method.named_settings().difference(names))
-    if unknown:
-        raise PluginError(
-            f"segmenter {spec.kind!r}: its entry names the setting {unknown[0]!r}, and "
-            f"{method.settings} has only {', '.join(names)}"
-        )
-    if method.inlined:
-        raise PluginError(
-            f"segmenter {spec.kind!r}: its entry names {method.inlined[0]!r} in `inlined`, which job "
-            "files can do for our own methods only; use `files`"
-        )
+    own = _own_settings(spec.kind, method)
     where = f"{section}.settings"
     if "clean" in spec.settings:
         raise JobError(
@@ -107,6 +85,34 @@ def settings_of(spec: MethodSettings, *, section: str = SEGMENTER_SECTION) -> Me
     if settled:
         raise JobError(where=where, found=settled)
     return checked
+
+
+def _own_settings(kind: str, method: Method) -> type[MethodSettings]:
+    """The settings class of a plugin, if its entry and the class fit each other."""
+    own = import_part(kind, method.settings)
+    if not (isinstance(own, type) and issubclass(own, MethodSettings)):
+        raise PluginError(
+            f"segmenter {kind!r}: {method.settings} is no settings class; derive it from "
+            "factory.spec.MethodSettings"
+        )
+    if own.model_fields["kind"].annotation is not str:
+        raise PluginError(
+            f"segmenter {kind!r}: {method.settings} says what its `kind` is; leave `kind` out of "
+            "the class: a plugin has the name that a job gives it"
+        )
+    names = [name for name in own.model_fields if name not in own.identity_later]
+    unknown = sorted(method.named_settings().difference(names))
+    if unknown:
+        raise PluginError(
+            f"segmenter {kind!r}: its entry names the setting {unknown[0]!r}, and "
+            f"{method.settings} has only {', '.join(names)}"
+        )
+    if method.inlined:
+        raise PluginError(
+            f"segmenter {kind!r}: its entry names {method.inlined[0]!r} in `inlined`, which job "
+            "files can do for our own methods only; use `files`"
+        )
+    return own
 
 
 def methods_in(

@@ -3,6 +3,7 @@
 `frozen_ids.json` was written by the code that still put whole settings classes into an identity. It is
 never made anew; jobs are added to it, with the numbers of the version that first had them.
 
+A file of `jobs/` that is changed on purpose makes another dataset, and has the id of that one here.
 Where a setting's default is another than what was done before there was the setting, the jobs of that
 time state it: `merging: published` is what KLiSH did, under the ids it had. Jobs that name a fitted file
 have no fit key here: their fit is never looked for.

@@ -113,7 +113,7 @@ def test_a_plan_without_rounds_is_not_needed_to_count():
 def test_a_plan_whose_keys_would_not_sort_is_refused(tmp_path):
     big = {
         "dataset.num_samples": 10**9,
-        "dataset.samples_per_shard": 10**8,
+        "dataset.samples_per_shard": 10**6,
         "dataset.oversample": 5,
     }
     with pytest.raises(JobError, match=r"dataset\.oversample"):
