@@ -16,10 +16,12 @@ install_import_hook(["factory"], "beartype.beartype")
 
 import pytest  # noqa: E402 - nothing may import factory before the hook
 import torch  # noqa: E402
-from hypothesis import settings  # noqa: E402
+from hypothesis import HealthCheck, settings  # noqa: E402
 
-settings.register_profile("same", derandomize=True)
-settings.register_profile("explore", derandomize=False)
+# Neither a deadline nor the check for slow examples: both read the clock of a machine that may be busy.
+_ANY_SPEED = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+settings.register_profile("same", derandomize=True, **_ANY_SPEED)
+settings.register_profile("explore", derandomize=False, **_ANY_SPEED)
 settings.load_profile("same")
 
 # As workers do. Threads that wait for each other on a crowded machine make a test take minutes.
