@@ -129,9 +129,9 @@ def read_bytes(data: bytes) -> Checkpoint | WeightsError:
 def test_a_mutated_file_is_refused_cleanly_or_read(data):
     read_bytes(good("small network"))  # whatever is imported lazily is imported by a good file
     modules = set(sys.modules)
-    start = time.perf_counter()
+    start = time.process_time()
     result = read_bytes(data)
-    assert time.perf_counter() - start < MOST_SECONDS
+    assert time.process_time() - start < MOST_SECONDS
     assert set(sys.modules) <= modules
     if isinstance(result, WeightsError):
         assert "\n" not in str(result)
