@@ -15,7 +15,7 @@ from factory.dataset.quarantine import release
 from factory.dataset.state import find_rounds, find_state, progress_of
 from factory.dataset.status import make_status
 from factory.dataset.views import make_manifest
-from factory.errors import DamageError, IncompleteError, JobError, PluginError, StoreError
+from factory.errors import DamageError, IncompleteError, JobError, StoreError
 from factory.job import finish_job, prepare_job, run_job
 from factory.manifest.coverage import cover_samples, merge_coverage
 from factory.manifest.table import read_manifest
@@ -297,7 +297,9 @@ def test_a_receipt_of_another_dataset_is_refused(made):
 
 
 def test_an_unknown_segmenter_is_refused_before_anything_is_written(tmp_path):
-    with pytest.raises(PluginError, match=r"^no segmenter named 'kmean'; known: .*did you mean"):
+    with pytest.raises(
+        JobError, match="no segmenter has that name; known: .*did you mean 'kmeans'"
+    ):
         make_small(tmp_path, {"dataset.segmenter": {"kind": "kmean"}})
     assert list(tmp_path.iterdir()) == []
 
