@@ -298,7 +298,7 @@ def test_a_receipt_of_another_dataset_is_refused(made):
 
 def test_an_unknown_segmenter_is_refused_before_anything_is_written(tmp_path):
     with pytest.raises(
-        JobError, match="no segmenter has that name; known: .*did you mean 'kmeans'"
+        JobError, match=r"no segmenter has that name; known: .*did you mean 'kmeans'"
     ):
         make_small(tmp_path, {"dataset.segmenter": {"kind": "kmean"}})
     assert list(tmp_path.iterdir()) == []
