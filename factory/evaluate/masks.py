@@ -18,7 +18,6 @@ from factory.evaluate.metrics import (
     UNASSIGNED,
     Overlaps,
     adjusted_mutual_information,
-    adjusted_rand,
     iou_global,
     iou_per_image,
     overlaps,
@@ -28,6 +27,7 @@ from factory.evaluate.metrics import (
 from factory.evaluate.reading import read_counts
 from factory.evaluate.reference import Reference
 from factory.evaluate.scores import Agreement, ClassScore, MaskScores, Match
+from factory.segment.agreement import adjusted_rand
 from factory.store import Store
 
 

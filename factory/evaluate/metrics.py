@@ -18,21 +18,6 @@ _NEGLIGIBLE = 40.0
 """Negative logarithm of a probability below the resolution of a float64 sum (e^-40 is 4e-18)."""
 
 
-def adjusted_rand(counts: Int64[np.ndarray, "g k"]) -> float:
-    """Adjusted Rand index: 1 = the same partition, 0 = as similar as by chance, below 0 = less.
-
-    `counts` are pixels by class and cluster, at least one in all. Hubert and Arabie 1985,
-    "Comparing partitions". In Python's integers: pairs of 10^11 pixels overflow 64 bits.
-    """
-    total = int(counts.sum())
-    all_pairs = total * (total - 1) // 2
-    together = _num_pairs(counts.ravel())
-    truth, found = _num_pairs(counts.sum(axis=1)), _num_pairs(counts.sum(axis=0))
-    above = 2 * (together * all_pairs - truth * found)
-    below = (truth + found) * all_pairs - 2 * truth * found
-    return above / below if below else 1.0
-
-
 def adjusted_mutual_information(counts: Int64[np.ndarray, "g k"]) -> float:
     """Adjusted mutual information (AMI): 1 = the same partition, 0 = as similar as by chance.
 
@@ -122,10 +107,6 @@ def _reach(a: int, b: int, total: int) -> float:
     )
     third = _NEGLIGIBLE / 3
     return float(third + np.sqrt(third**2 + 2 * _NEGLIGIBLE * variance) + 1)
-
-
-def _num_pairs(counts: Int64[np.ndarray, " e"]) -> int:
-    return sum(count * (count - 1) // 2 for count in counts.tolist())
 
 
 def _margins(

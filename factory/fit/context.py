@@ -72,9 +72,8 @@ class FitContext:
     @property
     def generator(self) -> Generator:
         """The generator, for methods that need more of it than pixels: they are never spread."""
-        assert isinstance(
-            self.pool, ThreadedPixelPool
-        )  # `run.fitting.must_distribute` sees to that
+        # `run.fitting.must_distribute` sees to that.
+        assert isinstance(self.pool, ThreadedPixelPool)
         return self.pool.generator
 
     def encode(

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from factory.fit.merge_order import MergeCosts, choose_cheapest_pair
 from factory.identity import counter_rng
+from factory.segment.agreement import adjusted_rand
 
 # The mean over 16 draws has a standard error of about .02 where a cut is shaky, and the figure is shown
 # with two digits.
@@ -71,17 +72,9 @@ def _owners_at_cuts(merges: list[Merge], count: int) -> list[Tensor]:
     return cuts
 
 
-def _rand_index(first: Tensor, second: Tensor, sizes: Tensor) -> float:
-    """Adjusted Rand index (Hubert and Arabie 1985) of two clusterings of pixels, given by leaf."""
+def _rand_index(first: Tensor, second: Tensor, sizes: Int64[Tensor, " k"]) -> float:
+    """Adjusted Rand index of two clusterings of pixels, given by leaf."""
     count = len(sizes)
-    table = torch.zeros(count * count, dtype=torch.float64)
-    table.index_add_(0, first * count + second, sizes.double())
-    table = table.view(count, count)
-
-    def pairs(counts: Tensor) -> float:
-        return float((counts * (counts - 1) / 2).sum())
-
-    rows, columns = pairs(table.sum(dim=1)), pairs(table.sum(dim=0))
-    expected = rows * columns / max(pairs(table.sum()[None]), 1)
-    most = (rows + columns) / 2
-    return (pairs(table) - expected) / (most - expected) if most > expected else 1.0
+    table = torch.zeros(count * count, dtype=torch.int64)
+    table.index_add_(0, first * count + second, sizes)
+    return adjusted_rand(table.view(count, count).numpy())

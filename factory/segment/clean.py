@@ -18,6 +18,7 @@ from factory.data import IGNORE
 from factory.errors import JobError
 from factory.generate.batch import MaskBatch
 from factory.manifest.labels import MaskClass, find_class
+from factory.segment.mask_figures import count_px, mean_of_claimed
 from factory.segment.objects.components import number_components
 from factory.spec.clean import CleanSpec
 
@@ -43,13 +44,12 @@ class Cleaner:
         hosted = smooth.cpu().numpy()
         cleaned = torch.from_numpy(np.stack([self.clean_parts(mask) for mask in hosted]))
         masks = cleaned.to(found.masks.device)
-        class_px = [(masks == label).sum(dim=(1, 2)) for label in range(self.num_classes)]
         confidence, by_px = _confidence(found, masks)
         return replace(
             found,
             masks=masks,
             confidence=confidence,
-            class_px=torch.stack(class_px, dim=1),
+            class_px=count_px(masks, self.num_classes),
             confidence_by_px=by_px,
             cleaned_px=(masks != found.masks).sum(dim=(1, 2)),
         )
@@ -147,9 +147,7 @@ def _confidence(
     by_px = found.confidence_by_px
     if by_px is None or not ((masks == IGNORE) & (found.masks != IGNORE)).any():
         return found.confidence, by_px
-    claimed = masks != IGNORE
-    by_px = torch.where(claimed, by_px, 0)
-    return by_px.sum(dim=(1, 2)) / claimed.sum(dim=(1, 2)).clamp(min=1), by_px
+    return mean_of_claimed(by_px, masks != IGNORE)
 
 
 def _border(parts: Int64[np.ndarray, "h w"]) -> Int64[np.ndarray, " p"]:

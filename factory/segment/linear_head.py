@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
-from jaxtyping import Float, Int64, UInt8
+from jaxtyping import Float, UInt8
 from torch import Tensor
 from torch.nn import functional
 
@@ -20,6 +20,7 @@ from factory.data import IGNORE
 from factory.errors import JobError
 from factory.generate.base import GeneratorFacts
 from factory.generate.batch import ImageBatch, MaskBatch
+from factory.segment.mask_figures import count_px, mean_of_claimed
 from factory.segment.segmenter_file import read_segmenter, weight_name
 from factory.spec import MethodSettings
 
@@ -73,23 +74,17 @@ class LinearHead:
         best, masks, margins = _best_class(_best_rows(self.logits(batch), self._groups))
         by_px = margins / (margins + self._margin_scale)
         if not self._ignores:
-            return MaskBatch(masks, by_px.mean(dim=(1, 2)), self._count_px(masks), by_px)
+            return MaskBatch(
+                masks, by_px.mean(dim=(1, 2)), count_px(masks, len(self.labels)), by_px
+            )
         claimed = best >= 0
         masks = torch.where(claimed, masks, IGNORE)
-        by_px = torch.where(claimed, by_px, 0)
-        mean = by_px.sum(dim=(1, 2)) / claimed.sum(dim=(1, 2)).clamp(min=1)
-        return MaskBatch(masks, mean, self._count_px(masks), by_px)
+        mean, by_px = mean_of_claimed(by_px, claimed)
+        return MaskBatch(masks, mean, count_px(masks, len(self.labels)), by_px)
 
     def logits(self, batch: ImageBatch) -> Float[Tensor, "r n h w"]:
         """One score per row of weights and pixel, float32."""
         return plane_scores(batch.features, self._weights, self._bias, self._side)
-
-    def _count_px(self, masks: UInt8[Tensor, "n h w"]) -> Int64[Tensor, "n k"]:
-        count, bins = len(masks), len(self.labels) + 1
-        offsets = torch.arange(count, device=masks.device)[:, None] * bins
-        ids = masks.view(count, -1).clamp(max=bins - 1).long() + offsets
-        counts = torch.bincount(ids.view(-1), minlength=count * bins)
-        return counts.view(count, bins)[:, :-1]
 
 
 def plane_scores(

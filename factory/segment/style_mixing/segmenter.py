@@ -25,6 +25,7 @@ from factory.generate.base import Generator, GeneratorFacts, StyleMixer
 from factory.generate.batch import ImageBatch, MaskBatch
 from factory.identity import counter_rng
 from factory.manifest.labels import MaskClass
+from factory.segment.mask_figures import count_px
 from factory.segment.objects.detectors import Detector, load_detector
 from factory.segment.objects.instances import NO_INSTANCE, connected_instances
 from factory.segment.segmenter_file import read_segmenter
@@ -98,11 +99,10 @@ class StyleMixing:
             else:
                 found.append(self._segment_one(generator, latents, batch, position))
         masks = torch.stack([one.mask for one in found])
-        counts = [torch.bincount(mask.flatten(), minlength=len(self.labels)) for mask in masks]
         return MaskBatch(
             masks,
             torch.tensor([_mean(one.confidence) for one in found], device=masks.device),
-            torch.stack(counts),
+            count_px(masks, len(self.labels)),
             rejections=tuple(one.rejection for one in found),
             instances=tuple(one.instances for one in found if one.instances is not None),
             confidence_by_px=torch.stack([one.confidence for one in found]),

@@ -11,7 +11,6 @@ from factory.evaluate.contingency import count_pair, gather
 from factory.evaluate.metrics import (
     UNASSIGNED,
     adjusted_mutual_information,
-    adjusted_rand,
     expected_mutual_information,
     iou_global,
     iou_per_image,
@@ -19,6 +18,7 @@ from factory.evaluate.metrics import (
     pixel_accuracy,
     v_measure,
 )
+from factory.segment.agreement import adjusted_rand
 
 LABELLINGS = st.integers(1, 120).flatmap(
     lambda n: st.tuples(
