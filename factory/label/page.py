@@ -18,6 +18,7 @@ from factory.label.material import LabelMaterial
 from factory.pack.image import encode_image
 from factory.segment.tree.doubts import doubts_of_cut
 from factory.segment.tree.hierarchy import Hierarchy
+from factory.segment.tree.suggest import suggest_cuts
 from factory.spec import EncodeSpec
 
 ASSETS = Path(__file__).parent / "assets"
@@ -35,7 +36,7 @@ def make_facts(material: LabelMaterial) -> dict[str, Any]:
         "tree": tree.digest(),
         "nodes": [asdict(node) for node in place_nodes(tree)],
         "cuts": [_cut_quality(tree, count) for count in range(2, tree.num_leaves + 1)],
-        "suggested": tree.suggest().num_classes,
+        "suggested": suggest_cuts(tree).num_classes,
         "mask_side": gallery.scores.shape[-1],
         "images": [
             _data_uri("image/png", encode_image(image, EncodeSpec())) for image in gallery.images

@@ -13,6 +13,7 @@ from factory.label.material import LabelMaterial
 from factory.manifest.labels import MaskClass
 from factory.segment.tree.doubts import doubts_of_cut
 from factory.segment.tree.hierarchy import Hierarchy
+from factory.segment.tree.suggest import suggest_cuts
 
 _COLUMNS = 8
 _TILE_PX = 128
@@ -30,35 +31,35 @@ _INK = "#1c1d1f"
 def draw_picture(material: LabelMaterial) -> bytes:
     """Draw a PNG: the tree, coloured at the suggested cut, and samples with masks at up to four cuts.
 
-    The cuts are those with the best scores of `Hierarchy.suggest`.
+    The cuts are those with the best scores of `suggest_cuts`.
     """
     tree = material.tree
-    counts = sorted(count for count, _ in tree.suggest().ranked[:_MOST_CUTS])
+    suggestion = suggest_cuts(tree)
+    suggested = suggestion.num_classes
+    counts = sorted(count for count, _ in suggestion.ranked[:_MOST_CUTS])
     row = _TEXT_PX + _TILE_PX + _GAP_PX
     height = _TEXT_PX + _TREE_PX + (len(counts) + 1) * row + _GAP_PX
     sheet = Image.new("RGB", (_WIDTH, height), "white")
     draw = ImageDraw.Draw(sheet)
-    suggested = tree.suggest().num_classes
     _write(
         draw, _GAP_PX, f"{material.name}: {tree.num_leaves} clusters merged, {suggested} suggested"
     )
-    sheet.paste(draw_tree(tree, counts), (0, _TEXT_PX))
+    sheet.paste(draw_tree(tree, counts, suggested), (0, _TEXT_PX))
     top = _TEXT_PX + _TREE_PX
     _write(draw, top, "samples")
     _paste(sheet, material.gallery.images, top + _TEXT_PX)
     for position, count in enumerate(counts, start=1):
-        _write(draw, top + position * row, _caption(tree, count))
+        _write(draw, top + position * row, _caption(tree, count, suggested))
         _paste(sheet, _overlays(material, count), top + position * row + _TEXT_PX)
     sink = io.BytesIO()
     sheet.save(sink, "PNG", optimize=True)
     return sink.getvalue()
 
 
-def draw_tree(tree: Hierarchy, counts: list[int]) -> Image.Image:
-    """Draw the tree, coloured below the suggested cut, with a horizontal line at each of `counts`."""
+def draw_tree(tree: Hierarchy, counts: list[int], suggested: int) -> Image.Image:
+    """Draw the tree, coloured below the cut at `suggested`, with a line across at each of `counts`."""
     nodes = place_nodes(tree)
     parents = {child: node.id for node in nodes for child in node.children or ()}
-    suggested = tree.suggest().num_classes
     colours = _colours_below(tree.flat_cut(suggested), nodes)
     sheet = Image.new("RGB", (_WIDTH, _TREE_PX), "white")
     draw = ImageDraw.Draw(sheet)
@@ -107,8 +108,8 @@ def _overlays(material: LabelMaterial, count: int) -> UInt8[np.ndarray, "n h w 3
     return np.stack([overlay(Pair("", image, mask), labels) for image, mask in pairs])
 
 
-def _caption(tree: Hierarchy, count: int) -> str:
-    words = f"{count} classes" + (", suggested" if count == tree.suggest().num_classes else "")
+def _caption(tree: Hierarchy, count: int, suggested: int) -> str:
+    words = f"{count} classes" + (", suggested" if count == suggested else "")
     if count > 2:
         iou, alike = tree.history[tree.num_leaves - count, 2:].tolist()
         words += f": worst cluster IoU {iou:.3f}, likeness to its partner {alike:.3f}"

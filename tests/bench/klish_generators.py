@@ -36,6 +36,7 @@ from factory.segment.linear_head import plane_scores
 from factory.segment.palette import unnamed_labels
 from factory.segment.segmenter_file import decode_segmenter, weight_name
 from factory.segment.tree.hierarchy import read_hierarchy
+from factory.segment.tree.suggest import suggest_cuts
 from factory.spec import DatasetSpec
 from factory.spec.read import check_job
 from factory.store import LocalStore
@@ -175,7 +176,7 @@ def measure(
     fitted, seconds = fit(dataset, generator, weights)
     tree = read_hierarchy(decode_segmenter(fitted, source=name)[0])
     assert tree is not None
-    suggested = ", ".join(str(count) for count, _ in tree.suggest().ranked[:4])
+    suggested = ", ".join(str(count) for count, _ in suggest_cuts(tree).ranked[:4])
     print(f"{name:<10}seed {seed}  {seconds:.0f} s CPU  suggested {suggested}", flush=True)
     held_out = HeldOut(generator, dataset, planes_of(fitted, 3)[1])
     yield held_out.images[:BATCH]

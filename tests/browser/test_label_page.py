@@ -10,6 +10,7 @@ from small_label import serving, small_material
 from factory.label.layout import place_nodes
 from factory.label.page import kept_page
 from factory.segment.tree.labels_file import check_labels, read_labels_file
+from factory.segment.tree.suggest import suggest_cuts
 
 
 @pytest.fixture
@@ -31,7 +32,7 @@ def page(visits, address):
 
 def ready(page, classes=None):
     expect(page.locator("body")).to_have_attribute("data-ready", "yes")
-    shown(page, classes or small_material().tree.suggest().num_classes)
+    shown(page, classes or suggest_cuts(small_material().tree).num_classes)
     return page
 
 
@@ -58,7 +59,7 @@ def saved(labels):
 
 def test_it_opens_at_the_suggested_cut_with_everything_to_see(page):
     tree = small_material().tree
-    assert tree.suggest().num_classes == 3
+    assert suggest_cuts(tree).num_classes == 3
     expect(page.locator("#count")).to_have_text("3 classes")
     iou, alike = tree.history[tree.num_leaves - 3, 2:].tolist()
     words = f"★ suggested · worst cluster IoU {iou:.3f} · likeness {alike:.3f}"

@@ -15,6 +15,7 @@ from factory.segment.palette import unnamed_labels
 from factory.segment.segmenter_file import decode_segmenter, encode_segmenter, weight_name
 from factory.segment.tree.hierarchy import Hierarchy, read_hierarchy
 from factory.segment.tree.labels_file import check_labels, class_labels
+from factory.segment.tree.suggest import suggest_cuts
 from factory.spec.klish import KlishSpec
 
 
@@ -57,7 +58,7 @@ def choose_nodes(tree: Hierarchy, spec: KlishSpec) -> list[list[int]]:
     if isinstance(spec.cut, list):
         tree.check_cut(spec.cut)
         return [[node] for node in tree.by_size(spec.cut)]
-    count = tree.suggest().num_classes if spec.cut == "auto" else spec.cut
+    count = suggest_cuts(tree).num_classes if spec.cut == "auto" else spec.cut
     return [[node] for node in tree.by_size(tree.flat_cut(count))]
 
 

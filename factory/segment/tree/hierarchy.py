@@ -18,7 +18,6 @@ from torch import Tensor
 
 from factory.errors import JobError
 from factory.segment.tree.evidence import Evidence, read_evidence
-from factory.segment.tree.suggest import Suggestion, suggest_cuts
 
 PLANES_NAME = "merge/planes"
 SIZES_NAME = "merge/sizes"
@@ -93,10 +92,6 @@ class Hierarchy:
             alive -= set(self.children(node) or ())
             alive.add(node)
         return tuple(sorted(alive))
-
-    def suggest(self) -> Suggestion:
-        """Where merging stops to join what belongs together; see `suggest.suggest_cuts`."""
-        return suggest_cuts(self)
 
     def image_share(self, nodes: Iterable[int]) -> float | None:
         """The share of the fitting images in which one of `nodes` has a pixel; None if unknown."""

@@ -4,13 +4,10 @@ KLiSH leaves the choice to a person (Xu et al., TPAMI 2023, section 3); all of t
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
 
-from torch import Tensor
-
-from factory.segment.tree.evidence import Evidence
+from factory.segment.tree.hierarchy import Hierarchy
 
 _LEAST_IOU, _MOST_IOU, _LEAST_ALIKE = 0.5, 0.999, 1e-3
 """Beyond these the two figures of a merge say nothing: a cluster with an IoU below one half is no
@@ -40,34 +37,7 @@ class Suggestion:
     of the extended cosine similarity) of the next merges exceed those of the last."""
 
 
-@runtime_checkable
-class AnyTree(Protocol):
-    """What is asked of a merge tree; see `hierarchy.Hierarchy`, which asks for suggestions itself."""
-
-    @property
-    def num_leaves(self) -> int:
-        """Number of clusters that the merging began with."""
-
-    @property
-    def sizes(self) -> Tensor:
-        """Fitting pixels of each node."""
-
-    @property
-    def history(self) -> Tensor:
-        """Each merge: two nodes, cluster IoU, similarity."""
-
-    @property
-    def evidence(self) -> Evidence | None:
-        """What else the fit measured."""
-
-    def flat_cut(self, num_classes: int) -> tuple[int, ...]:
-        """The nodes of a flat cut."""
-
-    def image_share(self, nodes: Iterable[int]) -> float | None:
-        """The share of the fitting images in which one of `nodes` has a pixel."""
-
-
-def suggest_cuts(tree: AnyTree) -> Suggestion:
+def suggest_cuts(tree: Hierarchy) -> Suggestion:
     """Where merging stops to join what belongs together.
 
     A number of classes is good if the merge that led to it was easy and all that follow are
@@ -95,7 +65,7 @@ def suggest_cuts(tree: AnyTree) -> Suggestion:
     )
 
 
-def shares_of(tree: AnyTree, nodes: Sequence[int]) -> list[float]:
+def shares_of(tree: Hierarchy, nodes: Sequence[int]) -> list[float]:
     """The share of the fitting pixels that each node holds."""
     sizes = tree.sizes.tolist()
     total = sum(sizes[: tree.num_leaves])
@@ -114,7 +84,7 @@ def _envelopes(figures: list[list[float]]) -> tuple[list[float], list[float]]:
     return odds[:0:-1], likeness[:0:-1]
 
 
-def _weight(tree: AnyTree, count: int) -> float:
+def _weight(tree: Hierarchy, count: int) -> float:
     """How far a cut's score counts: by its agreement under resampling, and its balance, 0 to 1."""
     if tree.evidence is None:
         return 1.0
@@ -125,7 +95,7 @@ def _weight(tree: AnyTree, count: int) -> float:
     return agreement * math.sqrt(max(evenness, 0.0))
 
 
-def _is_lopsided(tree: AnyTree, count: int) -> bool:
+def _is_lopsided(tree: Hierarchy, count: int) -> bool:
     if tree.evidence is None:
         return False
     cut = tree.flat_cut(count)

@@ -6,6 +6,7 @@ from fit_context import context_of, found_planes, loss_of, mixture
 from factory.errors import JobError
 from factory.fit.merging import Found, merge_clusters, merged_plane
 from factory.fit.pixels.pool import added
+from factory.segment.tree.suggest import suggest_cuts
 
 CPU = torch.device("cpu")
 
@@ -75,7 +76,7 @@ def test_blobs_that_overlap_are_merged_before_those_that_do_not(tmp_path):
     assert sorted(leaves) == [0, 1, 2, 3, 4, 5], "each pair is merged before any two pairs are"
     assert (tree.history[:3, 2] < 0.9).all()
     assert tree.history[3, 2] > 0.99
-    assert tree.suggest().num_classes == 3
+    assert suggest_cuts(tree).num_classes == 3
     assert (tree.margins > 0).all()
     assert tree.sizes[6:9].tolist() == [800, 800, 800]
 

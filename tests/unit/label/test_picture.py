@@ -10,6 +10,7 @@ from factory.label.material import LabelMaterial
 from factory.label.page import make_facts
 from factory.label.picture import draw_picture
 from factory.segment.tree.hierarchy import Hierarchy
+from factory.segment.tree.suggest import suggest_cuts
 
 
 def test_the_picture_shows_the_tree_and_four_cuts_of_eight_samples():
@@ -18,7 +19,7 @@ def test_the_picture_shows_the_tree_and_four_cuts_of_eight_samples():
     assert picture.width == 8 * 136 + 8
     pixels = np.asarray(picture.convert("RGB"))
     nodes = place_nodes(small_material().tree)
-    cut = small_material().tree.flat_cut(small_material().tree.suggest().num_classes)
+    cut = small_material().tree.flat_cut(suggest_cuts(small_material().tree).num_classes)
     for node in cut:
         colour = list(bytes.fromhex(nodes[node].colour[1:]))
         assert (pixels[30:280] == colour).all(axis=2).sum() > 100

@@ -15,6 +15,7 @@ from factory.segment.segmenter_file import decode_segmenter, weight_name
 from factory.segment.tree.coarser import find_coarser
 from factory.segment.tree.head import TreeHead
 from factory.segment.tree.hierarchy import Hierarchy, read_hierarchy
+from factory.segment.tree.suggest import suggest_cuts
 from factory.spec import KlishSpec, KMeansSpec
 from unit.segment.test_labels_file import named
 
@@ -70,7 +71,7 @@ def test_a_cut_is_a_choice_of_nodes(settings, nodes, scale):
 
 
 def test_the_suggestion_is_the_cut_unless_one_is_given():
-    assert len(cut()[1].nodes) == a_tree().suggest().num_classes
+    assert len(cut()[1].nodes) == suggest_cuts(a_tree()).num_classes
     assert cut()[1] == cut(cut="auto")[1] != cut(cut=2)[1]
 
 

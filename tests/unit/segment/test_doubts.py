@@ -8,6 +8,7 @@ from factory.segment.segmenter_file import decode_segmenter
 from factory.segment.tree.doubts import doubts_of_cut
 from factory.segment.tree.evidence import Evidence
 from factory.segment.tree.hierarchy import read_hierarchy
+from factory.segment.tree.suggest import suggest_cuts
 from factory.spec import KlishSpec
 from factory.spec.labels import LabelsSpec
 
@@ -83,13 +84,13 @@ def test_evidence_is_read_back_from_the_file():
 def test_cuts_that_are_doubtful_shaky_or_uneven_are_suggested_last():
     images = torch.ones(5, 200, dtype=torch.bool)
     tree = replace(a_tree(), evidence=Evidence(torch.ones(3), torch.ones(4), images))
-    plain = a_tree().suggest()
+    plain = suggest_cuts(a_tree())
     best = plain.num_classes
-    assert tree.suggest().num_classes == best
+    assert suggest_cuts(tree).num_classes == best
     agreement = torch.ones(4)
     agreement[best - 2] = 0.1
     shaky = replace(tree, evidence=replace(tree.evidence, agreement=agreement))
-    assert dict(shaky.suggest().ranked)[best] < 0.11 * dict(tree.suggest().ranked)[best]
-    assert shaky.suggest().num_classes != best
-    count = lopsided().suggest().ranked[-1][0]
+    assert dict(suggest_cuts(shaky).ranked)[best] < 0.11 * dict(suggest_cuts(tree).ranked)[best]
+    assert suggest_cuts(shaky).num_classes != best
+    count = suggest_cuts(lopsided()).ranked[-1][0]
     assert doubts_of_cut(lopsided(), count)
