@@ -2,14 +2,22 @@
 
 import http.client
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
 
 import boto3
 import pytest
+from moto.server import ThreadedMotoServer
 
 from factory.errors import StoreError
 
+CREDENTIALS = {
+    "AWS_ACCESS_KEY_ID": "an-id",
+    "AWS_SECRET_ACCESS_KEY": "a-secret",
+    "AWS_DEFAULT_REGION": "us-east-1",
+}
 PART = 5 * 2**20
 SECRET = "a-secret-that-nobody-may-see"
 
@@ -108,3 +116,21 @@ def refusal(action):
 
 def uploads():
     return boto3.client("s3").list_multipart_uploads(Bucket="bucket").get("Uploads", [])
+
+
+@contextmanager
+def moto_server() -> Iterator[str]:
+    """An S3 server in this process; gives its address."""
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    server.start()
+    host, port = server.get_host_and_port()
+    try:
+        yield f"http://{host}:{port}"
+    finally:
+        server.stop()
+
+
+def use_server(monkeypatch: pytest.MonkeyPatch, endpoint: str) -> None:
+    """Have `s3://` addresses mean the server at `endpoint`, for one test."""
+    for name, value in {"AWS_ENDPOINT_URL": endpoint, **CREDENTIALS}.items():
+        monkeypatch.setenv(name, value)

@@ -14,6 +14,7 @@ from pydantic.fields import FieldInfo
 from factory.data import ShardTask
 from factory.job import run_job
 from factory.manifest.records import Manifest, ShardRecord
+from factory.run.base import WorkerConfig
 from factory.spec import JobSpec
 from factory.spec.read import check_job
 from factory.spec.segmenters import ByKind
@@ -51,6 +52,24 @@ def small_document(folder: Path, overrides: Mapping[str, Any] | None = None) -> 
 def small_job(folder: Path, overrides: Mapping[str, Any] | None = None) -> JobSpec:
     """The tiny job, checked. Its output is `folder/out`."""
     return check_job(small_document(folder, overrides), source="small_job")
+
+
+EXACT_PARTS = {"kind": "plugins.mixing_plugins:Parts"}
+"""The `dataset.segmenter` section of a plugin with the toy's exact masks, which needs no fit."""
+
+
+def worker_config(spec: JobSpec) -> WorkerConfig:
+    """What a worker is told of a job whose segmenter needs no fit."""
+    return WorkerConfig(
+        dataset=spec.dataset,
+        run=spec.run,
+        output_uri=spec.output.uri,
+        single_writer=False,
+        weights_sha256="",
+        segmenter_path="",
+        run_id="run",
+        import_paths=(),
+    )
 
 
 class Witness:

@@ -6,7 +6,7 @@ import time
 
 import boto3
 import pytest
-from moto.server import ThreadedMotoServer
+from s3_server import moto_server, use_server
 
 from factory.store import Store, open_store
 
@@ -15,22 +15,13 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::R
 
 @pytest.fixture(scope="module")
 def endpoint():
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
+    with moto_server() as endpoint:
+        yield endpoint
 
 
 @pytest.fixture
 def bucket(endpoint, monkeypatch, tmp_path):
-    for name, value in {
-        "AWS_ENDPOINT_URL": endpoint,
-        "AWS_ACCESS_KEY_ID": "an-id",
-        "AWS_SECRET_ACCESS_KEY": "a-secret",
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }.items():
-        monkeypatch.setenv(name, value)
+    use_server(monkeypatch, endpoint)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     boto3.client("s3").create_bucket(Bucket="bucket")
     return f"bucket/{tmp_path.name}"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import boto3
 import pytest
-from moto.server import ThreadedMotoServer
+from s3_server import moto_server, use_server
 from small_job import make_small
 from torch.utils.data import DataLoader
 
@@ -24,11 +24,8 @@ TAR = "data/train/tiny-000001.tar"
 
 @pytest.fixture(scope="module")
 def endpoint():
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
+    with moto_server() as endpoint:
+        yield endpoint
 
 
 @pytest.fixture(scope="module")
@@ -40,13 +37,7 @@ def local(tmp_path_factory):
 
 @pytest.fixture
 def uri(endpoint, local, monkeypatch, tmp_path):
-    for name, value in {
-        "AWS_ENDPOINT_URL": endpoint,
-        "AWS_ACCESS_KEY_ID": "an-id",
-        "AWS_SECRET_ACCESS_KEY": "a-secret",
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }.items():
-        monkeypatch.setenv(name, value)
+    use_server(monkeypatch, endpoint)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     client = boto3.client("s3")
     client.create_bucket(Bucket="bucket")

@@ -6,6 +6,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import boto3
 import pytest
 from moto.server import ThreadedMotoServer
+from s3_server import use_server
 from toy_maker import a_maker, kept_in, steered
 
 from factory.data import ShardTask
@@ -80,13 +81,7 @@ def liar(monkeypatch):
     proxy.about = []
     thread = threading.Thread(target=proxy.serve_forever, args=(0.05,))
     thread.start()
-    for name, value in {
-        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{proxy.server_port}",
-        "AWS_ACCESS_KEY_ID": "an-id",
-        "AWS_SECRET_ACCESS_KEY": "a-secret",
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }.items():
-        monkeypatch.setenv(name, value)
+    use_server(monkeypatch, f"http://127.0.0.1:{proxy.server_port}")
     boto3.client("s3").create_bucket(Bucket="bucket")
     yield proxy
     proxy.shutdown()

@@ -3,37 +3,25 @@
 import threading
 
 import pytest
-from small_job import Witness, small_job
+from small_job import EXACT_PARTS, Witness, small_job, worker_config
 
 from factory.dataset.quarantine import Attempts
 from factory.errors import Interrupted, JobError
 from factory.plan.rounds import make_plan
-from factory.run.base import WorkerConfig
 from factory.run.inline import run_inline
 from factory.store import open_store
-
-PARTS = {"kind": "plugins.mixing_plugins:Parts"}
 
 
 class Run:
     """A call of `run_inline` for the small job with exact masks, which needs no fit."""
 
     def __init__(self, folder, **overrides):
-        settings = {"dataset.segmenter": PARTS} | overrides
+        settings = {"dataset.segmenter": EXACT_PARTS} | overrides
         spec = small_job(folder, settings)
         self.store = open_store(spec.output.uri)
         self.tasks = make_plan(spec, {"a": 1}).tasks()
         self.witness, self.stop = Witness(), threading.Event()
-        self.config = WorkerConfig(
-            dataset=spec.dataset,
-            run=spec.run,
-            output_uri=spec.output.uri,
-            single_writer=False,
-            weights_sha256="",
-            segmenter_path="",
-            run_id="run",
-            import_paths=(),
-        )
+        self.config = worker_config(spec)
 
     def call(self, tasks, *more):
         rounds = iter([*more, ()])

@@ -6,31 +6,18 @@ import sys
 
 import pytest
 import torch
-from small_job import small_job
+from small_job import EXACT_PARTS, small_job, worker_config
 
 from factory.dataset.state import find_labels
 from factory.errors import JobError, WeightsError
-from factory.run.base import WorkerConfig
 from factory.run.worker import build_maker, device_of, load_configured_generator
 from factory.spec import RunSpec
 from factory.store import open_store
 
-PARTS = {"kind": "plugins.mixing_plugins:Parts"}
-
 
 def config_of(folder, overrides=None, **changes):
-    spec = small_job(folder, {"dataset.segmenter": PARTS} | (overrides or {}))
-    config = WorkerConfig(
-        dataset=spec.dataset,
-        run=spec.run,
-        output_uri=spec.output.uri,
-        single_writer=False,
-        weights_sha256="",
-        segmenter_path="",
-        run_id="run",
-        import_paths=(),
-    )
-    return dataclasses.replace(config, **changes)
+    spec = small_job(folder, {"dataset.segmenter": EXACT_PARTS} | (overrides or {}))
+    return dataclasses.replace(worker_config(spec), **changes)
 
 
 @pytest.mark.slow
