@@ -4,6 +4,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,7 +27,8 @@ def start_mortal() -> Any:
         def pid(self) -> int:
             return os.getpid()
 
-        def wait(self) -> None:
+        def wait(self, begun: Path) -> None:
+            begun.touch()
             time.sleep(60)
 
         def leave(self) -> None:
@@ -41,12 +43,15 @@ def cluster() -> Iterator[None]:
         yield
 
 
-def death(number: int | None) -> RayError:
+def death(number: int | None, begun: Path) -> RayError:
     """The error of a call whose process gets the signal `number`, or leaves by itself."""
     actor = start_mortal()
     pid = ray.get(actor.pid.remote())
-    call = actor.leave.remote() if number is None else actor.wait.remote()
+    call = actor.leave.remote() if number is None else actor.wait.remote(begun)
     if number is not None:
+        # A process that is not yet in its call ends without a word about the signal it got.
+        while not begun.exists():
+            time.sleep(0.01)
         os.kill(pid, number)
     with pytest.raises(RayError) as caught:
         ray.get(call, timeout=60)
@@ -54,16 +59,17 @@ def death(number: int | None) -> RayError:
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV, None])
-def test_a_process_that_ends_may_have_been_its_shard_s_doing(cluster: None, number: int) -> None:
-    error = death(number)
+def test_a_process_that_ends_may_have_been_its_shard_s_doing(
+    cluster: None, number: int, tmp_path: Path
+) -> None:
+    error = death(number, tmp_path / "begun")
     assert isinstance(error, ActorDiedError)
     assert loss_of(7, NODE, error) == WorkerLost(7, OF_A_PROCESS, is_preempted=False)
 
 
-def test_a_process_that_is_told_to_go_counts_against_nobody(cluster: None) -> None:
-    # Now and then a process is gone before it has told Ray why.
-    errors = (death(signal.SIGTERM) for _ in range(8))
-    assert any(loss_of(7, NODE, error).is_preempted for error in errors)
+def test_a_process_that_is_told_to_go_counts_against_nobody(cluster: None, tmp_path: Path) -> None:
+    error = death(signal.SIGTERM, tmp_path / "begun")
+    assert loss_of(7, NODE, error).is_preempted
 
 
 def test_a_death_on_a_node_that_is_taken_away_has_a_field_for_it(cluster: None) -> None:
@@ -77,14 +83,16 @@ def test_a_worker_out_of_reach_counts_against_nobody(cluster: None) -> None:
     assert loss_of(7, NODE, ActorUnavailableError("no answer", None)).is_preempted
 
 
-def test_a_node_that_runs_out_of_memory_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_node_that_runs_out_of_memory_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     ray.shutdown()
     # Every node has more than a thousandth of its memory in use.
     monkeypatch.setenv("RAY_memory_usage_threshold", "0.001")
     monkeypatch.setenv("RAY_memory_monitor_refresh_ms", "100")
     with joined_cluster(RunSpec(num_actors=1)):
         with pytest.raises(OutOfMemoryError) as caught:
-            ray.get(start_mortal().wait.remote(), timeout=60)
+            ray.get(start_mortal().wait.remote(tmp_path / "begun"), timeout=60)
         lost = loss_of(7, NODE, caught.value)
     assert lost.reason == "ended by Ray, because its node was running out of memory"
     assert not lost.is_preempted, "another shard of this size would do the same"
