@@ -67,7 +67,7 @@ def test_every_command_shown_in_the_readme_exists() -> None:
 
 
 def test_the_fast_command_is_the_same_wherever_it_stands() -> None:
-    command = 'python -m pytest tests/unit -m "not slow"'
+    command = 'python -m pytest -n 2 tests/unit -m "not slow"'
     assert command in README
     assert command in CONTRIBUTING
 

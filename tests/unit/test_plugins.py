@@ -135,6 +135,7 @@ def test_what_is_no_plugin_of_this_role_is_one_line_of_the_setting_that_names_it
         assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("section", ["generator", "segmenter"])
 def test_plan_and_run_refuse_it_before_the_output_is_touched(section, tmp_path):
     overrides = {"dataset.segmenter": {"kind": "os:system"}}

@@ -102,6 +102,7 @@ def test_a_copy_connects_again_and_nothing_stays_on_this_machine(uri, tmp_path):
     assert left == []
 
 
+@pytest.mark.slow
 def test_a_cut_changed_or_lost_shard_is_told(uri, local):
     whole = (local / TAR).read_bytes()
     put(uri, TAR, whole[:-512])

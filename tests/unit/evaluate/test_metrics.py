@@ -56,6 +56,7 @@ def test_partitions_are_scored_as_by_scikit_learn(labellings):
     assert scores(table(truth, found)) == pytest.approx(expected, abs=1e-9)
 
 
+@pytest.mark.slow
 @given(LABELLINGS, st.permutations(range(6)), st.permutations(range(6)))
 def test_what_labels_are_called_does_not_matter(labellings, classes, clusters):
     counts = table(*labellings)

@@ -79,6 +79,7 @@ class Recorder(ShapesGenerator):
         return super().generate(latents, layers)
 
 
+@pytest.mark.slow
 def test_the_merging_sees_other_images_than_the_clustering(tmp_path):
     dataset = small_job(tmp_path, {"dataset.segmenter": KLISH}).dataset
     generator = Recorder(dataset.generator, None, CPU)
@@ -91,6 +92,7 @@ def test_the_merging_sees_other_images_than_the_clustering(tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_the_file_is_a_head_of_all_leaves_and_the_tree(tmp_path):
     data, _ = fit(tmp_path)
     path = tmp_path / "fit"
@@ -119,6 +121,7 @@ def test_the_file_is_a_head_of_all_leaves_and_the_tree(tmp_path):
     assert (tree.evidence.costs > 0).all()
 
 
+@pytest.mark.slow
 def test_as_published_nothing_is_in_the_file_that_was_not_there_before(tmp_path):
     tensors = load(fit(tmp_path, {"dataset.segmenter": KLISH | {"merging": "published"}})[0])
     assert {name for name in tensors if name.startswith("merge/")} == {

@@ -114,6 +114,7 @@ def heavy_tails(seed, per_part=1500, channels=12):
     return vectors, torch.arange(4).repeat_interleave(per_part)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_heavy_tails_give_the_published_rule_one_class_and_the_robust_one_the_parts(tmp_path, seed):
     vectors, parts = heavy_tails(seed)

@@ -58,6 +58,7 @@ def labels_at(merged, vectors, num_classes):
     return (vectors @ planes[:, :-1].T + planes[:, -1]).argmax(dim=1)
 
 
+@pytest.mark.slow
 def test_blobs_that_overlap_are_merged_before_those_that_do_not(tmp_path):
     places = [[0.0, 0], [1.2, 0], [20, 0], [21.2, 0], [0, 20], [1.2, 20]]
     vectors, centres = blobs(places)

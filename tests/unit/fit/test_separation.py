@@ -85,6 +85,7 @@ def test_pixels_no_more_than_needed_are_all_curved(tmp_path):
     assert ((curves[0] - exact).abs() < 1e-4 * exact.diagonal().max()).all()
 
 
+@pytest.mark.slow
 def test_a_step_that_is_refused_needs_no_second_derivatives(tmp_path):
     vectors, ids, start = mixture(num_pixels=2000, num_channels=240)
     looks, curves = [], []

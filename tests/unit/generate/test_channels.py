@@ -40,6 +40,7 @@ def job_of(weights, kind="stylegan2", **overrides):
     return {"dataset.generator": {"kind": kind, "weights": str(weights)}, **overrides}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [2, 5, 6])
 @pytest.mark.parametrize("kind", ["stylegan2", "stylegan2-rosinality", "stylegan1", "dcgan"])
 def test_other_numbers_of_channels_are_refused_in_one_line_by_every_command(kind, count, tmp_path):
@@ -129,6 +130,7 @@ def test_mixed_styles_of_images_with_alpha_lie_on_white(kind, tmp_path):
     assert (as_bytes.int() - batch.images.int())[inside].abs().max() <= 2
 
 
+@pytest.mark.slow
 def test_a_format_without_alpha_is_refused_by_plan_and_run_before_anything_is_made(tmp_path):
     torch.save(stylegan2(4).content, tmp_path / "x.pt")
     overrides = job_of(tmp_path / "x.pt", **{"dataset.encode": {"image": "jpeg"}})

@@ -85,6 +85,7 @@ def test_each_maker_is_told_with_its_shards_and_with_what_differs_alone():
     ]
 
 
+@pytest.mark.slow
 def test_a_dataset_of_somebody_else_with_a_maker_for_each_shard_is_told_quickly_and_briefly():
     records = [record(index, pillow=str(index)) for index in range(20_000)]
     started = time.process_time()

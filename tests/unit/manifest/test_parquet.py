@@ -49,6 +49,7 @@ def test_reading_starts_no_thread_that_could_abort_the_end_of_the_process() -> N
     assert found.stdout.strip() == "0"
 
 
+@pytest.mark.slow
 def test_a_few_rows_that_unfold_into_more_than_a_table_of_ours_are_refused_unread() -> None:
     text = "x" * (80 * 2**20)
     sink = io.BytesIO()

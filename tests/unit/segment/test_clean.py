@@ -183,6 +183,7 @@ def test_a_dataset_of_clean_masks_counts_what_was_changed_and_is_another_one(tmp
         assert after[key].facts.cleaned_px == changed[int(key)]
 
 
+@pytest.mark.slow
 def test_what_a_segmenter_promises_beside_its_masks_stays_with_it(tmp_path):
     settings = {"kind": "klish", "initial_clusters": 6, "clean": {"keep": "largest"}}
     overrides = {"dataset.segmenter": settings}

@@ -80,6 +80,7 @@ requests = st.binary(max_size=200) | st.text(max_size=60).map(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
 @given(requests)
 def test_bytes_that_are_no_request_are_survived(port, data):

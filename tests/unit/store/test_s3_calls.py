@@ -24,6 +24,7 @@ def test_reading_listing_and_replacing_outlive_what_may_pass(store, middle, kind
     assert all(fault.seen for fault in middle.faults)
 
 
+@pytest.mark.slow
 def test_a_server_that_stays_broken_is_told_after_eight_tries(store, middle):
     middle.faults = [Fault("GET", "", "503", times=100)]
     text = refusal(lambda: store.read("a"))
@@ -38,6 +39,7 @@ def test_a_server_that_stays_broken_is_told_after_eight_tries(store, middle):
     )
 
 
+@pytest.mark.slow
 def test_a_server_nobody_has_heard_of_is_given_up_soon_and_one_that_is_known_is_waited_for(
     middle, monkeypatch
 ):

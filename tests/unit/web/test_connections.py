@@ -137,6 +137,7 @@ def test_an_answer_may_take_longer_than_a_request(monkeypatch):
     assert ask(start(slow)) == (200, b"at last")
 
 
+@pytest.mark.slow
 def test_a_second_request_has_the_whole_time_again(monkeypatch):
     monkeypatch.setattr(connections, "REQUEST_LIMIT_S", 2.0)
     connection = http.client.HTTPConnection("127.0.0.1", start(), LONG_S)
@@ -212,6 +213,7 @@ def served(folder, *, num_files):
         process.communicate(timeout=LONG_S)
 
 
+@pytest.mark.slow
 def test_without_file_descriptors_one_line_is_logged_and_callers_are_answered(finished, tmp_path):
     with served(finished, num_files=64) as (port, log):
         with opened(port, 150):

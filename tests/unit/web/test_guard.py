@@ -271,6 +271,7 @@ def test_who_asks_without_pause_is_told_to_wait_and_others_are_not(many, clock):
     assert statuses(ask(1)) == [200]
 
 
+@pytest.mark.slow
 def test_who_has_the_token_does_not_wait_for_others_of_the_same_address(many):
     ask = many(Access(TOKEN, is_local=False))
     assert statuses(ask(402)) == [401] * 400 + [429] * 2
