@@ -5,6 +5,7 @@ import pytest
 from small_job import make_small, small_job
 
 from factory.errors import JobError, StoreError
+from factory.run import estimate as estimate_module
 from factory.run.estimate import estimate_job
 
 
@@ -72,6 +73,37 @@ def test_a_setting_that_does_not_fit_the_generator_is_refused(tmp_path):
     assert str(caught.value) == (
         "dataset.segmenter.layers: found 's64'; allowed: auto, or some of s8, s16, s32"
     )
+
+
+@pytest.fixture
+def measured(monkeypatch):
+    """What a calibration is taken to have measured; its own test measures."""
+    found = {"pairs_per_s": 0.5, "bytes_per_pair": 100.0, "fit_s": 30.0, "resolution_px": 32}
+    monkeypatch.setattr(estimate_module, "_calibrate", lambda *_: found)
+    return found
+
+
+def test_time_left_is_that_of_the_missing_pairs_and_of_the_fit(tmp_path, measured):
+    make_small(tmp_path)
+    job = small_job(tmp_path, {"dataset.num_samples": 70, "run": {"num_actors": 2}})
+    found = estimate_job(job)
+    assert found.seconds_left == 57 / (2 * 0.5) + 30
+    assert found.bytes_in_all == 7000
+    measured["fit_s"] = None
+    unknown = estimate_job(job)
+    assert unknown.seconds_left == 57
+    assert unknown.warnings == (
+        "time left is without the fit: segmenter 'kmeans' does not say what its fit takes",
+    )
+
+
+@pytest.mark.parametrize(("num_samples", "warned"), [(63, False), (64, True)])
+def test_few_shards_are_warned_of_from_eight_samples_for_each_of_eight_loaders(
+    tmp_path, measured, num_samples, warned
+):
+    size = {"dataset.num_samples": num_samples, "dataset.samples_per_shard": 64}
+    found = estimate_job(small_job(tmp_path, size))
+    assert any(line.startswith("only 1 shards") for line in found.warnings) == warned
 
 
 def test_fewer_samples_than_are_planned_are_refused(estimate):
