@@ -1,5 +1,7 @@
 """The dataset card: `README.md` of a dataset, with the front matter that dataset hubs read."""
 
+import re
+
 from factory.manifest.paths import CARD_PICTURE, tar_path
 from factory.manifest.records import Manifest
 from factory.pack.image import IMAGE_ENDING
@@ -66,7 +68,16 @@ def _classes(manifest: Manifest) -> list[str]:
         images = sum(record.class_images[label.id] for record in manifest.records)
         px = sum(record.class_px[label.id] for record in manifest.records)
         lines.append(f"| {label.id} | {label.name} | {images:,} | {px / total_px:.1%} |")
-    return [*lines, f"| 255 | no class: do not score | | {ignore_px / total_px:.1%} |"]
+    lines.append(f"| 255 | no class: do not score | | {ignore_px / total_px:.1%} |")
+    if manifest.meaning.doubts:
+        lines += ["", "Doubtful, as the segmenter's fit and those who named its classes told:", ""]
+        lines += [f"- {_plain(doubt)}" for doubt in manifest.meaning.doubts]
+    return lines
+
+
+def _plain(text: str) -> str:
+    """Text of a dataset's files without what Markdown or HTML would take for markup."""
+    return re.sub(r"([\\*_<>\[\]|#~&])", r"\\\1", " ".join(text.split()))
 
 
 def _reading(manifest: Manifest) -> list[str]:

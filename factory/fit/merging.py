@@ -24,7 +24,12 @@ from factory.fit.merge_order import MergeCosts, choose_cheap_pair, choose_pair
 from factory.fit.pixels.ball import Ball
 from factory.fit.pixels.pool import added
 from factory.fit.pixels.separation import HingeLoss, num_at_once, separate
-from factory.fit.resampling import Merge, agreement_at_cuts, merges_under_resampling
+from factory.fit.resampling import (
+    Merge,
+    agreement_at_cuts,
+    merges_under_resampling,
+    stability_of_nodes,
+)
 from factory.segment.tree.evidence import Evidence
 from factory.segment.tree.hierarchy import Hierarchy
 
@@ -266,7 +271,9 @@ class _Robust:
 
     def evidence(self, merges: list[Merge], costs: Tensor, sizes: Tensor) -> Evidence:
         """The evidence for a tree made by `merges` at these costs, of leaves with these sizes."""
-        return Evidence(costs, agreement_at_cuts(merges, self._resampled, sizes), self._images)
+        agreement = agreement_at_cuts(merges, self._resampled, sizes)
+        stability = stability_of_nodes(merges, self._resampled, sizes)
+        return Evidence(costs, agreement, self._images, stability)
 
 
 def _sizes(context: FitContext, centres: Tensor) -> Tensor:

@@ -50,6 +50,36 @@ def agreement_at_cuts(
     return torch.tensor(means[::-1])
 
 
+def stability_of_nodes(
+    own: list[Merge], others: list[list[Merge]], sizes: Int64[Tensor, " k"]
+) -> Float32[Tensor, " nodes"]:
+    """How well each node of the own tree is found again in the trees of other merge orders, 0 to 1.
+
+    The mean over the orders of the largest Jaccard index (pixels) with any node there: clusterwise
+    stability (Hennig 2007, "Cluster-wise assessment of cluster stability"), with leaves that stay.
+    """
+    mine = _members(own, len(sizes))
+    weights = sizes.double()
+    best = torch.zeros(len(mine), dtype=torch.float64)
+    for order in others:
+        theirs = _members(order, len(sizes))
+        both = (mine * weights) @ theirs.T
+        either = (mine @ weights)[:, None] + (theirs @ weights)[None] - both
+        # Two empty clusters are the same: k-means leaves some of few pixels without any.
+        best += torch.where(either > 0, both / either.clamp(min=1), 1.0).amax(dim=1)
+    return (best / len(others)).float()
+
+
+def _members(merges: list[Merge], count: int) -> Float64[Tensor, "nodes k"]:
+    """1 where a leaf lies below a node; nodes are the leaves, then the merged clusters in order."""
+    now = torch.eye(count, dtype=torch.float64)
+    made = []
+    for gone, stays in merges:
+        now[stays] += now[gone]
+        made.append(now[stays].clone())
+    return torch.cat([torch.eye(count, dtype=torch.float64), *(row[None] for row in made)])
+
+
 def _merge_by_cost(sums: Tensor, sizes: Tensor) -> list[Merge]:
     costs, alive = MergeCosts(sums, sizes), list(range(len(sizes)))
     merges = []

@@ -69,6 +69,9 @@ class DatasetLabels(Facts):
     held-out images; empty if nothing was fitted."""
     instance_classes: list[Name] = Field([], max_length=2**16)
     """Names of the objects' classes, by class id; empty if the dataset has no instances."""
+    doubts: list[Line] = Field([], max_length=2**12)
+    """What was doubtful about the classes when the dataset was begun, a line each: one of nearly all
+    pixels, in almost no image, not found again in other images, or named differently by a reviewer."""
 
     @model_validator(mode="after")
     def _in_order(self) -> "DatasetLabels":

@@ -20,6 +20,7 @@ from factory.segment.base import (
     instance_classes,
     load_segmenter,
 )
+from factory.segment.methods import find_doubts
 from factory.shard import ShardMaker, ThreadCounts
 from factory.spec import RunSpec
 from factory.store import open_store
@@ -86,6 +87,7 @@ def build_maker(config: WorkerConfig) -> ShardMaker:
         if config.segmenter_path:
             fitted = stack.enter_context(store.fetch(config.segmenter_path))
         segmenter = load_segmenter(config.dataset.segmenter, fitted, generator.facts, device)
+        doubts = find_doubts(config.dataset.segmenter, fitted.read_bytes()) if fitted else []
     meaning = DatasetLabels(
         labels=list(segmenter.labels),
         coarser=list(segmenter.coarser) if isinstance(segmenter, Mergeable) else [],
@@ -94,6 +96,7 @@ def build_maker(config: WorkerConfig) -> ShardMaker:
         license=generator.facts.license,
         fitted_on=dict(segmenter.fitted_on) if isinstance(segmenter, FittedSegmenter) else {},
         instance_classes=instance_classes(segmenter),
+        doubts=doubts,
     )
     if config.dataset.coverage is not None:  # a misspelt class ends the run before its first shard
         find_targets(config.dataset.coverage, meaning, Coverage())

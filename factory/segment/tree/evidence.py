@@ -8,7 +8,8 @@ from torch import Tensor
 COSTS_NAME = "merge/costs"
 AGREEMENT_NAME = "merge/agreement"
 IMAGES_NAME = "merge/images"
-"""Names of the three tensors in a segmenter file."""
+STABILITY_NAME = "merge/stability"
+"""Names of the four tensors in a segmenter file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,18 +23,27 @@ class Evidence:
     adjusted Rand index with the fit's own, at most 1."""
     images: Bool[Tensor, "leaves n"]
     """Which leaf has a pixel in which fitting image."""
+    stability: Float32[Tensor, " nodes"] | None = None
+    """How well each node is found again when the images are drawn anew: the mean of the best Jaccard
+    index, at most 1. Leaves are not drawn anew, theirs is 1. None in fits that did not measure it."""
 
     def tensors(self) -> dict[str, Tensor]:
         """What a segmenter file holds of it."""
-        return {
+        found = {
             COSTS_NAME: self.costs,
             AGREEMENT_NAME: self.agreement,
             IMAGES_NAME: self.images,
         }
+        return found if self.stability is None else found | {STABILITY_NAME: self.stability}
 
 
 def read_evidence(tensors: dict[str, Tensor]) -> Evidence | None:
     """Read it from a segmenter file's tensors; None if the fit measured none."""
     if COSTS_NAME not in tensors:
         return None
-    return Evidence(tensors[COSTS_NAME], tensors[AGREEMENT_NAME], tensors[IMAGES_NAME])
+    return Evidence(
+        tensors[COSTS_NAME],
+        tensors[AGREEMENT_NAME],
+        tensors[IMAGES_NAME],
+        tensors.get(STABILITY_NAME),
+    )

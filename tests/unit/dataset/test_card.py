@@ -79,3 +79,15 @@ def test_a_dataset_without_shards_has_a_card_too():
     _, text = card_of(a_manifest())
     assert "0 image/mask pairs in 0 shards" in text
     assert "| 0 | ground | 0 | 0.0% |" in text
+
+
+def test_doubts_about_classes_are_told_below_them_without_becoming_markup():
+    plain = a_manifest([a_record(0)])
+    assert "Doubtful" not in card_of(plain)[1]
+    doubts = ["of 2 classes, disc (node 1) flickers: <img src=x>\n# not *a* heading"]
+    meaning = plain.meaning.model_copy(update={"doubts": doubts})
+    _, text = card_of(plain.model_copy(update={"meaning": meaning}))
+    table, told = text.split("Doubtful, as the segmenter's fit and those who named")
+    assert "| 1 | disc |" in table
+    line = r"- of 2 classes, disc (node 1) flickers: \<img src=x\> \# not \*a\* heading"
+    assert line in told.splitlines()

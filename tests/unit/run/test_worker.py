@@ -7,10 +7,16 @@ import sys
 import pytest
 import torch
 from small_job import EXACT_PARTS, small_job, worker_config
+from small_label import fitted_tree
 
 from factory.dataset.state import find_labels
 from factory.errors import JobError, WeightsError
+from factory.job import run_job
+from factory.run.calibrate import calibrate
 from factory.run.worker import build_maker, device_of, load_configured_generator
+from factory.segment.segmenter_file import decode_segmenter, encode_segmenter
+from factory.segment.tree.evidence import Evidence
+from factory.segment.tree.hierarchy import HISTORY_NAME
 from factory.spec import RunSpec
 from factory.store import open_store
 
@@ -76,3 +82,28 @@ def test_a_target_that_names_no_class_ends_the_run_before_anything_is_written(tm
     with pytest.raises(JobError, match=r"min_samples\.sqare: no such class"):
         build_maker(config_of(tmp_path, {"dataset.coverage": coverage}))
     assert not (tmp_path / "out").exists()
+
+
+def test_a_worker_writes_down_what_is_doubtful_about_the_classes_and_the_card_tells_it(tmp_path):
+    (tmp_path / "tree.safetensors").write_bytes(lopsided_tree())
+    section = {"kind": "klish", "cut": 2, "fitted": str(tmp_path / "tree.safetensors")}
+    with torch.inference_mode():
+        told = calibrate(small_job(tmp_path, {"dataset.segmenter": section}))
+    run_job(small_job(tmp_path, {"dataset.segmenter": section}))
+    store = open_store(str(tmp_path / "out"))
+    doubts = find_labels(store).doubts
+    assert ["flickers" in line for line in doubts] == [True]
+    assert told["warnings"] == doubts, "a plan says the same before anything is made"
+    card = store.read("README.md").decode()
+    assert f"- {doubts[0]}" in card.replace("\\_", "_")
+
+
+def lopsided_tree():
+    """The kept toy tree with evidence: its last node is not found again in other images."""
+    tensors, facts = decode_segmenter(fitted_tree(), source="t")
+    count = len(tensors[HISTORY_NAME]) + 2
+    stability = torch.ones(2 * count - 2)
+    stability[-1] = 0.3
+    images = torch.ones(count, 200, dtype=torch.bool)
+    evidence = Evidence(torch.ones(count - 2), torch.ones(count - 1), images, stability)
+    return encode_segmenter(tensors | evidence.tensors(), facts)

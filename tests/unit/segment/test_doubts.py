@@ -42,6 +42,19 @@ def test_a_class_in_almost_no_image_is_said_with_what_to_do():
     assert len(doubts_of_cut(replace(lopsided(), evidence=None), 5)) == 1
 
 
+def test_a_class_that_is_not_found_again_in_other_images_is_said_with_what_to_do():
+    tree = lopsided(torch.ones(5, 200, dtype=torch.bool))
+    stability = torch.tensor([1, 1, 1, 1, 1, 0.9, 0.41, 0.7])
+    flickering = replace(tree, evidence=replace(tree.evidence, stability=stability))
+    assert doubts_of_cut(flickering, 3)[-1] == (
+        "of 3 classes, class 1 (node 6) flickers: node 6 is found again by 41% (mean Jaccard index) "
+        "when the images are drawn anew: cut coarser or finer there, or raise fit.num_images"
+    )
+    assert not [line for line in doubts_of_cut(flickering, 5) if "flickers" in line]
+    again = read_hierarchy(decode_segmenter(with_evidence(flickering), source="t")[0])
+    assert torch.equal(again.evidence.stability, stability)
+
+
 def test_a_good_cut_is_not_doubted():
     assert doubts_of_cut(a_tree(), 4) == []
 
