@@ -10,6 +10,7 @@ from factory.dataset.receipts import (
     check_snapshots,
     find_committed,
     find_records,
+    is_planned,
     list_receipts,
     path_of_block,
 )
@@ -31,6 +32,27 @@ def store(tmp_path, monkeypatch):
 
 def done_of(store):
     return find_committed(store, find_plan(store))
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("num_samples", 0),
+        ("num_samples", 3),
+        ("num_indices", 3),
+        ("first_index", 2),
+        ("path", "data/train/../../../taxes.pdf"),
+        ("shard_index", 1),
+        ("shard_index", 99),
+        ("round_index", 1),
+        ("dataset_id", "0" * 64),
+    ],
+)
+def test_a_receipt_that_says_something_else_than_the_plan_is_not_planned(store, field, value):
+    plan = find_plan(store)
+    record = find_records(store, plan)[0]
+    assert is_planned(record, plan)
+    assert not is_planned(record.model_copy(update={field: value}), plan)
 
 
 def test_whole_blocks_get_snapshots_and_the_rest_is_loose(store):
