@@ -1,6 +1,7 @@
 """The commands that train a generator: `train-generator`, `judge-generator`, `pack-training`."""
 
 import threading
+from dataclasses import astuple
 from pathlib import Path
 from typing import Annotated
 
@@ -40,6 +41,10 @@ def judge_generator(
         Path | None,
         typer.Option(help="Output PNG: real images beside samples of each class."),
     ] = None,
+    repeats: Annotated[
+        int,
+        typer.Option(min=1, help="Times to score, each with a new judge, for the error bars."),
+    ] = 5,
 ) -> None:
     """Score a generator with the same classes, as a training scores its own."""
     from factory.run.worker import configure_process
@@ -47,20 +52,19 @@ def judge_generator(
 
     spec = load_training(job)
     configure_process(spec.run.num_threads)
-    from factory.train_generator.samples import mean_scores
+    from factory.train_generator.spread import spread_of
     from factory.train_generator.trainer import Training
 
     training = Training(spec)
     network = training.open_weights(weights)
-    found = training.score(network)
     if sheet:
         replace_file(sheet, training.compare(network))
-    say(f"{'':<20}{'KID':>10}{'precision':>12}{'recall':>10}{'class right':>13}")
-    for name, scores in {**found, "mean": mean_scores(found)}.items():
-        say(
-            f"{name:<20}{scores.kid:>10.3f}{scores.precision:>12.3f}{scores.recall:>10.3f}"
-            f"{scores.fidelity:>13.3f}"
-        )
+    found = spread_of([training.score(network, repeat) for repeat in range(repeats)])
+    say(f"{'':<20}{'KID':>16}{'precision':>16}{'recall':>16}{'class right':>16}")
+    for name, spread in found.items():
+        bars = zip(astuple(spread.mean), astuple(spread.deviation), strict=True)
+        say(f"{name:<20}" + "".join(f"{f'{mean:.3f} ±{bar:.3f}':>16}" for mean, bar in bars))
+    say(f"(± is the standard deviation over {repeats} judges, each with samples of its own)")
 
 
 @one_line_errors

@@ -13,6 +13,7 @@ from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 from torch.nn import functional
 
+from factory.log import log_event
 from factory.train_generator.generator import Tensors
 from factory.train_generator.images import LabelledImages
 
@@ -62,7 +63,9 @@ def train_judge(images: LabelledImages, rng: torch.Generator, device: torch.devi
     with torch.no_grad():
         _, logits = judge.features_and_logits(images.pixels[held_out].to(device))
     right = logits.argmax(dim=1).cpu() == images.labels[held_out]
-    return Judge(tensors, float(right.float().mean()))
+    accuracy = float(right.float().mean())
+    log_event("judge_trained", held_out_accuracy=accuracy)
+    return Judge(tensors, accuracy)
 
 
 def _loss(tensors: Tensors, x: Tensor, labels: Int64[Tensor, " n"]) -> Tensor:

@@ -25,7 +25,7 @@ from factory.store.local import LocalStore
 from factory.train_generator import discriminator, generator
 from factory.train_generator.generator import Tensors, network_of
 from factory.train_generator.images import LEAST_PICTURES, load_images
-from factory.train_generator.judge import train_judge
+from factory.train_generator.judge import Judge, train_judge
 from factory.train_generator.optimiser import Adam
 from factory.train_generator.samples import Scores, mean_scores, score_samples, write_weights
 from factory.train_generator.sheets import draw_comparison, draw_sheets
@@ -112,10 +112,14 @@ class Training:
         kwargs, tensors = _weights(uri, side, names, where="weights")
         return network_of(self._to_device(tensors), kwargs, Numerics(self.device, torch.float32))
 
-    def score(self, network: Network) -> dict[str, Scores]:
-        """Score a generator; returns the scores by class."""
+    def score(self, network: Network, repeat: int = 0) -> dict[str, Scores]:
+        """Score a generator; returns the scores by class.
+
+        Repeat 0 is the training's own; each other has its own judge, samples and real pictures.
+        """
+        judge = self.state.judge if repeat == 0 else self._new_judge(repeat)
         count = self.spec.run.num_judged
-        return score_samples(network, self.images, self.state.judge, count, _SCORE_SEED)
+        return score_samples(network, self.images, judge, count, _SCORE_SEED + repeat)
 
     def compare(self, network: Network) -> bytes:
         """Draw a sheet (PNG): for each class real pictures and samples."""
@@ -204,8 +208,6 @@ class Training:
                 f"network.initial: {spec.network.initial} has {widths[4]} feature maps at 4 px; the "
                 f"discriminator needs a multiple of {discriminator.NUM_STATISTICS}; take other weights"
             )
-        judge = train_judge(self.images, step_rng(spec.schedule.seed, 2**62 + 1), self.device)
-        log_event("judge_trained", held_out_accuracy=judge.accuracy)
         return State(
             kwargs=kwargs,
             class_names=names,
@@ -215,9 +217,13 @@ class Training:
             discriminator=self._to_device(discriminator.initial_tensors(widths, len(names), rng)),
             generator_steps=Adam(),
             discriminator_steps=Adam(),
-            judge=judge,
+            judge=self._new_judge(0),
             warm_up_until=spec.schedule.warm_up_images if spec.network.initial else 0,
         )
+
+    def _new_judge(self, repeat: int) -> Judge:
+        rng = step_rng(self.spec.schedule.seed, 2**62 + 1 + repeat)  # nor does it reach these
+        return train_judge(self.images, rng, self.device)
 
     def _check_state(self, path: Path) -> None:
         state, names, network = self.state, self.images.class_names, self.spec.network

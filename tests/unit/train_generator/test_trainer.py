@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import math
+import statistics
 import threading
 
 import numpy as np
@@ -34,6 +35,7 @@ from factory.train_generator.augment import Adaptation
 from factory.train_generator.generator import network_of
 from factory.train_generator.images import LabelledImages
 from factory.train_generator.spec import NetworkSpec
+from factory.train_generator.spread import spread_of
 from factory.train_generator.state import STATE_NAME, encode_state
 from factory.train_generator.trainer import (
     BEST_NAME,
@@ -354,6 +356,7 @@ def test_any_weights_are_scored_as_the_training_scores_its_own(tar, tmp_path):
     job.write_text(json.dumps(small_document(tar, tmp_path)))
     sheet = tmp_path / "sheet.png"
     command = ["judge-generator", str(job), str(tmp_path / WEIGHTS_NAME), "--sheet", str(sheet)]
+    command += ["--repeats", "1"]
     result = CliRunner().invoke(app, command)
     assert result.exit_code == 0, result.output
     with Image.open(sheet) as seen:
@@ -361,13 +364,29 @@ def test_any_weights_are_scored_as_the_training_scores_its_own(tar, tmp_path):
     of_blue, of_red = real[:16].mean(axis=(0, 1)), real[16 + 8 :].mean(axis=(0, 1))
     assert of_blue[2] > of_blue[0] + 20
     assert of_red[0] > of_red[2] + 20
-    table = [line.split() for line in result.stdout.splitlines()[1:]]
+    table = [line.split() for line in result.stdout.splitlines()[1:-1]]
     assert [row[0] for row in table] == ["blue", "red", "mean"]
     last = rows(tmp_path)[-1]
     assert float(table[-1][1]) == pytest.approx(last["kid"], rel=1e-3)
-    assert [float(x) for x in table[-1][2:]] == pytest.approx(
+    assert [float(x) for x in table[-1][3::2]] == pytest.approx(
         [last["precision"], last["recall"], last["fidelity"]], abs=1e-3
     )
+    assert set(table[-1][2::2]) == {"±0.000"}  # one repeat has no spread
+
+
+@pytest.mark.slow
+def test_scores_have_the_spread_of_several_judges(tar, tmp_path):
+    training = small_training(tar, tmp_path)
+    network = network_of(training.state.ema, training.state.kwargs, Numerics(CPU, torch.float32))
+    repeats = [training.score(network, repeat) for repeat in range(3)]
+    assert repeats[0] == training.score(network)
+    assert repeats[1] == training.score(network, 1)  # a repeat is a function of its number
+    kids = [found["blue"].kid for found in repeats]
+    assert len(set(kids)) == 3
+    found = spread_of(repeats)
+    assert list(found) == ["blue", "red", "mean"]
+    assert found["blue"].mean.kid == pytest.approx(statistics.mean(kids))
+    assert found["blue"].deviation.kid == pytest.approx(statistics.stdev(kids))
 
 
 def test_a_state_that_is_no_state_is_named(tar, tmp_path):
