@@ -26,6 +26,8 @@ _STREAMS = {
     "clustering": 7,
     "reading": 8,
     "resampling": 9,
+    "first_weights": 10,
+    "redrawn_noise": 11,
     "cells": 16,
 }
 

@@ -140,6 +140,23 @@ def decode_mask(data: bytes, modes: tuple[str, ...] = ("L",)) -> UInt8[np.ndarra
     return np.asarray(picture)
 
 
+def decode_painting(data: bytes) -> UInt8[np.ndarray, "h w *_c"]:
+    """Decode a PNG that a person painted: grey values (mode L), or RGBA for palettes and colours.
+
+    Raises:
+        ValueError: If `data` is not a complete PNG of 8 bits.
+    """
+    picture = _opened(data)
+    if picture.format == "PNG" and picture.mode == "L" and "transparency" not in picture.info:
+        return np.asarray(picture)
+    if picture.format != "PNG" or picture.mode not in ("L", "P", "RGB", "RGBA"):
+        raise ValueError(
+            f"found {picture.format} mode {picture.mode}; paint 8-bit PNG: grey, whose values are "
+            "class ids, or palette or RGB, whose colours are those of classes"
+        )
+    return np.asarray(picture.convert("RGBA"))
+
+
 def decode_instances(data: bytes) -> UInt16[np.ndarray, "h w"]:
     """Decode an instance file to instance ids.
 

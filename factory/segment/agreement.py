@@ -1,7 +1,7 @@
 """How far two divisions of the same pixels agree, from exact counts."""
 
 import numpy as np
-from jaxtyping import Int64
+from jaxtyping import Float64, Int64
 
 
 def adjusted_rand(counts: Int64[np.ndarray, "g k"]) -> float:
@@ -17,6 +17,17 @@ def adjusted_rand(counts: Int64[np.ndarray, "g k"]) -> float:
     above = 2 * (together * all_pairs - truth * found)
     below = (truth + found) * all_pairs - 2 * truth * found
     return above / below if below else 1.0
+
+
+def class_iou(counts: Int64[np.ndarray, "k k"]) -> Float64[np.ndarray, " k"]:
+    """Intersection over union of each class; NaN for one that neither side uses.
+
+    `counts` are pixels by class (rows) and by what was found for them (columns).
+    """
+    both = counts.diagonal().astype(np.float64)
+    either = counts.sum(axis=0) + counts.sum(axis=1) - both
+    shares: np.ndarray = np.divide(both, either, out=np.full(len(both), np.nan), where=either > 0)
+    return shares
 
 
 def _num_pairs(counts: Int64[np.ndarray, " e"]) -> int:

@@ -16,7 +16,8 @@ _NAME = re.compile(r"[\w()/+.-]+( [\w()/+.-]+)*")
 _COLOUR = re.compile(r"#[0-9a-fA-F]{6}")
 
 
-def _check_name(value: object) -> object:
+def check_name(value: object) -> object:
+    """Require that a class's name is words, for `BeforeValidator`; other types pass."""
     if isinstance(value, str) and (not _NAME.fullmatch(value) or value.isdecimal()):
         raise ValueError(
             "a name is words of letters, digits and _ - + . / ( ), with one space between them, and "
@@ -25,7 +26,8 @@ def _check_name(value: object) -> object:
     return value
 
 
-def _check_colour(value: object) -> object:
+def check_colour(value: object) -> object:
+    """Require `#rrggbb`, for `BeforeValidator`; returns it in small letters."""
     if not isinstance(value, str) or not _COLOUR.fullmatch(value):
         raise ValueError('write a colour as "#rrggbb", in quotes, because # begins a YAML comment')
     return value.lower()
@@ -36,9 +38,9 @@ class NamedLabel(Settings):
 
     identity_fields = IdentityFields(("name", "colour", "nodes"))
 
-    name: Annotated[str, BeforeValidator(_check_name), Field(max_length=64)]
+    name: Annotated[str, BeforeValidator(check_name), Field(max_length=64)]
     """Letters, digits and `_ - + . / ( )`, with single spaces between words; not a bare number."""
-    colour: Annotated[str, BeforeValidator(_check_colour)]
+    colour: Annotated[str, BeforeValidator(check_colour)]
     """`"#rrggbb"`, for pictures only. Quotes are required: `#` begins a comment in YAML."""
     nodes: list[NodeId] = Field(min_length=1)
     """Nodes of the merge tree that make up the class; several are merged."""

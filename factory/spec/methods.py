@@ -102,6 +102,14 @@ METHODS: Mapping[str, Method] = {
         needs=("layers",),
         has_tree=True,
     ),
+    "linear": Method(
+        settings="factory.spec.linear:LinearSpec",
+        segmenter=_LINEAR_HEAD,
+        fitter="factory.fit.linear:fit_linear",
+        cost="factory.fit.linear:COST",
+        files=("annotations", "extractor"),
+        needs=("layers",),
+    ),
     "style_mixing": Method(
         settings="factory.spec.style_mixing:StyleMixingSpec",
         segmenter="factory.segment.style_mixing.segmenter:StyleMixing",

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from painted import painted_by_brightness
 from small_job import small_job
 from stand_in import META, no_numbers
 
@@ -35,7 +36,13 @@ SMALL = {
         "samples": 16,
         "min_agreement": 0,
     },
+    "linear": {"kind": "linear", "classes": ["dark", "light"], "epochs": 2, "steps_per_epoch": 6},
 }
+
+
+def section_of(kind, folder):
+    """The section of a job; painted pictures, which `linear` needs, lie in `folder`."""
+    return SMALL[kind] | ({"annotations": str(folder / "painted")} if kind == "linear" else {})
 
 
 def build(kind, generator_kind, folder):
@@ -43,13 +50,15 @@ def build(kind, generator_kind, folder):
     spec = small_job(
         folder,
         {
-            "dataset.segmenter": SMALL[kind],
+            "dataset.segmenter": section_of(kind, folder),
             "dataset.generator": {
                 "kind": generator_kind,
                 "weights": SHIPPED_FOR.get(generator_kind, ""),
             },
         },
     ).dataset
+    if kind == "linear":
+        painted_by_brightness(folder / "painted", spec)
     weights = find_weights(spec.generator)
     generator = load_generator(spec.generator, weights.path, device=CPU)
     path = None
@@ -145,6 +154,6 @@ def test_a_generator_without_its_feature_maps_is_refused_before_any_image(pair):
 
 @pytest.mark.parametrize("kind", sorted(k for k, method in METHODS.items() if method.fitter))
 def test_a_segmenter_that_must_be_fitted_says_so(kind, tmp_path):
-    spec = small_job(tmp_path, {"dataset.segmenter": SMALL[kind]}).dataset.segmenter
+    spec = small_job(tmp_path, {"dataset.segmenter": section_of(kind, tmp_path)}).dataset.segmenter
     with pytest.raises(JobError, match="not fitted yet; run `factory fit` first"):
         load_segmenter(spec, None, build_generator("shapes").facts, CPU)

@@ -6,6 +6,7 @@ then dropped: memory is that of the sampled pixels.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -94,11 +95,18 @@ def choose_layers(wanted: str | list[str], facts: GeneratorFacts) -> tuple[str, 
 def fitting_batch(
     generator: Generator, dataset: DatasetSpec, seed: int, batch_index: int
 ) -> LatentBatch:
-    """Latents of fitting images: the dataset's distribution, another seed, other indices."""
+    """Latents of a batch of fitting images."""
+    start = batch_index * dataset.batch_size
+    return fitting_latents(generator, dataset, seed, range(start, start + dataset.batch_size))
+
+
+def fitting_latents(
+    generator: Generator, dataset: DatasetSpec, seed: int, numbers: Sequence[int]
+) -> LatentBatch:
+    """Latents of fitting images by number: the dataset's distribution, another seed, other indices."""
     latents = dataset.latents.model_copy(update={"seed": seed, "draw": "counter"})
     sampler = LatentSampler(generator, latents, dataset.generator)
-    start = FIRST_FITTING_INDEX + batch_index * dataset.batch_size
-    return sampler.draw(range(start, start + dataset.batch_size))
+    return sampler.draw([FIRST_FITTING_INDEX + number for number in numbers])
 
 
 def read_batch(

@@ -1,0 +1,1 @@
+"""Painted pictures: the folder that `factory sample` writes, and masks that come back from any tool."""
