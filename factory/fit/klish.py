@@ -26,7 +26,9 @@ from factory.fit.pixels.budget import (
     most_pixels,
     plan_sampling,
 )
+from factory.fit.pixels.components import MOST_COMPONENTS, find_components
 from factory.fit.pixels.forecast import (
+    SearchRounds,
     clustering_seconds,
     merging_seconds,
     sample_few,
@@ -37,10 +39,18 @@ from factory.fit.pixels.separation import MOST_BYTES
 from factory.generate.base import GeneratorFacts
 from factory.segment.palette import unnamed_labels
 from factory.segment.segmenter_file import weight_name
-from factory.segment.tree.hierarchy import HISTORY_NAME, MARGINS_NAME, PLANES_NAME, SIZES_NAME
+from factory.segment.tree.hierarchy import (
+    HISTORY_NAME,
+    MARGINS_NAME,
+    PLANES_NAME,
+    SIZES_NAME,
+    Hierarchy,
+)
 from factory.spec.klish import KlishSpec
 
 _SECOND_STAGE = 2**62
+_PUBLISHED_ROUNDS = SearchRounds(14.0)
+_ROBUST_ROUNDS = SearchRounds(5.0, on_some=10.0, stride=4)
 
 
 def fit_klish(spec: KlishSpec, context: FitContext) -> bytes:
@@ -58,23 +68,39 @@ def fit_klish(spec: KlishSpec, context: FitContext) -> bytes:
     found = read_found(context.checkpoint.load())
     if found is None:
         context.sample(sampling, "sampling 1/2")
-        ball = _clip(spec, context)
-        found = Found(_leaves(spec, context), ball=ball)
+        components, ball = _prepare(spec, sampling, context)
+        found = Found(_leaves(spec, context), ball=ball, components=components)
         context.checkpoint.save(found.tensors(), now=True)
     context.sample(replace(sampling, seed=sampling.seed + _SECOND_STAGE), "sampling 2/2")
+    if found.components is not None:
+        context.pool.update("project", found.components)
     merged = merge_clusters(context, sampling.num_pixels, found)
+    if found.components is not None:
+        merged = replace(merged, hierarchy=_along_channels(merged.hierarchy, found.components))
     return _encode(merged, sampling, context)
 
 
-def _clip(spec: KlishSpec, context: FitContext) -> Ball | None:
-    """Clip the pixels, as far as clusters are concerned, to a ball around most of them."""
+def _prepare(
+    spec: KlishSpec, sampling: Sampling, context: FitContext
+) -> tuple[Tensor | None, Ball | None]:
+    """Shorten the vectors, and clip them, as far as clusters are concerned, to a ball around most.
+
+    Returns:
+        The components that vectors are shortened to, None if they are short; and the ball. As
+        published, neither.
+    """
     if spec.merging == "published":
-        return None
+        return None, None
     # Of the first half's pixels, and kept with the clusters that were found in it: the merging sees
     # its own half by the same measure, after a resume too.
-    ball = find_ball(torch.cat(context.pool.query("spread", SEEDING_PIXELS // NUM_PARTS)))
+    sample = torch.cat(context.pool.query("spread", SEEDING_PIXELS // NUM_PARTS))
+    components = find_components(sample.cpu(), sampling.widths)
+    if components is not None:
+        context.pool.update("project", components)
+        sample = torch.cat(context.pool.query("spread", SEEDING_PIXELS // NUM_PARTS))
+    ball = find_ball(sample)
     context.pool.update("clip", ball)
-    return ball
+    return components, ball
 
 
 def _leaves(spec: KlishSpec, context: FitContext) -> Tensor:
@@ -87,6 +113,12 @@ def _leaves(spec: KlishSpec, context: FitContext) -> Tensor:
             "pixels hold fewer distinct vectors; ask for fewer clusters or fit on more images"
         ) from error
     return centres.cpu()
+
+
+def _along_channels(tree: Hierarchy, components: Tensor) -> Hierarchy:
+    """The same planes over the channels, as heads read them."""
+    weights = tree.planes[:, :-1] @ components.cpu().T
+    return replace(tree, planes=torch.cat([weights, tree.planes[:, -1:]], dim=1))
 
 
 def _encode(merged: Merged, sampling: Sampling, context: FitContext) -> bytes:
@@ -139,9 +171,16 @@ def _held(num_clusters: int, channels: int) -> HeldBytes:
 def _seconds(spec: KlishSpec, probe: Probe, batch_s: float) -> float:
     sampling = choose_pixels(spec, probe.generator.facts)
     part, vectors = sample_few(probe, sampling)
+    rounds = _PUBLISHED_ROUNDS
+    if spec.merging != "published":
+        rounds = _ROBUST_ROUNDS
+        # Which components does not matter to the time, so that the first channels stand for them.
+        vectors = vectors[:, :MOST_COMPONENTS].contiguous()
+        part.use(vectors)
+        part.clip(find_ball(vectors))
     seconds = 2 * sampling_seconds(probe, sampling, batch_s)
     seconds += clustering_seconds(part, vectors, sampling, spec.initial_clusters)
-    seconds += merging_seconds(part, vectors, sampling, spec.initial_clusters)
+    seconds += merging_seconds(part, vectors, sampling, spec.initial_clusters, rounds)
     return seconds / probe.num_threads
 
 

@@ -1,6 +1,7 @@
 """The settings of KLiSH (Xu et al., TPAMI 2023); the content of labels files is in `labels.py`."""
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -8,6 +9,8 @@ from factory.spec.fit import FitSpec, LayerNames
 from factory.spec.labels import LabelsSpec, NodeId
 from factory.spec.segmenters import MethodSettings
 from factory.spec.settings import IdentityFields
+
+_PUBLISHED_DATA = FitSpec(num_images=256, pixels_per_image="auto")
 
 ClassCount = Annotated[int, Field(ge=2, le=255)]
 
@@ -56,8 +59,19 @@ class KlishSpec(MethodSettings):
     heavy tails, as those of DCGANs have."""
     layers: LayerNames = "auto"
     """Feature maps that the head reads, as for `kmeans`."""
-    fit: FitSpec = FitSpec(num_images=256, pixels_per_image="auto")
-    """The data of the fit."""
+    fit: FitSpec = FitSpec(num_images=256, pixels_per_image=256)
+    """The data of the fit. The default of `merging: published` is `pixels_per_image: auto`."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _published_data(cls, value: Any) -> Any:  # noqa: ANN401 - its type is not checked yet
+        """Fit by the published rule on as many pixels as before there was another rule.
+
+        So that jobs that leave `fit` out keep their ids.
+        """
+        if not isinstance(value, Mapping) or value.get("merging") != "published":
+            return value
+        return value if {"fit", "fitted"} & value.keys() else {**value, "fit": _PUBLISHED_DATA}
 
     @model_validator(mode="after")
     def _possible_cut(self) -> "KlishSpec":

@@ -5,7 +5,8 @@ never made anew; jobs are added to it, with the numbers of the version that firs
 
 A file of `jobs/` that is changed on purpose makes another dataset, and has the id of that one here.
 Where a setting's default is another than what was done before there was the setting, the jobs of that
-time state it: `merging: published` is what KLiSH did, under the ids it had. Jobs that name a fitted file
+time state it: `merging: published` is what KLiSH did, under the ids it had; the robust rule was fitted
+on as many pixels as the memory held. Jobs that name a fitted file
 have no fit key here: their fit is never looked for.
 """
 

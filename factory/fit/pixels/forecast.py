@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -12,9 +12,25 @@ from factory.fit.cost import Probe
 from factory.fit.pixels.budget import SEEDING_PIXELS
 from factory.fit.pixels.part import Part
 from factory.fit.pixels.sampling import NUM_PARTS, Sampling, read_batch
+from factory.fit.pixels.separation import num_at_once
 
-_ROUNDS = 14
-"""Newton rounds of a plane, as seen on StyleGAN2 features."""
+
+@dataclass(frozen=True, slots=True)
+class SearchRounds:
+    """Newton rounds that the search for a plane takes, as seen on StyleGAN2 and DCGAN features."""
+
+    on_all: float
+    """On all pixels."""
+    on_some: float = 0.0
+    """Before those, on every `stride`-th pixel."""
+    stride: int = 1
+    """See `on_some`."""
+
+    @property
+    def in_all(self) -> float:
+        """Rounds in terms of rounds on all pixels."""
+        return self.on_all + self.on_some / self.stride
+
 
 _LLOYD_ROUNDS, _TRIAL_ROUNDS = 60, 160
 _TRIED_CLUSTERS = 8
@@ -43,16 +59,29 @@ def clustering_seconds(part: Part, vectors: Tensor, sampling: Sampling, num_clus
     return lloyd_s * num_clusters * (sampling.num_pixels * _LLOYD_ROUNDS + trial * _TRIAL_ROUNDS)
 
 
-def merging_seconds(part: Part, vectors: Tensor, sampling: Sampling, num_clusters: int) -> float:
+def merging_seconds(
+    part: Part, vectors: Tensor, sampling: Sampling, num_clusters: int, rounds: SearchRounds
+) -> float:
     """Seconds of one thread from the clusters to their merge tree: a plane for each of its nodes."""
     part.assign(vectors[: min(_TRIED_CLUSTERS, len(vectors))].clone())
-    plane = torch.zeros(1, vectors.shape[1] + 1)
-    hinge_s = _timed(lambda: part.hinge(torch.tensor([0]), plane))
-    hinge_s += _timed(lambda: part.curve(torch.tensor([0]), plane))
-    curve = torch.eye(len(plane[0]), dtype=torch.float64)
-    solve_s = _timed(lambda: torch.linalg.solve(curve, plane[0].double()))
     pieces = max(sampling.num_pixels / len(vectors), NUM_PARTS if sampling.num_pixels else 0)
-    return (2 * num_clusters - 2) * _ROUNDS * (hinge_s * math.ceil(pieces) + solve_s)
+    at_once = min(num_at_once(vectors.shape[1]), num_clusters)
+    # The leaves' planes are searched many at a time, which reads the pixels once for all of them;
+    # those of merged clusters one by one, since each merge depends on the one before.
+    leaf_s = _round_seconds(part, vectors.shape[1], at_once, pieces) / at_once
+    merged_s = _round_seconds(part, vectors.shape[1], 1, pieces)
+    return rounds.in_all * (num_clusters * leaf_s + (num_clusters - 2) * merged_s)
+
+
+def _round_seconds(part: Part, num_channels: int, num_planes: int, pieces: float) -> float:
+    """Seconds of a Newton round of some planes over so many times the pixels of `part`."""
+    planes = torch.zeros(num_planes, num_channels + 1)
+    columns = torch.zeros(num_planes, dtype=torch.int64)
+    sums_s = _timed(lambda: part.hinge(columns, planes))
+    sums_s += _timed(lambda: part.curve(columns, planes))
+    curves = torch.eye(num_channels + 1, dtype=torch.float64).expand(num_planes, -1, -1)
+    solve_s = _timed(lambda: torch.linalg.solve(curves, planes.double()))
+    return sums_s * math.ceil(pieces) + solve_s
 
 
 def _timed(work: Callable[[], object]) -> float:

@@ -1,9 +1,9 @@
 """One part of the fitting pixels: samples them, stores them, and computes sums over them.
 
-The state of a part is determined by its updates (`sample`, `clip`, `assign`, `hold`, `join`,
-`hold_one`), so that a lost part is rebuilt by replaying them. Results are small; vectors never leave
-the part. Every result is computed on one thread, a few rows at a time, in a fixed order: the bytes do
-not depend on the machine.
+The state of a part is determined by its updates (`sample`, `project`, `clip`, `assign`, `hold`,
+`join`, `hold_one`), so that a lost part is rebuilt by replaying them. Results are small; vectors never
+leave the part. Every result is computed on one thread, a few rows at a time, in a fixed order: the bytes
+do not depend on the machine.
 """
 
 from collections.abc import Iterator
@@ -63,6 +63,17 @@ class Part:
             self._vectors[self._filled : self._filled + len(vectors)] = vectors
             self._filled += len(vectors)
         return len(images)
+
+    def project(self, components: Float32[Tensor, "c d"]) -> None:
+        """Replace each vector by its components along orthonormal columns."""
+        components = components.to(self._device)
+        count, width = len(self._vectors), components.shape[1]
+        # Into the front of the same memory, whose rows have been read by then: two copies of the
+        # pixels would not fit the memory that the fit may use.
+        flat = self._vectors.view(-1)
+        for rows, place in self._chunks():
+            flat[place.start * width : place.stop * width] = (rows @ components).flatten()
+        self._vectors = flat[: count * width].view(count, width)
 
     def clip(self, ball: Ball) -> None:
         """From now on `assign`, `spread` and `lloyd` see the vectors clipped to `ball`.
@@ -165,9 +176,9 @@ class Part:
         return found.scatter_(1, owners, True).T  # noqa: FBT003 - torch has no keyword for it
 
     def hinge(
-        self, columns: Int64[Tensor, " k"], planes: Float32[Tensor, "k c1"]
+        self, columns: Int64[Tensor, " k"], planes: Float32[Tensor, "k c1"], stride: int = 1
     ) -> tuple[Float64[Tensor, " k"], Float32[Tensor, "k c1"]]:
-        """Sums of max(0, 1 - y s)^2 over the pixels, for the planes of some clusters.
+        """Sums of max(0, 1 - y s)^2 over every `stride`-th pixel, for the planes of some clusters.
 
         y is 1 for pixels of the plane's cluster and -1 for all others, s is the score. With the
         sums come half their gradients.
@@ -175,7 +186,7 @@ class Part:
         columns, planes = columns.to(self._device), planes.to(self._device)
         losses = torch.zeros(len(planes), dtype=torch.float64, device=self._device)
         slopes = torch.zeros_like(planes)
-        for rows, place in self._chunks():
+        for rows, place in self._chunks(stride):
             short, sign = self._shortfall(rows, place, columns, planes)
             losses += short.square().sum(dim=0)
             pull = short.mul_(sign)
@@ -184,7 +195,7 @@ class Part:
         return losses, slopes
 
     def curve(
-        self, columns: Int64[Tensor, " k"], planes: Float32[Tensor, "k c1"]
+        self, columns: Int64[Tensor, " k"], planes: Float32[Tensor, "k c1"], stride: int = 1
     ) -> tuple[Float32[Tensor, "k c1 c1"]]:
         """Half the second derivatives of the sums that `hinge` gives.
 
@@ -192,8 +203,8 @@ class Part:
         estimated from so many or more, evenly spaced.
         """
         columns, planes = columns.to(self._device), planes.to(self._device)
-        active = torch.empty(len(planes), len(self._vectors), dtype=torch.bool, device=self._device)
-        for rows, place in self._chunks():
+        active = torch.zeros(len(planes), len(self._vectors), dtype=torch.bool, device=self._device)
+        for rows, place in self._chunks(stride):
             active[:, place] = (self._shortfall(rows, place, columns, planes)[0] > 0).T
         return (torch.stack([self._moments(row) for row in active]),)
 
@@ -226,14 +237,14 @@ class Part:
         rows = torch.cat([rows, rows.new_ones(len(rows), 1)], dim=1)
         return (rows.T @ rows).mul_(len(places) / max(len(rows), 1))
 
-    def _chunks(self) -> Iterator[tuple[Tensor, slice]]:
-        """Iterate over blocks of rows that fit the processor's cache, with their positions."""
+    def _chunks(self, stride: int = 1) -> Iterator[tuple[Tensor, slice]]:
+        """Iterate over blocks of every `stride`-th row that fit the cache, with their positions."""
         count, channels = self._vectors.shape
         rows = max(_CHUNK_BYTES // (4 * max(channels, 1)), 64)
         if self._vectors.is_cuda:
             rows = _CHUNK_ROWS_GPU
-        for start in range(0, count, rows):
-            place = slice(start, min(start + rows, count))
+        for start in range(0, count, rows * stride):
+            place = slice(start, min(start + rows * stride, count), stride)
             yield self._vectors[place], place
 
 

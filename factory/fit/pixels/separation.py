@@ -18,12 +18,14 @@ from factory.fit.pixels.pool import PixelPool, added
 PENALTY = 5000.0
 """Weight C of the hinge against the size of the weights, as published."""
 
+LEAST_GAIN = 1e-4
+"""Share of its loss that a round must gain, or the search has ended."""
+
 MOST_BYTES = 2**26
 """Memory for the second derivatives that all parts answer with at once."""
 
 _MOST_ROUNDS = 50
 _MOST_HALVINGS = 12
-_LEAST_GAIN = 1e-4
 _ARMIJO = 1e-4
 # Ridge relative to the trace, the size of float32's rounding of the sums: without it a second
 # derivative that is singular up to rounding (few active pixels, dependent channels) cannot be
@@ -54,13 +56,13 @@ class HingeLoss:
     over planes; no plane's loss depends on another's.
     """
 
-    def __init__(self, pool: PixelPool, num_pixels: int) -> None:
-        """Of the pixels in `pool`."""
-        self._pool, self._scale = pool, PENALTY / num_pixels
+    def __init__(self, pool: PixelPool, num_pixels: int, stride: int = 1) -> None:
+        """Of every `stride`-th of the pixels in `pool`."""
+        self._pool, self._scale, self._stride = pool, PENALTY * stride / num_pixels, stride
 
     def __call__(self, columns: Int64[Tensor, " k"], planes: Float32[Tensor, "k c1"]) -> LossAt:
         """Losses and gradients."""
-        losses, slopes = added(self._pool.query("hinge", columns, planes))
+        losses, slopes = added(self._pool.query("hinge", columns, planes, self._stride))
         weights = planes[:, :-1].double()
         losses = losses * self._scale + weights.square().sum(dim=1) / 2
         slopes *= 2 * self._scale
@@ -71,7 +73,7 @@ class HingeLoss:
         self, columns: Int64[Tensor, " k"], planes: Float32[Tensor, "k c1"]
     ) -> Float64[Tensor, "k c1 c1"]:
         """Second derivatives (see `Part.curve`)."""
-        (curves,) = added(self._pool.query("curve", columns, planes))
+        (curves,) = added(self._pool.query("curve", columns, planes, self._stride))
         curves *= 2 * self._scale
         diagonal = curves.diagonal(dim1=1, dim2=2)
         diagonal += _LEAST_CURVATURE * diagonal.sum(dim=1, keepdim=True)
@@ -85,13 +87,14 @@ def separate(
     columns: Int64[Tensor, " k"],
     start: Float32[Tensor, "k c1"],
     on_found: Callable[[int], None],
+    least_gain: float = LEAST_GAIN,
 ) -> tuple[Float32[Tensor, "k c1"], Int64[Tensor, " k"]]:
     """Find the planes of least loss for some clusters; returns planes and numbers of rounds.
 
     The finite Newton method (Keerthi and DeCoste 2005, "A modified finite Newton method for fast
     solution of large scale linear SVMs") from `start`, each plane by itself, until a round gains
-    less than 1e-4 of its loss; what is left to gain is then less than that, too. Where we differ:
-    the second derivatives come from some of the active pixels (see `Part.curve`), and steps are
+    less than `least_gain` of its loss; what is left to gain is then less than that, too. Where we
+    differ: the second derivatives come from some of the active pixels (see `Part.curve`), and steps are
     halved until the loss falls. The release of KLiSH takes up to 100 steps of L-BFGS, all planes as
     a single point, without looking whether the loss falls.
 
@@ -106,7 +109,7 @@ def separate(
         places = pending.to(start.device)
         moved, after = _descend(loss, columns[places], planes[places], here)
         planes[places] = moved
-        is_open = here.losses - after.losses > _LEAST_GAIN * here.losses
+        is_open = here.losses - after.losses > least_gain * here.losses
         here, pending = after.chosen(is_open), pending[is_open.cpu()]
         on_found(len(columns) - len(pending))
     return planes, rounds

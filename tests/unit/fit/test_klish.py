@@ -11,6 +11,7 @@ from small_job import small_job
 from factory.errors import Interrupted, JobError
 from factory.fit.fitted import fit_segmenter
 from factory.fit.klish import fit_klish
+from factory.fit.pixels import components
 from factory.fit.pixels.pool import ThreadedPixelPool, one_thread
 from factory.generate.base import load_generator
 from factory.generate.latents import LatentSampler
@@ -139,7 +140,10 @@ class StoppedError(Exception):
 @pytest.mark.slow
 @pytest.mark.parametrize("merging", ["robust", "published"])
 @pytest.mark.parametrize("at", [("clusters", 401), ("planes", 1), ("merging", 3), ("merging", 9)])
-def test_a_fit_goes_on_where_it_was_stopped_and_gives_the_same_file(tmp_path, at, merging):
+def test_a_fit_goes_on_where_it_was_stopped_and_gives_the_same_file(
+    tmp_path, at, merging, monkeypatch
+):
+    monkeypatch.setattr(components, "MOST_COMPONENTS", 20)  # the toy's vectors are short otherwise
     settings = {"fit": SMALL_FIT | {"seed": 31}, "merging": merging}
     overrides = {"dataset.segmenter": KLISH | settings}
     whole, _ = fit(tmp_path, overrides)
