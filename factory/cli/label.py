@@ -84,6 +84,8 @@ def write_report(material: "LabelMaterial", folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     replace_file(folder / "report.html", kept_page(material))
     replace_file(folder / "report.png", draw_picture(material))
+    if material.layers:
+        say(material.layers)
     say(f"wrote {folder}/report.html and {folder}/report.png")
 
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from factory.errors import JobError
+from factory.fit.content import NUM_IMAGES, best_layers, score_layers
 from factory.fit.context import FitContext
 from factory.fit.cost import LIKELY_CLASSES, FitCost, Probe, likely_head
 from factory.fit.kmeans import cluster, clustering_bytes
@@ -46,6 +47,7 @@ from factory.segment.tree.hierarchy import (
     SIZES_NAME,
     Hierarchy,
 )
+from factory.segment.tree.layer_choice import as_figures
 from factory.spec.klish import KlishSpec
 
 _SECOND_STAGE = 2**62
@@ -64,6 +66,7 @@ def fit_klish(spec: KlishSpec, context: FitContext) -> bytes:
             the memory they may use.
         Interrupted: If somebody asked to stop; the next fit goes on from the checkpoint.
     """
+    spec, contents = _choose_layers(spec, context)
     sampling = choose_pixels(spec, context.pool.facts)
     found = read_found(context.checkpoint.load())
     if found is None:
@@ -77,7 +80,17 @@ def fit_klish(spec: KlishSpec, context: FitContext) -> bytes:
     merged = merge_clusters(context, sampling.num_pixels, found)
     if found.components is not None:
         merged = replace(merged, hierarchy=_along_channels(merged.hierarchy, found.components))
-    return _encode(merged, sampling, context)
+    return _encode(merged, sampling, context, contents)
+
+
+def _choose_layers(spec: KlishSpec, context: FitContext) -> tuple[KlishSpec, dict[str, float]]:
+    """The settings with the layers that `auto` means, and each layer's score; as published, neither."""
+    if spec.merging == "published" or spec.layers != "auto":
+        return spec, {}
+    choose_pixels(spec, context.pool.facts)  # too little memory is told before anything is sampled
+    scores = score_layers(context, spec.fit.seed)
+    best = list(best_layers(scores, context.pool.facts))
+    return spec.model_copy(update={"layers": best}), scores
 
 
 def _prepare(
@@ -121,7 +134,9 @@ def _along_channels(tree: Hierarchy, components: Tensor) -> Hierarchy:
     return replace(tree, planes=torch.cat([weights, tree.planes[:, -1:]], dim=1))
 
 
-def _encode(merged: Merged, sampling: Sampling, context: FitContext) -> bytes:
+def _encode(
+    merged: Merged, sampling: Sampling, context: FitContext, contents: dict[str, float]
+) -> bytes:
     """The tree file: a head of all leaves, in their order, and the tree."""
     tree = merged.hierarchy
     leaves = tree.planes[: tree.num_leaves]
@@ -147,6 +162,7 @@ def _encode(merged: Merged, sampling: Sampling, context: FitContext) -> bytes:
             "num_channels": sampling.num_channels,
             "num_rounds": merged.num_rounds,
             "agreement": round(merged.num_agreed / sampling.num_pixels, 6),
+            **as_figures(contents),
         },
     )
 
@@ -179,6 +195,8 @@ def _seconds(spec: KlishSpec, probe: Probe, batch_s: float) -> float:
         part.use(vectors)
         part.clip(find_ball(vectors))
     seconds = 2 * sampling_seconds(probe, sampling, batch_s)
+    if spec.merging != "published" and spec.layers == "auto":
+        seconds += probe.batches_s(NUM_IMAGES, batch_s)
     seconds += clustering_seconds(part, vectors, sampling, spec.initial_clusters)
     seconds += merging_seconds(part, vectors, sampling, spec.initial_clusters, rounds)
     return seconds / probe.num_threads

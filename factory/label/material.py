@@ -12,6 +12,7 @@ from factory.label.gallery import Gallery, draw_gallery
 from factory.segment.methods import find_method
 from factory.segment.segmenter_file import decode_segmenter
 from factory.segment.tree.hierarchy import Hierarchy, read_hierarchy
+from factory.segment.tree.layer_choice import describe_choice
 from factory.spec import METHODS, JobSpec
 from factory.spec.read import check_job
 from factory.spec.yaml_file import load_yaml
@@ -27,6 +28,8 @@ class LabelMaterial:
     """The merge tree."""
     gallery: Gallery
     """Samples that show its cuts."""
+    layers: str = ""
+    """Which layers its fit chose by content, in words; empty if the job names them."""
 
 
 def make_material(
@@ -47,7 +50,8 @@ def make_material(
         )
     generator = load_generator(job.dataset.generator, weights.path, device=device)
     gallery = draw_gallery(generator, job.dataset, tree, facts.layers)
-    return LabelMaterial(job.name, tree, gallery)
+    layers = describe_choice(facts.layers, facts.fitted_on)
+    return LabelMaterial(job.name, tree, gallery, layers)
 
 
 def check_has_tree(spec: JobSpec, *, source: str) -> None:

@@ -41,9 +41,8 @@ def draw_picture(material: LabelMaterial) -> bytes:
     height = _TEXT_PX + _TREE_PX + (len(counts) + 1) * row + _GAP_PX
     sheet = Image.new("RGB", (_WIDTH, height), "white")
     draw = ImageDraw.Draw(sheet)
-    _write(
-        draw, _GAP_PX, f"{material.name}: {tree.num_leaves} clusters merged, {suggested} suggested"
-    )
+    title = f"{material.name}: {tree.num_leaves} clusters merged, {suggested} suggested"
+    _write(draw, _GAP_PX, f"{title}; {material.layers}" if material.layers else title)
     sheet.paste(draw_tree(tree, counts, suggested), (0, _TEXT_PX))
     top = _TEXT_PX + _TREE_PX
     _write(draw, top, "samples")

@@ -58,7 +58,9 @@ class KlishSpec(MethodSettings):
     `published` is the paper's rule, which gives nearly all pixels to one class where features have
     heavy tails, as those of DCGANs have."""
     layers: LayerNames = "auto"
-    """Feature maps that the head reads, as for `kmeans`."""
+    """Names of the feature maps that the head reads. `auto` = of the last ones of each resolution, those
+    whose clusters show what lies at a place, and not where it is or which image it is of, without the
+    coarsest that exceed 1000 channels in total; with `merging: published`, as for `kmeans`."""
     fit: FitSpec = FitSpec(num_images=256, pixels_per_image=256)
     """The data of the fit. The default of `merging: published` is `pixels_per_image: auto`."""
 

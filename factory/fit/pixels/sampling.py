@@ -29,7 +29,8 @@ and no number of threads or workers, decides their last digits."""
 FIRST_FITTING_INDEX = 2**62
 """Sample indices from here on are for fitting: a dataset's samples are never fitted on."""
 
-_MOST_CHANNELS = 1000
+MOST_CHANNELS = 1000
+"""Channels of all layers that `auto` chooses."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +88,7 @@ def choose_layers(wanted: str | list[str], facts: GeneratorFacts) -> tuple[str, 
         return tuple(name for name in facts.layers if name in wanted)
     last = {shape.height: name for name, shape in facts.layers.items()}
     chosen = [last[height] for height in sorted(last)]
-    while len(chosen) > 1 and sum(facts.layers[n].channels for n in chosen) > _MOST_CHANNELS:
+    while len(chosen) > 1 and sum(facts.layers[n].channels for n in chosen) > MOST_CHANNELS:
         chosen.pop(0)
     return tuple(chosen)
 
@@ -119,7 +120,7 @@ def read_batch(
     maps = [batch.features[layer] for layer in sampling.layers]
     images = []
     for row in range(count):
-        places = _places(sampling, int(latents.indices[row])).to(batch.images.device)
+        places = places_of(sampling, int(latents.indices[row])).to(batch.images.device)
         images.append(torch.cat([read_places(m[row], places) for m in maps], dim=1))
     return images
 
@@ -132,7 +133,7 @@ def read_places(maps: Float[Tensor, "c h w"], places: Float[Tensor, "p 2"]) -> F
     return read[0, :, :, 0].T
 
 
-def _places(sampling: Sampling, index: int) -> Float[Tensor, "p 2"]:
+def places_of(sampling: Sampling, index: int) -> Float[Tensor, "p 2"]:
     """Random places in an image, as (x, y) from -1 to 1 between the corner pixels' centres."""
     rng = counter_rng("pixels", sampling.seed, index)
     return torch.from_numpy(rng.uniform(-1, 1, (sampling.pixels_per_image, 2)).astype(np.float32))

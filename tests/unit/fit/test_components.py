@@ -71,7 +71,9 @@ def test_a_fit_over_components_gives_planes_over_channels(tmp_path, monkeypatch)
         assert planes.shape == (22, 33)
         inside = planes[:, :-1] @ components @ components.T
         assert torch.allclose(inside, planes[:, :-1], atol=1e-3 * float(planes.abs().max()))
-        context.sample(replace(choose_pixels(dataset.segmenter, context.pool.facts), seed=2**62), "")
+        context.sample(
+            replace(choose_pixels(dataset.segmenter, context.pool.facts), seed=2**62), ""
+        )
         raw = torch.cat([part._vectors for part in context.pool.parts])
     scores = raw @ planes[:, :-1].T + planes[:, -1]
     # Of the planes at the end, the last one took the column of a cluster that it was made of.

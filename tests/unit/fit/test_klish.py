@@ -60,6 +60,7 @@ def test_the_same_job_gives_the_same_file_on_any_number_of_threads(tmp_path):
         torch.set_num_threads(before)
     ends = [now[:3] for now in told if now[1] == now[2]]
     assert ends == [
+        ("layers", 64, 64),
         ("sampling 1/2", 8, 8),
         ("clusters", 500, 500),
         ("sampling 2/2", 8, 8),
@@ -82,7 +83,8 @@ class Recorder(ShapesGenerator):
 
 @pytest.mark.slow
 def test_the_merging_sees_other_images_than_the_clustering(tmp_path):
-    dataset = small_job(tmp_path, {"dataset.segmenter": KLISH}).dataset
+    named = KLISH | {"layers": ["s16", "s32"]}  # to choose them takes images too
+    dataset = small_job(tmp_path, {"dataset.segmenter": named}).dataset
     generator = Recorder(dataset.generator, None, CPU)
     generator.seen = []
     with one_thread(), torch.inference_mode():
