@@ -17,8 +17,9 @@ from factory.errors import JobError
 from factory.fit.content import NUM_IMAGES, best_layers, score_layers
 from factory.fit.context import FitContext
 from factory.fit.cost import LIKELY_CLASSES, FitCost, Probe, likely_head
+from factory.fit.found import Found, read_found
 from factory.fit.kmeans import cluster, clustering_bytes
-from factory.fit.merging import Found, Merged, merge_clusters, read_found
+from factory.fit.merging import Merged, merge_clusters
 from factory.fit.pixels.ball import Ball, find_ball
 from factory.fit.pixels.budget import (
     FLOAT_BYTES,
@@ -52,7 +53,7 @@ from factory.spec.klish import KlishSpec
 
 _SECOND_STAGE = 2**62
 _PUBLISHED_ROUNDS = SearchRounds(14.0)
-_ROBUST_ROUNDS = SearchRounds(5.0, on_some=10.0, stride=4)
+_ROBUST_ROUNDS = SearchRounds(6.0, on_some=8.0, stride=4)
 
 
 def fit_klish(spec: KlishSpec, context: FitContext) -> bytes:

@@ -31,10 +31,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from factory.fit.context import Checkpoint, FitContext
+from factory.fit.found import Found
 from factory.fit.klish import choose_pixels
 from factory.fit.kmeans import cluster, nearest
 from factory.fit.merge_order import choose_pair
-from factory.fit.merging import Found, merge_clusters
+from factory.fit.merging import merge_clusters
 from factory.fit.pixels.pool import ThreadedPixelPool
 from factory.fit.pixels.sampling import choose_layers, fitting_batch
 from factory.fit.progress import Progress

@@ -2,6 +2,7 @@ import pytest
 import torch
 from fit_context import context_of
 
+from factory.fit.found import Found
 from factory.fit.kmeans import cluster
 from factory.fit.merge_order import (
     MergeCosts,
@@ -9,7 +10,7 @@ from factory.fit.merge_order import (
     choose_cheapest_pair,
     choose_pair,
 )
-from factory.fit.merging import Found, merge_clusters
+from factory.fit.merging import merge_clusters
 from factory.fit.pixels.ball import find_ball
 from factory.segment.tree.suggest import shares_of
 

@@ -4,7 +4,8 @@ import torch
 from fit_context import context_of, found_planes, loss_of, mixture
 
 from factory.errors import JobError
-from factory.fit.merging import Found, merge_clusters, merged_plane
+from factory.fit.found import Found
+from factory.fit.merging import merge_clusters, merged_plane
 from factory.fit.pixels.pool import added
 from factory.segment.tree.suggest import suggest_cuts
 
