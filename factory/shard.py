@@ -135,9 +135,9 @@ class ShardMaker:
         return committed
 
     def _adopt(self, task: ShardTask) -> ShardRecord | None:
-        has_instances = bool(instance_classes(self.segmenter))
-        endings = file_endings(self.dataset.encode, has_instances=has_instances)
-        expected = Expected(len(self.segmenter.labels), endings)
+        num_kinds = len(instance_classes(self.segmenter))
+        endings = file_endings(self.dataset.encode, has_instances=num_kinds > 0)
+        expected = Expected(len(self.segmenter.labels), endings, num_kinds)
         draw = partial(self._batch_maker.draw, task=task)
         return adopt_shard(self.store, task, expected, self.run_id, draw)
 

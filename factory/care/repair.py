@@ -67,7 +67,7 @@ def find_repairs(store: Store) -> list[Step]:
     doubtful = {shard_index_of(problem.path) for problem in unreadable}
     tars = set(store.names(SHARDS))
     tasks = plan.tasks()
-    expected = find_expected(store, plan) if tars else Expected(0, [])
+    expected = find_expected(store, plan) if tars else Expected(0, [], 0)
 
     def steps_for(task: ShardTask) -> list[Step]:
         record = records.get(task.shard_index)

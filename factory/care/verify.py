@@ -73,7 +73,7 @@ def verify_dataset(
 def _read_back(store: Store, *, deep: bool) -> Findings:
     plan = find_plan(store)
     records, unreadable = examine_receipts(store, plan)
-    expected = find_expected(store, plan) if records else Expected(0, [])
+    expected = find_expected(store, plan) if records else Expected(0, [], 0)
 
     def check(record: ShardRecord) -> list[Problem]:
         task = plan.task(record.round_index, record.shard_index)

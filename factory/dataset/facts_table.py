@@ -10,7 +10,7 @@ from factory.errors import DamageError, JobError, Problem
 from factory.manifest.parquet import read_table
 from factory.manifest.paths import SIDECARS, sidecar_of
 from factory.manifest.records import ShardRecord
-from factory.pack.facts import SIDECAR_SCHEMA
+from factory.pack.facts import SIDECAR_SCHEMA, find_odd_column
 from factory.store import Store
 
 _THREADS = 8
@@ -57,29 +57,18 @@ def _read_one(store: Store, record: ShardRecord, columns: Sequence[str] | None) 
     try:
         if data is None:
             raise ValueError("missing")
-        table = read_table(data, columns)
+        table = read_table(data, columns, most_rows=record.num_samples)
     except KeyError as error:
         raise _no_column(str(error), read_table(data or b"").schema.names) from error
     except (pa.ArrowException, OSError, ValueError) as error:
         found = f"not the table of its shard's samples ({error})"
         raise _damage(store, path, found) from error
-    if (odd := _odd_column(table.schema)) is not None:
+    if (odd := find_odd_column(table.schema)) is not None:
         raise _damage(store, path, f"not the table of its shard's samples (column {odd!r})")
     if table.num_rows != record.num_samples:
         found = f"{table.num_rows} rows, its shard has {record.num_samples} samples"
         raise _damage(store, path, found)
     return table
-
-
-def _odd_column(schema: pa.Schema) -> str | None:
-    """A column that is there twice, or of another type than ours; None if there is none."""
-    for name in schema.names:
-        known = SIDECAR_SCHEMA.get_field_index(name)
-        if schema.get_field_index(name) < 0 or (
-            known >= 0 and schema.field(name).type != SIDECAR_SCHEMA.types[known]
-        ):
-            return str(name)
-    return None
 
 
 def _damage(store: Store, path: str, found: str) -> DamageError:

@@ -195,7 +195,7 @@ def _tables(store: Store) -> Iterator[tuple[str, pa.Table]]:
     def read(path: str) -> tuple[str, pa.Table]:
         try:
             return path, read_table(store.read(path) or b"", _SMALL)
-        except (pa.ArrowException, OSError, KeyError):
+        except (pa.ArrowException, OSError, KeyError, ValueError):
             return path, schema_of(ShardRecord).empty_table().select(_SMALL)
 
     with ThreadPoolExecutor(_THREADS) as threads:

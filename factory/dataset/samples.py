@@ -12,6 +12,7 @@ from factory.dataset.walk import (
     MASK_FILE,
     StoredSample,
 )
+from factory.identity import sample_key
 from factory.pack.facts import InstanceFacts, SampleFacts, read_facts
 from factory.pack.image import decode_image, decode_instances, decode_mask
 
@@ -52,8 +53,8 @@ def decode_sample(stored: StoredSample, dataset_id: str) -> ReadSample:
         decode_instances(files[INSTANCES_FILE]) if INSTANCES_FILE in files else None,
     )
     facts = sample.facts
-    if facts.key != sample.key:
-        raise ValueError(f"its facts name it {facts.key}")
+    if facts.key != sample.key or facts.key != sample_key(facts.index):
+        raise ValueError(f"its facts name it {facts.key} with index {facts.index}")
     if facts.dataset_id != dataset_id:
         raise ValueError(f"of dataset {facts.dataset_id}, this is {dataset_id}")
     size = (facts.height, facts.width)

@@ -225,4 +225,4 @@ def find_expected(store: Store, plan: Plan) -> Expected:
         ) from error
     meaning = find_labels(store)
     endings = file_endings(encode, has_instances=bool(meaning.instance_classes))
-    return Expected(len(meaning.labels), endings)
+    return Expected(len(meaning.labels), endings, len(meaning.instance_classes))

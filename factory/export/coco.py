@@ -1,25 +1,24 @@
 """Datasets in other tools' formats: COCO instance annotations beside plain image files."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import UInt16
 
-from factory.dataset.state import find_labels, find_state
-from factory.dataset.walk import FACTS_FILE, INSTANCES_FILE, explain_damage, walk_shard
+from factory.dataset.samples import decode_sample
+from factory.dataset.state import DatasetState, find_labels, find_state
+from factory.dataset.walk import StoredSample, explain_damage, walk_shard
 from factory.errors import StoreError
-from factory.pack.facts import InstanceFacts, read_facts
-from factory.pack.image import (
-    IMAGE_ENDING,
-    decode_instances,
-    decode_rgba,
-    encode_image,
-    flatten_on_white,
-)
+from factory.manifest.labels import DatasetLabels
+from factory.pack.facts import InstanceFacts
+from factory.pack.image import IMAGE_ENDING, decode_rgba, encode_image, flatten_on_white
+from factory.pack.instances import check_instances
 from factory.spec import EncodeSpec
 from factory.store import Store
+from factory.store.single_file import staged_file
 
 
 def export_coco(store: Store, folder: Path) -> tuple[int, int]:
@@ -40,33 +39,56 @@ def export_coco(store: Store, folder: Path) -> tuple[int, int]:
             "dataset anew in another output.uri"
         )
     (folder / "images").mkdir(parents=True, exist_ok=True)
-    images: list[dict[str, Any]] = []
-    annotations: list[dict[str, Any]] = []
-    for record in state.records:
-        for sample in walk_shard(store, record):
-            with explain_damage(store, record, sample.key):
-                facts = read_facts(sample.file(FACTS_FILE), InstanceFacts)
-                ids = decode_instances(sample.file(INSTANCES_FILE))
-                ending = sample.image_ending
-                data = _without_alpha(sample.image, ending)
-            name = f"{sample.key}.{ending}"
-            (folder / "images" / name).write_bytes(data)
-            height, width = ids.shape
-            images.append(
-                {"id": int(sample.key), "file_name": name, "width": width, "height": height}
-            )
-            for number in range(1, len(facts.instance_px) + 1):
-                annotations.append(_annotation(len(annotations) + 1, facts, number, ids == number))
+    with staged_file(folder / "annotations.json") as file:
+        return _write(store, state, meaning, folder / "images", file)
+
+
+def _write(
+    store: Store, state: DatasetState, meaning: DatasetLabels, folder: Path, file: BinaryIO
+) -> tuple[int, int]:
+    """Write images and annotations; the latter as they come: all masks may not fit in memory."""
     names = enumerate(meaning.instance_classes, start=1)
-    document = {
+    head = {
         "info": {"description": state.plan.rounds[0].name},
         "licenses": [{"id": 1, "name": meaning.license, "url": ""}],
-        "images": images,
-        "annotations": annotations,
         "categories": [{"id": i, "name": name, "supercategory": ""} for i, name in names],
     }
-    (folder / "annotations.json").write_text(json.dumps(document) + "\n", encoding="utf-8")
-    return len(images), len(annotations)
+    file.write(json.dumps(head).encode().removesuffix(b"}") + b', "annotations": [')
+    images: list[dict[str, Any]] = []
+    num_objects = 0
+    for record in state.records:
+        for stored in walk_shard(store, record):
+            with explain_damage(store, record, stored.key):
+                ids, facts = _decode(stored, record.dataset_id, len(meaning.instance_classes))
+                ending = stored.image_ending
+                data = _without_alpha(stored.image, ending)
+            name = f"{stored.key}.{ending}"
+            (folder / name).write_bytes(data)
+            images.append(
+                {"id": facts.index, "file_name": name, "width": facts.width, "height": facts.height}
+            )
+            for number, runs in enumerate(run_lengths(ids)):
+                num_objects += 1
+                line = json.dumps(_annotation(num_objects, facts, number, runs)).encode()
+                file.write(b",\n" + line if num_objects > 1 else line)
+    file.write(b'], "images": ' + json.dumps(images).encode() + b"}\n")
+    return len(images), num_objects
+
+
+def _decode(
+    stored: StoredSample, dataset_id: str, num_classes: int
+) -> tuple[UInt16[np.ndarray, "h w"], InstanceFacts]:
+    """The instances of a sample, and its facts, which agree with each other.
+
+    Raises:
+        ValueError: If they do not, or are not there.
+    """
+    sample = decode_sample(stored, dataset_id)
+    if sample.instances is None or not isinstance(sample.facts, InstanceFacts):
+        raise ValueError("it has no instances")
+    for problem in check_instances(sample.instances, sample.facts, num_classes):
+        raise ValueError(problem)
+    return sample.instances, sample.facts
 
 
 def _without_alpha(image: bytes, ending: str) -> bytes:
@@ -78,25 +100,36 @@ def _without_alpha(image: bytes, ending: str) -> bytes:
     return encode_image(flatten_on_white(rgba), EncodeSpec(image=image_format))
 
 
-def run_lengths(mask: Bool[np.ndarray, "h w"]) -> list[int]:
-    """COCO's uncompressed run lengths: down the columns, zeros first."""
-    flat = mask.ravel(order="F")
-    edges = np.flatnonzero(np.diff(flat)) + 1
-    runs = np.diff(np.concatenate([[0], edges, [len(flat)]])).tolist()
-    return [0, *runs] if flat[0] else runs
+def run_lengths(ids: UInt16[np.ndarray, "h w"]) -> Iterator[list[int]]:
+    """COCO's uncompressed run lengths of each instance, from id 1: down the columns, zeros first.
+
+    The image is read once for all of them; an instance costs what its own runs do.
+    """
+    flat = ids.ravel(order="F")
+    starts = np.flatnonzero(np.diff(flat, prepend=flat[0] ^ 1))
+    ends = np.append(starts[1:], len(flat))
+    order = np.argsort(flat[starts], kind="stable")
+    owners = flat[starts[order]]
+    borders = np.searchsorted(owners, np.arange(1, int(flat.max()) + 2))
+    for first, last in zip(borders[:-1].tolist(), borders[1:].tolist(), strict=True):
+        runs = order[first:last]
+        edges = np.stack([starts[runs], ends[runs]], axis=1).ravel()
+        counts: list[int] = np.diff(edges, prepend=0).tolist()
+        rest = len(flat) - int(edges[-1])
+        yield [*counts, rest] if rest else counts
 
 
 def _annotation(
-    annotation_id: int, facts: InstanceFacts, number: int, mask: Bool[np.ndarray, "h w"]
+    annotation_id: int, facts: InstanceFacts, number: int, runs: list[int]
 ) -> dict[str, Any]:
-    left, top, right, bottom = facts.instance_box_xyxy[number - 1]
+    left, top, right, bottom = facts.instance_box_xyxy[number]
     return {
         "id": annotation_id,
         "image_id": facts.index,
-        "category_id": facts.instance_class[number - 1] + 1,
-        "segmentation": {"size": [facts.height, facts.width], "counts": run_lengths(mask)},
-        "area": facts.instance_px[number - 1],
+        "category_id": facts.instance_class[number] + 1,
+        "segmentation": {"size": [facts.height, facts.width], "counts": runs},
+        "area": facts.instance_px[number],
         "bbox": [left, top, right - left, bottom - top],
         "iscrowd": 0,
-        "score": facts.instance_score[number - 1],
+        "score": facts.instance_score[number],
     }

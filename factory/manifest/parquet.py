@@ -6,6 +6,8 @@ from collections.abc import Sequence
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from factory.manifest.parquet_pages import check_footer, check_pages, text_columns, unfolded_bytes
+
 
 def encode_table(table: pa.Table) -> bytes:
     """Encode `table` as a Parquet file; equal tables give equal bytes."""
@@ -14,7 +16,7 @@ def encode_table(table: pa.Table) -> bytes:
     return sink.getvalue()
 
 
-_ROWS_AT_ONCE = 256
+_ROWS_AT_ONCE = 4096
 _MOST_BYTES = 2**30
 """Limit of a table in memory: with dictionary encoding, a few bytes can decode to gigabytes."""
 
@@ -35,9 +37,10 @@ def read_table(
         pyarrow.ArrowException: If it is not a Parquet file.
         OSError: If it is damaged.
         KeyError: If a column is missing.
-        ValueError: If it has more rows, or more bytes in memory, than the limits allow.
+        ValueError: If it has more rows, or more bytes in memory, than the limits allow, or pages of a
+            kind that we do not write.
     """
-    file = pq.ParquetFile(pa.BufferReader(data), pre_buffer=False)
+    file = _opened(data)
     names = file.schema_arrow.names
     missing = set(columns or ()) - set(names)
     if missing:
@@ -45,19 +48,45 @@ def read_table(
     if file.metadata.num_rows > most_rows:
         raise ValueError(f"{file.metadata.num_rows:,} rows; at most {most_rows:,} are expected")
     claimed = sum(file.metadata.row_group(i).total_byte_size for i in range(file.num_row_groups))
-    if claimed > _MOST_AT_LEAST + file.metadata.num_rows * _MOST_OF_A_ROW:
+    most_bytes = min(_MOST_AT_LEAST + file.metadata.num_rows * _MOST_OF_A_ROW, _MOST_BYTES)
+    if claimed > most_bytes:
         raise ValueError(
             f"{claimed:,} bytes in {file.metadata.num_rows:,} rows: more than a table of ours"
         )
-    # A few rows at a time, so that the limit is checked before memory is used: a long text that is
-    # stored once in a dictionary can be the value of every row.
-    batches, size_bytes = [], 0
+    check_pages(data, num_rows=file.metadata.num_rows, most_bytes=most_bytes)
+    _check_texts(data, text_columns(file.schema))
+    batches = []
     for batch in file.iter_batches(_ROWS_AT_ONCE, columns=columns, use_threads=False):
-        size_bytes += batch.nbytes
-        if size_bytes > _MOST_BYTES:
-            raise ValueError(f"more than {_MOST_BYTES:,} bytes: more than a dataset's table has")
+        batch.validate(full=True)  # texts that are none, say, which only a later use would find
         batches.append(batch)
     schema = file.schema_arrow
     if columns is not None:
         schema = pa.schema([schema.field(name) for name in columns], schema.metadata)
     return pa.Table.from_batches(batches, schema)
+
+
+def _opened(data: bytes, as_dictionary: Sequence[str] = ()) -> pq.ParquetFile:
+    check_footer(data)
+    reader = pa.BufferReader(data)
+    return pq.ParquetFile(reader, pre_buffer=False, read_dictionary=list(as_dictionary))
+
+
+def _check_texts(data: bytes, paths: Sequence[str]) -> None:
+    """Count the bytes of all texts, which stay in their dictionaries while they are counted.
+
+    Raises:
+        ValueError: If there are more than a table of ours has: a long text that is stored once can be
+            the value of every row.
+    """
+    if not paths:
+        return
+    size_bytes = 0
+    file = _opened(data, paths)
+    # Row groups one by one: each has a dictionary of its own, and Arrow does not join those in lists.
+    for group in range(file.num_row_groups):
+        for batch in file.iter_batches(_ROWS_AT_ONCE, [group], list(paths), use_threads=False):
+            size_bytes += sum(unfolded_bytes(column) for column in batch.columns)
+            if size_bytes > _MOST_BYTES:
+                raise ValueError(
+                    f"more than {_MOST_BYTES:,} bytes: more than a dataset's table has"
+                )

@@ -19,6 +19,7 @@ from factory.manifest.measure import UNKNOWN, Measures, measure_samples
 from factory.manifest.paths import tar_path
 from factory.pack.facts import InstanceFacts, SampleFacts, read_facts
 from factory.pack.image import decode_image, decode_instances, decode_mask
+from factory.pack.instances import check_instances
 from factory.pack.tar import encode_end, encode_files, read_members
 
 _ROUNDING = 0.5 / 255 + 1e-5
@@ -32,6 +33,8 @@ class Expected:
     """Number of mask classes; 255 is not one of them."""
     endings: list[str]
     """Endings of its files, in order."""
+    num_instance_classes: int
+    """Number of classes of instances; 0 = samples have none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +119,7 @@ def _check_sample(
     if by_px is not None:
         yield from _check_confidence(by_px, mask, facts)
     if ids is not None and isinstance(facts, InstanceFacts):
-        yield from _check_instances(ids, mask, facts)
+        yield from _check_instances(ids, mask, facts, expected.num_instance_classes)
 
 
 def _measure(facts: SampleFacts, image: np.ndarray, mask: np.ndarray) -> Measures:
@@ -140,6 +143,8 @@ def _check_mask(
 ) -> Iterator[str]:
     if image.shape[:2] != mask.shape:
         yield f"image {image.shape[:2]} and mask {mask.shape} differ in size"
+    elif mask.shape != (facts.height, facts.width):
+        yield f"mask {mask.shape} has another size than its facts say"
     counts = np.bincount(mask.ravel(), minlength=256)
     if counts[num_classes:IGNORE].any():
         largest = int(np.flatnonzero(counts[:IGNORE])[-1])
@@ -158,11 +163,10 @@ def _check_confidence(by_px: np.ndarray, mask: np.ndarray, facts: SampleFacts) -
         yield f"its facts say confidence {facts.confidence}, its pixels {mean:.6f}"
 
 
-def _check_instances(ids: np.ndarray, mask: np.ndarray, facts: InstanceFacts) -> Iterator[str]:
+def _check_instances(
+    ids: np.ndarray, mask: np.ndarray, facts: InstanceFacts, num_classes: int
+) -> Iterator[str]:
     if ids.shape != mask.shape:
         yield f"mask {mask.shape} and instances {ids.shape} differ in size"
-    lists = (facts.instance_class, facts.instance_box_xyxy, facts.instance_score)
-    if any(len(part) != len(facts.instance_px) for part in lists):
-        yield "its facts list other numbers of instances"
-    if np.bincount(ids.ravel())[1:].tolist() != facts.instance_px:
-        yield "its facts count other pixels per instance than its instances hold"
+        return
+    yield from check_instances(ids, facts, num_classes)

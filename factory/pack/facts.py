@@ -144,16 +144,22 @@ def encode_sidecar(rows: Sequence[SampleFacts], measures: Sequence[Measures] = (
     return encode_table(table)
 
 
-def read_sidecar(data: bytes) -> list[tuple[SampleFacts, Measures]]:
+def read_sidecar(data: bytes, *, most_rows: int = 10**6) -> list[tuple[SampleFacts, Measures]]:
     """Read the rows of a sidecar table, in the tar's order; older tables have no measures.
+
+    A table with more than `most_rows`, which should be what its shard has, is refused unread.
 
     Raises:
         ValueError: If it is not such a table.
     """
     try:
-        lines = read_table(data).to_pylist()
+        table = read_table(data, most_rows=most_rows)
+        odd = find_odd_column(table.schema)
+        lines = [] if odd else table.to_pylist()
     except (pa.ArrowException, OSError) as error:
         raise ValueError(f"not a table of samples ({type(error).__name__})") from error
+    if odd:
+        raise ValueError(f"not a table of samples (column {odd!r})")
     rows = []
     for line in lines:
         kind = next(
@@ -162,6 +168,17 @@ def read_sidecar(data: bytes) -> list[tuple[SampleFacts, Measures]]:
         facts = {name: line.pop(name, None) for name in kind.model_fields}
         rows.append((kind.model_validate(facts), Measures(**line)))
     return rows
+
+
+def find_odd_column(schema: pa.Schema) -> str | None:
+    """A column that is there twice, or of another type than ours; None if there is none."""
+    for name in schema.names:
+        known = SIDECAR_SCHEMA.get_field_index(name)
+        if schema.get_field_index(name) < 0 or (
+            known >= 0 and schema.field(name).type != SIDECAR_SCHEMA.types[known]
+        ):
+            return str(name)
+    return None
 
 
 def _own(kind: type[SampleFacts]) -> set[str]:

@@ -16,6 +16,7 @@ from factory.dataset.finder import SampleFinder
 from factory.dataset.preview import Pair, overlay, paint
 from factory.dataset.samples import decode_sample
 from factory.dataset.walk import StoredSample, explain_damage, record_of
+from factory.errors import DamageError
 from factory.manifest.measure import Measures
 from factory.manifest.paths import sidecar_of
 from factory.manifest.records import ShardRecord
@@ -62,13 +63,23 @@ class SampleReader:
         ]
 
     def describe(self, snapshot: Snapshot, key: str) -> SampleAnswer | None:
-        """All facts about a sample; None if no committed shard contains it."""
+        """All facts about a sample; None if no committed shard contains it.
+
+        Raises:
+            DamageError: If its table counts fewer mask classes than the dataset has.
+        """
         record = record_of(snapshot.records, int(key))
         row = self._row(record, key) if record else None
         if record is None or row is None:
             return None
         facts, measures = row
         labels = snapshot.meaning.labels if snapshot.meaning else []
+        if len(facts.class_px) < len(labels):
+            raise DamageError(
+                where=f"{self._store.uri}/{sidecar_of(record.path)}",
+                found=f"counts {len(facts.class_px)} classes of {key}, labels.json has {len(labels)}",
+                remedy=f"`factory repair {self._store.uri}` rebuilds it",
+            )
         steering = snapshot.plan.rounds[record.round_index].steering
         stated = facts.model_dump(include=set(SampleFacts.model_fields)) | measures.model_dump()
         found = {
@@ -114,7 +125,7 @@ class SampleReader:
         if rows is not None:
             return rows
         try:
-            rows = read_sidecar(self._store.read(name) or b"")
+            rows = read_sidecar(self._store.read(name) or b"", most_rows=record.num_samples)
         except ValueError:
             return []
         with self._lock:

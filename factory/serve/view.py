@@ -7,24 +7,23 @@ round's and then dropped, which keeps the memory for a million samples small.
 import threading
 import time
 from collections.abc import Collection
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import groupby
 
 from factory.dataset.quarantine import quarantined_indices
+from factory.dataset.receipts import read_receipts
 from factory.dataset.state import find_coverage_spec, find_plan
 from factory.errors import FactoryError
 from factory.manifest.coverage import Coverage, merge_coverage
 from factory.manifest.labels import DatasetLabels, read_labels
 from factory.manifest.paths import LABELS_PATH, RECEIPTS
-from factory.manifest.records import ShardRecord, read_record
+from factory.manifest.records import ShardRecord
 from factory.plan.rounds import Plan, Round
 from factory.plan.targets import TargetProgress, cover_rounds, measure_progress
 from factory.serve.answers import ShardRun, ShardState
 from factory.store import Store
 
-_READERS = 8
 _MAX_AGE_S = 1.0
 # The driver reports every second; without a report for this long it is assumed to be dead.
 _IN_FLIGHT_LIFE_S = 15.0
@@ -148,7 +147,7 @@ class DatasetView:
         if known is not None and not names >= self._names:
             known, self._names = None, set()
         plan = find_plan(self.store, known.plan.rounds if known else ())
-        records = self._read(sorted(names - self._names))
+        records = read_receipts(self.store, sorted(names - self._names), plan)
         by_round = dict(known.by_round) if known else {}
         for round_index, covered in cover_rounds(records).items():
             by_round[round_index] = merge_coverage([by_round.get(round_index, Coverage()), covered])
@@ -180,15 +179,6 @@ class DatasetView:
         if old is not None and replace(snapshot, version=old.version) == old:
             return
         self._snapshot = replace(snapshot, version=old.version + 1 if old else 1)
-
-    def _read(self, names: list[str]) -> list[ShardRecord]:
-        def read(name: str) -> ShardRecord:
-            return read_record(self.store.read(name) or b"", source=f"{self.store.uri}/{name}")
-
-        if not names:
-            return []
-        with ThreadPoolExecutor(_READERS) as threads:
-            return list(threads.map(read, names))
 
     def _meaning(self) -> DatasetLabels | None:
         data = self.store.read(LABELS_PATH)

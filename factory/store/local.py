@@ -66,9 +66,13 @@ class LocalStore:
 
     def read_part(self, path: str, offset: int, size_bytes: int) -> bytes | None:
         """Read a part of a file, less where the file ends; None if it does not exist."""
-        with explained(self.root / path):
+        target = self._inside(path)
+        with explained(target):
             try:
-                with (self.root / path).open("rb", buffering=0) as file:
+                # Opening a pipe would block: a dataset of unknown origin may hold one.
+                if not target.is_file():
+                    return None
+                with target.open("rb", buffering=0) as file:
                     return os.pread(file.fileno(), size_bytes, offset)
             except (FileNotFoundError, NotADirectoryError):
                 return None
@@ -81,9 +85,10 @@ class LocalStore:
 
     def size_of(self, path: str) -> int | None:
         """A file's size in bytes; None if it does not exist."""
-        with explained(self.root / path):
+        target = self._inside(path)
+        with explained(target):
             try:
-                return (self.root / path).stat().st_size
+                return target.stat().st_size
             except (FileNotFoundError, NotADirectoryError):
                 return None
 

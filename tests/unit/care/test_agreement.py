@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from factory.care.repair import find_repairs
 from factory.care.verify import verify_dataset
 from factory.cli.app import app
+from factory.manifest.parquet import encode_table, read_table
 from factory.manifest.paths import SEGMENTER_PATH
 from factory.pack.tar import read_members
 from factory.store import open_store
@@ -64,6 +65,11 @@ def swap_tables(root):
     shutil.copy(root / TABLE.replace("1.p", "0.p"), root / TABLE)
 
 
+def change_table(root, change):
+    table = change(read_table((root / TABLE).read_bytes()))
+    (root / TABLE).write_bytes(encode_table(table))
+
+
 def add_snapshot(root):
     (root / "snapshots").mkdir()
     (root / SNAPSHOT).write_bytes(b"PAR1 no")
@@ -97,6 +103,12 @@ DAMAGES = {
     "missing table": lambda root: (root / TABLE).unlink(),
     "empty table": lambda root: (root / TABLE).write_bytes(b""),
     "table of another shard": swap_tables,
+    "table with a column twice": lambda root: change_table(
+        root, lambda table: table.append_column("index", table["index"])
+    ),
+    "table whose keys are numbered": lambda root: change_table(
+        root, lambda table: table.set_column(0, "key", table["key"].dictionary_encode())
+    ),
     "orphan": lambda root: (root / RECEIPT).unlink(),
     "damaged orphan": orphan_and_damage,
     "broken snapshot": add_snapshot,

@@ -106,7 +106,7 @@ def test_a_store_that_lies_about_a_tar_or_a_receipt_is_asked_again_and_nothing_i
     liar.about = ["/data/train/toy-000000.tar"]
     path, record = shard(tmp_path)
     assert commit_shard(store, TASK, path, record, rows_of(4)) is None
-    assert adopt_shard(store, TASK, Expected(1, []), "run") is None, "there is nothing to adopt"
+    assert adopt_shard(store, TASK, Expected(1, [], 0), "run") is None, "there is nothing to adopt"
     liar.about = ["/receipts/"]
     path, record = shard(tmp_path)
     with pytest.raises(RetryableError) as caught:

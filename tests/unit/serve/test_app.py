@@ -9,7 +9,9 @@ import time
 from itertools import pairwise
 
 import numpy as np
+import pyarrow as pa
 import pytest
+from damage import TAR, change_receipt
 from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
 from small_job import make_small
@@ -18,6 +20,7 @@ from factory.dataset.state import find_state
 from factory.dataset.status import make_status
 from factory.errors import StoreError
 from factory.manifest.coverage import merge_coverage
+from factory.manifest.parquet import encode_table, read_table
 from factory.pack.image import decode_image
 from factory.pack.tar import read_members
 from factory.serve.app import make_app
@@ -196,6 +199,33 @@ def test_what_is_not_there_or_not_allowed_is_told(client, path, status, words):
     found, _, data = client.get(path)
     assert found == status, data
     assert words in json.loads(data)["error"]
+
+
+def test_a_sample_whose_table_counts_fewer_classes_is_damage_and_no_fault_of_the_service(
+    folder, tmp_path
+):
+    root = tmp_path / "out"
+    shutil.copytree(folder, root)
+    path = root / "meta/train/tiny-000001.parquet"
+    table = read_table(path.read_bytes())
+    place = table.schema.get_field_index("class_px")
+    short = pa.array([[1]] * len(table), table.schema.types[place])
+    path.write_bytes(encode_table(table.set_column(place, "class_px", short)))
+    _, client = serve(open_store(str(root)))
+    status, _, data = client.get("/v1/samples/000000006")
+    assert status == 503
+    assert "tiny-000001.parquet: counts 1 classes of 000000006" in json.loads(data)["error"]
+
+
+def test_a_receipt_that_names_a_tar_elsewhere_shows_nothing_of_it(folder, tmp_path):
+    root = tmp_path / "out"
+    shutil.copytree(folder, root)
+    shutil.move(root / TAR, tmp_path / "private.tar")
+    change_receipt(root, path="../private.tar")
+    _, client = serve(open_store(str(root)))
+    status, _, data = client.get("/v1/samples/000000006/image.png")
+    assert status == 503
+    assert "names another tar" in json.loads(data)["error"]
 
 
 def test_leases_and_quarantine_show_and_leases_fade(folder, tmp_path):
