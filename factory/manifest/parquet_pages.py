@@ -145,7 +145,7 @@ def _pages_of(data: bytes, chunk: dict[int, Any]) -> Iterator[_Page]:
         header = reader.read_struct()
         kind, size_bytes, held = (header.get(number) for number in (1, 2, 3))
         facts = header.get(_HEADER_OF.get(kind, 0)) if isinstance(kind, int) else None
-        if not isinstance(facts, dict) or not isinstance(size_bytes, int):
+        if kind is None or not isinstance(facts, dict) or not isinstance(size_bytes, int):
             raise ValueError(f"a page of an unknown kind at byte {place}")
         num_values, encoding = facts.get(1), facts.get(_ENCODING_PLACE[kind])
         place = reader.place + held if isinstance(held, int) and held >= 0 else end + 1
