@@ -265,9 +265,9 @@ def _seconds(spec: LinearSpec, probe: Probe, batch_s: float) -> float:
     facts, device = probe.generator.facts, probe.device
     layers, side = find_layers(spec, facts), facts.resolution
     maps = generate_maps(probe.generator, probe.dataset, spec.seed, [0], layers)[0]
-    ids = torch.arange(side * side).view(1, side, side) % len(spec.classes)
-    picture = Picture(maps, ids.to(device))
     with torch.inference_mode(mode=False), torch.enable_grad():
+        ids = torch.arange(side * side).view(1, side, side) % len(spec.classes)
+        picture = Picture(maps, ids.to(device))
         head = first_head(spec, layers, facts, len(spec.classes), device)
         loss = make_loss(spec, make_labels(spec.classes), np.ones(len(spec.classes)), device)
         trainer = Trainer(head, loss, spec.learning_rate)

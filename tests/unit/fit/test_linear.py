@@ -306,7 +306,8 @@ def test_the_cost_grows_with_epochs_and_folds_and_the_stand_in_has_the_head_s_sh
     section = linear_section(painted_folder(tmp_path / "p"))
     dataset = small_job(tmp_path, {"dataset.segmenter": section}).dataset
     probe = Probe(dataset, load_generator(dataset.generator, None, device=CPU), CPU, 1)
-    seconds = fit_seconds(probe, 0.01)
+    with torch.inference_mode():  # as planning computes
+        seconds = fit_seconds(probe, 0.01)
     many = {**section, "epochs": 600, "folds": 3}
     dearer = replace(probe, dataset=small_job(tmp_path, {"dataset.segmenter": many}).dataset)
     assert seconds > 0

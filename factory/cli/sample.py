@@ -1,0 +1,100 @@
+"""The command that writes pictures to paint, `sample`."""
+
+import threading
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from factory.cli.shared import import_from_here, load, one_line_errors, say
+
+if TYPE_CHECKING:
+    from factory.fit.annotations.pictures_file import PicturesFile
+    from factory.fit.pick import Choice
+    from factory.spec import JobSpec
+    from factory.spec.linear import LinearSpec
+
+_MOST_PICTURES = 1000
+
+
+class PickOption(StrEnum):
+    """The choices of `--pick`."""
+
+    DIVERSE = "diverse"
+    RANDOM = "random"
+    BY_CLASS = "by-class"
+
+
+@one_line_errors
+def sample(
+    job: Annotated[Path, typer.Argument(help="Job file (YAML).", metavar="JOB")],
+    num_pictures: Annotated[
+        int, typer.Option("--n", min=1, max=_MOST_PICTURES, help="Number of pictures.")
+    ] = 8,
+    pick: Annotated[
+        PickOption,
+        typer.Option(
+            help="diverse = those that cover what the generator makes; by-class = as many of each class "
+            "of the generator."
+        ),
+    ] = PickOption.DIVERSE,
+    pool: Annotated[
+        int, typer.Option(min=1, max=10**6, help="Number of images that they are chosen from.")
+    ] = 256,
+    seed: Annotated[int, typer.Option(min=0, max=2**53 - 1, help="Seed of these images.")] = 0,
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", help="Folder. Default: `annotations` of the job's linear segmenter."),
+    ] = None,
+) -> None:
+    """Write pictures of the job's generator to paint, for few-shot segmentation (kind: linear)."""
+    from factory.fit.pick import Choice
+    from factory.spec.linear import LinearSpec
+
+    spec = load(job)
+    import_from_here()
+    method = spec.dataset.segmenter
+    linear = method if isinstance(method, LinearSpec) else None
+    named = linear.annotations if linear else None
+    folder = output or Path(named or f"{spec.name}-painted")
+    choice = Choice(pick=pick.value, count=num_pictures, pool_size=pool, seed=seed)
+    content = _write(spec, folder, choice)
+    say(
+        f"wrote {len(content.pictures)} pictures to {folder}/pictures: {pick.value} of {pool} images"
+    )
+    say(f"paint them and save each mask as {folder}/masks/NAME.png, or another tool's files there")
+    if linear:
+        _show_colours(linear)
+
+
+def _write(spec: "JobSpec", folder: Path, choice: "Choice") -> "PicturesFile":
+    from factory.fit.annotations.sample import sample_pictures
+    from factory.fit.progress import Progress
+    from factory.generate.base import load_generator
+    from factory.generate.weights.find import find_weights
+    from factory.run.progress import progress_reporter
+    from factory.run.signals import stop_on_signals
+    from factory.run.worker import configure_process, device_of
+
+    configure_process()
+    stop = threading.Event()
+    with progress_reporter() as observer, stop_on_signals(stop):
+        weights = find_weights(spec.dataset.generator, observer.downloading)
+        generator = load_generator(spec.dataset.generator, weights.path, device=device_of(spec.run))
+        return sample_pictures(
+            generator,
+            spec.dataset,
+            weights.sha256,
+            folder,
+            choice,
+            Progress(observer.fitting, stop),
+        )
+
+
+def _show_colours(spec: "LinearSpec") -> None:
+    from factory.fit.annotations.classes import make_classes, make_labels
+
+    say("colours of the classes:")
+    for entry in make_classes(make_labels(spec.classes)).coloured().split(", "):
+        say(f"  {entry}")
