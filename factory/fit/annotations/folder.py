@@ -12,6 +12,8 @@ from jaxtyping import UInt8
 from factory.data import IGNORE
 from factory.errors import JobError
 from factory.fit.annotations.classes import PaintedClasses
+from factory.fit.annotations.cvat import LABELMAP, read_cvat, read_labelmap
+from factory.fit.annotations.json_files import read_json
 from factory.fit.annotations.pictures_file import (
     PICTURES_FILE,
     PICTURES_FOLDER,
@@ -133,18 +135,36 @@ def _masks_in(
         raise ValueError("is a file that was not saved completely; save it again, or remove it")
     if suffix == ".zip":
         raise ValueError("is an archive; unpack it here")
-    if suffix != ".png":
+    side = pictures.resolution_px
+    masks: Iterator[tuple[str, UInt8[np.ndarray, "h w"]]]
+    if suffix == ".png":
+        own = _with_labelmap(file, folder, classes)
+        masks = iter([(file.stem, read_png(_read(file), own))])
+    elif suffix == ".json":
+        masks = read_json(_read(file), file.stem, classes, side)
+    elif suffix == ".xml":
+        masks = read_cvat(_read(file), classes, side)
+    else:
         return
-    data = _read(file)
-    matched = _MASK_NAME.fullmatch(file.stem)
-    if matched is None or matched[1] not in names:
-        raise ValueError(
-            f"is no mask of a picture here, which are {_some(sorted(names))}; a mask is named as its "
-            "picture is"
-        )
-    mask = read_png(data, classes)
-    check_mask(mask, pictures.resolution_px)
-    yield _Found(matched[1], mask, file)
+    for stem, mask in masks:
+        matched = _MASK_NAME.fullmatch(stem)
+        if matched is None or matched[1] not in names:
+            raise ValueError(
+                f"has a mask of {stem!r}, which is no picture here; they are {_some(sorted(names))}"
+            )
+        check_mask(mask, side)
+        yield _Found(matched[1], mask, file)
+
+
+def _with_labelmap(file: Path, folder: Path, classes: PaintedClasses) -> PaintedClasses:
+    """The classes in the colours of the nearest label map at or above a mask, if there is any."""
+    for place in file.parents:
+        labelmap = place / LABELMAP
+        if labelmap.is_file():
+            return read_labelmap(_read(labelmap), classes)
+        if place == folder:
+            break
+    return classes
 
 
 def check_mask(mask: UInt8[np.ndarray, "h w"], side: int) -> None:

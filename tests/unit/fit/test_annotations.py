@@ -152,8 +152,8 @@ def test_a_mask_of_another_picture_is_told_with_those_that_are_here(tmp_path):
     folder = painted_folder(tmp_path / "p")
     (folder / "masks" / "000008.png").rename(folder / "masks" / "000009.png")
     assert one_problem(folder) == (
-        f"{folder}/masks/000009.png: is no mask of a picture here, which are 000003, 000008, 000021; a "
-        "mask is named as its picture is"
+        f"{folder}/masks/000009.png: has a mask of '000009', which is no picture here; they are 000003, "
+        "000008, 000021"
     )
 
 
