@@ -32,7 +32,6 @@ NOT_NAMED = {
     "factory.evaluate.scores",
     "factory.fit.context",
     "factory.fit.pixels.forecast",
-    "factory.fit.progress",
     "factory.fit.prototypes",
     "factory.fit.teacher_masks",
     "factory.generate.biggan.ajbrock",
