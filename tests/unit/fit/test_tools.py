@@ -1,5 +1,6 @@
 """Masks in the files of labelling tools: LabelMe, COCO, Label Studio, CVAT."""
 
+import itertools
 import json
 
 import numpy as np
@@ -11,7 +12,6 @@ from small_job import small_job
 
 from factory.data import IGNORE
 from factory.errors import JobError
-from factory.export.coco import run_lengths
 from factory.fit.annotations.brush import decode_brush
 from factory.fit.annotations.canvas import Canvas, decode_coco_text, read_points
 from factory.fit.annotations.classes import make_classes, make_labels
@@ -138,12 +138,18 @@ def coco(segmentation, **changes):
     } | changes
 
 
+def column_runs(mask):
+    """COCO's plain run lengths, down the columns, unset ones first."""
+    flat = mask.T.ravel().tolist()
+    return [0] * flat[0] + [len(list(run)) for _, run in itertools.groupby(flat)]
+
+
 def test_coco_s_outlines_and_run_lengths_plain_and_compressed_are_read(folder):
     is_square = square() == 1
     packed = coco_mask.encode(np.asfortranarray(is_square.astype(np.uint8)))
     for segmentation in (
         [[number for point in SQUARE for number in point]],
-        {"size": [32, 32], "counts": run_lengths(is_square)},
+        {"size": [32, 32], "counts": column_runs(is_square)},
         {"size": [32, 32], "counts": packed["counts"].decode()},
     ):
         write(folder, "instances.json", coco(segmentation))
