@@ -19,8 +19,21 @@ the exit code is 1.
 Before that the dataset's own masks are compared with those of both teachers together, which is cheap
 (`--masks-only`): networks that have seen all the experts' masks, on the dataset's pictures.
 
-Ten trainings of two seeds take about half an hour on one core. They are kept in `--work`: a stopped run
-continues, and another dataset costs two trainings only.
+Ten trainings of two seeds take about half an hour on one idle core. They are kept in `--work`: a stopped
+run continues, and another dataset costs two trainings only.
+
+Measured with seed 0 alone (a second seed moves a figure by up to 0.015):
+
+    IoU                               nucleus  cytoplasm      whole
+      dataset                           0.914      0.750      0.887
+      experts' pairs                    0.925      0.847      0.944
+      real pictures                     0.915      0.770      0.899
+    share of the mark, nucleus    0.998 [0.989, 1.010]   at least 0.97 passes
+    share of the mark, cytoplasm  0.973 [0.941, 1.003]   at least 0.93 passes
+    share of the mark, whole      0.987 [0.966, 1.007]   at least 0.97 passes
+
+Without clean-up the dataset's network has 0.899, 0.732 and 0.866: thin tails along red cells, and pieces of
+neighbours, which are seen on the sheet. Dataset's masks against the teachers': 0.918, 0.658, 0.923.
 """
 
 import argparse
@@ -125,9 +138,12 @@ def read_dataset(uri: str) -> Pairs:
 
 def report(scores: dict[str, Float64[np.ndarray, "n p"]], title: str) -> None:
     """Mean IoU of every row and part."""
-    print(f"{title:<34}" + "".join(f"{part:>11}" for part in PARTS))
+    print(f"{title:<34}" + "".join(f"{part:>11}" for part in PARTS), flush=True)
     for row, found in scores.items():
-        print(f"  {row:<32}" + "".join(f"{mean:>11.3f}" for mean in np.nanmean(found, axis=0)))
+        print(
+            f"  {row:<32}" + "".join(f"{mean:>11.3f}" for mean in np.nanmean(found, axis=0)),
+            flush=True,
+        )
 
 
 def judge(scores: dict[str, Float64[np.ndarray, "n p"]]) -> bool:
