@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from small_job import small_job
 from factory.generate.weights.find import LocalWeights
 from factory.label.material import LabelMaterial, make_material
 from factory.label.server import make_app
+from factory.label.survey import Survey
 from factory.spec import JobSpec
 from factory.web.server import bind, make_server
 
@@ -37,14 +39,17 @@ def fitted_tree() -> bytes:
 def small_material() -> LabelMaterial:
     job = label_job(Path("unused"))
     weights = LocalWeights(None, "")
-    return make_material(job, weights, fitted_tree(), device=torch.device("cpu"))
+    material = make_material(job, weights, fitted_tree(), device=torch.device("cpu"))
+    survey = Survey(material.renderer, 24)
+    survey.fill()
+    return replace(material, survey=survey)
 
 
 @contextmanager
-def serving(labels: Path) -> Iterator[str]:
+def serving(labels: Path, reviewer: str = "") -> Iterator[str]:
     """The real server over the small material, on a thread; its page's address."""
     with bind("127.0.0.1", 0) as listener:
-        server = make_server(make_app(small_material(), labels, token=TOKEN))
+        server = make_server(make_app(small_material(), labels, token=TOKEN, reviewer=reviewer))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         try:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from factory.cli.evaluate import Mean, Size, Std
 from factory.cli.shared import import_from_here, one_line_errors, say
 from factory.errors import JobError
 from factory.store.single_file import replace_file, writing_into
@@ -16,10 +17,22 @@ if TYPE_CHECKING:
     from factory.spec import JobSpec
 
 _YAML = (".yaml", ".yml")
+Model = Annotated[
+    Path | None,
+    typer.Option(
+        help="With --review: a segmenter, TorchScript (.pt) or ONNX (.onnx), goes over the names "
+        "instead of a person. It returns logits (n, k, h, w) or class ids (n, h, w). A TorchScript file "
+        "contains code: use only files you trust."
+    ),
+]
+Names = Annotated[
+    str,
+    typer.Option(help="Names of the model's classes by id, as in the labels: 'ground,cell,cell'."),
+]
 
 
 @one_line_errors
-def label(
+def label(  # noqa: PLR0913, PLR0917 - options, each by its name
     segmenter: Annotated[
         Path,
         typer.Argument(
@@ -41,10 +54,25 @@ def label(
     ] = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 = any free one.")] = 0,
     no_open: Annotated[bool, typer.Option("--no-open", help="Do not open a browser.")] = False,  # noqa: FBT002
+    review: Annotated[
+        str,
+        typer.Option(
+            help="Go over names that another has given, as WHO: confirm or dispute each node.",
+            metavar="WHO",
+        ),
+    ] = "",
+    model: Model = None,
+    model_names: Names = "",
+    mean: Mean = (0.0, 0.0, 0.0),
+    std: Std = (1.0, 1.0, 1.0),
+    size: Size = None,
 ) -> None:
     """Name clusters in a local web page: choose a cut, name, merge, colour, save. Ctrl+C ends it."""
     import webbrowser
 
+    from factory.cli.review import check_names, check_reviewer, open_model, review_with_model
+    from factory.evaluate.reference import ImageInput
+    from factory.label.labels_file import LabelsFile
     from factory.label.material import load_without_labels
     from factory.label.server import serve
 
@@ -60,15 +88,24 @@ def label(
         )
     spec, named = load_without_labels(job_file, None if is_job else segmenter)
     labels = output or named or Path("labels.yaml")
+    if model is not None or review:
+        check_reviewer(review, labels)
+    if model is not None:
+        predict = open_model(model, ImageInput(mean, std, size))
+        names = check_names(model_names, labels)
+        material = draw_material(spec, find_or_fit(spec))
+        review_with_model(material, LabelsFile(labels, material.tree), review, predict, names)
+        return
     material = draw_material(spec, find_or_fit(spec))
 
     def show(address: str) -> None:
         typer.echo(address)  # unredacted: its token opens this run's page
-        say(f"names are saved to {labels}; Ctrl+C ends")
+        what = f"verdicts of {review}" if review else "names"
+        say(f"{what} are saved to {labels}; Ctrl+C ends")
         if not no_open:
             webbrowser.open(address)
 
-    serve(material, labels, port=port, on_address=show)
+    serve(material, labels, port=port, on_address=show, reviewer=review)
 
 
 def write_report(material: "LabelMaterial", folder: Path) -> None:

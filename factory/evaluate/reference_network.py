@@ -21,16 +21,21 @@ Network = Callable[[Float[Tensor, "n 3 h w"]], Shaped[Tensor, "..."]]
 """Images to logits [n, k, h, w] (floats) or class ids [n, h, w] (integers), of any size."""
 
 
+_OPTION = "--reference"
+
+
 class NetworkReference:
     """The masks that a segmentation network predicts for the dataset's images."""
 
     classes: tuple[str, ...] = ()
     needs_images = True
 
-    def __init__(self, name: str, network: Network, images: ImageInput) -> None:
-        """Use `network` with input images in the format `images`."""
+    def __init__(
+        self, name: str, network: Network, images: ImageInput, option: str = _OPTION
+    ) -> None:
+        """Use `network` with input images in the format `images`; `option` names it in errors."""
         self.name = name
-        self._network, self._images = network, images
+        self._network, self._images, self._option = network, images, option
 
     def masks(self, samples: Sequence[ScoredSample]) -> list[UInt8[np.ndarray, "_h _w"] | None]:
         """The network's mask of each image, at the size of the dataset's mask.
@@ -42,7 +47,7 @@ class NetworkReference:
         size = samples[0].mask.shape
         with torch.inference_mode():
             output = self._network(prepare(torch.from_numpy(pixels), self._images))
-            ids = read_ids(output, len(samples), (size[0], size[1]))
+            ids = read_ids(output, len(samples), (size[0], size[1]), self._option)
         return list(ids.numpy())
 
 
@@ -57,14 +62,14 @@ def prepare(images: UInt8[Tensor, "n h w 3"], wanted: ImageInput) -> Float[Tenso
 
 
 def read_ids(
-    output: Shaped[Tensor, "..."], count: int, size: tuple[int, int]
+    output: Shaped[Tensor, "..."], count: int, size: tuple[int, int], option: str = _OPTION
 ) -> UInt8[Tensor, "n h w"]:
     """Class ids of `size` from logits (enlarged bilinearly) or from ids (by nearest neighbour).
 
     Raises:
         PluginError: If `output` is neither.
     """
-    found = f"--reference: the network returned {output.dtype} {list(output.shape)}"
+    found = f"{option}: the network returned {output.dtype} {list(output.shape)}"
     if len(output) != count:
         raise PluginError(f"{found} for {count} images")
     if output.ndim == 4 and output.is_floating_point():
@@ -82,19 +87,20 @@ def read_ids(
     )
 
 
-def load_network(path: Path) -> Network:
+def load_network(path: Path, option: str = _OPTION) -> Network:
     """Load a network from a TorchScript file or an `.onnx` file.
 
     Of a TorchScript network that returns several tensors, the first is used, or the one named
-    `out`; of an ONNX network the first output.
+    `out`; of an ONNX network the first output. `option` is the command's option that names the
+    file, for errors.
 
     Raises:
         PluginError: If it cannot be loaded, or ONNX Runtime is missing.
     """
-    return _load_onnx(path) if path.suffix == ".onnx" else _load_script(path)
+    return _load_onnx(path, option) if path.suffix == ".onnx" else _load_script(path, option)
 
 
-def _load_script(path: Path) -> Network:
+def _load_script(path: Path, option: str) -> Network:
     try:
         with warnings.catch_warnings():
             # PyTorch's advice to use another format is for the authors of the file, not for its
@@ -103,7 +109,7 @@ def _load_script(path: Path) -> Network:
             module = torch.jit.load(path, map_location="cpu").eval()  # type: ignore[no-untyped-call]
     except (RuntimeError, ValueError) as error:
         raise PluginError(
-            f"--reference: {path} is not TorchScript ({_first_line(error)}); save the network with "
+            f"{option}: {path} is not TorchScript ({_first_line(error)}); save the network with "
             "torch.jit.trace(network, images).save(path), or as ONNX"
         ) from error
 
@@ -111,14 +117,14 @@ def _load_script(path: Path) -> Network:
         try:
             output = module(images)
         except RuntimeError as error:
-            raise PluginError(f"--reference: {path}: {_last_line(error)}") from error
+            raise PluginError(f"{option}: {path}: {_last_line(error)}") from error
         if isinstance(output, dict):
             output = output.get("out")
         elif isinstance(output, (tuple, list)) and output:
             output = output[0]
         if not isinstance(output, Tensor):
             raise PluginError(
-                f"--reference: {path} returned {type(output).__name__}; allowed: a tensor, several, "
+                f"{option}: {path} returned {type(output).__name__}; allowed: a tensor, several, "
                 "or a dictionary with 'out'"
             )
         return output
@@ -126,14 +132,13 @@ def _load_script(path: Path) -> Network:
     return run
 
 
-def _load_onnx(path: Path) -> Network:
+def _load_onnx(path: Path, option: str) -> Network:
     try:
         import onnxruntime
         from onnxruntime.capi import onnxruntime_pybind11_state as problems
     except ImportError as error:
         raise PluginError(
-            f"--reference: {path} needs ONNX Runtime; install it with: "
-            "pip install 'maskfactory[onnx]'"
+            f"{option}: {path} needs ONNX Runtime; install it with: pip install 'maskfactory[onnx]'"
         ) from error
     failures = (problems.Fail, problems.InvalidArgument, problems.InvalidGraph)
     broken = (*failures, problems.InvalidProtobuf, problems.NotImplemented, problems.NoSuchFile)
@@ -143,7 +148,7 @@ def _load_onnx(path: Path) -> Network:
         session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     except broken as error:
         raise PluginError(
-            f"--reference: {path} cannot be loaded as ONNX ({_first_line(error)}); export it again"
+            f"{option}: {path} cannot be loaded as ONNX ({_first_line(error)}); export it again"
         ) from error
     entry = session.get_inputs()[0]
     first_output = session.get_outputs()[0].name
@@ -154,7 +159,7 @@ def _load_onnx(path: Path) -> Network:
         try:
             outputs = [session.run([first_output], {entry.name: b.numpy()})[0] for b in batches]
         except failures as error:
-            raise PluginError(f"--reference: {path}: {_first_line(error)}") from error
+            raise PluginError(f"{option}: {path}: {_first_line(error)}") from error
         return torch.cat([torch.from_numpy(output) for output in outputs])
 
     return run

@@ -4,27 +4,20 @@ The mask of a cut is the argmax over the planes of its own nodes, which is not t
 masks: only the scores of all nodes can show every cut as the dataset will have it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from jaxtyping import Float32, UInt8
-from PIL import Image
 from torch import Tensor
 
-from factory.generate.base import Generator
-from factory.generate.latents import LatentSampler
-from factory.segment.linear_head import plane_scores
-from factory.segment.tree.hierarchy import Hierarchy
-from factory.spec import DatasetSpec
+from factory.label.render import Renderer
 
 NUM_SAMPLES = 20
 """Number of samples on the page: the first of the dataset."""
 
-_LARGEST_SIDE = 256
 _MOST_BYTES = 2**29
-_NODES_AT_ONCE = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,62 +41,19 @@ class Gallery:
         return masks
 
 
-def draw_gallery(
-    generator: Generator,
-    dataset: DatasetSpec,
-    tree: Hierarchy,
-    layers: Sequence[str],
-) -> Gallery:
-    """Generate the first twenty samples of `dataset`, with the scores of all nodes of `tree`.
+def draw_gallery(renderer: Renderer) -> Gallery:
+    """Generate the first twenty samples of a dataset, with the scores of all nodes of its tree.
 
-    Pictures have at most 256 px. The resolution of masks is limited by half a GiB of scores; their
-    pixels are a subset of the full mask's pixels.
+    The resolution of masks is limited by half a GiB of scores; their pixels are a subset of the full
+    mask's pixels.
     """
-    resolution = generator.facts.resolution
-    side = min(resolution, _LARGEST_SIDE)
-    rows = _mask_side(side, tree.num_nodes)
-    picks = (torch.arange(rows) * 2 + 1) * resolution // (2 * rows)
-    sampler = LatentSampler(generator, dataset.latents, dataset.generator)
-    images, scores = [], []
-    with torch.inference_mode():
-        blocks, bias = _blocks(tree, generator, layers), tree.planes[:, -1:]
-        for index in range(NUM_SAMPLES):
-            batch = generator.generate(sampler.draw([index]), layers)
-            images.append(_smaller(batch.images[0].cpu().numpy(), side))
-            scores.append(_scores(batch.features, blocks, bias, resolution, picks))
-        return Gallery(np.stack(images), torch.cat(scores, dim=1))
+    rows = _mask_side(renderer.side, renderer.tree.num_nodes)
+    drawn = [renderer.render(index, rows) for index in range(NUM_SAMPLES)]
+    images, scores = zip(*drawn, strict=True)
+    return Gallery(np.stack(images), torch.stack(scores, dim=1))
 
 
 def _mask_side(side: int, num_nodes: int) -> int:
     while side > 16 and num_nodes * NUM_SAMPLES * side * side * 4 > _MOST_BYTES:
         side //= 2
     return side
-
-
-def _blocks(tree: Hierarchy, generator: Generator, layers: Sequence[str]) -> dict[str, Tensor]:
-    """The planes of all nodes as one weight matrix per layer."""
-    widths = [generator.facts.layers[layer].channels for layer in layers]
-    return dict(zip(layers, torch.split(tree.planes[:, :-1], widths, dim=1), strict=True))
-
-
-def _scores(
-    features: Mapping[str, Tensor],
-    blocks: Mapping[str, Tensor],
-    bias: Tensor,
-    resolution: int,
-    picks: Tensor,
-) -> Float32[Tensor, "nodes 1 h w"]:
-    """Scores of one sample at the picked rows and columns, a few nodes at a time to bound memory."""
-    parts = []
-    for first in range(0, len(bias), _NODES_AT_ONCE):
-        some = slice(first, first + _NODES_AT_ONCE)
-        device = next(iter(features.values())).device
-        weights = {layer: block[some].to(device) for layer, block in blocks.items()}
-        scores = plane_scores(features, weights, bias[some].to(device), resolution)
-        parts.append(scores.cpu()[:, :, picks][..., picks])
-    return torch.cat(parts)
-
-
-def _smaller(image: UInt8[np.ndarray, "h w 3"], side: int) -> UInt8[np.ndarray, "s s 3"]:
-    picture = Image.fromarray(image).resize((side, side), Image.Resampling.BOX)
-    return np.asarray(picture)

@@ -9,6 +9,8 @@ from factory.errors import JobError
 from factory.generate.base import load_generator
 from factory.generate.weights.find import LocalWeights
 from factory.label.gallery import Gallery, draw_gallery
+from factory.label.render import Renderer
+from factory.label.survey import Survey
 from factory.segment.methods import find_method
 from factory.segment.segmenter_file import decode_segmenter
 from factory.segment.tree.hierarchy import Hierarchy, read_hierarchy
@@ -28,6 +30,10 @@ class LabelMaterial:
     """The merge tree."""
     gallery: Gallery
     """Samples that show its cuts."""
+    renderer: Renderer
+    """Draws any sample of the job again."""
+    survey: Survey
+    """Figures about classes; empty until it is filled."""
     layers: str = ""
     """Which layers its fit chose by content, in words; empty if the job names them."""
 
@@ -49,9 +55,11 @@ def make_material(
             f"clusters of dataset.segmenter.kind: {_methods_with_tree()}"
         )
     generator = load_generator(job.dataset.generator, weights.path, device=device)
-    gallery = draw_gallery(generator, job.dataset, tree, facts.layers)
+    renderer = Renderer(generator, job.dataset, tree, facts.layers)
     layers = describe_choice(facts.layers, facts.fitted_on)
-    return LabelMaterial(job.name, tree, gallery, layers)
+    return LabelMaterial(
+        job.name, tree, draw_gallery(renderer), renderer, Survey(renderer), layers
+    )
 
 
 def check_has_tree(spec: JobSpec, *, source: str) -> None:

@@ -37,6 +37,7 @@ def make_facts(material: LabelMaterial) -> dict[str, Any]:
         "nodes": [asdict(node) for node in place_nodes(tree)],
         "cuts": [_cut_quality(tree, count) for count in range(2, tree.num_leaves + 1)],
         "suggested": suggest_cuts(tree).num_classes,
+        "side": gallery.images.shape[1],
         "mask_side": gallery.scores.shape[-1],
         "images": [
             _data_uri("image/png", encode_image(image, EncodeSpec())) for image in gallery.images

@@ -6,10 +6,13 @@ The token permits reading the samples and writing the labels file, and nothing e
 import asyncio
 import re
 import secrets
+import threading
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -18,7 +21,9 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from factory.errors import JobError
-from factory.label.labels_file import LabelsFile, SaveRequest
+from factory.label.closer import CloserLook
+from factory.label.figures import describe_classes, describe_sample
+from factory.label.labels_file import LabelsFile, ReviewRequest, SaveRequest
 from factory.label.material import LabelMaterial
 from factory.label.page import ASSETS, live_page, make_facts, script_names
 from factory.web.answers import first_problem, on_http_error
@@ -27,15 +32,27 @@ from factory.web.server import bind, serve_until_stopped
 
 _HOST = "127.0.0.1"
 _MOST_BYTES = 2**20
+NAMER = "namer"
+"""Who keeps a disputed name, in the labels file: the page does not know the person's name."""
+_Wanted = TypeVar("_Wanted", bound=BaseModel)
 _CUT = re.compile(r"[0-9]{1,5}(,[0-9]{1,5}){0,254}")
+_CLASSES = re.compile(r"[0-9]{1,5}([.,][0-9]{1,5}){0,254}")
 
 
 def serve(
-    material: LabelMaterial, labels: Path, *, port: int, on_address: Callable[[str], None]
+    material: LabelMaterial,
+    labels: Path,
+    *,
+    port: int,
+    on_address: Callable[[str], None],
+    reviewer: str = "",
 ) -> None:
     """Serve the page on this machine until it is interrupted.
 
-    `port` 0 takes a free one. `on_address` is called with the page's address once it is reachable.
+    With a `reviewer`, the page is for going over names that another has given.
+
+    `port` 0 takes a free one. `on_address` is called with the page's address once it is
+    reachable.
 
     Raises:
         JobError: If the port is taken, or the labels file cannot be read.
@@ -44,18 +61,28 @@ def serve(
     listener = bind(_HOST, port)
     token = secrets.token_urlsafe(24)
     on_address(f"http://{_HOST}:{listener.getsockname()[1]}/?token={token}")
-    serve_until_stopped(make_app(material, labels, token=token), listener)
+    stop = threading.Event()
+    survey = threading.Thread(target=material.survey.fill, args=(stop,))
+    survey.start()
+    try:
+        serve_until_stopped(make_app(material, labels, token=token, reviewer=reviewer), listener)
+    finally:
+        stop.set()
+        survey.join()
 
 
-def make_app(material: LabelMaterial, labels: Path, *, token: str) -> Starlette:
-    """Build the application: the page, its data, masks of any cut, and the labels file."""
-    answers = _Answers(material, LabelsFile(labels, material.tree))
+def make_app(material: LabelMaterial, labels: Path, *, token: str, reviewer: str = "") -> Starlette:
+    """Build the application: the page, its data, masks and figures of any cut, and the labels file."""
+    answers = _Answers(material, LabelsFile(labels, material.tree), reviewer)
     routes = [
         Route("/", answers.page),
         Route("/facts", answers.facts),
         Route("/masks", answers.masks),
+        Route("/classes", answers.classes),
+        Route("/closer", answers.closer),
         Route("/labels", answers.labels),
         Route("/labels", answers.save, methods=["PUT"]),
+        Route("/reviews", answers.review, methods=["PUT"]),
         *(Route(f"/assets/{path.name}", _asset(path)) for path in _public_files()),
     ]
     access = Access(
@@ -74,8 +101,9 @@ def make_app(material: LabelMaterial, labels: Path, *, token: str) -> Starlette:
 class _Answers:
     """One method per route."""
 
-    def __init__(self, material: LabelMaterial, file: LabelsFile) -> None:
-        self._material, self._file = material, file
+    def __init__(self, material: LabelMaterial, file: LabelsFile, reviewer: str) -> None:
+        self._material, self._file, self._reviewer = material, file, reviewer
+        self._closer = CloserLook(material.renderer)
 
     async def page(self, _: Request) -> Response:
         nonce = secrets.token_urlsafe(16)
@@ -86,7 +114,8 @@ class _Answers:
         return HTMLResponse(live_page(nonce), headers={"Content-Security-Policy": rule})
 
     async def facts(self, _: Request) -> Response:
-        return JSONResponse({**make_facts(self._material), "labels_file": str(self._file.path)})
+        more = {"labels_file": str(self._file.path), "reviewer": self._reviewer}
+        return JSONResponse({**make_facts(self._material), **more})
 
     async def masks(self, request: Request) -> Response:
         cut = _read_cut(request.query_params.get("cut", ""))
@@ -97,13 +126,50 @@ class _Answers:
         found = await asyncio.to_thread(self._material.gallery.masks, cut)
         return Response(found.tobytes(), media_type="application/octet-stream")
 
+    async def classes(self, request: Request) -> Response:
+        """Figures of the classes `of`: nodes with points between them, classes with commas."""
+        classes = self._classes(request)
+        return JSONResponse(await asyncio.to_thread(describe_classes, self._material, classes))
+
+    async def closer(self, request: Request) -> Response:
+        """Sample `index` at full size, with class `at` of the classes `of` and its parts."""
+        classes = self._classes(request)
+        at = _read_number(request, "at", len(classes))
+        index = _read_number(request, "index", self._material.survey.num_samples)
+        return JSONResponse(
+            await asyncio.to_thread(describe_sample, self._closer, index, classes, at)
+        )
+
+    def _classes(self, request: Request) -> list[list[int]]:
+        text = request.query_params.get("of", "")
+        if not _CLASSES.fullmatch(text):
+            raise HTTPException(
+                400, "of: give classes with commas between them, each as nodes with points between"
+            )
+        classes = [[int(node) for node in group.split(".")] for group in text.split(",")]
+        try:
+            self._material.tree.check_cut([node for group in classes for node in group])
+        except JobError as error:
+            raise HTTPException(400, str(error)) from error
+        return classes
+
     async def labels(self, _: Request) -> Response:
         return JSONResponse(self._file.load())
 
     async def save(self, request: Request) -> Response:
+        if self._reviewer:
+            raise HTTPException(403, "labels: a reviewer's page changes no names; it disputes them")
+        return await self._write(request, SaveRequest, self._file.save)
+
+    async def review(self, request: Request) -> Response:
+        write = partial(self._file.review, who=self._reviewer or NAMER)
+        return await self._write(request, ReviewRequest, write)
+
+    async def _write(
+        self, request: Request, kind: type[_Wanted], write: Callable[[_Wanted], str | None]
+    ) -> Response:
         try:
-            wanted = SaveRequest.model_validate_json(await request.body())
-            seen = self._file.save(wanted)
+            seen = write(kind.model_validate_json(await request.body()))
         except ValidationError as error:
             raise HTTPException(422, first_problem(error)) from error
         except JobError as error:
@@ -130,3 +196,10 @@ def _read_cut(text: str) -> list[int]:
     if not _CUT.fullmatch(text):
         raise HTTPException(400, "cut: give at most 255 node numbers with commas between them")
     return [int(part) for part in text.split(",")]
+
+
+def _read_number(request: Request, name: str, below: int) -> int:
+    text = request.query_params.get(name, "")
+    if not re.fullmatch(r"[0-9]{1,5}", text) or int(text) >= below:
+        raise HTTPException(400, f"{name}: give a number from 0 to {below - 1}")
+    return int(text)

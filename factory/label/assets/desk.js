@@ -1,7 +1,9 @@
 // The desk: one state, everything that shows it, and every way to change it.
 
 import { drawChart, describeCut } from "label/chart";
+import { Closer } from "label/closer";
 import { Dendrogram } from "label/dendrogram";
+import { Figures } from "label/figures";
 import { History } from "label/history";
 import { ClassList } from "label/list";
 import * as naming from "label/naming";
@@ -19,6 +21,10 @@ export class Desk {
     this.pictures = new Pictures(get("pictures"), facts, this.byPosition(on));
     this.list = new ClassList(get("classes"), on, source.canEdit);
     this.dendrogram = new Dendrogram(get("tree"), this.tree, facts, on);
+    if (source.canLook) {
+      this.closer = new Closer(source, this.tree, source.canEdit && ((at) => on.split(this.classes[at].key)));
+      this.figures = new Figures(source, () => this.show());
+    }
     Object.assign(get("slider"), { min: 2, max: this.tree.numLeaves });
     get("slider").addEventListener("input", (event) => this.slide(Number(event.target.value)));
     get("opacity").addEventListener("input", (event) => this.setOpacity(event.target.value / 100));
@@ -53,6 +59,7 @@ export class Desk {
       mark: (key) => this.mark(key),
       split: (key) => this.edit(naming.split(this.tree, this.state, key)),
       close: (key) => this.edit(naming.close(this.tree, this.state, key)),
+      look: (key) => this.look(key),
       name: (key) => this.source.canEdit && this.list.focusName(key),
       rename: (key, name) => this.edit(naming.rename(this.state, key, name), `name ${key}`),
       recolour: (key, to) => this.edit(naming.recolour(this.state, key, to), `colour ${key}`),
@@ -128,8 +135,30 @@ export class Desk {
     if (!keys.has(this.chosen)) this.chosen = null;
     if (!keys.has(this.hovered)) this.hovered = null;
     this.marked = new Set([...this.marked].filter((key) => keys.has(key)));
+    this.figures?.ask(this.classes);
     this.fetchMasks();
     this.show();
+  }
+
+  look(key) {
+    this.closer?.open(this.classes, this.classes.findIndex((found) => found.key === key));
+  }
+
+  // A node of a joined class, seen apart from the rest of it.
+  lookAtNode(node) {
+    const at = this.classes.findIndex(({ nodes }) => nodes.includes(node));
+    if (at < 0) return this.tell(`Node ${node} is no node of these classes any more.`, "problem");
+    this.closer.open(this.classes, at);
+    if (this.classes[at].nodes.length > 1) this.closer.deeper(node);
+  }
+
+  // Move a node to the class of that name, which may be new.
+  giveAway(node, name) {
+    const labels = this.labels.map((label) => ({ ...label, nodes: label.nodes.filter((one) => one !== node) }));
+    const found = labels.find((label) => label.name === name);
+    if (found) found.nodes.push(node);
+    else labels.push({ name, colour: this.tree.nodes[node].colour, nodes: [node] });
+    this.edit(naming.fromLabels(this.tree, labels.filter(({ nodes }) => nodes.length)));
   }
 
   async fetchMasks() {
@@ -157,6 +186,7 @@ export class Desk {
     const { state, classes, marked, chosen } = this;
     const highlighted = this.hovered ?? chosen;
     const view = { state, classes, chosen, highlighted, marked, shares: this.shares };
+    view.warnings = this.figures?.warnings(classes);
     this.dendrogram.show(view);
     this.list.show(view);
     this.showNumbers();
@@ -188,6 +218,7 @@ export class Desk {
     const node = found && !found.isJoined ? this.tree.nodes[found.nodes[0]] : null;
     get("split").disabled = !(found?.isJoined || node?.children);
     get("split").textContent = found?.isJoined ? "Take apart" : "Split";
+    get("look").disabled = !found || !this.source.canLook;
     get("close").disabled = !node || this.tree.parent[node.id] === null;
     get("join").disabled = this.marked.size < 2;
     get("undo").disabled = !this.history.past.length;

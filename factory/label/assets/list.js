@@ -7,7 +7,7 @@ export class ClassList {
     Object.assign(this, { place, on, canEdit, lines: new Map() });
   }
 
-  show({ classes, chosen, highlighted, marked, shares }) {
+  show({ classes, chosen, highlighted, marked, shares, warnings }) {
     const gone = new Map(this.lines);
     classes.forEach((found, id) => {
       const line = this.lines.get(found.key) ?? this.line(found.key);
@@ -17,6 +17,7 @@ export class ClassList {
       line.classList.toggle("chosen", found.key === chosen);
       line.classList.toggle("highlighted", found.key === highlighted);
       this.fill(line, found, marked.has(found.key), shares?.[id]);
+      this.warn(line, found, warnings?.[id] ?? []);
     });
     for (const [key, line] of gone) {
       line.remove();
@@ -38,6 +39,13 @@ export class ClassList {
     part.textContent = share === undefined ? "" : `${(100 * share).toFixed(1)} %`;
   }
 
+  warn(line, { name }, warnings) {
+    const { warning } = line.parts;
+    warning.hidden = !warnings.length;
+    warning.title = warnings.join("\n");
+    warning.ariaLabel = `${warnings.length} warnings about ${name}: look closer`;
+  }
+
   line(key) {
     const line = document.createElement("li");
     line.dataset.key = key;
@@ -47,6 +55,7 @@ export class ClassList {
       mark: input("checkbox"),
       colour: input("color"),
       name: Object.assign(input("text"), { maxLength: 60, spellcheck: false, autocomplete: "off" }),
+      warning: Object.assign(document.createElement("button"), { className: "warning", textContent: "⚠", hidden: true }),
       part: Object.assign(document.createElement("span"), { className: "share" }),
     };
     line.parts = parts;
@@ -54,6 +63,8 @@ export class ClassList {
     line.addEventListener("pointerenter", () => this.on.hover(key));
     line.addEventListener("pointerleave", () => this.on.hover(null));
     line.addEventListener("click", () => this.on.choose(key));
+    parts.warning.addEventListener("click", () => this.on.look(key));
+    line.addEventListener("dblclick", (event) => event.target.matches("input") || this.on.look(key));
     parts.name.addEventListener("focus", () => this.on.choose(key));
     parts.mark.addEventListener("change", () => this.on.mark(key));
     parts.colour.addEventListener("input", () => this.on.recolour(key, parts.colour.value));

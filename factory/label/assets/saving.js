@@ -2,6 +2,7 @@
 
 import { get } from "label/desk";
 import { changes } from "label/naming";
+import { listDisputes } from "label/review";
 
 export class Saving {
   constructor(source) {
@@ -11,8 +12,9 @@ export class Saving {
 
   // The labels of the file; null if there is none, or the page is not to change it.
   async load() {
-    if (!this.source.canEdit) return null;
-    const { labels, seen, problem } = await this.source.labels();
+    if (!this.source.canLook) return null;
+    this.found = await this.source.labels();
+    const { labels, seen, problem } = this.found;
     Object.assign(this, { seen, isNew: labels === null, problem });
     return labels;
   }
@@ -29,6 +31,28 @@ export class Saving {
     window.addEventListener("beforeunload", (event) => desk.isUnsaved && event.preventDefault());
     get("theirs").addEventListener("click", () => this.takeTheirs());
     get("mine").addEventListener("click", () => this.keepMine());
+    this.showDisputes();
+  }
+
+  showDisputes() {
+    listDisputes(this.found.disputes, {
+      look: ({ node }) => this.desk.lookAtNode(node),
+      take: ({ node, proposed }) => this.desk.giveAway(node, proposed),
+      keep: (dispute) => this.keep(dispute),
+    });
+  }
+
+  // Said to the file at once, as reviews are: it is about the names that are saved there.
+  async keep({ node, given }) {
+    try {
+      const before = this.seen;
+      const { seen } = await this.source.review([{ node, given, verdict: "kept" }], before);
+      this.seen = seen;
+      this.found = await this.source.labels();
+      this.showDisputes();
+    } catch (error) {
+      this.desk.tell(`Not saved: ${error.message}`, "problem");
+    }
   }
 
   show() {
@@ -48,6 +72,8 @@ export class Saving {
       const { seen } = await source.save(labels, this.seen);
       Object.assign(this, { seen, isNew: false });
       desk.kept = labels;
+      this.found = await source.labels();
+      this.showDisputes();
       desk.tell(`Saved ${labels.length} classes at ${new Date().toLocaleTimeString()}.`);
     } catch (error) {
       if (error.status === 409) get("conflict").showModal();
@@ -59,6 +85,7 @@ export class Saving {
   async takeTheirs() {
     this.desk.start(await this.load());
     this.desk.shown = null;
+    this.showDisputes();
     this.desk.tell("Loaded the file as it is on disk.");
     this.desk.update();
   }

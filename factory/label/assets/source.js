@@ -8,7 +8,7 @@ export async function openSource() {
 class KeptSource {
   constructor(facts) {
     this.facts = facts;
-    this.canEdit = false;
+    this.canEdit = this.canLook = false;
   }
 
   async masks(cut) {
@@ -22,13 +22,29 @@ class LiveSource {
   static async open() {
     const source = new LiveSource();
     source.token = new URLSearchParams(location.search).get("token");
-    source.canEdit = true;
     source.facts = await (await source.call("facts")).json();
+    source.canLook = true;
+    source.canEdit = !source.facts.reviewer;
     return source;
   }
 
   async masks(cut) {
     return new Uint8Array(await (await this.call(`masks?cut=${cut.join()}`)).arrayBuffer());
+  }
+
+  // Figures of classes, each a list of nodes.
+  async classes(groups) {
+    return (await this.call(`classes?of=${written(groups)}`)).json();
+  }
+
+  // One sample at full size, with class `at` and its parts.
+  async closer(groups, at, index) {
+    return (await this.call(`closer?of=${written(groups)}&at=${at}&index=${index}`)).json();
+  }
+
+  async review(verdicts, seen) {
+    const body = JSON.stringify({ verdicts, seen });
+    return (await this.call("reviews", { method: "PUT", body })).json();
   }
 
   async labels() {
@@ -53,3 +69,5 @@ class LiveSource {
     throw Object.assign(new Error(error), { status: answer.status });
   }
 }
+
+const written = (groups) => groups.map((nodes) => nodes.join(".")).join();

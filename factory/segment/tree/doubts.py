@@ -31,7 +31,12 @@ def find_doubts(fitted: bytes, spec: KlishSpec) -> list[str]:
         if spec.labels
         else [f"class {k}" for k in range(len(groups))]
     )
-    return _of_classes(tree, groups, names)
+    disputes = spec.labels.find_disputes() if spec.labels else []
+    return _of_classes(tree, groups, names) + [
+        f"node {review.node} is named {review.given}, and {review.who} says {review.proposed} "
+        f"({review.when[:10]}): look at it with `factory label`, and take that name or keep yours"
+        for review in disputes
+    ]
 
 
 def doubts_of_cut(tree: Hierarchy, num_classes: int) -> list[str]:

@@ -38,6 +38,11 @@ def encode_labels_file(labels: LabelsSpec) -> bytes:
             for label in labels.labels
         ),
     ]
+    if labels.reviews:
+        lines.append("reviews:")
+        for review in labels.reviews:
+            text = dump_yaml(review.model_dump(mode="json", exclude_none=True), on_one_line=True)
+            lines.append(f"- {text}")
     return ("\n".join(lines) + "\n").encode()
 
 

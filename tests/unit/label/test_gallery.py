@@ -11,6 +11,7 @@ from factory.generate.latents import LatentSampler
 from factory.generate.weights.find import LocalWeights
 from factory.label.gallery import _mask_side, draw_gallery
 from factory.label.material import make_material
+from factory.label.render import Renderer
 from factory.segment.base import finish_segmenter, load_segmenter
 from factory.segment.segmenter_file import decode_segmenter, encode_segmenter, read_segmenter
 from factory.segment.tree.hierarchy import PLANES_NAME
@@ -63,7 +64,8 @@ def test_large_images_are_shown_at_256_px_with_masks_of_their_own_pixels(tmp_pat
     file = tmp_path / "tree.safetensors"
     file.write_bytes(fitted_tree())
     tree = small_material().tree
-    gallery = draw_gallery(generator, job.dataset, tree, read_segmenter(file)[1].layers)
+    layers = read_segmenter(file)[1].layers
+    gallery = draw_gallery(Renderer(generator, job.dataset, tree, layers))
     assert gallery.images.shape == (20, 256, 256, 3)
     assert gallery.scores.shape == (22, 20, 256, 256)
 

@@ -1,10 +1,11 @@
 import json
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from small_label import small_material
 
 from factory.errors import JobError
-from factory.label.labels_file import LabelsFile, SaveRequest
+from factory.label.labels_file import LabelsFile, ReviewRequest, SaveRequest
 from factory.segment.tree.labels_file import read_labels_file
 
 
@@ -83,3 +84,36 @@ def test_a_place_that_cannot_be_written_is_said(tmp_path):
 def test_the_loaded_state_is_plain_json(file):
     file.save(wanted())
     assert json.loads(json.dumps(file.load())) == file.load()
+
+
+def verdict(file, seen, proposed="hole", **changes):
+    node = file.tree.flat_cut(3)[0]
+    words = {"node": node, "given": f"class {node}", "verdict": "disputed", "proposed": proposed}
+    return ReviewRequest.model_validate({"verdicts": [words | changes], "seen": seen})
+
+
+def test_verdicts_are_kept_beside_the_names_with_who_and_when_also_when_names_are_saved(file):
+    seen = file.review(verdict(file, file.save(wanted())), who="anna")
+    (review,) = read_labels_file(file.path).reviews
+    assert (review.who, review.proposed) == ("anna", "hole")
+    assert datetime.now(UTC) - datetime.fromisoformat(review.when) < timedelta(hours=1)
+    assert file.load()["disputes"] == [review.model_dump(mode="json")]
+    file.save(wanted(file.review(verdict(file, seen, "rim"), who="net")))
+    assert [(one.who, one.proposed) for one in read_labels_file(file.path).reviews] == [
+        ("anna", "hole"),
+        ("net", "rim"),
+    ]
+
+
+def test_a_verdict_about_a_file_that_has_changed_is_not_written(file):
+    seen = file.save(wanted())
+    file.save(wanted(seen, count=4))
+    assert file.review(verdict(file, seen), who="anna") is None
+    assert read_labels_file(file.path).reviews == []
+
+
+def test_a_verdict_about_a_name_that_the_node_does_not_have_is_refused(file):
+    with pytest.raises(JobError, match=r"it is 'class [0-9]+': reload the page"):
+        file.review(verdict(file, file.save(wanted()), given="other"), who="anna")
+    with pytest.raises(JobError, match="'no node of a class'"):
+        file.review(verdict(file, file.load()["seen"], node=0), who="anna")

@@ -1,4 +1,5 @@
 import io
+from dataclasses import replace
 
 import numpy as np
 from PIL import Image
@@ -6,7 +7,6 @@ from small_label import small_material
 
 from factory.label.gallery import Gallery
 from factory.label.layout import place_nodes
-from factory.label.material import LabelMaterial
 from factory.label.page import make_facts
 from factory.label.picture import draw_picture
 from factory.segment.tree.hierarchy import Hierarchy
@@ -28,7 +28,8 @@ def test_the_picture_shows_the_tree_and_four_cuts_of_eight_samples():
 def test_a_tree_of_two_clusters_is_shown_as_well():
     tree, gallery = small_material().tree, small_material().gallery
     pair = Hierarchy(tree.planes[:2], tree.sizes[:2], tree.history[:0], tree.margins[:1])
-    material = LabelMaterial("two", pair, Gallery(gallery.images, gallery.scores[:2]))
+    drawn = Gallery(gallery.images, gallery.scores[:2])
+    material = replace(small_material(), name="two", tree=pair, gallery=drawn)
     assert make_facts(material)["cuts"] == [
         {"k": 2, "iou": None, "ecos": None, "agreement": None, "doubts": []}
     ]

@@ -1,9 +1,12 @@
+import base64
 import http.client
+import io
 import json
 from urllib.parse import quote, urlsplit
 
 import numpy as np
 import pytest
+from PIL import Image
 from small_label import TOKEN, serving, small_material
 
 from factory.errors import JobError
@@ -56,7 +59,17 @@ def test_the_address_opens_the_page_and_forbids_everything_from_elsewhere(ask):
     assert rule.startswith("default-src 'none'; script-src 'self' 'nonce-")
 
 
-@pytest.mark.parametrize("path", ["/facts", "/masks?cut=20,21", "/labels", "/none"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/facts",
+        "/masks?cut=20,21",
+        "/classes?of=20,21",
+        "/closer?of=20,21&at=0&index=0",
+        "/labels",
+        "/none",
+    ],
+)
 def test_nothing_is_told_without_the_token(ask, path):
     assert ask(path, token="")[0] == ask(path, token="wrong")[0] == 401
 
@@ -136,7 +149,8 @@ def test_cuts_that_are_none_are_refused(ask, cut, words):
 
 
 def test_saving_writes_the_file_and_says_what_it_has_seen(ask, labels):
-    assert json.loads(ask("/labels")[1]) == {"labels": None, "seen": "", "problem": ""}
+    nothing = {"labels": None, "seen": "", "problem": "", "reviews": [], "disputes": []}
+    assert json.loads(ask("/labels")[1]) == nothing
     status, body, _ = ask("/labels", "PUT", a_cut())
     assert status == 200
     found = read_labels_file(labels)
@@ -195,3 +209,89 @@ def test_a_port_that_is_taken_is_said(labels):
 def test_a_labels_file_that_cannot_be_read_is_said_before_anything_is_served(tmp_path):
     with pytest.raises(JobError, match=r"cannot read \(Is a directory\); give another path"):
         serve(small_material(), tmp_path, port=0, on_address=print)
+
+
+def of(classes):
+    return ",".join(".".join(map(str, nodes)) for nodes in classes)
+
+
+def test_figures_of_classes_are_those_of_the_survey_with_what_speaks_against_them(ask):
+    first, second, *others = [[node] for node in small_material().tree.flat_cut(5)]
+    classes = [first + second, *others]
+    found = json.loads(ask(f"/classes?of={of(classes)}")[1])
+    assert (found["num_samples"], found["num_wanted"], found["grid"]) == (24, 24, 32)
+    figures = small_material().survey.measure(classes)
+    for told, one in zip(found["classes"], figures, strict=True):
+        assert (told["share"], told["images"]) == (one.share, one.images)
+        assert (told["typical"], told["doubtful"]) == (one.typical, one.doubtful)
+        place = np.frombuffer(base64.b64decode(told["place"]), np.uint8).reshape(32, 32)
+        assert np.abs(place / 255 - one.place.numpy()).max() <= 0.5 / 255 + 1e-6
+        assert [part["node"] for part in told["parts"]] == [part.node for part in one.parts]
+        assert (told["doubts"], told["stability"]) == ([], None)
+
+
+def test_a_closer_look_is_the_picture_at_full_size_with_both_masks(ask):
+    classes = [[node] for node in small_material().tree.flat_cut(4)]
+    found = json.loads(ask(f"/closer?of={of(classes)}&at=2&index=3")[1])
+    image = Image.open(io.BytesIO(base64.b64decode(found["image"].partition(",")[2])))
+    assert np.array_equal(np.asarray(image), small_material().gallery.images[3])
+    inside = np.frombuffer(base64.b64decode(found["inside"]), np.uint8)
+    mask = small_material().gallery.masks([node for (node,) in classes])[3]
+    assert np.array_equal(inside.reshape(mask.shape), mask == 2)
+    assert len(base64.b64decode(found["parts"])) == found["side"] ** 2
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("/classes", "of: give classes with commas between them"),
+        ("/classes?of=20..21", "of: give classes with commas between them"),
+        ("/classes?of=20.21,0", "both hold cluster"),
+        ("/classes?of=20", "every cluster needs a class"),
+        ("/classes?of=99", "this tree has nodes 0 to 21"),
+        ("/closer?of=20,21&at=2&index=0", "at: give a number from 0 to 1"),
+        ("/closer?of=20,21&at=0&index=24", "index: give a number from 0 to 23"),
+        ("/closer?of=20,21&at=-1&index=0", "at: give a number from 0 to 1"),
+        ("/closer?of=20,21&at=0", "index: give a number from 0 to 23"),
+    ],
+)
+def test_classes_and_samples_that_are_none_are_refused(ask, path, words):
+    status, body, _ = ask(path)
+    assert status == 400
+    assert words in refused(body)
+
+
+def verdicts(seen, **changes):
+    words = {"node": 20, "given": "class 20", "verdict": "confirmed"} | changes
+    return json.dumps({"verdicts": [words], "seen": seen})
+
+
+def test_a_reviewer_adds_verdicts_and_changes_no_names(labels):
+    with serving(labels) as address:
+        seen = json.loads(put(address, "/labels", a_cut(2))[1])["seen"]
+    before = read_labels_file(labels)
+    with serving(labels, reviewer="anna") as address:
+        status, body = put(address, "/labels", a_cut(2, seen=seen))
+        assert (status, refused(body)) == (
+            403,
+            "labels: a reviewer's page changes no names; it disputes them",
+        )
+        disputed = verdicts(seen, verdict="disputed", proposed="hole")
+        status, body = put(address, "/reviews", disputed)
+        assert status == 200
+        assert put(address, "/reviews", disputed)[0] == 409, "the file has changed since"
+        seen = json.loads(body)["seen"]
+        for wrong in (verdicts(seen, given="other"), verdicts(seen, verdict="disputed"), "{"):
+            assert put(address, "/reviews", wrong)[0] == 422
+    found = read_labels_file(labels)
+    assert found.labels == before.labels
+    assert [(one.who, one.proposed) for one in found.reviews] == [("anna", "hole")]
+
+
+def put(address, path, body):
+    connection = http.client.HTTPConnection(urlsplit(address).netloc, timeout=20)
+    connection.request("PUT", path, body, {"Authorization": f"Bearer {TOKEN}"})
+    answer = connection.getresponse()
+    data = answer.read()
+    connection.close()
+    return answer.status, data

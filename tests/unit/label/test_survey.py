@@ -1,0 +1,117 @@
+import threading
+
+import numpy as np
+import pytest
+import torch
+from small_label import small_material
+
+from factory.label.survey import Survey, _parts, _top_two, parts_of
+
+
+@pytest.fixture(scope="module")
+def survey():
+    survey = Survey(small_material().renderer, 24)
+    survey.fill()
+    return survey
+
+
+def tree():
+    return small_material().tree
+
+
+def nodes_of(count):
+    return [[node] for node in tree().by_size(tree().flat_cut(count))]
+
+
+def test_shares_pictures_and_places_are_those_of_the_masks(survey):
+    cut = nodes_of(4)
+    found = survey.measure(cut)
+    masks = small_material().gallery.masks([node for (node,) in cut])
+    picks = (np.arange(32) * 2 + 1) * masks.shape[1] // 64
+    coarse = masks[:, picks][..., picks]
+    few = Survey(small_material().renderer, 20)
+    few.fill()
+    for position, (mine, more) in enumerate(zip(few.measure(cut), found, strict=True)):
+        assert mine.share == pytest.approx((coarse == position).mean(), abs=1e-6)
+        assert mine.images == (coarse == position).any(axis=(1, 2)).mean()
+        assert np.allclose(mine.place.numpy(), (coarse == position).mean(axis=0))
+        assert more.share == pytest.approx(float(more.place.mean()), abs=1e-6)
+    assert sum(one.share for one in found) == pytest.approx(1)
+
+
+def test_a_class_of_several_nodes_has_the_pixels_of_all(survey):
+    single = survey.measure(nodes_of(5))
+    first, second, *others = nodes_of(5)
+    joined = survey.measure([first + second, *others])
+    assert joined[0].share == pytest.approx(single[0].share + single[1].share, abs=1e-6)
+    assert {part.under for part in joined[0].parts} == {*first, *second}
+
+
+def test_typical_pictures_are_clearer_than_doubtful_ones_and_none_is_both(survey):
+    cut = nodes_of(3)
+    scores = survey._scores[[node for (node,) in cut], : survey.num_ready]
+    for position, one in enumerate(survey.measure(cut)):
+        best = scores.topk(2, dim=0)
+        inside = best.indices[0] == position
+        lead = ((best.values[0] - best.values[1]) * inside).sum(dim=(1, 2)) / inside.sum(dim=(1, 2))
+        assert one.typical
+        assert not set(one.typical) & set(one.doubtful)
+        if one.doubtful:
+            assert lead[one.typical].min() > lead[one.doubtful].max()
+
+
+def test_a_part_s_pixels_would_go_where_its_plane_is_missed_least(survey):
+    """Without the part, the rest of all parts are cut anew: that is where its pixels go."""
+    cut = nodes_of(4)
+    found = survey.measure(cut)
+    fine = [(part, at) for at, nodes in enumerate(cut) for part in parts_of(tree(), nodes)]
+    scores = survey._scores[:, : survey.num_ready, ::2, ::2]
+    for at, one in enumerate(found):
+        for part in one.parts:
+            is_it = scores[[node for node, _ in fine]].argmax(dim=0) == [n for n, _ in fine].index(
+                part.node
+            )
+            rest = [(node, owner) for node, owner in fine if node != part.node]
+            owners = torch.tensor([owner for _, owner in rest])
+            goes = owners[scores[[node for node, _ in rest]].argmax(dim=0)[is_it]]
+            assert part.own == pytest.approx(float((goes == at).double().mean()), abs=1e-6)
+            assert part.to_other == pytest.approx(
+                float((goes == part.other).double().mean()), abs=1e-6
+            )
+            assert part.other != at
+
+
+def test_a_part_is_foreign_if_most_of_its_pixels_would_go_to_one_other_class():
+    going = torch.tensor([[400.0, 500, 100], [300, 600, 100], [4, 20, 0]])
+    found = _parts([(7, 9), (8, 9), (3, 3)], going, 0)
+    assert [part.is_foreign for part in found] == [False, True, False], "half; most; too few to say"
+    assert [(part.node, part.under, part.other) for part in found] == [
+        (7, 9, 1),
+        (8, 9, 1),
+        (3, 3, 1),
+    ]
+    assert found[1].own == pytest.approx(0.3)
+    assert found[1].to_other == pytest.approx(0.6)
+    assert _parts([(3, 3)], going[:1], 0) == [], "one leaf has no parts"
+
+
+def test_the_two_best_are_told_in_order_and_of_equal_ones_the_first():
+    torch.manual_seed(0)
+    scores = torch.randint(0, 5, (6, 3, 4, 4)).float()
+    winner, runner_up, lead = _top_two(iter(scores))
+    assert torch.equal(winner.long(), scores.argmax(dim=0))
+    without = scores.scatter(0, winner[None].long(), -torch.inf)
+    assert torch.equal(runner_up.long(), without.argmax(dim=0))
+    assert torch.equal(lead, scores.amax(dim=0) - without.amax(dim=0))
+
+
+def test_a_survey_may_be_asked_before_and_while_it_is_filled_and_stops_when_told():
+    survey = Survey(small_material().renderer, 3)
+    assert [one.share for one in survey.measure(nodes_of(3))] == [0, 0, 0]
+    stop = threading.Event()
+    stop.set()
+    survey.fill(stop)
+    assert survey.num_ready == 0
+    survey.fill()
+    assert survey.num_ready == 3
+    assert sum(one.share for one in survey.measure(nodes_of(3))) == pytest.approx(1)
