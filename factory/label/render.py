@@ -37,27 +37,34 @@ class Renderer:
         self._lock = threading.Lock()
 
     def render(
-        self, index: int, mask_side: int
+        self, index: int, mask_side: int, *, is_shifted: bool = False
     ) -> tuple[UInt8[np.ndarray, "s s 3"], Float32[Tensor, "nodes h h"]]:
         """Sample `index` at `side` px (at most 256), and scores at `mask_side` x `mask_side` pixels.
 
-        The scores are those at the centres of equal squares of the image; they live on the CPU.
+        The scores are those at the centres of equal squares of the image; they live on the CPU. If
+        they are shifted, they are those of another place in each square, by the index: classes may
+        hold every second row or column alone (transposed convolutions), and a fixed place would see
+        all of them, or none.
         """
-        picks = (torch.arange(mask_side) * 2 + 1) * self.resolution // (2 * mask_side)
+        rows = columns = (torch.arange(mask_side) * 2 + 1) * self.resolution // (2 * mask_side)
+        if is_shifted:
+            step = max(1, self.resolution // mask_side)
+            rows = torch.arange(mask_side) * self.resolution // mask_side + index % step
+            columns = rows - index % step + index // step % step
         with self._lock, torch.inference_mode():
             batch = self._generator.generate(self._sampler.draw([index]), self._layers)
             image = _smaller(batch.images[0].cpu().numpy(), self.side)
-            return image, self._scores(batch.features, picks)
+            return image, self._scores(batch.features, rows, columns)
 
-    def _scores(self, features: Mapping[str, Tensor], picks: Tensor) -> Tensor:
-        """Scores at the picked rows and columns, a few nodes at a time to bound memory."""
+    def _scores(self, features: Mapping[str, Tensor], rows: Tensor, columns: Tensor) -> Tensor:
+        """Scores at these rows and columns, a few nodes at a time to bound memory."""
         device = next(iter(features.values())).device
         parts = []
         for first in range(0, len(self._bias), _NODES_AT_ONCE):
             some = slice(first, first + _NODES_AT_ONCE)
             weights = {layer: block[some].to(device) for layer, block in self._blocks.items()}
             scores = plane_scores(features, weights, self._bias[some].to(device), self.resolution)
-            parts.append(scores.cpu()[:, 0, picks][..., picks])
+            parts.append(scores.cpu()[:, 0, rows][..., columns])
         return torch.cat(parts)
 
 

@@ -18,6 +18,7 @@ NUM_SURVEYED = 160
 """Samples that figures are about, once all are drawn: the first of the dataset."""
 
 _GRID = 32
+_STEP = 5
 _NUM_SHOWN = 3
 _FEWEST_PIXELS = 50
 """Of fewer pixels on the grid, where they would go says nothing."""
@@ -76,7 +77,7 @@ class Survey:
     def fill(self, stop: threading.Event | None = None) -> None:
         """Draw the samples, one after another, until `stop` is set. Figures may be asked meanwhile."""
         while self.num_ready < self.num_samples and not (stop and stop.is_set()):
-            _, scores = self._renderer.render(self.num_ready, self._grid)
+            _, scores = self._renderer.render(self.num_ready, self._grid, is_shifted=True)
             self._scores[:, self.num_ready] = scores
             self.num_ready += 1  # last: only whole samples are read
 
@@ -89,12 +90,11 @@ class Survey:
         winner, _, lead = _top_two(scores[list(nodes)].amax(dim=0) for nodes in classes)
         parts = [_fine_parts(self._renderer.tree, nodes) for nodes in classes]
         owner = torch.tensor([at for at, some in enumerate(parts) for _ in some])
-        # Every fourth place will do for shares of pixels, and a map needs them all.
-        coarse = scores[:, :, ::2, ::2]
-        best, second, _ = _top_two(coarse[node] for some in parts for node, _ in some)
-        pairs = torch.bincount(
-            best.flatten().long() * len(owner) + second.flatten(), minlength=len(owner) ** 2
-        ).view(len(owner), len(owner))
+        # A map needs all places, and shares do not; the step fits into no row of the grid.
+        some_px = scores.flatten(1)[:, ::_STEP]
+        best, second, _ = _top_two(some_px[node] for some in parts for node, _ in some)
+        pairs = torch.bincount(best.long() * len(owner) + second, minlength=len(owner) ** 2)
+        pairs = pairs.view(len(owner), len(owner))
         going = torch.zeros(len(owner), len(classes)).index_add_(1, owner, pairs.float())
         found, first = [], 0
         for at, some in enumerate(parts):
@@ -105,8 +105,14 @@ class Survey:
 
 
 def parts_of(tree: Hierarchy, nodes: Sequence[int]) -> list[int]:
-    """What a class of these nodes falls into first: the nodes, or the children of the only one."""
-    return list(nodes) if len(nodes) > 1 else list(tree.children(nodes[0]) or nodes)
+    """What a class of these nodes falls into first: the nodes, or the children of the only one.
+
+    The larger child comes first, as on the page.
+    """
+    pair = tree.children(nodes[0]) if len(nodes) == 1 else None
+    if pair is None:
+        return list(nodes)
+    return sorted(pair, key=lambda node: -int(tree.sizes[node]))
 
 
 def _fine_parts(tree: Hierarchy, nodes: Sequence[int]) -> list[tuple[int, int]]:
@@ -115,8 +121,8 @@ def _fine_parts(tree: Hierarchy, nodes: Sequence[int]) -> list[tuple[int, int]]:
 
 
 def _top_two(
-    scores: Iterable[Float32[Tensor, "n h w"]],
-) -> tuple[Int16[Tensor, "n h w"], Int16[Tensor, "n h w"], Float32[Tensor, "n h w"]]:
+    scores: Iterable[Float32[Tensor, "*px"]],
+) -> tuple[Int16[Tensor, "*px"], Int16[Tensor, "*px"], Float32[Tensor, "*px"]]:
     """At each pixel the number of the highest score, that of the next, and the lead between them.
 
     Of equal scores the first counts, as in masks.

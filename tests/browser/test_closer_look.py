@@ -10,6 +10,7 @@ from test_label_page import name_of, ready, shown
 
 from factory.label.closer import CloserLook
 from factory.label.server import NAMER
+from factory.label.survey import parts_of
 from factory.segment.tree.labels_file import encode_labels_file, read_labels_file
 from factory.segment.tree.suggest import suggest_cuts
 from factory.spec.labels import LabelsSpec
@@ -27,6 +28,7 @@ def labels(tmp_path):
 def page(visits, labels):
     with serving(labels) as address:
         yield ready(visits.open(address, viewport=DESK))
+        visits.close()
 
 
 def cut_of(count):
@@ -64,7 +66,7 @@ def test_a_closer_look_says_where_a_class_lies_how_large_it_is_and_what_its_part
     expect(page.locator("#closer-facts")).to_have_text(
         re.compile(rf"^{share}(\.\d)? % of the pixels · in {images} % of 24 pictures$")
     )
-    first, second = small_material().tree.children(node)
+    first, second = parts_of(small_material().tree, [node])
     expect(page.locator("#closer-parts button")).to_have_text(
         [f"1: node {first}", f"2: node {second}"]
     )
@@ -121,7 +123,7 @@ def test_one_goes_through_classes_and_down_to_leaves_by_keyboard_alone(page):
     tree = small_material().tree
     node, _ = an_inner_node()
     look_at(page, node)
-    first = tree.children(node)[0]
+    first = parts_of(tree, [node])[0]
     page.keyboard.press("1")
     expect(page.locator("#closer-node")).to_have_text(f"node {first}")
     expect(page.locator("#closer-name")).to_have_text(f"part {first} of cluster_{node}")
@@ -174,6 +176,7 @@ def test_a_class_with_a_part_of_another_is_marked_and_the_part_is_named(visits, 
         expect(page.locator("#closer-warnings li").first).to_contain_text("⚠ mixes: ")
         expect(page.locator("#closer-parts .problem").first).to_be_visible()
         screenshot(page, "mixed")
+        visits.close()
 
 
 def mixed_up():
@@ -206,6 +209,7 @@ def reviewed(visits, labels):
     labels.write_bytes(encode_labels_file(named([first + others.pop(), *others])))
     with serving(labels, reviewer="anna") as address:
         yield ready(visits.open(address, viewport=DESK), 4)
+        visits.close()
 
 
 def test_a_reviewer_confirms_and_disputes_every_node_by_keyboard(
@@ -262,6 +266,7 @@ def disputed(reviewed, labels, visits):
     expect(reviewed.locator("#reviewed")).to_contain_text("2 looked at")
     with serving(labels) as address:
         yield ready(visits.open(address, viewport=DESK), 4)
+        visits.close()
 
 
 def test_a_disputed_name_is_shown_to_whoever_names_and_can_be_taken(disputed, labels, screenshot):
@@ -296,3 +301,4 @@ def test_there_is_nothing_to_review_without_names(visits, labels):
     with serving(labels, reviewer="anna") as address:
         page = visits.open(address, viewport=DESK)
         expect(page.locator("#news")).to_contain_text("There are no names to review yet")
+        visits.close()

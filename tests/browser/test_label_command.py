@@ -53,6 +53,7 @@ def test_from_the_command_to_a_file_that_a_job_takes(here, visits, is_job):
     page.locator("#classes input[type=text]").nth(0).fill("ground")
     page.keyboard.press("Control+s")
     expect(page.locator("#news")).to_contain_text("Saved ")
+    visits.close()
     process.send_signal(signal.SIGINT)
     assert process.wait(20) == 0
     process.stdout.close()

@@ -19,9 +19,10 @@ def labels(tmp_path):
 
 
 @pytest.fixture
-def address(labels):
+def address(labels, visits):
     with serving(labels) as address:
         yield address
+        visits.close()
 
 
 @pytest.fixture
@@ -337,6 +338,7 @@ def test_a_wrong_token_opens_nothing(address, visits):
 def test_a_server_that_is_gone_is_said(visits, labels):
     with serving(labels) as address:
         page = ready(visits.open(address))
+        expect(page.locator("#classes")).to_have_attribute("data-figures", "24")
     name_of(page, 0).fill("lost?")
     page.keyboard.press("Control+s")
     expect(page.locator("#news")).to_have_text(

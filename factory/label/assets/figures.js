@@ -1,6 +1,7 @@
 // Warnings about the classes on the page, asked of the server when they have changed.
 
 import { warningsOf } from "label/closer";
+import { get } from "label/desk";
 
 const PAUSE_MS = 200; // a slider passes many cuts
 const AGAIN_MS = 2000; // while samples are still being drawn
@@ -15,6 +16,7 @@ export class Figures {
     const key = JSON.stringify(groups);
     if (key === this.key) return;
     Object.assign(this, { key, found: null });
+    get("classes").dataset.figures = "waiting";
     this.later(groups, key, PAUSE_MS);
   }
 
@@ -32,6 +34,7 @@ export class Figures {
     }
     if (key !== this.key) return;
     this.found = found;
+    get("classes").dataset.figures = found.num_samples;
     this.onCome();
     if (found.num_samples < found.num_wanted) this.later(groups, key, AGAIN_MS);
   }

@@ -65,7 +65,7 @@ def test_a_part_s_pixels_would_go_where_its_plane_is_missed_least(survey):
     cut = nodes_of(4)
     found = survey.measure(cut)
     fine = [(part, at) for at, nodes in enumerate(cut) for part in parts_of(tree(), nodes)]
-    scores = survey._scores[:, : survey.num_ready, ::2, ::2]
+    scores = survey._scores[:, : survey.num_ready].flatten(1)[:, ::5]
     for at, one in enumerate(found):
         for part in one.parts:
             is_it = scores[[node for node, _ in fine]].argmax(dim=0) == [n for n, _ in fine].index(
@@ -115,3 +115,18 @@ def test_a_survey_may_be_asked_before_and_while_it_is_filled_and_stops_when_told
     survey.fill()
     assert survey.num_ready == 3
     assert sum(one.share for one in survey.measure(nodes_of(3))) == pytest.approx(1)
+
+
+def test_on_a_coarser_grid_every_place_of_a_square_is_seen_in_turn(monkeypatch):
+    """Half of the toy's rows and columns: the four samples that follow each other see all pixels."""
+    monkeypatch.setattr("factory.label.survey._GRID", 16)
+    renderer = small_material().renderer
+    for index in range(4):
+        full = renderer.render(index, 32)[1]
+        found = renderer.render(index, 16, is_shifted=True)[1]
+        assert torch.equal(found, full[:, index % 2 :: 2, index // 2 :: 2])
+    survey = Survey(renderer, 20)
+    survey.fill()
+    mask = small_material().gallery.masks([node for (node,) in nodes_of(4)])
+    shares = [one.share for one in survey.measure(nodes_of(4))]
+    assert shares == pytest.approx([(mask == k).mean() for k in range(4)], abs=0.01)
