@@ -27,7 +27,10 @@ Model = Annotated[
 ]
 Names = Annotated[
     str,
-    typer.Option(help="Names of the model's classes by id, as in the labels: 'ground,cell,cell'."),
+    typer.Option(
+        help="Names of the model's classes by id, as in the labels: 'ground,cell,cell'; 'ground|rim' "
+        "for one that the model does not tell apart."
+    ),
 ]
 
 

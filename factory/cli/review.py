@@ -37,20 +37,21 @@ def check_reviewer(who: str, labels: Path) -> None:
         raise JobError(f"--review: no file {labels}; name the classes first: factory label")
 
 
-def check_names(written: str, labels: Path) -> list[str]:
-    """The names of a model's classes.
+def check_names(written: str, labels: Path) -> list[list[str]]:
+    """The names of a model's classes, several for one that it takes for the same.
 
     Raises:
         JobError: If there are fewer than two, or none of them is in the labels file.
     """
     from factory.segment.tree.labels_file import read_labels_file
 
-    names = [name.strip() for name in written.split(",")]
+    names = [[name.strip() for name in part.split("|")] for part in written.split(",")]
     known = [label.name for label in read_labels_file(labels).labels]
-    if len(names) < 2 or not set(names) & set(known):
+    if len(names) < 2 or set(known).isdisjoint(name for part in names for name in part):
         raise JobError(
             f"--model-names: found {written!r}; give the name of each of the model's classes, in the "
-            f"order of their ids, with commas between them; {labels} has {', '.join(known)}"
+            f"order of their ids, with commas between them (ground|shadow if one class is both); "
+            f"{labels} has {', '.join(known)}"
         )
     return names
 
@@ -84,7 +85,7 @@ def review_with_model(
     file: "LabelsFile",
     who: str,
     predict: "Predict",
-    names: Sequence[str],
+    names: Sequence[Sequence[str]],
 ) -> None:
     """Let a model go over all named nodes, print what it says, and add its verdicts to the file.
 

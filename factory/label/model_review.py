@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Int64, UInt8
 
 from factory.data import IGNORE
 from factory.label.render import Renderer
@@ -41,7 +41,11 @@ class NodeReview:
 
 
 def review_nodes(
-    renderer: Renderer, labels: LabelsSpec, predict: Predict, names: Sequence[str], num_samples: int
+    renderer: Renderer,
+    labels: LabelsSpec,
+    predict: Predict,
+    names: Sequence[Sequence[str]],
+    num_samples: int,
 ) -> list[NodeReview]:
     """Compare the names of all nodes with what a network sees at their pixels.
 
@@ -49,7 +53,8 @@ def review_nodes(
         renderer: Draws the samples, the first of the dataset.
         labels: The names, for the renderer's tree.
         predict: The network.
-        names: Names of its classes by id; several ids may have one name.
+        names: Names of its classes by id. Several ids may have one name, and one id several names:
+            of those it cannot tell apart.
         num_samples: Number of samples.
     """
     nodes = [node for label in labels.labels for node in label.nodes]
@@ -62,10 +67,12 @@ def review_nodes(
     return [_review(node, given[node], counts[row], names) for row, node in enumerate(nodes)]
 
 
-def _review(node: int, given: str, counts: np.ndarray, names: Sequence[str]) -> NodeReview:
+def _review(
+    node: int, given: str, counts: Int64[np.ndarray, " ids"], names: Sequence[Sequence[str]]
+) -> NodeReview:
     by_name: Counter[str] = Counter()
-    for class_id, name in enumerate(names):
-        by_name[name] += int(counts[class_id])
+    for class_id, known in enumerate(names):
+        by_name[given if given in known else known[0]] += int(counts[class_id])
     total = int(counts.sum())
     seen, most = by_name.most_common(1)[0]
     if total < _FEWEST_PIXELS or not most:

@@ -65,7 +65,7 @@ def test_it_opens_at_the_suggested_cut_with_everything_to_see(page):
     iou, alike = tree.history[tree.num_leaves - 3, 2:].tolist()
     words = f"★ suggested · worst cluster IoU {iou:.3f} · likeness {alike:.3f}"
     expect(page.locator("#quality")).to_have_text(words)
-    expect(page.locator("figure")).to_have_count(20)
+    expect(page.locator("#pictures figure")).to_have_count(20)
     expect(page.locator("#tree .branch")).to_have_count(3)
     expect(page.locator("#saved")).to_contain_text("nothing saved yet; Save writes")
     assert page.title() == "tiny: names for clusters"

@@ -112,4 +112,5 @@ def test_files_that_are_missing_or_no_network_are_told_by_the_option_s_name(here
 
 
 def test_several_ids_of_a_model_may_have_one_name(here):
-    assert check_names("ground, disc ,disc", here / "names.yaml") == ["ground", "disc", "disc"]
+    file = here / "names.yaml"
+    assert check_names("ground|core, disc ,disc", file) == [["ground", "core"], ["disc"], ["disc"]]

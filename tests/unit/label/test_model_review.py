@@ -36,7 +36,7 @@ def sees(labels, swapped=None):
 
 def test_a_network_that_sees_what_was_named_confirms_every_node(labels):
     found = review_nodes(
-        small_material().renderer, labels, sees(labels), ["ground", "disc", "core"], 20
+        small_material().renderer, labels, sees(labels), [["ground"], ["disc"], ["core"]], 20
     )
     assert [one.verdict().verdict for one in found] == ["confirmed"] * 4
     assert [one.share for one in found] == [1.0] * 4
@@ -44,7 +44,7 @@ def test_a_network_that_sees_what_was_named_confirms_every_node(labels):
 
 def test_a_node_that_it_sees_as_another_class_is_disputed_with_that_name(labels):
     node = labels.labels[0].nodes[1]
-    names = ["ground", "disc", "core"]
+    names = [["ground"], ["disc"], ["core"]]
     found = review_nodes(small_material().renderer, labels, sees(labels, {node: 1}), names, 20)
     verdicts = {one.node: one.verdict() for one in found}
     assert verdicts.pop(node).model_dump() == {
@@ -57,7 +57,7 @@ def test_a_node_that_it_sees_as_another_class_is_disputed_with_that_name(labels)
 
 
 def test_ids_of_one_name_count_together_and_a_node_without_pixels_gets_no_verdict(labels):
-    names = ["disc", "disc", "ground"]
+    names = [["disc"], ["disc"], ["ground"]]
     predict = lambda image: np.tile(np.array([0, 1, 2, 2], np.uint8), (len(image), len(image) // 4))  # noqa: E731
     found = review_nodes(small_material().renderer, labels, predict, names, 8)
     assert {one.seen for one in found} <= {"disc", "ground", ""}
@@ -65,3 +65,21 @@ def test_ids_of_one_name_count_together_and_a_node_without_pixels_gets_no_verdic
         small_material().renderer, labels, lambda image: np.full(image.shape[:2], 255), names, 2
     )
     assert [one.verdict() for one in nobody] == [None] * 4
+
+
+def test_what_a_network_does_not_tell_apart_is_confirmed_by_either_name(labels):
+    names = [["ground", "core"], ["disc"]]
+    ground, core = (labels.labels[at].nodes[0] for at in (0, 2))
+    predict = sees(labels, {core: 0})
+    found = {
+        one.node: one.seen
+        for one in review_nodes(small_material().renderer, labels, predict, names, 20)
+    }
+    assert (found[ground], found[core]) == ("ground", "core")
+    disc = labels.labels[1].nodes[0]
+    predict = sees(labels, {core: 0, disc: 0})
+    found = {
+        one.node: one.seen
+        for one in review_nodes(small_material().renderer, labels, predict, names, 20)
+    }
+    assert found[disc] == "ground", "the first of the names is proposed"
