@@ -1,6 +1,7 @@
 """The command that names clusters, `label`, and the report of `fit`."""
 
 import threading
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -34,36 +35,41 @@ Names = Annotated[
 ]
 
 
+Segmenter = Annotated[
+    Path,
+    typer.Argument(
+        help="Segmenter file of `factory fit -o`, or a job file, whose segmenter is then fitted if "
+        "necessary.",
+        metavar="SEGMENTER",
+    ),
+]
+JobOfFile = Annotated[
+    Path | None,
+    typer.Argument(
+        help="Job of the segmenter file: its generator makes the samples.", metavar="JOB"
+    ),
+]
+LabelsOut = Annotated[
+    Path | None,
+    typer.Option("-o", help="Labels file. Default: that of the job, or labels.yaml."),
+]
+Reviewer = Annotated[
+    str,
+    typer.Option(
+        help="Go over names that another has given, as WHO: confirm or dispute each node.",
+        metavar="WHO",
+    ),
+]
+
+
 @one_line_errors
 def label(  # noqa: PLR0913, PLR0917 - options, each by its name
-    segmenter: Annotated[
-        Path,
-        typer.Argument(
-            help="Segmenter file of `factory fit -o`, or a job file, whose segmenter is then fitted if "
-            "necessary.",
-            metavar="SEGMENTER",
-        ),
-    ],
-    job: Annotated[
-        Path | None,
-        typer.Argument(
-            help="Job of the segmenter file: its generator makes the samples.",
-            metavar="JOB",
-        ),
-    ] = None,
-    output: Annotated[
-        Path | None,
-        typer.Option("-o", help="Labels file. Default: that of the job, or labels.yaml."),
-    ] = None,
+    segmenter: Segmenter,
+    job: JobOfFile = None,
+    output: LabelsOut = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 = any free one.")] = 0,
     no_open: Annotated[bool, typer.Option("--no-open", help="Do not open a browser.")] = False,  # noqa: FBT002
-    review: Annotated[
-        str,
-        typer.Option(
-            help="Go over names that another has given, as WHO: confirm or dispute each node.",
-            metavar="WHO",
-        ),
-    ] = "",
+    review: Reviewer = "",
     model: Model = None,
     model_names: Names = "",
     mean: Mean = (0.0, 0.0, 0.0),
@@ -73,13 +79,34 @@ def label(  # noqa: PLR0913, PLR0917 - options, each by its name
     """Name clusters in a local web page: choose a cut, name, merge, colour, save. Ctrl+C ends it."""
     import webbrowser
 
-    from factory.cli.review import check_names, check_reviewer, open_model, review_with_model
+    from factory.cli.review import check_reviewer, review_with_model
     from factory.evaluate.reference import ImageInput
-    from factory.label.labels_file import LabelsFile
-    from factory.label.material import load_without_labels
     from factory.label.server import serve
 
     import_from_here()
+    spec, labels = _load(segmenter, job, output)
+    if model is not None or review:
+        check_reviewer(review, labels)
+    if model is not None:
+        material = partial(_material_of, spec)
+        images = ImageInput(mean, std, size)
+        review_with_model(material, labels, review, model, model_names, images)
+        return
+
+    def show(address: str) -> None:
+        typer.echo(address)  # unredacted: its token opens this run's page
+        what = f"verdicts of {review}" if review else "names"
+        say(f"{what} are saved to {labels}; Ctrl+C ends")
+        if not no_open:
+            webbrowser.open(address)
+
+    serve(_material_of(spec), labels, port=port, on_address=show, reviewer=review)
+
+
+def _load(segmenter: Path, job: Path | None, output: Path | None) -> tuple["JobSpec", Path]:
+    """The job without its labels, and the path of the labels file."""
+    from factory.label.material import load_without_labels
+
     if not segmenter.exists():
         raise JobError(f"{segmenter}: no such file; give a segmenter file or a job file")
     is_job = segmenter.suffix in _YAML
@@ -90,25 +117,11 @@ def label(  # noqa: PLR0913, PLR0917 - options, each by its name
             f"factory label {segmenter} JOB"
         )
     spec, named = load_without_labels(job_file, None if is_job else segmenter)
-    labels = output or named or Path("labels.yaml")
-    if model is not None or review:
-        check_reviewer(review, labels)
-    if model is not None:
-        predict = open_model(model, ImageInput(mean, std, size))
-        names = check_names(model_names, labels)
-        material = draw_material(spec, find_or_fit(spec))
-        review_with_model(material, LabelsFile(labels, material.tree), review, predict, names)
-        return
-    material = draw_material(spec, find_or_fit(spec))
+    return spec, output or named or Path("labels.yaml")
 
-    def show(address: str) -> None:
-        typer.echo(address)  # unredacted: its token opens this run's page
-        what = f"verdicts of {review}" if review else "names"
-        say(f"{what} are saved to {labels}; Ctrl+C ends")
-        if not no_open:
-            webbrowser.open(address)
 
-    serve(material, labels, port=port, on_address=show, reviewer=review)
+def _material_of(spec: "JobSpec") -> "LabelMaterial":
+    return draw_material(spec, find_or_fit(spec))
 
 
 def write_report(material: "LabelMaterial", folder: Path) -> None:

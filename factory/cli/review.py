@@ -1,6 +1,6 @@
 """`label --review` without a page: a network goes over the names in a labels file."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from factory.evaluate.reference import ImageInput
     from factory.label.labels_file import LabelsFile
     from factory.label.material import LabelMaterial
-    from factory.label.model_review import Predict
+    from factory.label.model_review import NodeReview, Predict
+    from factory.spec.labels import Verdict
 
 _OPTION = "--model"
 
@@ -81,37 +82,56 @@ def open_model(path: Path, images: "ImageInput") -> "Predict":
 
 
 def review_with_model(
-    material: "LabelMaterial",
-    file: "LabelsFile",
+    draw: Callable[[], "LabelMaterial"],
+    labels_file: Path,
     who: str,
-    predict: "Predict",
-    names: Sequence[Sequence[str]],
+    model: Path,
+    model_names: str,
+    images: "ImageInput",
 ) -> None:
     """Let a model go over all named nodes, print what it says, and add its verdicts to the file.
 
+    `draw` is called once the model and the names are known to be good.
+
     Raises:
-        JobError: If the names are for another tree, or the file was changed meanwhile.
+        JobError: If the model's names are none, the labels are for another tree, or the file was
+            changed meanwhile.
+        PluginError: If the model cannot be loaded.
     """
-    from factory.label.labels_file import ReviewRequest
+    from factory.label.labels_file import LabelsFile
     from factory.label.model_review import review_nodes
     from factory.label.survey import NUM_SURVEYED
     from factory.segment.tree.labels_file import check_labels, read_labels_file
 
+    predict = open_model(model, images)
+    names = check_names(model_names, labels_file)
+    material = draw()
+    file = LabelsFile(labels_file, material.tree)
     seen = file.load()["seen"]
     labels = read_labels_file(file.path)
     check_labels(labels, material.tree, source=str(file.path))
     reviews = review_nodes(material.renderer, labels, predict, names, NUM_SURVEYED)
+    _print(reviews)
+    verdicts = [verdict for review in reviews if (verdict := review.verdict()) is not None]
+    if not verdicts:
+        say(f"the model says nothing about these nodes; {file.path} is unchanged")
+        return
+    _save(file, verdicts, who=who, seen=seen)
+    disputed = sum(verdict.verdict == "disputed" for verdict in verdicts)
+    say(f"{disputed} of {len(reviews)} nodes disputed; the verdicts of {who} are in {file.path}")
+
+
+def _print(reviews: Sequence["NodeReview"]) -> None:
     width = max(len("named"), *(len(review.given) for review in reviews)) + 2
     say(f"{'node':>5}  {'named':<{width}}the model sees")
     for review in reviews:
         mark = "" if review.seen in {"", review.given} else "  disputed"
         what = f"{review.seen} at {review.share:.0%}" if review.seen else "too few pixels"
         say(f"{review.node:>5}  {review.given:<{width}}{what}{mark}")
-    verdicts = [verdict for review in reviews if (verdict := review.verdict()) is not None]
-    if not verdicts:
-        say(f"the model says nothing about these nodes; {file.path} is unchanged")
-        return
-    if file.review(ReviewRequest(verdicts=verdicts, seen=seen), who=who) is None:
+
+
+def _save(file: "LabelsFile", verdicts: Sequence["Verdict"], *, who: str, seen: str) -> None:
+    from factory.label.labels_file import ReviewRequest
+
+    if file.review(ReviewRequest(verdicts=list(verdicts), seen=seen), who=who) is None:
         raise JobError(f"{file.path}: was changed meanwhile; run the review again")
-    disputed = sum(verdict.verdict == "disputed" for verdict in verdicts)
-    say(f"{disputed} of {len(reviews)} nodes disputed; the verdicts of {who} are in {file.path}")
