@@ -57,9 +57,7 @@ def make_material(
     generator = load_generator(job.dataset.generator, weights.path, device=device)
     renderer = Renderer(generator, job.dataset, tree, facts.layers)
     layers = describe_choice(facts.layers, facts.fitted_on)
-    return LabelMaterial(
-        job.name, tree, draw_gallery(renderer), renderer, Survey(renderer), layers
-    )
+    return LabelMaterial(job.name, tree, draw_gallery(renderer), renderer, Survey(renderer), layers)
 
 
 def check_has_tree(spec: JobSpec, *, source: str) -> None:
