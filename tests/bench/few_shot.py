@@ -5,11 +5,12 @@
 Each draw has a pool of its own, of which the pictures are chosen (diverse: the first of them is the most
 ordinary one of the pool) or drawn. Heads are trained by the paper's recipe (Xu and Zheng, CVPR 2021,
 section 4.3): 128 steps of one picture an epoch, Adam, a tenth of the rate from epoch 21 on; but at 2e-2
-instead of 1e-3, because the toy has 32 channels where StyleGAN2 has 5,568 that add up. Pictures are
+instead of 1e-3, because the toy has 24 channels where StyleGAN2 has 5,568 that add up. Pictures are
 painted whole, so that they can be one batch: the mean over its pixels is that over the pictures. The
 score is the paper's mIoU on images that no head has seen, also as a share of a head that learnt from 64
 pictures in as many updates as one from 16, beside the shares of the paper on StyleGAN2 of FFHQ;
-deviations are those over the draws.
+deviations are those over the draws. Heads read the toy's two coarse maps: with its fine one, on which parts
+are told apart pixel by pixel, one picture is enough for a score of 100.
 """
 
 import argparse
@@ -25,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from linear_gan import NSE1, mean_iou
 from small_job import small_job
 
-from factory.fit.linear import find_layers, first_head
+from factory.fit.linear import first_head
 from factory.fit.lse import Loss, Picture, Trainer
 from factory.fit.painted_maps import generate_maps
 from factory.fit.pick import Choice, pick_numbers
@@ -44,7 +45,7 @@ DATASET = small_job(Path("bench")).dataset
 TOY = load_generator(DATASET.generator, None, device=CPU)
 CLASSES, SIDE = len(TOY.parts), TOY.facts.resolution
 SPEC = LinearSpec(annotations="none", classes=list(TOY.parts))
-LAYERS = find_layers(SPEC, TOY.facts)
+LAYERS = ("s8", "s16")
 
 
 def pictures(seed, numbers):
