@@ -9,8 +9,8 @@ instead of 1e-3, because the toy has 24 channels where StyleGAN2 has 5,568 that 
 painted whole, so that they can be one batch: the mean over its pixels is that over the pictures. The
 score is the paper's mIoU on images that no head has seen, also as a share of a head that learnt from 64
 pictures in as many updates as one from 16, beside the shares of the paper on StyleGAN2 of FFHQ;
-deviations are those over the draws. Heads read the toy's two coarse maps: with its fine one, on which parts
-are told apart pixel by pixel, one picture is enough for a score of 100.
+deviations are those over the draws. Heads read the toy's two coarse maps: with its fine one, on which
+parts are told apart pixel by pixel, one picture is enough for a score of 100.
 """
 
 import argparse
