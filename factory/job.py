@@ -16,6 +16,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from pydantic import TypeAdapter
 
+from factory.arguments import check_arguments
 from factory.data import ShardTask
 from factory.dataset.lease import holding_lease
 from factory.dataset.quarantine import Attempts, find_quarantined, quarantined_indices
@@ -81,6 +82,7 @@ class Prepared:
     plan: Plan
 
 
+@check_arguments
 def run_job(job: Job, observer: JobObserver | None = None, *, progress: bool = True) -> Manifest:
     """Make the dataset of a job, or its missing shards.
 
@@ -182,10 +184,7 @@ def prepare_job(
 def finish_job(store: Store, state: DatasetState | None = None) -> Manifest:
     """Write all views (see `dataset/views.py`), unless they are current; returns the manifest.
 
-    Args:
-        store: The dataset's store.
-        state: Its plan and receipts; read from the store if not given.
-
+    `state` is what the store's plan and receipts say; it is read from the store if not given.
     """
     manifest = make_manifest(store, state)
     write_views(store, manifest)

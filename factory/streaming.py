@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch.utils.data import IterableDataset
 
+from factory.arguments import check_arguments
 from factory.data import Sample
 from factory.dataset.torch_dataset import Pair, Part, make_pair
 from factory.errors import JobError, PluginError, ShardError
@@ -37,10 +38,12 @@ from factory.segment.methods import check_methods
 from factory.spec import DatasetSpec, EncodeSpec
 from factory.spec.read import Job, as_job
 
+_MOST_SAMPLES = 2**63
 _MOST_REJECTED = 1000
 """Consecutive rejected samples after which a stream raises an error instead of searching on."""
 
 
+@check_arguments
 def stream(
     job: Job,
     *,
@@ -72,10 +75,9 @@ def stream(
         Interrupted: If the fit was stopped; the next call resumes it.
     """
     spec = as_job(job)
-    if num_samples is not None and num_samples < 1:
-        raise JobError(
-            where="num_samples", found=f"found {num_samples}", allowed="at least 1, or None"
-        )
+    if num_samples is not None and not 1 <= num_samples < _MOST_SAMPLES:
+        allowed = "at least 1, or None for no end"
+        raise JobError(where="num_samples", found=f"found {num_samples}", allowed=allowed)
     check_methods(spec.dataset.segmenter)
     stop = threading.Event()
     with stop_on_signals(stop), progress_reporter(progress=progress) as observer:
@@ -170,15 +172,17 @@ class _Source:
             if rejected.total() >= _MOST_REJECTED:
                 counts = ", ".join(f"{name}: {count}" for name, count in rejected.most_common())
                 raise ShardError(
-                    f"stream: none of {rejected.total()} samples in a row was accepted ({counts}); "
-                    "loosen dataset.accept"
+                    where="stream",
+                    found=f"none of {rejected.total()} samples in a row was accepted ({counts})",
+                    remedy="loosen dataset.accept",
                 )
 
     def _load(self) -> BatchMaker:
         if self._device.type == "cuda" and torch.cuda._is_in_bad_fork():
             raise PluginError(
-                "stream: a forked process cannot use the GPU; give the DataLoader num_workers=0, or "
-                "multiprocessing_context='spawn'"
+                where="stream",
+                found="a forked process cannot use the GPU",
+                remedy="give the DataLoader num_workers=0, or multiprocessing_context='spawn'",
             )
         path = self._weights.path
         generator = load_generator(self.dataset.generator, path, device=self._device)

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from factory.arguments import check_arguments
 from factory.care.examine import examine_shard, missing_tables, orphan_problem
 from factory.dataset.receipts import check_snapshots, examine_receipts
 from factory.dataset.state import find_expected, find_plan
@@ -37,6 +38,7 @@ class Findings:
     """Which shards were made by whom, a line for each maker, if more than one is known."""
 
 
+@check_arguments
 def verify_dataset(
     dataset: Store | str | Path,
     *,

@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from factory.errors import JobError
 from factory.identity import counter_rng
 
+SPLIT = "train"
+"""The one split that datasets have."""
+
 _MIXED_SHARDS = 8
 _MIXED_BYTES = 2**30
 """Limits of a shuffle buffer: a shard from S3 is copied to local disk for as long as it is read."""
@@ -41,14 +44,24 @@ def share(count: int, part: int, num_parts: int, *, equal: bool = False) -> tupl
     return part * count // num_parts, (part + 1) * count // num_parts
 
 
-def check_seed(seed: int) -> None:
-    """Refuse seeds that no order can be drawn from.
+def check_split(split: str) -> None:
+    """Require that `split` exists.
 
     Raises:
-        JobError: If it is none of 0 to 2^63 - 1.
+        JobError: If there is no such split.
     """
-    if not 0 <= seed < 2**63:
-        raise JobError(where="seed", found=f"found {seed!r}", allowed="a number from 0 to 2^63 - 1")
+    if split != SPLIT:
+        raise JobError(where="split", found=f"found {split!r}", allowed=f"a dataset has {SPLIT!r}")
+
+
+def check_number(name: str, number: int) -> None:
+    """Refuse seeds and epochs that no order can be drawn from.
+
+    Raises:
+        JobError: If it is none of 0 to 2^63 - 1. `name` is the argument.
+    """
+    if not 0 <= number < 2**63:
+        raise JobError(where=name, found=f"found {number}", allowed="a number from 0 to 2^63 - 1")
 
 
 def order_shards(num_shards: int, *, seed: int, epoch: int) -> list[int]:

@@ -14,6 +14,7 @@ from factory.pack.facts import SIDECAR_SCHEMA, find_odd_column
 from factory.store import Store
 
 _THREADS = 8
+_MOST_SHOWN = 160
 
 
 def read_facts_tables(
@@ -25,14 +26,9 @@ def read_facts_tables(
     """Read the tables of some shards: `columns` (None = all) of the rows that match `where`.
 
     Raises:
-        JobError: If `columns` is a single name.
-        KeyError: If a table has no such column.
+        JobError: If a table has no such column, or the condition cannot be computed.
         DamageError: If a table is missing, or has another number of rows than its shard has samples.
     """
-    if isinstance(columns, str):  # a row of letters otherwise
-        raise JobError(
-            where="columns", found=f"found {columns!r}", allowed=f"a list of names: [{columns!r}]"
-        )
 
     def read(record: ShardRecord) -> pa.Table:
         table = _read_one(store, record, columns if where is None else None)
@@ -40,8 +36,12 @@ def read_facts_tables(
             return table
         try:  # the condition may use columns that are not selected
             return table.filter(where).select(columns or table.schema.names)
-        except (pa.ArrowInvalid, KeyError) as error:
-            raise _no_column(str(error), table.schema.names) from error
+        except KeyError as error:
+            raise _no_column(error, table) from error
+        except (pa.ArrowException, TypeError) as error:
+            found = " ".join(str(error).split())[:_MOST_SHOWN]
+            allowed = f"a condition on columns: {', '.join(table.schema.names)}"
+            raise JobError(where="where", found=found, allowed=allowed) from error
 
     with ThreadPoolExecutor(_THREADS) as threads:
         tables = list(threads.map(read, records))
@@ -59,7 +59,7 @@ def _read_one(store: Store, record: ShardRecord, columns: Sequence[str] | None) 
             raise ValueError("missing")
         table = read_table(data, columns, most_rows=record.num_samples)
     except KeyError as error:
-        raise _no_column(str(error), read_table(data or b"").schema.names) from error
+        raise _no_column(error, read_table(data or b"")) from error
     except (pa.ArrowException, OSError, ValueError) as error:
         found = f"not the table of its shard's samples ({error})"
         raise _damage(store, path, found) from error
@@ -78,5 +78,6 @@ def _damage(store: Store, path: str, found: str) -> DamageError:
     return DamageError(where=where, found=found, remedy=remedy, problems=(problem,))
 
 
-def _no_column(found: str, names: list[str]) -> KeyError:
-    return KeyError(f"{found}: no such column; the facts have {', '.join(names)}")
+def _no_column(error: KeyError, table: pa.Table) -> JobError:
+    found, names = f"found {error.args[0]}", ", ".join(table.schema.names)
+    return JobError(where="columns", found=found, allowed=f"the facts have {names}")

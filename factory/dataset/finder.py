@@ -1,5 +1,6 @@
 """Random access to samples: only the bytes of a sample are read, not its whole shard."""
 
+import os
 from functools import partial
 
 from factory.dataset.walk import (
@@ -66,3 +67,13 @@ class SampleFinder:
 
     def _read_part(self, record: ShardRecord, offset: int, size_bytes: int) -> bytes:
         return self._store.read_part(record.path, offset, size_bytes) or b""
+
+
+class Connection:
+    """A store and the finder of its samples, in one process."""
+
+    def __init__(self, store: Store) -> None:
+        """Remember the process: its children need connections of their own."""
+        self.process = os.getpid()
+        self.store = store
+        self.finder = SampleFinder(store)

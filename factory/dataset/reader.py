@@ -4,24 +4,32 @@ Only committed shards (those with a receipt) are read: those that existed when i
 """
 
 import os
-from bisect import bisect_right
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from itertools import accumulate
 from operator import index as as_integer
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, SupportsIndex
+from typing import TYPE_CHECKING, Any, SupportsIndex, overload
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import UInt8
 
-from factory.dataset.division import Piece, check_seed, cut, group_pieces, mix, order_shards
+from factory.arguments import check_arguments
+from factory.dataset.division import (
+    SPLIT,
+    Piece,
+    check_number,
+    check_split,
+    cut,
+    group_pieces,
+    mix,
+    order_shards,
+)
 from factory.dataset.facts_table import read_facts_tables
-from factory.dataset.finder import SampleFinder
+from factory.dataset.finder import Connection
 from factory.dataset.notebook import describe_html
+from factory.dataset.positions import Positions
 from factory.dataset.samples import ReadSample, decode_sample
 from factory.dataset.views import make_manifest
 from factory.dataset.walk import StoredSample, damage, explain_damage, open_shard, record_of
@@ -34,12 +42,10 @@ from factory.store import Store, open_store
 if TYPE_CHECKING:
     from factory.dataset.torch_dataset import PairDataset
 
-SPLIT = "train"
-"""The one split that datasets have."""
-
-_MOST_TABLES = 64
+_MOST_SHOWN = 100
 
 
+@check_arguments
 def open_dataset(uri: str | Path) -> "Dataset":
     """Open the dataset at `uri`: a folder, `file://...` or `s3://bucket/prefix`.
 
@@ -49,20 +55,12 @@ def open_dataset(uri: str | Path) -> "Dataset":
     return Dataset(open_store(str(uri)))
 
 
-class _Connection:
-    """A store and its readers, in one process."""
-
-    def __init__(self, store: Store) -> None:
-        self.process = os.getpid()
-        self.store = store
-        self.finder = SampleFinder(store)
-
-
 class Dataset:
     """The committed samples of a dataset, in order.
 
     `len(dataset)` is the number of samples; `dataset[17]`, `dataset[-1]` and `dataset["000000017"]` read
-    the bytes of a single one. It can be pickled, and used by several threads and processes.
+    the bytes of a single one, `dataset[:3]` a list. It can be pickled, and used by several threads and
+    processes.
     """
 
     manifest: Manifest
@@ -82,16 +80,15 @@ class Dataset:
 
     def _hold(self, uri: str, manifest: Manifest, store: Store | None) -> None:
         self.uri, self.manifest = uri, manifest
-        self._ends = list(accumulate(record.num_samples for record in manifest.records))
-        self._connection = _Connection(store) if store else None
+        self._positions = Positions(manifest.records)
+        self._connection = Connection(store) if store else None
         self._unchanged: set[str] = set()
-        self._indices: OrderedDict[str, Sequence[int]] = OrderedDict()
 
     @property
-    def _here(self) -> "_Connection":
+    def _here(self) -> Connection:
         """The connection of this process, opened at its first read: a fork must not share sockets."""
         if self._connection is None or self._connection.process != os.getpid():
-            self._connection = _Connection(open_store(self.uri, is_known=True))
+            self._connection = Connection(open_store(self.uri, is_known=True))
         return self._connection
 
     @property
@@ -103,6 +100,7 @@ class Dataset:
         """The mask classes: id, name, colour."""
         return list(self.manifest.meaning.labels)
 
+    @check_arguments
     def table(self, num_classes: int) -> UInt8[np.ndarray, " 256"]:
         """The lookup table that reads masks with fewer classes: `table[sample.mask]`.
 
@@ -113,28 +111,38 @@ class Dataset:
 
     def __len__(self) -> int:
         """Number of committed samples."""
-        return self._ends[-1] if self._ends else 0
+        return len(self._positions)
 
-    def __getitem__(self, which: SupportsIndex | str) -> ReadSample:
+    @overload
+    def __getitem__(self, which: SupportsIndex | str) -> ReadSample: ...
+
+    @overload
+    def __getitem__(self, which: slice) -> list[ReadSample]: ...
+
+    @check_arguments
+    def __getitem__(self, which: SupportsIndex | str | slice) -> ReadSample | list[ReadSample]:
         """Read the sample at a position (negative ones count from the end), or with a key.
+
+        A slice reads a list of samples, each by itself; `samples` is faster for whole shards.
 
         Raises:
             IndexError: If the dataset has no such position.
             KeyError: If it has no sample with that key.
-            TypeError: If `which` is neither.
+            JobError: If `which` is no position, key or slice of positions.
             DamageError: If the sample's shard is missing or damaged.
         """
         if isinstance(which, str):
             return self._by_key(which)
-        position = as_integer(which)
-        position += len(self) if position < 0 else 0
+        if isinstance(which, slice):
+            return [self._at(position) for position in self._positions.chosen_by(which)]
+        wanted = as_integer(which)
+        position = wanted + len(self) if wanted < 0 else wanted
         if not 0 <= position < len(self):
-            raise IndexError(
-                f"position {as_integer(which)}: this dataset has {len(self):,} samples"
-            )
-        place = bisect_right(self._ends, position)
-        record = self.manifest.records[place]
-        sample_index = self._indices_of(record)[position - self._ends[place]]
+            raise IndexError(f"position {wanted}: this dataset has {len(self):,} samples")
+        return self._at(position)
+
+    def _at(self, position: int) -> ReadSample:
+        record, sample_index = self._positions.find(position, self._store)
         found = self._here.finder.find(record, sample_index)
         if found is None:
             listed = Problem(record.path, "contents", "not in it", sample=sample_key(sample_index))
@@ -149,6 +157,7 @@ class Dataset:
         """Iterate over all samples, in order."""
         return self.samples()
 
+    @check_arguments
     def samples(
         self, split: str = SPLIT, *, shuffle: bool = False, seed: int = 0
     ) -> Iterator[ReadSample]:
@@ -166,11 +175,12 @@ class Dataset:
             DamageError: If a shard is missing or damaged.
         """
         check_split(split)
-        check_seed(seed)
-        num_shards = len(self._ends)
+        check_number("seed", seed)
+        num_shards = len(self.manifest.records)
         order = order_shards(num_shards, seed=seed, epoch=0) if shuffle else range(num_shards)
         return self.read(0, len(self), order, seed=seed if shuffle else None)
 
+    @check_arguments
     def read(
         self, first: int, end: int, order: Sequence[int], *, seed: int | None, epoch: int = 0
     ) -> Iterator[ReadSample]:
@@ -182,8 +192,19 @@ class Dataset:
             order: The shards' positions, in the order of the epoch.
             seed: Seed of the shuffle within groups of shards; None = no shuffle.
             epoch: Number of the epoch: each is shuffled differently.
+
+        Raises:
+            JobError: If `order` has a position without a shard, or no order has that seed and epoch.
+            DamageError: If a shard is missing or damaged.
         """
         records = self.manifest.records
+        if not all(0 <= shard < len(records) for shard in order):
+            allowed = f"positions of the {len(records):,} shards"
+            raise JobError(
+                where="order", found=f"found {list(order)}"[:_MOST_SHOWN], allowed=allowed
+            )
+        check_number("epoch", epoch)
+        check_number("seed", seed or 0)
         pieces = cut([record.num_samples for record in records], order, first, end)
         if seed is None:
             for piece in pieces:
@@ -194,6 +215,7 @@ class Dataset:
         for group in group_pieces(pieces, [record.size_bytes for record in records]):
             yield from self._read_group(group, mix(group, seed=seed, epoch=epoch))
 
+    @check_arguments
     def facts(
         self, columns: Sequence[str] | None = None, *, where: pc.Expression | None = None
     ) -> pa.Table:
@@ -204,11 +226,12 @@ class Dataset:
             where: Condition on rows, such as `pc.field("confidence") > 0.4`.
 
         Raises:
-            KeyError: If the tables have no such column.
+            JobError: If the tables have no such column, or the condition does not suit them.
             DamageError: If a table is missing or damaged; `factory repair` rebuilds it.
         """
         return read_facts_tables(self._store, self.manifest.records, columns, where)
 
+    @check_arguments
     def to_torch(
         self,
         *,
@@ -218,7 +241,7 @@ class Dataset:
         rank: int | None = None,
         world_size: int | None = None,
         equal: bool = False,
-        transform: "Callable[[dict[str, Any]], Any] | None" = None,
+        transform: Callable[[dict[str, Any]], Any] | None = None,
     ) -> "PairDataset":
         """Make an `IterableDataset` of tensors for a DataLoader; see `PairDataset`."""
         from factory.dataset.torch_dataset import PairDataset
@@ -260,19 +283,6 @@ class Dataset:
         found = self._here.finder.find(record, int(key)) if record else None
         return (record, found) if record and found else None
 
-    def _indices_of(self, record: ShardRecord) -> Sequence[int]:
-        """The sample indices of a shard, by position."""
-        # Without rejections a range has no gaps; else the sidecar table is smaller than tar headers.
-        if record.num_samples == record.num_indices:
-            return range(record.first_index, record.first_index + record.num_indices)
-        known = self._indices.get(record.path)
-        if known is None:
-            table = read_facts_tables(self._store, [record], ["index"], None)
-            known = self._indices[record.path] = table["index"].to_pylist()
-            while len(self._indices) > _MOST_TABLES:
-                self._indices.popitem(last=False)
-        return known
-
     def _read_group(
         self, group: Sequence[Piece], places: Sequence[tuple[int, int]]
     ) -> Iterator[ReadSample]:
@@ -288,13 +298,3 @@ class Dataset:
     def _decode(self, record: ShardRecord, stored: StoredSample) -> ReadSample:
         with explain_damage(self._store, record, stored.key):
             return decode_sample(stored, record.dataset_id)
-
-
-def check_split(split: str) -> None:
-    """Require that `split` exists.
-
-    Raises:
-        JobError: If there is no such split.
-    """
-    if split != SPLIT:
-        raise JobError(where="split", found=f"found {split!r}", allowed=f"a dataset has {SPLIT!r}")

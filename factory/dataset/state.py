@@ -113,7 +113,9 @@ def find_plan(store: Store, known: Sequence[Round] = ()) -> Plan:
     """
     rounds = _read_rounds(store, known)
     if not rounds:
-        raise StoreError(f"{store.uri}: no dataset here; make one with `factory run JOB`")
+        raise StoreError(
+            where=store.uri, found="no dataset here", remedy="make one with `factory run JOB`"
+        )
     return Plan(rounds[0].dataset_id, tuple(rounds))
 
 
@@ -140,7 +142,9 @@ def load_stored_job(store: Store, *, trust_plugins: bool = False) -> JobSpec:
     data = store.read(JOB_PATH)
     if data is None:
         find_plan(store)  # in an empty folder the more helpful error is that there is no dataset
-        raise StoreError(f"{store.uri}/{JOB_PATH}: missing; copy the job's file there")
+        raise StoreError(
+            where=f"{store.uri}/{JOB_PATH}", found="missing", remedy="copy the job's file there"
+        )
     source = f"{store.uri}/{JOB_PATH}"
     try:
         document = parse_yaml(data.decode("utf-8"))
@@ -206,7 +210,11 @@ def find_labels(store: Store) -> DatasetLabels:
     """
     data = store.read(LABELS_PATH)
     if data is None:
-        raise DamageError(f"{store.uri}/{LABELS_PATH}: missing; run the job again to write it")
+        raise DamageError(
+            where=f"{store.uri}/{LABELS_PATH}",
+            found="missing",
+            remedy="run the job again to write it",
+        )
     return read_labels(data, source=f"{store.uri}/{LABELS_PATH}")
 
 

@@ -9,7 +9,8 @@ from jaxtyping import UInt8, UInt16
 from torch import Tensor, distributed
 from torch.utils.data import IterableDataset, get_worker_info
 
-from factory.dataset.division import check_seed, order_shards, share
+from factory.arguments import check_arguments
+from factory.dataset.division import check_number, order_shards, share
 from factory.dataset.samples import ReadSample
 from factory.errors import JobError
 from factory.manifest.records import Manifest
@@ -49,7 +50,9 @@ class Part:
             JobError: If only one is given, or `rank` is not 0 to `world_size` - 1.
         """
         if (rank is None) != (world_size is None):
-            raise JobError("rank and world_size: found one of them; give both or none")
+            raise JobError(
+                where="rank and world_size", found="found one of them", remedy="give both or none"
+            )
         self._given = None if rank is None or world_size is None else (rank, world_size)
         if self._given and not 0 <= self._given[0] < self._given[1]:
             raise JobError(
@@ -113,7 +116,7 @@ class PairDataset(IterableDataset[Any]):
             JobError: If only one of `rank` and `world_size` is given, `rank` is out of range, or no
                 order has that seed.
         """
-        check_seed(seed)
+        check_number("seed", seed)
         self.dataset = dataset
         self._shuffle, self._seed, self._equal = shuffle, seed, equal
         self._part = Part(rank, world_size)
@@ -122,8 +125,14 @@ class PairDataset(IterableDataset[Any]):
         self._epoch = torch.zeros((), dtype=torch.int64)
         self._epoch.share_memory_()  # type: ignore[no-untyped-call] # torch's own
 
+    @check_arguments
     def set_epoch(self, epoch: int) -> None:
-        """Select the shuffle order of an epoch; call it on all ranks before each epoch."""
+        """Select the shuffle order of an epoch; call it on all ranks before each epoch.
+
+        Raises:
+            JobError: If it is none of 0 to 2^63 - 1.
+        """
+        check_number("epoch", epoch)
         self._epoch.fill_(epoch)
 
     def __len__(self) -> int:

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import UInt8
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from factory.arguments import check_arguments
 from factory.data import IGNORE
 from factory.errors import DamageError, JobError
 from factory.manifest.versions import read_file_of
@@ -84,6 +85,7 @@ class DatasetLabels(Facts):
                 raise ValueError("a coarser table has one class below num_classes for each label")
         return self
 
+    @check_arguments
     def table(self, num_classes: int) -> UInt8[np.ndarray, " 256"]:
         """The lookup table for mask values that reads masks with `num_classes`: `table[mask]`.
 
@@ -98,7 +100,9 @@ class DatasetLabels(Facts):
         if num_classes not in offered:
             allowed = ", ".join(map(str, sorted(offered)))
             raise JobError(
-                f"num_classes: found {num_classes}; these masks can be read with {allowed}"
+                where="num_classes",
+                found=f"found {num_classes}",
+                allowed=f"these masks can be read with {allowed}",
             )
         table = np.full(256, IGNORE, dtype=np.uint8)
         table[: len(self.labels)] = offered[num_classes]

@@ -12,6 +12,7 @@ import sys
 from dataclasses import dataclass
 from typing import Any
 
+from factory.arguments import check_arguments
 from factory.dataset.receipts import find_committed
 from factory.dataset.state import check_same_dataset, find_rounds
 from factory.errors import (
@@ -51,6 +52,7 @@ class Estimate:
     warnings: tuple[str, ...]
 
 
+@check_arguments
 def estimate_job(job: Job) -> Estimate:
     """Plan a job without writing anything: a checked one, the path of its file, or its plain values.
 

@@ -15,6 +15,7 @@ from factory.errors import JobError, SettingProblem
 from factory.spec.methods import METHODS
 from factory.spec.segmenters import PLUGIN_TAG, ByKind, PluginSegmenterSpec
 from factory.spec.settings import Settings
+from factory.spec.yaml_text import DEEPEST, MOST_VALUES
 
 AnySettings = TypeVar("AnySettings", bound=Settings)
 
@@ -61,6 +62,30 @@ def check_settings(
     if problems:
         raise error_of_settings(source, problems)
     return checked
+
+
+def copy_values(document: Mapping[str, Any], *, source: str) -> dict[str, Any]:
+    """Copy plain values: later changes of its lists and mappings do not change the copy.
+
+    Raises:
+        JobError: If it is larger or deeper than a job file may be; a mapping can contain itself.
+    """
+    num_values = 0
+
+    def copied(value: object, depth: int) -> Any:  # noqa: ANN401 - any plain value
+        nonlocal num_values
+        num_values += 1
+        if depth > DEEPEST or num_values > MOST_VALUES:
+            raise JobError(
+                where=source,
+                found=f"found more than {MOST_VALUES:,} values, or some nested too deep",
+                allowed=f"lists and mappings in each other up to {DEEPEST} deep",
+            )
+        if isinstance(value, dict):
+            return {key: copied(inner, depth + 1) for key, inner in value.items()}
+        return [copied(inner, depth + 1) for inner in value] if isinstance(value, list) else value
+
+    return {key: copied(value, 1) for key, value in document.items()}
 
 
 def error_of_settings(source: str, problems: Sequence[SettingProblem]) -> JobError:

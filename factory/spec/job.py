@@ -5,13 +5,12 @@ The docstring of each field is also its schema description.
 """
 
 from collections.abc import Mapping
-from copy import deepcopy
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
-from factory.errors import JobError
-from factory.spec.check import check_settings
+from factory.arguments import check_arguments
+from factory.spec.check import check_settings, copy_values
 from factory.spec.coverage import CoverageSpec
 from factory.spec.generators import check_family_settings
 from factory.spec.inline import inline_files
@@ -222,7 +221,14 @@ class OutputSpec(Settings):
     files, which `factory doctor` detects; a lease then keeps a second run out."""
 
 
-class JobSpec(Settings):
+class _RaisesJobErrors(type(Settings)):  # type: ignore[misc] # pydantic's metaclass
+    """A call of the class has the errors of `from_dict`; pydantic does not call it for sections."""
+
+    def __call__(cls, **values: object) -> Any:  # noqa: ANN401 - mypy then takes the class itself
+        return check_settings(cls, values, source="job")
+
+
+class JobSpec(Settings, metaclass=_RaisesJobErrors):
     """One job: what is made, how, and where."""
 
     name: DatasetName
@@ -236,19 +242,13 @@ class JobSpec(Settings):
     """Where it is written."""
 
     @classmethod
+    @check_arguments
     def from_dict(cls, document: Mapping[str, Any]) -> "JobSpec":
         """Validate a job given as plain values, as in a job file; files that it names are read.
 
         Raises:
             JobError: If it is no mapping, or breaks a rule; the message holds one line per problem.
         """
-        if not isinstance(document, Mapping):
-            found = "nothing" if document is None else type(document).__name__
-            raise JobError(
-                where="job",
-                found=f"found {found}",
-                allowed="a job is a mapping with name, dataset, output",
-            )
-        values = deepcopy(dict(document))
+        values = copy_values(document, source="job")
         inline_files(values)
         return check_settings(cls, values, source="job")

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from factory.arguments import check_arguments
 from factory.spec.check import check_settings
 from factory.spec.inline import inline_files
 from factory.spec.job import JobSpec
@@ -13,6 +14,7 @@ Job = JobSpec | str | Path | Mapping[str, Any]
 """A job in any form that functions accept: validated, the path of its file, or plain values."""
 
 
+@check_arguments
 def load_job(path: str | Path) -> JobSpec:
     """Read and validate the job file at `path`, and the labels file it names, if any.
 

@@ -19,9 +19,9 @@ def load_yaml(path: Path, *, noun: str, keys: str) -> dict[str, Any]:
         document = parse_yaml(_read_text(path))
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not UTF-8 text"
-        raise JobError(f"{path}: cannot read the {noun} ({reason})") from error
+        raise JobError(where=str(path), found=f"cannot read the {noun} ({reason})") from error
     except ValueError as error:
-        raise JobError(f"{path}: {error}") from error
+        raise JobError(where=str(path), found=str(error)) from error
     if not isinstance(document, dict):
         found = "nothing" if document is None else type(document).__name__
         raise JobError(

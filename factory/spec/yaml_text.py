@@ -14,10 +14,10 @@ import yaml
 from yaml.constructor import ConstructorError
 
 _MOST_CHARACTERS = 2**18
-_MOST_VALUES = 50_000
+MOST_VALUES = 50_000
 """Values with aliases expanded: the number that validation has to visit. A few aliases of aliases stand
 for billions ("billion laughs")."""
-_DEEPEST = 40
+DEEPEST = 40
 _MOST_DIGITS = 40
 
 _TAG = "tag:yaml.org,2002:"
@@ -185,10 +185,10 @@ def _check_size(text: str) -> None:
             outer[-1].take_in(whole)
             if whole.anchor:
                 known[whole.anchor] = whole
-        if len(outer) + outer[-1].depth > _DEEPEST:
-            raise _too(f"found lists and mappings more than {_DEEPEST} deep", event)
-        if outer[-1].values > _MOST_VALUES:
-            raise _too(f"found more than {_MOST_VALUES:,} values, aliases written out", event)
+        if len(outer) + outer[-1].depth > DEEPEST:
+            raise _too(f"found lists and mappings more than {DEEPEST} deep", event)
+        if outer[-1].values > MOST_VALUES:
+            raise _too(f"found more than {MOST_VALUES:,} values, aliases written out", event)
 
 
 def _size_of(event: yaml.Event, outer: list[_Size], known: dict[str, _Size]) -> _Size:

@@ -24,7 +24,7 @@ def open_store(uri: str, *, single_writer: bool = False, is_known: bool = False)
         scheme, rest = split_address(uri)
         folder = local_path(uri)
     except ValueError as error:
-        raise StoreError(f"output.uri: {error}") from error
+        raise StoreError(where="output.uri", found=str(error)) from error
     if folder is not None:
         return LocalStore(str(folder), single_writer=single_writer)
     if scheme == "s3":

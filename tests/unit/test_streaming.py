@@ -149,7 +149,7 @@ def test_a_stream_of_which_nothing_is_accepted_ends(tmp_path):
     [
         ({"dataset.accept.class_share": {"cat": [0, 1]}}, {}, JobError, "found class cat"),
         ({"dataset.segmenter": {"kind": "nothing"}}, {}, JobError, "no segmenter has that name"),
-        ({}, {"num_samples": 0}, JobError, "num_samples: found 0; at least 1, or None"),
+        ({}, {"num_samples": 0}, JobError, "num_samples: found 0; at least 1, or None for no end"),
         ({}, {"device": "gpu"}, JobError, "device: found 'gpu'; cpu, cuda or cuda:N"),
         ({}, {"device": "meta"}, JobError, "device: found 'meta'; cpu, cuda or cuda:N"),
         ({}, {"rank": 0}, JobError, "give both or none"),

@@ -85,10 +85,19 @@ def test_a_key_that_no_sample_has_is_told(finished, key):
     assert key not in dataset
 
 
-@pytest.mark.parametrize("which", [slice(1, 3), 1.5, None])
+@pytest.mark.parametrize("which", [1.5, None, True, slice("000000001", None), slice(0, 9, 0)])
 def test_what_is_neither_position_nor_key_is_refused(finished, which):
-    with pytest.raises(TypeError):
+    with pytest.raises(JobError, match=r"^(which|position): found "):
         open_dataset(finished)[which]
+
+
+@pytest.mark.parametrize(
+    "which",
+    [slice(0, 3), slice(4, 7), slice(-2, None), slice(11, 99), slice(9, 3, -2), slice(5, 5)],
+)
+def test_a_slice_is_a_list_of_samples_as_of_any_list(gaps, which):
+    dataset = open_dataset(gaps)
+    assert keys_of(dataset[which]) == keys_of(dataset)[which]
 
 
 def test_a_shuffle_gives_every_sample_once_in_an_order_that_repeats(finished):
@@ -116,7 +125,7 @@ def test_a_seed_of_no_order_is_told_at_once(finished, seed):
 def test_a_single_column_is_told_to_be_a_list(finished):
     with pytest.raises(JobError) as caught:
         open_dataset(finished).facts("key")
-    assert str(caught.value) == "columns: found 'key'; a list of names: ['key']"
+    assert str(caught.value) == "columns: found 'key'; a list of strings or None"
 
 
 def test_facts_are_one_table_with_a_row_for_each_sample_in_order(gaps):
@@ -141,10 +150,15 @@ def test_some_columns_and_rows_of_the_facts_can_be_asked_for(finished):
 
 def test_a_column_that_facts_lack_is_told(finished):
     dataset = open_dataset(finished)
-    with pytest.raises(KeyError, match=r"colour.*no such column; the facts have key, index"):
+    with pytest.raises(JobError, match=r"^columns: found colour; the facts have key, index"):
         dataset.facts(["colour"])
-    with pytest.raises(KeyError, match=r"colour.*no such column; the facts have key, index"):
+    with pytest.raises(JobError, match=r"^where: .*colour.*; a condition on columns: key, index"):
         dataset.facts(where=pc.field("colour") > 1)
+
+
+def test_a_condition_that_compares_text_with_a_number_is_told(finished):
+    with pytest.raises(JobError, match=r"^where: .*string, .*; a condition on columns: key"):
+        open_dataset(finished).facts(where=pc.field("key") > 1)
 
 
 def test_a_lost_or_wrong_table_is_told_with_what_to_do(root):

@@ -1,6 +1,3 @@
-import subprocess
-import sys
-
 import pytest
 import yaml
 from small_job import small_document, small_job
@@ -277,27 +274,6 @@ def test_merge_keys_work_as_in_any_yaml(tmp_path):
 
 def test_an_infinite_class_weight_is_refused(tmp_path):
     assert refusal(tmp_path, {"dataset.latents": {"classes": {"a": float("inf")}}})
-
-
-def test_what_is_neither_a_job_nor_a_file_of_one_is_refused_like_a_file_without_a_mapping():
-    code = """
-from factory.errors import JobError
-from factory.spec import JobSpec
-from factory.spec.read import as_job
-
-for job in (None, 5, [], b"x"):
-    for call in (JobSpec.from_dict, as_job):
-        try:
-            call(job)
-        except JobError as error:
-            print(error)
-"""  # in a process of its own, where calls are not held against their types
-    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert told.stdout.splitlines() == [
-        f"job: found {found}; a job is a mapping with name, dataset, output"
-        for found in ("nothing", "int", "list", "bytes")
-        for _ in range(2)
-    ]
 
 
 def test_a_value_in_place_of_a_section_is_told_without_the_name_of_a_class(tmp_path):
