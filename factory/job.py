@@ -14,8 +14,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol, runtime_checkable
 
-from pydantic import TypeAdapter
-
 from factory.arguments import check_arguments
 from factory.data import ShardTask
 from factory.dataset.lease import holding_lease
@@ -24,9 +22,9 @@ from factory.dataset.receipts import SnapshotKeeper, find_committed
 from factory.dataset.state import (
     DatasetState,
     check_same_dataset,
-    find_coverage_spec,
     find_rounds,
     progress_of,
+    replace_coverage_spec,
 )
 from factory.dataset.stored_segmenter import check_segmenter, other_fit
 from factory.dataset.views import make_manifest, write_views
@@ -39,20 +37,14 @@ from factory.generate.base import check_generator_kind
 from factory.generate.weights.find import LocalWeights, find_weights
 from factory.log import log_event
 from factory.make.accept import find_rules
-from factory.manifest.paths import (
-    JOB_PATH,
-    LABELS_PATH,
-    SEGMENTER_PATH,
-    TARGETS_PATH,
-    round_path,
-)
+from factory.manifest.paths import JOB_PATH, LABELS_PATH, SEGMENTER_PATH, round_path
 from factory.manifest.records import Manifest
-from factory.plan.identity import make_identity
 from factory.plan.next_round import next_round
 from factory.plan.rounds import Plan, Round, make_plan
 from factory.provenance import new_run_id
 from factory.run.base import Observer, Outcome, load_executor, no_more
 from factory.run.fitting import FitObserver, fit_for, make_worker_config
+from factory.run.job_identity import identify_job
 from factory.run.progress import progress_reporter
 from factory.run.signals import stop_on_signals
 from factory.run.watch import MakerWatch, WatchedRun, find_driver_maker, find_listed
@@ -61,7 +53,6 @@ from factory.segment.base import finish_segmenter
 from factory.segment.methods import check_methods, find_doubts
 from factory.segment.segmenter_file import decode_segmenter
 from factory.spec import JobSpec
-from factory.spec.coverage import CoverageSpec
 from factory.spec.read import Job, as_job
 from factory.spec.stored_job import encode_job
 from factory.store import Store, open_store
@@ -84,15 +75,12 @@ class Prepared:
 
 @check_arguments
 def run_job(job: Job, observer: JobObserver | None = None, *, progress: bool = True) -> Manifest:
-    """Make the dataset of a job, or its missing shards.
+    """Make the dataset of a job, or its missing shards; returns the manifest.
 
     Args:
         job: A validated job, the path of its file, or plain values.
         observer: Callbacks, called on this thread.
         progress: Without an observer, show progress: bars on a terminal, else log lines.
-
-    Returns:
-        The manifest, with one record per shard.
 
     Raises:
         JobError, PluginError, StoreError: If the job cannot start; nothing was changed.
@@ -152,14 +140,17 @@ def prepare_job(
     store = open_store(spec.output.uri, single_writer=spec.output.single_writer)
     rounds = find_rounds(store)
     weights = find_weights(spec.dataset.generator, observer.downloading)
-    theirs = rounds[0].identity.get("segmenter", {}) if rounds else {}
-    files = digest_named_files(spec.dataset, theirs.get("files", {}))
-    identify = partial(make_identity, spec, weights_sha256=weights.sha256, files=files)
+    theirs = rounds[0].identity if rounds else {}
+    fit = theirs.get("segmenter", {})
+    files = digest_named_files(spec.dataset, fit.get("files", {}))
+    identify = partial(
+        identify_job, spec, weights_sha256=weights.sha256, files=files, theirs=theirs
+    )
     # Compared before the fit too: a job for another dataset is refused now, not after hours.
     if rounds:
-        before_fit = identify(segmenter_sha256=theirs.get("sha256", ""))
-        check_same_dataset(store, before_fit, rounds[0].identity)
-        check_segmenter(store, rounds[0].identity, may_be_missing=True)
+        before_fit = identify(segmenter_sha256=fit.get("sha256", ""))
+        check_same_dataset(store, before_fit, theirs)
+        check_segmenter(store, theirs, may_be_missing=True)
     fitted = _fitted_segmenter(spec, store, weights, observer, stop)
     if fitted:  # a misspelt class must not claim the output for a dataset that cannot be made
         _, facts = decode_segmenter(fitted, source="the fitted segmenter")
@@ -167,17 +158,15 @@ def prepare_job(
     digest = hashlib.sha256(fitted).hexdigest() if fitted else ""
     identity = identify(segmenter_sha256=digest)
     if rounds:
-        if digest != theirs.get("sha256", "") and not names_fitted_file(spec.dataset):
+        if digest != fit.get("sha256", "") and not names_fitted_file(spec.dataset):
             raise other_fit(store, digest)
-        check_same_dataset(store, identity, rounds[0].identity)
+        check_same_dataset(store, identity, theirs)
     plan = _claim(store, spec, identity, rounds)
     # The round came first and fixed the identity; which driver creates the rest does not matter.
     if fitted:
         store.create(SEGMENTER_PATH, fitted)
     store.create(JOB_PATH, encode_job(spec))
-    if spec.dataset.coverage != find_coverage_spec(store):
-        targets = TypeAdapter(CoverageSpec | None).dump_json(spec.dataset.coverage, indent=1)
-        store.replace(TARGETS_PATH, targets + b"\n")
+    replace_coverage_spec(store, spec.dataset.coverage)
     return Prepared(spec, store, weights, plan)
 
 

@@ -26,6 +26,7 @@ def plan(job: JobFile, as_json: AsJson = False) -> None:  # noqa: FBT002 - a com
     """Dry run: print shards, bytes, time and warnings. Writes nothing."""
     from factory.run.estimate import estimate_job
 
+    import_from_here()
     estimate = estimate_job(load(job))
     if as_json:
         print_json(dataclasses.asdict(estimate))

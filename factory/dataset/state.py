@@ -177,6 +177,13 @@ def find_coverage_spec(store: Store) -> CoverageSpec | None:
         ) from error
 
 
+def replace_coverage_spec(store: Store, targets: CoverageSpec | None) -> None:
+    """Write the coverage targets of this run, if they are others than those of the latest one."""
+    if targets != find_coverage_spec(store):
+        encoded = TypeAdapter(CoverageSpec | None).dump_json(targets, indent=1)
+        store.replace(TARGETS_PATH, encoded + b"\n")
+
+
 def progress_of(store: Store, state: DatasetState) -> TargetProgress | None:
     """Progress of the coverage targets; None without targets, or before the first shard."""
     spec = find_coverage_spec(store)

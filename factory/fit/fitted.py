@@ -18,9 +18,9 @@ from factory.generate.base import load_generator
 from factory.generate.weights.find import LocalWeights
 from factory.identity import digest_of
 from factory.plan.identity import BYTES_VERSION, identity_of, put_digests
+from factory.segment.base import check_generator
 from factory.segment.methods import (
     SEGMENTER_SECTION,
-    check_generator,
     find_method,
     find_source_digests,
     import_part,

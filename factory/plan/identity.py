@@ -16,7 +16,7 @@ from factory.identity import digest_of
 from factory.provenance import find_versions
 from factory.redact import redact_values
 from factory.spec import METHODS, JobSpec
-from factory.spec.settings import Settings
+from factory.spec.settings import IdentityFields, Settings
 
 BYTES_VERSION = 2
 """Increased when a change of the code makes the same job give other bytes; part of every identity."""
@@ -78,6 +78,43 @@ def identity_of(settings: Settings) -> dict[str, Any]:
     return dict(listed.gone) | {k: v for k, v in values.items() if k not in listed.left_out}
 
 
+def identity_of_changes(settings: Settings) -> dict[str, Any]:
+    """As `identity_of`, without the settings whose value is the default of their class.
+
+    For the settings of plugins, whose datasets go by what a job writes. The default of a setting of
+    `later` is the value listed there, so that a plugin can change its default.
+    """
+    listed = settings.identity_fields or IdentityFields(())
+    later = dict(settings.identity_later) | dict(listed.later)
+    changed = {}
+    for name, field in type(settings).model_fields.items():
+        value = getattr(settings, name)
+        if name in listed.left_out:
+            continue
+        if name in later:
+            is_default = _plain(value) == later[name]
+        else:
+            is_default = not field.is_required() and value == field.get_default(
+                call_default_factory=True, validated_data={}
+            )
+        if not is_default:
+            changed[name] = _changes(value)
+    return changed
+
+
+def _changes(value: object) -> Any:  # noqa: ANN401 - any JSON
+    """As `_plain`, but nested settings without their defaults."""
+    match value:
+        case Settings():
+            return identity_of_changes(value)
+        case Mapping():
+            return {str(key): _changes(inner) for key, inner in value.items()}
+        case list() | tuple():
+            return [_changes(inner) for inner in value]
+        case _:
+            return to_jsonable_python(value)
+
+
 def _plain(value: object) -> Any:  # noqa: ANN401 - any JSON
     """A setting's value as JSON; for nested settings, the result of `identity_of`."""
     match value:
@@ -94,7 +131,8 @@ def _plain(value: object) -> Any:  # noqa: ANN401 - any JSON
 def _segmenter_section(spec: JobSpec, files: Mapping[str, str]) -> dict[str, Any]:
     """The segmenter's settings; beside a fitted file, only those that apply after the fit.
 
-    Settings of a plugin are taken as written, because planning does not import it.
+    Settings of a plugin are taken as written, because no plugin is imported here; see
+    `run/job_identity.py`.
     """
     section = identity_of(spec.dataset.segmenter)
     method = METHODS.get(spec.dataset.segmenter.kind)

@@ -19,11 +19,13 @@ from factory.errors import (
     FactoryError,
     JobError,
     MissingWeightsError,
+    PluginError,
     UnreachableError,
     restore_error,
 )
 from factory.plan.identity import make_identity
 from factory.plan.rounds import make_plan
+from factory.run.job_identity import identify_job
 from factory.spec import JobSpec
 from factory.spec.read import Job, as_job
 from factory.store import open_store
@@ -105,12 +107,17 @@ def _count_shards(spec: JobSpec, warnings: list[str]) -> tuple[int, int]:
         make_plan(spec, make_identity(spec, weights_sha256="", segmenter_sha256=""))  # may refuse
         return 0, plain
     theirs = rounds[0].identity
-    identity = make_identity(  # planning looks into neither weights nor segmenter
-        spec,
-        weights_sha256=theirs["generator"]["weights_sha256"],
-        segmenter_sha256=theirs["segmenter"]["sha256"],
-        files=theirs["segmenter"].get("files", {}),
-    )
+    try:
+        identity = identify_job(  # planning looks into neither weights nor segmenter
+            spec,
+            weights_sha256=theirs["generator"]["weights_sha256"],
+            segmenter_sha256=theirs["segmenter"]["sha256"],
+            files=theirs["segmenter"].get("files", {}),
+            theirs=theirs,
+        )
+    except PluginError as error:  # it may be installed where the job will run
+        warnings.append(f"the output holds a dataset, not compared with this job: {error}")
+        return 0, plain
     check_same_dataset(store, identity, theirs)
     plan = make_plan(spec, identity, rounds)
     return find_committed(store, plan).num_samples, plan.num_shards

@@ -18,13 +18,13 @@ from factory.manifest.labels import CoarserClasses, MaskClass
 from factory.segment.clean import Cleaner, make_cleaner
 from factory.segment.methods import (
     ROLE,
-    check_generator,
+    SEGMENTER_SECTION,
     find_method,
     import_part,
     is_fitted,
     settings_of,
 )
-from factory.spec import MethodSettings
+from factory.spec import METHODS, Method, MethodSettings
 
 
 @runtime_checkable
@@ -56,6 +56,30 @@ class RenderingSegmenter(Protocol):
 
 
 AnySegmenter = Segmenter | RenderingSegmenter
+
+_LACKS = {"layers": "no feature maps", "styles": "no style per layer to mix"}
+
+
+def check_generator(kind: str, facts: GeneratorFacts) -> None:
+    """Require that a method can work on a generator with `facts`.
+
+    Raises:
+        JobError: If it cannot; the message names the methods that can.
+    """
+    missing = _missing_fact(find_method(kind), facts)
+    if missing:
+        others = sorted(
+            name for name, m in METHODS.items() if m.can_teach and not _missing_fact(m, facts)
+        )
+        raise JobError(
+            f"{SEGMENTER_SECTION}.kind: found {kind!r}, but this generator has "
+            f"{_LACKS.get(missing, f'no {missing}')}; methods that work on it: "
+            f"{', '.join(others) or 'none of ours'}"
+        )
+
+
+def _missing_fact(method: Method, facts: GeneratorFacts) -> str:
+    return next((need for need in method.needs if not getattr(facts, need)), "")
 
 
 def generate_and_segment(

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from factory.errors import JobError, PluginError
-from factory.generate.base import GeneratorFacts
 from factory.identity import digest_of_file
 from factory.plugins import Role, import_target
 from factory.segment import SEGMENTERS
@@ -28,8 +27,6 @@ ROLE = Role(
     ("segment", "segment_latents"),
 )
 """What a segmenter is called with."""
-
-_LACKS = {"layers": "no feature maps", "styles": "no style per layer to mix"}
 
 
 def find_method(kind: str) -> Method:
@@ -164,28 +161,6 @@ def is_fitted(spec: MethodSettings) -> bool:
     if not method.fitter or not method.fitted_if:
         return bool(method.fitter)
     return bool(getattr(settings_of(spec), method.fitted_if))
-
-
-def check_generator(kind: str, facts: GeneratorFacts) -> None:
-    """Require that a method can work on a generator with `facts`.
-
-    Raises:
-        JobError: If it cannot; the message names the methods that can.
-    """
-    missing = _missing_fact(find_method(kind), facts)
-    if missing:
-        others = sorted(
-            name for name, m in METHODS.items() if m.can_teach and not _missing_fact(m, facts)
-        )
-        raise JobError(
-            f"{SEGMENTER_SECTION}.kind: found {kind!r}, but this generator has "
-            f"{_LACKS.get(missing, f'no {missing}')}; methods that work on it: "
-            f"{', '.join(others) or 'none of ours'}"
-        )
-
-
-def _missing_fact(method: Method, facts: GeneratorFacts) -> str:
-    return next((need for need in method.needs if not getattr(facts, need)), "")
 
 
 def find_doubts(spec: MethodSettings, fitted: bytes) -> list[str]:

@@ -53,6 +53,15 @@ class MethodSettings(Settings):
         """Mark `kind` as set, so that it is written even where defaults are left out."""
         self.model_fields_set.add("kind")
 
+    @classmethod
+    def listed_names(cls) -> list[str]:
+        """The settings that `identity_fields` has to list: not the `kind` that a job gives a plugin."""
+        fields, names = cls.identity_fields, super().listed_names()
+        is_given = cls.model_fields["kind"].annotation is str
+        if is_given and fields is not None and "kind" not in fields.first:
+            names.remove("kind")
+        return names
+
     @model_validator(mode="after")
     def _fitted_once(self) -> "MethodSettings":
         method = METHODS.get(self.kind)

@@ -123,6 +123,11 @@ class Settings(BaseModel):
     """As `IdentityFields.later`, for settings that a base class adds to all classes derived from it."""
 
     @classmethod
+    def listed_names(cls) -> list[str]:
+        """The settings that `identity_fields` has to list."""
+        return [name for name in cls.model_fields if name not in cls.identity_later]
+
+    @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:  # noqa: ANN401 - pydantic's signature
         """Refuse a class whose `identity_fields` do not match its settings.
 
@@ -130,8 +135,9 @@ class Settings(BaseModel):
             TypeError: If a setting is not listed, or a listed one does not exist.
         """
         super().__pydantic_init_subclass__(**kwargs)
-        names = [name for name in cls.model_fields if name not in cls.identity_later]
-        problem = cls.identity_fields.find_problem(names) if cls.identity_fields else ""
+        problem = (
+            cls.identity_fields.find_problem(cls.listed_names()) if cls.identity_fields else ""
+        )
         if problem:
             raise TypeError(f"{cls.__module__}.{cls.__qualname__}: {problem}")
 
