@@ -7,9 +7,9 @@ from typing import Annotated
 import typer
 
 from factory.cli import label as cli_label
+from factory.cli.memory import check_address_space
 from factory.cli.shared import (
     AsJson,
-    check_address_space,
     import_from_here,
     load,
     one_line_errors,

@@ -1,8 +1,6 @@
 """Shared by all commands: options, one-line errors, JSON output, and loading jobs and datasets."""
 
-import errno
 import json
-import resource
 import sys
 import traceback
 from collections.abc import Callable
@@ -13,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TypeVar
 import click
 import typer
 
+from factory.cli.memory import explain_address_space
 from factory.dataset.options import TRUST_OPTION
 from factory.errors import FactoryError, Interrupted
 from factory.log import start_log
@@ -22,8 +21,6 @@ if TYPE_CHECKING:
     from factory.spec import JobSpec
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object, for scripts.")]
-
-_LEAST_ADDRESSES_MIB = 1024
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -53,55 +50,12 @@ def one_line_errors(command: Callable[_P, _R]) -> Callable[_P, _R]:
         except (typer.Exit, typer.Abort, click.ClickException):
             raise
         except Exception as error:
-            if (limit_mib := _address_space_limit_mib()) is not None and _wants_memory(error):
-                say(
-                    f"error: out of memory: this process may use {limit_mib:,} MiB of addresses "
-                    f"(ulimit -v), and {_last_line(error)}; raise the limit, or lift it with "
-                    "`ulimit -v unlimited`",
-                    err=True,
-                )
-            else:
-                say("".join(traceback.format_exception(error)).rstrip(), err=True)
+            explained = explain_address_space(error)
+            trace = "".join(traceback.format_exception(error)).rstrip()
+            say(f"error: {explained}" if explained else trace, err=True)
             raise typer.Exit(1) from error
 
     return wrapped
-
-
-def check_address_space() -> None:
-    """Require that a process may use as many addresses as torch's libraries take.
-
-    They end a process that cannot have them, from code that no Python error comes out of.
-
-    Raises:
-        FactoryError: If `ulimit -v` is lower.
-    """
-    limit_mib = _address_space_limit_mib()
-    if limit_mib is not None and limit_mib < _LEAST_ADDRESSES_MIB:
-        raise FactoryError(
-            f"out of memory: this process may use {limit_mib:,} MiB of addresses (ulimit -v), and "
-            f"torch's libraries take {_LEAST_ADDRESSES_MIB:,}; raise the limit, or lift it with "
-            "`ulimit -v unlimited`"
-        )
-
-
-def _address_space_limit_mib() -> int | None:
-    """The limit of `ulimit -v` in MiB; None if it is not set."""
-    soft, _ = resource.getrlimit(resource.RLIMIT_AS)
-    return None if soft == resource.RLIM_INFINITY else soft // 2**20
-
-
-def _wants_memory(error: Exception) -> bool:
-    """Whether an error may be caused by a limited address space."""
-    if isinstance(error, OSError):  # the dynamic loader sets no errno
-        return error.errno in (None, errno.ENOMEM)
-    if isinstance(error, RuntimeError):  # torch's allocator, and threads that cannot start
-        return "allocate" in str(error) or "start new thread" in str(error)
-    return isinstance(error, (MemoryError, ImportError, SystemError))
-
-
-def _last_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines() or ["there is no more"]
-    return f"{type(error).__name__} says: {lines[-1]}"
 
 
 Where = Annotated[

@@ -14,6 +14,7 @@ import torch
 
 from factory.fit.pixels.sampling import choose_layers, fitting_batch
 from factory.generate.base import Generator
+from factory.manifest.paths import SEGMENTER_PATH
 from factory.segment.base import AnySegmenter, load_segmenter
 from factory.segment.methods import find_method, import_part, is_fitted, settings_of
 from factory.segment.palette import unnamed_labels
@@ -135,6 +136,6 @@ def load_stand_in(probe: Probe) -> AnySegmenter:
     with tempfile.TemporaryDirectory() as folder:
         path = None
         if is_fitted(spec):
-            path = Path(folder) / "segmenter.safetensors"
+            path = Path(folder) / SEGMENTER_PATH
             path.write_bytes(cost_of(spec).stand_in(settings_of(spec), probe))
         return load_segmenter(spec, path, probe.generator.facts, probe.device)

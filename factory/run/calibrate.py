@@ -22,6 +22,7 @@ from factory.generate.weights.fetch import must_download
 from factory.generate.weights.find import find_weights
 from factory.make.accept import find_rules
 from factory.make.compute import check_encoding, compute_samples
+from factory.manifest.paths import SEGMENTER_PATH
 from factory.pack.packing import encode_batch
 from factory.run.fitting import num_fit_threads
 from factory.run.worker import configure_process, device_of
@@ -116,7 +117,7 @@ def _measure_unfitted(probe: Probe) -> tuple[float, int]:
 def _load_fitted(probe: Probe, fitted: bytes) -> AnySegmenter:
     spec = probe.dataset.segmenter
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "segmenter.safetensors"
+        path = Path(folder) / SEGMENTER_PATH
         path.write_bytes(finish_segmenter(fitted, spec, source="the fitted segmenter"))
         return load_segmenter(spec, path, probe.generator.facts, probe.device)
 
