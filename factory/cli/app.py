@@ -4,6 +4,8 @@ It contains no logic. Heavy imports are inside the commands, so that `factory --
 `factory plan` start quickly.
 """
 
+from typing import Annotated
+
 import typer
 
 from factory.cli import care as cli_care
@@ -17,13 +19,37 @@ from factory.cli import sample as cli_sample
 from factory.cli import serve as cli_serve
 from factory.cli import train as cli_train
 from factory.cli import weights as cli_weights
+from factory.cli.shared import say
+from factory.provenance import own_version
 
 app = typer.Typer(
     help="Turn a pretrained image generator into a segmentation dataset, without annotators.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},  # subcommands inherit them
 )
+
+
+def _print_version(is_asked: bool) -> bool:  # noqa: FBT001 - typer's signature
+    if is_asked:
+        say(f"maskfactory {own_version()}")
+        raise typer.Exit
+    return is_asked
+
+
+Version = Annotated[
+    bool,
+    typer.Option(
+        "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
+    ),
+]
+
+
+@app.callback()
+def _options(version: Version = False) -> None:  # noqa: FBT002 - a command line flag
+    pass
+
 
 app.command()(cli_job.plan)
 app.command()(cli_job.fit)

@@ -9,9 +9,11 @@ import yaml
 from small_job import small_document
 from typer.testing import CliRunner
 
+import factory
 from factory.cli.app import app
 from factory.pack.tar import read_members
 from factory.plan.rounds import Round
+from golden.goldens import command_names
 
 
 @pytest.fixture(autouse=True)
@@ -43,6 +45,18 @@ def plugin(folder, name, body):
         "from factory import errors\n\n\ndef make(spec, weights, device):\n" + f"    {body}\n"
     )
     return {"dataset.generator": {"kind": f"{name}:make"}}
+
+
+def test_the_version_is_printed_and_nothing_else():
+    told = call("--version")
+    assert (told.exit_code, told.stdout) == (0, f"maskfactory {factory.__version__}\n")
+
+
+@pytest.mark.parametrize("command", ["", *command_names()])
+def test_every_command_knows_the_short_option_for_help(command):
+    asked, known = call(*command.split(), "-h"), call(*command.split(), "--help")
+    assert (asked.exit_code, asked.stdout) == (0, known.stdout)
+    assert asked.stdout.lstrip().startswith("Usage: ")
 
 
 def test_a_job_runs_to_a_dataset_that_every_command_understands(tmp_path):
