@@ -164,9 +164,12 @@ def retry_quarantine(
     known = {failure.name: failure.shard_index for failure in find_quarantined(store)}
     unknown = [name for name in shards or () if name not in known]
     if unknown:
-        there = ", ".join(known) or "none"
-        raise JobError(where=unknown[0], found="not in quarantine", allowed=f"there: {there}")
+        there = f"there: {', '.join(known)}" if known else "no shard is"
+        raise JobError(where=unknown[0], found="not in quarantine", allowed=there)
     names = shards or list(known)
+    if not names:
+        say("no shard is in quarantine")
+        return
     release(store, {known[name] for name in names})
     say(f"{len(names)} shards released; run the job again")
 

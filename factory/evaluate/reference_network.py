@@ -17,6 +17,8 @@ from factory.data import IGNORE
 from factory.errors import PluginError
 from factory.evaluate.reference import ImageInput, ScoredSample
 
+_MOST_SHOWN = 160
+
 Network = Callable[[Float[Tensor, "n 3 h w"]], Shaped[Tensor, "..."]]
 """Images to logits [n, k, h, w] (floats) or class ids [n, h, w] (integers), of any size."""
 
@@ -109,8 +111,9 @@ def _load_script(path: Path, option: str) -> Network:
             module = torch.jit.load(path, map_location="cpu").eval()  # type: ignore[no-untyped-call]
     except (RuntimeError, ValueError) as error:
         raise PluginError(
-            f"{option}: {path} is not TorchScript ({_first_line(error)}); save the network with "
-            "torch.jit.trace(network, images).save(path), or as ONNX"
+            where=f"{option}: {path}",
+            found=f"not TorchScript ({_first_sentence(error)})",
+            remedy="save the network with torch.jit.trace(network, images).save(path), or as ONNX",
         ) from error
 
     def run(images: Float[Tensor, "n 3 h w"]) -> Shaped[Tensor, "..."]:
@@ -163,6 +166,11 @@ def _load_onnx(path: Path, option: str) -> Network:
         return torch.cat([torch.from_numpy(output) for output in outputs])
 
     return run
+
+
+def _first_sentence(error: Exception) -> str:
+    """Torch's reason; its guesses about how the file was saved follow in the same line."""
+    return _first_line(error).partition(". ")[0][:_MOST_SHOWN]
 
 
 def _first_line(error: Exception) -> str:

@@ -7,6 +7,7 @@ itself imports neither torch nor Ray.
 import json
 import math
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ from factory.run.job_identity import identify_job
 from factory.spec import JobSpec
 from factory.spec.read import Job, as_job
 from factory.store import open_store
+from factory.store.addresses import local_path
 
 _FEW_SHARDS = 8
 _CALIBRATION_LIMIT_S = 900
@@ -68,6 +70,8 @@ def estimate_job(job: Job) -> Estimate:
     measured = _calibrate(spec, warnings)
     warnings += _reader_warnings(spec, num_shards)
     actors = spec.run.num_actors
+    size = measured["bytes_per_pair"] if measured else None
+    warnings += _room_warnings(spec, size, num_done)
     num_actors = actors if isinstance(actors, int) else _auto_actors(spec)
     rate = measured["pairs_per_s"] if measured else None
     left = spec.dataset.num_samples - num_done
@@ -86,9 +90,7 @@ def estimate_job(job: Job) -> Estimate:
         num_actors=num_actors,
         resolution_px=int(measured["resolution_px"]) if measured else None,
         pairs_per_s=round(rate, 2) if rate else None,
-        bytes_in_all=(
-            int(measured["bytes_per_pair"] * spec.dataset.num_samples) if measured else None
-        ),
+        bytes_in_all=int(size * spec.dataset.num_samples) if size is not None else None,
         seconds_left=(round(left / (rate * num_actors) + (fit_s or 0), 1) if rate else None),
         warnings=tuple(warnings),
     )
@@ -125,6 +127,25 @@ def _count_shards(spec: JobSpec, warnings: list[str]) -> tuple[int, int]:
 
 def _auto_actors(spec: JobSpec) -> int:
     return max(1, (os.cpu_count() or 1) // spec.run.threads_per_actor)
+
+
+def _room_warnings(spec: JobSpec, bytes_per_pair: float | None, num_done: int) -> list[str]:
+    """What stands in the way of the missing samples in a local folder."""
+    folder = local_path(spec.output.uri)
+    if folder is None:
+        return []
+    while not folder.exists():
+        folder = folder.parent
+    if not os.access(folder, os.W_OK) or not os.statvfs(folder).f_blocks:  # /proc has no blocks
+        return [f"output.uri: no file can be written at {folder}; choose another folder"]
+    needed = (bytes_per_pair or 0) * (spec.dataset.num_samples - num_done)
+    free = shutil.disk_usage(folder).free
+    if needed <= free:
+        return []
+    return [
+        f"output.uri: the dataset takes {needed / 1e6:,.0f} MB more, and {free / 1e6:,.0f} MB are free "
+        f"at {folder}; make room, or choose another folder"
+    ]
 
 
 def _reader_warnings(spec: JobSpec, num_shards: int) -> list[str]:

@@ -426,7 +426,10 @@ def test_a_shard_in_quarantine_stays_there_until_it_is_released(tmp_path):
         "1 shards released; run the job again\n"
     )
     assert call("run", job).exit_code == 0
-    assert call("quarantine", "list", out).stdout == "no shard is in quarantine\n"
+    for word in ("list", "retry"):
+        assert call("quarantine", word, out).stdout == "no shard is in quarantine\n"
+    refused = call("quarantine", "retry", out, "tiny-000001")
+    assert refused.stderr == "error: tiny-000001: not in quarantine; no shard is\n"
     assert call("verify", "--deep", out).exit_code == 0
 
 
@@ -446,3 +449,20 @@ def test_doctor_tells_in_words_and_as_json_and_fails_when_something_would(tmp_pa
     assert failing["kind"] == "output"
     assert failing["remedy"] == "choose an output.uri whose parents are folders"
     assert call("doctor").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("file", "told"),
+    [
+        ("nofile", "nofile: cannot be read (no such file or directory); check the path"),
+        (
+            "https://a.test/g.pt",
+            "https://a.test/g.pt: an address; files on this machine; download it, and give the "
+            "file's path",
+        ),
+    ],
+)
+def test_a_checkpoint_that_is_no_file_here_is_told_with_what_to_do(file, told):
+    for command in (["inspect", file], ["convert", file, "-o", "x.safetensors"]):
+        refused = call(*command)
+        assert (refused.exit_code, refused.stderr) == (2, f"error: {told}\n")

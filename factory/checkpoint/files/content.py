@@ -1,6 +1,7 @@
 """Open a weights file of any format and parse it as data; what it means is decided elsewhere."""
 
 import mmap
+import re
 import stat
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,9 @@ from factory.checkpoint.files.torch_zip import read_torch_zip
 from factory.checkpoint.pickles.machine import Machine, Rules
 from factory.checkpoint.pickles.source import DISTRUST, TENSOR_SLACK_BYTES, Budget, Stream, refuse
 from factory.errors import WeightsError
+
+_ADDRESS = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]+):/")
+"""An address that was made a path: its second slash is gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +60,24 @@ def open_content(path: Path, *, strict: bool = False) -> Content:
     return Content("pickle", budget, found)
 
 
+def unreadable(path: Path, error: OSError | ValueError) -> WeightsError:
+    """The error for a file that cannot be read, in words for somebody who named it."""
+    named = _ADDRESS.sub(r"\1://", str(path))  # a path has one slash where an address has two
+    if named != str(path):
+        return WeightsError(
+            where=named,
+            found="an address",
+            allowed="files on this machine",
+            remedy="download it, and give the file's path",
+        )
+    reason = getattr(error, "strerror", None) or str(error)
+    return WeightsError(
+        where=named,
+        found=f"cannot be read ({reason[0].lower()}{reason[1:]})",
+        remedy="check the path",
+    )
+
+
 def _map_file(path: Path) -> memoryview:
     """Memory-map the file, so that a large one costs no memory."""
     try:
@@ -68,6 +90,4 @@ def _map_file(path: Path) -> memoryview:
         with path.open("rb") as file:
             return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
     except (OSError, ValueError) as error:
-        raise WeightsError(
-            f"{path}: cannot be read ({error}); a readable file is needed; check the path"
-        ) from error
+        raise unreadable(path, error) from error

@@ -10,6 +10,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from factory.checkpoint import FAMILIES, check_finite, read_checkpoint, write_safetensors
+from factory.checkpoint.files.content import unreadable
 from factory.errors import WeightsError
 from factory.generate.weights.fetch import OnBytes, fetch_weights, ignore_bytes
 from factory.identity import digest_of, digest_of_file
@@ -149,10 +150,7 @@ def digest_of_weights(path: Path) -> str:
             return digest_of({entry.name: digest_of_file(entry) for entry in names})
         return digest_of_file(path)
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise WeightsError(
-            f"{path}: cannot be read ({reason}); a readable file is needed; check the path"
-        ) from error
+        raise unreadable(path, error) from error
 
 
 def is_converted(path: Path) -> bool:

@@ -1,5 +1,7 @@
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from small_job import make_small, small_job
@@ -136,3 +138,24 @@ def test_planning_loads_neither_torch_nor_ray():
         "False",
     ]
     assert loaded_by("factory.job") == ["True", "False"]
+
+
+def room_warnings(uri, bytes_per_pair, num_done=0):
+    spec = small_job(Path(), {"output.uri": uri})
+    return estimate_module._room_warnings(spec, float(bytes_per_pair), num_done)
+
+
+def test_an_output_where_nothing_can_be_written_is_warned_of():
+    assert room_warnings("/proc/self/x", 1) == [
+        "output.uri: no file can be written at /proc/self; choose another folder"
+    ]
+
+
+def test_an_output_without_room_is_warned_of_with_what_it_takes(tmp_path):
+    free = shutil.disk_usage(tmp_path).free
+    assert room_warnings(str(tmp_path / "a" / "b"), free / 26) == []
+    (told,) = room_warnings(str(tmp_path / "a" / "b"), free)
+    assert told.startswith(f"output.uri: the dataset takes {13 * free / 1e6:,.0f} MB more, and ")
+    assert told.endswith(f" MB are free at {tmp_path}; make room, or choose another folder")
+    assert room_warnings(str(tmp_path), free, num_done=13) == []
+    assert room_warnings("s3://bucket/prefix", free) == []
