@@ -68,6 +68,14 @@ def test_costs_grow_with_distance_and_with_less_than_ward_s_weight():
     assert torch.equal(costs, costs.T)
 
 
+def test_while_there_are_many_clusters_sizes_count_for_less():
+    sums = torch.arange(9, dtype=torch.float64)[:, None] * 10
+    costs = MergeCosts(sums, torch.full((9,), 10))
+    many, few = costs.among(torch.arange(9)), costs.among(torch.arange(8))
+    assert many[0, 1] == pytest.approx((10 * 10 / 20) ** 0.3)
+    assert few[0, 1] == pytest.approx((10 * 10 / 20) ** 0.75)
+
+
 def test_costs_after_a_merge_are_those_of_the_merged_clusters():
     torch.manual_seed(0)
     sums, sizes = torch.randn(5, 3, dtype=torch.float64), torch.randint(1, 90, (5,))
