@@ -22,7 +22,7 @@ from torch import Tensor
 # low power would keep a small class and join two large parts. Seen on ten seeds of the shipped generator
 # and of the toy with coarse maps: powers of .3 to .45 differ by little more than seeds do.
 _FEW_CLUSTERS = 8
-_SIZE_POWER_OF_MANY, _SIZE_POWER_OF_FEW = 0.3, 0.75
+_SIZE_POWER_OF_MANY, _SIZE_POWER_OF_FEW = 0.45, 0.75
 
 # While there are many clusters they are pieces of parts, and how well a piece is separated says little:
 # letting it choose among more than the very cheapest merges cost accuracy at 6 to 12 classes. The last
@@ -31,7 +31,9 @@ _SHORTLIST_EXCESS = 2.5
 
 # A class of nearly all pixels is of no use to anybody, so a merge that makes one gives way to another
 # that costs up to three times as much. Where the ground really is that large, its pieces cost far less
-# to join than anything else, and are joined.
+# to join than anything else, and are joined. While there are many clusters, half of the pixels are too
+# many: the low power would gather three quarters of a DCGAN's pixels in one class of twelve.
+_MOST_SHARE_OF_MANY, _MOST_EXCESS_OF_MANY = 0.5, 5.0
 _MOST_SHARE, _MOST_EXCESS = 0.85, 3.0
 
 
@@ -90,9 +92,12 @@ def choose_cheapest_pair(
 
 def _allowed(costs: Tensor, sizes: Tensor) -> Tensor:
     """The pairs to choose from, each once: those that make no overlarge class, if any is affordable."""
+    share, excess = _MOST_SHARE, _MOST_EXCESS
+    if len(sizes) > _FEW_CLUSTERS:
+        share, excess = _MOST_SHARE_OF_MANY, _MOST_EXCESS_OF_MANY
     pairs = torch.ones_like(costs, dtype=torch.bool).triu(1)
-    is_light = sizes[:, None] + sizes <= _MOST_SHARE * int(sizes.sum())
-    affordable = pairs & is_light & (costs <= _MOST_EXCESS * costs[pairs].min())
+    is_light = sizes[:, None] + sizes <= share * int(sizes.sum())
+    affordable = pairs & is_light & (costs <= excess * costs[pairs].min())
     return affordable if bool(affordable.any()) else pairs
 
 

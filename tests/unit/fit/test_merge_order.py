@@ -60,6 +60,13 @@ def test_a_merge_that_makes_one_class_of_nearly_all_gives_way_to_one_that_is_aff
     ) == (2, 3)
 
 
+def test_while_there_are_many_clusters_half_of_the_pixels_are_too_many():
+    pairs, sizes = {(0, 1): 1.0, (2, 3): 2.9}, [40, 20, *[5] * 7]
+    assert set(cheap_pair(pairs, [1.0] * 9, sizes=sizes)) == {2, 3}
+    assert set(cheap_pair(pairs, [1.0] * 8, sizes=[*sizes[:2], *[6] * 6])) == {0, 1}
+    assert set(cheap_pair({(0, 1): 1.0, (2, 3): 5.1}, [1.0] * 9, sizes=sizes)) == {0, 1}
+
+
 def test_costs_grow_with_distance_and_with_less_than_ward_s_weight():
     sums = torch.tensor([[0.0, 0], [40, 0], [0, 300]], dtype=torch.float64)
     costs = MergeCosts(sums, torch.tensor([10, 10, 30])).among(torch.arange(3))
@@ -72,7 +79,7 @@ def test_while_there_are_many_clusters_sizes_count_for_less():
     sums = torch.arange(9, dtype=torch.float64)[:, None] * 10
     costs = MergeCosts(sums, torch.full((9,), 10))
     many, few = costs.among(torch.arange(9)), costs.among(torch.arange(8))
-    assert many[0, 1] == pytest.approx((10 * 10 / 20) ** 0.3)
+    assert many[0, 1] == pytest.approx((10 * 10 / 20) ** 0.45)
     assert few[0, 1] == pytest.approx((10 * 10 / 20) ** 0.75)
 
 
