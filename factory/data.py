@@ -103,7 +103,8 @@ class Sample:
     class_label: int
     """The generator's class, -1 for none."""
     confidence: float
-    """Mean confidence of the mask's pixels without those of value 255, 0 to 1."""
+    """Confidence in the mask, 0 to 1: the mean over its pixels without those of value 255, or its
+    expected IoU."""
     class_px: tuple[int, ...]
     """Pixels of each class, by class id."""
     confidence_by_px: UInt8[np.ndarray, "h w"] | None = None

@@ -43,14 +43,13 @@ from factory.plan.next_round import next_round
 from factory.plan.rounds import Plan, Round, make_plan
 from factory.provenance import new_run_id
 from factory.run.base import Observer, Outcome, load_executor, no_more
-from factory.run.fitting import FitObserver, fit_for, make_worker_config
+from factory.run.fitting import FitObserver, finish_for, fit_for, make_worker_config
 from factory.run.job_identity import identify_job
 from factory.run.progress import progress_reporter
 from factory.run.signals import stop_on_signals
 from factory.run.watch import MakerWatch, WatchedRun, find_driver_maker, find_listed
 from factory.run.worker import build_maker
-from factory.segment.base import finish_segmenter
-from factory.segment.methods import check_methods, find_doubts
+from factory.segment.methods import check_methods, find_doubts, has_file
 from factory.segment.segmenter_file import decode_segmenter
 from factory.spec import JobSpec
 from factory.spec.read import Job, as_job
@@ -195,7 +194,7 @@ def _make_missing(
         make_worker_config(spec, prepared.weights),
         output_uri=spec.output.uri if "://" in spec.output.uri else store.uri,
         single_writer=spec.output.single_writer,
-        segmenter_path=SEGMENTER_PATH if needs_fitting(spec.dataset) else "",
+        segmenter_path=SEGMENTER_PATH if has_file(spec.dataset.segmenter) else "",
         run_id=run_id,
     )
     if not tasks and store.read(LABELS_PATH) is None:
@@ -252,18 +251,18 @@ def _fitted_segmenter(
     stop: threading.Event | None,
 ) -> bytes:
     """The segmenter file: from the output, else finished from a fit; empty without one."""
-    if not needs_fitting(spec.dataset):
+    if not has_file(spec.dataset.segmenter):
         return b""
     stored = store.read(SEGMENTER_PATH)
     if stored is not None and not names_fitted_file(spec.dataset):
         return stored
-    fitted = find_fitted(spec.dataset, weights.sha256)
+    fitted = find_fitted(spec.dataset, weights.sha256) if needs_fitting(spec.dataset) else b""
     if fitted is None:
         log_event("fit_started", segmenter=spec.dataset.segmenter.kind)
         fitted = fit_for(spec, weights, observer.fitting, stop or threading.Event())
         for doubt in find_doubts(spec.dataset.segmenter, fitted):
             log_event("fit_doubt", level=logging.WARNING, doubt=doubt)
-    return finish_segmenter(fitted, spec.dataset.segmenter, source="the fitted segmenter")
+    return finish_for(spec, weights, fitted, observer.fitting, stop, stored=stored)
 
 
 def _claim(store: Store, spec: JobSpec, identity: dict[str, Any], rounds: Sequence[Round]) -> Plan:

@@ -137,7 +137,8 @@ class ShardMaker:
     def _adopt(self, task: ShardTask) -> ShardRecord | None:
         num_kinds = len(instance_classes(self.segmenter))
         endings = file_endings(self.dataset.encode, has_instances=num_kinds > 0)
-        expected = Expected(len(self.segmenter.labels), endings, num_kinds)
+        is_iou = self.dataset.segmenter.confidence == "agreement"
+        expected = Expected(len(self.segmenter.labels), endings, num_kinds, is_iou)
         draw = partial(self._batch_maker.draw, task=task)
         return adopt_shard(self.store, task, expected, self.run_id, draw)
 

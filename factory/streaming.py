@@ -29,11 +29,11 @@ from factory.make.accept import find_rules, reason_to_drop
 from factory.make.compute import BatchMaker
 from factory.manifest.labels import MaskClass
 from factory.pack.image import decode_image, encode_image
-from factory.run.fitting import find_or_fit
+from factory.run.fitting import find_or_fit, finish_for
 from factory.run.progress import progress_reporter
 from factory.run.signals import stop_on_signals
 from factory.run.worker import device_of
-from factory.segment.base import finish_segmenter, load_segmenter
+from factory.segment.base import load_segmenter
 from factory.segment.methods import check_methods
 from factory.spec import DatasetSpec, EncodeSpec
 from factory.spec.read import Job, as_job
@@ -83,10 +83,10 @@ def stream(
     with stop_on_signals(stop), progress_reporter(progress=progress) as observer:
         if needs_fitting(spec.dataset):
             found = find_or_fit(spec, observer, stop)
-            weights = found.weights
-            fitted = finish_segmenter(found.fitted, spec.dataset.segmenter, source="the fit")
+            weights, fitted = found.weights, found.fitted
         else:
             weights, fitted = find_weights(spec.dataset.generator, observer.downloading), b""
+        fitted = finish_for(spec, weights, fitted, observer.fitting, stop)
     source = _Source(spec.dataset, weights, fitted, _check_device(device, device_of(spec.run)))
     return PairStream(source, num_samples, Part(rank, world_size), transform)
 

@@ -9,7 +9,6 @@ from factory.dataset.state import find_state, load_stored_job
 from factory.dataset.stored_segmenter import check_segmenter
 from factory.dataset.walk import StoredSample, open_shard, record_of
 from factory.errors import Problem, StoreError
-from factory.fit.fitted import needs_fitting
 from factory.fit.pixels.pool import one_thread
 from factory.generate.weights.find import find_weights
 from factory.identity import is_key
@@ -21,6 +20,7 @@ from factory.plan.rounds import Plan
 from factory.provenance import new_run_id
 from factory.run.base import WorkerConfig
 from factory.run.worker import build_maker
+from factory.segment.methods import has_file
 from factory.shard import ShardMaker
 from factory.store import Store
 
@@ -84,7 +84,7 @@ def replay_sample(
 def _maker(store: Store, plan: Plan, *, trust_plugins: bool) -> ShardMaker:
     check_bytes_version(plan.rounds[0].identity, source=store.uri)
     spec = load_stored_job(store, trust_plugins=trust_plugins)
-    segmenter = SEGMENTER_PATH if needs_fitting(spec.dataset) else ""
+    segmenter = SEGMENTER_PATH if has_file(spec.dataset.segmenter) else ""
     check_segmenter(store, plan.rounds[0].identity)
     weights = find_weights(spec.dataset.generator)
     run = spec.run.model_copy(update={"threads_per_actor": 1})

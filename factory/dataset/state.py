@@ -240,4 +240,5 @@ def find_expected(store: Store, plan: Plan) -> Expected:
         ) from error
     meaning = find_labels(store)
     endings = file_endings(encode, has_instances=bool(meaning.instance_classes))
-    return Expected(len(meaning.labels), endings, len(meaning.instance_classes))
+    is_iou = plan.rounds[0].identity.get("segmenter", {}).get("confidence") == "agreement"
+    return Expected(len(meaning.labels), endings, len(meaning.instance_classes), is_iou)

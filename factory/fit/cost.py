@@ -132,7 +132,7 @@ def load_stand_in(probe: Probe) -> AnySegmenter:
     Raises:
         JobError, PluginError: If it cannot be built for this generator.
     """
-    spec = probe.dataset.segmenter
+    spec = probe.dataset.segmenter.model_copy(update={"confidence": "margin"})  # no heads yet
     with tempfile.TemporaryDirectory() as folder:
         path = None
         if is_fitted(spec):

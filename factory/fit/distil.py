@@ -17,16 +17,17 @@ from torch import Tensor
 from factory.errors import JobError
 from factory.fit.context import FitContext
 from factory.fit.cost import FitCost, Probe, fit_seconds, likely_head, load_stand_in
+from factory.fit.finish import find_finished, finish_in
 from factory.fit.fitted import find_fitted, fit_and_keep, needs_fitting
 from factory.fit.logistic import fit_logistic
 from factory.fit.pixels.sampling import choose_layers, fitting_batch
 from factory.fit.teacher_masks import LabelledPixels, TeacherPixels, collect_labelled_pixels
 from factory.segment.base import (
     AnySegmenter,
-    finish_segmenter,
     generate_and_segment,
     load_segmenter,
 )
+from factory.segment.methods import has_file
 from factory.segment.segmenter_file import weight_name
 from factory.spec.distil import DistilSpec
 
@@ -59,7 +60,14 @@ def fit_distil(spec: DistilSpec, context: FitContext) -> bytes:
     offered = context.pool.facts.layers
     layers = choose_layers(spec.layers, context.pool.facts)
     teacher = _teacher(spec, context)
-    taught = collect_labelled_pixels(spec, context, teacher, layers)
+    taught = collect_labelled_pixels(
+        context,
+        teacher,
+        layers,
+        num_images=spec.samples,
+        pixels_per_image=spec.pixels_per_image,
+        seed=spec.seed,
+    )
     train, test = _split(taught, spec)
     vectors, ids = _joined(train)
     _refuse_one_class(ids, teacher)
@@ -134,12 +142,14 @@ def _teacher(spec: DistilSpec, context: FitContext) -> AnySegmenter:
     taught = context.dataset.model_copy(update={"segmenter": spec.teacher})
     with TemporaryDirectory() as folder:
         path = None
-        if needs_fitting(taught):
-            data = find_fitted(taught, context.weights.sha256)
-            if data is None:
-                data, _ = fit_and_keep(replace(context, dataset=taught))
+        if has_file(spec.teacher):
+            own, data = replace(context, dataset=taught), b""
+            if needs_fitting(taught):
+                found = find_fitted(taught, context.weights.sha256)
+                data = fit_and_keep(own)[0] if found is None else found
+            known = find_finished(data, taught, context.weights.sha256)
             path = Path(folder) / "teacher.safetensors"
-            path.write_bytes(finish_segmenter(data, spec.teacher, source="the fitted teacher"))
+            path.write_bytes(finish_in(own, data) if known is None else known)
         return load_segmenter(spec.teacher, path, context.pool.facts, context.pool.device)
 
 

@@ -14,7 +14,6 @@ from factory.fit.context import FitContext
 from factory.fit.pixels.sampling import fitting_batch, read_places
 from factory.identity import counter_rng
 from factory.segment.base import AnySegmenter, generate_and_segment
-from factory.spec.distil import DistilSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +39,15 @@ class TeacherPixels:
 
 
 def collect_labelled_pixels(
-    spec: DistilSpec, context: FitContext, teacher: AnySegmenter, layers: tuple[str, ...]
+    context: FitContext,
+    teacher: AnySegmenter,
+    layers: tuple[str, ...],
+    *,
+    num_images: int,
+    pixels_per_image: int,
+    seed: int,
 ) -> TeacherPixels:
-    """Have `teacher` label `spec.samples` images of the generator, and keep some pixels of each.
+    """Have `teacher` label `num_images` images of the generator, and keep some pixels of each.
 
     Pixels of no class (255) are left out.
 
@@ -51,18 +56,18 @@ def collect_labelled_pixels(
     """
     lessons = TeacherPixels()
     size = context.dataset.batch_size
-    context.progress.begin("labelling", spec.samples)
-    for batch_index in range(math.ceil(spec.samples / size)):
-        latents = fitting_batch(context.generator, context.dataset, spec.seed, batch_index)
+    context.progress.begin("labelling", num_images)
+    for batch_index in range(math.ceil(num_images / size)):
+        latents = fitting_batch(context.generator, context.dataset, seed, batch_index)
         batch, labelled = generate_and_segment(context.generator, teacher, latents, layers)
-        count = min(size, spec.samples - batch_index * size)
+        count = min(size, num_images - batch_index * size)
         for position in range(count):
             if labelled.rejections and labelled.rejections[position]:
                 lessons.rejected[labelled.rejections[position]] += 1
                 continue
             maps = [batch.features[layer][position] for layer in layers]
-            rng = counter_rng("pixels", spec.seed, int(latents.indices[position]))
-            vectors, ids = _read(maps, labelled.masks[position], spec.pixels_per_image, rng)
+            rng = counter_rng("pixels", seed, int(latents.indices[position]))
+            vectors, ids = _read(maps, labelled.masks[position], pixels_per_image, rng)
             lessons.kept.append(LabelledPixels(vectors, ids, float(labelled.confidence[position])))
         context.progress.advance(count)
     return lessons

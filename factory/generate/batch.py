@@ -32,7 +32,8 @@ class MaskBatch:
     masks: UInt8[Tensor, "n h w"]
     """Class ids below the number of classes; 255 = ignore."""
     confidence: Float[Tensor, " n"]
-    """Mean confidence over each mask's pixels, without those that no class claims, 0 to 1."""
+    """Confidence in each mask, 0 to 1: the mean over its pixels without those that no class claims, or
+    its expected IoU."""
     class_px: Int64[Tensor, "n k"]
     """Pixels of each class in each mask."""
     confidence_by_px: Float[Tensor, "n h w"] | None = None

@@ -35,6 +35,9 @@ class Expected:
     """Endings of its files, in order."""
     num_instance_classes: int
     """Number of classes of instances; 0 = samples have none."""
+    confidence_is_iou: bool = False
+    """Whether a mask's confidence is an expected IoU, which the mean over its classes is a limit of, and
+    not the mean over all its pixels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +120,7 @@ def _check_sample(
     yield from _check_facts(key, facts, task)
     yield from _check_mask(image, mask, facts, expected.num_classes)
     if by_px is not None:
-        yield from _check_confidence(by_px, mask, facts)
+        yield from _check_confidence(by_px, mask, facts, is_iou=expected.confidence_is_iou)
     if ids is not None and isinstance(facts, InstanceFacts):
         yield from _check_instances(ids, mask, facts, expected.num_instance_classes)
 
@@ -153,13 +156,18 @@ def _check_mask(
         yield "its facts count other pixels per class than its mask holds"
 
 
-def _check_confidence(by_px: np.ndarray, mask: np.ndarray, facts: SampleFacts) -> Iterator[str]:
+def _check_confidence(
+    by_px: np.ndarray, mask: np.ndarray, facts: SampleFacts, *, is_iou: bool
+) -> Iterator[str]:
     if by_px.shape != mask.shape:
         yield f"confidence {by_px.shape} and mask {mask.shape} differ in size"
         return
-    claimed = by_px[mask != IGNORE]
-    mean = float(claimed.mean()) / 255 if claimed.size else 0.0
-    if abs(mean - facts.confidence) > _ROUNDING:
+    present = np.unique(mask[mask != IGNORE])
+    parts = [mask == label for label in present] if is_iou else [mask != IGNORE]
+    means = [float(by_px[part].mean()) for part in parts if part.any()]
+    mean = sum(means) / len(means) / 255 if means else 0.0
+    excess = facts.confidence - mean
+    if (excess if is_iou else abs(excess)) > _ROUNDING:
         yield f"its facts say confidence {facts.confidence}, its pixels {mean:.6f}"
 
 

@@ -35,7 +35,8 @@ class SampleFacts(Facts):
     class_name: Name
     """Name of that class, empty for none."""
     confidence: Fraction
-    """Mean confidence over the mask's pixels, without those that no class claims, 0 to 1."""
+    """Confidence in the mask, 0 to 1: the mean over its pixels without those that no class claims, or
+    the IoU that is to be expected of it (`dataset.segmenter.confidence`)."""
     width: int = Field(ge=1, le=MOST_SIDE_PX)
     """Pixels."""
     height: int = Field(ge=1, le=MOST_SIDE_PX)

@@ -14,7 +14,9 @@ from typing import Any
 import torch
 
 from factory.errors import FactoryError, MissingWeightsError
+from factory.fit.confidence import NUM_IMAGES
 from factory.fit.cost import Probe, fit_seconds, load_stand_in
+from factory.fit.finish import find_finished
 from factory.fit.fitted import find_fitted, needs_fitting
 from factory.generate.base import load_generator
 from factory.generate.latents import LatentSampler
@@ -55,19 +57,24 @@ def calibrate(spec: JobSpec) -> dict[str, Any]:
     generator = load_generator(dataset.generator, weights.path, device=device)
     check_encoding(dataset, generator)
     probe = Probe(dataset, generator, device, num_fit_threads(spec))
-    fitted = find_fitted(dataset, weights.sha256) if needs_fitting(dataset) else None
+    fitted = find_fitted(dataset, weights.sha256) if needs_fitting(dataset) else b""
+    finished = None if fitted is None else find_finished(fitted, dataset, weights.sha256)
     warnings = list(weights.warnings)
     if fitted is None:
         batch_s, num_bytes = _measure_unfitted(probe)
     else:
-        segmenter = _load_fitted(probe, fitted)
+        segmenter = _load_fitted(probe, fitted, finished)
         find_rules(dataset.accept, segmenter.labels)
         batch_s, num_bytes = _measure(probe, segmenter)
+    if fitted:
         warnings += find_doubts(dataset.segmenter, fitted)
+    fit_s = fit_seconds(probe, batch_s) if fitted is None else 0.0
+    if finished is None and dataset.segmenter.confidence == "agreement" and fit_s is not None:
+        fit_s += probe.batches_s(NUM_IMAGES, batch_s)
     return {
         "pairs_per_s": dataset.batch_size * spec.run.threads_per_actor / batch_s,
         "bytes_per_pair": num_bytes / dataset.batch_size,
-        "fit_s": fit_seconds(probe, batch_s) if fitted is None else 0.0,
+        "fit_s": fit_s,
         "resolution_px": generator.facts.resolution,
         "warnings": warnings,
     }
@@ -114,12 +121,16 @@ def _measure_unfitted(probe: Probe) -> tuple[float, int]:
         ) from error
 
 
-def _load_fitted(probe: Probe, fitted: bytes) -> AnySegmenter:
+def _load_fitted(probe: Probe, fitted: bytes, finished: bytes | None) -> AnySegmenter:
+    """The segmenter; without its heads if they are not `finished`, which take little of its time."""
     spec = probe.dataset.segmenter
+    if finished is None:
+        spec = spec.model_copy(update={"confidence": "margin"})
+        finished = finish_segmenter(fitted, spec, source="the fitted segmenter") if fitted else b""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / SEGMENTER_PATH
-        path.write_bytes(finish_segmenter(fitted, spec, source="the fitted segmenter"))
-        return load_segmenter(spec, path, probe.generator.facts, probe.device)
+        path.write_bytes(finished)
+        return load_segmenter(spec, path if finished else None, probe.generator.facts, probe.device)
 
 
 def main() -> None:

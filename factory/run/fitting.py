@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from factory.fit.cost import cost_of
+from factory.fit.finish import finish_fit
 from factory.fit.fitted import find_fitted, fit_segmenter
 from factory.fit.pixels.pool import ThreadedPixelPool
 from factory.fit.progress import OnProgress
@@ -81,6 +82,27 @@ def fit_for(
         )
     finally:
         pool.close()
+
+
+def finish_for(
+    spec: JobSpec,
+    weights: LocalWeights,
+    fitted: bytes,
+    on_progress: OnProgress,
+    stop: threading.Event | None,
+    *,
+    stored: bytes | None = None,
+) -> bytes:
+    """The segmenter file of a job, in this process; see `fit.finish.finish_fit`."""
+    return finish_fit(
+        fitted,
+        spec.dataset,
+        weights,
+        device=device_of(spec.run),
+        on_progress=on_progress,
+        stop=stop,
+        stored=stored,
+    )
 
 
 def must_distribute(spec: JobSpec) -> bool:

@@ -16,10 +16,12 @@ from factory.generate.base import Generator, GeneratorFacts
 from factory.generate.batch import ImageBatch, MaskBatch
 from factory.manifest.labels import CoarserClasses, MaskClass
 from factory.segment.clean import Cleaner, make_cleaner
+from factory.segment.confidence import AgreementHeads, read_heads
 from factory.segment.methods import (
     ROLE,
     SEGMENTER_SECTION,
     find_method,
+    has_file,
     import_part,
     is_fitted,
     settings_of,
@@ -105,33 +107,55 @@ def _label(
     return segmenter.segment(batch)
 
 
-class CleanedSegmenter:
-    """A segmenter whose masks are cleaned up; the protocol is `RenderingSegmenter`.
+class _ChangedSegmenter:
+    """A segmenter whose masks are changed afterwards; the protocol is `RenderingSegmenter`.
 
     The other protocols that the segmenter implements (coarser classes, figures about its fit) remain.
     """
 
-    def __init__(self, inner: AnySegmenter, cleaner: Cleaner) -> None:
-        """Clean what `inner` makes."""
+    def __init__(self, inner: AnySegmenter, layers: Sequence[str] = ()) -> None:
+        """Change what `inner` makes, with the feature maps `layers` beside those that it needs."""
         self.labels = inner.labels
-        self.layers = inner.layers
+        self.layers = tuple(dict.fromkeys((*inner.layers, *layers)))
         self._inner = inner
-        self._cleaner = cleaner
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever the segmenter has
         """What the segmenter has beside its masks."""
-        if name in (
-            "segment",
-            "_inner",
-        ):  # its own masks are not clean; copies have no `_inner` yet
+        # Its own masks are unchanged, and copies have no `_inner` yet.
+        if name in ("segment", "_inner"):
             raise AttributeError(name)
         return getattr(self._inner, name)
+
+
+class CleanedSegmenter(_ChangedSegmenter):
+    """A segmenter whose masks are cleaned up."""
+
+    def __init__(self, inner: AnySegmenter, cleaner: Cleaner) -> None:
+        """Clean what `inner` makes."""
+        super().__init__(inner)
+        self._cleaner = cleaner
 
     def segment_latents(
         self, generator: Generator, latents: LatentBatch, batch: ImageBatch
     ) -> MaskBatch:
         """Clean masks of the images of `batch`, which `generator` made of `latents`."""
         return self._cleaner.clean(_label(self._inner, generator, latents, batch))
+
+
+class JudgedSegmenter(_ChangedSegmenter):
+    """A segmenter whose masks get their confidence from heads that learnt from its other masks."""
+
+    def __init__(self, inner: AnySegmenter, heads: AgreementHeads) -> None:
+        """Let `heads` judge what `inner` makes."""
+        super().__init__(inner, heads.layers)
+        self._heads = heads
+
+    def segment_latents(
+        self, generator: Generator, latents: LatentBatch, batch: ImageBatch
+    ) -> MaskBatch:
+        """Masks of the images of `batch`, which `generator` made of `latents`."""
+        found = _label(self._inner, generator, latents, batch)
+        return self._heads.judge(found, batch.features)
 
 
 @runtime_checkable
@@ -191,16 +215,17 @@ def load_segmenter(
     gets the job's section unchanged.
 
     Raises:
-        JobError: If the method is not fitted yet, cannot work on such a generator, or a setting does
-            not fit it.
+        JobError: If the method or its confidence is not fitted yet, cannot work on such a generator, or
+            a setting does not fit it.
         PluginError: If there is no such plugin, it is not a segmenter, or it needs feature maps
             that the generator does not offer.
     """
     check_generator(spec.kind, facts)
-    if fitted is None and is_fitted(spec):
+    if fitted is None and has_file(spec):
         raise JobError(f"segmenter {spec.kind!r}: not fitted yet; run `factory fit` first")
     make = import_part(spec.kind, find_method(spec.kind).segmenter)
-    segmenter = ROLE.call(spec.kind, make, settings_of(spec), fitted, facts, device)
+    own = fitted if is_fitted(spec) else None  # the file may be there for the confidence alone
+    segmenter = ROLE.call(spec.kind, make, settings_of(spec), own, facts, device)
     if not isinstance(segmenter, Segmenter | RenderingSegmenter):
         raise PluginError(
             f"segmenter {spec.kind!r}: {type(segmenter).__name__} is not a segmenter; it needs "
@@ -213,7 +238,11 @@ def load_segmenter(
             f"segmenter {spec.kind!r}: needs feature map {missing[0]!r}, the generator offers "
             f"{offered}; fit it on this generator"
         )
-    return _with_clean_up(segmenter, spec)
+    segmenter = _with_clean_up(segmenter, spec)
+    if spec.confidence == "margin":
+        return segmenter
+    assert fitted is not None  # `has_file` was asked
+    return JudgedSegmenter(segmenter, read_heads(fitted, facts, device))
 
 
 def _with_clean_up(segmenter: AnySegmenter, spec: MethodSettings) -> AnySegmenter:

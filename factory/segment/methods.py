@@ -67,16 +67,19 @@ def settings_of(spec: MethodSettings, *, section: str = SEGMENTER_SECTION) -> Me
         return spec
     own = _own_settings(spec.kind, method)
     where = f"{section}.settings"
-    if "clean" in spec.settings:
+    beside = {"clean": None, "confidence": "margin"}  # every method's: the plugin never sees them
+    misplaced = next((name for name in beside if name in spec.settings), None)
+    if misplaced is not None:
         raise JobError(
-            f"{where}.clean: found in the plugin's own settings; write it into {section}, beside `kind`"
+            f"{where}.{misplaced}: found in the plugin's own settings; write it into {section}, beside "
+            "`kind`"
         )
     checked = check_settings(
         own,
         spec.settings,
         source=f"segmenter {spec.kind!r}",
         under=where,
-        given={"kind": spec.kind, "clean": None},
+        given={"kind": spec.kind, **beside},
     )
     settled = find_settled(method, checked)
     if settled:
@@ -161,6 +164,11 @@ def is_fitted(spec: MethodSettings) -> bool:
     if not method.fitter or not method.fitted_if:
         return bool(method.fitter)
     return bool(getattr(settings_of(spec), method.fitted_if))
+
+
+def has_file(spec: MethodSettings) -> bool:
+    """Whether a segmenter of `spec` reads a file: it is fitted itself, or its confidence is."""
+    return is_fitted(spec) or spec.confidence == "agreement"
 
 
 def find_doubts(spec: MethodSettings, fitted: bytes) -> list[str]:

@@ -106,7 +106,7 @@ class AcceptSpec(Settings):
     identity_fields = IdentityFields(("min_confidence", "class_share"))
 
     min_confidence: Fraction = 0.0
-    """Minimum mean confidence of a sample's mask."""
+    """Minimum confidence in a sample's mask."""
     class_share: Annotated[dict[ClassKey, tuple[Fraction, Fraction]], ClassKeys] = Field({})
     """Allowed range of each class's share of the mask, e.g. `{nucleus: [0.05, 0.6]}`; classes by name or
     mask value."""

@@ -71,7 +71,7 @@ class Method:
 
     def settles(self, names: Iterable[str]) -> set[str]:
         """Those of the settings `names` that decide what a fit gives."""
-        return set(names) - {"kind", "clean", self.fitted_file, *self.after_fit}
+        return set(names) - {"kind", "clean", "confidence", self.fitted_file, *self.after_fit}
 
     def named_settings(self) -> set[str]:
         """Every setting that this entry names: its settings class must have them."""

@@ -130,7 +130,8 @@ def test_a_misspelt_key_in_it_as_a_teacher_is_told_with_its_whole_path(clone: Pa
     done = factory(clone, "plan", job(clone, "taught", {"kind": "distil", "teacher": teacher}))
     assert done.stderr == (
         "error: taught.yaml: 1 problem\n"
-        "  dataset.segmenter.teacher.zzz: unknown key; known here: clean, kind, num_images, seed\n"
+        "  dataset.segmenter.teacher.zzz: unknown key; known here: clean, confidence, kind, num_images, "
+        "seed\n"
     )
 
 
