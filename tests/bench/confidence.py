@@ -48,6 +48,7 @@ CPU = torch.device("cpu")
 BATCH = 8
 SHARES = (0.2, 0.4, 0.6, 0.8, 1.0)
 LARGEST_RISE = 0.005
+LEAST_SPREAD = 0.002
 CUTS = (4, 8, 12)
 JOBS = Path(__file__).parents[2] / "jobs"
 KLISH: dict[str, Any] = {"kind": "klish", "cut": 4, "initial_clusters": 40}
@@ -166,6 +167,9 @@ def curve(sureness: Float64[np.ndarray, " n"], quality: Float64[np.ndarray, " n"
 
 def print_sureness(subject: Subject, found: Measured) -> None:
     print(f"{subject.name}: {len(found.quality)} masks, mean IoU {found.quality.mean():.3f}")
+    if found.quality.std() < LEAST_SPREAD:
+        print("  all are alike: there is nothing to tell apart", flush=True)
+        return
     aim = AIMS["cells" if "cells" in subject.name else "toy"]
     for name in ("margin", "agreement"):
         sureness = getattr(found, name)
