@@ -101,7 +101,7 @@ def test_files_that_are_missing_or_no_network_are_told_by_the_option_s_name(here
     (here / "net.pt").write_bytes(b"no network")
     result = by_model()
     assert result.exit_code != 0
-    assert result.stderr.startswith("error: --model: net.pt is not TorchScript")
+    assert result.stderr.startswith("error: --model: net.pt: not TorchScript")
     (here / "net.pt").unlink()
     assert by_model().stderr.startswith("error: --model: no file net.pt; give a TorchScript")
     (here / "names.yaml").unlink()

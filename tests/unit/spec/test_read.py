@@ -107,7 +107,8 @@ def test_all_problems_are_told_at_once_each_with_its_path_and_the_value_found(tm
         (
             "dataset.segmenter.zzz",
             4,
-            "dataset.segmenter.zzz: unknown key; known here: clean, fit, kind, layers, num_clusters",
+            "dataset.segmenter.zzz: unknown key; known here: clean, confidence, fit, kind, layers, "
+            "num_clusters",
         ),
         (
             "dataset.segmenter.num_clusters",
