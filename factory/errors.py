@@ -38,9 +38,9 @@ def sentence(where: str, found: str, allowed: str = "", remedy: str = "") -> str
     return f"{where}: {text}" if where else text
 
 
-def _keep_shown(problem: Any) -> None:  # noqa: ANN401 - one of the dataclasses below
-    """Redact the texts of a frozen dataclass during its construction."""
-    for name in (field.name for field in fields(problem)):
+def _keep_shown(problem: Any, but: str = "") -> None:  # noqa: ANN401 - one of the dataclasses below
+    """Redact the texts of a frozen dataclass during its construction, `but` one field."""
+    for name in (field.name for field in fields(problem) if field.name != but):
         object.__setattr__(problem, name, shown(getattr(problem, name)))
 
 
@@ -49,7 +49,7 @@ class Problem:
     """A problem with a file of a dataset; `str()` gives the line for display."""
 
     path: str
-    """The file, relative to the dataset's root."""
+    """The file, relative to the dataset's root: its name as it is, by which it is removed."""
     kind: ProblemKind
     """What is wrong with it, as a word for programs."""
     found: str
@@ -60,8 +60,8 @@ class Problem:
     """Key of the sample in the file; empty if the whole file is meant."""
 
     def __post_init__(self) -> None:
-        """Keep what may be shown of each part."""
-        _keep_shown(self)
+        """Keep what may be shown of each part but the name: another name would be another file."""
+        _keep_shown(self, but="path")
 
     @property
     def finding(self) -> str:
@@ -70,7 +70,7 @@ class Problem:
 
     def __str__(self) -> str:
         """The line: `path: sample KEY: found; remedy`."""
-        return sentence(self.path, self.finding, remedy=self.remedy)
+        return sentence(shown(self.path), self.finding, remedy=self.remedy)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,10 +9,14 @@ from collections.abc import Mapping
 from typing import Any
 
 _ADDRESS = re.compile(r"(?P<scheme>\b[A-Za-z][A-Za-z0-9+.-]*):(?P<slashes>/+)(?P<rest>\S*)")
-_QUERY = re.compile(r"(?<=\S)[?&][^\s?&=]*=\S*")
+_QUERY = re.compile(r"[?&][^\s?&=]*=\S*")
 """A query without its address, as in the messages of the standard library."""
-_LOGIN = re.compile(r"(?<![\w/])[\w.+-]+:[^\s/@:]+@(?=[\w.-]+)")
-"""A name and a password before a host, as proxies are often written."""
+_LOGIN = re.compile(r"(?<!\w)[\w.+-]+:[^\s/@:]+@(?=[\w.-]+)")
+"""A name and a password before a host, as proxies are often written, also behind two slashes."""
+_SPACED_LOGIN = re.compile(r"(?<=://)[^\s/@:]+:[^\n/@]{1,256}@(?=[\w.-]+)")
+"""The same in an address, with spaces in the password, at which an address ends."""
+_PARAMETERS = re.compile(r";[\w.-]+=[^\s/?#;]*")
+"""What some servers take behind a semicolon, such as the number of a session."""
 _HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]*\]|[^:@\[\]]*)(?::(?:[0-9]*|port|PORT))?")
 """A host and its number, or the word for it in our own advice; what else follows a colon is hidden."""
 _CLOSING = re.compile(r"""["'`;,.:)\]}>]*$""")
@@ -29,7 +33,8 @@ def redact(text: str) -> str:
     >>> redact("cannot get https://me:pw@host:8080/a.pt?X-Amz-Signature=1f; try again")
     'cannot get https://host:8080/a.pt; try again'
     """
-    return _LOGIN.sub("", _QUERY.sub(_keep_closing, _ADDRESS.sub(_plain_address, text)))
+    plain = _ADDRESS.sub(_plain_address, _SPACED_LOGIN.sub("", text))
+    return _LOGIN.sub("", _QUERY.sub(_keep_closing, plain))
 
 
 def printable(text: str) -> str:
@@ -56,7 +61,7 @@ def redact_values(value: Any) -> Any:  # noqa: ANN401 - any plain value
 def _plain_address(found: re.Match[str]) -> str:
     closing = _closing(found["rest"])
     rest = found["rest"].removesuffix(closing)
-    before_query = re.split(r"[?#]", rest, maxsplit=1)[0]
+    before_query = _PARAMETERS.sub("", re.split(r"[?#]", rest, maxsplit=1)[0])
     authority, slash, path = before_query.partition("/")
     if _HOST.fullmatch(authority.rpartition("@")[2]):
         authority = authority.rpartition("@")[2]

@@ -71,10 +71,11 @@ def _find_background(wanted: str, classes: Sequence[str]) -> int | None:
         return None
     if wanted in classes:
         return classes.index(wanted)
-    if wanted.isdecimal() and int(wanted) < len(classes):
-        return int(wanted)
+    by_number = {str(number): number for number in range(len(classes))}
+    if wanted in by_number:
+        return by_number[wanted]
     raise JobError(
-        f"--background: found {wanted!r}; allowed: none, 0 to {len(classes) - 1}, or one of "
+        f"--background: found {wanted[:40]!r}; allowed: none, 0 to {len(classes) - 1}, or one of "
         f"{', '.join(classes)}"
     )
 

@@ -12,7 +12,8 @@ from factory.data import IGNORE
 from factory.errors import DamageError, JobError
 from factory.manifest.versions import read_file_of
 
-_MOST_BYTES = 2**22
+MOST_LABELS_BYTES = 2**22
+"""Of a label table that is read."""
 
 
 class Facts(BaseModel):
@@ -137,9 +138,9 @@ def read_labels(data: bytes, *, source: str) -> DatasetLabels:
         DamageError: If it is not a label table.
         StoreError: If a newer version wrote it.
     """
-    if len(data) > _MOST_BYTES:  # every command would look through them for seconds
+    if len(data) > MOST_LABELS_BYTES:  # every command would look through them for seconds
         raise DamageError(
-            f"{source}: {len(data):,} bytes; a label table has at most {_MOST_BYTES:,}; delete it "
+            f"{source}: {len(data):,} bytes; a label table has at most {MOST_LABELS_BYTES:,}; delete it "
             "and run the job again: it is written anew"
         )
     try:

@@ -17,6 +17,9 @@ _BLOCK = 512
 # tar's default blocking factor: archives end at a multiple of 20 blocks, as GNU tar and tarfile
 # write them.
 _RECORD = 20 * _BLOCK
+MOST_FILE_BYTES = 2**27
+"""Of a file in a shard: twice what the largest image takes in memory. With holes, more takes no room on
+a disk, and all memory once it is read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +116,10 @@ def _header(name: str, size_bytes: int) -> bytes:
     """
     header = bytearray(_TEMPLATE)
     encoded = name.encode("ascii")
-    if len(encoded) > 100 or size_bytes >= 8**11:
-        raise ValueError(f"{name}: a USTAR member has at most 100 characters and 8 GiB")
+    if len(encoded) > 100 or size_bytes > MOST_FILE_BYTES:
+        raise ValueError(
+            f"{name}: {size_bytes:,} bytes; a file has at most 100 characters and {MOST_FILE_BYTES:,}"
+        )
     header[: len(encoded)] = encoded
     header[_SIZE] = b"%011o\0" % size_bytes
     # The checksum is the sum of the header's bytes with its own field counted as spaces.
@@ -217,6 +222,8 @@ def parse_header(header: bytes, place: int) -> Member:
         raise ValueError(f"not a whole tar (a damaged header at byte {place})")
     if header[_TYPE] not in b"0\0" or any(header[_PREFIX]):
         raise ValueError(f"{name} is not an ordinary file; shards hold nothing else")
+    if size_bytes > MOST_FILE_BYTES:
+        raise ValueError(f"{name} has {size_bytes:,} bytes; at most {MOST_FILE_BYTES:,} are read")
     return Member(name, place + _BLOCK, size_bytes)
 
 

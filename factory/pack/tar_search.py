@@ -14,6 +14,8 @@ ReadAt = Callable[[int, int], bytes]
 _BLOCK = 512
 _MAGIC, _MAGIC_PLACE = b"ustar\x00", 257
 _SMALLEST_WINDOW, _LARGEST_WINDOW = 2**14, 2**23
+_MOST_FILES = 8
+"""Of a sample; ours have at most five."""
 _INTERPOLATIONS = 4
 """Guesses from the keys alone; of later ones every second halves the rest, which surely ends."""
 
@@ -55,6 +57,8 @@ class TarSearch:
         while (member := self._header_at(found)) is not None:
             if files and not files[0][0].startswith(f"{member.key}."):
                 break  # the next sample
+            if len(files) == _MOST_FILES:
+                raise ValueError(f"sample {member.key} has more than {_MOST_FILES} files")
             files.append((member.name, self._read(member.offset, member.size_bytes)))
             found = member.end
         return files

@@ -40,9 +40,15 @@ def read_nvidia_labels(file: Member) -> dict[str, str]:
         raise JobError(f"{where}: its labels are for that folder; give {folder} itself as {WHERE}")
     if file.oddity:
         raise JobError(f"{where} is {file.oddity}; take it out, or put the file itself there")
+    # In a range of archives, names carry the archive's: `folder/archive:name`.
+    archive = file.name.removesuffix(NVIDIA_NAME)
+    labels: dict[str, object] = {}
     try:
-        entries = json.loads(file.read())["labels"] or []
-        labels = {str(name): label for name, label in entries}
+        entries = json.loads(file.read(), object_pairs_hook=_pairs)["labels"] or []
+        for name, label in entries:
+            folder, slash, base = str(name).rpartition("/")
+            if labels.setdefault(f"{folder}{slash}{archive}{base}", label) != label:
+                raise JobError(f"{where}: {name} has two labels; keep one of them")
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise JobError(
             f"{where}: not as NVIDIA's dataset_tool writes it, a list of [name, class] under 'labels'; "
@@ -55,6 +61,22 @@ def read_nvidia_labels(file: Member) -> dict[str, str]:
                 "one for each picture, or take the file out"
             )
     return {name: str(label) for name, label in labels.items()}
+
+
+def is_nvidia_labels(name: str) -> bool:
+    """Whether a file is NVIDIA's `dataset.json`, also as one of a range of archives."""
+    return name.rpartition("/")[2].rpartition(":")[2] == NVIDIA_NAME
+
+
+def _pairs(found: list[tuple[str, object]]) -> dict[str, object]:
+    """A JSON object; of a key that is there twice, most readers take the last without a word.
+
+    Raises:
+        ValueError: If there is one.
+    """
+    if len(dict(found)) != len(found):
+        raise ValueError("a key is there twice")
+    return dict(found)
 
 
 def nvidia_classes(labels: Mapping[str, str], names: Iterable[str]) -> dict[str, str]:

@@ -17,7 +17,7 @@ from factory.log import log_event
 from factory.pack.archives import Member
 from factory.pack.pictures import decode_picture
 from factory.train_generator.class_labels import (
-    NVIDIA_NAME,
+    is_nvidia_labels,
     number_classes,
     nvidia_classes,
     read_class,
@@ -83,8 +83,8 @@ def load_images(uri: str, resolution: int) -> LabelledImages:
         path = Path(file.name)
         if path.suffix == ".cls":
             classes[_key(file.name)] = read_class(file)
-        elif path.name == NVIDIA_NAME:
-            nvidia = read_nvidia_labels(file)
+        elif is_nvidia_labels(file.name):
+            nvidia = (nvidia or {}) | read_nvidia_labels(file)
         elif path.suffix.lower() in _ENDINGS and not path.stem.endswith(_NOT_PICTURES):
             pictures[file.name] = _decode(file, resolution, notes)
     if not pictures:

@@ -32,6 +32,11 @@ WORDS = st.text(alphabet="abcXYZ019-_.~%", min_size=1, max_size=12)
         ("proxy me:SECRET@proxy:3128 refuses", "proxy proxy:3128 refuses"),
         ("URL can't hold ' '. '/x?sig=SECRET&b=SECRET' (found", "URL can't hold ' '. '/x' (found"),
         ("{'weights': 'https://h/a?k=SECRET', 'b': 1}", "{'weights': 'https://h/a', 'b': 1}"),
+        ("https://u:SEC RET@h/a", "https://h/a"),
+        ("https://u:SECRET@h,https://u:SECRET@g", "https://h,https://g"),
+        ("//u:SECRET@h/a", "//h/a"),
+        ("https://h/a;jsessionid=SECRET/b", "https://h/a/b"),
+        ("the query ?token=SECRET is", "the query  is"),
     ],
 )
 def test_secrets_of_addresses_are_left_out(text, left):

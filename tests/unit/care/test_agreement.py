@@ -100,6 +100,12 @@ DAMAGES = {
     "receipt is no JSON": lambda root: (root / RECEIPT).write_bytes(b"\xff{"),
     "receipt under another name": misfile,
     "stranger among receipts": lambda root: (root / "receipts/0000/notes.txt").write_text("x"),
+    **{
+        f"stranger among receipts, named {name!r}": lambda root, name=name: (
+            root / "receipts/0000" / name
+        ).write_text("x")
+        for name in ("\x1b[31m.json", "x?key=value.json", "\u202e.json", "me:you@host.json")
+    },
     "missing table": lambda root: (root / TABLE).unlink(),
     "empty table": lambda root: (root / TABLE).write_bytes(b""),
     "table of another shard": swap_tables,

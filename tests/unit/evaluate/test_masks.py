@@ -159,6 +159,10 @@ def test_settings_that_do_not_fit_are_told(tmp_path, store):
     assert refusal(JobError, store, reference, background="sky") == (
         "--background: found 'sky'; allowed: none, 0 to 3, or one of ground, square, disc, core"
     )
+    for odd in ("9" * 5000, "\u0663"):
+        assert refusal(JobError, store, reference, background=odd).startswith(
+            f"--background: found {odd[:40]!r}; allowed: none, 0 to 3"
+        )
     assert refusal(JobError, store, reference, match="names") == (
         "--match names: the dataset's classes (cluster_00, cluster_01, cluster_02, cluster_03) and "
         "the reference's (ground, square, disc, core) have no name in common; give "

@@ -9,7 +9,7 @@ from archives import png_of, sparse_tar
 from PIL import Image
 from small_job import make_small
 
-from factory.errors import JobError, PluginError
+from factory.errors import DamageError, JobError, PluginError
 from factory.evaluate.open_reference import open_reference
 from factory.evaluate.reference import ImageInput, Reference, ScoredSample
 from factory.pack.image import encode_image, encode_mask
@@ -182,3 +182,11 @@ def test_a_mask_file_with_more_bytes_than_any_mask_is_told(tmp_path, store):
     with (tmp_path / "a.mask.png").open("wb") as file:
         file.truncate(2**29)
     assert "536,870,912 bytes large; at most" in refusal(tmp_path, store)
+
+
+def test_a_label_table_of_gigabytes_of_holes_is_not_read(tmp_path, store):
+    (tmp_path / "000000000.mask.png").write_bytes(b"")
+    with (tmp_path / "labels.json").open("wb") as file:
+        file.truncate(40 * 2**30)
+    with pytest.raises(DamageError, match="a label table has at most 4,194,304"):
+        known(tmp_path, store)

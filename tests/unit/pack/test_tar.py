@@ -164,3 +164,14 @@ def test_links_and_extensions_of_tar_are_refused(tmp_path):
         tar.addfile(link)
     with pytest.raises(ValueError, match="is not an ordinary file"):
         list(read_members(tmp_path / "a.tar"))
+
+
+def test_a_file_of_gigabytes_of_holes_is_refused_by_its_header(tmp_path):
+    path = tmp_path / "x.tar"
+    member = tarfile.TarInfo("000000000.image.png")
+    member.size = 3 * 2**30
+    with path.open("wb") as file:
+        file.write(member.tobuf(tarfile.USTAR_FORMAT))
+        file.truncate(member.size + 10 * 2**10)
+    with pytest.raises(ValueError, match=r"3,221,225,472 bytes; at most 134,217,728 are read"):
+        list(read_members(path))

@@ -124,3 +124,13 @@ def test_files_that_belong_to_no_sample_are_told():
     finder, _ = search(data, {0: []})
     with pytest.raises(ValueError, match=r"readme\.txt belongs to no sample"):
         finder.find(0)
+
+
+def test_a_sample_of_endless_files_is_refused_before_all_are_read():
+    files = [(f"{3:09d}.x{number}", bytes(100)) for number in range(1000)]
+    data = pack({3: files})
+    reads = Reads(data)
+    search = TarSearch(reads, len(data), first_index=0, num_indices=9, num_samples=1000)
+    with pytest.raises(ValueError, match="sample 000000003 has more than 8 files"):
+        search.find(3)
+    assert sum(reads.sizes) < len(data) / 2

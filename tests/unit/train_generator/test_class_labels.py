@@ -77,6 +77,17 @@ def test_labels_that_are_no_file_are_refused():
     assert "is a link; take it out" in refusal(read_nvidia_labels, file(b"", oddity="a link"))
 
 
+def test_a_picture_with_two_labels_is_refused():
+    twice = {"labels": [["a.png", 1], ["a.png", 0]]}
+    assert "a.png has two labels" in refusal(read_nvidia_labels, file(twice))
+    assert read_nvidia_labels(file({"labels": [["a.png", 1]] * 2})) == {"a.png": "1"}
+
+
+def test_labels_that_are_there_twice_are_refused():
+    data = b'{"labels": [["a.png", 1]], "labels": null}'
+    assert "not as NVIDIA's dataset_tool" in refusal(read_nvidia_labels, file(data))
+
+
 def test_a_cls_file_is_a_name():
     assert read_class(file(b" cell \n", "a.cls")) == "cell"
     assert "a .cls file holds the name" in refusal(read_class, file(b"x" * 10**6, "a.cls"))

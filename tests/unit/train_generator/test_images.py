@@ -1,6 +1,7 @@
 import io
 import json
 import os
+import shutil
 import tarfile
 
 import numpy as np
@@ -170,13 +171,21 @@ def nvidia(labels):
     return files | {"dataset.json": json.dumps({"labels": labels}).encode()}
 
 
+def test_each_of_several_archives_has_nvidia_s_labels_of_its_own(tmp_path):
+    for number in range(2):
+        labels = [[f"{i // 4:05d}/img{i:08d}.png", i % 2] for i in range(8)]
+        folder = fill(tmp_path / str(number), nvidia(labels))
+        shutil.make_archive(str(tmp_path / f"nv-{number}"), "zip", folder)
+    found = load_images(str(tmp_path / "nv-{0..1}.zip"), 16)
+    assert found.class_names == ("0", "1")
+    assert found.labels.bincount().tolist() == [8, 8]
+
+
 @pytest.mark.parametrize("kind", ["folder", "zip", "tar"])
 def test_nvidia_s_folders_are_no_classes_and_its_labels_are(tmp_path, kind):
     files = nvidia([[f"{i // 4:05d}/img{i:08d}.png", i % 2] for i in range(8)])
     uri = fill(tmp_path / "nv", files)
     if kind == "zip":
-        import shutil
-
         uri = shutil.make_archive(str(tmp_path / "nv"), "zip", uri)
     if kind == "tar":
         uri = str(write_tar(tmp_path / "nv.tar", files))
