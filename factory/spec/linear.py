@@ -101,7 +101,7 @@ class LinearSpec(MethodSettings):
     @model_validator(mode="after")
     def _one_source(self) -> "LinearSpec":
         if self.extractor is not None:
-            beside = {"kind", "clean", "extractor", "classes", "layers", "memory_gib"}
+            beside = {"kind", "clean", "confidence", "extractor", "classes", "layers", "memory_gib"}
             if surplus := sorted(self.model_fields_set - beside):
                 raise ValueError(
                     f"`extractor` names a fitted extractor; leave out {', '.join(surplus)}"

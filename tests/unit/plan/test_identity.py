@@ -61,11 +61,15 @@ def test_other_weights_or_another_fit_are_another_dataset(tmp_path):
     assert len(ids) == 4
 
 
+PAINTED = [{"name": "a"}, {"name": "b"}]
 BASES = {
     "kmeans": {},
     "klish": {"dataset.segmenter": {"kind": "klish"}},
     "style_mixing": {"dataset.segmenter": {"kind": "style_mixing"}},
     "distil": {"dataset.segmenter": {"kind": "distil", "teacher": {"kind": "kmeans"}}},
+    "linear": {
+        "dataset.segmenter": {"kind": "linear", "annotations": "painted", "classes": PAINTED}
+    },
     "plugin": {"dataset.segmenter": {"kind": "a:b"}},
 }
 LABELS = {
@@ -141,6 +145,28 @@ CHANGES = {
     "dataset.segmenter[distil].pixels_per_image": 255,
     "dataset.segmenter[distil].layers": ["s8"],
     "dataset.segmenter[distil].seed": 1,
+    "dataset.segmenter[linear].kind": "x:y",
+    "dataset.segmenter[linear].annotations": "elsewhere",
+    "dataset.segmenter[linear].extractor": "X_LSE.pth",
+    "dataset.segmenter[linear].classes": ["a", "b", "c"],
+    "dataset.segmenter[linear].classes[].name": "c",
+    "dataset.segmenter[linear].classes[].colour": "#123457",
+    "dataset.segmenter[linear].layers": ["s8"],
+    "dataset.segmenter[linear].layer_weights": "softplus",
+    "dataset.segmenter[linear].loss": "focal",
+    "dataset.segmenter[linear].layer_loss": 0.1,
+    "dataset.segmenter[linear].class_weights": "balanced",
+    "dataset.segmenter[linear].bias": True,
+    "dataset.segmenter[linear].other": "a",
+    "dataset.segmenter[linear].rare_px": 33,
+    "dataset.segmenter[linear].epochs": 51,
+    "dataset.segmenter[linear].steps_per_epoch": 129,
+    "dataset.segmenter[linear].learning_rate": 0.01,
+    "dataset.segmenter[linear].lower_after": 21,
+    "dataset.segmenter[linear].redraw_noise": False,
+    "dataset.segmenter[linear].folds": 3,
+    "dataset.segmenter[linear].patience": 11,
+    "dataset.segmenter[linear].seed": 1,
     "dataset.segmenter[plugin].kind": "a:c",
     "dataset.segmenter[plugin].settings": {"x": 1},
     "dataset.accept.min_confidence": 0.1,
@@ -165,15 +191,31 @@ CHANGES |= {
     for tag in SEGMENTER_KINDS
     for name, value in CLEAN.items()
 }
+CHANGES |= {f"dataset.segmenter[{tag}].confidence": "agreement" for tag in SEGMENTER_KINDS}
+REVIEW = {
+    "node": 0,
+    "given": "a",
+    "verdict": "disputed",
+    "proposed": "b",
+    "who": "Ada",
+    "when": "2026-11-27T00:00:00+00:00",
+}
 SECTIONS = {
     "dataset.coverage": {"min_samples": {"1": {"count": 3, "min_area": 0.1}}, "budget": 5},
-    "dataset.segmenter[klish].labels": LABELS,
+    "dataset.segmenter[klish].labels": LABELS | {"reviews": [REVIEW]},
     "dataset.segmenter[style_mixing].classes": {"num_classes": 3},
     "dataset.segmenter[style_mixing].instances": {},
 } | {f"dataset.segmenter[{tag}].clean": {"keep": "largest"} for tag in SEGMENTER_KINDS}
 """Optional sections, as they are while something inside them changes."""
+REVIEWS = "dataset.segmenter[klish].labels.reviews"
 IGNORED = {
     "dataset.num_samples": 14,
+    REVIEWS: [REVIEW | {"verdict": "confirmed", "proposed": None}],
+    f"{REVIEWS}[].node": 1,
+    f"{REVIEWS}[].given": "c",
+    f"{REVIEWS}[].proposed": "c",
+    f"{REVIEWS}[].who": "Grace",
+    f"{REVIEWS}[].when": "2026-11-28T00:00:00+00:00",
     "dataset.coverage": {"min_samples": {"1": 3}, "budget": 5},
     "dataset.coverage.min_samples": {"2": 3},
     "dataset.coverage.min_samples.*.count": 4,
@@ -182,6 +224,7 @@ IGNORED = {
     "dataset.coverage.budget": 6,
     "dataset.generator.weights": "elsewhere.safetensors",
     "dataset.generator.sha256": "0" * 64,
+    "dataset.segmenter[linear].memory_gib": 1.0,
     "run.executor": "ray",
     "run.address": "auto",
     "run.num_actors": 3,
@@ -196,8 +239,12 @@ IGNORED = {
 }
 
 
+TOGETHER = [f"{REVIEWS}[].verdict"]
+"""Cannot change alone; they change with the section that they are in."""
+
+
 def test_every_setting_either_changes_the_dataset_s_id_or_is_known_not_to():
-    assert sorted([*CHANGES, *IGNORED]) == sorted(setting_names())
+    assert sorted([*CHANGES, *IGNORED, *TOGETHER]) == sorted(setting_names())
 
 
 def base_and_change(folder, setting, value):
@@ -218,8 +265,9 @@ def base_and_change(folder, setting, value):
             place = next(iter(place.values()))
         else:
             place = place.setdefault(parent, {})
-    if setting.endswith("].kind"):
+    if setting.endswith(("].kind", "].extractor")):  # what stands beside them would not fit
         place.clear()
+        place["kind"] = tag
     place[last] = value
     return [check_job(one, source="x") for one in (document, changed)]
 
