@@ -45,7 +45,7 @@ def test_a_lost_segmenter_that_cannot_be_fitted_again_is_told_as_that(root, tmp_
     make_small(other, {"dataset.segmenter.fit.num_images": 9})
     fitted = (other / "out" / SEGMENTER_PATH).read_bytes()
     monkeypatch.setattr(factory.job, "find_fitted", lambda *_: fitted)
-    monkeypatch.setattr(factory.job, "finish_segmenter", lambda data, *_, **__: data)
+    monkeypatch.setattr(factory.job, "finish_for", lambda _spec, _weights, data, *_, **__: data)
     with pytest.raises(StoreError) as caught:
         make_small(tmp_path)
     text = str(caught.value)
