@@ -8,7 +8,7 @@ next picture is the one least like all that were chosen.
 import math
 from dataclasses import dataclass
 from itertools import chain, zip_longest
-from typing import Literal, get_args
+from typing import Literal
 
 import numpy as np
 import torch
@@ -24,8 +24,6 @@ from factory.spec import DatasetSpec
 
 Pick = Literal["diverse", "random", "by-class"]
 """Ways to choose."""
-
-PICKS: tuple[str, ...] = get_args(Pick)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
