@@ -430,6 +430,7 @@ def test_a_shard_that_is_released_is_made_and_the_rounds_for_targets_go_on(tmp_p
     assert sum(record.class_images[1] for record in manifest.records) >= 20
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("harm", "found"),
     [

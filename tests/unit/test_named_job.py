@@ -136,6 +136,7 @@ def test_confidence_is_lower_on_borders(made):
     assert np.mean(border) < 0.9 * np.mean(inside)
 
 
+@pytest.mark.slow
 def test_it_is_verified_and_made_again_byte_for_byte(made, fitted, tmp_path):
     store = open_store(str(made))
     assert verify_dataset(store).problems == ()

@@ -132,6 +132,7 @@ def places(problems):
     return {(problem.path, problem.kind) for problem in problems}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", DAMAGES)
 def test_what_verify_finds_repair_puts_right(root, tmp_path, name):
     DAMAGES[name](root)

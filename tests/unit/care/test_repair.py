@@ -103,6 +103,7 @@ def test_a_tar_of_other_bytes_that_is_whole_is_adopted_as_it_is(store, root):
     assert problems_of(store) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", [3, 150, 700, -700, -1])
 def test_a_damaged_tar_without_a_receipt_is_never_adopted_and_repair_removes_it(store, root, place):
     whole = (root / TAR).read_bytes()

@@ -57,6 +57,7 @@ def stylegan2_images(checkpoint: Checkpoint, case: str) -> tuple[torch.Tensor, t
     return images, torch.from_numpy(arrays["image"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("file", "case", "options"),
     [

@@ -94,6 +94,7 @@ def test_a_network_of_a_changed_program_is_refused(stylegan2, tmp_path):
         read(stylegan2, tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", [None, "64", -1, 2**40, 1.5, True, [64]])
 def test_a_size_that_is_no_size_is_refused(stylegan2, value, tmp_path):
     stylegan2.attributes["img_resolution"] = value

@@ -139,6 +139,7 @@ _BESIDE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("protocol", [2, 4])
 @pytest.mark.parametrize("beside", _BESIDE.values(), ids=_BESIDE)
 def test_inert_things_beside_the_generator_do_no_harm(beside, protocol, tmp_path):

@@ -51,6 +51,7 @@ def by_model(*words, names="ground,disc,core", who="net 1"):
     return run("label", "job.yaml", "--review", who, *model, *words)
 
 
+@pytest.mark.slow
 def test_a_model_disputes_what_it_sees_otherwise_and_fit_plan_and_card_tell_it(here):
     result = by_model()
     assert result.exit_code == 0, result.output

@@ -1,3 +1,4 @@
+import shutil
 import threading
 
 import pytest
@@ -21,12 +22,22 @@ from factory.manifest.records import encode_record
 from factory.store import open_store
 
 
+@pytest.fixture(scope="module")
+def grown(tmp_path_factory):
+    """A dataset of 11 shards in blocks of 4, made once; not to be changed."""
+    folder = tmp_path_factory.mktemp("grown")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(factory.dataset.receipts, "BLOCK", 4)
+        make_small(folder, {"dataset.num_samples": 20, "dataset.samples_per_shard": 2})
+        make_small(folder, {"dataset.num_samples": 22, "dataset.samples_per_shard": 2})
+    return folder / "out"
+
+
 @pytest.fixture
-def store(tmp_path, monkeypatch):
-    """A dataset of 11 shards in blocks of 4."""
+def store(grown, tmp_path, monkeypatch):
+    """A copy of `grown` to damage."""
     monkeypatch.setattr(factory.dataset.receipts, "BLOCK", 4)
-    make_small(tmp_path, {"dataset.num_samples": 20, "dataset.samples_per_shard": 2})
-    make_small(tmp_path, {"dataset.num_samples": 22, "dataset.samples_per_shard": 2})
+    shutil.copytree(grown, tmp_path / "out")
     return open_store(str(tmp_path / "out"))
 
 

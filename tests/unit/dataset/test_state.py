@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import pytest
 from small_job import make_small
@@ -9,12 +10,19 @@ from factory.manifest.paths import round_path
 from factory.store import open_store
 
 
+@pytest.fixture(scope="module")
+def larger(tmp_path_factory):
+    """A dataset that was made larger, made once; not to be changed."""
+    folder = tmp_path_factory.mktemp("larger")
+    make_small(folder)
+    make_small(folder, {"dataset.num_samples": 17})
+    return folder / "out"
+
+
 @pytest.fixture
-def two_rounds(tmp_path):
-    """A dataset that was made larger, and what its two rounds say."""
-    make_small(tmp_path)
-    make_small(tmp_path, {"dataset.num_samples": 17})
-    folder = tmp_path / "out"
+def two_rounds(larger, tmp_path):
+    """A copy of `larger` to change, and what its two rounds say."""
+    folder = shutil.copytree(larger, tmp_path / "out")
     return folder, [json.loads((folder / round_path(index)).read_text()) for index in range(2)]
 
 

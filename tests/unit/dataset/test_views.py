@@ -105,6 +105,7 @@ class Dying(CountingStore):
         super().replace(path, data)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("deadly", VIEWS)
 def test_views_are_whole_after_the_next_run_wherever_the_last_one_was_killed(tmp_path, deadly):
     root = tmp_path / "out"
@@ -121,6 +122,7 @@ def test_views_are_whole_after_the_next_run_wherever_the_last_one_was_killed(tmp
     assert views_of(root) == whole
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("written", [1, 2, 3])
 def test_views_are_whole_after_an_older_version_was_killed_between_them(tmp_path, written):
     """It wrote the index, the manifest, the preview and the card, in this order."""

@@ -115,6 +115,7 @@ def test_facts_that_lie_about_instances_are_damage_for_the_export_and_for_verify
     assert [problem.sample for problem in problems if problem.kind == "contents"][:1] == [KEY]
 
 
+@pytest.mark.slow
 def test_an_image_full_of_instances_takes_the_time_of_its_pixels():
     ids = np.repeat(np.arange(65_536, dtype=np.uint16), 16).reshape(1024, 1024)
     started = time.process_time()

@@ -70,8 +70,9 @@ def test_a_fit_keeps_to_its_memory_and_uses_most_of_it(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     held = json.loads(done.stdout)["gib"]
-    # Beside it two lanes each hold a batch of the generator's maps, 8 MiB, up to three times.
-    assert held <= GIB + 0.05
+    # Beside it two lanes each hold a batch of the generator's maps, 8 MiB, up to three times, and the
+    # allocator keeps pages: one fit held .30 to .38 over 15 runs on one kind of machine, .41 on another.
+    assert held <= GIB + 0.1
     assert held > 0.4 * GIB, "a budget that nobody comes near is no budget"
 
 

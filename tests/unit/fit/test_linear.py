@@ -110,6 +110,7 @@ VARIANTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", VARIANTS)
 def test_each_setting_changes_the_head_and_keeps_it_good(name, tmp_path):
     folder = painted_folder(tmp_path / "p")
@@ -153,6 +154,7 @@ def test_feature_maps_that_do_not_fit_are_refused_with_what_they_need(tmp_path):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("extra", [{}, {"folds": 3, "patience": 3, "layer_weights": "softplus"}])
 def test_a_fit_that_was_stopped_goes_on_and_gives_the_same_bytes(extra, tmp_path, monkeypatch):
     monkeypatch.setattr("factory.fit.context._EVERY_S", 0.0)

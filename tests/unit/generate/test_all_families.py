@@ -133,6 +133,7 @@ TOLD = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["--config", "generator.settings"])
 @pytest.mark.parametrize(("kind", "settings"), TOLD, ids=[f"{k}-{next(iter(s))}" for k, s in TOLD])
 def test_what_is_told_of_a_network_is_what_it_computes(kind, settings, way, tmp_path):

@@ -103,6 +103,7 @@ BOMBS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BOMBS)
 def test_a_table_that_understates_its_size_is_refused_before_it_takes_memory(name: str) -> None:
     make, words = BOMBS[name]
@@ -168,6 +169,7 @@ def test_what_texts_take_is_counted_without_writing_dictionaries_out() -> None:
     assert unfolded_bytes(pa.nulls(3, pa.dictionary(pa.int32(), pa.string()))) == 3 * 4
 
 
+@pytest.mark.slow
 def test_changed_bytes_end_in_an_error_and_never_the_process() -> None:
     data = encode_table(TABLE)
     footer = len(data) - 8 - int.from_bytes(data[-8:-4], "little")

@@ -54,6 +54,7 @@ def assert_equal_pairs(samples, pairs):
         assert sample["facts"]["key"] == sample["key"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_webdataset_reads_every_pair_once(root, pairs, num_workers):
     pattern = f"{root}/data/train/tiny-{{000000..000002}}.tar"

@@ -108,6 +108,7 @@ def test_few_shards_are_warned_of_from_eight_samples_for_each_of_eight_loaders(
     assert any(line.startswith("only 1 shards") for line in found.warnings) == warned
 
 
+@pytest.mark.slow
 def test_fewer_samples_than_are_planned_are_refused(estimate):
     _, folder = estimate
     with pytest.raises(

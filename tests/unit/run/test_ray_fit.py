@@ -106,6 +106,7 @@ def test_answers_come_in_the_order_of_the_parts_however_they_arrive(tmp_path):
     assert fit_with(pool_of(workers)) == reference(workers)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_workers", [1, 2, 3])
 @pytest.mark.parametrize("dies_at", [5, NUM_PARTS + 5, 2 * NUM_PARTS + 5, 6 * NUM_PARTS + 5])
 def test_the_parts_of_a_dead_worker_are_made_again_on_another(tmp_path, num_workers, dies_at):

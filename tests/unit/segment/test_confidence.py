@@ -132,6 +132,7 @@ METHODS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", METHODS)
 def test_pairs_of_any_method_have_it_and_verify_counts_it_again(name, tmp_path):
     section = METHODS[name] | {"confidence": "agreement"}

@@ -284,6 +284,7 @@ def test_a_store_that_fails_later_leaves_the_last_numbers(folder):
     assert view.snapshot() == before
 
 
+@pytest.mark.slow
 def test_events_come_when_something_changes(folder):
     view, client = serve(open_store(str(folder)))
     lines = []
@@ -308,6 +309,7 @@ def test_events_come_when_something_changes(folder):
     assert states == ["complete", "running"]
 
 
+@pytest.mark.slow
 def test_a_listener_hears_something_while_nothing_changes(folder, monkeypatch):
     monkeypatch.setattr("factory.serve.app._QUIET_BEATS", 1)
     _, client = serve(open_store(str(folder)))

@@ -25,6 +25,7 @@ def test_of_eight_that_create_one_name_exactly_one_wins(store):
         assert store.read(name) == b"%d" % won.index(True) * 100
 
 
+@pytest.mark.slow
 def test_a_large_file_is_sent_in_parts_and_comes_back_whole(store, middle):
     data = os.urandom(2 * PART + 7)
     file = a_file(store, data)
@@ -57,6 +58,7 @@ def test_a_name_that_exists_is_never_written_again(store):
     assert not file.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["409", "500", "503", "cut", "refuse"])
 def test_a_create_outlives_what_may_pass(store, middle, kind):
     store.create("before", b"")

@@ -116,6 +116,7 @@ def test_a_request_that_trickles_in_is_not_waited_for(monkeypatch):
             deque((one.sendall(byte) or time.sleep(0.05) for byte in trickle), maxlen=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sends", [b"", HALF, b"GET / HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n"])
 def test_a_silent_connection_is_closed_also_after_an_answer(monkeypatch, sends):
     monkeypatch.setattr(connections, "REQUEST_LIMIT_S", 0.4)
@@ -127,6 +128,7 @@ def test_a_silent_connection_is_closed_also_after_an_answer(monkeypatch, sends):
         assert is_closed(one)
 
 
+@pytest.mark.slow
 def test_an_answer_may_take_longer_than_a_request(monkeypatch):
     monkeypatch.setattr(connections, "REQUEST_LIMIT_S", 0.2)
 
