@@ -145,9 +145,11 @@ def prepare_job(
     identify = partial(
         identify_job, spec, weights_sha256=weights.sha256, files=files, theirs=theirs
     )
-    # Compared before the fit too: a job for another dataset is refused now, not after hours.
+    # Checked before the fit too: a job for another dataset, or whose samples cannot be planned, is
+    # refused now, not after hours.
+    before_fit = identify(segmenter_sha256=fit.get("sha256", ""))
+    make_plan(spec, before_fit, rounds)
     if rounds:
-        before_fit = identify(segmenter_sha256=fit.get("sha256", ""))
         check_same_dataset(store, before_fit, theirs)
         check_segmenter(store, theirs, may_be_missing=True)
     fitted = _fitted_segmenter(spec, store, weights, observer, stop)

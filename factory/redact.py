@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from typing import Any
 
 _ADDRESS = re.compile(r"(?P<scheme>\b[A-Za-z][A-Za-z0-9+.-]*):(?P<slashes>/+)(?P<rest>\S*)")
-_QUERY = re.compile(r"[?&][^\s?&=]*=\S*")
-"""A query without its address, as in the messages of the standard library."""
+_QUERY = re.compile(r"(?:[?&]|%3[Ff]|%26)[^\s?&=]{0,256}?(?:=|%3[Dd])\S*")
+"""A query without its address, as in the messages of the standard library; also percent-encoded, as in
+an address that was copied out of another one."""
 _LOGIN = re.compile(r"(?<!\w)[\w.+-]+:[^\s/@:]+@(?=[\w.-]+)")
 """A name and a password before a host, as proxies are often written, also behind two slashes."""
 _SPACED_LOGIN = re.compile(r"(?<=://)[^\s/@:]+:[^\n/@]{1,256}@(?=[\w.-]+)")

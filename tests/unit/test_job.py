@@ -202,6 +202,15 @@ def test_growing_adds_shards_and_leaves_every_old_byte(made):
     assert regenerate_samples(open_store(str(made / "out")), 5) == (5, [])
 
 
+def test_what_cannot_be_planned_is_refused_before_the_fit(made, monkeypatch):
+    (made / "out/segmenter.safetensors").unlink()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(made / "cache"))  # nothing fitted lies in this one
+    witness = Witness()
+    with pytest.raises(JobError, match=r"found 12, but 13 are already planned"):
+        run_job(small_job(made, {"dataset.num_samples": 12}), witness)
+    assert witness.fitted == []
+
+
 def test_shrinking_is_refused_and_changes_nothing(made):
     before = files_of(made / "out")
     with pytest.raises(JobError, match=r"found 12, but 13 are already planned"):

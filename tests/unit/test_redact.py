@@ -37,6 +37,8 @@ WORDS = st.text(alphabet="abcXYZ019-_.~%", min_size=1, max_size=12)
         ("//u:SECRET@h/a", "//h/a"),
         ("https://h/a;jsessionid=SECRET/b", "https://h/a/b"),
         ("the query ?token=SECRET is", "the query  is"),
+        ("get https://h/a%3Ftoken=SECRET now", "get https://h/a now"),
+        ("at https%3A%2F%2Fh%2Fa%3fk%3DSECRET", "at https%3A%2F%2Fh%2Fa"),
     ],
 )
 def test_secrets_of_addresses_are_left_out(text, left):
@@ -50,6 +52,7 @@ def test_secrets_of_addresses_are_left_out(text, left):
         "https://host/path/file.pt; try again",
         "https://h/@scope/pkg@1.0",
         "/tmp/a@b/c?d",
+        "https://h/what%3F.pt",
         "why? a = b",
         "shard 1: 3:00 x@y",
         "AWS_ENDPOINT_URL (http://host:port), AWS_PROFILE",
