@@ -106,8 +106,10 @@ def label(  # noqa: PLR0913, PLR0917 - options, each by its name
 def _load(segmenter: Path, job: Path | None, output: Path | None) -> tuple["JobSpec", Path]:
     """The job without its labels, and the path of the labels file."""
     from factory.label.material import load_without_labels
+    from factory.spec.yaml_file import refuse_address
 
     if not segmenter.exists():
+        refuse_address(segmenter, noun="segmenter file or job file")
         raise JobError(f"{segmenter}: no such file; give a segmenter file or a job file")
     is_job = segmenter.suffix in _YAML
     job_file = segmenter if is_job else job

@@ -1,5 +1,6 @@
 """Read a YAML file of bounded size as a mapping."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ from factory.errors import JobError
 from factory.spec.yaml_text import parse_yaml
 
 _MOST_BYTES = 2**20
+_ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/+")
 
 
 def load_yaml(path: Path, *, noun: str, keys: str) -> dict[str, Any]:
@@ -18,6 +20,7 @@ def load_yaml(path: Path, *, noun: str, keys: str) -> dict[str, Any]:
     try:
         document = parse_yaml(_read_text(path))
     except (OSError, UnicodeDecodeError) as error:
+        refuse_address(path, noun=noun)
         reason = getattr(error, "strerror", None) or "not UTF-8 text"
         raise JobError(where=str(path), found=f"cannot read the {noun} ({reason})") from error
     except ValueError as error:
@@ -28,6 +31,31 @@ def load_yaml(path: Path, *, noun: str, keys: str) -> dict[str, Any]:
             where=str(path), found=f"found {found}", allowed=f"a {noun} is a mapping with {keys}"
         )
     return document
+
+
+def refuse_address(path: Path, *, noun: str) -> None:
+    """Refuse an address, such as s3://bucket/job.yaml, where a local file is needed and none was found.
+
+    Errors call the file a `noun`.
+
+    Raises:
+        JobError: If `path` is an address.
+    """
+    match = _ADDRESS.match(str(path))
+    if match is None:
+        return
+    scheme, rest = match[1].lower(), str(path)[match.end() :]
+    is_here = scheme == "file"
+    raise JobError(
+        # `Path` has made one slash of two.
+        where=f"{scheme}:///{rest}" if is_here else f"{scheme}://{rest}",
+        found="found an address",
+        allowed=f"a {noun} is a local file",
+        remedy="write its path without file://"
+        if is_here
+        else "download it first (commands that read a dataset, such as `factory status`, take the "
+        "dataset's address)",
+    )
 
 
 def _read_text(path: Path) -> str:

@@ -311,6 +311,30 @@ def test_a_refused_job_is_told_as_fields_to_a_script(tmp_path):
 @pytest.mark.parametrize(
     "words",
     [
+        "plan JOB",
+        "fit JOB",
+        "run JOB",
+        "sample JOB",
+        "status JOB",
+        "doctor JOB",
+        "label JOB",
+        "label here.safetensors JOB",
+        "train-generator JOB",
+        "judge-generator JOB shipped:blood_cells",
+        "pack-training JOB -o packed",
+    ],
+)
+def test_an_address_in_place_of_a_job_file_is_refused_with_what_to_do(tmp_path, words):
+    (tmp_path / "here.safetensors").touch()
+    refused = call(*words.replace("JOB", "s3://bucket/job.yaml").split())
+    assert refused.exit_code == 2
+    assert refused.stderr.startswith("error: s3://bucket/job.yaml: found an address; a ")
+    assert "is a local file; download it first (commands that read a dataset," in refused.stderr
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
         ["status"],
         ["verify"],
         ["preview"],

@@ -66,3 +66,38 @@ def test_a_named_pipe_is_not_waited_for_and_a_shell_s_pipe_is_read(tmp_path):
         assert load(Path(f"/dev/fd/{reading}")) == {"fruit": 2}
     finally:
         os.close(reading)
+
+
+@pytest.mark.parametrize(
+    ("given", "line"),
+    [
+        (
+            "https://me:pw@example.org/list.yaml?key=secret",
+            "https://example.org/list.yaml: found an address; a shopping list is a local file; download "
+            "it first (commands that read a dataset, such as `factory status`, take the dataset's "
+            "address)",
+        ),
+        (
+            "s3://bucket/out",
+            "s3://bucket/out: found an address; a shopping list is a local file; download it first "
+            "(commands that read a dataset, such as `factory status`, take the dataset's address)",
+        ),
+        (
+            "file:///home/me/list.yaml",
+            "file:///home/me/list.yaml: found an address; a shopping list is a local file; write its "
+            "path without file://",
+        ),
+    ],
+)
+def test_an_address_is_told_from_a_file_that_is_missing(given, line):
+    with pytest.raises(JobError) as caught:
+        load(Path(given))
+    assert str(caught.value) == line
+
+
+def test_a_file_whose_path_looks_like_an_address_is_read(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = Path("s3:/bucket/list.yaml")
+    path.parent.mkdir(parents=True)
+    path.write_text("fruit: 3")
+    assert load(path) == {"fruit": 3}
