@@ -17,9 +17,10 @@ from torch import Tensor
 
 from factory.errors import JobError
 from factory.fit.context import FitContext
-from factory.fit.kmeans import nearest, try_seedings
+from factory.fit.kmeans import nearest, seeding_seconds, try_seedings
 from factory.fit.pixels.ball import find_ball
 from factory.fit.pixels.budget import SEEDING_PIXELS
+from factory.fit.pixels.forecast import Rehearsal
 from factory.fit.pixels.sampling import (
     FIRST_FITTING_INDEX,
     MOST_CHANNELS,
@@ -31,7 +32,7 @@ from factory.identity import counter_rng
 from factory.segment.agreement import adjusted_rand
 
 # Enough for scores that repeat within .05, and little beside any fit.
-NUM_IMAGES, _PLACES_PER_IMAGE = 64, 64
+_NUM_IMAGES, _PLACES_PER_IMAGE = 64, 64
 _NUM_CLUSTERS, _NUM_SHUFFLES = 8, 4
 # Pixels are exchanged between images within cells of a grid this fine: eight of an image's pixels lie
 # in a row of it.
@@ -45,15 +46,25 @@ _LEAST_SHARE = 1 / 3
 def score_layers(context: FitContext, seed: int) -> dict[str, float]:
     """The content of the last map of each resolution, from coarse to fine: 0 by chance, at most 1."""
     names, widths = _candidates(context.pool.facts)
-    sampling = Sampling(names, widths, NUM_IMAGES, _PLACES_PER_IMAGE, seed)
+    sampling = Sampling(names, widths, _NUM_IMAGES, _PLACES_PER_IMAGE, seed)
     context.sample(sampling, "layers")
     vectors = torch.cat(context.pool.query("spread", SEEDING_PIXELS)).cpu()
-    indices = range(FIRST_FITTING_INDEX, FIRST_FITTING_INDEX + NUM_IMAGES)
+    indices = range(FIRST_FITTING_INDEX, FIRST_FITTING_INDEX + _NUM_IMAGES)
     places = torch.cat([places_of(sampling, index) for index in indices])
     owners = [
         _clusters(block, seed, context) for block in torch.split(vectors, list(widths), dim=1)
     ]
     return dict(zip(names, contents(owners, places, _PLACES_PER_IMAGE), strict=True))
+
+
+def seconds_of_scores(rehearsal: Rehearsal) -> float:
+    """Seconds of `score_layers`: its images, and clusters of each layer's block of the vectors."""
+    seconds = _NUM_IMAGES * rehearsal.image_s
+    pixels = _NUM_IMAGES * _PLACES_PER_IMAGE
+    for block in torch.split(rehearsal.vectors.cpu(), list(rehearsal.sampling.widths), dim=1):
+        copies = block.repeat(-(-pixels // len(block)), 1)[:pixels]
+        seconds += seeding_seconds(rehearsal, copies, _NUM_CLUSTERS)
+    return seconds
 
 
 def best_layers(scores: dict[str, float], facts: GeneratorFacts) -> tuple[str, ...]:

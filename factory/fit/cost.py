@@ -5,6 +5,7 @@ fit happens in one process, and `factory plan` says that nobody knows how long i
 """
 
 import tempfile
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +39,9 @@ class Probe:
     """Where the fit computes."""
     num_threads: int
     """Batches that the fit computes side by side on this machine."""
+
+    clock: Callable[[], float] = time.perf_counter
+    """Seconds from any point; what work is timed by."""
 
     def batches_s(self, num_images: int, batch_s: float) -> float:
         """Seconds of one thread for `num_images`, at `batch_s` a batch."""

@@ -14,10 +14,11 @@ import torch
 from torch import Tensor
 
 from factory.errors import JobError
-from factory.fit.content import NUM_IMAGES, best_layers, score_layers
+from factory.fit.content import best_layers, score_layers
 from factory.fit.context import FitContext
 from factory.fit.cost import LIKELY_CLASSES, FitCost, Probe, likely_head
 from factory.fit.found import Found, read_found
+from factory.fit.klish_forecast import forecast_seconds
 from factory.fit.kmeans import cluster, clustering_bytes
 from factory.fit.merging import Merged, merge_clusters
 from factory.fit.pixels.ball import Ball, find_ball
@@ -28,14 +29,7 @@ from factory.fit.pixels.budget import (
     most_pixels,
     plan_sampling,
 )
-from factory.fit.pixels.components import MOST_COMPONENTS, find_components
-from factory.fit.pixels.forecast import (
-    SearchRounds,
-    clustering_seconds,
-    merging_seconds,
-    sample_few,
-    sampling_seconds,
-)
+from factory.fit.pixels.components import find_components
 from factory.fit.pixels.sampling import NUM_PARTS, Sampling
 from factory.fit.pixels.separation import MOST_BYTES
 from factory.generate.base import GeneratorFacts
@@ -52,8 +46,6 @@ from factory.segment.tree.layer_choice import as_figures
 from factory.spec.klish import KlishSpec
 
 _SECOND_STAGE = 2**62
-_PUBLISHED_ROUNDS = SearchRounds(14.0)
-_ROBUST_ROUNDS = SearchRounds(6.0, on_some=8.0, stride=4)
 
 
 def fit_klish(spec: KlishSpec, context: FitContext) -> bytes:
@@ -185,22 +177,8 @@ def _held(num_clusters: int, channels: int) -> HeldBytes:
     return HeldBytes(FLOAT_BYTES * num_clusters + 1, fixed)
 
 
-def _seconds(spec: KlishSpec, probe: Probe, batch_s: float) -> float:
-    sampling = choose_pixels(spec, probe.generator.facts)
-    part, vectors = sample_few(probe, sampling)
-    rounds = _PUBLISHED_ROUNDS
-    if spec.merging != "published":
-        rounds = _ROBUST_ROUNDS
-        # Which components does not matter to the time, so that the first channels stand for them.
-        vectors = vectors[:, :MOST_COMPONENTS].contiguous()
-        part.use(vectors)
-        part.clip(find_ball(vectors))
-    seconds = 2 * sampling_seconds(probe, sampling, batch_s)
-    if spec.merging != "published" and spec.layers == "auto":
-        seconds += probe.batches_s(NUM_IMAGES, batch_s)
-    seconds += clustering_seconds(part, vectors, sampling, spec.initial_clusters)
-    seconds += merging_seconds(part, vectors, sampling, spec.initial_clusters, rounds)
-    return seconds / probe.num_threads
+def _seconds(spec: KlishSpec, probe: Probe, batch_s: float) -> float:  # noqa: ARG001 - no masks are made in a fit
+    return forecast_seconds(spec, probe, choose_pixels(spec, probe.generator.facts))
 
 
 def _likely_rows(spec: KlishSpec) -> int:

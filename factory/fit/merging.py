@@ -21,6 +21,7 @@ from torch import Tensor
 from factory.errors import JobError
 from factory.fit.context import FitContext, median_of
 from factory.fit.found import Found
+from factory.fit.klish_forecast import LEAD_PIXELS
 from factory.fit.merge_order import MergeCosts, choose_cheap_pair, choose_pair
 from factory.fit.pixels.pool import added
 from factory.fit.pixels.separation import LEAST_GAIN, HingeLoss, num_at_once, separate
@@ -32,9 +33,6 @@ from factory.fit.resampling import (
 )
 from factory.segment.tree.evidence import Evidence
 from factory.segment.tree.hierarchy import Hierarchy
-
-_LEAD_PIXELS = 4096
-"""Pixels of each part that the median margins come from."""
 
 # The first rounds of a search only find out which pixels lie near the plane, and any part of the pixels
 # shows that: they are made on every fourth, and the last ones on all. The robust rule reads a cluster's
@@ -197,7 +195,7 @@ class _Clusters:
     def median_lead(self) -> float:
         """Lead of the best plane over the second, in logits."""
         columns = torch.tensor(sorted(self._columns))
-        return median_of(self._pool.query("leads", columns, _LEAD_PIXELS))
+        return median_of(self._pool.query("leads", columns, LEAD_PIXELS))
 
 
 def _merge(context: FitContext, found: Found, search: _Search) -> Merged:

@@ -5,6 +5,8 @@ drawing parts anew, with replacement, needs no pixel: the merge order follows fr
 what they are; it is the choice of merges that is put to the test, as the tree's user sees it.
 """
 
+from collections.abc import Callable
+
 import torch
 from jaxtyping import Float32, Float64, Int64
 from torch import Tensor
@@ -68,6 +70,22 @@ def stability_of_nodes(
         # Two empty clusters are the same: k-means leaves some of few pixels without any.
         best += torch.where(either > 0, both / either.clamp(min=1), 1.0).amax(dim=1)
     return (best / len(others)).float()
+
+
+def seconds_of_resampling(
+    num_clusters: int, timed: Callable[[Callable[[], object]], float]
+) -> float:
+    """Seconds of merging so many clusters under resampling, and of comparing the trees."""
+    sizes = torch.ones(num_clusters, dtype=torch.int64)
+    sums = torch.arange(num_clusters, dtype=torch.float64)[:, None]
+    own = _merge_by_cost(sums, sizes)
+
+    def one_draw() -> None:
+        order = [_merge_by_cost(sums, sizes)]
+        agreement_at_cuts(own, order, sizes)
+        stability_of_nodes(own, order, sizes)
+
+    return _NUM_DRAWS * timed(one_draw)
 
 
 def _members(merges: list[Merge], count: int) -> Float64[Tensor, "nodes k"]:

@@ -112,18 +112,18 @@ def dataset_of(
     return check_job(document, source="bench").dataset
 
 
-def fit(dataset: DatasetSpec, generator: Generator, weights: LocalWeights) -> tuple[bytes, float]:
+def fit(
+    dataset: DatasetSpec, weights: LocalWeights, pool: ThreadedPixelPool
+) -> tuple[bytes, float]:
     """The segmenter file, and CPU seconds."""
     started = time.process_time()
     with tempfile.TemporaryDirectory() as folder, one_thread(), torch.inference_mode():
-        pool = ThreadedPixelPool(generator, dataset, CPU, 2)
         progress = Progress(lambda *_: None, threading.Event())
         context = FitContext(
             dataset, weights, pool, progress, Checkpoint(LocalStore(folder), "bench")
         )
         fitter = fit_klish if dataset.segmenter.kind == "klish" else fit_kmeans
         data = fitter(dataset.segmenter, context)
-        pool.close()
     return data, time.process_time() - started
 
 
@@ -217,7 +217,7 @@ def measure(
     dataset = dataset_of(source, klish, words, seed)
     weights = find_weights(dataset.generator, lambda *_: None)
     generator = load_generator(dataset.generator, weights.path, device=CPU)
-    fitted, seconds = fit(dataset, generator, weights)
+    fitted, seconds = fit(dataset, weights, ThreadedPixelPool(generator, dataset, CPU, 2))
     tree = read_hierarchy(decode_segmenter(fitted, source=name)[0])
     assert tree is not None
     suggested = ", ".join(str(count) for count, _ in suggest_cuts(tree).ranked[:4])
@@ -229,7 +229,8 @@ def measure(
     for count in CUTS:
         kmeans = dataset_of(source, {"kind": "kmeans", "num_clusters": count}, words, seed)
         line = f"  K={count}"
-        for method, data in (("klish", fitted), ("kmeans", fit(kmeans, generator, weights)[0])):
+        pool = ThreadedPixelPool(generator, kmeans, CPU, 2)
+        for method, data in (("klish", fitted), ("kmeans", fit(kmeans, weights, pool)[0])):
             masks = held_out.masks(planes_of(data, count)[0])
             shares = torch.bincount(masks.flatten(), minlength=count).double() / masks.numel()
             ordered = " ".join(f"{share:.1%}" for share in shares.sort(descending=True).values)

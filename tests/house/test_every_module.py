@@ -31,7 +31,6 @@ NOT_NAMED = {
     "factory.checkpoint.pickles.value_stack",
     "factory.evaluate.scores",
     "factory.fit.context",
-    "factory.fit.pixels.forecast",
     "factory.fit.prototypes",
     "factory.fit.teacher_masks",
     "factory.generate.biggan.ajbrock",

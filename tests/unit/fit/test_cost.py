@@ -1,5 +1,3 @@
-from dataclasses import replace
-
 import pytest
 import torch
 from painting import paint, painted_section
@@ -47,14 +45,6 @@ def test_a_fit_of_images_takes_as_long_as_their_batches(tmp_path):
 
 def test_what_needs_no_fit_takes_no_time(tmp_path):
     assert fit_seconds(probe_of(tmp_path, {"kind": "style_mixing"}), 2.0) == 0
-
-
-def test_more_threads_make_a_fit_on_pixels_quicker(tmp_path):
-    fit = {"num_images": 10**6, "pixels_per_image": 1}
-    one = probe_of(tmp_path, {"kind": "kmeans", "num_clusters": 2, "fit": fit})
-    with torch.inference_mode():
-        seconds = [fit_seconds(replace(one, num_threads=n), 1e3) for n in (1, 1000)]
-    assert seconds[0] > 100 * seconds[1] > 0
 
 
 def test_a_head_whose_teacher_tells_nothing_of_its_fit_is_not_foreseen_either(tmp_path):
