@@ -17,7 +17,7 @@ from torch import Tensor
 from factory.data import LatentBatch
 from factory.errors import PluginError
 from factory.generate import GENERATORS
-from factory.generate.batch import ImageBatch
+from factory.generate.batch import ImageBatch, Rendering
 from factory.plugins import Role
 from factory.spec import GeneratorSpec
 
@@ -98,6 +98,30 @@ class StyleMixer(Protocol):
         Returns:
             Raw colours of the network, float32, nominally -1 to 1. Below the image's own size they
             are not a downsampled image: the layers left out would still add contrast.
+        """
+
+
+@runtime_checkable
+class DifferentiableGenerator(Protocol):
+    """A generator through which gradients flow, from feature maps and colours back to latents."""
+
+    latent_rows: int
+    """Latents that one image can be made of: one for each style row; 1 = one for all layers."""
+
+    def draw_z(self, rng: np.random.Generator) -> Float[np.ndarray, " z"]:
+        """As in `Generator`."""
+
+    def render(
+        self, z: Float[Tensor, "n rows z"], latents: LatentBatch, layers: Sequence[str]
+    ) -> Rendering:
+        """Render `z` in place of the latents of the batch, whose classes, truncation and noise count.
+
+        With one row it is what `generate` makes, before the conversion to bytes.
+
+        Args:
+            z: One latent for all layers (1 row), or one for each of `latent_rows`; on any device.
+            latents: The batch.
+            layers: Names of the requested feature maps.
         """
 
 

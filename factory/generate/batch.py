@@ -1,9 +1,9 @@
-"""The two batch types that stay on the device, between the generator and the encoder.
+"""The batch types that stay on the device, between the generator and the encoder.
 
 They are not in `data.py` because they hold torch tensors, and planning must not import torch.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from jaxtyping import Float, Int64, UInt8
@@ -23,6 +23,19 @@ class ImageBatch:
     rgba: UInt8[Tensor, "n h w 4"] | None = None
     """The same images with their alpha, not premultiplied, which is what the dataset stores; None for
     a generator without alpha."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rendering:
+    """What a network made of latents, before it becomes bytes: gradients flow through it."""
+
+    colours: Float[Tensor, "n c h w"]
+    """Raw colours of the network, float32, nominally -1 to 1, not clamped: grey, RGB or RGB and
+    alpha."""
+    features: Mapping[str, Float[Tensor, "n _c _h _w"]]
+    """Feature maps by layer name, as in `ImageBatch`."""
+    to_pixels: Callable[[Float[Tensor, "n c h w"]], UInt8[Tensor, "n h w c"]]
+    """Converts the colours to bytes, as this family does."""
 
 
 @dataclass(frozen=True, slots=True)

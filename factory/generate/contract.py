@@ -4,7 +4,7 @@ It depends on no network family.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -108,6 +108,47 @@ def check_cutoff(latents: LatentBatch) -> None:
 def z_of(latents: LatentBatch, device: torch.device) -> Float[Tensor, "n z"]:
     """The latents on `device`, float32."""
     return torch.from_numpy(latents.z).to(device, torch.float32)
+
+
+def rows_of(latents: LatentBatch, device: torch.device) -> Float[Tensor, "n 1 z"]:
+    """The latents on `device`, float32, as one row of each sample."""
+    return z_of(latents, device)[:, None]
+
+
+def single_row(z: Float[Tensor, "n rows z"]) -> Float[Tensor, "n z"]:
+    """The latents of a family in which one latent feeds all layers.
+
+    Raises:
+        JobError: If there are several for each sample.
+    """
+    if z.shape[1] != 1:
+        raise JobError(
+            f"found {z.shape[1]} latents for one image; this generator has no style rows and takes one"
+        )
+    return z[:, 0]
+
+
+def style_rows(
+    styles: Callable[[Tensor, Tensor | None], Tensor],
+    z: Float[Tensor, "n rows z"],
+    classes: Tensor | None,
+) -> Float[Tensor, "n styles w_dim"]:
+    """Style rows (W+) of latents: one latent for all of them, or one for each.
+
+    Args:
+        styles: Maps latents and classes (one line per sample) to all style rows.
+        z: The latents.
+        classes: Classes of the samples, as `styles` takes them; None without.
+    """
+    count, rows = z.shape[:2]
+    if rows == 1:
+        return styles(z[:, 0], classes)
+    if classes is not None:
+        classes = classes.repeat_interleave(rows, dim=0)
+    # The mapping network is small: each latent is mapped to all style rows, and gives the one of its
+    # own number, so that truncation with a cutoff needs no rule of its own.
+    each = styles(z.flatten(0, 1), classes).unflatten(0, (count, rows))
+    return each.diagonal(dim1=1, dim2=2).transpose(1, 2)
 
 
 def class_ids(

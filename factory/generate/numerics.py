@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from factory.generate.batch import ImageBatch
+from factory.generate.batch import ImageBatch, Rendering
 
 _RGB, _RGBA = 3, 4
 
@@ -17,6 +17,12 @@ def to_bytes(images: Float[Tensor, "n c h w"]) -> UInt8[Tensor, "n h w c"]:
     # Not the usual round(127.5 (x + 1)): published images were made with 128 and truncation.
     scaled = (images * 127.5 + 128).clamp_(0, 255).to(torch.uint8)
     return scaled.permute(0, 2, 3, 1)
+
+
+def finish_images(rendering: Rendering) -> ImageBatch:
+    """Convert colours to bytes; the feature maps stay as they are."""
+    pixels = rendering.to_pixels(rendering.colours.detach())
+    return make_image_batch(pixels, rendering.features)
 
 
 def make_image_batch(

@@ -7,6 +7,7 @@ are scored on it, and the tests of everything else use it for speed.
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +19,9 @@ from torch.nn import functional
 from factory.data import LatentBatch
 from factory.errors import WeightsError
 from factory.generate.base import GeneratorFacts, LayerShape, StyleFacts
-from factory.generate.batch import ImageBatch
-from factory.generate.contract import check_layers
+from factory.generate.batch import ImageBatch, Rendering
+from factory.generate.contract import check_layers, rows_of
+from factory.generate.numerics import finish_images
 from factory.identity import counter_rng
 from factory.spec import GeneratorSpec
 
@@ -29,6 +31,7 @@ PARTS = ("ground", "square", "disc", "core")
 _SIDE = 32
 _CHANNELS = {"s8": 12, "s16": 12, "s32": 8}
 _NOISE = 0.15
+_SOFTNESS = 1.5
 _COLOURED = "s8"
 """Colours are styles from this layer on; places and sizes come before it."""
 
@@ -37,6 +40,8 @@ class ShapesGenerator:
     """The toy generator, plugin `shapes`."""
 
     parts = PARTS
+    latent_rows = 2
+    """Places and sizes; colours."""
 
     def __init__(self, spec: GeneratorSpec, weights: Path | None, device: torch.device) -> None:
         """Prepare the fixed feature directions on `device`.
@@ -75,10 +80,23 @@ class ShapesGenerator:
 
     def generate(self, latents: LatentBatch, layers: Sequence[str]) -> ImageBatch:
         """Generate the images of `latents` and the feature maps named in `layers`."""
+        return finish_images(self.render(rows_of(latents, self._device), latents, layers))
+
+    def render(
+        self, z: Float[Tensor, "n rows z"], latents: LatentBatch, layers: Sequence[str]
+    ) -> Rendering:
+        """Render `z` in place of the batch's latents; see `DifferentiableGenerator`.
+
+        The edges of the parts have no slope: gradients are those of soft edges in the same places.
+        """
         check_layers(layers, self.facts)
-        parts = self._parts(latents)
-        noise = torch.stack([_noise_map(row) for row in latents.z])
-        images = torch.einsum("nkhw,nkc->nhwc", parts, _colours(latents)) + noise[..., None] * 6
+        z = z.cpu()
+        shaped, coloured = z[:, 0], z[:, -1]
+        shapes = replace(latents, z=shaped.detach().numpy())
+        parts = _with_slope_of(self._parts(shapes), _soft_parts(shaped * latents.truncation_psi, z))
+        noise = torch.stack([_noise_map(row) for row in shapes.z])
+        colours = _part_colours(coloured * latents.truncation_psi)
+        images = torch.einsum("nkhw,nkc->nhwc", parts, colours) + noise[..., None] * 6
         features = {}
         for name in layers:
             side = int(name[1:])
@@ -86,8 +104,9 @@ class ShapesGenerator:
             disturbed = functional.adaptive_avg_pool2d(noise[:, None], side) * _NOISE
             maps = torch.einsum("nkhw,ck->nchw", pooled, self._directions[name]) + disturbed
             features[name] = maps.to(self._device, self._dtype)
-        pixels = images.clamp(0, 255).to(torch.uint8).contiguous()
-        return ImageBatch(pixels.to(self._device), features)
+        pixels = images.detach().clamp(0, 255).to(torch.uint8).contiguous().to(self._device)
+        raw = ((images - 128) / 127.5).permute(0, 3, 1, 2).to(self._device)
+        return Rendering(raw, features, lambda _: pixels)
 
     def mix(
         self,
@@ -122,8 +141,34 @@ class ShapesGenerator:
 
 def _colours(latents: LatentBatch) -> Float[Tensor, "n k 3"]:
     """Each part's colour, 0 to 255 for most latents."""
-    z = torch.from_numpy(latents.z[:, 4:16]) * latents.truncation_psi
-    return (z.view(-1, 4, 3) * 25 + 128).round()
+    return _part_colours(torch.from_numpy(latents.z) * latents.truncation_psi)
+
+
+def _part_colours(z: Float[Tensor, "n z"]) -> Float[Tensor, "n k 3"]:
+    exact = z[:, 4:16].reshape(-1, 4, 3) * 25 + 128
+    return _with_slope_of(exact.detach().round(), exact)
+
+
+def _soft_parts(z: Float[Tensor, "n z"], asked: Tensor) -> Float[Tensor, "n k h w"] | None:
+    """Shares of the parts at each pixel if edges were soft; None if no gradient is asked for."""
+    if not asked.requires_grad:
+        return None
+    z = z[:, :, None, None]
+    grid = torch.arange(_SIDE) + 0.5
+    y, x = grid[None, :, None], grid[None, None, :]
+    far = torch.maximum((x - 9 - z[:, 0]).abs(), (y - 9 - z[:, 1]).abs())
+    radius = torch.hypot(x - 20 - z[:, 1], y - 20 - z[:, 0])
+    size = 8 + z[:, 3].clamp(-2, 2)
+    square = torch.sigmoid((5 + z[:, 2].clamp(-2, 2) - far) / _SOFTNESS)
+    disc = torch.sigmoid((size - radius) / _SOFTNESS)
+    core = torch.sigmoid((size / 2 - radius) / _SOFTNESS)
+    ground = (1 - square) * (1 - disc) * (1 - core)
+    return torch.stack([ground, square * (1 - disc) * (1 - core), disc * (1 - core), core], dim=1)
+
+
+def _with_slope_of(exact: Tensor, smooth: Tensor | None) -> Tensor:
+    """`exact`, with the gradient of `smooth` (a straight-through estimator, Bengio et al. 2013)."""
+    return exact if smooth is None else exact + (smooth - smooth.detach())
 
 
 def _noise_map(z: Float[np.ndarray, " z"]) -> Float[Tensor, "h w"]:

@@ -1,15 +1,17 @@
 """BigGAN and BigGAN-deep generators in the layout of ajbrock's BigGAN-PyTorch."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from jaxtyping import Float
+from torch import Tensor
 
 from factory.data import LatentBatch
 from factory.generate.base import LayerShape
-from factory.generate.batch import ImageBatch
+from factory.generate.batch import ImageBatch, Rendering
 from factory.generate.biggan.ajbrock_network import Block, Network
 from factory.generate.biggan.blocks import to_bytes_floored
 from factory.generate.contract import (
@@ -20,9 +22,10 @@ from factory.generate.contract import (
     facts_of,
     numerics,
     open_weights,
-    z_of,
+    rows_of,
+    single_row,
 )
-from factory.generate.numerics import make_image_batch
+from factory.generate.numerics import finish_images
 from factory.spec import GeneratorSpec
 
 
@@ -33,6 +36,8 @@ class BigGAN:
     truncation); `truncation_cutoff` does not apply and is rejected. Feature maps
     are the outputs of all blocks (`blocks.2.0`) and of the attention after one (`blocks.2.1`).
     """
+
+    latent_rows = 1
 
     def __init__(self, spec: GeneratorSpec, weights: Path | None, device: torch.device) -> None:
         """Load `weights` onto `device`.
@@ -66,11 +71,17 @@ class BigGAN:
         Raises:
             JobError: If a layer or class is unknown, or a truncation cutoff is set.
         """
+        z = rows_of(latents, self.network.at.device)
+        return finish_images(self.render(z, latents, layers))
+
+    def render(
+        self, z: Float[Tensor, "n rows z"], latents: LatentBatch, layers: Sequence[str]
+    ) -> Rendering:
+        """Render `z` in place of the batch's latents; see `DifferentiableGenerator`."""
         check_layers(layers, self.facts)
         check_cutoff(latents)
-        device = self.network.at.device
-        classes = class_ids(latents, self.facts.num_classes, device)
+        classes = class_ids(latents, self.facts.num_classes, self.network.at.device)
         assert classes is not None  # this family always has classes
-        z = z_of(latents, device) * latents.truncation_psi
-        images, features = self.network.synthesise(z, classes, layers)
-        return make_image_batch(to_bytes_floored(images, scale=127.5), features)
+        truncated = single_row(z) * latents.truncation_psi
+        images, features = self.network.synthesise(truncated, classes, layers)
+        return Rendering(images, features, partial(to_bytes_floored, scale=127.5))

@@ -1,16 +1,18 @@
 """BigGAN-deep generators in the layout of Hugging Face's pytorch-pretrained-BigGAN."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from jaxtyping import Float
+from torch import Tensor
 
 from factory.data import LatentBatch
 from factory.errors import JobError
 from factory.generate.base import LayerShape
-from factory.generate.batch import ImageBatch
+from factory.generate.batch import ImageBatch, Rendering
 from factory.generate.biggan.blocks import to_bytes_floored
 from factory.generate.biggan.deep_hf_network import Block, Network
 from factory.generate.contract import (
@@ -21,9 +23,10 @@ from factory.generate.contract import (
     facts_of,
     numerics,
     open_weights,
-    z_of,
+    rows_of,
+    single_row,
 )
-from factory.generate.numerics import make_image_batch
+from factory.generate.numerics import finish_images
 from factory.spec import GeneratorSpec
 
 
@@ -34,6 +37,8 @@ class BigGANDeepHF:
     and psi selects the batch statistics. `truncation_cutoff` does not apply and is rejected.
     Feature maps are the outputs of all blocks and of the attention, `layers.0` and so on.
     """
+
+    latent_rows = 1
 
     def __init__(self, spec: GeneratorSpec, weights: Path | None, device: torch.device) -> None:
         """Load `weights` onto `device`.
@@ -73,6 +78,13 @@ class BigGANDeepHF:
         Raises:
             JobError: If a layer or class is unknown, or the truncation is outside this family's range.
         """
+        z = rows_of(latents, self.network.at.device)
+        return finish_images(self.render(z, latents, layers))
+
+    def render(
+        self, z: Float[Tensor, "n rows z"], latents: LatentBatch, layers: Sequence[str]
+    ) -> Rendering:
+        """Render `z` in place of the batch's latents; see `DifferentiableGenerator`."""
         check_layers(layers, self.facts)
         truncation = latents.truncation_psi
         if not 0 < truncation <= 1:
@@ -81,10 +93,9 @@ class BigGANDeepHF:
                 "for truncations above 0 and up to 1"
             )
         check_cutoff(latents)
-        device = self.network.at.device
-        classes = class_ids(latents, self.facts.num_classes, device)
+        classes = class_ids(latents, self.facts.num_classes, self.network.at.device)
         assert classes is not None  # this family always has classes
         images, features = self.network.synthesise(
-            z_of(latents, device) * truncation, classes, truncation=truncation, wanted=layers
+            single_row(z) * truncation, classes, truncation=truncation, wanted=layers
         )
-        return make_image_batch(to_bytes_floored(images, scale=128.0), features)
+        return Rendering(images, features, partial(to_bytes_floored, scale=128.0))

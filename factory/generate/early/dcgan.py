@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Float
+from torch import Tensor
 
 from factory.data import LatentBatch
 from factory.generate.base import LayerShape
-from factory.generate.batch import ImageBatch
+from factory.generate.batch import ImageBatch, Rendering
 from factory.generate.contract import (
     check_cutoff,
     check_layers,
@@ -18,10 +19,11 @@ from factory.generate.contract import (
     facts_of,
     numerics,
     open_weights,
-    z_of,
+    rows_of,
+    single_row,
 )
 from factory.generate.early.dcgan_network import Network, one_of
-from factory.generate.numerics import make_image_batch, to_bytes
+from factory.generate.numerics import finish_images, to_bytes
 from factory.spec import GeneratorSpec
 
 _LATENTS = ("normal", "uniform")
@@ -33,6 +35,8 @@ class DCGAN:
     `latents.truncation_psi` scales z, whose mean is zero. Besides the network's own kwargs it reads
     `latent`: `normal` (the default) or `uniform` from -1 to 1.
     """
+
+    latent_rows = 1
 
     def __init__(self, spec: GeneratorSpec, weights: Path | None, device: torch.device) -> None:
         """Load `weights` onto `device`.
@@ -70,10 +74,16 @@ class DCGAN:
         Raises:
             JobError: If a layer or class is unknown, or a truncation cutoff is set.
         """
+        z = rows_of(latents, self.network.at.device)
+        return finish_images(self.render(z, latents, layers))
+
+    def render(
+        self, z: Float[Tensor, "n rows z"], latents: LatentBatch, layers: Sequence[str]
+    ) -> Rendering:
+        """Render `z` in place of the batch's latents; see `DifferentiableGenerator`."""
         check_layers(layers, self.facts)
         check_cutoff(latents)
-        device = self.network.at.device
-        z = z_of(latents, device) * latents.truncation_psi
-        classes = class_ids(latents, self.facts.num_classes, device)
-        images, features = self.network.synthesise(z, classes, layers)
-        return make_image_batch(to_bytes(images), features)
+        classes = class_ids(latents, self.facts.num_classes, self.network.at.device)
+        truncated = single_row(z) * latents.truncation_psi
+        images, features = self.network.synthesise(truncated, classes, layers)
+        return Rendering(images, features, to_bytes)

@@ -18,7 +18,7 @@ from torch.nn import functional
 from factory.data import LatentBatch
 from factory.errors import JobError
 from factory.generate.base import LayerShape
-from factory.generate.batch import ImageBatch
+from factory.generate.batch import ImageBatch, Rendering
 from factory.generate.contract import (
     check_cutoff,
     check_layers,
@@ -27,13 +27,14 @@ from factory.generate.contract import (
     facts_of,
     numerics,
     open_weights,
-    z_of,
+    rows_of,
+    single_row,
 )
 from factory.generate.early.growing import GrowingOutput
 from factory.generate.early.stylegan1_network import Gains, fused_upsampling_kernel
 from factory.generate.numerics import (
     Numerics,
-    make_image_batch,
+    finish_images,
     second_moment_normalised,
     to_bytes,
 )
@@ -163,6 +164,8 @@ class PGGAN:
     the outputs of all layers, `layer0` and so on, after the leaky ReLU.
     """
 
+    latent_rows = 1
+
     def __init__(self, spec: GeneratorSpec, weights: Path | None, device: torch.device) -> None:
         """Load `weights` onto `device`.
 
@@ -196,6 +199,13 @@ class PGGAN:
         Raises:
             JobError: If a layer or class is unknown, or the job asks for truncation.
         """
+        z = rows_of(latents, self.network.at.device)
+        return finish_images(self.render(z, latents, layers))
+
+    def render(
+        self, z: Float[Tensor, "n rows z"], latents: LatentBatch, layers: Sequence[str]
+    ) -> Rendering:
+        """Render `z` in place of the batch's latents; see `DifferentiableGenerator`."""
         check_layers(layers, self.facts)
         check_cutoff(latents)
         if latents.truncation_psi != 1:
@@ -205,6 +215,6 @@ class PGGAN:
             )
         device = self.network.at.device
         images, features = self.network.synthesise(
-            z_of(latents, device), class_ids(latents, self.facts.num_classes, device), layers
+            single_row(z), class_ids(latents, self.facts.num_classes, device), layers
         )
-        return make_image_batch(to_bytes(images), features)
+        return Rendering(images, features, to_bytes)

@@ -1,6 +1,7 @@
 """StyleGAN (first version) generators in the layout of genforce."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,17 +11,18 @@ from torch import Tensor
 
 from factory.data import LatentBatch
 from factory.generate.base import LayerShape, StyleFacts
-from factory.generate.batch import ImageBatch
+from factory.generate.batch import ImageBatch, Rendering
 from factory.generate.contract import (
     check_layers,
     class_ids,
     facts_of,
     numerics,
     open_weights,
-    z_of,
+    rows_of,
+    style_rows,
 )
 from factory.generate.early.stylegan1_network import Network, NoiseMaps
-from factory.generate.numerics import colours_on_white, make_image_batch, to_bytes
+from factory.generate.numerics import colours_on_white, finish_images, to_bytes
 from factory.identity import counter_rng
 from factory.spec import GeneratorSpec
 
@@ -40,6 +42,7 @@ class StyleGAN1:
         """
         content = open_weights(spec, weights)
         self.network = Network(content.tensors, content.kwargs, numerics(spec, device))
+        self.latent_rows = self.network.num_ws
         self._noise_mode = spec.noise
         self._const_noise: NoiseMaps = {}
         if spec.noise == "const":
@@ -68,11 +71,18 @@ class StyleGAN1:
         Raises:
             JobError: If a layer is unknown, or a sample has no class and the network has classes.
         """
+        z = rows_of(latents, self.network.at.device)
+        return finish_images(self.render(z, latents, layers))
+
+    def render(
+        self, z: Float[Tensor, "n rows z"], latents: LatentBatch, layers: Sequence[str]
+    ) -> Rendering:
+        """Render `z` in place of the batch's latents; see `DifferentiableGenerator`."""
         check_layers(layers, self.facts)
         images, features = self.network.synthesise(
-            self._styles(latents), self._noise(latents), layers
+            self._styles_of(z, latents), self._noise(latents), layers
         )
-        return make_image_batch(to_bytes(images), features)
+        return Rendering(images, features, to_bytes)
 
     def mix(
         self,
@@ -92,12 +102,16 @@ class StyleGAN1:
         return colours_on_white(colours)
 
     def _styles(self, latents: LatentBatch) -> Float[Tensor, "n rows w_dim"]:
-        device = self.network.at.device
-        return self.network.styles(
-            z_of(latents, device),
-            class_ids(latents, self.facts.num_classes, device),
-            psi=latents.truncation_psi,
-            cutoff=latents.truncation_cutoff,
+        return self._styles_of(rows_of(latents, self.network.at.device), latents)
+
+    def _styles_of(
+        self, z: Float[Tensor, "n rows z"], latents: LatentBatch
+    ) -> Float[Tensor, "n styles w_dim"]:
+        styles = partial(
+            self.network.styles, psi=latents.truncation_psi, cutoff=latents.truncation_cutoff
+        )
+        return style_rows(
+            styles, z, class_ids(latents, self.facts.num_classes, self.network.at.device)
         )
 
     def _noise(self, latents: LatentBatch) -> NoiseMaps:

@@ -1,6 +1,7 @@
 """StyleGAN2 and StyleGAN2-ADA generators, unconditional or class-conditional."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,16 +12,17 @@ from torch.nn import functional
 
 from factory.data import LatentBatch
 from factory.generate.base import LayerShape
-from factory.generate.batch import ImageBatch
+from factory.generate.batch import ImageBatch, Rendering
 from factory.generate.contract import (
     check_layers,
     class_ids,
     facts_of,
     numerics,
     open_weights,
-    z_of,
+    rows_of,
+    style_rows,
 )
-from factory.generate.numerics import colours_on_white, make_image_batch, to_bytes
+from factory.generate.numerics import colours_on_white, finish_images, to_bytes
 from factory.generate.stylegan2.mixing import mixed_colours, style_facts
 from factory.generate.stylegan2.network import Network, Noise
 from factory.identity import counter_rng
@@ -40,6 +42,7 @@ class StyleGAN2:
         self.network = Network(content.tensors, content.kwargs, numerics(spec, device))
         self._noise_mode = spec.noise
         self._const_noise = self.network.const_noise() if spec.noise == "const" else {}
+        self.latent_rows = self.network.num_ws
         shapes = _layer_shapes(self.network)
         self.facts = facts_of(
             content,
@@ -56,10 +59,17 @@ class StyleGAN2:
 
     def generate(self, latents: LatentBatch, layers: Sequence[str]) -> ImageBatch:
         """Generate the images of `latents` (RGB bytes) and the feature maps named in `layers`."""
+        z = rows_of(latents, self.network.at.device)
+        return finish_images(self.render(z, latents, layers))
+
+    def render(
+        self, z: Float[Tensor, "n rows z"], latents: LatentBatch, layers: Sequence[str]
+    ) -> Rendering:
+        """Render `z` in place of the batch's latents; see `DifferentiableGenerator`."""
         check_layers(layers, self.facts)
-        ws = self.styles(latents)
+        ws = self._styles_of(z, latents)
         images, features = self.network.synthesise(ws, self._noise(latents), layers)
-        return make_image_batch(to_bytes(images), features)
+        return Rendering(images, features, to_bytes)
 
     def mix(
         self, base: LatentBatch, variants: LatentBatch, start: str, stop_px: int
@@ -78,14 +88,17 @@ class StyleGAN2:
 
     def styles(self, latents: LatentBatch) -> Float[Tensor, "n rows w_dim"]:
         """Compute the truncated style rows (W+) of `latents`."""
-        device = self.network.at.device
-        ids = class_ids(latents, self.facts.num_classes, device)
-        return self.network.styles(
-            z_of(latents, device),
-            None if ids is None else functional.one_hot(ids, self.facts.num_classes).float(),
-            psi=latents.truncation_psi,
-            cutoff=latents.truncation_cutoff,
+        return self._styles_of(rows_of(latents, self.network.at.device), latents)
+
+    def _styles_of(
+        self, z: Float[Tensor, "n rows z"], latents: LatentBatch
+    ) -> Float[Tensor, "n styles w_dim"]:
+        ids = class_ids(latents, self.facts.num_classes, self.network.at.device)
+        styles = partial(
+            self.network.styles, psi=latents.truncation_psi, cutoff=latents.truncation_cutoff
         )
+        labels = None if ids is None else functional.one_hot(ids, self.facts.num_classes).float()
+        return style_rows(styles, z, labels)
 
     def _noise(self, latents: LatentBatch) -> Noise:
         if self._noise_mode != "per_sample" or latents.noise_seed is None:

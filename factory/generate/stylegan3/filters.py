@@ -128,7 +128,9 @@ class FilteredLeakyReLU:
         if self._slope != 1:
             maps = functional.leaky_relu_(maps, self._slope)
         if self._clamp is not None:
-            maps = maps.clamp_(-self._clamp, self._clamp)
+            # Autograd derives the slope of an in-place leaky ReLU from its result, which must stay.
+            clamp = torch.clamp if maps.requires_grad else torch.clamp_
+            maps = clamp(maps, -self._clamp, self._clamp)
         return self._down(maps)
 
 

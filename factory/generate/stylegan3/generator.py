@@ -1,6 +1,7 @@
 """StyleGAN3-t, StyleGAN3-r and StyleGAN-XL generators, unconditional or class-conditional."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from factory.data import LatentBatch
 from factory.generate.base import LayerShape, StyleFacts
-from factory.generate.batch import ImageBatch
+from factory.generate.batch import ImageBatch, Rendering
 from factory.generate.contract import (
     check_layers,
     check_noise,
@@ -18,9 +19,10 @@ from factory.generate.contract import (
     facts_of,
     numerics,
     open_weights,
-    z_of,
+    rows_of,
+    style_rows,
 )
-from factory.generate.numerics import colours_on_white, make_image_batch, to_bytes
+from factory.generate.numerics import colours_on_white, finish_images, to_bytes
 from factory.generate.stylegan3.network import Network
 from factory.spec import GeneratorSpec
 
@@ -44,6 +46,7 @@ class StyleGAN3:
         check_noise(spec)
         content = open_weights(spec, weights)
         self.network = Network(content.tensors, content.kwargs, numerics(spec, device))
+        self.latent_rows = self.network.num_ws
         exposed = self.network.layers[:-1]
         geometries = [layer.geometry for layer in exposed]
         self._margins = {layer.name: layer.margin for layer in geometries}
@@ -70,13 +73,20 @@ class StyleGAN3:
         Raises:
             JobError: If a layer is unknown, or a sample has no class and the network has classes.
         """
+        z = rows_of(latents, self.network.at.device)
+        return finish_images(self.render(z, latents, layers))
+
+    def render(
+        self, z: Float[Tensor, "n rows z"], latents: LatentBatch, layers: Sequence[str]
+    ) -> Rendering:
+        """Render `z` in place of the batch's latents; see `DifferentiableGenerator`."""
         check_layers(layers, self.facts)
-        images, features = self.network.synthesise(self._styles(latents), layers)
+        images, features = self.network.synthesise(self._styles_of(z, latents), layers)
         cropped = {}
         for name, maps in features.items():
             margin, height = self._margins[name], maps.shape[2]
             cropped[name] = maps[:, :, margin : height - margin, margin : height - margin]
-        return make_image_batch(to_bytes(images), cropped)
+        return Rendering(images, cropped, to_bytes)
 
     def mix(
         self,
@@ -99,10 +109,14 @@ class StyleGAN3:
         return colours_on_white(colours)
 
     def _styles(self, latents: LatentBatch) -> Float[Tensor, "n rows w_dim"]:
-        device = self.network.at.device
-        return self.network.styles(
-            z_of(latents, device),
-            class_ids(latents, self.facts.num_classes, device),
-            psi=latents.truncation_psi,
-            cutoff=latents.truncation_cutoff,
+        return self._styles_of(rows_of(latents, self.network.at.device), latents)
+
+    def _styles_of(
+        self, z: Float[Tensor, "n rows z"], latents: LatentBatch
+    ) -> Float[Tensor, "n styles w_dim"]:
+        styles = partial(
+            self.network.styles, psi=latents.truncation_psi, cutoff=latents.truncation_cutoff
+        )
+        return style_rows(
+            styles, z, class_ids(latents, self.facts.num_classes, self.network.at.device)
         )
