@@ -147,8 +147,9 @@ def style_rows(
         classes = classes.repeat_interleave(rows, dim=0)
     # The mapping network is small: each latent is mapped to all style rows, and gives the one of its
     # own number, so that truncation with a cutoff needs no rule of its own.
-    each = styles(z.flatten(0, 1), classes).unflatten(0, (count, rows))
-    return each.diagonal(dim1=1, dim2=2).transpose(1, 2)
+    each = styles(z.flatten(0, 1), classes)
+    own = each.reshape(count, rows, *each.shape[1:]).diagonal(dim1=1, dim2=2)
+    return own.transpose(1, 2)
 
 
 def class_ids(

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from factory.data import LatentBatch
 from factory.errors import JobError, PluginError
@@ -55,6 +57,17 @@ class RenderingSegmenter(Protocol):
         self, generator: Generator, latents: LatentBatch, batch: ImageBatch
     ) -> MaskBatch:
         """Masks of the images of `batch`, which `generator` made of `latents`."""
+
+
+@runtime_checkable
+class DifferentiableSegmenter(Protocol):
+    """A segmenter whose masks are the best of scores, through which gradients flow to feature maps."""
+
+    layers: tuple[str, ...]
+    """Feature maps it needs."""
+
+    def class_scores(self, features: Mapping[str, Tensor], side: int) -> Float[Tensor, "n k h w"]:
+        """One score per class and pixel of images of `side` rows and columns."""
 
 
 AnySegmenter = Segmenter | RenderingSegmenter

@@ -82,6 +82,11 @@ class LinearHead:
         mean, by_px = mean_of_claimed(by_px, claimed)
         return MaskBatch(masks, mean, count_px(masks, len(self.labels)), by_px)
 
+    def class_scores(self, features: Mapping[str, Tensor], side: int) -> Float[Tensor, "n k h w"]:
+        """One score per class and pixel of images of `side` rows; gradients flow through it."""
+        rows = plane_scores(features, self._weights, self._bias, side)
+        return _best_rows(rows, self._groups).transpose(0, 1)
+
     def logits(self, batch: ImageBatch) -> Float[Tensor, "r n h w"]:
         """One score per row of weights and pixel, float32."""
         return plane_scores(batch.features, self._weights, self._bias, self._side)
