@@ -49,6 +49,6 @@ def descend(
             before = z.detach().clone()
             loss = loss_of(z)
             (z.grad,) = torch.autograd.grad(loss.sum(), [z])
-            adam.step()  # type: ignore[no-untyped-call]
+            adam.step()
             losses.append(loss.detach())
     return Descent(before, z.detach(), torch.stack(losses))

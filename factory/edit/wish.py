@@ -8,8 +8,8 @@ from torch.nn import functional
 
 from factory.data import LatentBatch
 from factory.generate.base import DifferentiableGenerator
-from factory.layout.descent import Descent, descend
-from factory.layout.objective import Pull, Terms, colour_loss, layout_loss
+from factory.edit.descent import Descent, descend
+from factory.edit.objective import Pull, Terms, colour_loss, layout_loss
 from factory.segment.base import DifferentiableSegmenter
 
 
