@@ -7,9 +7,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from factory.data import LatentBatch
-from factory.generate.base import DifferentiableGenerator
 from factory.edit.descent import Descent, descend
 from factory.edit.objective import Pull, Terms, colour_loss, layout_loss
+from factory.generate.base import DifferentiableGenerator
 from factory.segment.base import DifferentiableSegmenter
 
 

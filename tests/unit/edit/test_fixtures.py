@@ -11,12 +11,12 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from factory.data import LatentBatch
+from factory.edit.descent import descend
+from factory.edit.objective import Pull, count_agreeing
+from factory.edit.strokes import layout_of_edit
+from factory.edit.wish import ColourWish, Wish, resize
 from factory.fit.lse import LinearLayers
 from factory.generate.base import load_generator
-from factory.edit.descent import descend
-from factory.edit.strokes import layout_of_edit
-from factory.edit.objective import Pull, count_agreeing
-from factory.edit.wish import ColourWish, Wish, resize
 from factory.spec import GeneratorSpec
 
 GOLDEN = Path(__file__).parents[2] / "golden"
