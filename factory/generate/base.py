@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from factory.data import LatentBatch
-from factory.errors import PluginError
+from factory.errors import PluginError, WeightsError
 from factory.generate import GENERATORS
 from factory.generate.batch import ImageBatch, Rendering
 from factory.plugins import Role
@@ -143,6 +143,12 @@ def check_generator_kind(kind: str) -> None:
     _ROLE.check(kind, GENERATORS.load(kind))
 
 
+_ODD_SETTINGS = (
+    ArithmeticError, AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError,
+)  # fmt: skip
+"""What a network raises that is built from settings of the wrong types."""
+
+
 def load_generator(spec: GeneratorSpec, weights: Path | None, *, device: torch.device) -> Generator:
     """Build the generator that `spec` names.
 
@@ -154,7 +160,17 @@ def load_generator(spec: GeneratorSpec, weights: Path | None, *, device: torch.d
         JobError: If what the job names cannot be one.
         WeightsError: If the weights do not fit it.
     """
-    generator = _ROLE.call(spec.kind, GENERATORS.load(spec.kind), spec, weights, device)
+    try:
+        generator = _ROLE.call(spec.kind, GENERATORS.load(spec.kind), spec, weights, device)
+    except _ODD_SETTINGS as error:
+        if weights is None or spec.kind not in GENERATORS.table:
+            raise  # its author needs to see where
+        # The settings of a converted file are its writer's: whatever they are, the fault is the file's.
+        raise WeightsError(
+            f"{weights}: no {spec.kind} can be built from its settings and tensors "
+            f"({type(error).__name__}: {' '.join(str(error).split())[:160]}); "
+            "convert the original checkpoint again"
+        ) from error
     if not isinstance(generator, Generator):
         raise PluginError(
             f"generator {spec.kind!r}: {type(generator).__name__} is not a generator; it needs "

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from factory.checkpoint import read_checkpoint, write_safetensors
+from factory.errors import WeightsError
 from factory.generate.base import load_generator
 from factory.generate.weights.find import digest_of_weights
 from factory.spec import GeneratorSpec
@@ -65,7 +66,10 @@ def inspect_weights(path: Path, *, config: Path | None = None) -> Inspection:
         converted = Path(folder) / "converted.safetensors"
         write_safetensors(checkpoint, converted)
         spec = GeneratorSpec(kind=checkpoint.family)
-        facts = load_generator(spec, converted, device=torch.device("cpu")).facts
+        try:
+            facts = load_generator(spec, converted, device=torch.device("cpu")).facts
+        except WeightsError as error:  # it names the copy, which is gone in a moment
+            raise WeightsError(str(error).replace(str(converted), str(path))) from error
     return Inspection(
         family=checkpoint.family,
         layout=checkpoint.layout,

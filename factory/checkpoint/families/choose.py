@@ -260,6 +260,13 @@ def _stylegan2(made: Checkpoint, file: str) -> Checkpoint:
     return dataclasses.replace(made, tensors=tensors, kwargs=kwargs, assumptions=assumptions)
 
 
+_JSON_KINDS = {dict: "object", list: "list of texts", int: "whole number"}
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
 def _metadata_json(file: str, metadata: dict[str, str], key: str, default: Any) -> Any:  # noqa: ANN401 - JSON
     text = metadata.get(key, "")
     try:
@@ -267,7 +274,8 @@ def _metadata_json(file: str, metadata: dict[str, str], key: str, default: Any) 
         canonical_json(found)
     except (ValueError, RecursionError):
         found = None
-    if not isinstance(found, type(default)):
-        refuse(file, f"metadata {key!r} is not the JSON {type(default).__name__} it should be",
+    is_list = isinstance(found, list)
+    if not isinstance(found, type(default)) or (is_list and not all(map(_is_text, found))):
+        refuse(file, f"metadata {key!r} is not the JSON {_JSON_KINDS[type(default)]} it should be",
                "safetensors metadata holds settings as JSON", "write the file again")  # fmt: skip
     return found

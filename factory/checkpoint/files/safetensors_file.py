@@ -21,6 +21,7 @@ from factory.store.single_file import staged_file
 
 MAX_HEADER_BYTES = 16 * MIB
 
+_MOST_AXES = 8
 _LENGTH = struct.Struct("<Q")
 _ALIGNMENT = 8
 _CODES: Final = {
@@ -58,11 +59,17 @@ def read_safetensors(stream: Stream, path: Path) -> tuple[dict[str, Tensor], dic
     try:
         with safe_open(path, framework="pt") as file:
             metadata = dict(file.metadata() or {})
-            tensors = {name: file.get_tensor(name).clone() for name in sorted(file.keys())}
+            names = sorted(file.keys())
+            # Asked for before it is read: torch takes minutes over a shape of thousands of ones.
+            deep = next((n for n in names if len(file.get_slice(n).get_shape()) > _MOST_AXES), None)
+            tensors = {} if deep else {name: file.get_tensor(name).clone() for name in names}
     except (SafetensorError, OSError, ValueError, RuntimeError, TypeError, KeyError) as error:
         reason = " ".join(str(error).split())[:160]
         stream.refuse(f"a broken safetensors header ({reason})", _LENGTH.size,
                       "offsets are dense and fit the shapes", GET_AGAIN)  # fmt: skip
+    if deep:
+        stream.refuse(f"tensor {deep[:80]!a} with too many axes", _LENGTH.size,
+                      f"{_MOST_AXES} are allowed", GET_AGAIN)  # fmt: skip
     for name, tensor in tensors.items():
         if tensor.dtype not in _CODES:
             stream.refuse(f"tensor {name[:80]!a} of type {tensor.dtype}", _LENGTH.size,
