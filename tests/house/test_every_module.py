@@ -39,7 +39,6 @@ NOT_NAMED = {
     "factory.generate.early.dcgan",
     "factory.generate.early.growing",
     "factory.generate.early.stylegan1",
-    "factory.generate.inspect",
     "factory.generate.stylegan2.mapping",
     "factory.generate.stylegan2.mixing",
     "factory.generate.stylegan3.generator",
