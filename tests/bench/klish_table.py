@@ -12,8 +12,8 @@ those of `klish_generators.py`. What each fit is made on:
 - `robust`: the defaults, 256 images x 256 places and 100 clusters (the demo: its two layers, 40
   clusters), on the layers that `auto` chooses.
 - `kmeans`: one fit for each K, on the same layers, images and places.
-- `published`: the paper's rule on the same layers and clusters; on 128 images x 128 places where more
-  than 100 channels would take it an hour.
+- `published`: the paper's rule on the same layers and clusters; on 128 images x 128 places if there are
+  more than 100 channels, with which it would take up to an hour.
 
 Largest shares are of 24 images that no fit saw; the table gives the mean over the seeds, and in brackets
 the worst of them.

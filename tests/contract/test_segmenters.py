@@ -9,6 +9,7 @@ from stand_in import META, no_numbers
 from contract.test_generators import BUILT, SHIPPED_FOR, draw
 from contract.test_generators import build as build_generator
 from factory.errors import JobError, PluginError
+from factory.fit.finish import finish_fit
 from factory.fit.fitted import fit_segmenter, needs_fitting
 from factory.generate.base import GeneratorFacts, LayerShape, StyleFacts, load_generator
 from factory.generate.weights.find import find_weights
@@ -74,6 +75,20 @@ def pair(request, tmp_path_factory):
         return build(*request.param, tmp_path_factory.mktemp("segmenter"))
 
 
+@pytest.fixture(scope="module")
+def judged(pair, tmp_path_factory):
+    """The same with `confidence: agreement`: heads that learnt from its masks judge them."""
+    generator, _, spec, path = pair
+    segmenter = spec.segmenter.model_copy(update={"confidence": "agreement"})
+    spec = spec.model_copy(update={"segmenter": segmenter})
+    fitted, weights = path.read_bytes() if path else b"", find_weights(spec.generator)
+    data = finish_fit(fitted, spec, weights, device=CPU, on_progress=lambda *_: None)
+    path = tmp_path_factory.mktemp("judged") / "segmenter.safetensors"
+    path.write_bytes(data)
+    with torch.inference_mode():
+        return generator, load_segmenter(segmenter, path, generator.facts, CPU), spec, path
+
+
 def make(pair, indices=range(4)):
     generator, segmenter, _, _ = pair
     with torch.inference_mode():
@@ -120,6 +135,34 @@ def test_confidence_is_a_number_from_0_to_1_for_each_mask(pair):
     _, found = make(pair)
     assert found.confidence.shape == (4,)
     assert ((found.confidence >= 0) & (found.confidence <= 1)).all()
+
+
+@pytest.mark.slow
+def test_confidence_by_agreement_changes_no_mask_and_is_a_number_of_its_own(judged):
+    generator, _, spec, path = judged
+    unjudged = spec.segmenter.model_copy(update={"confidence": "margin"})
+    segmenter = load_segmenter(unjudged, path, generator.facts, CPU)
+    _, plain = make((generator, segmenter, spec, path))
+    _, found = make(judged)
+    assert torch.equal(found.masks, plain.masks)
+    assert torch.equal(found.class_px, plain.class_px)
+    assert found.confidence.shape == (4,)
+    assert ((found.confidence > 0) & (found.confidence <= 1)).all()
+    assert not torch.equal(found.confidence, plain.confidence)
+
+
+@pytest.mark.slow
+def test_confidence_by_agreement_does_not_depend_on_a_picture_s_neighbours(judged):
+    _, whole = make(judged, [5, 6, 7, 8])
+    _, other = make(judged, [90, 6, 17, 90])
+    assert torch.allclose(whole.confidence[1], other.confidence[1], atol=2e-3)
+
+
+def test_confidence_by_agreement_needs_a_file_that_has_it(pair):
+    generator, _, spec, path = pair
+    segmenter = spec.segmenter.model_copy(update={"confidence": "agreement"})
+    with pytest.raises(JobError, match=r"judges masks|not fitted yet"):
+        load_segmenter(segmenter, path, generator.facts, CPU)
 
 
 def test_pixels_are_counted_as_they_are(pair):
