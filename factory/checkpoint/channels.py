@@ -15,11 +15,11 @@ def check_channels(where: str, count: int) -> None:
     Raises:
         WeightsError: If `count` is none of `CHANNELS`.
     """
-    if count not in CHANNELS:
+    if type(count) is not int or count not in CHANNELS:  # a file's own settings may be anything
         allowed = ", ".join(f"{number} ({name})" for number, name in CHANNELS.items())
         raise WeightsError(
             where=where,
-            found=f"its images have {count} channels",
+            found=f"its images have {count!s:.40} channels",
             allowed=f"{allowed} are allowed",
             remedy="make one of these of them in a generator plugin of your own, `module:attribute`",
         )

@@ -68,6 +68,13 @@ def test_a_setting_of_another_type_is_told_with_the_file(tmp_path, case, path, v
     assert str(caught.value).endswith("convert the original checkpoint again")
 
 
+def test_a_list_of_channels_is_no_number_of_them(tmp_path):
+    file = converted(tmp_path, "pggan_genforce_64")
+    change(file, with_setting(["image_channels"], [3]))
+    with pytest.raises(WeightsError, match=r"its images have \[3\] channels; 1 \(grey\), 3"):
+        inspect_weights(file)
+
+
 @pytest.mark.parametrize("key", ["class_names", "notes", "assumptions", "warnings"])
 @pytest.mark.parametrize("value", [[None], [1], [["a"]], {"a": 1}])
 def test_a_list_of_texts_that_is_none_is_told(tmp_path, key, value):
