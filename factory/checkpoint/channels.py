@@ -9,7 +9,7 @@ CHANNELS = {1: "grey", 3: "RGB", 4: "RGB and alpha"}
 _SETTINGS = ("img_channels", "image_channels")
 
 
-def check_channels(where: str, count: int) -> None:
+def check_channels(where: str, count: object) -> None:
     """Reject images of which it is not known how they look.
 
     Raises:
@@ -25,7 +25,7 @@ def check_channels(where: str, count: int) -> None:
         )
 
 
-def channels_of(checkpoint: Checkpoint) -> int:
+def channels_of(checkpoint: Checkpoint) -> object:
     """The channels of a checkpoint's images, which its settings state once its tensors are read."""
     stated = (checkpoint.kwargs.get(name) for name in _SETTINGS)
     return next((count for count in stated if count is not None), 3)
