@@ -15,6 +15,7 @@ from factory.cli import evaluate as cli_eval
 from factory.cli import export as cli_export
 from factory.cli import job as cli_job
 from factory.cli import label as cli_label
+from factory.cli import paint as cli_paint
 from factory.cli import sample as cli_sample
 from factory.cli import serve as cli_serve
 from factory.cli import train as cli_train
@@ -63,6 +64,7 @@ app.command()(cli_catalogue.segmenters)
 app.command()(cli_serve.serve)
 app.command()(cli_serve.replay)
 app.command()(cli_sample.sample)
+app.command()(cli_paint.paint)
 app.command()(cli_label.label)
 app.command()(cli_care.doctor)
 app.command()(cli_care.repair)

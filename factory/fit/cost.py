@@ -6,7 +6,7 @@ fit happens in one process, and `factory plan` says that nobody knows how long i
 
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import torch
 
 from factory.fit.pixels.sampling import choose_layers, fitting_batch
 from factory.generate.base import Generator
+from factory.manifest.labels import MaskClass
 from factory.manifest.paths import SEGMENTER_PATH
 from factory.segment.base import AnySegmenter, load_segmenter
 from factory.segment.methods import find_method, import_part, is_fitted, settings_of
@@ -49,15 +50,21 @@ class Probe:
 
 
 def likely_head(
-    probe: Probe, num_classes: int = LIKELY_CLASSES, layers: LayerNames = "auto"
+    probe: Probe,
+    num_classes: int = LIKELY_CLASSES,
+    layers: LayerNames = "auto",
+    labels: Sequence[MaskClass] = (),
 ) -> bytes:
-    """A linear head whose classes are single pixels' features: the shape and plausible masks."""
+    """A linear head whose classes are single pixels' features: the shape and plausible masks.
+
+    `labels` are the names of its classes, if the job has any; other settings may use them.
+    """
     names, rows = likely_rows(probe, num_classes, layers)
     tensors = {weight_name(name): rows[name] for name in names}
     bias = torch.zeros(num_classes)
     for name in names:
         bias -= rows[name].square().sum(dim=1) / 2
-    return encode_stand_in(probe, names, num_classes, tensors | {"bias": bias})
+    return encode_stand_in(probe, names, num_classes, tensors | {"bias": bias}, labels)
 
 
 def likely_rows(
@@ -76,7 +83,11 @@ def likely_rows(
 
 
 def encode_stand_in(
-    probe: Probe, layers: tuple[str, ...], num_classes: int, tensors: dict[str, torch.Tensor]
+    probe: Probe,
+    layers: tuple[str, ...],
+    num_classes: int,
+    tensors: dict[str, torch.Tensor],
+    labels: Sequence[MaskClass] = (),
 ) -> bytes:
     """The segmenter file of something that was not fitted."""
     facts = SegmenterFacts(
@@ -84,7 +95,7 @@ def encode_stand_in(
         generator_kind=probe.dataset.generator.kind,
         weights_sha256="",
         layers=list(layers),
-        labels=list(unnamed_labels(num_classes)),
+        labels=list(labels or unnamed_labels(num_classes)),
         margin_scale=1.0,
         fitted_on={},
     )

@@ -17,7 +17,7 @@ from factory.data import IGNORE
 from factory.errors import JobError
 from factory.fit.annotations.classes import make_classes, make_labels
 from factory.fit.annotations.folder import PaintedPicture, read_painted
-from factory.fit.annotations.pictures_file import PicturesFile, find_images_id, read_pictures_file
+from factory.fit.annotations.pictures_file import PicturesFile, check_images, read_pictures_file
 from factory.fit.context import FitContext
 from factory.fit.cost import FitCost, Probe, likely_head
 from factory.fit.few_shot import (
@@ -58,7 +58,10 @@ def fit_linear(spec: LinearSpec, context: FitContext) -> bytes:
     facts, labels = context.generator.facts, make_labels(spec.classes)
     layers = find_layers(spec, facts)
     content, painted = _read(spec)
-    _check_images(spec, content, context)
+    side = context.generator.facts.resolution
+    check_images(
+        Path(str(spec.annotations)), content, context.dataset, context.weights.sha256, side
+    )
     counts = _count_classes(painted, len(labels))
     classes = _merge_rare(spec, labels, counts)
     _check_folds(spec, len(painted))
@@ -180,17 +183,6 @@ def _read(spec: LinearSpec) -> tuple[PicturesFile, list[PaintedPicture]]:
     return content, read_painted(folder, content, make_classes(make_labels(spec.classes)))
 
 
-def _check_images(spec: LinearSpec, content: PicturesFile, context: FitContext) -> None:
-    ours = find_images_id(context.dataset, context.weights.sha256)
-    side = context.generator.facts.resolution
-    if content.images_id != ours or content.resolution_px != side:
-        raise JobError(
-            f"{_SECTION}.annotations: {spec.annotations} holds pictures of {content.generator} "
-            f"with images_id {content.images_id}, the job's generator makes {ours}: its weights, "
-            "settings or latents differ; use the generator that made them, or paint its pictures"
-        )
-
-
 def _count_classes(painted: Sequence[PaintedPicture], num_classes: int) -> Int64[np.ndarray, " k"]:
     counts = np.zeros(IGNORE + 1, dtype=np.int64)
     for one in painted:
@@ -283,7 +275,9 @@ def _seconds(spec: LinearSpec, probe: Probe, batch_s: float) -> float:
 def _stand_in(spec: LinearSpec, probe: Probe) -> bytes:
     if spec.extractor is not None:
         return likely_head(probe)
-    return likely_head(probe, len(spec.classes), list(find_layers(spec, probe.generator.facts)))
+    labels = make_labels(spec.classes)
+    layers = list(find_layers(spec, probe.generator.facts))
+    return likely_head(probe, len(labels), layers, labels)
 
 
 COST = FitCost(seconds=_seconds, stand_in=_stand_in)

@@ -7,7 +7,6 @@ to inlined scripts. There is no build step, and nothing is loaded from other hos
 import base64
 import json
 import zlib
-from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from string import Template
@@ -15,6 +14,7 @@ from typing import Any
 
 from factory.label.layout import place_nodes
 from factory.label.material import LabelMaterial
+from factory.label.scripts import import_map, script_names
 from factory.pack.image import encode_image
 from factory.segment.tree.doubts import doubts_of_cut
 from factory.segment.tree.hierarchy import Hierarchy
@@ -47,8 +47,8 @@ def make_facts(material: LabelMaterial) -> dict[str, Any]:
 
 def live_page(nonce: str) -> bytes:
     """Render the page of the live server. Its inline scripts carry `nonce`."""
-    imports = {f"label/{name}": f"/assets/{name}.js" for name in script_names()}
-    head = f'<link rel="stylesheet" href="/assets/page.css">\n{_import_map(imports, nonce)}'
+    imports = {f"label/{name}": f"/assets/{name}.js" for name in script_names(ASSETS)}
+    head = f'<link rel="stylesheet" href="/assets/page.css">\n{import_map(imports, nonce)}'
     return _fill(head=head, tail="", nonce=f' nonce="{nonce}"')
 
 
@@ -61,20 +61,15 @@ def kept_page(material: LabelMaterial) -> bytes:
     facts = json.dumps({**make_facts(material), "masks": masks}).replace("<", "\\u003c")
     imports = {
         f"label/{name}": _data_uri("text/javascript", (ASSETS / f"{name}.js").read_bytes())
-        for name in script_names()
+        for name in script_names(ASSETS)
     }
     style = (ASSETS / "page.css").read_text(encoding="utf-8")
     head = (
         f'<meta http-equiv="Content-Security-Policy" content="{_NO_NETWORK}">\n'
-        f"<style>\n{style}</style>\n{_import_map(imports, '')}"
+        f"<style>\n{style}</style>\n{import_map(imports, '')}"
     )
     tail = f'<script type="application/json" id="facts">{facts}</script>'
     return _fill(head=head, tail=tail, nonce="")
-
-
-def script_names() -> list[str]:
-    """Names of the page's scripts, without extension."""
-    return sorted(path.stem for path in ASSETS.glob("*.js"))
 
 
 def _cut_quality(tree: Hierarchy, count: int) -> dict[str, Any]:
@@ -90,11 +85,6 @@ def _cut_quality(tree: Hierarchy, count: int) -> dict[str, Any]:
 def _fill(**parts: str) -> bytes:
     text = (ASSETS / "page.html").read_text(encoding="utf-8")
     return Template(text).substitute(parts).encode()
-
-
-def _import_map(imports: Mapping[str, str], nonce: str) -> str:
-    carried = f' nonce="{nonce}"' if nonce else ""
-    return f'<script type="importmap"{carried}>{json.dumps({"imports": imports})}</script>'
 
 
 def _data_uri(kind: str, data: bytes) -> str:

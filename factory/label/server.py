@@ -7,7 +7,7 @@ import asyncio
 import re
 import secrets
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -25,7 +25,8 @@ from factory.label.closer import CloserLook
 from factory.label.figures import describe_classes, describe_sample
 from factory.label.labels_file import LabelsFile, ReviewRequest, SaveRequest
 from factory.label.material import LabelMaterial
-from factory.label.page import ASSETS, live_page, make_facts, script_names
+from factory.label.page import ASSETS, live_page, make_facts
+from factory.label.scripts import asset_route, content_rule, script_names
 from factory.web.answers import first_problem, on_http_error
 from factory.web.guard import Access, Guard
 from factory.web.server import bind, serve_until_stopped
@@ -83,7 +84,7 @@ def make_app(material: LabelMaterial, labels: Path, *, token: str, reviewer: str
         Route("/labels", answers.labels),
         Route("/labels", answers.save, methods=["PUT"]),
         Route("/reviews", answers.review, methods=["PUT"]),
-        *(Route(f"/assets/{path.name}", _asset(path)) for path in _public_files()),
+        *(asset_route(path) for path in _public_files()),
     ]
     access = Access(
         token,
@@ -107,11 +108,8 @@ class _Answers:
 
     async def page(self, _: Request) -> Response:
         nonce = secrets.token_urlsafe(16)
-        rule = (
-            f"default-src 'none'; script-src 'self' 'nonce-{nonce}'; style-src 'self'; "
-            "img-src data:; connect-src 'self'; base-uri 'none'; frame-ancestors 'none'"
-        )
-        return HTMLResponse(live_page(nonce), headers={"Content-Security-Policy": rule})
+        rule = {"Content-Security-Policy": content_rule(nonce)}
+        return HTMLResponse(live_page(nonce), headers=rule)
 
     async def facts(self, _: Request) -> Response:
         more = {"labels_file": str(self._file.path), "reviewer": self._reviewer}
@@ -180,16 +178,7 @@ class _Answers:
 
 
 def _public_files() -> list[Path]:
-    return [ASSETS / "page.css", *(ASSETS / f"{name}.js" for name in script_names())]
-
-
-def _asset(path: Path) -> Callable[[Request], Awaitable[Response]]:
-    kind = "text/css" if path.suffix == ".css" else "text/javascript"
-
-    async def asset(_: Request) -> Response:
-        return Response(path.read_bytes(), media_type=kind)
-
-    return asset
+    return [ASSETS / "page.css", *(ASSETS / f"{name}.js" for name in script_names(ASSETS))]
 
 
 def _read_cut(text: str) -> list[int]:

@@ -90,10 +90,10 @@ def test_every_job_in_the_repository_plans(path: Path) -> None:
         assert any("weights" in warning for warning in plan["warnings"])
 
 
-def test_all_four_jobs_and_the_training_were_seen() -> None:
-    assert len(list((ROOT / "jobs").glob("*.yaml"))) == 4
+def test_all_five_jobs_and_the_training_were_seen() -> None:
+    assert len(list((ROOT / "jobs").glob("*.yaml"))) == 5
     assert len(list((ROOT / "jobs" / "train").glob("*.yaml"))) == 1
-    assert len(list((ROOT / "jobs").rglob("*.yaml"))) == 7, "and the demo's fit and labels"
+    assert len(list((ROOT / "jobs").rglob("*.yaml"))) == 8, "and the demo's fit and labels"
 
 
 def imports_of(path: Path, names: set[str]) -> set[str]:

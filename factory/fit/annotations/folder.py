@@ -47,11 +47,15 @@ class PaintedPicture:
 
 
 @dataclass(frozen=True, slots=True)
-class _Found:
+class FoundMask:
+    """A mask, and where it was found."""
+
     name: str
     """Name of the picture."""
     mask: UInt8[np.ndarray, "h w"]
+    """Class ids; 255 where nothing is painted."""
     file: Path
+    """The file that holds it."""
 
 
 def read_painted(
@@ -63,8 +67,30 @@ def read_painted(
         JobError: If a file cannot be read as masks of these pictures with these classes, a line
             for each; or if nothing is painted.
     """
+    found = find_masks(folder, pictures, classes)
+    if not found:
+        raise JobError(
+            f"{folder}: none of its {len(pictures.pictures)} pictures is painted; put masks named as "
+            f"the pictures beside {PICTURES_FILE}, e.g. masks/{pictures.pictures[0].name}.png"
+        )
+    return [
+        PaintedPicture(picture, found[picture.name].mask)
+        for picture in pictures.pictures
+        if picture.name in found
+    ]
+
+
+def find_masks(
+    folder: Path, pictures: PicturesFile, classes: PaintedClasses
+) -> dict[str, FoundMask]:
+    """The masks of `folder` by picture, of whatever tool; there may be none.
+
+    Raises:
+        JobError: If a file cannot be read as masks of these pictures with these classes, a line
+            for each.
+    """
     problems: list[str] = []
-    found: dict[str, _Found] = {}
+    found: dict[str, FoundMask] = {}
     for file in _files(folder):
         try:
             for one in _masks_in(file, folder, pictures, classes):
@@ -77,16 +103,7 @@ def read_painted(
         except ValueError as error:
             problems.append(f"{file}: {error}")
     _refuse(problems)
-    if not found:
-        raise JobError(
-            f"{folder}: none of its {len(pictures.pictures)} pictures is painted; put masks named as "
-            f"the pictures beside {PICTURES_FILE}, e.g. masks/{pictures.pictures[0].name}.png"
-        )
-    return [
-        PaintedPicture(picture, found[picture.name].mask)
-        for picture in pictures.pictures
-        if picture.name in found
-    ]
+    return found
 
 
 def _refuse(problems: list[str]) -> None:
@@ -119,7 +136,7 @@ def _files(folder: Path) -> list[Path]:
 
 def _masks_in(
     file: Path, folder: Path, pictures: PicturesFile, classes: PaintedClasses
-) -> Iterator[_Found]:
+) -> Iterator[FoundMask]:
     """The masks in one file; none if it holds something else.
 
     Raises:
@@ -153,7 +170,7 @@ def _masks_in(
                 f"has a mask of {stem!r}, which is no picture here; they are {_some(sorted(names))}"
             )
         check_mask(mask, side)
-        yield _Found(matched[1], mask, file)
+        yield FoundMask(matched[1], mask, file)
 
 
 def _with_labelmap(file: Path, folder: Path, classes: PaintedClasses) -> PaintedClasses:

@@ -90,6 +90,23 @@ def find_images_id(dataset: DatasetSpec, weights_sha256: str) -> str:
     return digest_of({"weights_sha256": weights_sha256, "generator": kept, "latents": drawn})[:16]
 
 
+def check_images(
+    folder: Path, content: PicturesFile, dataset: DatasetSpec, weights_sha256: str, side: int
+) -> None:
+    """Require that the pictures of `folder` are those of a dataset's generator.
+
+    Raises:
+        JobError: If another generator made them, or they have not `side` rows and columns.
+    """
+    ours = find_images_id(dataset, weights_sha256)
+    if content.images_id != ours or content.resolution_px != side:
+        raise JobError(
+            f"dataset.segmenter.annotations: {folder} holds pictures of {content.generator} with "
+            f"images_id {content.images_id}, the job's generator makes {ours}: its weights, settings "
+            "or latents differ; use the generator that made them, or paint its pictures"
+        )
+
+
 def write_pictures_file(folder: Path, content: PicturesFile) -> None:
     """Write the manifest into `folder`.
 

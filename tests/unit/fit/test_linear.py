@@ -315,7 +315,8 @@ def test_the_cost_grows_with_epochs_and_folds_and_the_stand_in_has_the_head_s_sh
     assert seconds > 0
     assert fit_seconds(dearer, 0.01) > 20 * seconds
     stand_in = load_stand_in(probe)
-    assert len(stand_in.labels) == 4
+    names = [label.name for label in stand_in.labels]
+    assert names == section["classes"], "a clean-up or a target may name them before the fit"
     assert stand_in.layers == ("s8", "s16", "s32")
 
 

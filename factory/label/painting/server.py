@@ -1,0 +1,171 @@
+"""The server of the painting page: local only, protected by a token.
+
+The token permits reading the pictures of one folder and writing their masks, and nothing else.
+"""
+
+import asyncio
+import io
+import secrets
+from collections.abc import Callable
+
+import numpy as np
+from PIL import Image
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.routing import Route
+
+from factory.errors import JobError
+from factory.label.painting.material import PaintingMaterial
+from factory.label.painting.page import live_page, make_facts, public_files
+from factory.label.painting.superpixels import find_superpixels
+from factory.label.scripts import asset_route, content_rule
+from factory.pack.image import decode_image
+from factory.web.answers import on_http_error
+from factory.web.guard import Access, Guard
+from factory.web.server import bind, serve_until_stopped
+
+_HOST = "127.0.0.1"
+_BYTES = "application/octet-stream"
+_SMALL_PX = 96
+_SUPERPIXELS = {"fine": (24, 3), "coarse": (12, 5)}
+"""How many superpixels there are along a side, and how wide each is at least."""
+
+
+def serve(material: PaintingMaterial, *, port: int, on_address: Callable[[str], None]) -> None:
+    """Serve the page on this machine until it is interrupted.
+
+    `port` 0 takes a free one. `on_address` is called with the page's address once it is reachable.
+
+    Raises:
+        JobError: If the port is taken.
+    """
+    listener = bind(_HOST, port)
+    token = secrets.token_urlsafe(24)
+    on_address(f"http://{_HOST}:{listener.getsockname()[1]}/?token={token}")
+    serve_until_stopped(make_app(material, token=token), listener)
+
+
+def make_app(material: PaintingMaterial, *, token: str) -> Starlette:
+    """Build the application: the page, its pictures, masks, superpixels and suggestions."""
+    answers = _Answers(material)
+    routes = [
+        Route("/", answers.page),
+        Route("/facts", answers.facts),
+        Route("/picture", answers.picture),
+        Route("/small", answers.small),
+        Route("/superpixels", answers.superpixels),
+        Route("/mask", answers.mask),
+        Route("/mask", answers.save, methods=["PUT"]),
+        Route("/suggestion", answers.suggestion),
+        Route("/next", answers.next),
+        *(asset_route(path) for path in public_files()),
+    ]
+    access = Access(
+        token,
+        public=("/assets/",),
+        methods=("GET", "HEAD", "PUT"),
+        most_body_bytes=material.pictures.resolution_px**2,
+    )
+    return Starlette(
+        routes=routes,
+        middleware=[Middleware(Guard, access=access)],
+        exception_handlers={HTTPException: on_http_error},
+    )
+
+
+class _Answers:
+    """One method per route."""
+
+    def __init__(self, material: PaintingMaterial) -> None:
+        self._material = material
+        self._names = {picture.name for picture in material.pictures.pictures}
+
+    async def page(self, _: Request) -> Response:
+        nonce = secrets.token_urlsafe(16)
+        rule = {"Content-Security-Policy": content_rule(nonce)}
+        return HTMLResponse(live_page(nonce), headers=rule)
+
+    async def facts(self, _: Request) -> Response:
+        return JSONResponse(make_facts(self._material))
+
+    async def picture(self, request: Request) -> Response:
+        return Response(self._picture(self._name(request)), media_type="image/png")
+
+    async def small(self, request: Request) -> Response:
+        """A picture at no more than 96 px, for the list."""
+        data = await asyncio.to_thread(_smaller, self._picture(self._name(request)))
+        return Response(data, media_type="image/png")
+
+    async def superpixels(self, request: Request) -> Response:
+        """The number of each pixel's superpixel, two bytes each, the lower one first."""
+        name, size = self._name(request), request.query_params.get("size", "")
+        if size not in _SUPERPIXELS:
+            raise HTTPException(400, f"size: give {' or '.join(_SUPERPIXELS)}")
+        count, least = _SUPERPIXELS[size]
+        side = max(least, self._material.pictures.resolution_px // count)
+        image = decode_image(self._picture(name))
+        found = await asyncio.to_thread(find_superpixels, image, side)
+        return Response(found.astype("<u2").tobytes(), media_type=_BYTES)
+
+    async def mask(self, request: Request) -> Response:
+        """Class ids of a picture, a byte for each pixel; the header `seen` is its file's digest."""
+        try:
+            mask, seen = self._material.masks.read(self._name(request))
+        except JobError as error:
+            raise HTTPException(422, str(error)) from error
+        return Response(mask.tobytes(), headers={"seen": seen}, media_type=_BYTES)
+
+    async def save(self, request: Request) -> Response:
+        """Save class ids, a byte for each pixel, over the file `seen`."""
+        name, seen = self._name(request), request.query_params.get("seen", "")
+        body, side = await request.body(), self._material.pictures.resolution_px
+        if len(body) != side * side:
+            raise HTTPException(
+                422, f"{name}: found {len(body)} bytes; a mask here has {side} x {side}"
+            )
+        mask = np.frombuffer(body, dtype=np.uint8).reshape(side, side)
+        try:
+            found = await asyncio.to_thread(self._material.masks.save, name, mask, seen)
+        except JobError as error:
+            raise HTTPException(422, str(error)) from error
+        if found is None:
+            raise HTTPException(409, f"{name}: its mask changed since this page read it")
+        return JSONResponse({"seen": found})
+
+    async def suggestion(self, request: Request) -> Response:
+        """Class ids that a head suggests for a picture; nothing while too little is painted."""
+        name, painted = self._name(request), self._material.masks.painted()
+        found = await asyncio.to_thread(self._material.suggestions.suggest, name, painted)
+        if found is None:
+            return Response(status_code=204)
+        return Response(found.mask.tobytes(), media_type=_BYTES)
+
+    async def next(self, _: Request) -> Response:
+        """The pictures that are not painted, the one that helps most first."""
+        painted = self._material.masks.painted()
+        order = await asyncio.to_thread(self._material.suggestions.least_sure, painted)
+        return JSONResponse({"order": order})
+
+    def _name(self, request: Request) -> str:
+        name = request.query_params.get("name", "")
+        if name not in self._names:
+            raise HTTPException(404, f"name: {name[:40]!r} is no picture here")
+        return name
+
+    def _picture(self, name: str) -> bytes:
+        file = self._material.picture_file(name)
+        try:
+            return file.read_bytes()
+        except OSError as error:
+            raise HTTPException(404, f"{file}: cannot be read ({error.strerror})") from error
+
+
+def _smaller(data: bytes) -> bytes:
+    picture = Image.fromarray(decode_image(data))
+    picture.thumbnail((_SMALL_PX, _SMALL_PX), Image.Resampling.BOX)
+    sink = io.BytesIO()
+    picture.save(sink, "PNG")
+    return sink.getvalue()
