@@ -28,6 +28,7 @@ _STREAMS = {
     "resampling": 9,
     "first_weights": 10,
     "redrawn_noise": 11,
+    "radius": 12,
     "cells": 16,
 }
 

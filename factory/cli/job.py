@@ -44,6 +44,11 @@ def plan(job: JobFile, as_json: AsJson = False) -> None:  # noqa: FBT002 - a com
         "workers": f"{estimate.num_actors}",
         "time left": f"{seconds:,.0f} s" if seconds is not None else "unknown",
     }
+    if estimate.accepted_share is not None and estimate.accepted_share < 1:
+        rows["accepted"] = f"{estimate.accepted_share:.0%} of the tried samples"
+    if estimate.seconds_per_pair is not None and estimate.passes_per_pair not in (None, 1):
+        passes = f"{estimate.passes_per_pair:.3g} forward passes"
+        rows["a pair"] = f"{passes}, {estimate.seconds_per_pair:.3g} s of a worker"
     for name, value in rows.items():
         say(f"{name:<10}{value}")
     for warning in estimate.warnings:
@@ -58,7 +63,9 @@ def fit(
     ] = None,
     report: Annotated[
         Path | None,
-        typer.Option(help="Folder for report.html and report.png, which show all cuts."),
+        typer.Option(
+            help="Folder for report.html and report.png, which show all cuts, or what a search found."
+        ),
     ] = None,
 ) -> None:
     """Fit the job's segmenter and cache it for `run`."""
@@ -67,9 +74,7 @@ def fit(
     spec = load(job)
     import_from_here()
     if report is not None:
-        from factory.label.material import check_has_tree
-
-        check_has_tree(spec, source=str(job))
+        cli_label.check_has_report(spec, source=str(job))
     found = cli_label.find_or_fit(spec)
     if found.is_new:
         say(f"fitted {spec.dataset.segmenter.kind}")
@@ -79,7 +84,7 @@ def fit(
         replace_file(output, found.fitted)
         say(f"wrote {output}")
     if report is not None:
-        cli_label.write_report(cli_label.draw_material(spec, found), report)
+        cli_label.write_report(spec, found, report)
     for doubt in find_doubts(spec.dataset.segmenter, found.fitted):  # last: there it is read
         say(f"warning   {doubt}")
 

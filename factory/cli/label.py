@@ -126,22 +126,40 @@ def _material_of(spec: "JobSpec") -> "LabelMaterial":
     return draw_material(spec, find_or_fit(spec))
 
 
-def write_report(material: "LabelMaterial", folder: Path) -> None:
-    """Write report.html (all cuts) and report.png (some) into `folder`.
+def check_has_report(spec: "JobSpec", *, source: str) -> None:
+    """Reject a job whose fit has no report, before it is run. `source` names the job in errors.
 
     Raises:
-        JobError: If they cannot be written.
+        JobError: If there is nothing to draw.
+    """
+    from factory.label.material import check_has_tree
+    from factory.segment.methods import find_method
+
+    if not find_method(spec.dataset.segmenter.kind).report:
+        check_has_tree(spec, source=source)
+
+
+def write_report(spec: "JobSpec", found: "FoundFit", folder: Path) -> None:
+    """Write the report of a fit into `folder`: its method's own, or all cuts of its merge tree.
+
+    Raises:
+        JobError: If it cannot be written.
     """
     from factory.label.page import kept_page
     from factory.label.picture import draw_picture
+    from factory.run.fitting import draw_report
 
     with writing_into(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    replace_file(folder / "report.html", kept_page(material))
-    replace_file(folder / "report.png", draw_picture(material))
-    if material.layers:
-        say(material.layers)
-    say(f"wrote {folder}/report.html and {folder}/report.png")
+    files = draw_report(spec, found)
+    if not files:
+        material = draw_material(spec, found)
+        files = {"report.html": kept_page(material), "report.png": draw_picture(material)}
+        if material.layers:
+            say(material.layers)
+    for name, data in files.items():
+        replace_file(folder / name, data)
+    say(f"wrote {' and '.join(f'{folder}/{name}' for name in files)}")
 
 
 def draw_material(spec: "JobSpec", found: "FoundFit") -> "LabelMaterial":

@@ -121,7 +121,8 @@ def fit_segmenter(
     progress = Progress(on_progress, stop or threading.Event())
     with one_thread(), torch.inference_mode():
         if pool is None:
-            generator = load_generator(dataset.generator, weights.path, device=device)
+            with torch.inference_mode(mode=False):  # a search differentiates through its weights
+                generator = load_generator(dataset.generator, weights.path, device=device)
             pool = ThreadedPixelPool(generator, dataset, device, num_fit_threads=1)
         data, is_kept = fit_and_keep(FitContext(dataset, weights, pool, progress, checkpoint))
     if is_kept:

@@ -5,7 +5,7 @@ other by more than rounding. The available feature maps are known before any ima
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -63,6 +63,9 @@ class GeneratorFacts:
     every `ImageBatch` then has as `rgba`."""
     styles: StyleFacts | None = None
     """Capabilities as a `StyleMixer`; None for a family without a style per layer."""
+    spaces: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    """Latent spaces of a `LatentShifter`, the usual one first, with the shape of one latent in each: `z`
+    is what is drawn, `w` the style, `w_plus` a style per row. Empty if it is none."""
 
 
 @runtime_checkable
@@ -122,6 +125,27 @@ class DifferentiableGenerator(Protocol):
             z: One latent for all layers (1 row), or one for each of `latent_rows`; on any device.
             latents: The batch.
             layers: Names of the requested feature maps.
+        """
+
+
+@runtime_checkable
+class LatentShifter(Protocol):
+    """A generator whose latents can be moved, and whose images tell how they depend on the move."""
+
+    def shifted(
+        self, latents: LatentBatch, space: str, shift: Float[Tensor, "n *_rows _d"]
+    ) -> Float[Tensor, "n 3 h w"]:
+        """Generate the images of `latents` moved by `shift`, with the same classes and noise.
+
+        It can be differentiated with respect to `shift`.
+
+        Args:
+            latents: What the images are without a shift. They are truncated first.
+            space: The latent space to move in; one of `facts.spaces`.
+            shift: One for each sample, of the shape that `facts.spaces` states, on the device.
+
+        Returns:
+            Raw colours of the network, float32, nominally -1 to 1 and not clamped.
         """
 
 

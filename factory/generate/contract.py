@@ -46,6 +46,7 @@ def facts_of(
     num_classes: int,
     layers: Mapping[str, LayerShape],
     styles: StyleFacts | None = None,
+    spaces: Mapping[str, tuple[int, ...]] | None = None,
 ) -> GeneratorFacts:
     """A generator's capabilities; class names, attribution and licence come from the file's metadata.
 
@@ -62,6 +63,7 @@ def facts_of(
         channels=channels,
         license=content.metadata.get("license", ""),
         styles=styles,
+        spaces=spaces or {},
     )
 
 

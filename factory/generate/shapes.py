@@ -22,6 +22,7 @@ from factory.generate.base import GeneratorFacts, LayerShape, StyleFacts
 from factory.generate.batch import ImageBatch, Rendering
 from factory.generate.contract import check_layers, rows_of
 from factory.generate.numerics import finish_images
+from factory.generate.spaces import check_space, z_space
 from factory.identity import counter_rng
 from factory.spec import GeneratorSpec
 
@@ -31,6 +32,7 @@ PARTS = ("ground", "square", "disc", "core")
 _SIDE = 32
 _CHANNELS = {"s8": 12, "s16": 12, "s32": 8}
 _NOISE = 0.15
+_Z_DIM = 16
 _SOFTNESS = 1.5
 _COLOURED = "s8"
 """Colours are styles from this layer on; places and sizes come before it."""
@@ -72,11 +74,12 @@ class ShapesGenerator:
                 for name, channels in _CHANNELS.items()
             },
             styles=StyleFacts((_COLOURED,), (8, 16, _SIDE)),
+            spaces=z_space(_Z_DIM),
         )
 
     def draw_z(self, rng: np.random.Generator) -> Float[np.ndarray, " z"]:
         """Draw sixteen standard normal numbers: positions, sizes, colours and a seed for the noise."""
-        return rng.standard_normal(16, dtype=np.float32)
+        return rng.standard_normal(_Z_DIM, dtype=np.float32)
 
     def generate(self, latents: LatentBatch, layers: Sequence[str]) -> ImageBatch:
         """Generate the images of `latents` and the feature maps named in `layers`."""
@@ -107,6 +110,23 @@ class ShapesGenerator:
         pixels = images.detach().clamp(0, 255).to(torch.uint8).contiguous().to(self._device)
         raw = ((images - 128) / 127.5).permute(0, 3, 1, 2).to(self._device)
         return Rendering(raw, features, lambda _: pixels)
+
+    def shifted(
+        self, latents: LatentBatch, space: str, shift: Float[Tensor, "n *_rows _d"]
+    ) -> Float[Tensor, "n 3 h w"]:
+        """Generate the images of `latents` moved by `shift` in `space`; see `LatentShifter`.
+
+        Gradients are those of the colours: places and sizes move too, in steps of a pixel.
+        """
+        check_space(space, self.facts.spaces)
+        z = torch.from_numpy(latents.z) * latents.truncation_psi + shift.cpu()
+        moved = replace(latents, z=z.detach().numpy(), truncation_psi=1.0)
+        noise = torch.stack([_noise_map(row) for row in latents.z])
+        images = (
+            torch.einsum("nkhw,nkc->nchw", self._parts(moved), _part_colours(z))
+            + noise[:, None] * 6
+        )
+        return ((images - 128) / 127.5).to(self._device)
 
     def mix(
         self,
@@ -145,7 +165,7 @@ def _colours(latents: LatentBatch) -> Float[Tensor, "n k 3"]:
 
 
 def _part_colours(z: Float[Tensor, "n z"]) -> Float[Tensor, "n k 3"]:
-    exact = z[:, 4:16].reshape(-1, 4, 3) * 25 + 128
+    exact = z[:, 4:_Z_DIM].reshape(-1, 4, 3) * 25 + 128
     return _with_slope_of(exact.detach().round(), exact)
 
 

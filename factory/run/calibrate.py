@@ -8,6 +8,8 @@ import json
 import sys
 import tempfile
 import time
+from collections import Counter
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +24,18 @@ from factory.generate.base import load_generator
 from factory.generate.latents import LatentSampler
 from factory.generate.weights.fetch import must_download
 from factory.generate.weights.find import find_weights
-from factory.make.accept import find_rules
+from factory.make.accept import AcceptRules, find_rules, reason_to_drop
 from factory.make.compute import check_encoding, compute_samples
 from factory.manifest.paths import SEGMENTER_PATH
 from factory.pack.packing import encode_batch
 from factory.run.fitting import num_fit_threads
 from factory.run.worker import configure_process, device_of
-from factory.segment.base import AnySegmenter, finish_segmenter, load_segmenter
+from factory.segment.base import (
+    AnySegmenter,
+    count_passes,
+    finish_segmenter,
+    load_segmenter,
+)
 from factory.segment.methods import check_methods, find_doubts, find_method
 from factory.spec import JobSpec
 
@@ -39,7 +46,8 @@ _TAR_BYTES_PER_FILE = 512 + 256
 def calibrate(spec: JobSpec) -> dict[str, Any]:
     """Measure pairs per second of one worker and bytes per pair, and forecast seconds for the fit.
 
-    The seconds are None if the method cannot forecast its fit.
+    The seconds are None if the method cannot forecast its fit, and so is the share of pairs that are
+    accepted before there is a fit.
 
     Raises:
         JobError: If a fitted file or labels are not for this job, or a class has no such name.
@@ -54,18 +62,19 @@ def calibrate(spec: JobSpec) -> dict[str, Any]:
             "`factory fit` or `factory run` fetch it"
         )
     weights = find_weights(dataset.generator)
-    generator = load_generator(dataset.generator, weights.path, device=device)
+    with torch.inference_mode(mode=False):  # the time of a search is that of gradients
+        generator = load_generator(dataset.generator, weights.path, device=device)
     check_encoding(dataset, generator)
     probe = Probe(dataset, generator, device, num_fit_threads(spec))
     fitted = find_fitted(dataset, weights.sha256) if needs_fitting(dataset) else b""
     finished = None if fitted is None else find_finished(fitted, dataset, weights.sha256)
     warnings = list(weights.warnings)
     if fitted is None:
-        batch_s, num_bytes = _measure_unfitted(probe)
+        measured = _measure_unfitted(probe)
     else:
         segmenter = _load_fitted(probe, fitted, finished)
-        find_rules(dataset.accept, segmenter.labels)
-        batch_s, num_bytes = _measure(probe, segmenter)
+        measured = _measure(probe, segmenter, find_rules(dataset.accept, segmenter.labels))
+    batch_s = measured.batch_s
     if fitted:
         warnings += find_doubts(dataset.segmenter, fitted)
     fit_s = fit_seconds(probe, batch_s) if fitted is None else 0.0
@@ -73,18 +82,37 @@ def calibrate(spec: JobSpec) -> dict[str, Any]:
         fit_s += probe.batches_s(NUM_IMAGES, batch_s)
     return {
         "pairs_per_s": dataset.batch_size * spec.run.threads_per_actor / batch_s,
-        "bytes_per_pair": num_bytes / dataset.batch_size,
+        "bytes_per_pair": measured.num_bytes / dataset.batch_size,
+        "accepted_share": measured.accepted_share,
+        "rejected": measured.rejected,
+        "passes_per_pair": measured.passes,
         "fit_s": fit_s,
         "resolution_px": generator.facts.resolution,
         "warnings": warnings,
     }
 
 
-def _measure(probe: Probe, segmenter: AnySegmenter) -> tuple[float, int]:
-    """Seconds per batch on one thread, and bytes per batch."""
+@dataclass(frozen=True, slots=True)
+class _Measured:
+    """What some batches took and gave."""
+
+    batch_s: float
+    """Seconds per batch on one thread."""
+    num_bytes: int
+    """Bytes per batch."""
+    passes: int | None
+    """Forward passes of the generator for a pair; None if the segmenter does not say."""
+    accepted_share: float | None = None
+    """Share of the pairs that are accepted; None if that is not known."""
+    rejected: dict[str, int] = field(default_factory=dict)
+    """The others by reason."""
+
+
+def _measure(probe: Probe, segmenter: AnySegmenter, rules: AcceptRules | None = None) -> _Measured:
+    """Measure a few batches; without `rules` nothing is said of what is accepted."""
     dataset, generator, size = probe.dataset, probe.generator, probe.dataset.batch_size
     sampler = LatentSampler(generator, dataset.latents, dataset.generator)
-    times, num_bytes = [], 0
+    times, num_bytes, reasons = [], 0, Counter[str]()
     for batch in range(1 + _BATCHES):
         started = time.perf_counter()
         indices = range(batch * size, (batch + 1) * size)
@@ -97,10 +125,20 @@ def _measure(probe: Probe, segmenter: AnySegmenter) -> tuple[float, int]:
         times.append(time.perf_counter() - started)
         files = [data for sample in encoded for _, data in sample.files]
         num_bytes = sum(len(data) + _TAR_BYTES_PER_FILE for data in files)
-    return sum(times[1:]) / _BATCHES, num_bytes  # the first batch warms everything up
+        if rules is not None:
+            reasons.update(reason_to_drop(sample, rules) or "" for sample in samples)
+    accepted = reasons.pop("", 0)
+    tried = accepted + reasons.total()
+    return _Measured(
+        batch_s=sum(times[1:]) / _BATCHES,  # the first batch warms everything up
+        num_bytes=num_bytes,
+        passes=count_passes(segmenter),
+        accepted_share=accepted / tried if tried else None,
+        rejected=dict(reasons.most_common()),
+    )
 
 
-def _measure_unfitted(probe: Probe) -> tuple[float, int]:
+def _measure_unfitted(probe: Probe) -> _Measured:
     """As `_measure`, with a stand-in for a segmenter that is not fitted yet.
 
     Raises:

@@ -53,6 +53,12 @@ class Estimate:
     bytes_in_all: int | None
     seconds_left: float | None
     """Estimated time for the missing samples, with `num_actors` workers as fast as this machine."""
+    accepted_share: float | None
+    """Share of the samples that are accepted, of a few batches; None before the fit."""
+    passes_per_pair: float | None
+    """Forward passes of the generator for a pair that is accepted."""
+    seconds_per_pair: float | None
+    """Of one actor, for a pair that is accepted."""
     warnings: tuple[str, ...]
 
 
@@ -74,6 +80,11 @@ def estimate_job(job: Job) -> Estimate:
     warnings += _room_warnings(spec, size, num_done)
     num_actors = actors if isinstance(actors, int) else _auto_actors(spec)
     rate = measured["pairs_per_s"] if measured else None
+    share = measured["accepted_share"] if measured else None
+    passes = measured["passes_per_pair"] if measured else None
+    kept = 1.0 if share is None else share
+    if measured:
+        warnings += _rejection_warnings(spec, measured)
     left = spec.dataset.num_samples - num_done
     fit_s = measured["fit_s"] if measured else None
     if measured and fit_s is None:
@@ -91,7 +102,12 @@ def estimate_job(job: Job) -> Estimate:
         resolution_px=int(measured["resolution_px"]) if measured else None,
         pairs_per_s=round(rate, 2) if rate else None,
         bytes_in_all=int(size * spec.dataset.num_samples) if size is not None else None,
-        seconds_left=(round(left / (rate * num_actors) + (fit_s or 0), 1) if rate else None),
+        seconds_left=(
+            round(left / (rate * kept * num_actors) + (fit_s or 0), 1) if rate and kept else None
+        ),
+        accepted_share=None if share is None else round(share, 3),
+        passes_per_pair=round(passes / kept, 2) if passes and kept else None,
+        seconds_per_pair=round(1 / (rate * kept), 5) if rate and kept else None,
         warnings=tuple(warnings),
     )
 
@@ -127,6 +143,19 @@ def _count_shards(spec: JobSpec, warnings: list[str]) -> tuple[int, int]:
 
 def _auto_actors(spec: JobSpec) -> int:
     return max(1, (os.cpu_count() or 1) // spec.run.threads_per_actor)
+
+
+def _rejection_warnings(spec: JobSpec, measured: dict[str, Any]) -> list[str]:
+    """Whether more of the tried samples were rejected than the job has to spare."""
+    share, rejected = measured["accepted_share"], measured["rejected"]
+    if share is None or share * spec.dataset.oversample >= 1:
+        return []
+    counts = ", ".join(f"{reason}: {count}" for reason, count in rejected.items())
+    enough = f"at least {math.ceil(10 / share) / 10:g}" if share else "more, or loosen the rules"
+    return [
+        f"{1 - share:.0%} of the tried samples were rejected ({counts}): shards will be short; set "
+        f"dataset.oversample to {enough}"
+    ]
 
 
 def _room_warnings(spec: JobSpec, bytes_per_pair: float | None, num_done: int) -> list[str]:

@@ -17,7 +17,7 @@ from factory.generate.base import load_generator
 from factory.generate.weights.find import LocalWeights, find_weights
 from factory.run.base import WorkerConfig
 from factory.run.worker import device_of
-from factory.segment.methods import check_methods, settings_of
+from factory.segment.methods import check_methods, find_method, import_part, settings_of
 from factory.spec import JobSpec
 
 _LEAST_TO_SPREAD = 10**7
@@ -82,6 +82,18 @@ def fit_for(
         )
     finally:
         pool.close()
+
+
+def draw_report(spec: JobSpec, found: FoundFit) -> dict[str, bytes]:
+    """The report that the job's method draws of its fit, files by name; empty if it draws none."""
+    segmenter = spec.dataset.segmenter
+    target = find_method(segmenter.kind).report
+    if not target:
+        return {}
+    draw = import_part(segmenter.kind, target)
+    settings, device = settings_of(segmenter), device_of(spec.run)
+    files: dict[str, bytes] = draw(spec.dataset, settings, found.weights, found.fitted, device)
+    return files
 
 
 def finish_for(

@@ -72,7 +72,11 @@ class DifferentiableSegmenter(Protocol):
 
 AnySegmenter = Segmenter | RenderingSegmenter
 
-_LACKS = {"layers": "no feature maps", "styles": "no style per layer to mix"}
+_LACKS = {
+    "layers": "no feature maps",
+    "styles": "no style per layer to mix",
+    "spaces": "no latents that can be moved",
+}
 
 
 def check_generator(kind: str, facts: GeneratorFacts) -> None:
@@ -132,6 +136,11 @@ class _ChangedSegmenter:
         self.layers = tuple(dict.fromkeys((*inner.layers, *layers)))
         self._inner = inner
 
+    @property
+    def inner(self) -> AnySegmenter:
+        """The segmenter whose masks are changed."""
+        return self._inner
+
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever the segmenter has
         """What the segmenter has beside its masks."""
         # Its own masks are unchanged, and copies have no `_inner` yet.
@@ -169,6 +178,24 @@ class JudgedSegmenter(_ChangedSegmenter):
         """Masks of the images of `batch`, which `generator` made of `latents`."""
         found = _label(self._inner, generator, latents, batch)
         return self._heads.judge(found, batch.features)
+
+
+@runtime_checkable
+class CountedPasses(Protocol):
+    """A segmenter that calls the generator again, and says how often."""
+
+    num_passes: int
+    """Forward passes of the whole generator for an image and its mask."""
+
+
+def count_passes(segmenter: AnySegmenter) -> int | None:
+    """Forward passes of the generator for an image and its mask; None if the segmenter does not say."""
+    if isinstance(segmenter, CountedPasses):
+        return segmenter.num_passes
+    plain = segmenter
+    while isinstance(plain, _ChangedSegmenter):
+        plain = plain.inner
+    return None if isinstance(plain, RenderingSegmenter) else 1
 
 
 @runtime_checkable

@@ -37,6 +37,10 @@ class Method:
     doubts: str = ""
     """Finds which classes are of little use; called with the fitted bytes and the settings, and gives
     a line for each. Empty = nothing is looked for."""
+    report: str = ""
+    """Draws what a fit found, for `factory fit --report`; called with the dataset, the settings, the
+    generator's weights, the fitted bytes and the device, and gives files by name. Empty = only merge
+    trees have a report."""
     cost: str = ""
     """A `fit.cost.FitCost`: what a fit will cost. Empty = unknown: `factory plan`
     says so, and the fit is never spread over workers."""
@@ -62,7 +66,16 @@ class Method:
         Raises:
             ValueError: If it does; the text is for the author of the entry.
         """
-        for_a_fit = ("fitted_if", "after_fit", "fitted_file", "finish", "doubts", "cost", "files")
+        for_a_fit = (
+            "fitted_if",
+            "after_fit",
+            "fitted_file",
+            "finish",
+            "doubts",
+            "cost",
+            "files",
+            "report",
+        )
         useless = [name for name in for_a_fit if getattr(self, name)]
         if useless and not self.fitter:
             raise ValueError(f"a method without a fitter has no use for {useless[0]}")
@@ -118,6 +131,20 @@ METHODS: Mapping[str, Method] = {
         cost="factory.fit.prototypes:COST",
         needs=("styles",),
         not_taught={"instances": "a linear head tells no objects apart"},
+    ),
+    "direction": Method(
+        settings="factory.spec.direction:DirectionSpec",
+        segmenter="factory.segment.direction.segmenter:DirectionMasks",
+        fitter="factory.fit.direction.fit:fit_direction",
+        cost="factory.fit.direction.fit:COST",
+        after_fit=(
+            *("epsilon", "foreground_share", "min_part", "two_modes", "min_roundness"),
+            "min_overlap",
+        ),
+        doubts="factory.segment.direction.segmenter:find_doubts",
+        report="factory.fit.direction.report:draw_report",
+        files=("light", "dark"),
+        needs=("spaces",),
     ),
     "distil": Method(
         settings="factory.spec.distil:DistilSpec",

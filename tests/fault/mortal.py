@@ -6,6 +6,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from torch import Tensor
+
 from factory.data import LatentBatch
 from factory.generate.batch import ImageBatch
 from factory.generate.shapes import ShapesGenerator
@@ -33,6 +35,11 @@ class Slow(ShapesGenerator):
         if Path(os.environ["FACTORY_TEST_CUE"]).exists():
             time.sleep(0.2)
         return super().generate(latents, layers)
+
+    def shifted(self, latents: LatentBatch, space: str, shift: Tensor) -> Tensor:
+        if Path(os.environ["FACTORY_TEST_CUE"]).exists():
+            time.sleep(0.05)
+        return super().shifted(latents, space, shift)
 
 
 class Broken(ShapesGenerator):

@@ -1,5 +1,6 @@
 """A fit gives one file, whoever computes it and whatever dies on the way."""
 
+import re
 import signal
 import time
 from pathlib import Path
@@ -9,6 +10,7 @@ import psutil
 import pytest
 import torch
 from lab import Lab
+from safetensors.torch import load_file
 
 from factory.fit.fitted import fit_segmenter
 from factory.fit.pixels.pool import ThreadedPixelPool
@@ -72,7 +74,15 @@ def test_threads_workers_and_a_killed_worker_give_one_file() -> None:
     assert killed == ["sampling 2/2", "merging"], "the second was the last worker, and was replaced"
 
 
-def slow_job(lab: Lab, seed: int) -> Path:
+KLISH = {
+    "kind": "klish",
+    "initial_clusters": 8,
+    "fit": {"num_images": 96, "pixels_per_image": 16},
+}
+DIRECTION = {"kind": "direction", "steps": 200, "images_per_step": 4}
+
+
+def slow_job(lab: Lab, segmenter: dict[str, Any]) -> Path:
     return lab.write_job(
         {
             "name": "toy",
@@ -80,11 +90,7 @@ def slow_job(lab: Lab, seed: int) -> Path:
                 "num_samples": 8,
                 "batch_size": 4,
                 "generator": {"kind": "mortal:Slow"},
-                "segmenter": {
-                    "kind": "klish",
-                    "initial_clusters": 8,
-                    "fit": {"num_images": 96, "pixels_per_image": 16, "seed": seed},
-                },
+                "segmenter": segmenter,
             },
             "run": {"executor": "inline"},
             "output": {"uri": str(lab.folder / "out")},
@@ -96,7 +102,7 @@ def slow_job(lab: Lab, seed: int) -> Path:
 def test_a_fit_that_was_ended_goes_on_and_gives_the_same_file(
     lab: Lab, number: signal.Signals
 ) -> None:
-    job = slow_job(lab, seed=int(number))
+    job = slow_job(lab, KLISH | {"fit": KLISH["fit"] | {"seed": int(number)}})
     here = {"XDG_CACHE_HOME": str(lab.folder / "here")}
     elsewhere = {"XDG_CACHE_HOME": str(lab.folder / "elsewhere")}
     lab.must_run("fit", str(job), "-o", str(lab.folder / "whole"), **elsewhere)
@@ -116,5 +122,30 @@ def test_a_fit_that_was_ended_goes_on_and_gives_the_same_file(
     assert again.returncode == 0, again.stderr
     assert "stage=merging" in again.stderr
     assert "stage=clusters" not in again.stderr, "it began anew"
+    assert (lab.folder / "again").read_bytes() == (lab.folder / "whole").read_bytes()
+    assert not list((lab.folder / "here").rglob("*.partial"))
+
+
+def test_a_search_that_was_killed_goes_on_and_gives_the_same_file(lab: Lab) -> None:
+    job = slow_job(lab, DIRECTION)
+    here = {"XDG_CACHE_HOME": str(lab.folder / "here")}
+    elsewhere = {"XDG_CACHE_HOME": str(lab.folder / "elsewhere")}
+    lab.must_run("fit", str(job), "-o", str(lab.folder / "whole"), **elsewhere)
+    lab.cue.touch()
+    fitting = lab.start("fit", str(job), **here)
+    deadline = time.monotonic() + 100
+    while not (kept := list((lab.folder / "here").rglob("*.partial"))):
+        assert time.monotonic() < deadline, "no checkpoint"
+        time.sleep(0.05)
+    fitting.send_signal(signal.SIGKILL)
+    fitting.communicate(timeout=60)
+    assert fitting.returncode == -9
+    done = int(load_file(kept[0])["done"])
+    lab.cue.unlink()
+    again = lab.run("fit", str(job), "-o", str(lab.folder / "again"), **here)
+    assert again.returncode == 0, again.stderr
+    first = re.search(r"stage=searching done=(\d+)", again.stderr)
+    assert first is not None, again.stderr
+    assert int(first[1]) >= done > 0, "it began anew"
     assert (lab.folder / "again").read_bytes() == (lab.folder / "whole").read_bytes()
     assert not list((lab.folder / "here").rglob("*.partial"))

@@ -111,6 +111,7 @@ class AnimeDCGAN:
                 for position, layer in enumerate(self._layers)
             },
             license="MIT",
+            spaces={"z": (self._first_weight.shape[1],)},
         )
 
     def draw_z(self, rng: np.random.Generator) -> Float[np.ndarray, " z"]:
@@ -132,9 +133,33 @@ class AnimeDCGAN:
                 raise JobError(
                     f"no feature map {name!r}; this generator has {', '.join(self.facts.layers)}"
                 )
-        # The mean latent is zero, so truncation is a factor. Samples must not see each other: no
-        # statistic is taken over the batch anywhere below.
-        z = torch.from_numpy(latents.z).to(self._device) * latents.truncation_psi
+        x, features = self._synthesise(self._z_of(latents), layers)
+        # Images leave as bytes, rows-columns-colours, and stay on the device.
+        images = (x * 255 + 0.5).to(torch.uint8).permute(0, 2, 3, 1)
+        return ImageBatch(images, features)
+
+    def shifted(
+        self,
+        latents: LatentBatch,
+        space: str,
+        shift: Float[Tensor, "n z"],
+    ) -> Float[Tensor, "n 3 h w"]:
+        """Colours from -1 to 1 of `latents` moved by `shift`.
+
+        Only methods that move latents call it. PyTorch finds out how the colours depend on the shift,
+        as long as nothing on the way becomes bytes or NumPy.
+        """
+        colours, _ = self._synthesise(self._z_of(latents) + shift, ())
+        return colours * 2 - 1
+
+    def _z_of(self, latents: LatentBatch) -> Float[Tensor, "n z"]:
+        # The mean latent is zero, so truncation is a factor.
+        return torch.from_numpy(latents.z).to(self._device) * latents.truncation_psi
+
+    def _synthesise(
+        self, z: Float[Tensor, "n z"], layers: Sequence[str]
+    ) -> tuple[Float[Tensor, "n 3 h w"], dict[str, Tensor]]:
+        # Samples must not see each other: no statistic is taken over the batch anywhere below.
         x = functional.linear(z, self._first_weight, self._first_bias)
         x = x.reshape(len(z), _FIRST_SIDE, _FIRST_SIDE, -1).permute(0, 3, 1, 2)
         features = {}
@@ -143,7 +168,4 @@ class AnimeDCGAN:
             if layer.name in layers:
                 features[layer.name] = x
         x = functional.conv_transpose2d(x, self._last_weight, self._last_bias)
-        pixels = torch.sigmoid(x[:, :, _LAST_CROP, _LAST_CROP])
-        # Images leave as bytes, rows-columns-colours, and stay on the device.
-        images = (pixels * 255 + 0.5).to(torch.uint8).permute(0, 2, 3, 1)
-        return ImageBatch(images, features)
+        return torch.sigmoid(x[:, :, _LAST_CROP, _LAST_CROP]), features

@@ -72,7 +72,7 @@ _KNOWN: Final = {
 
 _BUILT_IN_TYPES: Final = (
     "bool", "bytearray", "bytes", "complex", "dict", "float", "frozenset", "int", "list", "range",
-    "slice", "str", "tuple", "xrange",
+    "long", "slice", "str", "tuple", "xrange",
 )  # fmt: skip
 
 _TOLERATED_PAIRS: Final = {
@@ -89,6 +89,7 @@ _TOLERATED_PAIRS: Final = {
     ("fractions", "Fraction"),
     ("random", "Random"),
     ("types", "SimpleNamespace"),
+    ("typing", "Any"),
     ("uuid", "UUID"),
     ("torch", "device"),
     ("torch.serialization", "_get_layout"),

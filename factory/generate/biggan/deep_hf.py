@@ -26,7 +26,8 @@ from factory.generate.contract import (
     rows_of,
     single_row,
 )
-from factory.generate.numerics import finish_images
+from factory.generate.numerics import colours_on_white, finish_images
+from factory.generate.spaces import check_space, shift_z, z_space
 from factory.spec import GeneratorSpec
 
 
@@ -60,6 +61,7 @@ class BigGANDeepHF:
             channels=3,  # the others of its last layer are never used
             num_classes=self.network.num_classes,
             layers=shapes,
+            spaces=z_space(self.network.z_dim),
         )
 
     def draw_z(self, rng: np.random.Generator) -> Float[np.ndarray, " z"]:
@@ -99,3 +101,11 @@ class BigGANDeepHF:
             single_row(z) * truncation, classes, truncation=truncation, wanted=layers
         )
         return Rendering(images, features, partial(to_bytes_floored, scale=128.0))
+
+    def shifted(
+        self, latents: LatentBatch, space: str, shift: Float[Tensor, "n *_rows _d"]
+    ) -> Float[Tensor, "n 3 h w"]:
+        """Generate the images of `latents` moved by `shift` in `space`; see `LatentShifter`."""
+        check_space(space, self.facts.spaces)
+        z = shift_z(latents, shift)
+        return colours_on_white(self.render(z, latents, ()).colours)

@@ -23,7 +23,8 @@ from factory.generate.contract import (
     single_row,
 )
 from factory.generate.early.dcgan_network import Network, one_of
-from factory.generate.numerics import finish_images, to_bytes
+from factory.generate.numerics import colours_on_white, finish_images, to_bytes
+from factory.generate.spaces import check_space, shift_z, z_space
 from factory.spec import GeneratorSpec
 
 _LATENTS = ("normal", "uniform")
@@ -60,6 +61,7 @@ class DCGAN:
                     self.network.layers[:-1], self.network.sides[:-1], strict=True
                 )
             },
+            spaces=z_space(self.network.z_dim),
         )
 
     def draw_z(self, rng: np.random.Generator) -> Float[np.ndarray, " z"]:
@@ -87,3 +89,11 @@ class DCGAN:
         truncated = single_row(z) * latents.truncation_psi
         images, features = self.network.synthesise(truncated, classes, layers)
         return Rendering(images, features, to_bytes)
+
+    def shifted(
+        self, latents: LatentBatch, space: str, shift: Float[Tensor, "n *_rows _d"]
+    ) -> Float[Tensor, "n 3 h w"]:
+        """Generate the images of `latents` moved by `shift` in `space`; see `LatentShifter`."""
+        check_space(space, self.facts.spaces)
+        z = shift_z(latents, shift)
+        return colours_on_white(self.render(z, latents, ()).colours)

@@ -34,10 +34,12 @@ from factory.generate.early.growing import GrowingOutput
 from factory.generate.early.stylegan1_network import Gains, fused_upsampling_kernel
 from factory.generate.numerics import (
     Numerics,
+    colours_on_white,
     finish_images,
     second_moment_normalised,
     to_bytes,
 )
+from factory.generate.spaces import check_space, shift_z, z_space
 from factory.generate.weights.find import TensorBag
 from factory.spec import GeneratorSpec
 
@@ -187,6 +189,7 @@ class PGGAN:
             channels=self.network.img_channels,
             num_classes=self.network.num_classes,
             layers=shapes,
+            spaces=z_space(self.network.z_dim),
         )
 
     def draw_z(self, rng: np.random.Generator) -> Float[np.ndarray, " z"]:
@@ -218,3 +221,11 @@ class PGGAN:
             single_row(z), class_ids(latents, self.facts.num_classes, device), layers
         )
         return Rendering(images, features, to_bytes)
+
+    def shifted(
+        self, latents: LatentBatch, space: str, shift: Float[Tensor, "n *_rows _d"]
+    ) -> Float[Tensor, "n 3 h w"]:
+        """Generate the images of `latents` moved by `shift` in `space`; see `LatentShifter`."""
+        check_space(space, self.facts.spaces)
+        z = shift_z(latents, shift)
+        return colours_on_white(self.render(z, latents, ()).colours)

@@ -23,6 +23,7 @@ from factory.generate.contract import (
 )
 from factory.generate.early.stylegan1_network import Network, NoiseMaps
 from factory.generate.numerics import colours_on_white, finish_images, to_bytes
+from factory.generate.spaces import check_space, shift_styles, style_spaces
 from factory.identity import counter_rng
 from factory.spec import GeneratorSpec
 
@@ -59,6 +60,9 @@ class StyleGAN1:
             num_classes=self.network.mapping.num_classes,
             layers=shapes,
             styles=StyleFacts(tuple(shapes)[1:], (self.network.resolution,)),
+            spaces=style_spaces(
+                self.network.mapping.z_dim, self.network.mapping.w_dim, self.network.num_ws
+            ),
         )
 
     def draw_z(self, rng: np.random.Generator) -> Float[np.ndarray, " z"]:
@@ -83,6 +87,16 @@ class StyleGAN1:
             self._styles_of(z, latents), self._noise(latents), layers
         )
         return Rendering(images, features, to_bytes)
+
+    def shifted(
+        self, latents: LatentBatch, space: str, shift: Float[Tensor, "n *_rows _d"]
+    ) -> Float[Tensor, "n 3 h w"]:
+        """Generate the images of `latents` moved by `shift` in `space`; see `LatentShifter`."""
+        check_space(space, self.facts.spaces)
+        z = rows_of(latents, self.network.at.device)
+        ws = shift_styles(partial(self._styles_of, latents=latents), z, space, shift)
+        images, _ = self.network.synthesise(ws, self._noise(latents))
+        return colours_on_white(images)
 
     def mix(
         self,

@@ -23,6 +23,7 @@ from factory.generate.contract import (
     style_rows,
 )
 from factory.generate.numerics import colours_on_white, finish_images, to_bytes
+from factory.generate.spaces import check_space, shift_styles, style_spaces
 from factory.generate.stylegan2.mixing import mixed_colours, style_facts
 from factory.generate.stylegan2.network import Network, Noise
 from factory.identity import counter_rng
@@ -51,6 +52,9 @@ class StyleGAN2:
             num_classes=self.network.mapping.c_dim,
             layers=shapes,
             styles=style_facts(self.network, shapes),
+            spaces=style_spaces(
+                self.network.mapping.z_dim, self.network.mapping.w_dim, self.network.num_ws
+            ),
         )
 
     def draw_z(self, rng: np.random.Generator) -> Float[np.ndarray, " z"]:
@@ -70,6 +74,16 @@ class StyleGAN2:
         ws = self._styles_of(z, latents)
         images, features = self.network.synthesise(ws, self._noise(latents), layers)
         return Rendering(images, features, to_bytes)
+
+    def shifted(
+        self, latents: LatentBatch, space: str, shift: Float[Tensor, "n *_rows _d"]
+    ) -> Float[Tensor, "n 3 h w"]:
+        """Generate the images of `latents` moved by `shift` in `space`; see `LatentShifter`."""
+        check_space(space, self.facts.spaces)
+        z = rows_of(latents, self.network.at.device)
+        ws = shift_styles(partial(self._styles_of, latents=latents), z, space, shift)
+        images, _ = self.network.synthesise(ws, self._noise(latents))
+        return colours_on_white(images)
 
     def mix(
         self, base: LatentBatch, variants: LatentBatch, start: str, stop_px: int

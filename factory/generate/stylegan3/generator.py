@@ -23,6 +23,7 @@ from factory.generate.contract import (
     style_rows,
 )
 from factory.generate.numerics import colours_on_white, finish_images, to_bytes
+from factory.generate.spaces import check_space, shift_styles, style_spaces
 from factory.generate.stylegan3.network import Network
 from factory.spec import GeneratorSpec
 
@@ -61,6 +62,9 @@ class StyleGAN3:
                 for layer, (name, side) in zip(exposed, sides.items(), strict=True)
             },
             styles=StyleFacts(tuple(sides), (self.network.resolution,)),
+            spaces=style_spaces(
+                self.network.mapping.z_dim, self.network.mapping.w_dim, self.network.num_ws
+            ),
         )
 
     def draw_z(self, rng: np.random.Generator) -> Float[np.ndarray, " z"]:
@@ -87,6 +91,16 @@ class StyleGAN3:
             margin, height = self._margins[name], maps.shape[2]
             cropped[name] = maps[:, :, margin : height - margin, margin : height - margin]
         return Rendering(images, cropped, to_bytes)
+
+    def shifted(
+        self, latents: LatentBatch, space: str, shift: Float[Tensor, "n *_rows _d"]
+    ) -> Float[Tensor, "n 3 h w"]:
+        """Generate the images of `latents` moved by `shift` in `space`; see `LatentShifter`."""
+        check_space(space, self.facts.spaces)
+        z = rows_of(latents, self.network.at.device)
+        ws = shift_styles(partial(self._styles_of, latents=latents), z, space, shift)
+        images, _ = self.network.synthesise(ws)
+        return colours_on_white(images)
 
     def mix(
         self,

@@ -55,6 +55,7 @@ class StyleMapping:
         self._w_avg = bag.take("mapping.w_avg").to(device)
         self._has_centres = self._w_avg.ndim == 2
         self.z_dim = self._layers[0].weight.shape[1]
+        self.w_dim = self._layers[-1].weight.shape[0]
         self.num_classes = 0
         if self._class_codes is not None:
             self.z_dim -= self._class_codes.shape[1]

@@ -70,6 +70,7 @@ BASES = {
     "linear": {
         "dataset.segmenter": {"kind": "linear", "annotations": "painted", "classes": PAINTED}
     },
+    "direction": {"dataset.segmenter": {"kind": "direction"}},
     "plugin": {"dataset.segmenter": {"kind": "a:b"}},
 }
 LABELS = {
@@ -114,6 +115,26 @@ CHANGES = {
     "dataset.segmenter[klish].fit.num_images": 9,
     "dataset.segmenter[klish].fit.pixels_per_image": 65,
     "dataset.segmenter[klish].fit.seed": 1,
+    "dataset.segmenter[direction].kind": "x:y",
+    "dataset.segmenter[direction].masks": "light",
+    "dataset.segmenter[direction].space": "w",
+    "dataset.segmenter[direction].light": "light.pth",
+    "dataset.segmenter[direction].dark": "dark.pth",
+    "dataset.segmenter[direction].steps": 301,
+    "dataset.segmenter[direction].images_per_step": 33,
+    "dataset.segmenter[direction].learning_rate": 0.01,
+    "dataset.segmenter[direction].radius": 3.0,
+    "dataset.segmenter[direction].radius_spread": 0.6,
+    "dataset.segmenter[direction].min_radius": 0.2,
+    "dataset.segmenter[direction].centre_weight": 3.0,
+    "dataset.segmenter[direction].edge_weight": 11.0,
+    "dataset.segmenter[direction].seed": 1,
+    "dataset.segmenter[direction].epsilon": 6.0,
+    "dataset.segmenter[direction].foreground_share": [0.0, 0.7],
+    "dataset.segmenter[direction].min_part": 0.3,
+    "dataset.segmenter[direction].two_modes": "published",
+    "dataset.segmenter[direction].min_roundness": 0.03,
+    "dataset.segmenter[direction].min_overlap": 0.9,
     "dataset.segmenter[style_mixing].kind": "x:y",
     "dataset.segmenter[style_mixing].num_variants": 21,
     "dataset.segmenter[style_mixing].variant_psi": 0.8,
@@ -254,6 +275,8 @@ def base_and_change(folder, setting, value):
     for section, content in SECTIONS.items():
         if setting.startswith(f"{section}."):
             overrides[section.replace(f"[{tag}]", "")] = deepcopy(content)
+    if setting.endswith(("].light", "].dark")):  # a file for the only direction of the masks
+        overrides["dataset.segmenter"]["masks"] = setting.rpartition(".")[2]
     document = small_document(folder, overrides)
     changed = deepcopy(document)
     *parents, last = setting.replace(f"[{tag}]", "").replace("[]", ".[]").split(".")

@@ -81,6 +81,7 @@ def test_a_setting_that_does_not_fit_the_generator_is_refused(tmp_path):
 def measured(monkeypatch):
     """What a calibration is taken to have measured; its own test measures."""
     found = {"pairs_per_s": 0.5, "bytes_per_pair": 100.0, "fit_s": 30.0, "resolution_px": 32}
+    found |= {"accepted_share": None, "rejected": {}, "passes_per_pair": 1}
     monkeypatch.setattr(estimate_module, "_calibrate", lambda *_: found)
     return found
 
@@ -160,3 +161,24 @@ def test_an_output_without_room_is_warned_of_with_what_it_takes(tmp_path):
     assert told.endswith(f" MB are free at {tmp_path}; make room, or choose another folder")
     assert room_warnings(str(tmp_path), free, num_done=13) == []
     assert room_warnings("s3://bucket/prefix", free) == []
+
+
+def test_what_is_rejected_is_in_the_time_and_in_the_cost_of_a_pair(tmp_path, measured):
+    measured |= {"accepted_share": 0.25, "rejected": {"one_mode": 24}, "passes_per_pair": 4}
+    job = small_job(tmp_path, {"dataset.num_samples": 70, "run": {"num_actors": 2}})
+    found = estimate_job(job)
+    assert found.seconds_left == 70 / (2 * 0.5 * 0.25) + 30
+    assert (found.accepted_share, found.passes_per_pair, found.seconds_per_pair) == (0.25, 16, 8)
+    assert found.warnings[0] == (
+        "75% of the tried samples were rejected (one_mode: 24): shards will be short; set "
+        "dataset.oversample to at least 4"
+    )
+    spare = small_job(tmp_path, {"dataset.num_samples": 70, "dataset.oversample": 4.0})
+    assert not any("rejected" in line for line in estimate_job(spare).warnings)
+
+
+def test_a_job_whose_tried_samples_are_all_rejected_has_no_time_left_to_tell(tmp_path, measured):
+    measured |= {"accepted_share": 0.0, "rejected": {"confidence": 12}}
+    found = estimate_job(small_job(tmp_path, {"dataset.oversample": 9.0}))
+    assert found.seconds_left is found.seconds_per_pair is found.passes_per_pair is None
+    assert "set dataset.oversample to more, or loosen the rules" in found.warnings[0]
