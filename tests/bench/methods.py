@@ -7,10 +7,10 @@ share of masks that are accepted; milliseconds and forward passes of the generat
 (passes only where a method says how many); foreground IoU of the accepted masks, and of all, where a
 rejected one counts as 0; peak memory of the process.
 
-The toy's masks are exact. The shipped generator has none: its reference is the rule of `style_mixing.py`.
-Clusters of `kmeans` and `klish` have no names: here each is foreground if most of its pixels are, which
-needs the reference and is the best that anybody could name them. `linear` learns from three pictures that
-the reference painted.
+The toy's masks are exact. The shipped generator has none: its reference is the rule of
+`style_mixing.py`. Clusters of `kmeans` and `klish` have no names: here each is foreground if most of its
+pixels are, which needs the reference and is the best that anybody could name them. `linear` learns from
+three pictures that the reference painted.
 """
 
 import argparse
