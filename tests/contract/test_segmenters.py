@@ -37,7 +37,13 @@ SMALL = {
         "samples": 16,
         "min_agreement": 0,
     },
-    "direction": {"kind": "direction", "steps": 20, "images_per_step": 4, "epsilon": 2.0},
+    "direction": {
+        "kind": "direction",
+        "steps": 20,
+        "images_per_step": 4,
+        "foreground_share": [0.0, 1.0],
+        "two_modes": "off",
+    },
     "linear": {"kind": "linear", "classes": ["dark", "light"], "epochs": 2, "steps_per_epoch": 6},
 }
 
