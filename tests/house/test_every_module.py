@@ -30,7 +30,6 @@ NOT_NAMED = {
     "factory.checkpoint.pickles.nodes",
     "factory.checkpoint.pickles.value_stack",
     "factory.evaluate.scores",
-    "factory.fit.context",
     "factory.fit.prototypes",
     "factory.fit.teacher_masks",
     "factory.generate.biggan.ajbrock",

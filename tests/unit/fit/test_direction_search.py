@@ -9,6 +9,7 @@ from fit_context import CPU
 
 from factory.errors import Interrupted, JobError
 from factory.fit.context import Checkpoint
+from factory.fit.direction.collapse import CollapseWatch
 from factory.fit.direction.loss import DirectionLoss
 from factory.fit.direction.search import FIGURES, Direction, Draw, Search, draw_radius
 from factory.fit.progress import Progress
@@ -102,10 +103,10 @@ def run(search, folder, generate=lively, progress=None):
 
 
 def test_a_search_makes_its_loss_smaller(tmp_path):
-    search = run(new_search(), tmp_path)
+    search = run(new_search(120), tmp_path)
     for curve in search.curves.values():
         total = curve[:, :2].sum(dim=1)
-        assert total[-8:].mean() < total[:8].mean()
+        assert total[-40:].mean() < total[:40].mean()
     for one in search.directions.values():
         assert float(one.unit.norm()) == pytest.approx(1, abs=1e-6)
 
@@ -175,3 +176,14 @@ def test_the_figures_of_a_step_are_what_they_are_called(tmp_path):
     assert figures["edges"] > 0
     assert figures["change"] > 0
     assert search.directions["light"].entries.device == CPU
+
+
+@pytest.mark.parametrize("num_steps", [10, 60, 300, 999])
+def test_a_first_direction_that_looks_collapsed_for_a_moment_is_given_time(num_steps):
+    curve = torch.tensor([[0.1, 0.1, 0.0, 0.0, 0.0], [0.1, 0.1, 1.0, 0.2, 0.5]])
+    lasting = max(1, num_steps // 20)
+    watch = CollapseWatch("light", num_steps)
+    watch.check(curve[:1].expand(lasting - 1, -1))
+    watch.check(torch.cat([curve[:1].expand(lasting - 1, -1), curve[1:]]))
+    with pytest.raises(JobError, match=f"collapsed by step {lasting + 1}"):
+        watch.check(torch.cat([curve[1:], curve[:1].expand(lasting, -1)]))

@@ -8,6 +8,7 @@ from families import CASES, CPU, NETWORKS, save_weights
 from factory.errors import JobError
 from factory.generate.base import LatentShifter, load_generator
 from factory.generate.numerics import to_bytes
+from factory.generate.spaces import W_PLUS, W, shift_styles, shift_z, style_spaces
 from factory.spec import GeneratorSpec
 
 FAMILIES = [*BUILT, *NETWORKS]
@@ -49,7 +50,9 @@ def test_without_a_shift_the_images_are_those_that_are_generated(generator):
 
 def test_the_gradient_is_the_slope_of_the_images(generator):
     if type(generator).__name__ == "ShapesGenerator":
-        pytest.skip("its edges and colours are steps, whose gradients are those of slopes beside them")
+        pytest.skip(
+            "its edges and colours are steps, whose gradients are those of slopes beside them"
+        )
     latents = draw(generator, range(2), **psi_of(generator))
     torch.manual_seed(3)
     for space in generator.facts.spaces:
@@ -100,3 +103,19 @@ def test_the_same_shift_in_every_row_is_a_shift_of_the_style(case, tmp_path):
         one = generator.shifted(latents, "w", shift)
         all_rows = generator.shifted(latents, "w_plus", shift[:, None].expand(-1, rows, -1))
     assert torch.equal(one, all_rows)
+
+
+def test_a_shift_of_z_is_added_after_truncation():
+    latents = draw(build("shapes"), range(2), truncation_psi=0.5)
+    shift = torch.ones(2, 16)
+    fed = shift_z(latents, shift)[:, 0] * latents.truncation_psi
+    torch.testing.assert_close(fed, torch.from_numpy(latents.z) * 0.5 + 1)
+
+
+def test_rows_of_styles_move_together_in_w_and_one_by_one_in_w_plus():
+    assert style_spaces(4, 3, 2) == {"w_plus": (2, 3), "w": (3,), "z": (4,)}
+    z, rows = torch.zeros(5, 1, 4), torch.zeros(5, 2, 3)
+    both = shift_styles(lambda _: rows, z, W, torch.ones(5, 3))
+    assert torch.equal(both, torch.ones(5, 2, 3))
+    each = torch.arange(30.0).view(5, 2, 3)
+    assert torch.equal(shift_styles(lambda _: rows, z, W_PLUS, each), each)
