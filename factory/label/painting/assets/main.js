@@ -109,7 +109,8 @@ async function open(picture) {
   const locked = `painted in ${picture.other_file}; remove that file to paint it here`;
   tell(picture.other_file ? locked : guide(), picture.other_file ? "problem" : "");
   get("canvas").dataset.name = picture.name;
-  await Promise.all([snap(get("snap").value), !picture.painted_px && suggest()]);
+  if (!picture.painted_px) telling(suggest)(); // not waited for: one may paint meanwhile
+  await snap(get("snap").value);
 }
 
 function guide() {
