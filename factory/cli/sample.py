@@ -63,7 +63,9 @@ def sample(
     say(
         f"wrote {len(content.pictures)} pictures to {folder}/pictures: {pick.value} of {pool} images"
     )
-    say(f"paint them and save each mask as {folder}/masks/NAME.png, or another tool's files there")
+    if linear and named and folder == Path(named):
+        say(f"paint them in a browser: factory paint {job}")
+    say(f"masks of other tools: {folder}/masks/NAME.png, or the tool's files in {folder}")
     if linear:
         _show_colours(linear)
 

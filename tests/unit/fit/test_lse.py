@@ -168,6 +168,28 @@ def test_training_goes_on_from_a_kept_state_as_if_it_had_not_stopped(weighting):
         assert torch.equal(mine, other)
 
 
+def test_layer_weights_are_trained_at_ten_times_the_rate():
+    trainer = Trainer(new_head("softplus"), Loss(), 1e-3)
+    before = [tensor.clone() for tensor in trainer.state()[::4]]
+    trainer.train_epoch([toy(0)], 1)
+    moved = [
+        float((now - then).abs().max())
+        for now, then in zip(trainer.state()[::4], before, strict=True)
+    ]
+    # The first step of Adam is the learning rate, whatever the gradient.
+    assert moved == pytest.approx([1e-3] * (len(moved) - 1) + [1e-2], rel=1e-3)
+
+
+def test_an_update_follows_the_mean_gradient_of_a_pass():
+    def first_moment(pictures):
+        trainer = Trainer(new_head(), Loss(), 1e-3)
+        trainer.train_epoch(pictures, 1)
+        return trainer.state()[1]
+
+    both, one, other = (first_moment(shots) for shots in ([toy(0), toy(1)], [toy(0)], [toy(1)]))
+    torch.testing.assert_close(both, (one + other) / 2)
+
+
 def test_the_state_of_another_head_is_refused():
     kept = Trainer(new_head("softplus"), Loss(), 1e-2).state()
     with pytest.raises(ValueError, match="12 tensors for 2 that are trained"):
