@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from contract.test_generators import build, draw
-from families import save_weights
+from families import CASES, save_weights
 from foreground_scores import foreground_ious
 from PIL import Image
 from small_job import make_small, small_job
@@ -18,12 +18,14 @@ from factory.errors import Interrupted, JobError
 from factory.fit.direction.fit import COST, CURVE_PREFIX
 from factory.fit.direction.report import draw_report
 from factory.fit.fitted import fit_key, fit_segmenter
+from factory.generate.base import load_generator
 from factory.generate.weights.find import LocalWeights, find_weights
 from factory.run.calibrate import calibrate
 from factory.run.fitting import must_distribute
 from factory.segment.base import generate_and_segment, load_segmenter
-from factory.segment.direction.segmenter import MARGINS_NAME, find_directions
+from factory.segment.direction.segmenter import MARGINS_NAME, find_directions, find_doubts
 from factory.segment.segmenter_file import decode_segmenter, encode_segmenter
+from factory.spec import GeneratorSpec
 from factory.spec.direction import DirectionSpec
 
 CPU = torch.device("cpu")
@@ -205,11 +207,38 @@ def test_a_direction_of_the_authors_moves_the_latent_that_it_was_found_in(tmp_pa
 
 
 def build_facts(weights):
-    from factory.generate.base import load_generator
-    from factory.spec import GeneratorSpec
-
     generator = load_generator(GeneratorSpec(kind="dcgan"), weights, device=CPU)
     return {name: list(shape) for name, shape in generator.facts.spaces.items()}
+
+
+def test_a_direction_in_w_plus_has_the_length_of_all_its_rows(tmp_path):
+    cells = {"kind": "stylegan2", "weights": "shipped:blood_cells"}
+    rows, width = build("stylegan2").facts.spaces["w_plus"]
+    stored = torch.randn(1, rows, width)
+    stored /= stored.norm(dim=1, keepdim=True)  # over the rows, as the authors' program does it
+    torch.save({"state_dict": {"d": stored}}, tmp_path / "latest.pth")
+    section = {"kind": "direction", "masks": "dark", "dark": str(tmp_path / "latest.pth")}
+    dataset, data = fit(tmp_path, section, **{"dataset.generator": cells})
+    tensors, facts = decode_segmenter(data, source="x")
+    space, found = find_directions(tensors, "x")
+    assert space == "w_plus"
+    assert float(found["dark"].norm()) == pytest.approx(1, abs=1e-5)
+    assert facts.fitted_on["stored_length"] == pytest.approx(width**0.5, rel=1e-3)
+    assert len(find_doubts(data, dataset.segmenter)) == 1
+
+
+@pytest.mark.parametrize("case", ["biggan_aj_64", "pggan_genforce_64", "stylegan1_genforce_64"])
+def test_any_family_can_be_searched_with_classes_and_without(tmp_path, case):
+    weights = save_weights(tmp_path, case)
+    generator = {"kind": CASES[case].kind, "weights": str(weights)}
+    section = {"kind": "direction", "steps": 10, "images_per_step": 3, "radius": 4.0}
+    dataset, data = fit(tmp_path, section, **{"dataset.generator": generator})
+    tensors, _ = decode_segmenter(data, source="x")
+    built = load_generator(dataset.generator, weights, device=CPU)
+    space, found = find_directions(tensors, "x")
+    assert space == next(iter(built.facts.spaces))
+    assert all(one.isfinite().all() for one in found.values())
+    assert (tensors[f"{CURVE_PREFIX}light"][:, 3] > 0).all(), "every step changed the images"
 
 
 def test_a_dark_direction_in_the_light_one_s_place_is_told(tmp_path):
