@@ -1,6 +1,6 @@
 """Every method that finds foreground on the generators at hand: how right it is, and what it costs.
 
-    python tests/bench/methods.py [--samples 64] [--steps 100] [--images 16] [--only direction ...]
+    python tests/bench/methods.py [--samples 64] [--steps 300] [--images 32] [--only direction ...]
 
 Each method is fitted and used in a process of its own, on one thread. Columns: seconds of the fit;
 share of masks that are accepted; milliseconds and forward passes of the generator for an accepted pair
@@ -160,8 +160,8 @@ def score(generator: Generator, segmenter: AnySegmenter, dataset: DatasetSpec) -
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--samples", type=int, default=64)
-    parser.add_argument("--steps", type=int, default=100, help="steps of the direction's search")
-    parser.add_argument("--images", type=int, default=16, help="images of each of its steps")
+    parser.add_argument("--steps", type=int, default=300, help="steps of the direction's search")
+    parser.add_argument("--images", type=int, default=32, help="images of each of its steps")
     parser.add_argument("--only", nargs="*", help="methods; default: all")
     parser.add_argument("--on", nargs="*", default=list(GENERATORS), help="generators")
     parser.add_argument("--row", nargs=2, help=argparse.SUPPRESS)

@@ -144,9 +144,13 @@ def test_an_empty_mask_is_rejected_although_the_authors_keep_it(toy, tmp_path):
 
 
 def test_each_direction_s_own_mask_is_tested_too(toy, tmp_path):
-    directions = {"light": nowhere(), "dark": ideal("dark")}
+    dim = torch.zeros(16)  # everything becomes darker, the ground more so: both together tell it apart
+    dim[4:7], dim[7:] = -1.0, -0.3
+    directions = {"light": dim / dim.norm(), "dark": ideal("dark")}
+    both = masks_of(toy, tmp_path, directions=directions, **ALL)
+    assert (iou(toy, both) == 1).all()
     found = masks_of(toy, tmp_path, directions=directions, two_modes="off")
-    assert set(found.rejections) == {"foreground_too_small"}
+    assert set(found.rejections) == {"foreground_too_small"}, "of the light direction alone"
 
 
 def test_directions_that_disagree_can_be_rejected(toy, tmp_path):
