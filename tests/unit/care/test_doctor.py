@@ -1,5 +1,7 @@
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 
 import boto3
 import pytest
@@ -7,7 +9,7 @@ from moto.server import ThreadedMotoServer
 from small_job import small_job
 
 from factory.care.doctor import examine
-from factory.store import LocalStore
+from factory.store import LocalStore, probe
 from factory.store.probe import probe_local, probe_s3
 from factory.store.s3 import S3Store
 
@@ -79,6 +81,21 @@ def test_a_good_folder_passes_and_is_left_as_it_was(tmp_path):
     assert states(checks) == {"exclusive create": "ok", "clock": "ok"}
     assert checks[0].found == "1 of 8 concurrent writes succeeds"
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("skew_s", "state"),
+    [(0, "ok"), (50, "ok"), (-70, "warning"), (800, "warning"), (-1000, "fails")],
+)
+def test_a_clock_that_is_off_is_told_and_fails_where_s3_would_refuse(
+    tmp_path, monkeypatch, skew_s, state
+):
+    ours = SimpleNamespace(time=lambda: time.time() + skew_s, monotonic=time.monotonic)
+    monkeypatch.setattr(probe, "time", ours)
+    checks = list(probe_local(LocalStore(str(tmp_path / "out")), single_writer=False))
+    clock = next(check for check in checks if check.name == "clock")
+    assert clock.state == state
+    assert bool(clock.remedy) is (state != "ok")
 
 
 def test_a_folder_that_cannot_be_written_fails_with_what_to_do(tmp_path):

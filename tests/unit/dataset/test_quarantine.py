@@ -50,6 +50,37 @@ def test_a_shard_in_quarantine_is_listed_with_its_reason_until_it_is_released(st
     assert Attempts(store, "run-2").num_failed(task(3)) == 0
 
 
+class CrashingStore(LocalStore):
+    """A store whose process dies after so many removals."""
+
+    removals_left = 1
+
+    def remove(self, path):
+        if not self.removals_left:
+            raise KeyboardInterrupt
+        self.removals_left -= 1
+        super().remove(path)
+
+
+@pytest.mark.parametrize("num_removed", range(4))
+def test_a_release_that_was_cut_short_leaves_the_shard_listed_and_is_repeated(
+    tmp_path, num_removed
+):
+    store = CrashingStore(str(tmp_path))
+    attempts = Attempts(store, "run-1")
+    for _ in range(3):
+        attempts.note(task(3), "boom")
+    attempts.give_up(task(3), "boom")
+    store.removals_left = num_removed
+    with pytest.raises(KeyboardInterrupt):
+        release(store, {3})
+    assert [f.name for f in find_quarantined(store)] == ["toy-000003"]
+    store.removals_left = 9
+    release(store, {3})
+    assert find_quarantined(store) == []
+    assert Attempts(store, "run-2").num_failed(task(3)) == 0
+
+
 def test_giving_up_twice_is_giving_up(store):
     for run in ("run-1", "run-2"):
         Attempts(store, run).give_up(task(3), run)

@@ -44,6 +44,17 @@ def test_the_laplacian_s_variance_is_that_of_the_formula():
     assert measure_samples([a_sample(image)])[0].sharpness == pytest.approx(lap.var(), abs=1e-3)
 
 
+@pytest.mark.parametrize("turned", [False, True])
+def test_rows_of_a_large_image_are_taken_from_all_of_it(turned):
+    image = noise(300)
+    image[:150] = 77  # half of it is flat: the variance over all rows is half of the noise's
+    if turned:
+        image = image[::-1]
+    half = measure_samples([a_sample(image)])[0].sharpness
+    whole = measure_samples([a_sample(noise(300))])[0].sharpness
+    assert half / whole == pytest.approx(0.5, abs=0.05)
+
+
 def test_a_speckled_mask_has_more_border_than_a_whole_one():
     whole = np.zeros((64, 64), np.uint8)
     whole[:32] = 1

@@ -166,6 +166,14 @@ def test_links_and_extensions_of_tar_are_refused(tmp_path):
         list(read_members(tmp_path / "a.tar"))
 
 
+def test_a_name_in_two_parts_is_refused_and_not_read_by_its_second_part(tmp_path):
+    with tarfile.open(tmp_path / "a.tar", "w", format=tarfile.USTAR_FORMAT) as tar:
+        tar.addfile(tarfile.TarInfo(f"{'folder/' * 20}000000001.json"))
+    assert (tmp_path / "a.tar").read_bytes()[345:351] == b"folder"
+    with pytest.raises(ValueError, match="is not an ordinary file"):
+        list(read_members(tmp_path / "a.tar"))
+
+
 def test_a_file_of_gigabytes_of_holes_is_refused_by_its_header(tmp_path):
     path = tmp_path / "x.tar"
     member = tarfile.TarInfo("000000000.image.png")

@@ -134,6 +134,19 @@ def test_clean_up_removes_the_folder_itself_when_it_is_empty(store):
     assert [path.name for path in store.root.iterdir()] == ["a"]
 
 
+def test_a_file_behind_a_link_out_of_the_dataset_is_not_removed(store, tmp_path):
+    store.create("data/inside", b"")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere/precious").touch()
+    (store.root / "link").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(StoreError, match=r"out/link/precious: lies behind a link that leads out"):
+        store.remove("link/precious")
+    assert (tmp_path / "elsewhere/precious").exists()
+    (store.root / "own").symlink_to(store.root / "data")
+    store.remove("own/inside")
+    assert store.names("data") == []
+
+
 def test_a_run_of_this_process_is_not_dead_and_one_of_another_host_is_not_known_to_be():
     assert not run_is_dead(new_run_id())
     assert not run_is_dead("no-such-host-999999999-00000000")
