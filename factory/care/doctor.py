@@ -70,7 +70,7 @@ def _free_space(name: str, folder: Path) -> Check:
     found = f"{free / 2**30:,.1f} GiB free at {folder}"
     if free >= _LEAST_FREE_BYTES:
         return Check("machine", f"disk: {name}", "ok", found)
-    remedy = "make room: a worker keeps two shards there"
+    remedy = "free some space: a worker keeps two shards there"
     return Check("machine", f"disk: {name}", "warning", found, remedy)
 
 

@@ -1,4 +1,4 @@
-"""What is wrong with the files of a dataset: one list, which `verify` tells and `repair` acts on."""
+"""Find what is wrong with the files of a dataset; `verify` reports it and `repair` acts on it."""
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
@@ -22,15 +22,15 @@ class ExaminedShard:
     problems: tuple[Problem, ...]
     """What is wrong, in the order in which it has to be put right."""
     contents: Contents | None = None
-    """What is inside; None if its bytes are not those of its receipt."""
+    """Its content; None if its bytes are not those of its receipt."""
 
 
 def examine_shard(
     store: Store, record: ShardRecord, task: ShardTask, expected: Expected | None
 ) -> ExaminedShard:
-    """Hold a shard against its receipt; with `expected`, what is inside against receipt and table.
+    """Compare a shard with its receipt; with `expected`, also its content with receipt and table.
 
-    The inside is looked at only if the bytes are right, and the table only if the inside is.
+    The content is checked only if the bytes are right, and the table only if the content is.
     """
     with store.fetch(record.path) as path:
         changed = find_change(record, path)

@@ -51,7 +51,7 @@ class Step:
     problem: Problem
     """The problem; its remedy describes the change."""
     do: Callable[[], object] | None = None
-    """Applies the change; None if that is for somebody else to do, as the remedy says."""
+    """Applies the change; None if `repair` cannot do it; the remedy says who can."""
 
 
 def find_repairs(store: Store) -> list[Step]:
@@ -97,11 +97,11 @@ def _plan_shard_repair(
             case "receipt":
                 steps.append(_plan_receipt_removal(store, problem))
             case "table":
-                assert examined.contents is not None  # else nobody looked at its table
+                assert examined.contents is not None  # otherwise its table was not checked
                 rows, measures = examined.contents.rows, examined.contents.measures
                 rebuild = partial(store.replace, problem.path, encode_sidecar(rows, measures))
                 steps.append(Step(replace(problem, remedy="rebuild it from its tar"), rebuild))
-            case _:  # the whole shard goes, whatever else is wrong with it
+            case _:  # the whole shard is removed, whatever else is wrong with it
                 return [_plan_removal(store, task, problem)]
     return steps
 

@@ -35,7 +35,7 @@ class Findings:
     num_regenerated: int = 0
     """Samples that were made again and compared."""
     makers: tuple[str, ...] = ()
-    """Which shards were made by whom, a line for each maker, if more than one is known."""
+    """Shards by what decided their bytes (device, kernels, versions): a line each, if they differ."""
 
 
 @check_arguments
@@ -49,11 +49,11 @@ def verify_dataset(
     """Check every committed shard of a dataset.
 
     Args:
-        dataset: Its store, or where it lies.
-        deep: Decode every sample, count it again, and hold it against its table.
+        dataset: Its store, folder or URI.
+        deep: Decode every sample, recompute its counts, and compare it with its table.
         regenerate: Make so many samples again too, spread over the dataset, and compare bytes. They
             are made only if all else is good: what is damaged differs anyway.
-        trust_plugins: Let the job that lies in the dataset name code to run for that.
+        trust_plugins: Run code that the job stored in the dataset names, if that needs it.
 
     Raises:
         JobError: If `regenerate` is negative.
@@ -79,7 +79,7 @@ def _read_back(store: Store, *, deep: bool) -> Findings:
 
     def check(record: ShardRecord) -> list[Problem]:
         task = plan.task(record.round_index, record.shard_index)
-        assert task is not None  # `examine_receipts` looked
+        assert task is not None  # checked by `examine_receipts`
         return list(examine_shard(store, record, task, expected if deep else None).problems)
 
     with ThreadPoolExecutor(_THREADS) as threads:

@@ -48,4 +48,4 @@ class Checkpoint:
     class_names: list[str] = field(default_factory=list)
     """Names of the classes, as the file states them."""
     warnings: list[str] = field(default_factory=list)
-    """What is probably not as the user thinks, such as a latent of an unusual width."""
+    """What is probably not as intended, such as a latent of an unusual width."""

@@ -1,4 +1,4 @@
-"""Refuse weights that are not numbers: a network with a single NaN makes black images without a word."""
+"""Refuse weights that are not finite: a network with a single NaN gives black images and no error."""
 
 from collections.abc import Mapping
 

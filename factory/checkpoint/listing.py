@@ -1,4 +1,4 @@
-"""Every tensor of a file by name, whatever network it belongs to: for generators of one's own."""
+"""Every tensor of a file by name, whatever network it belongs to: for generator plugins."""
 
 from dataclasses import dataclass
 from pathlib import Path

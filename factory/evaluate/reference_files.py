@@ -135,7 +135,7 @@ def _class_names(path: Path) -> tuple[str, ...]:
     file = path / LABELS_PATH
     if not file.is_file():
         return ()
-    with file.open("rb") as opened:  # with holes, 40 GB take no room on a disk
+    with file.open("rb") as opened:  # a sparse file of 40 GB takes no space on a disk
         data = opened.read(MOST_LABELS_BYTES + 1)
     labels = read_labels(data, source=str(file)).labels
     return tuple(label.name for label in sorted(labels, key=lambda label: label.id))

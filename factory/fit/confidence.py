@@ -34,7 +34,7 @@ def with_heads(finished: bytes, context: FitContext) -> bytes:
 
     Raises:
         JobError: If the generator has no feature maps, or too few masks can be used.
-        Interrupted: If somebody asked to stop.
+        Interrupted: If a stop was requested.
     """
     layers = finest_layers(context.pool.facts)
     segmenter = _unjudged(finished, context)

@@ -97,7 +97,7 @@ def contents(
 
 
 def _candidates(facts: GeneratorFacts) -> tuple[tuple[str, ...], tuple[int, ...]]:
-    """The last map of each resolution and their widths; both maps of one tell the same."""
+    """The last map of each resolution and their widths; maps of a resolution hold nearly the same."""
     last = {shape.height: name for name, shape in facts.layers.items()}
     names = tuple(last[height] for height in sorted(last))
     return names, tuple(facts.layers[name].channels for name in names)
@@ -121,7 +121,7 @@ def _content(one: Tensor, other: Tensor, cells: Tensor, images: Tensor) -> float
 
 
 def _exchanged(owners: Tensor, groups: Tensor, draw: int) -> Tensor:
-    """The same clusters, dealt anew to the pixels of each group."""
+    """The same clusters, permuted at random among the pixels of each group."""
     rng = counter_rng("resampling", 1, draw)
     order = np.argsort(groups.numpy(), kind="stable")
     dealt = order[np.lexsort((rng.random(len(order)), groups.numpy()[order]))]

@@ -1,4 +1,4 @@
-"""What every fitter is given: pixels of the generator, progress callbacks, and a checkpoint."""
+"""Inputs shared by all fitters: pixel pool, progress callback, checkpoint."""
 
 import contextlib
 import time
@@ -25,15 +25,15 @@ _EVERY_S = 10.0
 
 
 class Checkpoint:
-    """What a fit has found so far, in a file of the cache. It saves time and is never needed."""
+    """Checkpoint of a fit, a file in the cache. It saves time: a fit without it gives the same bytes."""
 
     def __init__(self, store: LocalStore, name: str) -> None:
-        """The file `name`: it says which fit it is, so that no other one reads it."""
+        """Use the file `name`, which identifies the fit: no other fit reads it."""
         self._store, self._name = store, name
         self._saved = time.monotonic()
 
     def load(self) -> dict[str, Tensor]:
-        """What was saved last; empty if nothing was, or if it cannot be read."""
+        """Load the latest save; empty if there is none, or if it cannot be read."""
         try:
             data = self._store.read(self._name)
             return load(data) if data else {}
@@ -41,7 +41,7 @@ class Checkpoint:
             return {}
 
     def save(self, tensors: dict[str, Tensor], *, now: bool = False) -> None:
-        """Replace the file, all or nothing, unless that was done within the last seconds."""
+        """Replace the file atomically, unless that was done within the last seconds."""
         if now or time.monotonic() - self._saved > _EVERY_S:
             whole = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
             with contextlib.suppress(FactoryError):
@@ -49,29 +49,29 @@ class Checkpoint:
             self._saved = time.monotonic()
 
     def remove(self) -> None:
-        """The fit is done."""
+        """Delete the file, once the fit is done."""
         with contextlib.suppress(OSError):
             (self._store.root / self._name).unlink(missing_ok=True)
 
 
 @dataclass(frozen=True, slots=True)
 class FitContext:
-    """What a fitter is given beside its settings."""
+    """Inputs shared by all fitters, besides their settings."""
 
     dataset: DatasetSpec
     """The dataset that is fitted for; its `segmenter` is the method's section of the job."""
     weights: LocalWeights
     """The generator's weights on this machine."""
     pool: PixelPool
-    """Feature vectors of pixels, spread over threads or workers."""
+    """Feature vectors of pixels, distributed over threads or workers."""
     progress: Progress
-    """Is told how far the fit is, and stops it when asked to."""
+    """Reports progress, and stops the fit on request."""
     checkpoint: Checkpoint
-    """Keeps what was found so far."""
+    """Saves what was found so far."""
 
     @property
     def generator(self) -> Generator:
-        """The generator, for methods that need more of it than pixels: they are never spread."""
+        """The generator, for methods that need more than its pixels: they are never distributed."""
         # `run.fitting.must_distribute` sees to that.
         assert isinstance(self.pool, ThreadedPixelPool)
         return self.pool.generator
@@ -109,7 +109,7 @@ class FitContext:
         return encode_segmenter(tensors, facts)
 
     def sample(self, sampling: Sampling, stage: str) -> None:
-        """Fill all parts with pixels; those they had are gone."""
+        """Fill all parts with pixels; previous ones are dropped."""
         size = self.dataset.batch_size
         steps = max(len(sampling.batches(part, size)) for part in range(NUM_PARTS))
         self.progress.begin(stage, sampling.num_images)
@@ -117,10 +117,10 @@ class FitContext:
             self.pool.update("sample", sampling, step, completed=self.progress.advance)
 
     def keep(self, tensor: Tensor) -> Tensor:
-        """The tensor, where answers are."""
+        """Move a tensor to the device of the pool's results."""
         return tensor.to(self.pool.device)
 
 
 def median_of(answers: list[Tensor]) -> float:
-    """Median of what all parts answered with."""
+    """Median over the results of all parts."""
     return float(torch.cat(answers).median())

@@ -1,7 +1,7 @@
-"""What a fit will take, told before it is made: each method's own answers, with a default for each.
+"""Estimate the cost of a fit before it is made: each method's own estimates, with a default for each.
 
 A method names its `FitCost` in the table of methods. One that names none is still planned and run: its
-fit happens in one process, and `factory plan` says that nobody knows how long it takes.
+fit happens in one process, and `factory plan` says that its duration is unknown.
 """
 
 import tempfile
@@ -25,12 +25,12 @@ from factory.spec import DatasetSpec, MethodSettings
 from factory.spec.fit import LayerNames
 
 LIKELY_CLASSES = 26
-"""Classes of a head when the job does not tell how many there will be."""
+"""Classes of a head when the job does not say how many there will be."""
 
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """What a method may look at to tell what its fit takes."""
+    """Inputs from which a method estimates the cost of its fit."""
 
     dataset: DatasetSpec
     """The job's dataset; of a teacher, the same with the teacher as its segmenter."""
@@ -89,7 +89,7 @@ def encode_stand_in(
     tensors: dict[str, torch.Tensor],
     labels: Sequence[MaskClass] = (),
 ) -> bytes:
-    """The segmenter file of something that was not fitted."""
+    """A segmenter file in place of a fitted one."""
     facts = SegmenterFacts(
         kind=probe.dataset.segmenter.kind,
         generator_kind=probe.dataset.generator.kind,
@@ -112,11 +112,11 @@ def _likely_head(settings: Any, probe: Probe) -> bytes:  # noqa: ANN401, ARG001 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FitCost:
-    """A method's answers. Each is called with its settings first."""
+    """A method's estimates: functions whose first argument is its settings."""
 
     seconds: Callable[[Any, Probe, float], float | None] | None = None
     """Seconds of the fit, given a probe and the seconds that a fitted segmenter takes for a batch of
-    images and masks; None = nobody knows."""
+    images and masks; None = unknown."""
     shared_work: Callable[[Any], int] = _no_shared_work
     """Sums that several workers can share: pixels times clusters. 0 = the fit needs the generator
     itself, or nothing is gained, and it is made in one process."""
@@ -126,7 +126,7 @@ class FitCost:
 
 
 def cost_of(spec: MethodSettings) -> FitCost:
-    """What the method of `spec` knows of its fit."""
+    """The estimates of the method of `spec`."""
     target = find_method(spec.kind).cost
     found: FitCost = import_part(spec.kind, target) if target else FitCost()
     return found

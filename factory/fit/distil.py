@@ -1,4 +1,4 @@
-"""Distil a slow method into a linear head: label images the slow way, imitate the sure ones.
+"""Distil a slow method into a linear head: fit it to the method's most confident masks.
 
 The head costs a fraction of one forward pass per pair, whatever its teacher costs. Images that the
 teacher rejects or is least sure of are left out; some of the rest are held out, and the head must
@@ -55,7 +55,7 @@ def fit_distil(spec: DistilSpec, context: FitContext) -> bytes:
     Raises:
         JobError: If too few of the teacher's masks can be used, or the head agrees too little with
             them.
-        Interrupted: If somebody asked to stop.
+        Interrupted: If a stop was requested.
     """
     offered = context.pool.facts.layers
     layers = choose_layers(spec.layers, context.pool.facts)
@@ -124,7 +124,7 @@ def measure_agreement(
     weights: Float[Tensor, "k c"],
     bias: Float[Tensor, " k"],
 ) -> Agreement:
-    """Hold the head's classes of `vectors` against the teacher's `ids`."""
+    """Compare the head's classes of `vectors` with the teacher's `ids`."""
     said = torch.addmm(bias, vectors, weights.T).argmax(dim=1)
     count = len(bias)
     table = torch.bincount(ids * count + said, minlength=count * count).view(count, count)

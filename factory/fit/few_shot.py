@@ -1,4 +1,4 @@
-"""Train a head on a few pictures, with heads beside it that leave some of them out.
+"""Train a head on a few pictures, together with cross-validation heads that leave some of them out.
 
 All heads are trained epoch by epoch side by side: an epoch's features are made once for all of them, and
 an epoch of the head that learns from all pictures is scored by those that do not.
@@ -30,7 +30,7 @@ class Trained:
     """What a training found."""
 
     head: LinearLayers
-    """The head that learnt from all pictures."""
+    """The head that was trained on all pictures."""
     epochs: int
     """Epochs that it was trained for."""
     loss: float
@@ -50,7 +50,7 @@ class _Best:
 
 
 class FewShotTraining:
-    """One training. It can be stopped, and goes on from the last epoch that its checkpoint holds."""
+    """One training, which can be stopped and resumed from the last epoch in its checkpoint."""
 
     def __init__(
         self,
@@ -59,7 +59,7 @@ class FewShotTraining:
         loss: Loss,
         checkpoint: Checkpoint,
     ) -> None:
-        """Start at the first epoch, or where `checkpoint` left off."""
+        """Start at the first epoch, or resume from `checkpoint`."""
         self._spec, self._checkpoint = spec, checkpoint
         self._trainers = [
             Trainer(make_head(), loss, spec.learning_rate) for _ in range(spec.folds + 1)
@@ -130,7 +130,7 @@ class FewShotTraining:
         return kept
 
     def _restore(self, kept: dict[str, Tensor]) -> None:
-        """Take over a checkpoint; one of something else is as good as none."""
+        """Resume from a checkpoint; one of another training is ignored."""
         if not kept:
             return
         length = len(self._best.state)

@@ -76,14 +76,14 @@ def _fit_section(dataset: DatasetSpec) -> dict[str, Any]:
     spec = dataset.segmenter
     settings = settings_of(spec)
     section = identity_of(settings)
-    decides = find_method(spec.kind).settles(section)
+    decides = find_method(spec.kind).fit_settings(section)
     section = {name: value for name, value in section.items() if name in decides}
     whole = section if settings is spec else {"settings": section}
     return {"kind": spec.kind, **put_digests(whole, digest_named_files(dataset))}
 
 
 def find_fitted(dataset: DatasetSpec, weights_sha256: str) -> bytes | None:
-    """What the job says is fitted already, or this machine has fitted before; None if neither.
+    """The fitted file that the job names, or the one in this machine's cache; None if there is neither.
 
     Raises:
         JobError: If the job's file is missing, damaged, or for another generator or method.
@@ -111,7 +111,7 @@ def fit_segmenter(
     Raises:
         JobError: If the settings do not fit the generator.
         PluginError: If the kind is not one that is fitted.
-        Interrupted: If `stop` was set; the next call goes on from the last checkpoint.
+        Interrupted: If `stop` was set; the next call resumes from the last checkpoint.
     """
     kind = dataset.segmenter.kind
     if not needs_fitting(dataset):

@@ -1,4 +1,4 @@
-"""What a fit by KLiSH has found so far: the content of its checkpoint."""
+"""State of a fit by KLiSH: the content of its checkpoint."""
 
 from dataclasses import dataclass, field
 

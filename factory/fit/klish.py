@@ -57,7 +57,7 @@ def fit_klish(spec: KlishSpec, context: FitContext) -> bytes:
     Raises:
         JobError: If there are too few distinct pixels, a layer is unknown, or the pixels do not fit
             the memory they may use.
-        Interrupted: If somebody asked to stop; the next fit goes on from the checkpoint.
+        Interrupted: If a stop was requested; the next fit resumes from the checkpoint.
     """
     spec, contents = _choose_layers(spec, context)
     sampling = choose_pixels(spec, context.pool.facts)
@@ -80,7 +80,9 @@ def _choose_layers(spec: KlishSpec, context: FitContext) -> tuple[KlishSpec, dic
     """The settings with the layers that `auto` means, and each layer's score; as published, neither."""
     if spec.merging == "published" or spec.layers != "auto":
         return spec, {}
-    choose_pixels(spec, context.pool.facts)  # too little memory is told before anything is sampled
+    choose_pixels(
+        spec, context.pool.facts
+    )  # too little memory is an error before anything is sampled
     scores = score_layers(context, spec.fit.seed)
     best = list(best_layers(scores, context.pool.facts))
     return spec.model_copy(update={"layers": best}), scores
@@ -182,7 +184,7 @@ def _seconds(spec: KlishSpec, probe: Probe, batch_s: float) -> float:  # noqa: A
 
 
 def _likely_rows(spec: KlishSpec) -> int:
-    """Rows that the head will have, as far as the job tells before the fit."""
+    """Rows that the head will have, as far as the job says before the fit."""
     if spec.labels is not None:
         return sum(len(label.nodes) for label in spec.labels.labels)
     if isinstance(spec.cut, list):
@@ -195,4 +197,4 @@ COST = FitCost(
     shared_work=lambda spec: most_pixels(spec.fit) * spec.initial_clusters,
     stand_in=lambda spec, probe: likely_head(probe, _likely_rows(spec), spec.layers),
 )
-"""What a fit by KLiSH takes."""
+"""The cost of a fit by KLiSH."""

@@ -3,7 +3,7 @@
 A 1x1 convolution without bias for each feature map, evaluated at the map's own resolution; the logits
 are enlarged (bilinear, corners aligned) and added. Each picture's step is one backward pass, and Adam
 moves the weights after a pass over all pictures. Source: Xu and Zheng, "Linear Semantics in Generative
-Adversarial Networks", CVPR 2021, and their released code. Where we differ: pixels that nobody painted do
+Adversarial Networks", CVPR 2021, and their released code. Where we differ: unpainted pixels do
 not count (they are class 0 in the authors' web tool), classes can have weights and biases, and a
 learning rate does not fall in the middle of a pass.
 """
@@ -33,7 +33,7 @@ class Picture:
     maps: tuple[Float[Tensor, "n _c _h _w"], ...]
     """Its feature maps, one per layer of the head, of any float type."""
     ids: Int64[Tensor, "n h w"]
-    """Class of each pixel; 255 where nobody painted."""
+    """Class of each pixel; 255 where nothing is painted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,7 +180,7 @@ class Trainer:
         return losses
 
     def state(self) -> list[Tensor]:
-        """Every tensor that decides how training goes on, in a fixed order."""
+        """Every tensor that is needed to resume training, in a fixed order."""
         kept = []
         for tensor in self._trained:
             moments = self._adam.state.get(tensor, {})
@@ -193,7 +193,7 @@ class Trainer:
         return kept
 
     def restore(self, kept: Sequence[Tensor]) -> None:
-        """Go on from what `state` gave.
+        """Resume from the tensors that `state` returned.
 
         Raises:
             ValueError: If it is the state of another head.

@@ -29,11 +29,11 @@ _SIZE_POWER_OF_MANY, _SIZE_POWER_OF_FEW = 0.45, 0.75
 # few are parts, and there it finds the small true one that costs alone would swallow.
 _SHORTLIST_EXCESS = 2.5
 
-# A class of nearly all pixels is of no use to anybody, so a merge that makes one gives way to another
+# A class of nearly all pixels is useless, so a merge that makes one is passed over for another
 # that costs up to three times as much. Where the ground really is that large, its pieces cost far less
 # to join than anything else, and are joined. While there are many clusters, two fifths of the pixels are
 # too many: the low power would gather three quarters of a DCGAN's pixels in one class of twelve. At a
-# half, classes of the toy's coarse maps are lost from six down, and DCGANs are told apart less well.
+# half, classes of the toy's coarse maps are lost from six down, and parts of DCGANs are separated worse.
 _MOST_SHARE_OF_MANY, _MOST_EXCESS_OF_MANY = 0.4, 5.0
 _MOST_SHARE, _MOST_EXCESS = 0.85, 3.0
 

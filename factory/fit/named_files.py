@@ -1,4 +1,4 @@
-"""Files that a job names and a fit reads: what is in them counts, not where they lie."""
+"""Digests of files that a job names and a fit reads: their content counts, not their location."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,7 +16,7 @@ def digest_named_files(
 
     Keys are the settings that name the files, below `dataset.segmenter`, e.g. `teacher.pictures` or,
     of a plugin, `settings.pictures`. A setting that names nothing has no digest; neither have
-    those beside a fitted file, which has settled them.
+    those beside a fitted file, which they no longer affect.
 
     Args:
         dataset: The job's dataset.

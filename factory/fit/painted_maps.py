@@ -95,7 +95,7 @@ def generate_maps(
         latents = replace(latents, noise_seed=noise_seed)
     with torch.inference_mode():
         features = generator.generate(latents, layers).features
-    # Clones made outside of inference mode: nothing can be learnt from tensors made inside.
+    # Clones made outside of inference mode: tensors made inside it cannot be used in autograd.
     with torch.inference_mode(mode=False):
         whole = [features[layer].detach().clone() for layer in layers]
         return [tuple(maps[place : place + 1] for maps in whole) for place in range(len(numbers))]

@@ -1,4 +1,4 @@
-"""Prototypes: what the clusters of many images have in common, so that class ids mean one thing.
+"""Prototypes: clusters of the clusters of many images, so that class ids mean the same in all of them.
 
 A cluster's signature is the mean of the generator's features over its pixels; the signatures of some
 images' clusters are themselves clustered by k-means, and the centres are the classes.
@@ -28,7 +28,7 @@ def fit_prototypes(spec: StyleMixingSpec, context: FitContext) -> bytes:
 
     Raises:
         JobError: If a setting does not fit the generator, or there are fewer clusters than classes.
-        Interrupted: If somebody asked to stop.
+        Interrupted: If a stop was requested.
     """
     shared = spec.classes
     assert shared is not None  # without shared classes there is nothing to fit
@@ -67,7 +67,7 @@ def _clusters(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """The signatures and sizes of the clusters of each fitting image."""
     generator, size = context.generator, context.dataset.batch_size
-    device = torch.device("cpu")  # nothing is fitted yet that would lie on a device
+    device = torch.device("cpu")  # no fitted tensor exists yet that would need a device
     mixing = StyleMixing(spec.model_copy(update={"classes": None}), None, generator.facts, device)
     for batch_index in range(math.ceil(shared.num_images / size)):
         latents = fitting_batch(generator, context.dataset, shared.seed, batch_index)
@@ -94,4 +94,4 @@ def _stand_in(spec: StyleMixingSpec, probe: Probe) -> bytes:
 
 
 COST = FitCost(seconds=_seconds, stand_in=_stand_in)
-"""What a fit of shared classes takes."""
+"""The cost of a fit of shared classes."""

@@ -1,4 +1,4 @@
-"""How much of a merge tree is left if the images are drawn anew: its cuts under the bootstrap.
+"""Stability of a merge tree's cuts under the bootstrap: how much is left if the images are resampled.
 
 The fitting images lie in 16 parts. Sums of clusters over each part are small and at hand, so that
 drawing parts anew, with replacement, needs no pixel: the merge order follows from the sums. Leaves stay
@@ -20,7 +20,7 @@ from factory.segment.agreement import adjusted_rand
 _NUM_DRAWS = 16
 
 Merge = tuple[int, int]
-"""Two leaves whose clusters are merged; the second stands for both from then on."""
+"""Two leaves whose clusters are merged; from then on the second represents both."""
 
 
 def merges_under_resampling(

@@ -1,4 +1,4 @@
-"""Pixels with the classes that a teacher gives them, image by image."""
+"""Collect pixels labelled by a teacher, image by image."""
 
 import math
 from collections import Counter
@@ -30,12 +30,12 @@ class LabelledPixels:
 
 @dataclass(slots=True)
 class TeacherPixels:
-    """What a teacher had to say."""
+    """Pixels labelled by a teacher, and the number of masks that it rejected."""
 
     kept: list[LabelledPixels] = field(default_factory=list)
     """In the order of the images."""
     rejected: Counter[str] = field(default_factory=Counter)
-    """Masks that the teacher itself disowns, by reason."""
+    """Masks that the teacher rejected, by reason."""
 
 
 def collect_labelled_pixels(
@@ -52,9 +52,9 @@ def collect_labelled_pixels(
     Pixels of no class (255) are left out.
 
     Raises:
-        Interrupted: If somebody asked to stop.
+        Interrupted: If a stop was requested.
     """
-    lessons = TeacherPixels()
+    collected = TeacherPixels()
     size = context.dataset.batch_size
     context.progress.begin("labelling", num_images)
     for batch_index in range(math.ceil(num_images / size)):
@@ -63,14 +63,16 @@ def collect_labelled_pixels(
         count = min(size, num_images - batch_index * size)
         for position in range(count):
             if labelled.rejections and labelled.rejections[position]:
-                lessons.rejected[labelled.rejections[position]] += 1
+                collected.rejected[labelled.rejections[position]] += 1
                 continue
             maps = [batch.features[layer][position] for layer in layers]
             rng = counter_rng("pixels", seed, int(latents.indices[position]))
             vectors, ids = _read(maps, labelled.masks[position], pixels_per_image, rng)
-            lessons.kept.append(LabelledPixels(vectors, ids, float(labelled.confidence[position])))
+            collected.kept.append(
+                LabelledPixels(vectors, ids, float(labelled.confidence[position]))
+            )
         context.progress.advance(count)
-    return lessons
+    return collected
 
 
 def _read(

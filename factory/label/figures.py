@@ -1,4 +1,4 @@
-"""Figures of classes, and closer looks at samples, as plain JSON for the page."""
+"""Statistics of classes, and single samples at full size, as plain JSON for the page."""
 
 import base64
 import dataclasses

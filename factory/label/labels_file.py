@@ -93,7 +93,7 @@ class LabelsFile:
         return self._write(labels.model_copy(update={"reviews": [*labels.reviews, *reviews]}))
 
     def _reviews(self) -> list[Review]:
-        """Verdicts in the file so far: whoever saves names does not delete them."""
+        """Verdicts in the file so far: saving names does not delete them."""
         try:
             return read_labels_file(self.path).reviews
         except JobError:  # missing, or not labels: it is replaced, as the page has said

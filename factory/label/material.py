@@ -92,7 +92,7 @@ def load_without_labels(job: Path, fitted: Path | None) -> tuple[JobSpec, Path |
             if method.has_tree and isinstance(settings, dict):
                 labels = settings.pop("labels", None)
                 if fitted is not None:
-                    for name in method.settles(settings):
+                    for name in method.fit_settings(settings):
                         del settings[name]
                     settings[method.fitted_file] = str(fitted)
     spec = check_job(document, source=str(job))

@@ -1,4 +1,4 @@
-"""A network goes over named nodes: what it sees at each node's pixels, against the name."""
+"""Review named nodes with a network: compare its predictions at each node's pixels with the name."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -19,14 +19,14 @@ _FEWEST_PIXELS = 100
 
 @dataclass(frozen=True, slots=True)
 class NodeReview:
-    """What a network says about one node."""
+    """A network's verdict on one node."""
 
     node: int
     """The node."""
     given: str
     """Its name."""
     seen: str
-    """The name that the network sees most at the node's pixels; empty if there are too few."""
+    """The name that the network predicts most often at the node's pixels; empty if there are too few."""
     share: float
     """Share of the node's pixels at which it does."""
 

@@ -50,7 +50,7 @@ def serve(
 ) -> None:
     """Serve the page on this machine until it is interrupted.
 
-    With a `reviewer`, the page is for going over names that another has given.
+    With a `reviewer`, the page is for reviewing names that somebody else has given.
 
     `port` 0 takes a free one. `on_address` is called with the page's address once it is
     reachable.

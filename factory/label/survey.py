@@ -1,4 +1,4 @@
-"""Figures about the classes of a cut over many samples: shares, place, pictures to look at, mixtures.
+"""Statistics of the classes of a cut over many samples: shares, places, example images, mixtures.
 
 Scores are kept on a coarse grid, so that any cut is measured anew within a second.
 """
@@ -43,7 +43,7 @@ class PartFigures:
     to_other: float
     """Share of its pixels that would go there."""
     is_foreign: bool
-    """Whether most would go there: then the class mixes what its parts keep apart."""
+    """Whether most would go there: then the class mixes several things that its parts separate."""
 
 
 @dataclass(frozen=True, slots=True)

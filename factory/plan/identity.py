@@ -137,8 +137,8 @@ def _segmenter_section(spec: JobSpec, files: Mapping[str, str]) -> dict[str, Any
     section = identity_of(spec.dataset.segmenter)
     method = METHODS.get(spec.dataset.segmenter.kind)
     if method is not None and method.fitted_file:
-        settled = method.settles(section) if section[method.fitted_file] else set()
-        section = {k: v for k, v in section.items() if k not in {method.fitted_file, *settled}}
+        fixed = method.fit_settings(section) if section[method.fitted_file] else set()
+        section = {k: v for k, v in section.items() if k not in {method.fitted_file, *fixed}}
     return put_digests(section, files)
 
 

@@ -15,7 +15,7 @@ from factory.plugins import Role, import_target
 from factory.segment import SEGMENTERS
 from factory.spec import METHODS, Method, MethodSettings, PluginSegmenterSpec
 from factory.spec.check import check_settings
-from factory.spec.segmenters import find_settled, find_unteachable
+from factory.spec.segmenters import find_superseded, find_unteachable
 
 SEGMENTER_SECTION = "dataset.segmenter"
 """Where a job holds the settings of its method."""
@@ -81,9 +81,9 @@ def settings_of(spec: MethodSettings, *, section: str = SEGMENTER_SECTION) -> Me
         under=where,
         given={"kind": spec.kind, **beside},
     )
-    settled = find_settled(method, checked)
-    if settled:
-        raise JobError(where=where, found=settled)
+    superseded = find_superseded(method, checked)
+    if superseded:
+        raise JobError(where=where, found=superseded)
     return checked
 
 

@@ -17,7 +17,7 @@ class Failure(Facts):
     """An error response."""
 
     error: str
-    """The finding, what is allowed, and the remedy."""
+    """What was found, what is allowed, and the remedy."""
 
 
 class TargetAnswer(Facts):
@@ -199,7 +199,7 @@ class Gallery(Facts):
 
 
 class SampleAnswer(SampleFacts, Measures):
-    """A sample with all its facts: those of its `KEY.json`, what was measured, and where it lies."""
+    """A sample with all its facts: those of its `KEY.json`, what was measured, and its location."""
 
     class_px: dict[str, int]  # type: ignore[assignment] # by name here, by id in the file
     """Pixels by class name."""

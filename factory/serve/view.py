@@ -141,7 +141,7 @@ class DatasetView:
         )
 
     def _refresh(self) -> None:
-        """Read new receipts; start over if a known one is gone, since coverage cannot be subtracted."""
+        """Read new receipts; start over if one was deleted, since coverage cannot be subtracted."""
         names = set(self.store.names(RECEIPTS))
         known = self._snapshot
         if known is not None and not names >= self._names:

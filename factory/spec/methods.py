@@ -29,7 +29,7 @@ class Method:
     """Settings that say what is done with a fit: changing them does not need another one."""
     fitted_file: str = ""
     """The setting that names a file which is fitted already. All settings but those of `after_fit`
-    are settled by that file: they cannot stand beside it, and are not part of a dataset's id."""
+    are fixed by that file: they cannot stand beside it, and are not part of a dataset's id."""
     finish: str = ""
     """Makes the file that the segmenter reads from the fitted one, by the settings of `after_fit`;
     called with the fitted bytes, the settings and `source`, their name in errors. Empty = the fitted
@@ -82,7 +82,7 @@ class Method:
         if self.has_tree and not self.fitted_file:
             raise ValueError("a method with a merge tree needs a setting for a fitted_file")
 
-    def settles(self, names: Iterable[str]) -> set[str]:
+    def fit_settings(self, names: Iterable[str]) -> set[str]:
         """Those of the settings `names` that decide what a fit gives."""
         return set(names) - {"kind", "clean", "confidence", self.fitted_file, *self.after_fit}
 

@@ -70,20 +70,20 @@ class MethodSettings(Settings):
     @model_validator(mode="after")
     def _fitted_once(self) -> "MethodSettings":
         method = METHODS.get(self.kind)
-        settled = find_settled(method, self) if method else ""
-        if settled:
-            raise ValueError(settled)
+        superseded = find_superseded(method, self) if method else ""
+        if superseded:
+            raise ValueError(superseded)
         return self
 
 
-def find_settled(method: Method, settings: MethodSettings) -> str:
+def find_superseded(method: Method, settings: MethodSettings) -> str:
     """The problem of settings beside a fitted file that determines them; empty if there is none."""
     if not method.fitted_file or not getattr(settings, method.fitted_file):
         return ""
-    settled = sorted(method.settles(settings.model_fields_set))
-    if not settled:
+    superseded = sorted(method.fit_settings(settings.model_fields_set))
+    if not superseded:
         return ""
-    return f"`{method.fitted_file}` names a fitted file; leave out {', '.join(settled)}"
+    return f"`{method.fitted_file}` names a fitted file; leave out {', '.join(superseded)}"
 
 
 def find_unteachable(method: Method, settings: MethodSettings) -> str:

@@ -21,6 +21,7 @@ def first_problem(error: ValidationError) -> str:
     """The first validation error of a query or a body, in one line."""
     problem = error.errors(include_url=False)[0]
     where = ".".join(map(str, problem["loc"])) or "body"
-    ours = problem.get("ctx", {}).get("error")  # a rule of ours, to whose text pydantic adds words
+    # Of our own validators: pydantic puts a prefix before their text.
+    ours = problem.get("ctx", {}).get("error")
     rule = str(ours) if isinstance(ours, ValueError) else problem["msg"]
     return f"{where}: {rule[0].lower()}{rule[1:]}"

@@ -53,8 +53,8 @@ def peer_of(address: str) -> str:
 class Connections:
     """The open connections of one server.
 
-    Where a limit is reached, the connection that has asked nothing for the longest time makes room:
-    whoever opens many and asks nothing only shuts out itself.
+    At a limit, the connection that has been idle for the longest time is closed: a client that opens
+    many and sends no request shuts out only itself.
     """
 
     def __init__(self) -> None:
@@ -65,7 +65,7 @@ class Connections:
         self._logged_at: dict[str, float] = {}
 
     def admit(self, connection: "Connection", peer: str) -> bool:
-        """Count a new connection; False if there is no room and nothing that could make some."""
+        """Count a new connection; False if the limit is reached and no connection is idle."""
         if self._per_peer[peer] >= MOST_OF_ONE_PEER:
             crowd = peer
         elif len(self._peers) >= MOST_CONNECTIONS:
@@ -98,7 +98,7 @@ class Connections:
             self._waiting[connection] = None
 
     def on_loop_error(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """Handler of the event loop: without file descriptors, half of the waiting connections go.
+        """Handler of the event loop: without file descriptors, half of the idle connections are closed.
 
         The loop tries to accept again after a second, by itself.
         """
@@ -108,9 +108,10 @@ class Connections:
         self._log(
             "out_of_file_descriptors",
             open_connections=len(self._peers),
-            remedy="connections that ask nothing are closed; raise `ulimit -n` if it happens often",
+            remedy="idle connections are closed; raise `ulimit -n` if it happens often",
         )
-        if self._is_due("make room", 1.0):  # the loop fails many times in a row, to no purpose
+        # The loop reports many failures in a row, and closing once is enough.
+        if self._is_due("close idle connections", 1.0):
             for one in list(self._waiting)[: (len(self._waiting) + 1) // 2]:
                 one.drop()
 
@@ -119,7 +120,7 @@ class Connections:
             log_event(event, level=logging.WARNING, **facts)
 
     def _is_due(self, what: str, every_s: float) -> bool:
-        """Whether something that repeats was done long enough ago to be done again."""
+        """Whether a rate-limited action was last done long enough ago to be done again."""
         now = asyncio.get_running_loop().time()
         if now - self._logged_at.get(what, -every_s) < every_s:
             return False

@@ -126,7 +126,7 @@ class Guard:
         try:
             await answer(scope, self._bounded(receive), send_with_headers)
         except ClientDisconnect:
-            return  # an upload was given up, and there is nobody to answer
+            return  # the client cancelled the upload and waits for no response
         except OSError as error:
             if has_started or not is_out_of_files(error):
                 raise

@@ -71,14 +71,14 @@ def make_server(app: ASGIApp) -> uvicorn.Server:
         h11_max_incomplete_event_size=16_384,
         http=protocol,
         ws="none",
-        loop="asyncio",  # another loop says in other words that no file descriptor is left
+        loop="asyncio",  # another loop raises a different error when no file descriptor is left
         lifespan="off",
     )
     return _Server(config, connections)
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's server; errors of its event loop are told in a line where that says enough."""
+    """uvicorn's server; known errors of its event loop are logged in one line."""
 
     def __init__(self, config: uvicorn.Config, connections: Connections) -> None:
         super().__init__(config)

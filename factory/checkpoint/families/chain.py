@@ -1,4 +1,4 @@
-"""A chain of convolutions from a latent to an image, which is what a DCGAN is, told from its shapes.
+"""A chain of convolutions from a latent to an image, which is what a DCGAN is, recognised by its shapes.
 
 Any file has tensors with four axes. They are a generator's only if each layer takes what the one
 before it gives, the first one is transposed and widens a latent, biases and normalisations have the

@@ -1,4 +1,4 @@
-"""What lies in a file beside each other: groups of tensors, and networks pickled whole.
+"""List what a file contains: groups of tensors, and networks pickled whole.
 
 Programs put a generator's state dict into dicts of their own: beside a discriminator, optimisers and
 settings, and often twice, as trained and as averaged (EMA). This walk lists all of them; which is
@@ -59,7 +59,7 @@ def find_containers(found: object, budget: Budget) -> Containers:
     """List the groups of tensors and the networks inside the content of a file.
 
     Raises:
-        WeightsError: If it repeats its parts beyond all measure.
+        WeightsError: If it repeats its parts so often that the limit of steps is reached.
     """
     containers = Containers()
     if isinstance(found, dict):
@@ -120,7 +120,7 @@ def shape_of(leaf: Leaf) -> tuple[int, ...]:
 
 
 def dtype_of(leaf: Leaf) -> str:
-    """The element type of a tensor, as a person writes it: `float32`."""
+    """The element type of a tensor, such as `float32`."""
     if isinstance(leaf, Array):
         return "unknown" if leaf.dtype is None else leaf.dtype.numpy().name
     return str(leaf.dtype).removeprefix("torch.")

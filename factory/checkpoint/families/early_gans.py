@@ -78,7 +78,7 @@ def _chosen(given: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
 
 
 def _unsaid(given: dict[str, Any], defaults: dict[str, Any]) -> list[str]:
-    """What was assumed of the settings that nobody gave, in one sentence."""
+    """The assumed values of settings that were not given, in one sentence."""
     unsaid = [f"{key} {value}" for key, value in defaults.items() if given.get(key) is None]
     return [f"{', '.join(unsaid)}: a state dict does not say"] if unsaid else []
 

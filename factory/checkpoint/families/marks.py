@@ -62,7 +62,7 @@ class Generator:
     family: Family
     program: str
     prefix: str
-    """What stands before all of its names, with the last dot."""
+    """Prefix of all of its names, with the last dot."""
 
     def own(self, name: str) -> str | None:
         """The generator's own name of a tensor; None for another network's."""
@@ -72,7 +72,7 @@ class Generator:
 def find_generators(shapes: Shapes) -> list[Generator]:
     """Every generator among tensors of these names and shapes; usually one or none.
 
-    A chain of transposed convolutions (DCGAN) counts only where nothing more telling is found.
+    A chain of transposed convolutions (DCGAN) counts only where no other family is found.
     """
     found: dict[str, Generator] = {}
     for mark in _MARKS:
@@ -95,8 +95,8 @@ def _prefixes_before(ending: str, shapes: Shapes) -> Iterator[str]:
 def find_chains(shapes: Shapes) -> Iterator[tuple[str, Chain]]:
     """Prefixes below which all tensors are one chain from a latent to an image, and the chain.
 
-    Unlike telling names, a chain may also be a part of something else, so that what stands before it
-    must say that a generator follows.
+    Unlike names, a chain does not prove a generator: it may be a part of another network, so that the
+    prefix must say that a generator follows.
     """
     taken: list[str] = []
     for prefix in _groups(shapes):

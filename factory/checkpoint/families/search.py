@@ -31,7 +31,7 @@ _KEYS = (
     "models", "generator", "netG_state_dict", "G_state_dict", "generator_state_dict", "state_dict",
     "model_state_dict", "netG", "g", "G", "params", "model", "gan",
 )  # fmt: skip
-"""Keys that programs use, the telling ones first; they decide between equals."""
+"""Keys that programs use, the most specific first; they break ties."""
 _MOST_SHOWN = 6
 
 
@@ -90,7 +90,7 @@ def choose_generator(containers: Containers, budget: Budget) -> Choice:
 
     Raises:
         UnknownGeneratorError: If no group of tensors is a known generator.
-        WeightsError: If several are, and nothing tells which is meant.
+        WeightsError: If several are, and nothing says which is meant.
     """
     candidates = _candidates(containers, budget)
     if not candidates:

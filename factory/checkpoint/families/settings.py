@@ -53,10 +53,10 @@ def check_settings(file: str, family: str, kwargs: dict[str, Any]) -> dict[str, 
 def check_given(file: str, family: Family, given: dict[str, Any]) -> dict[str, Any]:
     """Return `given` if its settings of this family have the types and sizes that they may have.
 
-    What it holds beside them, such as sizes that show in the tensors, is left alone.
+    Other keys, such as sizes that show in the tensors, are not checked.
 
     Raises:
-        WeightsError: Naming the first that has not.
+        WeightsError: If not; the message names the first wrong one.
     """
     names = FAMILY_SETTINGS[family].model_fields.keys()
     chosen = {name: given[name] for name in names if given.get(name) is not None}
@@ -76,7 +76,7 @@ def check_given(file: str, family: Family, given: dict[str, Any]) -> dict[str, A
 
 
 def _of_layer(layer: object) -> object:
-    """What a person gives of a layer; a converted file also states what the tensors show."""
+    """The settings of a layer; a converted file also states what the tensors show."""
     if not isinstance(layer, dict):
         return layer
     return {key: value for key, value in layer.items() if key in DCGANLayer.model_fields}

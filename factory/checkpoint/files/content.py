@@ -17,7 +17,7 @@ from factory.checkpoint.pickles.source import DISTRUST, TENSOR_SLACK_BYTES, Budg
 from factory.errors import WeightsError
 
 _ADDRESS = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]+):/")
-"""An address that was made a path: its second slash is gone."""
+"""An address that was converted to a `Path`, which removes its second slash."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ def open_content(path: Path, *, strict: bool = False) -> Content:
 
 
 def unreadable(path: Path, error: OSError | ValueError) -> WeightsError:
-    """The error for a file that cannot be read, in words for somebody who named it."""
+    """The error for a file that cannot be read."""
     named = _ADDRESS.sub(r"\1://", str(path))  # a path has one slash where an address has two
     if named != str(path):
         return WeightsError(

@@ -24,12 +24,12 @@ PICTURES_FOLDER = "pictures"
 """Name of the folder of pictures beside it."""
 
 MOST_PICTURES = 1000
-"""Of one folder: a person paints a few."""
+"""Limit of pictures in a folder: a few are painted by hand."""
 
 _MOST_BYTES = 2**20
 
 _DOES_NOT_MOVE_A_BORDER = ("noise", "precision")
-"""Settings of a generator that change grain and rounding, and no shape that a person paints."""
+"""Settings of a generator that change noise and rounding only, and none of the painted shapes."""
 
 
 class PictureToPaint(Facts):

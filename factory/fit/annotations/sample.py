@@ -1,4 +1,4 @@
-"""Write the pictures of a folder that a person then paints."""
+"""Write the pictures to be painted into a folder."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A ball around most fitting pixels, and vectors clipped to it: far pixels lose their pull.
+"""Clip feature vectors to a ball around most of the fitting pixels, against heavy tails.
 
 Features of many generators are heavy-tailed: on a DCGAN, one pixel in a thousand lies seven times as
 far from the mean as the median pixel. K-means, which squares distances, spends a third of its
@@ -14,7 +14,7 @@ from torch import Tensor
 
 # So that the radius is one of the bulk and not of the tail: on DCGANs the farthest hundredth lies
 # three to eleven times as far as the median. A quarter of the pixels on the surface still differ by
-# their direction, which in tens of channels is nearly all that tells parts apart.
+# their direction, which in tens of channels is nearly all that distinguishes parts.
 _INSIDE = 0.75
 
 
@@ -48,10 +48,10 @@ class Ball:
 
 
 def find_ball(sample: Float32[Tensor, "p c"]) -> Ball:
-    """The ball around some of the fitting pixels, which stand for all."""
+    """The ball around some of the fitting pixels, as a sample of all."""
     # The mean and not a median: it is one sum, and the far pixels of many images lie on all sides.
     centre = sample.mean(dim=0, dtype=torch.float64).float()
     lengths = (sample - centre).square_().sum(dim=1).sqrt_()
     radius = float(lengths.quantile(_INSIDE))
-    # More than three quarters of the pixels are equal: there is no tail to speak of.
+    # More than three quarters of the pixels are equal: there is no tail.
     return Ball(centre, radius if radius > 0 else float("inf"))

@@ -1,4 +1,4 @@
-"""Leading principal components of each layer: shorter vectors with nearly all that tells pixels apart.
+"""Leading principal components of each layer: shorter vectors with nearly all of the variance.
 
 The time of a fit grows with the square of a vector's length and more, and half a thousand channels of a
 layer move together. A plane over components is one over channels (its weights times the
@@ -22,7 +22,7 @@ def find_components(
     """Directions that some fitting pixels vary in most, as orthonormal columns; each is of one layer.
 
     Args:
-        sample: Vectors that stand for all.
+        sample: A sample of all vectors.
         widths: Channels of each layer, in their order within a vector.
 
     Returns:

@@ -1,7 +1,7 @@
-"""How long work on fitting pixels will take: each step is done once, on pixels like those of the fit.
+"""Estimate how long work on fitting pixels takes, by timing each step on pixels like those of the fit.
 
 What is timed is a call of all parts, by the threads that the fit will use, on about as many pixels. A
-call on few pixels of one part, divided by the number of threads, would promise far too much: the threads
+call on few pixels of one part, divided by the number of threads, would be far too optimistic: the threads
 share the memory that the pixels are read from, and every call hands work to them.
 """
 
@@ -129,7 +129,7 @@ class SearchRounds:
     stride: int = 1
     """See `on_some`."""
     looks: float = 1.6
-    """Losses computed in a round: steps that go too far are halved."""
+    """Losses computed in a round: steps that overshoot are halved."""
 
     def count(self, num_channels: int) -> tuple[float, float]:
         """Rounds on all pixels, and before those on some of them."""

@@ -20,7 +20,7 @@ from factory.spec import DatasetSpec
 LEAST_CURVED = 8
 """Active pixels per channel that the curvature of a plane's loss is taken from, if there are so many.
 
-Four made searches over few pixels end at the most rounds allowed, with four steps refused in each.
+Four made searches over few pixels end at the most rounds allowed, with four steps rejected in each.
 """
 
 _LEAST_ROWS = 1024

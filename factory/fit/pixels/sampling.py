@@ -1,6 +1,6 @@
-"""Pixels streamed from a generator: feature vectors at random places of images nobody keeps.
+"""Feature vectors sampled at random pixels of generated images; the images are discarded.
 
-The fitting images are dealt into a fixed number of parts, whole batches each. A feature map is read
+The fitting images are divided into a fixed number of parts, whole batches each. A feature map is read
 at the sampled places only, with the bilinear weights (corners aligned) that the head will use, and
 then dropped: memory is that of the sampled pixels.
 """
@@ -23,7 +23,7 @@ from factory.identity import counter_rng
 from factory.spec import DatasetSpec
 
 NUM_PARTS = 16
-"""Parts that the fitting images are dealt into. Sums are added part by part, so that this number,
+"""Parts that the fitting images are divided into. Sums are added part by part, so that this number,
 and no number of threads or workers, decides their last digits."""
 
 FIRST_FITTING_INDEX = 2**62

@@ -1,7 +1,7 @@
 // A closer look at one class: enlarged pictures, its parts, what would change, where it lies.
 
 import { bytesOf, paintTiles, paintPlace, PART_COLOURS } from "label/enlarged";
-import { get } from "label/desk";
+import { get } from "label/editor";
 
 const percent = (share) => `${(100 * share).toFixed(share < 0.1 ? 1 : 0)} %`;
 const LARGE = 128; // pictures above this side begin at twofold enlargement, to fit a screen

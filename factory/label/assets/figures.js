@@ -1,7 +1,7 @@
 // Warnings about the classes on the page, asked of the server when they have changed.
 
 import { warningsOf } from "label/closer";
-import { get } from "label/desk";
+import { get } from "label/editor";
 
 const PAUSE_MS = 200; // a slider passes many cuts
 const AGAIN_MS = 2000; // while samples are still being drawn

@@ -1,6 +1,6 @@
-// Opens the page: facts first, then the desk, the keyboard and saving.
+// Opens the page: facts first, then the editor, the keyboard and saving.
 
-import { Desk, get } from "label/desk";
+import { Editor, get } from "label/editor";
 import { Review } from "label/review";
 import { Saving } from "label/saving";
 import { openSource } from "label/source";
@@ -14,18 +14,18 @@ document.body.classList.toggle("kept", !source.canEdit);
 document.body.classList.toggle("still", !source.canLook);
 get("name").textContent = source.facts.name;
 const saving = new Saving(source);
-const desk = new Desk(source, await saving.load());
-saving.watch(desk);
+const editor = new Editor(source, await saving.load());
+saving.watch(editor);
 
-const selected = (act) => () => desk.chosen !== null && act(desk.chosen);
-const { split, close, name, mark, look } = desk.answers();
+const selected = (act) => () => editor.chosen !== null && act(editor.chosen);
+const { split, close, name, mark, look } = editor.answers();
 const actions = {
   split: selected(split),
   close: selected(close),
-  join: () => desk.join(),
+  join: () => editor.join(),
   look: selected(look),
-  undo: () => desk.undo(),
-  redo: () => desk.redo(),
+  undo: () => editor.undo(),
+  redo: () => editor.redo(),
   save: () => saving.save(),
   help: () => get("keys").showModal(),
 };
@@ -39,13 +39,13 @@ const letters = {
   v: actions.look,
   n: selected(name),
   Enter: selected(name),
-  c: selected((key) => source.canEdit && desk.list.focusColour(key)),
-  o: () => desk.setOpacity(desk.pictures.opacity ? 0 : 0.5),
-  "[": () => desk.slide(desk.state.cut.length - 1),
-  "]": () => desk.slide(desk.state.cut.length + 1),
-  ArrowUp: () => desk.step(-1),
-  ArrowDown: () => desk.step(1),
-  Escape: () => desk.choose(null),
+  c: selected((key) => source.canEdit && editor.list.focusColour(key)),
+  o: () => editor.setOpacity(editor.pictures.opacity ? 0 : 0.5),
+  "[": () => editor.slide(editor.state.cut.length - 1),
+  "]": () => editor.slide(editor.state.cut.length + 1),
+  ArrowUp: () => editor.step(-1),
+  ArrowDown: () => editor.step(1),
+  Escape: () => editor.choose(null),
   "?": actions.help,
 };
 const withControl = { s: actions.save, z: actions.undo, y: actions.redo, Z: actions.redo };
@@ -64,7 +64,7 @@ document.addEventListener("keydown", (event) => {
 });
 if (source.facts.reviewer) {
   get("saved").textContent = `review by ${source.facts.reviewer}`;
-  if (saving.isNew) desk.tell(saving.problem || "There are no names to review yet: name the classes first.", "problem");
-  else new Review(source, desk.closer, desk.tree).start(saving.found);
+  if (saving.isNew) editor.showMessage(saving.problem || "There are no names to review yet: name the classes first.", "problem");
+  else new Review(source, editor.closer, editor.tree).start(saving.found);
 }
 document.body.dataset.ready = "yes";

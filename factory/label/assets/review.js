@@ -1,7 +1,7 @@
 // A second person goes over named nodes: confirm or dispute each. And the namer settles disputes.
 
 import { splitOff } from "label/closer";
-import { get } from "label/desk";
+import { get } from "label/editor";
 
 export class Review {
   constructor(source, closer, tree) {

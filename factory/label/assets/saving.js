@@ -1,6 +1,6 @@
 // What is saved, what is not, and what to do if somebody else changed the file.
 
-import { get } from "label/desk";
+import { get } from "label/editor";
 import { changes } from "label/naming";
 import { listDisputes } from "label/review";
 
@@ -19,16 +19,16 @@ export class Saving {
     return labels;
   }
 
-  watch(desk) {
-    this.desk = desk;
+  watch(editor) {
+    this.editor = editor;
     if (!this.source.canEdit) {
       document.title = this.title;
       return;
     }
-    desk.onShow = () => this.show();
+    editor.onShow = () => this.show();
     this.show();
-    if (this.problem) desk.tell(this.problem, "problem");
-    window.addEventListener("beforeunload", (event) => desk.isUnsaved && event.preventDefault());
+    if (this.problem) editor.showMessage(this.problem, "problem");
+    window.addEventListener("beforeunload", (event) => editor.isUnsaved && event.preventDefault());
     get("theirs").addEventListener("click", () => this.takeTheirs());
     get("mine").addEventListener("click", () => this.keepMine());
     this.showDisputes();
@@ -36,8 +36,8 @@ export class Saving {
 
   showDisputes() {
     listDisputes(this.found.disputes, {
-      look: ({ node }) => this.desk.lookAtNode(node),
-      take: ({ node, proposed }) => this.desk.giveAway(node, proposed),
+      look: ({ node }) => this.editor.lookAtNode(node),
+      take: ({ node, proposed }) => this.editor.giveAway(node, proposed),
       keep: (dispute) => this.keep(dispute),
     });
   }
@@ -51,12 +51,12 @@ export class Saving {
       this.found = await this.source.labels();
       this.showDisputes();
     } catch (error) {
-      this.desk.tell(`Not saved: ${error.message}`, "problem");
+      this.editor.showMessage(`Not saved: ${error.message}`, "problem");
     }
   }
 
   show() {
-    const { isUnsaved, kept, labels } = this.desk;
+    const { isUnsaved, kept, labels } = this.editor;
     document.title = `${isUnsaved ? "● " : ""}${this.title}`;
     const file = this.source.facts.labels_file;
     const quiet = this.isNew ? `nothing saved yet; Save writes ${file}` : `saved in ${file}`;
@@ -66,28 +66,28 @@ export class Saving {
   }
 
   async save() {
-    const { desk, source } = this;
-    const { labels } = desk;
+    const { editor, source } = this;
+    const { labels } = editor;
     try {
       const { seen } = await source.save(labels, this.seen);
       Object.assign(this, { seen, isNew: false });
-      desk.kept = labels;
+      editor.kept = labels;
       this.found = await source.labels();
       this.showDisputes();
-      desk.tell(`Saved ${labels.length} classes at ${new Date().toLocaleTimeString()}.`);
+      editor.showMessage(`Saved ${labels.length} classes at ${new Date().toLocaleTimeString()}.`);
     } catch (error) {
       if (error.status === 409) get("conflict").showModal();
-      else desk.tell(`Not saved: ${error.message}`, "problem");
+      else editor.showMessage(`Not saved: ${error.message}`, "problem");
     }
     this.show();
   }
 
   async takeTheirs() {
-    this.desk.start(await this.load());
-    this.desk.shown = null;
+    this.editor.start(await this.load());
+    this.editor.shown = null;
     this.showDisputes();
-    this.desk.tell("Loaded the file as it is on disk.");
-    this.desk.update();
+    this.editor.showMessage("Loaded the file as it is on disk.");
+    this.editor.update();
   }
 
   // Overwrite exactly what is on disk now; another change meanwhile asks again.

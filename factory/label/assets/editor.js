@@ -1,4 +1,4 @@
-// The desk: one state, everything that shows it, and every way to change it.
+// The editor: one state, the views that show it, and the operations that change it.
 
 import { drawChart, describeCut } from "label/chart";
 import { Closer } from "label/closer";
@@ -12,7 +12,7 @@ import { Tree } from "label/tree";
 
 export const get = (id) => document.getElementById(id);
 
-export class Desk {
+export class Editor {
   constructor(source, labels) {
     const { facts } = source;
     Object.assign(this, { source, facts, tree: new Tree(facts.nodes) });
@@ -79,7 +79,7 @@ export class Desk {
   edit(state, kind = null, isView = false) {
     if (!this.source.canEdit && !isView) return;
     this.history.push(state, kind);
-    this.tell("");
+    this.showMessage("");
     this.update();
   }
 
@@ -147,7 +147,7 @@ export class Desk {
   // A node of a joined class, seen apart from the rest of it.
   lookAtNode(node) {
     const at = this.classes.findIndex(({ nodes }) => nodes.includes(node));
-    if (at < 0) return this.tell(`Node ${node} is no node of these classes any more.`, "problem");
+    if (at < 0) return this.showMessage(`Node ${node} is no node of these classes any more.`, "problem");
     this.closer.open(this.classes, at);
     if (this.classes[at].nodes.length > 1) this.closer.deeper(node);
   }
@@ -172,7 +172,7 @@ export class Desk {
       this.recount();
       this.show();
     } catch (error) {
-      this.tell(error.message, "problem");
+      this.showMessage(error.message, "problem");
     }
   }
 
@@ -226,7 +226,7 @@ export class Desk {
     this.onShow?.();
   }
 
-  tell(text, kind = "") {
+  showMessage(text, kind = "") {
     get("news").textContent = text;
     get("news").className = kind;
   }
