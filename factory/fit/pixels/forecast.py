@@ -1,7 +1,7 @@
 """Estimate how long work on fitting pixels takes, by timing each step on pixels like those of the fit.
 
 What is timed is a call of all parts, by the threads that the fit will use, on about as many pixels. A
-call on few pixels of one part, divided by the number of threads, would be far too optimistic: the threads
+call on few pixels of one part, divided by the number of threads, would be too optimistic: the threads
 share the memory that the pixels are read from, and every call hands work to them.
 """
 

@@ -76,7 +76,7 @@ def test_what_we_wrote_is_restored_unchanged():
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"a": NaN}', "[" * 10**5])
 def test_metadata_that_is_not_the_json_it_should_be_is_refused(text):
-    with pytest.raises(WeightsError, match="metadata 'kwargs' is not the JSON dict"):
+    with pytest.raises(WeightsError, match="metadata 'kwargs' is not the JSON object"):
         of_tensors(tensors(), {"kwargs": text})
 
 
