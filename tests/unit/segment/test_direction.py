@@ -144,7 +144,8 @@ def test_an_empty_mask_is_rejected_although_the_authors_keep_it(toy, tmp_path):
 
 
 def test_each_direction_s_own_mask_is_tested_too(toy, tmp_path):
-    dim = torch.zeros(16)  # everything becomes darker, the ground more so: both together tell it apart
+    # Everything becomes darker, the ground more so: both together tell it apart.
+    dim = torch.zeros(16)
     dim[4:7], dim[7:] = -1.0, -0.3
     directions = {"light": dim / dim.norm(), "dark": ideal("dark")}
     both = masks_of(toy, tmp_path, directions=directions, **ALL)
