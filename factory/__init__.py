@@ -33,6 +33,7 @@ from factory.errors import (
 )
 
 if TYPE_CHECKING:
+    from factory.care.edit import edit_sample
     from factory.care.verify import verify_dataset
     from factory.dataset.reader import open_dataset
     from factory.job import run_job
@@ -61,6 +62,7 @@ __all__ = [
     "UnreachableError",
     "WeightsError",
     "__version__",
+    "edit_sample",
     "estimate_job",
     "load_job",
     "open_dataset",
@@ -72,6 +74,7 @@ __all__ = [
 # Imported when they are first asked for: torch alone takes seconds.
 _HOMES = {
     "JobSpec": "factory.spec.job",
+    "edit_sample": "factory.care.edit",
     "estimate_job": "factory.run.estimate",
     "load_job": "factory.spec.read",
     "open_dataset": "factory.dataset.reader",

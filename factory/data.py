@@ -91,6 +91,22 @@ class Instances:
 
 
 @dataclass(frozen=True, slots=True)
+class LayoutSearch:
+    """How a sample with a wanted layout was found."""
+
+    layout: str
+    """Name of the layout."""
+    iou: float
+    """Mean IoU of its mask with the layout, 0 to 1, over the layout's classes."""
+    start_iou: float
+    """As `iou`, of the best candidate."""
+    num_forwards: int
+    """Images that were computed for it, itself included."""
+    num_steps: int
+    """Those of them that gradients were computed for."""
+
+
+@dataclass(frozen=True, slots=True)
 class Sample:
     """One image with its mask and facts, on the host, ready to be encoded."""
 
@@ -117,5 +133,7 @@ class Sample:
     """Pixels of the mask that its clean-up changed; None if the dataset has none."""
     rgba: UInt8[np.ndarray, "h w 4"] | None = None
     """The same image with its alpha, which is stored in its place; None for images without."""
+    search: LayoutSearch | None = None
+    """How it was found; None in a dataset without wanted layouts."""
     latent_cell: int = -1
     """Cell of the latent space it was drawn from (`measure.latent_cells`); -1 = unknown."""

@@ -29,6 +29,8 @@ _STREAMS = {
     "first_weights": 10,
     "redrawn_noise": 11,
     "radius": 12,
+    "candidates": 13,
+    "layouts": 14,
     "cells": 16,
 }
 

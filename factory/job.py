@@ -8,7 +8,7 @@ it; with a larger `num_samples` the dataset grows.
 import hashlib
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
@@ -26,6 +26,7 @@ from factory.dataset.state import (
     progress_of,
     replace_coverage_spec,
 )
+from factory.dataset.stored_layouts import check_layouts, layouts_digest
 from factory.dataset.stored_segmenter import check_segmenter, other_fit
 from factory.dataset.views import make_manifest, write_views
 from factory.dataset.walk import check_sizes
@@ -37,7 +38,13 @@ from factory.generate.base import check_generator_kind
 from factory.generate.weights.find import LocalWeights, find_weights
 from factory.log import log_event
 from factory.make.accept import find_rules
-from factory.manifest.paths import JOB_PATH, LABELS_PATH, SEGMENTER_PATH, round_path
+from factory.manifest.paths import (
+    JOB_PATH,
+    LABELS_PATH,
+    LAYOUTS_PATH,
+    SEGMENTER_PATH,
+    round_path,
+)
 from factory.manifest.records import Manifest
 from factory.plan.next_round import next_round
 from factory.plan.rounds import Plan, Round, make_plan
@@ -45,6 +52,7 @@ from factory.provenance import new_run_id
 from factory.run.base import Observer, Outcome, load_executor, no_more
 from factory.run.fitting import FitObserver, finish_for, fit_for, make_worker_config
 from factory.run.job_identity import identify_job
+from factory.run.layouts import check_search, find_layouts
 from factory.run.progress import progress_reporter
 from factory.run.signals import stop_on_signals
 from factory.run.watch import MakerWatch, WatchedRun, find_driver_maker, find_listed
@@ -128,9 +136,9 @@ def prepare_job(
     Raises:
         Interrupted: If `stop` was set during the fit, which the next call resumes.
         WeightsError: If the weights are missing or have another SHA-256 than the job states.
-        JobError: If a fitted file or labels do not fit this job, or a class name is unknown.
+        JobError: If a fitted file, labels or layouts do not fit this job, or a class name is unknown.
         StoreError: If the output holds another dataset; the message lists what differs.
-        DamageError: If its segmenter is damaged.
+        DamageError: If its segmenter or its layouts are damaged.
     """
     check_methods(spec.dataset.segmenter)
     check_generator_kind(spec.dataset.generator.kind)
@@ -145,19 +153,14 @@ def prepare_job(
     identify = partial(
         identify_job, spec, weights_sha256=weights.sha256, files=files, theirs=theirs
     )
-    # Checked before the fit too: a job for another dataset, or whose samples cannot be planned, is
-    # refused now, not after hours.
-    before_fit = identify(segmenter_sha256=fit.get("sha256", ""))
-    make_plan(spec, before_fit, rounds)
-    if rounds:
-        check_same_dataset(store, before_fit, theirs)
-        check_segmenter(store, theirs, may_be_missing=True)
+    _check_before_fit(spec, store, rounds, identify)
     fitted = _fitted_segmenter(spec, store, weights, observer, stop)
     if fitted:  # a misspelt class must not claim the output for a dataset that cannot be made
         _, facts = decode_segmenter(fitted, source="the fitted segmenter")
         find_rules(spec.dataset.accept, facts.labels)
-    digest = hashlib.sha256(fitted).hexdigest() if fitted else ""
-    identity = identify(segmenter_sha256=digest)
+    digest = _digest(fitted)
+    layouts = find_layouts(spec.dataset, weights, fitted, store=store, theirs=theirs)
+    identity = identify(segmenter_sha256=digest, layouts_sha256=_digest(layouts))
     if rounds:
         if digest != fit.get("sha256", "") and not names_fitted_file(spec.dataset):
             raise other_fit(store, digest)
@@ -166,9 +169,34 @@ def prepare_job(
     # The round came first and fixed the identity; which driver creates the rest does not matter.
     if fitted:
         store.create(SEGMENTER_PATH, fitted)
+    if layouts:
+        store.create(LAYOUTS_PATH, layouts)
     store.create(JOB_PATH, encode_job(spec))
     replace_coverage_spec(store, spec.dataset.coverage)
     return Prepared(spec, store, weights, plan)
+
+
+def _check_before_fit(
+    spec: JobSpec,
+    store: Store,
+    rounds: Sequence[Round],
+    identify: Callable[..., dict[str, Any]],
+) -> None:
+    """Refuse now, and not after hours, a job for another dataset, or whose samples cannot be planned."""
+    theirs = rounds[0].identity if rounds else {}
+    fitted = theirs.get("segmenter", {}).get("sha256", "")
+    before = identify(segmenter_sha256=fitted, layouts_sha256=layouts_digest(theirs))
+    make_plan(spec, before, rounds)
+    if rounds:
+        check_same_dataset(store, before, theirs)
+        check_segmenter(store, theirs, may_be_missing=True)
+        check_layouts(store, theirs, may_be_missing=True)
+    else:
+        check_search(spec.dataset)
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest() if data else ""
 
 
 def finish_job(store: Store, state: DatasetState | None = None) -> Manifest:

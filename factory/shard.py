@@ -19,9 +19,12 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
-from factory.data import Sample, ShardTask
+from factory.data import LatentBatch, Sample, ShardTask
 from factory.dataset.receipts import find_record
+from factory.edit.layouts import find_layouts
 from factory.errors import Interrupted, RetryableError, ShardError
 from factory.generate.base import Generator
 from factory.make.accept import find_rules, reason_to_drop
@@ -68,7 +71,9 @@ class ShardMaker:
         """Prepare for one dataset.
 
         Raises:
-            JobError: If the dataset accepts samples by a class that `segmenter` does not have.
+            JobError: If the dataset accepts samples by a class that `segmenter` does not have, or needs
+                a search that generator or segmenter cannot do.
+            DamageError: If the layouts that its masks should have are missing or damaged.
         """
         self.dataset = dataset
         self.generator = generator
@@ -80,7 +85,11 @@ class ShardMaker:
         """Versions of everything that decides bytes here, as receipts state them."""
         self.stop = threading.Event()
         """Set it to interrupt all calls of `make`; they leave no files behind."""
-        self._batch_maker = BatchMaker(dataset, generator, segmenter)
+        layouts = None
+        if dataset.sampling is not None:
+            num_classes, side = len(segmenter.labels), generator.facts.resolution
+            layouts = find_layouts(store, num_classes=num_classes, side=side)
+        self._batch_maker = BatchMaker(dataset, generator, segmenter, layouts, device)
         self._rules = find_rules(dataset.accept, segmenter.labels)
         self._threads = threads
         self._compute_threads = ThreadPoolExecutor(threads.compute, "compute")
@@ -144,11 +153,22 @@ class ShardMaker:
 
     def replay(self, task: ShardTask, index: int) -> EncodedSample:
         """Make one sample of `task` again, in the same batch as for its shard."""
-        size = self.dataset.batch_size
-        first = index - (index - task.first_index) % size
-        count = min(size, task.first_index + task.num_indices - first)
+        first, count = self._batch_of(task, index)
         sample = self._batch_maker.compute(first, count, task)[index - first]
         return self._encode(task.dataset_id, [sample])[0]
+
+    def find_latents(
+        self, task: ShardTask, index: int
+    ) -> tuple[LatentBatch, Float[Tensor, "1 rows z"]]:
+        """The latents that a sample of `task` was made of, as a batch of one and on the device."""
+        first, count = self._batch_of(task, index)
+        return self._batch_maker.find_latents(first, count, index, task)
+
+    def _batch_of(self, task: ShardTask, index: int) -> tuple[int, int]:
+        """First index and length of the batch that a sample of `task` was made in."""
+        size = self.dataset.batch_size
+        first = index - (index - task.first_index) % size
+        return first, min(size, task.first_index + task.num_indices - first)
 
     def _produce(self, task: ShardTask, writer: ShardWriter) -> ProducedSamples:
         """Compute, encode and pack the samples of `task`; bounded queues connect the stages."""

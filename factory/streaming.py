@@ -30,6 +30,7 @@ from factory.make.compute import BatchMaker
 from factory.manifest.labels import MaskClass
 from factory.pack.image import decode_image, encode_image
 from factory.run.fitting import find_or_fit, finish_for
+from factory.run.layouts import read_wanted
 from factory.run.progress import progress_reporter
 from factory.run.signals import stop_on_signals
 from factory.run.worker import device_of
@@ -192,7 +193,10 @@ class _Source:
             fitted = Path(file.name) if self._fitted else None
             segmenter = load_segmenter(settings, fitted, facts, self._device)
         find_rules(self.dataset.accept, segmenter.labels)  # says at once that a class is misspelt
-        return BatchMaker(self.dataset, generator, segmenter)
+        layouts = None
+        if self.dataset.sampling is not None:
+            layouts = read_wanted(self.dataset.sampling, segmenter.labels, facts.resolution)
+        return BatchMaker(self.dataset, generator, segmenter, layouts, self._device)
 
 
 def _batches(dataset: DatasetSpec, part: int, num_parts: int) -> Iterator[tuple[int, int]]:

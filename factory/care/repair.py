@@ -22,6 +22,7 @@ from factory.dataset.receipts import (
     path_of_block,
 )
 from factory.dataset.state import find_expected, find_plan
+from factory.dataset.stored_layouts import find_layouts_problem
 from factory.dataset.stored_segmenter import find_segmenter_problem
 from factory.errors import Problem
 from factory.make.commit import adopt_shard, read_orphan
@@ -84,7 +85,9 @@ def find_repairs(store: Store) -> list[Step]:
         will = replace(problem, remedy="remove it: the next run makes it again")
         steps.append(Step(will, partial(store.remove, path)))
     segmenter = find_segmenter_problem(store, plan.rounds[0].identity)
-    return [*steps, _plan_segmenter_repair(store, segmenter)] if segmenter else steps
+    steps += [_plan_segmenter_repair(store, segmenter)] if segmenter else []
+    layouts = find_layouts_problem(store, plan.rounds[0].identity)
+    return [*steps, _plan_layouts_repair(store, layouts)] if layouts else steps
 
 
 def _plan_shard_repair(
@@ -111,6 +114,14 @@ def _plan_segmenter_repair(store: Store, problem: Problem) -> Step:
     if problem.kind == "missing":
         return Step(problem)
     remedy = "remove it, then run the job again: it is fitted anew"
+    return Step(replace(problem, remedy=remedy), partial(store.remove, problem.path))
+
+
+def _plan_layouts_repair(store: Store, problem: Problem) -> Step:
+    """Plan to remove damaged layouts; only a run can write those that are missing."""
+    if problem.kind == "missing":
+        return Step(problem)
+    remedy = "remove it, then run the job again, where its layouts are"
     return Step(replace(problem, remedy=remedy), partial(store.remove, problem.path))
 
 

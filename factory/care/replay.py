@@ -5,7 +5,8 @@ from itertools import accumulate, groupby
 
 from factory.data import ShardTask
 from factory.dataset.finder import SampleFinder
-from factory.dataset.state import find_state, load_stored_job
+from factory.dataset.state import DatasetState, find_state, load_stored_job
+from factory.dataset.stored_layouts import check_layouts
 from factory.dataset.stored_segmenter import check_segmenter
 from factory.dataset.walk import StoredSample, open_shard, record_of
 from factory.errors import Problem, StoreError
@@ -66,6 +67,32 @@ def replay_sample(
         WeightsError: If the dataset's weights are not on this machine.
     """
     state = find_state(store)
+    record, stored = _find(store, state, key)
+    tasks = {task.shard_index: task for task in state.plan.tasks()}
+    with one_thread():
+        maker = _maker(store, state.plan, trust_plugins=trust_plugins)
+        again = maker.replay(tasks[record.shard_index], int(key))
+    return again, _differences(record, stored, again, maker.versions)
+
+
+def find_maker(
+    store: Store, key: str, *, trust_plugins: bool = False
+) -> tuple[ShardMaker, ShardTask]:
+    """What makes the sample `key` again: the dataset's maker, and the task of the sample's shard.
+
+    Raises:
+        StoreError: If no committed shard contains the sample, or another version made it.
+        DamageError: If its shard is missing or truncated.
+        WeightsError: If the dataset's weights are not on this machine.
+    """
+    state = find_state(store)
+    record, _ = _find(store, state, key)
+    tasks = {task.shard_index: task for task in state.plan.tasks()}
+    maker = _maker(store, state.plan, trust_plugins=trust_plugins)
+    return maker, tasks[record.shard_index]
+
+
+def _find(store: Store, state: DatasetState, key: str) -> tuple[ShardRecord, StoredSample]:
     index = int(key) if is_key(key) else -1
     record = record_of(state.records, index)
     stored = SampleFinder(store).find(record, index) if record else None
@@ -74,11 +101,7 @@ def replay_sample(
             f"{store.uri}: no committed shard holds sample {key!r}; keys are nine digits, and the "
             "tables in meta/ list them"
         )
-    tasks = {task.shard_index: task for task in state.plan.tasks()}
-    with one_thread():
-        maker = _maker(store, state.plan, trust_plugins=trust_plugins)
-        again = maker.replay(tasks[record.shard_index], index)
-    return again, _differences(record, stored, again, maker.versions)
+    return record, stored
 
 
 def _maker(store: Store, plan: Plan, *, trust_plugins: bool) -> ShardMaker:
@@ -86,6 +109,7 @@ def _maker(store: Store, plan: Plan, *, trust_plugins: bool) -> ShardMaker:
     spec = load_stored_job(store, trust_plugins=trust_plugins)
     segmenter = SEGMENTER_PATH if has_file(spec.dataset.segmenter) else ""
     check_segmenter(store, plan.rounds[0].identity)
+    check_layouts(store, plan.rounds[0].identity)
     weights = find_weights(spec.dataset.generator)
     run = spec.run.model_copy(update={"threads_per_actor": 1})
     config = WorkerConfig(

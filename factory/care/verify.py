@@ -12,6 +12,7 @@ from factory.arguments import check_arguments
 from factory.care.examine import examine_shard, missing_tables, orphan_problem
 from factory.dataset.receipts import check_snapshots, examine_receipts
 from factory.dataset.state import find_expected, find_plan
+from factory.dataset.stored_layouts import find_layouts_problem
 from factory.dataset.stored_segmenter import find_segmenter_problem
 from factory.errors import JobError, Problem
 from factory.identity import shard_name
@@ -94,6 +95,8 @@ def _read_back(store: Store, *, deep: bool) -> Findings:
     problems += check_snapshots(store, records).values()
     segmenter = find_segmenter_problem(store, plan.rounds[0].identity)
     problems += [segmenter] if segmenter is not None else []
+    layouts = find_layouts_problem(store, plan.rounds[0].identity)
+    problems += [layouts] if layouts is not None else []
     count = sum(record.num_samples for record in records)
     makers = find_makers(records)
     is_mixed = sum(1 for maker in makers if maker.facts) > 1

@@ -11,6 +11,7 @@ import typer
 from factory.cli import care as cli_care
 from factory.cli import catalogue as cli_catalogue
 from factory.cli import dataset as cli_dataset
+from factory.cli import edit as cli_edit
 from factory.cli import evaluate as cli_eval
 from factory.cli import export as cli_export
 from factory.cli import job as cli_job
@@ -63,6 +64,7 @@ app.command()(cli_catalogue.generators)
 app.command()(cli_catalogue.segmenters)
 app.command()(cli_serve.serve)
 app.command()(cli_serve.replay)
+app.command()(cli_edit.edit)
 app.command()(cli_sample.sample)
 app.command()(cli_paint.paint)
 app.command()(cli_label.label)

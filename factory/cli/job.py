@@ -49,6 +49,8 @@ def plan(job: JobFile, as_json: AsJson = False) -> None:  # noqa: FBT002 - a com
     if estimate.seconds_per_pair is not None and estimate.passes_per_pair not in (None, 1):
         passes = f"{estimate.passes_per_pair:.3g} forward passes"
         rows["a pair"] = f"{passes}, {estimate.seconds_per_pair:.3g} s of a worker"
+    if estimate.search_bytes:
+        rows["search"] = f"{estimate.search_bytes / 1e6:,.1f} MB in each worker"
     for name, value in rows.items():
         say(f"{name:<10}{value}")
     for warning in estimate.warnings:

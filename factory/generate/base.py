@@ -105,14 +105,11 @@ class StyleMixer(Protocol):
 
 
 @runtime_checkable
-class DifferentiableGenerator(Protocol):
+class DifferentiableGenerator(Generator, Protocol):
     """A generator through which gradients flow, from feature maps and colours back to latents."""
 
     latent_rows: int
     """Latents that one image can be made of: one for each style row; 1 = one for all layers."""
-
-    def draw_z(self, rng: np.random.Generator) -> Float[np.ndarray, " z"]:
-        """As in `Generator`."""
 
     def render(
         self, z: Float[Tensor, "n rows z"], latents: LatentBatch, layers: Sequence[str]
@@ -122,7 +119,8 @@ class DifferentiableGenerator(Protocol):
         With one row it is what `generate` makes, before the conversion to bytes.
 
         Args:
-            z: One latent for all layers (1 row), or one for each of `latent_rows`; on any device.
+            z: One latent for all layers (1 row), or one for each of `latent_rows`; on its
+                device.
             latents: The batch.
             layers: Names of the requested feature maps.
         """

@@ -1,6 +1,7 @@
 """Draw latents and class labels for sample indices: pure functions of (dataset, index)."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
@@ -42,6 +43,21 @@ class LatentSampler:
             truncation_cutoff=self._spec.truncation_cutoff,
             noise_seed=self._noise_seed,
         )
+
+    def draw_candidate(self, latents: LatentBatch, number: int) -> LatentBatch:
+        """Other latents for the samples of a batch, as many as are asked for; number 0 is the batch.
+
+        They depend on the seed, each sample's index and `number` alone.
+        """
+        if number == 0:
+            return latents
+        drawn = [
+            self._generator.draw_z(
+                counter_rng("candidates", self._spec.seed, int(index), substream=number)
+            )
+            for index in latents.indices
+        ]
+        return replace(latents, z=np.stack(drawn))
 
     def _z(self, index: int) -> np.ndarray:
         if self._nvidia_width is not None:

@@ -1,38 +1,62 @@
 """Compute samples from a batch of latents: generate, segment, copy to the host."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
+from torch import Tensor
 
-from factory.data import LatentBatch, Sample, ShardTask
+from factory.data import LatentBatch, LayoutSearch, Sample, ShardTask
+from factory.edit.layouts import Layouts
+from factory.edit.search import Found, LayoutSampler
 from factory.errors import JobError
 from factory.generate.base import Generator
-from factory.generate.batch import MaskBatch
+from factory.generate.batch import ImageBatch, MaskBatch
 from factory.generate.latents import LatentSampler
 from factory.manifest.measure import latent_cells
 from factory.segment.base import AnySegmenter, generate_and_segment
 from factory.spec import DatasetSpec
 
 _RGBA = 4
+_CPU = torch.device("cpu")
 
 
 class BatchMaker:
     """Computes the samples of one dataset, a batch at a time. Thread-safe."""
 
-    def __init__(self, dataset: DatasetSpec, generator: Generator, segmenter: AnySegmenter) -> None:
+    def __init__(
+        self,
+        dataset: DatasetSpec,
+        generator: Generator,
+        segmenter: AnySegmenter,
+        layouts: Layouts | None = None,
+        device: torch.device = _CPU,
+    ) -> None:
         """Hold what every batch needs.
 
+        Args:
+            dataset: The dataset.
+            generator: Makes images.
+            segmenter: Makes masks.
+            layouts: Those that `dataset.sampling` asks for; None without.
+            device: Where generator and segmenter compute.
+
         Raises:
-            JobError: If the job names classes that the generator does not have, or an encoding that
-                cannot hold its images.
+            JobError: If the job names classes that the generator does not have, an encoding that
+                cannot hold its images, or a search that generator or segmenter cannot do.
         """
         check_encoding(dataset, generator)
         self.dataset = dataset
         self.generator = generator
         self.segmenter = segmenter
         self._sampler = LatentSampler(generator, dataset.latents, dataset.generator)
+        self._layouts = layouts
+        self._device = device
+        self._search = None
+        if dataset.sampling is not None:
+            self._search = LayoutSampler(dataset.sampling, generator, segmenter, self._sampler)
 
     def draw(self, indices: Sequence[int], task: ShardTask | None = None) -> LatentBatch:
         """Draw the latents of samples; `task` gives the classes of a round with its own ones."""
@@ -43,11 +67,59 @@ class BatchMaker:
 
         A batch is padded to full size, because its size changes floating-point sums.
         """
+        by_px = self.dataset.encode.confidence
+        latents = self._draw_batch(first, count, task)
+        if self._search is not None:
+            return self._find(latents, count, by_px=by_px)
+        return compute_samples(self.generator, self.segmenter, latents, count, by_px=by_px)
+
+    def _draw_batch(self, first: int, count: int, task: ShardTask | None) -> LatentBatch:
         last = first + count - 1
         indices = [min(first + offset, last) for offset in range(self.dataset.batch_size)]
-        by_px = self.dataset.encode.confidence
-        latents = self.draw(indices, task)
-        return compute_samples(self.generator, self.segmenter, latents, count, by_px=by_px)
+        return self.draw(indices, task)
+
+    def find_latents(
+        self, first: int, count: int, index: int, task: ShardTask
+    ) -> tuple[LatentBatch, Float[Tensor, "1 rows z"]]:
+        """The latents that sample `index` of this batch is made of, as a batch of one."""
+        latents = self._draw_batch(first, count, task)
+        z = torch.from_numpy(latents.z)[:, None] if self._search is None else self.find(latents).z
+        own = slice(index - first, index - first + 1)
+        alone = replace(
+            latents,
+            indices=latents.indices[own],
+            z=latents.z[own],
+            class_labels=latents.class_labels[own],
+        )
+        return alone, z[own].to(self._device)
+
+    def find(self, latents: LatentBatch) -> Found:
+        """Find latents whose masks have the layouts of their samples; for datasets with layouts."""
+        assert self._search is not None  # only they have any
+        assert self._layouts is not None
+        layouts = torch.from_numpy(self._layouts.masks(latents.indices)).long()
+        return self._search.find(latents, layouts.to(self._device))
+
+    def _find(self, latents: LatentBatch, count: int, *, by_px: bool) -> list[Sample]:
+        found = self.find(latents)
+        made = to_samples(found.batch, found.labelled, latents, count, by_px=by_px)
+        assert self._layouts is not None
+        ious, starts = found.iou.tolist(), found.start_iou.tolist()
+        return [
+            replace(
+                sample,
+                # The cell of a latent that was searched says nothing of what was drawn.
+                latent_cell=-1,
+                search=LayoutSearch(
+                    layout=self._layouts.names[self._layouts.place_of(sample.index)],
+                    iou=ious[place],
+                    start_iou=starts[place],
+                    num_forwards=found.num_forwards,
+                    num_steps=found.num_steps,
+                ),
+            )
+            for place, sample in enumerate(made)
+        ]
 
 
 def check_encoding(dataset: DatasetSpec, generator: Generator) -> None:
@@ -79,6 +151,23 @@ def compute_samples(
     """
     with torch.inference_mode():
         batch, labelled = generate_and_segment(generator, segmenter, latents)
+    return to_samples(batch, labelled, latents, count, by_px=by_px)
+
+
+def to_samples(
+    batch: ImageBatch,
+    labelled: MaskBatch,
+    latents: LatentBatch,
+    count: int,
+    *,
+    by_px: bool = False,
+) -> list[Sample]:
+    """Copy the first `count` samples of a batch to the host.
+
+    Raises:
+        JobError: If confidence is requested `by_px` and the segmenter has none.
+    """
+    with torch.inference_mode():
         images = batch.images.cpu().numpy()
         rgba = None if batch.rgba is None else batch.rgba.cpu().numpy()
         masks = labelled.masks.cpu().numpy()

@@ -72,6 +72,23 @@ class CleanedFacts(SampleFacts):
     """Pixels of the mask that the clean-up changed."""
 
 
+class LayoutFacts(SampleFacts):
+    """Facts about a sample that has a wanted layout: every sample of a dataset, or none."""
+
+    layout: Name
+    """Name of the wanted layout."""
+    layout_iou: Fraction
+    """Mean IoU of the mask with it, over the classes that it has."""
+    start_iou: Fraction
+    """The same for the best candidate, which the search began with."""
+    forwards: Count
+    """Images that were computed for this one, itself included."""
+    steps: Count
+    """Those of them that gradients were computed for, which takes as long as two more."""
+    cleaned_px: int = Field(ge=-1)
+    """Pixels of the mask that the clean-up changed, -1 for none."""
+
+
 AnyFacts = TypeVar("AnyFacts", bound=SampleFacts)
 
 SIDECAR_SCHEMA = schema_of(SampleFacts, Measures)
@@ -79,6 +96,7 @@ SIDECAR_SCHEMA = schema_of(SampleFacts, Measures)
 
 _INSTANCE_SCHEMA = schema_of(SampleFacts, Measures, InstanceFacts)
 _CLEANED_SCHEMA = schema_of(SampleFacts, Measures, CleanedFacts)
+_LAYOUT_SCHEMA = schema_of(SampleFacts, Measures, LayoutFacts)
 
 
 def make_facts(sample: Sample, *, dataset_id: str, class_names: tuple[str, ...]) -> SampleFacts:
@@ -97,6 +115,16 @@ def make_facts(sample: Sample, *, dataset_id: str, class_names: tuple[str, ...])
         class_px=list(sample.class_px),
         ignore_px=sample.mask.size - sum(sample.class_px),
     )
+    if sample.search is not None:
+        return LayoutFacts(
+            **facts.model_dump(),
+            layout=sample.search.layout,
+            layout_iou=round(sample.search.iou, 6),
+            start_iou=round(sample.search.start_iou, 6),
+            forwards=sample.search.num_forwards,
+            steps=sample.search.num_steps,
+            cleaned_px=-1 if sample.cleaned_px is None else sample.cleaned_px,
+        )
     if sample.cleaned_px is not None:
         return CleanedFacts(**facts.model_dump(), cleaned_px=sample.cleaned_px)
     found = sample.instances
@@ -119,12 +147,15 @@ def encode_facts(facts: SampleFacts) -> bytes:
 def read_facts(data: bytes, kind: type[AnyFacts]) -> AnyFacts:
     """Parse a `KEY.json`: `InstanceFacts` if the sample has instances, else `SampleFacts`.
 
-    Where `SampleFacts` are asked for and its mask was cleaned up, they are `CleanedFacts`.
+    Where `SampleFacts` are asked for, they are `LayoutFacts` of a sample with a wanted layout, and
+    `CleanedFacts` of one whose mask was cleaned up.
 
     Raises:
         ValueError: If it is not one of this version.
     """
-    if kind is SampleFacts and b'"cleaned_px"' in data:
+    if kind is SampleFacts and b'"layout_iou"' in data:
+        kind = LayoutFacts  # type: ignore[assignment] # it is a SampleFacts
+    elif kind is SampleFacts and b'"cleaned_px"' in data:
         kind = CleanedFacts  # type: ignore[assignment] # it is a SampleFacts
     try:
         return kind.model_validate_json(data)
@@ -137,7 +168,11 @@ def encode_sidecar(rows: Sequence[SampleFacts], measures: Sequence[Measures] = (
 
     Without `measures` their columns have the values for unknown.
     """
-    schemas = {InstanceFacts: _INSTANCE_SCHEMA, CleanedFacts: _CLEANED_SCHEMA}
+    schemas = {
+        InstanceFacts: _INSTANCE_SCHEMA,
+        LayoutFacts: _LAYOUT_SCHEMA,
+        CleanedFacts: _CLEANED_SCHEMA,
+    }
     schema = schemas.get(type(rows[0]), SIDECAR_SCHEMA) if rows else SIDECAR_SCHEMA
     pairs = zip(rows, measures or [UNKNOWN] * len(rows), strict=True)
     lines = [row_of(facts) | row_of(measured) for facts, measured in pairs]
@@ -164,7 +199,8 @@ def read_sidecar(data: bytes, *, most_rows: int = 10**6) -> list[tuple[SampleFac
     rows = []
     for line in lines:
         kind = next(
-            (k for k in (InstanceFacts, CleanedFacts) if _own(k) <= line.keys()), SampleFacts
+            (k for k in (InstanceFacts, LayoutFacts, CleanedFacts) if _own(k) <= line.keys()),
+            SampleFacts,
         )
         facts = {name: line.pop(name, None) for name in kind.model_fields}
         rows.append((kind.model_validate(facts), Measures(**line)))

@@ -31,6 +31,7 @@ def make_identity(
     weights_sha256: str,
     segmenter_sha256: str,
     files: Mapping[str, str] = MappingProxyType({}),
+    layouts_sha256: str = "",
 ) -> dict[str, Any]:
     """Make the identity of a job's dataset.
 
@@ -44,6 +45,7 @@ def make_identity(
         files: SHA-256 of other files that the segmenter is fitted on, by the setting that names
             them (see
             `fit.named_files`).
+        layouts_sha256: SHA-256 of the wanted layouts; empty without.
 
     Returns:
         The identity.
@@ -56,6 +58,8 @@ def make_identity(
         "generator": dataset["generator"] | {"weights_sha256": weights_sha256},
         "segmenter": _segmenter_section(spec, files) | {"sha256": segmenter_sha256},
     }
+    if spec.dataset.sampling is not None:
+        identity["sampling"] = dataset["sampling"] | {"layouts_sha256": layouts_sha256}
     # Identities are published with datasets: an address must not carry a password there.
     published: dict[str, Any] = redact_values(identity)
     return published

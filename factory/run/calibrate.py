@@ -9,13 +9,17 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from factory.edit.cost import measure_search
+from factory.edit.search import LayoutSampler
 from factory.errors import FactoryError, MissingWeightsError
+from factory.fit.annotations.classes import make_labels
 from factory.fit.confidence import NUM_IMAGES
 from factory.fit.cost import Probe, fit_seconds, load_stand_in
 from factory.fit.finish import find_finished
@@ -29,11 +33,13 @@ from factory.make.compute import check_encoding, compute_samples
 from factory.manifest.paths import SEGMENTER_PATH
 from factory.pack.packing import encode_batch
 from factory.run.fitting import num_fit_threads
+from factory.run.layouts import check_search, read_wanted, warn_of_missing
 from factory.run.worker import configure_process, device_of
 from factory.segment.base import (
     AnySegmenter,
     count_passes,
     finish_segmenter,
+    generate_and_segment,
     load_segmenter,
 )
 from factory.segment.methods import check_methods, find_doubts, find_method
@@ -61,6 +67,7 @@ def calibrate(spec: JobSpec) -> dict[str, Any]:
             f"dataset.generator.weights: {dataset.generator.weights} is not on this machine yet; "
             "`factory fit` or `factory run` fetch it"
         )
+    check_search(dataset)
     weights = find_weights(dataset.generator)
     with torch.inference_mode(mode=False):  # the time of a search is that of gradients
         generator = load_generator(dataset.generator, weights.path, device=device)
@@ -75,13 +82,17 @@ def calibrate(spec: JobSpec) -> dict[str, Any]:
         segmenter = _load_fitted(probe, fitted, finished)
         measured = _measure(probe, segmenter, find_rules(dataset.accept, segmenter.labels))
     batch_s = measured.batch_s
+    warnings += measured.search.warnings
     if fitted:
         warnings += find_doubts(dataset.segmenter, fitted)
     fit_s = fit_seconds(probe, batch_s) if fitted is None else 0.0
     if finished is None and dataset.segmenter.confidence == "agreement" and fit_s is not None:
         fit_s += probe.batches_s(NUM_IMAGES, batch_s)
     return {
-        "pairs_per_s": dataset.batch_size * spec.run.threads_per_actor / batch_s,
+        "pairs_per_s": dataset.batch_size
+        * spec.run.threads_per_actor
+        / (batch_s + measured.search.batch_s),
+        "search_bytes": measured.search.memory_bytes * spec.run.threads_per_actor,
         "bytes_per_pair": measured.num_bytes / dataset.batch_size,
         "accepted_share": measured.accepted_share,
         "rejected": measured.rejected,
@@ -93,11 +104,21 @@ def calibrate(spec: JobSpec) -> dict[str, Any]:
 
 
 @dataclass(frozen=True, slots=True)
+class _Search:
+    """What the search for layouts adds to each batch."""
+
+    batch_s: float = 0.0
+    num_forwards: int = 1
+    memory_bytes: int = 0
+    warnings: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class _Measured:
     """What some batches took and gave."""
 
     batch_s: float
-    """Seconds per batch on one thread."""
+    """Seconds per batch on one thread, without a search."""
     num_bytes: int
     """Bytes per batch."""
     passes: int | None
@@ -106,6 +127,35 @@ class _Measured:
     """Share of the pairs that are accepted; None if that is not known."""
     rejected: dict[str, int] = field(default_factory=dict)
     """The others by reason."""
+    search: _Search = _Search()
+    """What a search adds."""
+
+
+def _measure_search(
+    probe: Probe, segmenter: AnySegmenter, plain_s: float, *, is_fitted: bool
+) -> _Search:
+    """Measure the search, if there is one.
+
+    Raises:
+        JobError: If its layouts cannot be used, or generator or segmenter cannot be searched with.
+    """
+    dataset, generator = probe.dataset, probe.generator
+    spec = dataset.sampling
+    if spec is None:
+        return _Search()
+    sampler = LatentSampler(generator, dataset.latents, dataset.generator)
+    LayoutSampler(spec, generator, segmenter, sampler)  # it may refuse
+    warnings = []
+    # The classes of clusters have no names before they are fitted, those of painted pictures have.
+    named = getattr(dataset.segmenter, "classes", None)
+    labels = segmenter.labels if is_fitted else make_labels(named) if named else ()
+    if labels:
+        layouts = read_wanted(spec, labels, generator.facts.resolution)
+        warnings = warn_of_missing(layouts, labels)
+    latents = sampler.draw(range(dataset.batch_size))
+    _, labelled = generate_and_segment(generator, segmenter, latents)
+    cost = measure_search(spec, generator, segmenter, latents, labelled.masks.long(), plain_s)
+    return _Search(cost.batch_s, cost.num_forwards, cost.memory_bytes, warnings)
 
 
 def _measure(probe: Probe, segmenter: AnySegmenter, rules: AcceptRules | None = None) -> _Measured:
@@ -129,11 +179,17 @@ def _measure(probe: Probe, segmenter: AnySegmenter, rules: AcceptRules | None = 
             reasons.update(reason_to_drop(sample, rules) or "" for sample in samples)
     accepted = reasons.pop("", 0)
     tried = accepted + reasons.total()
+    batch_s = sum(times[1:]) / _BATCHES  # the first batch warms everything up
+    search = _measure_search(probe, segmenter, batch_s, is_fitted=rules is not None)
+    passes = count_passes(segmenter)
+    # Nothing is known of the acceptance of samples that are searched: these were drawn.
+    is_known = bool(tried) and dataset.sampling is None
     return _Measured(
-        batch_s=sum(times[1:]) / _BATCHES,  # the first batch warms everything up
+        batch_s=batch_s,
         num_bytes=num_bytes,
-        passes=count_passes(segmenter),
-        accepted_share=accepted / tried if tried else None,
+        passes=None if passes is None else passes * search.num_forwards,
+        accepted_share=accepted / tried if is_known else None,
+        search=search,
         rejected=dict(reasons.most_common()),
     )
 
@@ -177,7 +233,8 @@ def main() -> None:
     configure_process()
     answer: dict[str, Any]
     try:
-        with torch.inference_mode():
+        # Not inference mode: gradients cannot flow through tensors that were loaded in it.
+        with torch.no_grad():
             answer = dict(calibrate(spec))
     except FactoryError as error:
         answer = error.facts()

@@ -16,11 +16,13 @@ from typing import Any
 from factory.arguments import check_arguments
 from factory.dataset.receipts import find_committed
 from factory.dataset.state import check_same_dataset, find_rounds
+from factory.dataset.stored_layouts import layouts_digest
 from factory.errors import (
     FactoryError,
     JobError,
     MissingWeightsError,
     PluginError,
+    StoreError,
     UnreachableError,
     restore_error,
 )
@@ -59,6 +61,8 @@ class Estimate:
     """Forward passes of the generator for a pair that is accepted."""
     seconds_per_pair: float | None
     """Of one actor, for a pair that is accepted."""
+    search_bytes: int | None
+    """Memory that a search for layouts takes in each worker; 0 without."""
     warnings: tuple[str, ...]
 
 
@@ -108,6 +112,7 @@ def estimate_job(job: Job) -> Estimate:
         accepted_share=None if share is None else round(share, 3),
         passes_per_pair=round(passes / kept, 2) if passes and kept else None,
         seconds_per_pair=round(1 / (rate * kept), 5) if rate and kept else None,
+        search_bytes=int(measured["search_bytes"]) if measured else None,
         warnings=tuple(warnings),
     )
 
@@ -132,6 +137,7 @@ def _count_shards(spec: JobSpec, warnings: list[str]) -> tuple[int, int]:
             segmenter_sha256=theirs["segmenter"]["sha256"],
             files=theirs["segmenter"].get("files", {}),
             theirs=theirs,
+            layouts_sha256=layouts_digest(theirs),
         )
     except PluginError as error:  # it may be installed where the job will run
         warnings.append(f"the output holds a dataset, not compared with this job: {error}")
@@ -214,7 +220,9 @@ def _calibrate(spec: JobSpec, warnings: list[str]) -> dict[str, float] | None:
         warnings += answer["warnings"]
         return answer
     failure = restore_error(answer)
-    if isinstance(failure, JobError) and not isinstance(failure, MissingWeightsError):
+    is_wrong = isinstance(failure, JobError) and not isinstance(failure, MissingWeightsError)
+    # Only layouts are read from a store here.
+    if is_wrong or (isinstance(failure, StoreError) and not isinstance(failure, UnreachableError)):
         raise failure
     warnings.append(f"no estimate of time and size: {failure}")
     return None

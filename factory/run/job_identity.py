@@ -20,6 +20,7 @@ def identify_job(
     segmenter_sha256: str,
     files: Mapping[str, str] = MappingProxyType({}),
     theirs: Mapping[str, Any] = MappingProxyType({}),
+    layouts_sha256: str = "",
 ) -> dict[str, Any]:
     """Make the identity of a job's dataset; see `make_identity` for the digests.
 
@@ -32,12 +33,17 @@ def identify_job(
         segmenter_sha256: SHA-256 of the fitted segmenter; empty without a fit.
         files: SHA-256 of other files that the segmenter is fitted on.
         theirs: The identity of the dataset in the output; empty if there is none.
+        layouts_sha256: SHA-256 of the wanted layouts; empty without.
 
     Raises:
         JobError: If a setting of a plugin is unknown or invalid.
         PluginError: If a plugin cannot be imported.
     """
-    digests = {"weights_sha256": weights_sha256, "segmenter_sha256": segmenter_sha256}
+    digests = {
+        "weights_sha256": weights_sha256,
+        "segmenter_sha256": segmenter_sha256,
+        "layouts_sha256": layouts_sha256,
+    }
     as_written = make_identity(spec, **digests, files=files)
     if as_written == theirs:  # made before defaults were left out
         return as_written

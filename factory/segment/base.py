@@ -113,12 +113,13 @@ def generate_and_segment(
     """
     wanted = dict.fromkeys((*segmenter.layers, *layers))
     batch = generator.generate(latents, tuple(wanted))
-    return batch, _label(segmenter, generator, latents, batch)
+    return batch, segment_images(segmenter, generator, latents, batch)
 
 
-def _label(
+def segment_images(
     segmenter: AnySegmenter, generator: Generator, latents: LatentBatch, batch: ImageBatch
 ) -> MaskBatch:
+    """Segment the images of `batch`, which `generator` made of `latents`."""
     if isinstance(segmenter, RenderingSegmenter):
         return segmenter.segment_latents(generator, latents, batch)
     return segmenter.segment(batch)
@@ -161,7 +162,7 @@ class CleanedSegmenter(_ChangedSegmenter):
         self, generator: Generator, latents: LatentBatch, batch: ImageBatch
     ) -> MaskBatch:
         """Clean masks of the images of `batch`, which `generator` made of `latents`."""
-        return self._cleaner.clean(_label(self._inner, generator, latents, batch))
+        return self._cleaner.clean(segment_images(self._inner, generator, latents, batch))
 
 
 class JudgedSegmenter(_ChangedSegmenter):
@@ -176,7 +177,7 @@ class JudgedSegmenter(_ChangedSegmenter):
         self, generator: Generator, latents: LatentBatch, batch: ImageBatch
     ) -> MaskBatch:
         """Masks of the images of `batch`, which `generator` made of `latents`."""
-        found = _label(self._inner, generator, latents, batch)
+        found = segment_images(self._inner, generator, latents, batch)
         return self._heads.judge(found, batch.features)
 
 

@@ -19,6 +19,7 @@ from factory.spec.job import (
     RunSpec,
 )
 from factory.spec.methods import METHODS, Method
+from factory.spec.sampling import LayoutSpec
 from factory.spec.segmenters import (
     MethodSettings,
     PluginSegmenterSpec,
@@ -36,6 +37,7 @@ __all__ = [
     "GeneratorSpec",
     "JobSpec",
     "LatentsSpec",
+    "LayoutSpec",
     "Method",
     "MethodSettings",
     "OutputSpec",

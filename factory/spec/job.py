@@ -7,13 +7,14 @@ The docstring of each field is also its schema description.
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from factory.arguments import check_arguments
 from factory.spec.check import check_settings, copy_values
 from factory.spec.coverage import CoverageSpec
 from factory.spec.generators import check_family_settings
 from factory.spec.inline import inline_files
+from factory.spec.sampling import LayoutSpec
 from factory.spec.segmenters import SegmenterSpec
 from factory.spec.settings import (
     ClassKey,
@@ -146,6 +147,7 @@ class DatasetSpec(Settings):
             *("samples_per_shard", "oversample", "batch_size"),
             *("generator", "latents", "segmenter", "accept", "encode"),
         ),
+        later={"sampling": None},
         left_out=("num_samples", "coverage"),
     )
 
@@ -163,6 +165,9 @@ class DatasetSpec(Settings):
     """The image generator."""
     latents: LatentsSpec = LatentsSpec()
     """How latents are drawn."""
+    sampling: LayoutSpec | None = None
+    """Layouts that the masks should have, for which latents are searched. Empty = latents are used as
+    they are drawn."""
     segmenter: SegmenterSpec
     """The method that makes the masks."""
     accept: AcceptSpec = AcceptSpec()
@@ -171,6 +176,22 @@ class DatasetSpec(Settings):
     """Coverage targets. They can be changed at any time, as `num_samples` can be raised."""
     encode: EncodeSpec = EncodeSpec()
     """Encoding of images."""
+
+    @model_validator(mode="after")
+    def _can_be_searched(self) -> "DatasetSpec":
+        if self.sampling is None:
+            return self
+        if self.latents.draw == "nvidia_seed":
+            raise ValueError(
+                "`latents.draw` is 'nvidia_seed', which gives each sample one latent, and `sampling` "
+                "needs many; use 'counter'"
+            )
+        if getattr(self.segmenter, "instances", None) is not None:
+            raise ValueError(
+                "`sampling` is about classes of pixels, and `segmenter.instances` separates objects; "
+                "leave one of them out"
+            )
+        return self
 
 
 class RunSpec(Settings):

@@ -106,6 +106,71 @@ def find_masks(
     return found
 
 
+def read_masks(
+    folder: Path, classes: PaintedClasses, side: int
+) -> list[tuple[str, UInt8[np.ndarray, "h w"]]]:
+    """Every mask in a folder with its name, whatever picture it is of, in the order of files.
+
+    Pictures of `factory sample` beside them are left out.
+
+    Raises:
+        JobError: If a file cannot be read as masks with these classes and of `side` rows, a line for
+            each; or if there is none.
+    """
+    check_folder(folder)
+    problems: list[str] = []
+    found_in: dict[str, Path] = {}
+    masks = []
+    for file in _files(folder):
+        place = file.relative_to(folder)
+        if PICTURES_FOLDER in place.parts[:-1] or place.parts == (PICTURES_FILE,):
+            continue
+        try:
+            for stem, mask in _decoded(file, folder, classes, side):
+                if stem in found_in:
+                    raise ValueError(
+                        f"has a mask {stem!r}, as {found_in[stem]} has; keep one of them"
+                    )
+                check_mask(mask, side)
+                found_in[stem] = place
+                masks.append((stem, mask))
+        except OSError as error:
+            problems.append(f"{file}: cannot be read ({error.strerror})")
+        except ValueError as error:
+            problems.append(f"{file}: {error}")
+    _refuse(problems)
+    if not masks:
+        raise JobError(f"{folder}: has no mask; put some in, such as PNG with class ids")
+    return masks
+
+
+def check_folder(folder: Path) -> None:
+    """Require a folder.
+
+    Raises:
+        JobError: If it is something else, or not there.
+    """
+    if not folder.is_dir():
+        found = "is no folder" if folder.exists() else "does not exist"
+        raise JobError(f"{folder}: {found}; give a folder of masks, such as PNG with class ids")
+
+
+def read_mask(file: Path, classes: PaintedClasses, side: int) -> UInt8[np.ndarray, "h w"]:
+    """The mask in a PNG file; 255 where nothing is painted.
+
+    Raises:
+        JobError: If it cannot be read as a mask with these classes and of `side` rows.
+    """
+    try:
+        mask = read_png(_read(file), classes)
+        check_mask(mask, side)
+    except OSError as error:
+        raise JobError(f"{file}: cannot be read ({error.strerror}); check the path") from error
+    except ValueError as error:
+        raise JobError(f"{file}: {error}") from error
+    return mask
+
+
 def _refuse(problems: list[str]) -> None:
     if len(problems) == 1:
         raise JobError(problems[0])
@@ -137,7 +202,7 @@ def _files(folder: Path) -> list[Path]:
 def _masks_in(
     file: Path, folder: Path, pictures: PicturesFile, classes: PaintedClasses
 ) -> Iterator[FoundMask]:
-    """The masks in one file; none if it holds something else.
+    """The masks of `pictures` in one file; none if it holds something else.
 
     Raises:
         ValueError: If it holds masks that cannot be used; OSError if it cannot be read.
@@ -148,22 +213,8 @@ def _masks_in(
         place.parts[0] == PICTURES_FOLDER and file.stem in names and suffix == ".png"
     ):
         return
-    if suffix in _UNFINISHED or file.name.endswith("~"):
-        raise ValueError("is a file that was not saved completely; save it again, or remove it")
-    if suffix == ".zip":
-        raise ValueError("is an archive; unpack it here")
     side = pictures.resolution_px
-    masks: Iterator[tuple[str, UInt8[np.ndarray, "h w"]]]
-    if suffix == ".png":
-        own = _with_labelmap(file, folder, classes)
-        masks = iter([(file.stem, read_png(_read(file), own))])
-    elif suffix == ".json":
-        masks = read_json(_read(file), file.stem, classes, side)
-    elif suffix == ".xml":
-        masks = read_cvat(_read(file), classes, side)
-    else:
-        return
-    for stem, mask in masks:
+    for stem, mask in _decoded(file, folder, classes, side):
         matched = _MASK_NAME.fullmatch(stem)
         if matched is None or matched[1] not in names:
             raise ValueError(
@@ -171,6 +222,23 @@ def _masks_in(
             )
         check_mask(mask, side)
         yield FoundMask(matched[1], mask, file)
+
+
+def _decoded(
+    file: Path, folder: Path, classes: PaintedClasses, side: int
+) -> Iterator[tuple[str, UInt8[np.ndarray, "h w"]]]:
+    """The masks in one file with the names they have there; none if it holds something else."""
+    suffix = file.suffix.lower()
+    if suffix in _UNFINISHED or file.name.endswith("~"):
+        raise ValueError("is a file that was not saved completely; save it again, or remove it")
+    if suffix == ".zip":
+        raise ValueError("is an archive; unpack it here")
+    if suffix == ".png":
+        yield file.stem, read_png(_read(file), _with_labelmap(file, folder, classes))
+    elif suffix == ".json":
+        yield from read_json(_read(file), file.stem, classes, side)
+    elif suffix == ".xml":
+        yield from read_cvat(_read(file), classes, side)
 
 
 def _with_labelmap(file: Path, folder: Path, classes: PaintedClasses) -> PaintedClasses:

@@ -190,6 +190,14 @@ CHANGES = {
     "dataset.segmenter[linear].seed": 1,
     "dataset.segmenter[plugin].kind": "a:c",
     "dataset.segmenter[plugin].settings": {"x": 1},
+    "dataset.sampling": {"kind": "layout", "layouts": "wanted"},
+    "dataset.sampling.method": "ranked",
+    "dataset.sampling.candidates": 101,
+    "dataset.sampling.steps": 51,
+    "dataset.sampling.latents": "per_layer",
+    "dataset.sampling.learning_rate": 0.02,
+    "dataset.sampling.stay": 0.1,
+    "dataset.sampling.prior": 0.1,
     "dataset.accept.min_confidence": 0.1,
     "dataset.accept.class_share": {"nucleus": [0.1, 0.9]},
     "dataset.encode.image": "webp",
@@ -226,6 +234,7 @@ SECTIONS = {
     "dataset.segmenter[klish].labels": LABELS | {"reviews": [REVIEW]},
     "dataset.segmenter[style_mixing].classes": {"num_classes": 3},
     "dataset.segmenter[style_mixing].instances": {},
+    "dataset.sampling": {"kind": "layout", "dataset": "out/cells"},
 } | {f"dataset.segmenter[{tag}].clean": {"keep": "largest"} for tag in SEGMENTER_KINDS}
 """Optional sections, as they are while something inside them changes."""
 REVIEWS = "dataset.segmenter[klish].labels.reviews"
@@ -243,6 +252,10 @@ IGNORED = {
     "dataset.coverage.min_samples.*.min_area": 0.2,
     "dataset.coverage.balance": 0.5,
     "dataset.coverage.budget": 6,
+    "dataset.sampling.layouts": "elsewhere",
+    "dataset.sampling.dataset": "elsewhere",
+    "dataset.sampling.num_layouts": 101,
+    "dataset.sampling.seed": 1,
     "dataset.generator.weights": "elsewhere.safetensors",
     "dataset.generator.sha256": "0" * 64,
     "dataset.segmenter[linear].memory_gib": 1.0,
@@ -260,7 +273,7 @@ IGNORED = {
 }
 
 
-TOGETHER = [f"{REVIEWS}[].verdict"]
+TOGETHER = [f"{REVIEWS}[].verdict", "dataset.sampling.kind"]
 """Cannot change alone; they change with the section that they are in."""
 
 
@@ -291,6 +304,8 @@ def base_and_change(folder, setting, value):
     if setting.endswith(("].kind", "].extractor")):  # what stands beside them would not fit
         place.clear()
         place["kind"] = tag
+    if setting == "dataset.sampling.layouts":
+        del place["dataset"]
     place[last] = value
     return [check_job(one, source="x") for one in (document, changed)]
 
@@ -306,6 +321,15 @@ def test_a_setting_that_decides_no_byte_leaves_the_id_alone(tmp_path, setting):
     base, changed = base_and_change(tmp_path, setting, IGNORED[setting])
     assert base != changed
     assert id_of_spec(base) == id_of_spec(changed)
+
+
+def test_other_layouts_are_another_dataset_and_where_they_lie_is_not(tmp_path):
+    spec = small_job(tmp_path, {"dataset.sampling": {"kind": "layout", "layouts": "wanted"}})
+    ids = {
+        dataset_id_of(make_identity(spec, weights_sha256=W, segmenter_sha256=S, layouts_sha256=one))
+        for one in ("a", "b")
+    }
+    assert len(ids) == 2
 
 
 def klish(**settings):
