@@ -8,7 +8,7 @@ it; with a larger `num_samples` the dataset grows.
 import hashlib
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
@@ -26,8 +26,7 @@ from factory.dataset.state import (
     progress_of,
     replace_coverage_spec,
 )
-from factory.dataset.stored_layouts import check_layouts, layouts_digest
-from factory.dataset.stored_segmenter import check_segmenter, other_fit
+from factory.dataset.stored_segmenter import other_fit
 from factory.dataset.views import make_manifest, write_views
 from factory.dataset.walk import check_sizes
 from factory.errors import IncompleteError, StoreError
@@ -51,8 +50,8 @@ from factory.plan.rounds import Plan, Round, make_plan
 from factory.provenance import new_run_id
 from factory.run.base import Observer, Outcome, load_executor, no_more
 from factory.run.fitting import FitObserver, finish_for, fit_for, make_worker_config
-from factory.run.job_identity import identify_job
-from factory.run.layouts import check_search, find_layouts
+from factory.run.job_identity import check_before_fit, identify_job
+from factory.run.layouts import find_layouts
 from factory.run.progress import progress_reporter
 from factory.run.signals import stop_on_signals
 from factory.run.watch import MakerWatch, WatchedRun, find_driver_maker, find_listed
@@ -153,7 +152,7 @@ def prepare_job(
     identify = partial(
         identify_job, spec, weights_sha256=weights.sha256, files=files, theirs=theirs
     )
-    _check_before_fit(spec, store, rounds, identify)
+    check_before_fit(spec, store, rounds, identify)
     fitted = _fitted_segmenter(spec, store, weights, observer, stop)
     if fitted:  # a misspelt class must not claim the output for a dataset that cannot be made
         _, facts = decode_segmenter(fitted, source="the fitted segmenter")
@@ -174,25 +173,6 @@ def prepare_job(
     store.create(JOB_PATH, encode_job(spec))
     replace_coverage_spec(store, spec.dataset.coverage)
     return Prepared(spec, store, weights, plan)
-
-
-def _check_before_fit(
-    spec: JobSpec,
-    store: Store,
-    rounds: Sequence[Round],
-    identify: Callable[..., dict[str, Any]],
-) -> None:
-    """Refuse now, and not after hours, a job for another dataset, or whose samples cannot be planned."""
-    theirs = rounds[0].identity if rounds else {}
-    fitted = theirs.get("segmenter", {}).get("sha256", "")
-    before = identify(segmenter_sha256=fitted, layouts_sha256=layouts_digest(theirs))
-    make_plan(spec, before, rounds)
-    if rounds:
-        check_same_dataset(store, before, theirs)
-        check_segmenter(store, theirs, may_be_missing=True)
-        check_layouts(store, theirs, may_be_missing=True)
-    else:
-        check_search(spec.dataset)
 
 
 def _digest(data: bytes) -> str:

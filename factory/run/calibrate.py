@@ -89,9 +89,7 @@ def calibrate(spec: JobSpec) -> dict[str, Any]:
     if finished is None and dataset.segmenter.confidence == "agreement" and fit_s is not None:
         fit_s += probe.batches_s(NUM_IMAGES, batch_s)
     return {
-        "pairs_per_s": dataset.batch_size
-        * spec.run.threads_per_actor
-        / (batch_s + measured.search.batch_s),
+        "pairs_per_s": dataset.batch_size * spec.run.threads_per_actor / measured.pair_batch_s,
         "search_bytes": measured.search.memory_bytes * spec.run.threads_per_actor,
         "bytes_per_pair": measured.num_bytes / dataset.batch_size,
         "accepted_share": measured.accepted_share,
@@ -129,6 +127,11 @@ class _Measured:
     """The others by reason."""
     search: _Search = _Search()
     """What a search adds."""
+
+    @property
+    def pair_batch_s(self) -> float:
+        """Seconds per batch on one thread, with the search."""
+        return self.batch_s + self.search.batch_s
 
 
 def _measure_search(
