@@ -49,8 +49,9 @@ from factory.plan.next_round import next_round
 from factory.plan.rounds import Plan, Round, make_plan
 from factory.provenance import new_run_id
 from factory.run.base import Observer, Outcome, load_executor, no_more
+from factory.run.before_fit import check_before_fit
 from factory.run.fitting import FitObserver, finish_for, fit_for, make_worker_config
-from factory.run.job_identity import check_before_fit, identify_job
+from factory.run.job_identity import identify_job
 from factory.run.layouts import find_layouts
 from factory.run.progress import progress_reporter
 from factory.run.signals import stop_on_signals

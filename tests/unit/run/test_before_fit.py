@@ -1,0 +1,39 @@
+import pytest
+from small_job import small_job
+
+from factory.errors import JobError, StoreError
+from factory.plan.identity import make_identity
+from factory.plan.rounds import make_plan
+from factory.run.before_fit import check_before_fit
+from factory.store import open_store
+
+
+def identify(spec):
+    def make(segmenter_sha256, layouts_sha256):
+        return make_identity(
+            spec,
+            weights_sha256="",
+            segmenter_sha256=segmenter_sha256,
+            layouts_sha256=layouts_sha256,
+        )
+
+    return make
+
+
+def check(spec, rounds=()):
+    check_before_fit(spec, open_store(spec.output.uri), rounds, identify(spec))
+
+
+def test_a_new_job_passes_and_one_without_its_layouts_does_not(tmp_path):
+    check(small_job(tmp_path))
+    sampling = {"kind": "layout", "layouts": str(tmp_path / "gone")}
+    with pytest.raises(JobError, match="gone: does not exist"):
+        check(small_job(tmp_path, {"dataset.sampling": sampling}))
+
+
+def test_a_job_for_another_dataset_is_told_what_differs(tmp_path):
+    spec = small_job(tmp_path)
+    rounds = make_plan(spec, identify(spec)("", "")).rounds
+    check(spec, rounds)
+    with pytest.raises(StoreError, match=r"latents\.seed: 0 there, 1 in the job"):
+        check(small_job(tmp_path, {"dataset.latents.seed": 1}), rounds)
