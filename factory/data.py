@@ -125,6 +125,8 @@ class Sample:
     """Pixels of each class, by class id."""
     confidence_by_px: UInt8[np.ndarray, "h w"] | None = None
     """Confidence of each pixel times 255, 0 where no class claims it; None unless asked for."""
+    alpha_by_px: UInt8[np.ndarray, "h w"] | None = None
+    """The foreground's share of each pixel times 255; None unless asked for."""
     rejection: str = ""
     """Reason for which the segmenter rejects the mask; empty if it does not."""
     instances: Instances | None = None

@@ -224,6 +224,7 @@ def _pair_of(sample: Sample, encode: EncodeSpec) -> Pair:
         sample.class_label,
         sample.confidence_by_px,
         ids,
+        sample.alpha_by_px,
     )
 
 

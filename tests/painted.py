@@ -73,6 +73,20 @@ def painted_by_brightness(folder: Path, dataset: Any) -> Path:
     return folder
 
 
+def generated_pictures(folder: Path, dataset: Any, num_pictures: int = 12) -> Path:
+    """Images of the generator of `dataset` as PNG, to stand in for real pictures; the folder."""
+    folder.mkdir(parents=True)
+    generator = load_generator(
+        dataset.generator, find_weights(dataset.generator).path, device=torch.device("cpu")
+    )
+    with torch.inference_mode():
+        latents = fitting_latents(generator, dataset, 99, range(num_pictures))
+        images = generator.generate(latents, ()).images.numpy()
+    for number, image in enumerate(images):
+        (folder / f"{number}.png").write_bytes(encode_image(image, EncodeSpec()))
+    return folder
+
+
 def painted_folder(
     folder: Path, numbers: Sequence[int] = NUMBERS, *, share: float = 1.0, seed: int = 0
 ) -> Path:

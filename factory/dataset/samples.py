@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import UInt8, UInt16
 
 from factory.dataset.walk import (
+    ALPHA_FILE,
     CONFIDENCE_FILE,
     FACTS_FILE,
     INSTANCES_FILE,
@@ -33,6 +34,8 @@ class ReadSample:
     """Confidence of each pixel times 255; None if the dataset does not have it."""
     instances: UInt16[np.ndarray, "h w"] | None = None
     """Instance of each pixel, from 1; 0 = none. None if the dataset has no instances."""
+    alpha: UInt8[np.ndarray, "h w"] | None = None
+    """The foreground's share of each pixel times 255; None if the dataset does not have it."""
 
 
 def decode_sample(stored: StoredSample, dataset_id: str) -> ReadSample:
@@ -51,6 +54,7 @@ def decode_sample(stored: StoredSample, dataset_id: str) -> ReadSample:
         ),
         decode_mask(files[CONFIDENCE_FILE]) if CONFIDENCE_FILE in files else None,
         decode_instances(files[INSTANCES_FILE]) if INSTANCES_FILE in files else None,
+        decode_mask(files[ALPHA_FILE]) if ALPHA_FILE in files else None,
     )
     facts = sample.facts
     if facts.key != sample.key or facts.key != sample_key(facts.index):
@@ -58,7 +62,7 @@ def decode_sample(stored: StoredSample, dataset_id: str) -> ReadSample:
     if facts.dataset_id != dataset_id:
         raise ValueError(f"of dataset {facts.dataset_id}, this is {dataset_id}")
     size = (facts.height, facts.width)
-    for name in ("image", "mask", "confidence", "instances"):
+    for name in ("image", "mask", "confidence", "instances", "alpha"):
         pixels = getattr(sample, name)
         if pixels is not None and pixels.shape[:2] != size:
             raise ValueError(f"its {name} has size {pixels.shape[:2]}, its facts say {size}")

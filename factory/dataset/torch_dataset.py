@@ -17,7 +17,7 @@ from factory.manifest.records import Manifest
 
 Pair = dict[str, Any]
 """`key` str; `image` uint8 [3, h, w]; `mask` int64 [h, w]; `class_label` int, the generator's class;
-`confidence` uint8 [h, w] and `instances` int32 [h, w] if the dataset has them."""
+`confidence` uint8 [h, w], `instances` int32 [h, w] and `alpha` uint8 [h, w] if the dataset has them."""
 
 
 @runtime_checkable
@@ -152,9 +152,14 @@ class PairDataset(IterableDataset[Any]):
         seed = self._seed if self._shuffle else None
         samples = self.dataset.read(first + mine[0], first + mine[1], order, seed=seed, epoch=epoch)
         for sample in samples:
-            label = sample.facts.class_label
             pair = make_pair(
-                sample.key, sample.image, sample.mask, label, sample.confidence, sample.instances
+                sample.key,
+                sample.image,
+                sample.mask,
+                sample.facts.class_label,
+                sample.confidence,
+                sample.instances,
+                sample.alpha,
             )
             yield self._transform(pair) if self._transform else pair
 
@@ -166,6 +171,7 @@ def make_pair(
     class_label: int,
     confidence: UInt8[np.ndarray, "h w"] | None = None,
     instances: UInt16[np.ndarray, "h w"] | None = None,
+    alpha: UInt8[np.ndarray, "h w"] | None = None,
 ) -> Pair:
     """Convert one sample to tensors with memory of their own, which may be modified."""
     pair: Pair = {
@@ -178,6 +184,8 @@ def make_pair(
         pair["confidence"] = _integers(confidence, np.uint8)
     if instances is not None:
         pair["instances"] = _integers(instances, np.int32)
+    if alpha is not None:
+        pair["alpha"] = _integers(alpha, np.uint8)
     return pair
 
 

@@ -25,13 +25,14 @@ from factory.store.failures import explain_os_error
 IMAGE_FILES = tuple(f"image.{ending}" for ending in IMAGE_ENDING.values())
 """Endings of a sample's image file, after the key."""
 
-MASK_FILE, CONFIDENCE_FILE, INSTANCES_FILE, FACTS_FILE = (
+MASK_FILE, CONFIDENCE_FILE, ALPHA_FILE, INSTANCES_FILE, FACTS_FILE = (
     "mask.png",
     "confidence.png",
+    "alpha.png",
     "instances.png",
     "json",
 )
-SAMPLE_FILES = (*IMAGE_FILES, MASK_FILE, CONFIDENCE_FILE, INSTANCES_FILE, FACTS_FILE)
+SAMPLE_FILES = (*IMAGE_FILES, MASK_FILE, CONFIDENCE_FILE, ALPHA_FILE, INSTANCES_FILE, FACTS_FILE)
 """All endings of a sample's files."""
 
 

@@ -7,6 +7,7 @@ from factory.errors import JobError
 from factory.identity import digest_of, digest_of_file
 from factory.segment.methods import SEGMENTER_SECTION, find_method, methods_in, settings_of
 from factory.spec import METHODS, DatasetSpec
+from factory.train_generator.sources import expand_range
 
 
 def digest_named_files(
@@ -59,9 +60,10 @@ def digest_of_path(path: Path) -> str:
 
 def _digest(named: str | list[str], setting: str, known: Mapping[str, str]) -> str:
     try:
-        if isinstance(named, str):
-            return digest_of_path(Path(named))
-        return digest_of([digest_of_path(Path(one)) for one in named])
+        paths = expand_range(named) if isinstance(named, str) else [Path(one) for one in named]
+        if isinstance(named, str) and len(paths) == 1:
+            return digest_of_path(paths[0])
+        return digest_of([digest_of_path(path) for path in paths])
     except OSError as error:
         if setting in known:
             return known[setting]

@@ -7,7 +7,7 @@ other by more than rounding. The available feature maps are known before any ima
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -20,6 +20,10 @@ from factory.generate import GENERATORS
 from factory.generate.batch import ImageBatch, Rendering
 from factory.plugins import Role
 from factory.spec import GeneratorSpec
+
+Silenced = Literal["stage", "constant"]
+"""What is 0 in a background: all that the stage of 4x4 pixels makes, or the learned constant that it is
+made of, so that the stage's noise and biases remain."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +70,8 @@ class GeneratorFacts:
     spaces: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     """Latent spaces of a `LatentShifter`, the usual one first, with the shape of one latent in each: `z`
     is what is drawn, `w` the style, `w_plus` a style per row. Empty if it is none."""
+    has_backgrounds: bool = False
+    """Whether it is a `BackgroundRenderer`."""
 
 
 @runtime_checkable
@@ -102,6 +108,19 @@ class StyleMixer(Protocol):
             Raw colours of the network, float32, nominally -1 to 1. Below the image's own size they
             are not a downsampled image: the layers left out would still add contrast.
         """
+
+
+@runtime_checkable
+class BackgroundRenderer(Protocol):
+    """A generator that can leave out what its coarsest stage draws, which is the object.
+
+    Source: Abdal et al., "Labels4Free", ICCV 2021, section 3.1.
+    """
+
+    def render_background(
+        self, latents: LatentBatch, silenced: Silenced
+    ) -> Float[Tensor, "n c h w"]:
+        """Render `latents` without an object; raw colours as in `Rendering`."""
 
 
 @runtime_checkable

@@ -54,6 +54,8 @@ class MaskBatch:
     rejections: tuple[str, ...] = ()
     """For each mask the reason for which it is rejected, as a short word for the record, or "".
     Empty if the method rejects nothing."""
+    alpha: Float[Tensor, "n h w"] | None = None
+    """The foreground's share of each pixel, 0 to 1; None if the method has none."""
     cleaned_px: Int64[Tensor, " n"] | None = None
     """Pixels of each mask that its clean-up changed; None if there is none."""
     instances: tuple[Instances, ...] = ()

@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from factory.data import LatentBatch
 from factory.errors import WeightsError
-from factory.generate.base import GeneratorFacts, LayerShape, StyleFacts
+from factory.generate.base import GeneratorFacts, LayerShape, Silenced, StyleFacts
 from factory.generate.batch import ImageBatch, Rendering
 from factory.generate.contract import check_layers, rows_of
 from factory.generate.numerics import finish_images
@@ -75,6 +75,7 @@ class ShapesGenerator:
             },
             styles=StyleFacts((_COLOURED,), (8, 16, _SIDE)),
             spaces=z_space(_Z_DIM),
+            has_backgrounds=True,
         )
 
     def draw_z(self, rng: np.random.Generator) -> Float[np.ndarray, " z"]:
@@ -140,6 +141,16 @@ class ShapesGenerator:
         noise = functional.adaptive_avg_pool2d(_noise_map(base.z[0])[None], stop_px)
         colours = torch.einsum("khw,vkc->vchw", parts[0], _colours(variants)) + noise * 6
         return ((colours - 128) / 127.5).to(self._device)
+
+    def render_background(
+        self,
+        latents: LatentBatch,
+        silenced: Silenced,  # noqa: ARG002 - there is one way to draw no parts
+    ) -> Float[Tensor, "n 3 h w"]:
+        """Render the plain ground of `latents` and its noise; see `BackgroundRenderer`."""
+        noise = torch.stack([_noise_map(row) for row in latents.z])[:, None]
+        ground = _colours(latents)[:, 0, :, None, None] + noise * 6
+        return ((ground - 128) / 127.5).to(self._device)
 
     def _parts(self, latents: LatentBatch) -> Float[Tensor, "n k h w"]:
         return functional.one_hot(self.masks(latents), len(PARTS)).permute(0, 3, 1, 2).float()

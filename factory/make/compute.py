@@ -17,10 +17,11 @@ from factory.generate.batch import ImageBatch, MaskBatch
 from factory.generate.latents import LatentSampler
 from factory.manifest.measure import latent_cells
 from factory.segment.base import AnySegmenter, generate_and_segment
-from factory.spec import DatasetSpec
+from factory.spec import DatasetSpec, EncodeSpec
 
 _RGBA = 4
 _CPU = torch.device("cpu")
+_PLAIN = EncodeSpec()
 
 
 class BatchMaker:
@@ -67,11 +68,11 @@ class BatchMaker:
 
         A batch is padded to full size, because its size changes floating-point sums.
         """
-        by_px = self.dataset.encode.confidence
         latents = self._draw_batch(first, count, task)
         if self._search is not None:
-            return self._find(latents, count, by_px=by_px)
-        return compute_samples(self.generator, self.segmenter, latents, count, by_px=by_px)
+            return self._find(latents, count)
+        encode = self.dataset.encode
+        return compute_samples(self.generator, self.segmenter, latents, count, encode)
 
     def _draw_batch(self, first: int, count: int, task: ShardTask | None) -> LatentBatch:
         last = first + count - 1
@@ -100,9 +101,9 @@ class BatchMaker:
         layouts = torch.from_numpy(self._layouts.masks(latents.indices)).long()
         return self._search.find(latents, layouts.to(self._device))
 
-    def _find(self, latents: LatentBatch, count: int, *, by_px: bool) -> list[Sample]:
+    def _find(self, latents: LatentBatch, count: int) -> list[Sample]:
         found = self.find(latents)
-        made = to_samples(found.batch, found.labelled, latents, count, by_px=by_px)
+        made = to_samples(found.batch, found.labelled, latents, count, self.dataset.encode)
         assert self._layouts is not None
         ious, starts = found.iou.tolist(), found.start_iou.tolist()
         return [
@@ -141,17 +142,16 @@ def compute_samples(
     segmenter: AnySegmenter,
     latents: LatentBatch,
     count: int,
-    *,
-    by_px: bool = False,
+    encode: EncodeSpec = _PLAIN,
 ) -> list[Sample]:
     """Compute images and masks of `latents` on the device; the first `count` are copied to the host.
 
     Raises:
-        JobError: If confidence is requested `by_px` and the segmenter has none.
+        JobError: If `encode` asks for confidence or alpha by pixel, and the segmenter has none.
     """
     with torch.inference_mode():
         batch, labelled = generate_and_segment(generator, segmenter, latents)
-    return to_samples(batch, labelled, latents, count, by_px=by_px)
+    return to_samples(batch, labelled, latents, count, encode)
 
 
 def to_samples(
@@ -159,13 +159,12 @@ def to_samples(
     labelled: MaskBatch,
     latents: LatentBatch,
     count: int,
-    *,
-    by_px: bool = False,
+    encode: EncodeSpec = _PLAIN,
 ) -> list[Sample]:
     """Copy the first `count` samples of a batch to the host.
 
     Raises:
-        JobError: If confidence is requested `by_px` and the segmenter has none.
+        JobError: If `encode` asks for confidence or alpha by pixel, and the segmenter has none.
     """
     with torch.inference_mode():
         images = batch.images.cpu().numpy()
@@ -174,7 +173,8 @@ def to_samples(
         confidence = labelled.confidence.cpu().tolist()
         class_px = labelled.class_px.cpu().tolist()
         cleaned_px = None if labelled.cleaned_px is None else labelled.cleaned_px.cpu().tolist()
-        by_pixel = _confidence_by_px(labelled) if by_px else None
+        by_pixel = _confidence_by_px(labelled) if encode.confidence else None
+        alpha = _alpha_by_px(labelled) if encode.alpha else None
     cells = latent_cells(latents.z)
     return [
         Sample(
@@ -187,6 +187,7 @@ def to_samples(
             class_px=tuple(class_px[i]),
             latent_cell=int(cells[i]),
             confidence_by_px=None if by_pixel is None else by_pixel[i],
+            alpha_by_px=None if alpha is None else alpha[i],
             rejection=labelled.rejections[i] if labelled.rejections else "",
             instances=labelled.instances[i] if labelled.instances else None,
             cleaned_px=None if cleaned_px is None else cleaned_px[i],
@@ -201,4 +202,18 @@ def _confidence_by_px(labelled: MaskBatch) -> UInt8[np.ndarray, "n h w"]:
             "dataset.encode.confidence: found true, but this segmenter has no confidence by pixel; "
             "leave it out"
         )
-    return (labelled.confidence_by_px * 255).round().to(torch.uint8).cpu().numpy()
+    return _bytes(labelled.confidence_by_px)
+
+
+def _alpha_by_px(labelled: MaskBatch) -> UInt8[np.ndarray, "n h w"]:
+    if labelled.alpha is None:
+        raise JobError(
+            "dataset.encode.alpha: found true, but this segmenter has masks without soft edges; leave "
+            "it out"
+        )
+    return _bytes(labelled.alpha)
+
+
+def _bytes(shares: Float[Tensor, "n h w"]) -> UInt8[np.ndarray, "n h w"]:
+    """Shares from 0 to 1 as bytes."""
+    return (shares * 255).round().to(torch.uint8).cpu().numpy()

@@ -103,13 +103,15 @@ def _check_sample(
         yield f"holds {', '.join(endings)}; expected {', '.join(expected.endings)}, in this order"
         return
     data = dict(zip(endings, files.values(), strict=True))
-    by_px = ids = None
+    by_px = alpha = ids = None
     try:
         kind = InstanceFacts if "instances.png" in data else SampleFacts
         facts = read_facts(data["json"], kind)
         image, mask = decode_image(data[endings[0]]), decode_mask(data["mask.png"])
         if "confidence.png" in data:
             by_px = decode_mask(data["confidence.png"])
+        if "alpha.png" in data:
+            alpha = decode_mask(data["alpha.png"])
         if "instances.png" in data:
             ids = decode_instances(data["instances.png"])
     except ValueError as error:
@@ -121,6 +123,8 @@ def _check_sample(
     yield from _check_mask(image, mask, facts, expected.num_classes)
     if by_px is not None:
         yield from _check_confidence(by_px, mask, facts, is_iou=expected.confidence_is_iou)
+    if alpha is not None and alpha.shape != mask.shape:
+        yield f"alpha {alpha.shape} and mask {mask.shape} differ in size"
     if ids is not None and isinstance(facts, InstanceFacts):
         yield from _check_instances(ids, mask, facts, expected.num_instance_classes)
 

@@ -28,12 +28,14 @@ class EncodedSample:
 def encode_sample(
     sample: Sample, spec: EncodeSpec, *, dataset_id: str, class_names: tuple[str, ...]
 ) -> EncodedSample:
-    """Encode the files of `sample`: image, mask, confidence and instances if present, facts."""
+    """Encode the files of `sample`: image, mask, confidence, alpha and instances if present, facts."""
     facts = make_facts(sample, dataset_id=dataset_id, class_names=class_names)
     image = sample.image if sample.rgba is None else sample.rgba
     files = [encode_image(image, spec), encode_mask(sample.mask)]
     if sample.confidence_by_px is not None:
         files.append(encode_mask(sample.confidence_by_px))
+    if sample.alpha_by_px is not None:
+        files.append(encode_mask(sample.alpha_by_px))
     if sample.instances is not None:
         files.append(encode_instances(sample.instances.ids))
     files.append(encode_facts(facts))
@@ -44,8 +46,10 @@ def encode_sample(
 def file_endings(spec: EncodeSpec, *, has_instances: bool) -> list[str]:
     """The endings of a sample's files, in the order of the tar."""
     confidence = ["confidence.png"] if spec.confidence else []
+    alpha = ["alpha.png"] if spec.alpha else []
     instances = ["instances.png"] if has_instances else []
-    return [f"image.{IMAGE_ENDING[spec.image]}", "mask.png", *confidence, *instances, "json"]
+    image = f"image.{IMAGE_ENDING[spec.image]}"
+    return [image, "mask.png", *confidence, *alpha, *instances, "json"]
 
 
 def encode_batch(

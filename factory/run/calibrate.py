@@ -170,9 +170,7 @@ def _measure(probe: Probe, segmenter: AnySegmenter, rules: AcceptRules | None = 
         started = time.perf_counter()
         indices = range(batch * size, (batch + 1) * size)
         latents = sampler.draw(indices)
-        samples = compute_samples(
-            generator, segmenter, latents, size, by_px=dataset.encode.confidence
-        )
+        samples = compute_samples(generator, segmenter, latents, size, dataset.encode)
         names = generator.facts.class_names
         encoded = encode_batch(samples, dataset.encode, dataset_id="0" * 16, class_names=names)
         times.append(time.perf_counter() - started)

@@ -76,6 +76,7 @@ _LACKS = {
     "layers": "no feature maps",
     "styles": "no style per layer to mix",
     "spaces": "no latents that can be moved",
+    "has_backgrounds": "no stage of 4x4 pixels that can be silenced, as StyleGAN and StyleGAN2 have",
 }
 
 

@@ -125,7 +125,9 @@ class AcceptSpec(Settings):
 class EncodeSpec(Settings):
     """Encoding of images. Masks are always lossless PNG, mode L."""
 
-    identity_fields = IdentityFields(("image", "png_level", "jpeg_quality", "confidence"))
+    identity_fields = IdentityFields(
+        ("image", "png_level", "jpeg_quality", "confidence"), later={"alpha": False}
+    )
 
     image: Literal["png", "webp", "jpeg"] = "png"
     """File format; `webp` is lossless."""
@@ -137,6 +139,9 @@ class EncodeSpec(Settings):
     confidence: bool = False
     """Also write `KEY.confidence.png` (mode L): the mask's confidence at each pixel, times 255. For a
     linear head it is m / (m + s): m = margin between the best two classes, s = its median."""
+    alpha: bool = False
+    """Also write `KEY.alpha.png` (mode L): the foreground's share of each pixel, times 255. Only for
+    methods with soft edges."""
 
 
 class DatasetSpec(Settings):

@@ -146,6 +146,15 @@ METHODS: Mapping[str, Method] = {
         files=("light", "dark"),
         needs=("spaces",),
     ),
+    "alpha": Method(
+        settings="factory.spec.alpha:AlphaSpec",
+        segmenter="factory.segment.alpha.segmenter:AlphaSegmenter",
+        fitter="factory.fit.alpha.fit:fit_alpha",
+        cost="factory.fit.alpha.fit:COST",
+        after_fit=("threshold", "weights"),
+        files=("images", "network"),
+        needs=("layers", "has_backgrounds"),
+    ),
     "distil": Method(
         settings="factory.spec.distil:DistilSpec",
         segmenter=_LINEAR_HEAD,

@@ -15,8 +15,9 @@ class Adam:
     names. Every parameter has its own step count, so that the bias correction of a new one is right.
     """
 
-    def __init__(self) -> None:
-        """Start with an empty state."""
+    def __init__(self, beta2: float = _BETA2) -> None:
+        """Start with an empty state; `beta2` is the decay of the second moment."""
+        self._beta2 = beta2
         self.moments: Tensors = {}
         self.steps: dict[str, int] = {}
 
@@ -29,8 +30,8 @@ class Adam:
             if moment is None:
                 moment = self.moments[name] = torch.zeros_like(tensors[name])
             count = self.steps[name] = self.steps.get(name, 0) + 1
-            moment.mul_(_BETA2).addcmul_(finite, finite, value=1 - _BETA2)
-            scale = (moment / (1 - _BETA2**count)).sqrt_().add_(_EPS)
+            moment.mul_(self._beta2).addcmul_(finite, finite, value=1 - self._beta2)
+            scale = (moment / (1 - self._beta2**count)).sqrt_().add_(_EPS)
             tensors[name].addcdiv_(finite, scale, value=-learning_rate)
 
     def forget(self, names: set[str]) -> None:

@@ -107,7 +107,7 @@ def _unreadable(path: Path, error: OSError) -> JobError:
 
 
 def _in_archives(pattern: str) -> Iterator[Member]:
-    shards = _expanded(pattern)
+    shards = expand_range(pattern)
     for shard in shards:
         if not shard.exists():
             raise JobError(f"{WHERE}: nothing at {shard}; give a folder, tar files or a zip")
@@ -143,8 +143,12 @@ def _broken(shard: Path, error: ValueError) -> JobError:
     return JobError(f"{WHERE}: {shard} is {error}; get it again")
 
 
-def _expanded(pattern: str) -> list[Path]:
-    """The files of a brace range, e.g. `a-{00..11}.tar`; numbers have as many digits as the first."""
+def expand_range(pattern: str) -> list[Path]:
+    """The files of a brace range, e.g. `a-{00..11}.tar`; numbers have as many digits as the first.
+
+    Raises:
+        JobError: If they are none, or too many.
+    """
     pieces = _BRACES.split(pattern)
     ranges = [
         (first, int(first), int(last))

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from painted import painted_by_brightness
+from painted import generated_pictures, painted_by_brightness
 from small_job import small_job
 from stand_in import META, no_numbers
 
@@ -44,13 +44,24 @@ SMALL = {
         "foreground_share": [0.0, 1.0],
         "two_modes": "off",
     },
+    # An alpha network decides late: the threshold lies among the shares of a young one.
+    "alpha": {
+        "kind": "alpha",
+        "steps": 12,
+        "images_per_step": 4,
+        "learning_rate": 0.05,
+        "adversarial_weight": 0,
+        "background_weight": 0,
+        "threshold": 0.5,
+    },
     "linear": {"kind": "linear", "classes": ["dark", "light"], "epochs": 2, "steps_per_epoch": 6},
 }
 
 
 def section_of(kind, folder):
-    """The section of a job; painted pictures, which `linear` needs, lie in `folder`."""
-    return SMALL[kind] | ({"annotations": str(folder / "painted")} if kind == "linear" else {})
+    """The section of a job; the pictures that `linear` and `alpha` need lie in `folder`."""
+    pictures = {"linear": "annotations", "alpha": "images"}.get(kind)
+    return SMALL[kind] | ({pictures: str(folder / "painted")} if pictures else {})
 
 
 def build(kind, generator_kind, folder):
@@ -67,6 +78,8 @@ def build(kind, generator_kind, folder):
     ).dataset
     if kind == "linear":
         painted_by_brightness(folder / "painted", spec)
+    if kind == "alpha":
+        generated_pictures(folder / "painted", spec)
     weights = find_weights(spec.generator)
     generator = load_generator(spec.generator, weights.path, device=CPU)
     path = None
@@ -199,7 +212,7 @@ def test_a_generator_without_its_feature_maps_is_refused_before_any_image(pair):
     if not segmenter.layers:
         pytest.skip("it needs no feature maps")
     x = {"x": LayerShape(1, 32, 32)}
-    facts = GeneratorFacts(32, 0, (), x, styles=StyleFacts(("x",), (32,)))
+    facts = GeneratorFacts(32, 0, (), x, styles=StyleFacts(("x",), (32,)), has_backgrounds=True)
     with pytest.raises(PluginError, match=f"needs feature map {segmenter.layers[0]!r}"):
         load_segmenter(spec.segmenter, path, facts, CPU)
 

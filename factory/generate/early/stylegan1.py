@@ -1,6 +1,7 @@
 """StyleGAN (first version) generators in the layout of genforce."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from factory.data import LatentBatch
-from factory.generate.base import LayerShape, StyleFacts
+from factory.generate.base import LayerShape, Silenced, StyleFacts
 from factory.generate.batch import ImageBatch, Rendering
 from factory.generate.contract import (
     check_layers,
@@ -53,7 +54,7 @@ class StyleGAN1:
             if self.network.output.runs(position // 2):
                 side = 4 << position // 2
                 shapes[layer.name] = LayerShape(layer.channels, side, side)
-        self.facts = facts_of(
+        facts = facts_of(
             content,
             resolution=self.network.resolution,
             channels=self.network.img_channels,
@@ -64,6 +65,7 @@ class StyleGAN1:
                 self.network.mapping.z_dim, self.network.mapping.w_dim, self.network.num_ws
             ),
         )
+        self.facts = replace(facts, has_backgrounds=True)
 
     def draw_z(self, rng: np.random.Generator) -> Float[np.ndarray, " z"]:
         """Draw one standard normal latent."""
@@ -114,6 +116,13 @@ class StyleGAN1:
             self._styles(base), self._styles(variants), self._noise(base), start
         )
         return colours_on_white(colours)
+
+    def render_background(
+        self, latents: LatentBatch, silenced: Silenced
+    ) -> Float[Tensor, "n c h w"]:
+        """Render `latents` without an object; see `BackgroundRenderer`."""
+        noise = self._noise(latents)
+        return self.network.synthesise(self._styles(latents), noise, silenced=silenced)[0]
 
     def _styles(self, latents: LatentBatch) -> Float[Tensor, "n rows w_dim"]:
         return self._styles_of(rows_of(latents, self.network.at.device), latents)

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from factory.errors import JobError
+from factory.generate.base import Silenced
 from factory.generate.early.growing import GrowingOutput
 from factory.generate.numerics import Numerics, second_moment_normalised
 from factory.generate.weights.find import TensorBag
@@ -124,10 +125,17 @@ class Layer:
         self.noise_const: Float[Tensor, "1 1 h w"] = noise.to(at.device)
 
     def __call__(
-        self, x: Tensor | None, w: Float[Tensor, "n w_dim"], noise: Tensor | None
+        self,
+        x: Tensor | None,
+        w: Float[Tensor, "n w_dim"],
+        noise: Tensor | None,
+        *,
+        is_silent: bool = False,
     ) -> Float[Tensor, "n c h w"]:
-        """The layer's activations; `noise` is [n or 1, 1, h, w], not yet scaled."""
+        """Activations; `noise` is [n or 1, 1, h, w], not yet scaled; a silent layer's maps are 0."""
         x = self._maps(x, w)
+        if is_silent:
+            x = torch.zeros_like(x)
         if noise is not None:
             x = x + (noise * self._noise_strength).to(x.dtype)
         x = functional.leaky_relu(x + self._bias, 0.2)
@@ -240,13 +248,18 @@ class Network:
         return {layer.name: layer.noise_const for layer in self.layers}
 
     def synthesise(
-        self, ws: Float[Tensor, "n rows w_dim"], noise: NoiseMaps, wanted: Collection[str] = ()
+        self,
+        ws: Float[Tensor, "n rows w_dim"],
+        noise: NoiseMaps,
+        wanted: Collection[str] = (),
+        *,
+        silenced: Silenced | None = None,
     ) -> tuple[Float[Tensor, "n c h w"], dict[str, Float[Tensor, "n _c _h _w"]]]:
         """Synthesise images (float32, nominally -1 to 1, not clamped) and the `wanted` feature maps.
 
-        Feature maps are taken after the style, before the colours.
+        Feature maps are taken after the style, before the colours; `silenced`: see StyleGAN2's.
         """
-        return self._run(ws.unbind(1), noise, wanted)
+        return self._run(ws.unbind(1), noise, wanted, silenced)
 
     def mix(
         self,
@@ -260,7 +273,11 @@ class Network:
         return self._run([*base.unbind(1)[:row], *variants.unbind(1)[row:]], noise, ())[0]
 
     def _run(
-        self, rows: Sequence[Tensor], noise: NoiseMaps, wanted: Collection[str]
+        self,
+        rows: Sequence[Tensor],
+        noise: NoiseMaps,
+        wanted: Collection[str],
+        silenced: Silenced | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         x: Tensor | None = None
         image: Tensor | None = None
@@ -269,7 +286,10 @@ class Network:
             if self.output.runs(block):
                 for position in (2 * block, 2 * block + 1):
                     layer = self.layers[position]
-                    x = layer(x, rows[position], noise.get(layer.name))
+                    is_silent = position == 0 and silenced == "constant"
+                    x = layer(x, rows[position], noise.get(layer.name), is_silent=is_silent)
+                    if position == 1 and silenced == "stage":
+                        x = torch.zeros_like(x)
                     if layer.name in wanted:
                         features[layer.name] = x
             assert x is not None  # the first block always runs

@@ -1,6 +1,7 @@
 """StyleGAN2 and StyleGAN2-ADA generators, unconditional or class-conditional."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from factory.data import LatentBatch
-from factory.generate.base import LayerShape
+from factory.generate.base import LayerShape, Silenced
 from factory.generate.batch import ImageBatch, Rendering
 from factory.generate.contract import (
     check_layers,
@@ -45,7 +46,7 @@ class StyleGAN2:
         self._const_noise = self.network.const_noise() if spec.noise == "const" else {}
         self.latent_rows = self.network.num_ws
         shapes = _layer_shapes(self.network)
-        self.facts = facts_of(
+        facts = facts_of(
             content,
             resolution=self.network.resolution,
             channels=self.network.img_channels,
@@ -56,6 +57,7 @@ class StyleGAN2:
                 self.network.mapping.z_dim, self.network.mapping.w_dim, self.network.num_ws
             ),
         )
+        self.facts = replace(facts, has_backgrounds=True)
 
     def draw_z(self, rng: np.random.Generator) -> Float[np.ndarray, " z"]:
         """Draw one standard normal latent."""
@@ -99,6 +101,13 @@ class StyleGAN2:
             stop_px,
         )
         return colours_on_white(colours)
+
+    def render_background(
+        self, latents: LatentBatch, silenced: Silenced
+    ) -> Float[Tensor, "n c h w"]:
+        """Render `latents` without an object; see `BackgroundRenderer`."""
+        noise = self._noise(latents)
+        return self.network.synthesise(self.styles(latents), noise, silenced=silenced)[0]
 
     def styles(self, latents: LatentBatch) -> Float[Tensor, "n rows w_dim"]:
         """Compute the truncated style rows (W+) of `latents`."""

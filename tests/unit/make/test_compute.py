@@ -10,6 +10,7 @@ from factory.generate.latents import LatentSampler
 from factory.job import run_job
 from factory.make.compute import compute_samples
 from factory.manifest.labels import MaskClass
+from factory.spec import EncodeSpec
 
 CPU = torch.device("cpu")
 
@@ -40,14 +41,14 @@ def compute(folder, segmenter, **wanted):
     dataset = small_job(folder).dataset
     generator = load_generator(dataset.generator, None, device=CPU)
     latents = LatentSampler(generator, dataset.latents, dataset.generator).draw(range(4))
-    return compute_samples(generator, segmenter, latents, 3, **wanted)
+    return compute_samples(generator, segmenter, latents, 3, EncodeSpec(**wanted))
 
 
 def test_confidence_by_pixel_is_carried_only_when_it_is_asked_for(tmp_path):
     by_px = torch.rand(4, 32, 32)
     plain = compute(tmp_path, Halves(by_px))
     assert [sample.confidence_by_px for sample in plain] == [None] * 3
-    found = compute(tmp_path, Halves(by_px), by_px=True)
+    found = compute(tmp_path, Halves(by_px), confidence=True)
     for sample, wanted in zip(found, by_px.numpy(), strict=False):
         assert np.abs(sample.confidence_by_px - wanted * 255).max() <= 0.5 + 1e-4
 
@@ -59,7 +60,7 @@ def test_a_segmenter_without_confidence_by_pixel_cannot_be_asked_for_it(tmp_path
     )
     assert len(compute(tmp_path, Halves())) == 3
     with pytest.raises(JobError) as caught:
-        compute(tmp_path, Halves(), by_px=True)
+        compute(tmp_path, Halves(), confidence=True)
     assert str(caught.value) == text
     plugin = {
         "dataset.segmenter": {"kind": "unit.make.test_compute:make_blind"},

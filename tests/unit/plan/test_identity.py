@@ -71,6 +71,7 @@ BASES = {
         "dataset.segmenter": {"kind": "linear", "annotations": "painted", "classes": PAINTED}
     },
     "direction": {"dataset.segmenter": {"kind": "direction"}},
+    "alpha": {"dataset.segmenter": {"kind": "alpha", "images": "real"}},
     "plugin": {"dataset.segmenter": {"kind": "a:b"}},
 }
 LABELS = {
@@ -166,6 +167,24 @@ CHANGES = {
     "dataset.segmenter[distil].pixels_per_image": 255,
     "dataset.segmenter[distil].layers": ["s8"],
     "dataset.segmenter[distil].seed": 1,
+    "dataset.segmenter[alpha].kind": "x:y",
+    "dataset.segmenter[alpha].images": "elsewhere",
+    "dataset.segmenter[alpha].network": "550000.pt",
+    "dataset.segmenter[alpha].preset": "cat/paper",
+    "dataset.segmenter[alpha].steps": 3,
+    "dataset.segmenter[alpha].images_per_step": 12,
+    "dataset.segmenter[alpha].learning_rate": 0.1,
+    "dataset.segmenter[alpha].adversarial_weight": 2.0,
+    "dataset.segmenter[alpha].mask_weight": 4.0,
+    "dataset.segmenter[alpha].background_weight": 5.0,
+    "dataset.segmenter[alpha].least_foreground": 0.1,
+    "dataset.segmenter[alpha].least_background": 0.2,
+    "dataset.segmenter[alpha].foreground_psi": 0.6,
+    "dataset.segmenter[alpha].silenced": "constant",
+    "dataset.segmenter[alpha].symmetry": "none",
+    "dataset.segmenter[alpha].threshold": 0.5,
+    "dataset.segmenter[alpha].weights": "last",
+    "dataset.segmenter[alpha].seed": 1,
     "dataset.segmenter[linear].kind": "x:y",
     "dataset.segmenter[linear].annotations": "elsewhere",
     "dataset.segmenter[linear].extractor": "X_LSE.pth",
@@ -204,6 +223,7 @@ CHANGES = {
     "dataset.encode.png_level": 2,
     "dataset.encode.jpeg_quality": 90,
     "dataset.encode.confidence": True,
+    "dataset.encode.alpha": True,
 }
 CLEAN = {
     "": {"keep": "central"},
@@ -301,7 +321,9 @@ def base_and_change(folder, setting, value):
             place = next(iter(place.values()))
         else:
             place = place.setdefault(parent, {})
-    if setting.endswith(("].kind", "].extractor")):  # what stands beside them would not fit
+    if setting.endswith(
+        ("].kind", "].extractor", "].network")
+    ):  # what stands beside them would not fit
         place.clear()
         place["kind"] = tag
     if setting == "dataset.sampling.layouts":
@@ -362,7 +384,7 @@ def test_another_name_is_told_as_the_one_leaf_that_differs(tmp_path):
 class GrownEncode(EncodeSpec):
     """How images become files, as a later version might have it."""
 
-    identity_fields = replace(EncodeSpec.identity_fields, later={"avif_speed": 6})
+    identity_fields = replace(EncodeSpec.identity_fields, later={"alpha": False, "avif_speed": 6})
     avif_speed: int = 6
 
 
@@ -447,7 +469,7 @@ def test_the_settings_of_a_plugin_s_class_without_a_list_are_all_part():
     ("fields", "message"),
     [
         (
-            IdentityFields(("image", "png_level", "jpeg_quality", "confidence")),
+            replace(GrownEncode.identity_fields, later={"alpha": False}),
             "the new setting 'avif_speed' is not in `identity_fields`: put it into `later` with the "
             "value that means what was done before, or into `left_out` if it changes no byte; in "
             "`first` it would make every existing dataset another one",

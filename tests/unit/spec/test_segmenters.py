@@ -29,7 +29,7 @@ def test_a_teacher_that_is_no_teacher_is_told_which_kinds_are(tmp_path):
         small_job(tmp_path, {"dataset.segmenter": {"kind": "distil", "teacher": teacher}})
     assert str(caught.value).splitlines()[1] == (
         "  dataset.segmenter.teacher.kind: input should be one of kmeans, klish, linear, "
-        "style_mixing, direction, module:attribute (got 'distil')"
+        "style_mixing, direction, alpha, module:attribute (got 'distil')"
     )
 
 

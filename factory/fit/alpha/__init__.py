@@ -1,0 +1,1 @@
+"""Fit an alpha network: Labels4Free."""

@@ -1,0 +1,1 @@
+"""Soft masks by an alpha network on feature maps."""
