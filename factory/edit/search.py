@@ -213,8 +213,8 @@ def check_gradients(
             raise JobError(
                 where=where,
                 found=f"this {has}, which moving latents needs",
-                allowed="all our generators, and segmenters with a linear head: linear, klish, kmeans, "
-                "distil",
+                allowed="all our generators, and segmenters with a linear head "
+                "(linear, klish, kmeans, distil)",
                 remedy="`sampling.method: ranked` works with all",
             )
 
