@@ -163,7 +163,7 @@ def test_a_generator_without_styles_is_told_what_works_there(tmp_path):
         mixing(dcgan)
     assert str(caught.value) == (
         "dataset.segmenter.kind: found 'style_mixing', but this generator has no style per layer to "
-        "mix; methods that work on it: klish, kmeans, linear"
+        "mix; methods that work on it: direction, klish, kmeans, linear"
     )
 
 
