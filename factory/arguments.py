@@ -123,6 +123,8 @@ def _in_words(annotation: Annotation) -> str:
         return f"a list of {inside}s" if origin is Sequence else f"a mapping with {inside}s as keys"
     if origin in _WORDS:
         return _WORDS[origin]
+    if hasattr(origin, "dim_str"):  # jaxtyping's
+        return f"an array of {origin.dtypes[0]} ({origin.dim_str})"
     if origin.__module__.startswith("factory.spec"):
         return f"a {origin.__name__}"
     return f"an object like {origin.__module__.partition('.')[0]}'s {origin.__name__}"

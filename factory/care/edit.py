@@ -148,11 +148,12 @@ def _read(mask: Path | str | np.ndarray, maker: ShardMaker) -> UInt8[np.ndarray,
     try:
         check_mask(mask, side)
     except ValueError as error:
-        raise JobError(f"mask: {error}") from error
+        raise JobError(where="mask", found=str(error)) from error
     if ((mask >= len(labels)) & (mask != IGNORE)).any():
         raise JobError(
-            f"mask: found class {mask[mask != IGNORE].max()}; allowed: 0 to {len(labels) - 1}, and "
-            "255 = stays as it is"
+            where="mask",
+            found=f"found class {mask[mask != IGNORE].max()}",
+            allowed=f"allowed: 0 to {len(labels) - 1}, and 255 = stays as it is",
         )
     return mask
 

@@ -98,8 +98,9 @@ def _find(store: Store, state: DatasetState, key: str) -> tuple[ShardRecord, Sto
     stored = SampleFinder(store).find(record, index) if record else None
     if record is None or stored is None:
         raise StoreError(
-            f"{store.uri}: no committed shard holds sample {key!r}; keys are nine digits, and the "
-            "tables in meta/ list them"
+            where=store.uri,
+            found=f"no committed shard holds sample {key!r}",
+            allowed="keys are nine digits, and the tables in meta/ list them",
         )
     return record, stored
 

@@ -13,6 +13,7 @@ from small_job import Witness, make_small, small_document
 
 import factory
 from factory.arguments import check_arguments
+from factory.care.edit import EditSettings
 from factory.dataset.reader import Dataset
 from factory.dataset.torch_dataset import PairDataset
 from factory.manifest.labels import DatasetLabels
@@ -82,6 +83,12 @@ GOOD = {
     "open_dataset": {"uri": "nowhere"},
     "stream": {"job": None, "num_samples": 1, "progress": False},
     "verify_dataset": {"dataset": None},
+    "edit_sample": {
+        "dataset": None,
+        "key": "000000000",
+        "mask": np.zeros((32, 32), np.uint8),
+        "settings": EditSettings(steps=1),
+    },
     "JobSpec.from_dict": {"document": {}},
     "Dataset.__getitem__": {"which": 0},
     "Dataset.__contains__": {"key": "000000000"},
@@ -195,6 +202,9 @@ def test_the_messages_say_what_is_allowed(owners):
     assert told(lambda: factory.open_dataset(None)) == "uri: found None; a string or a path"
     assert told(lambda: factory.stream(job, num_samples=1.5)) == (
         "num_samples: found 1.5; a whole number or None"
+    )
+    assert told(lambda: factory.edit_sample("x", "y", np.zeros(3))) == (
+        "mask: found array([0., 0., 0.]); a path, a string or an array of uint8 (h w)"
     )
     assert told(lambda: factory.stream(5)) == (
         "job: found 5; a JobSpec, a string, a path or a mapping with strings as keys"

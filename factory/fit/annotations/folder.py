@@ -165,9 +165,10 @@ def read_mask(file: Path, classes: PaintedClasses, side: int) -> UInt8[np.ndarra
         mask = read_png(_read(file), classes)
         check_mask(mask, side)
     except OSError as error:
-        raise JobError(f"{file}: cannot be read ({error.strerror}); check the path") from error
+        found = f"cannot be read ({error.strerror})"
+        raise JobError(where=str(file), found=found, remedy="check the path") from error
     except ValueError as error:
-        raise JobError(f"{file}: {error}") from error
+        raise JobError(where=str(file), found=str(error)) from error
     return mask
 
 

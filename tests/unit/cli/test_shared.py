@@ -46,7 +46,7 @@ def test_no_name_in_a_dataset_drives_the_terminal(renamed, command, tmp_path, mo
 
 
 def test_commands_print_through_the_one_function_that_makes_text_fit():
-    """The two exceptions: JSON, which escapes by itself, and the label page's secret address."""
+    """The exceptions: JSON, which escapes by itself, and the secret addresses of pages."""
     found = {
         f"{path.name}: {line.strip()}"
         for path in CLI.glob("*.py")
@@ -57,4 +57,5 @@ def test_commands_print_through_the_one_function_that_makes_text_fit():
         "shared.py: typer.echo(shown(text), err=err)",
         "shared.py: typer.echo(json.dumps(redact_values(value), indent=indent), err=err)",
         "label.py: typer.echo(address)  # unredacted: its token opens this run's page",
+        "paint.py: typer.echo(address)  # unredacted: its token opens this run's page",
     }

@@ -42,7 +42,8 @@ def test_the_learning_rate_s_gains_are_folded_into_weight_and_bias():
 def test_latents_are_normalised_before_the_first_layer():
     found = mapping(plain())(torch.tensor([[3.0, 4.0], [30.0, 40.0]]), None)
     unit = torch.tensor([3.0, 4.0]) / math.sqrt(12.5)
-    wanted = torch.tensor([unit[0] / ROOT, 0.2 * (unit[1] / ROOT - 1)]) * ROOT
+    x, y = (unit / ROOT).tolist()
+    wanted = torch.tensor([x, 0.2 * (y - 1)]) * ROOT
     assert torch.allclose(found, wanted.expand(2, 2), atol=1e-5)
 
 
