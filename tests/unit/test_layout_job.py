@@ -16,6 +16,8 @@ from factory.errors import DamageError, FactoryError, JobError, StoreError
 from factory.pack.image import encode_mask
 from factory.store import open_store
 
+pytestmark = pytest.mark.slow
+
 HEAD = {"kind": "toy_head:make_toy_head"}
 FAST = {"candidates": 3, "steps": 4, "learning_rate": 0.1}
 
@@ -110,7 +112,6 @@ def test_other_layouts_are_another_dataset(tmp_path):
         run(job)
 
 
-@pytest.mark.slow
 def test_ray_makes_the_same_bytes(tmp_path):
     run(layout_job(tmp_path))
     job = layout_job(tmp_path, overrides={"run": {"executor": "ray", "num_actors": 2}})
@@ -232,7 +233,6 @@ def test_layouts_that_cannot_be_used_are_told_in_one_line_before_anything_is_wri
     assert not (tmp_path / "out" / "plan").exists()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("spoil", [spoil_size, remove], ids=lambda spoil: spoil.__name__)
 def test_plan_refuses_what_run_would_with_its_exit_code(tmp_path, spoil):
     linear = linear_section(painted_folder(tmp_path / "painted"))
@@ -245,7 +245,6 @@ def test_plan_refuses_what_run_would_with_its_exit_code(tmp_path, spoil):
     assert SPOILT[spoil].partition(": ")[2][:40] in said[1].output
 
 
-@pytest.mark.slow
 def test_plan_tells_what_the_search_costs_and_which_classes_no_layout_has(tmp_path):
     linear = linear_section(painted_folder(tmp_path / "painted"))
     job = layout_job(tmp_path, linear)

@@ -18,6 +18,8 @@ from factory.serve.facts import summarize
 from factory.serve.view import DatasetView
 from factory.store import open_store
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def _own_log():

@@ -36,6 +36,8 @@ from factory.segment.tree.labels_file import read_labels_file
 from factory.spec.read import load_job
 from factory.store import open_store
 
+pytestmark = pytest.mark.slow
+
 NAMES = ("ground", "left square", "disc")
 FIT = {"num_images": 16, "pixels_per_image": 128}
 KLISH = {"kind": "klish", "initial_clusters": 10, "fit": FIT}
@@ -110,7 +112,6 @@ def digests(out):
     }
 
 
-@pytest.mark.slow
 def test_each_sample_has_its_confidence_between_mask_and_facts(made):
     for files in samples_in(made).values():
         assert list(files) == ["image.png", "mask.png", "confidence.png", "json"]
@@ -123,7 +124,6 @@ def test_each_sample_has_its_confidence_between_mask_and_facts(made):
         assert facts["confidence"] == pytest.approx(mean, abs=0.5 / 255)
 
 
-@pytest.mark.slow
 def test_confidence_is_lower_on_borders(made):
     inside, border = [], []
     for files in samples_in(made).values():
@@ -136,7 +136,6 @@ def test_confidence_is_lower_on_borders(made):
     assert np.mean(border) < 0.9 * np.mean(inside)
 
 
-@pytest.mark.slow
 def test_it_is_verified_and_made_again_byte_for_byte(made, fitted, tmp_path):
     store = open_store(str(made))
     assert verify_dataset(store).problems == ()

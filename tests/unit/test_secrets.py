@@ -80,6 +80,7 @@ def test_a_job_without_secrets_is_kept_as_it_is(tmp_path):
     assert "#" not in (tmp_path / "out/job.yaml").read_text()
 
 
+@pytest.mark.slow
 def test_the_kept_job_goes_on_while_the_weights_are_here_and_else_says_what_is_missing(
     tmp_path, server
 ):

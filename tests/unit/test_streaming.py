@@ -31,6 +31,7 @@ OTHERS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", OTHERS)
 def test_a_stream_has_the_pixels_that_the_shards_of_its_job_have(tmp_path, kind):
     overrides = OTHERS[kind] | {"dataset.num_samples": 8, "dataset.samples_per_shard": 4}

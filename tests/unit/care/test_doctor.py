@@ -126,6 +126,7 @@ def test_a_bucket_is_probed_and_nothing_stays(moto):
     assert store.leftovers() == []
 
 
+@pytest.mark.slow
 def test_a_server_that_ignores_conditions_fails_unless_one_writer_is_promised(blind):
     store = S3Store("s3://bucket/x")
     checks = list(probe_s3(store, single_writer=False))

@@ -134,6 +134,7 @@ def test_repair_removes_no_tar_that_has_got_a_receipt_meanwhile(store, root):
     assert (root / TAR).exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", ["missing", "flipped"])
 def test_a_shard_that_is_not_what_its_receipt_says_is_taken_out_and_made_again(store, root, damage):
     whole = (root / TAR).read_bytes()

@@ -122,6 +122,7 @@ def test_of_networks_without_names_the_last_is_taken_and_that_is_told():
     assert any("does not say whether it is averaged" in line for line in alone.assumptions)
 
 
+@pytest.mark.slow
 def test_settings_cannot_change_a_network_that_states_its_own():
     stated = of_networks(*pickled()).kwargs["z_dim"]
     assert of_networks(*pickled(), {"z_dim": stated}).kwargs["z_dim"] == stated

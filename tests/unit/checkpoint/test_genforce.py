@@ -38,6 +38,7 @@ def furthest(checkpoint: Checkpoint, case: str) -> float:
         return float((network.synthesise(ws, network.const_noise())[0] - image).abs().max())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("older", [False, True], ids=["genforce", "KLiSH"])
 @pytest.mark.parametrize("case", [PSI1, "sg2ada_u64_psi07", "sg2ada_u32_orig_clamp"])
 def test_a_genforce_stylegan2_makes_the_reference_images(case, older, tmp_path):

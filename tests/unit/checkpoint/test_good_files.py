@@ -149,6 +149,7 @@ def test_a_network_pickle_says_all_its_settings_and_hides_nothing_it_assumes():
     assert "neither run nor copied" in checkpoint.notes[0]
 
 
+@pytest.mark.slow
 def test_protocols_three_and_four_of_one_network_give_the_same_checkpoint():
     third, fourth = read("sg2ada_u64_scrubbed_p3.pkl"), read("sg2ada_u64_scrubbed_p4.pkl")
     assert third.kwargs == fourth.kwargs
@@ -183,6 +184,7 @@ def _rosinality() -> dict[str, torch.Tensor]:
     return load_file(PARITY / "rosinality_u64_psi1.safetensors")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", ["converted", "training", "bare", "module", "legacy"])
 def test_the_layouts_of_rosinality_give_one_checkpoint(layout, tmp_path):
     weights, file = _rosinality(), tmp_path / "weights.bin"
@@ -325,6 +327,7 @@ def test_channels_last_weights_of_a_pickle_are_read_by_their_strides():
     assert torch_tensor(found, budget).tolist() == [[0, 2, 4], [1, 3, 5]]
 
 
+@pytest.mark.slow
 def test_a_hostile_source_inside_a_valid_file_is_data_like_any_other(tmp_path):
     data = (PARITY / "sg2ada_u64_scrubbed_p4.pkl").read_bytes()
     start = data.index(b"# source text removed")

@@ -18,6 +18,8 @@ from factory.generate.numerics import Numerics
 from factory.generate.stylegan3 import network as stylegan3_network
 from factory.generate.weights.find import TensorBag
 
+pytestmark = pytest.mark.slow
+
 PARITY = Path(__file__).parents[2] / "golden" / "parity"
 CPU = Numerics(torch.device("cpu"), torch.float32)
 
@@ -43,7 +45,6 @@ def layers_of(network: Persistent) -> list[Persistent]:
     return [module for block in blocks for name, module in block.modules.items()]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])
 def test_a_network_reads_the_same_from_every_protocol(stylegan2, protocol, tmp_path):
     ours = read(stylegan2, tmp_path, protocol=protocol)
@@ -69,7 +70,6 @@ def test_flat_settings_are_those_of_the_stylegan3_repository(stylegan2, tmp_path
     }  # fmt: skip
 
 
-@pytest.mark.slow
 def test_a_network_of_a_changed_program_is_refused(stylegan2, tmp_path):
     synthesis = stylegan2.child("synthesis")
     clamp = synthesis.child("b8.conv0").attributes
@@ -94,7 +94,6 @@ def test_a_network_of_a_changed_program_is_refused(stylegan2, tmp_path):
         read(stylegan2, tmp_path)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("value", [None, "64", -1, 2**40, 1.5, True, [64]])
 def test_a_size_that_is_no_size_is_refused(stylegan2, value, tmp_path):
     stylegan2.attributes["img_resolution"] = value
@@ -205,7 +204,6 @@ def test_a_snapshot_that_torch_saved_is_read_like_the_pickle(stylegan2, tmp_path
     )
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("count", [1, 3])
 def test_a_tuple_of_networks_has_the_averaged_one_last(stylegan2, count, tmp_path):
     others = [load_network(PARITY / "sg3t_64_scrubbed_p4.pkl") for _ in range(count - 1)]

@@ -42,6 +42,7 @@ def assert_equal(first: Checkpoint, second: Checkpoint) -> None:
         assert torch.equal(tensor, second.tensors[name]), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FILES)
 def test_a_written_checkpoint_comes_back_without_loss(name, tmp_path):
     checkpoint = read_checkpoint(PARITY / name)

@@ -52,6 +52,7 @@ def test_a_generator_beside_its_discriminator_in_one_state_dict_is_found(
     assert is_averaged(read_checkpoint(tmp_path / "x"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("averaged", "trained"),
     [("generator_ema.", "generator."), ("ema.module.", "generator."), ("G_ema.", "G."),
@@ -68,6 +69,7 @@ def test_averaged_weights_beside_those_in_training_are_the_ones_that_are_meant(
     assert any("the averaged weights" in note for note in checkpoint.notes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "found",
     [
@@ -207,6 +209,7 @@ def test_plain_dicts_of_arrays_are_read_as_state_dicts(tmp_path):
     assert is_averaged(read_checkpoint(tmp_path / "x.pkl"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("holder", [tuple, list])
 def test_state_dicts_in_a_row_have_the_averaged_one_last_and_that_is_said(holder, tmp_path):
     checkpoint = read(holder([TRAINED, DISCRIMINATOR, STYLEGAN2]), tmp_path)

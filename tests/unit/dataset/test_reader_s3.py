@@ -74,6 +74,7 @@ def test_a_bucket_reads_as_the_folder_it_was_copied_from(uri, local):
     assert "data:image/png;base64," in there._repr_html_()
 
 
+@pytest.mark.slow
 def test_a_single_sample_is_not_a_download_of_its_shard(uri, monkeypatch):
     dataset = open_dataset(uri)
     size = dataset.manifest.records[0].size_bytes

@@ -45,6 +45,7 @@ def done_of(store):
     return find_committed(store, find_plan(store))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("field", "value"),
     [

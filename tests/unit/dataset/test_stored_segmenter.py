@@ -14,6 +14,7 @@ from factory.manifest.paths import SEGMENTER_PATH
 from factory.store import open_store
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("data", "words"), [(b"", "empty"), (b"\0" * 99, "sha256 "), (b"short", "the plan says ")]
 )

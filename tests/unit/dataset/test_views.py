@@ -45,6 +45,7 @@ def once(paths):
     return dict.fromkeys(paths, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", [[EIGHT], [EIGHT, GROWN]], ids=["made", "grown"])
 def test_a_resume_with_nothing_to_do_reads_each_receipt_once_and_writes_nothing(
     tmp_path, watched, settings
@@ -138,6 +139,7 @@ def test_views_are_whole_after_an_older_version_was_killed_between_them(tmp_path
     assert views_of(root) == whole
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lost", VIEWS)
 def test_a_view_that_was_lost_is_written_again(tmp_path, lost):
     root = tmp_path / "out"

@@ -204,6 +204,7 @@ def test_a_dataset_that_is_not_whole_is_told(tmp_path, finished):
     )
 
 
+@pytest.mark.slow
 def test_files_are_scored_without_torch(tmp_path, store):
     ref = as_folder(tmp_path / "ref", masks_of(store))
     code = (

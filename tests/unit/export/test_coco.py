@@ -18,6 +18,8 @@ from factory.pack.instances import boxes_of
 from factory.pack.tar import read_members
 from factory.store import open_store
 
+pytestmark = pytest.mark.slow
+
 MIXING = {
     "kind": "style_mixing",
     "stop_px": 32,
@@ -115,7 +117,6 @@ def test_facts_that_lie_about_instances_are_damage_for_the_export_and_for_verify
     assert [problem.sample for problem in problems if problem.kind == "contents"][:1] == [KEY]
 
 
-@pytest.mark.slow
 def test_an_image_full_of_instances_takes_the_time_of_its_pixels():
     ids = np.repeat(np.arange(65_536, dtype=np.uint16), 16).reshape(1024, 1024)
     started = time.process_time()

@@ -20,6 +20,8 @@ from factory.generate.weights.find import LocalWeights
 from factory.segment.base import generate_and_segment, load_segmenter
 from factory.segment.segmenter_file import decode_segmenter, encode_segmenter
 
+pytestmark = pytest.mark.slow
+
 WEIGHTS = LocalWeights(None, "")
 FIT = {"num_images": 128, "pixels_per_image": 256}
 KLISH = {"kind": "klish", "cut": 4, "initial_clusters": 20, "fit": FIT}
@@ -38,7 +40,6 @@ def finish(dataset, **settings):
     return fitted, finish_fit(fitted, dataset, WEIGHTS, **{**quiet, **settings})
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("segmenter", [COARSE, MIXING], ids=["klish", "style_mixing"])
 def test_it_tells_good_masks_of_the_toy_from_bad_ones(segmenter, tmp_path):
     dataset = dataset_of(tmp_path, segmenter)
@@ -98,7 +99,6 @@ def test_a_class_that_a_half_does_not_have_gets_a_finite_curve():
     assert (curves[:, 0] >= 0).all()
 
 
-@pytest.mark.slow
 def test_equal_jobs_have_equal_files_and_the_cache_has_them(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     dataset = dataset_of(tmp_path, MIXING)
@@ -110,7 +110,6 @@ def test_equal_jobs_have_equal_files_and_the_cache_has_them(tmp_path, monkeypatc
     assert finish(dataset)[1] == first
 
 
-@pytest.mark.slow
 def test_a_stored_file_that_differs_by_its_heads_alone_is_kept(tmp_path):
     dataset = dataset_of(tmp_path, KLISH)
     _, stored = finish(dataset)

@@ -28,6 +28,8 @@ from factory.segment.segmenter_file import decode_segmenter, encode_segmenter
 from factory.spec import GeneratorSpec
 from factory.spec.direction import DirectionSpec
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 FILES = Path(__file__).parents[2] / "golden" / "direction"
 SHORT = {"kind": "direction", "steps": 60, "images_per_step": 8, "learning_rate": 0.02}

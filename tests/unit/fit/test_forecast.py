@@ -51,6 +51,7 @@ def test_as_much_work_is_foreseen_as_a_fit_does(tmp_path, segmenter, work):
     assert 1 / 1.5 < foreseen / (work() - before) < 1.5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["klish", "kmeans"])
 def test_threads_that_bring_nothing_promise_nothing(tmp_path, kind, work):
     probe = probe_of(tmp_path, {"kind": kind, "fit": FIT}, work)
@@ -70,6 +71,7 @@ def test_more_images_take_as_much_longer(tmp_path, work):
     assert 90 < seconds[1] / seconds[0] < 110
 
 
+@pytest.mark.slow
 def test_choosing_layers_takes_time_of_its_own(tmp_path, work):
     probe = probe_of(tmp_path, {"kind": "klish", "fit": FIT}, work)
     spec = probe.dataset.segmenter

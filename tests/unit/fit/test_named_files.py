@@ -30,6 +30,7 @@ def test_a_painted_pixel_more_is_another_fit_and_another_dataset(tmp_path, pictu
         run(tmp_path, segmenter)
 
 
+@pytest.mark.slow
 def test_where_the_pictures_lie_decides_nothing_and_a_dataset_goes_on_without_them(
     tmp_path, pictures
 ):
@@ -54,6 +55,7 @@ def test_pictures_that_are_missing_are_told_before_anything_is_made(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_a_fitted_file_takes_the_place_of_the_fit_wherever_it_lies(tmp_path, pictures):
     made = run(tmp_path / "fitted", painted_section(pictures))
     first, second = tmp_path / "a.safetensors", tmp_path / "b.safetensors"

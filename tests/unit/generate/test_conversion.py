@@ -152,6 +152,7 @@ def test_seeds_beyond_nvidia_s_are_refused() -> None:
         sampler.draw([1])
 
 
+@pytest.mark.slow
 def test_a_whole_job_runs_on_a_pickle_with_nvidia_s_seeds(tmp_path: Path) -> None:
     """The image of sample i is what NVIDIA's tool makes of seed `seed + i`, psi 0.7."""
     job = {

@@ -203,6 +203,7 @@ def test_a_file_address_is_a_path(tmp_path: Path) -> None:
     assert fetch_weights(spec, ignore_bytes) == tmp_path / "w"
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
 def test_weights_come_from_s3_and_secrets_stay_out_of_errors(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -39,6 +39,7 @@ def furthest(first, second):
     return float((first - second).abs().max())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", [name for name in CASES if "stylemix" not in name])
 @torch.inference_mode()
 def test_stylegan2_mixes_as_its_synthesis_does_from_every_layer_on(case, tmp_path):

@@ -58,6 +58,7 @@ def _fields(facts):
     return {name: getattr(facts, name) for name in type(facts).__dataclass_fields__}
 
 
+@pytest.mark.slow
 def test_large_images_are_shown_at_256_px_with_masks_of_their_own_pixels(tmp_path):
     job = label_job(tmp_path)
     generator = LargeShapes(load_generator(job.dataset.generator, None, device=CPU))

@@ -59,6 +59,7 @@ def test_the_address_opens_the_page_and_forbids_everything_from_elsewhere(ask):
     assert rule.startswith("default-src 'none'; script-src 'self' 'nonce-")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "path",
     [
@@ -79,6 +80,7 @@ def test_nothing_is_written_without_the_token(ask, labels):
     assert not labels.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "path",
     [
@@ -128,6 +130,7 @@ def test_masks_of_a_cut_are_those_of_the_gallery(ask):
     assert len(np.unique(np.frombuffer(body, np.uint8))) == 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("cut", "words"),
     [
@@ -169,6 +172,7 @@ def test_a_change_on_disk_is_not_overwritten(ask, labels):
     assert labels.read_text() == "# mine\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("body", "words"),
     [
@@ -241,6 +245,7 @@ def test_a_closer_look_is_the_picture_at_full_size_with_both_masks(ask):
     assert len(base64.b64decode(found["parts"])) == found["side"] ** 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("path", "words"),
     [

@@ -98,6 +98,7 @@ def shard(folder):
     return path, make_record(TASK, rows_of(4), packed, MAKING)
 
 
+@pytest.mark.slow
 def test_a_store_that_lies_about_a_tar_or_a_receipt_is_asked_again_and_nothing_is_claimed(
     liar, tmp_path
 ):
@@ -120,6 +121,7 @@ def test_a_store_that_lies_about_a_tar_or_a_receipt_is_asked_again_and_nothing_i
     assert find_record(store, TASK) == record
 
 
+@pytest.mark.slow
 def test_an_unreadable_receipt_is_not_taken_for_none(liar):
     store = S3Store("s3://bucket/x")
     store.replace("receipts/0000/000000.json", b"")

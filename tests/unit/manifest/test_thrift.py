@@ -39,6 +39,7 @@ def test_numbers_lists_and_structs_are_read_and_texts_passed_over() -> None:
     assert reader.place == len(data)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "data",
     {

@@ -117,6 +117,7 @@ def test_a_long_name_is_not_as_long_as_it_claims(tmp_path, kind):
     tracemalloc.stop()
 
 
+@pytest.mark.slow
 def test_a_small_file_that_unpacks_to_a_huge_tar_is_given_up(tmp_path):
     header = member("x.png", size=2**27).tobuf(tarfile.GNU_FORMAT)
     path = tmp_path / "a.tar.gz"

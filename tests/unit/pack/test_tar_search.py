@@ -40,6 +40,7 @@ def search(data, samples, first=0, count=None):
     return found, reads
 
 
+@pytest.mark.slow
 @given(
     st.dictionaries(
         st.integers(100, 400),

@@ -64,6 +64,7 @@ def test_an_area_that_is_rare_by_itself_is_met_without_overshoot(tmp_path, count
     assert len(plan.rounds) <= 8
 
 
+@pytest.mark.slow
 def test_a_scarce_area_is_found_by_ranking_and_then_by_dropping(tmp_path):
     spec = CoverageSpec(min_samples={"nucleus": NUCLEUS}, budget=60_000)
     plan, account = run(World((0.01, 0.0, 0.0)), spec, tmp_path)

@@ -168,6 +168,7 @@ def test_objects_that_are_told_apart_are_not_cleaned(tmp_path):
         make_small(tmp_path, {"dataset.segmenter": segmenter})
 
 
+@pytest.mark.slow
 def test_a_dataset_of_clean_masks_counts_what_was_changed_and_is_another_one(tmp_path):
     plain = make_small(tmp_path / "plain")
     settings = {"dataset.segmenter.clean": {"keep": "largest", "fill_holes": True}}

@@ -23,6 +23,8 @@ from factory.segment.confidence import (
 from factory.segment.mask_figures import count_px
 from factory.segment.segmenter_file import SegmenterFacts, encode_segmenter
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 
 
@@ -132,7 +134,6 @@ METHODS = {
 }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", METHODS)
 def test_pairs_of_any_method_have_it_and_verify_counts_it_again(name, tmp_path):
     section = METHODS[name] | {"confidence": "agreement"}

@@ -242,6 +242,7 @@ def trees(draw):
     return Hierarchy(planes, torch.tensor(sizes), merges, torch.ones(num_leaves - 1))
 
 
+@pytest.mark.slow
 @given(trees(), st.data())
 def test_a_table_leads_every_leaf_to_the_class_that_the_coarse_cut_gives_it(tree, data):
     count = data.draw(st.integers(2, tree.num_leaves))

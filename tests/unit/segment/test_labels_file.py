@@ -28,6 +28,7 @@ NAMES = st.lists(
 )
 
 
+@pytest.mark.slow
 @given(NAMES, st.integers(0, 2**64 - 1), st.integers(0, 2**24 - 1))
 def test_what_is_written_is_read_back_unchanged(tmp_path_factory, names, tree, colour):
     labels = LabelsSpec(

@@ -196,6 +196,7 @@ def without_condition(params, **_):
     params["headers"].pop("If-None-Match", None)
 
 
+@pytest.mark.slow
 def test_a_single_writer_may_use_a_server_that_ignores_conditions(store, middle):
     alone = S3Store(store.uri, single_writer=True)
     # A server that ignores a condition answers as one that was never sent it.

@@ -50,6 +50,7 @@ def test_a_server_nobody_has_heard_of_is_given_up_soon_and_one_that_is_known_is_
     assert ", 8 times; " in refusal(lambda: known.read("a"))
 
 
+@pytest.mark.slow
 def test_a_missing_bucket_is_told_at_the_first_look(middle):
     store = S3Store("s3://nowhere/x")
     wanted = (
@@ -121,6 +122,7 @@ def test_pauses_double_and_no_two_workers_make_the_same_ones(monkeypatch):
         assert len({round(pause, 6) for pause in same}) > 15
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("status", "code"), [(403, "AccessDenied"), (404, "NoSuchBucket"), (400, "InvalidArgument")]
 )

@@ -7,6 +7,7 @@ from factory.store.s3 import S3Store
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
 
 
+@pytest.mark.slow
 def test_names_and_strangers_are_found_on_every_page(store, middle):
     server = s3_backends[DEFAULT_ACCOUNT_ID]["aws"]  # it runs in this process
     root = store.uri.removeprefix("s3://bucket/")

@@ -7,6 +7,8 @@ from pictures import pictures
 from factory.train_generator.images import LabelledImages
 from factory.train_generator.judge import train_judge
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 
 
@@ -49,14 +51,12 @@ def test_features_tell_pictures_of_one_class_apart(images, judge):
     assert float(features.std(dim=0).max()) > 0.1
 
 
-@pytest.mark.slow
 def test_the_same_random_numbers_give_the_same_judge(images, judge):
     again, other = train(images), train(images, seed=1)
     assert all(torch.equal(again.tensors[name], judge.tensors[name]) for name in judge.tensors)
     assert not torch.equal(other.tensors["classes"], judge.tensors["classes"])
 
 
-@pytest.mark.slow
 def test_labels_that_mean_nothing_are_not_learnt(images):
     coin = torch.randint(2, (100,), generator=torch.Generator().manual_seed(3))
     assert train(LabelledImages(images.pixels, coin, images.class_names)).accuracy < 0.95

@@ -18,6 +18,8 @@ from factory.train_generator.samples import (
 )
 from factory.train_generator.trainer import Training
 
+pytestmark = pytest.mark.slow
+
 CPU = Numerics(torch.device("cpu"), torch.float32)
 
 

@@ -83,6 +83,7 @@ def num_open(found):
         return len(found) - len(selector.select(0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source", ["127.0.0.1", "127.0.0.2"])
 @pytest.mark.parametrize("sends", [HALF, b""])
 def test_600_half_open_connections_shut_out_nobody(source, sends):

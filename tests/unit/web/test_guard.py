@@ -286,6 +286,7 @@ def test_all_addresses_of_one_ipv6_network_are_one_caller(many):
     assert statuses(ask(1, "2001:db8:0:1::1")) == [200]
 
 
+@pytest.mark.slow
 def test_the_health_check_is_answered_whoever_asks_how_often(many):
     ask = many(Access(TOKEN, is_local=False, health="/healthz"))
     assert statuses(ask(500)) == [401] * 400 + [429] * 100
