@@ -27,8 +27,9 @@ class Fir:
         self._blur = (square * 4).flip(0, 1)[None, None].repeat(channels, 1, 1, 1)
         # The full convolution is longer than the image by the filter's length; these offsets cut
         # out the window that the original's padding leaves, so that an even filter shifts nothing.
-        self._up_start = size - 1 - (size + 1) // 2
+        self.up_start = size - 1 - (size + 1) // 2
         before, after = (size + 1) // 2 - 1, (size - 2) // 2
+        self.blur_start = size - 1 - before
         self._blur_pad = (before, after, before, after)
         self.channels = channels
 
@@ -38,11 +39,25 @@ class Fir:
         self._blur = self._blur.to(device, dtype)
         return self
 
+    def blurred_kernel(self, weight: Float[Tensor, "o i k k"]) -> Float[Tensor, "o i m m"]:
+        """A transposed convolution by `weight` and the blur, as one kernel: their convolution.
+
+        The blur's output begins at `blur_start` of the whole convolution.
+        """
+        blur = self._blur[:1].to(weight.dtype)
+        pad = blur.shape[2] - 1
+        whole = functional.conv2d(weight.flatten(0, 1)[:, None], blur, padding=pad)
+        return whole.reshape(*weight.shape[:2], *whole.shape[2:])
+
+    def upsampling_kernel(self, weight: Float[Tensor, "o i 1 1"]) -> Float[Tensor, "o i m m"]:
+        """A 1x1 convolution by `weight` and the upsampling, as one kernel; it begins at `up_start`."""
+        return weight * self._up[0]
+
     def upsample(self, maps: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h2 w2"]:
         """Double the resolution: insert a zero after every sample, then filter."""
         height, width = maps.shape[2] * 2, maps.shape[3] * 2
         full = functional.conv_transpose2d(maps, self._up, stride=2, groups=self.channels)
-        start = self._up_start
+        start = self.up_start
         return full[:, :, start : start + height, start : start + width]
 
     def blur(self, maps: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h2 w2"]:

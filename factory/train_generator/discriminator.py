@@ -47,7 +47,7 @@ class Discriminator:
         while side > 4:
             shortcut = self._conv(functional.avg_pool2d(x, 2), f"b{side}.skip", active=False)
             y = self._conv(x, f"b{side}.conv0")
-            y = self._conv(self._blurred(y), f"b{side}.conv1", stride=2)
+            y = self._downsampled(y, f"b{side}.conv1")
             x = (y + shortcut) * math.sqrt(0.5)
             side //= 2
         x = torch.cat([x, spread(x.float()).to(x.dtype)], dim=1)
@@ -77,6 +77,19 @@ class Discriminator:
         # The activation's gain is folded into weight and bias: leaky ReLU is positively
         # homogeneous.
         return functional.leaky_relu(functional.conv2d(x, kernel, bias, stride, padding), 0.2)
+
+    def _downsampled(self, x: Tensor, name: str) -> Tensor:
+        """Low-pass filter and convolution of stride 2, with leaky ReLU; dense: both as one kernel."""
+        if not self._at.is_dense:
+            return self._conv(self._blurred(x), name, stride=2)
+        weight = self._tensors[f"{name}.weight"]
+        gain = math.sqrt(2) / math.sqrt(weight[0].numel())
+        taps = self._taps.float()[None, None]
+        filtered = functional.conv2d(weight.flatten(0, 1)[:, None] * gain, taps, padding=3)
+        kernel = filtered.reshape(*weight.shape[:2], *filtered.shape[2:])
+        kernel = kernel.to(x.dtype, memory_format=torch.channels_last)
+        bias = (self._tensors[f"{name}.bias"] * math.sqrt(2)).to(x.dtype)
+        return functional.leaky_relu(functional.conv2d(x, kernel, bias, 2, 2), 0.2)
 
     def _blurred(self, x: Tensor) -> Tensor:
         """Low-pass filter, one pixel larger, for a convolution of stride 2 without padding."""

@@ -5,7 +5,8 @@ variation", section 4 and appendix A. Tensor names are genforce's.
 """
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +31,9 @@ from factory.generate.contract import (
     rows_of,
     single_row,
 )
+from factory.generate.doubling import repeated_convolution
 from factory.generate.early.growing import GrowingOutput
-from factory.generate.early.stylegan1_network import Gains, fused_upsampling_kernel
+from factory.generate.early.stylegan1_network import Gains
 from factory.generate.numerics import (
     Numerics,
     colours_on_white,
@@ -65,25 +67,23 @@ class Layer:
             self.channels, fan_in = weight.shape[1], weight[:, 0].numel()
         else:
             self.channels, fan_in = weight.shape[0], weight[0].numel()
-        self.name, self._up, self._fused = name, up, fused
+        self.name = name
         self.in_channels, kernel = fan_in // weight[0, 0].numel(), weight.shape[2]
         weight = weight * gains.gain(fan_in, base_gain)
-        if up and fused:
-            weight = fused_upsampling_kernel(weight)
-        self._padding = {1: 0, 3: 1, 4: 3}[kernel]
-        self._weight = weight.to(at.device, at.dtype, memory_format=torch.channels_last)
+        self._convolve: Callable[[Tensor], Tensor]
+        if up:
+            outward = weight.transpose(0, 1) if fused else weight
+            self._convolve = repeated_convolution(outward, at, fused=fused)
+        else:
+            stored = weight.to(at.device, at.dtype, memory_format=torch.channels_last)
+            padding = {1: 0, 3: 1, 4: 3}[kernel]
+            self._convolve = partial(functional.conv2d, weight=stored, padding=padding)
         self._bias = bag.take(f"{name}.bias", self.channels)[:, None, None].to(at.device)
 
     def __call__(self, x: Float[Tensor, "n i h w"]) -> Float[Tensor, "n o h2 w2"]:
         """The layer's output in float32, before any activation."""
         scale = (x.float().square().mean(dim=1, keepdim=True) + 1e-8).rsqrt()
-        x = x * scale.to(x.dtype)
-        if self._up and self._fused:
-            x = functional.conv_transpose2d(x, self._weight, stride=2, padding=1)
-        else:
-            if self._up:
-                x = functional.interpolate(x, scale_factor=2, mode="nearest")
-            x = functional.conv2d(x, self._weight, padding=self._padding)
+        x = self._convolve(x * scale.to(x.dtype))
         return x.float().add_(self._bias)
 
 

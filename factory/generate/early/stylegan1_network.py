@@ -6,8 +6,9 @@ scale and one shift per sample and channel. Tensor names are genforce's.
 """
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from torch.nn import functional
 
 from factory.errors import JobError
 from factory.generate.base import Silenced
+from factory.generate.doubling import Blur, repeated_convolution
 from factory.generate.early.growing import GrowingOutput
 from factory.generate.numerics import Numerics, second_moment_normalised
 from factory.generate.weights.find import TensorBag
@@ -39,17 +41,6 @@ class Gains:
     def gain(self, fan_in: int, base: float) -> float:
         """The factor for the weights of a layer with `fan_in` inputs."""
         return base / math.sqrt(fan_in) if self.use_wscale else 1.0
-
-
-def fused_upsampling_kernel(weight: Float[Tensor, "i o 3 3"]) -> Float[Tensor, "i o 4 4"]:
-    """The 4x4 kernel of a transposed convolution that equals repeating pixels and convolving."""
-    padded = functional.pad(weight, (1, 1, 1, 1))
-    return (
-        padded[:, :, 1:, 1:]
-        + padded[:, :, :-1, 1:]
-        + padded[:, :, 1:, :-1]
-        + padded[:, :, :-1, :-1]
-    )
 
 
 class MappingNetwork:
@@ -97,21 +88,22 @@ class Layer:
         prefix = f"synthesis.{name}"
         self.name, self._at = name, at
         self._const: Tensor | None = None
-        self._blur: Tensor | None = None
-        self._fused = False
+        self._blur: Blur | None = None
+        self._convolve: Callable[[Tensor], Tensor]
         if f"{prefix}.const" in bag:
             self._const = bag.take(f"{prefix}.const").to(at.device, at.dtype)
             self.channels = self._const.shape[1]
         else:
             weight = bag.take(f"{prefix}.weight")
             self.channels = len(weight)
-            self._padding = 1 if weight.shape[2] == _KERNEL else weight.shape[2] - 1
+            padding = 1 if weight.shape[2] == _KERNEL else weight.shape[2] - 1
             weight = weight * gains.gain(weight[0].numel(), math.sqrt(2))
             if f"{prefix}.blur.kernel" in bag:
-                self._blur = bag.take(f"{prefix}.blur.kernel").to(at.device, at.dtype)
-                self._fused = fused
-                weight = fused_upsampling_kernel(weight.transpose(0, 1)) if fused else weight
-            self._weight = weight.to(at.device, at.dtype, memory_format=torch.channels_last)
+                self._blur = Blur(bag.take(f"{prefix}.blur.kernel"), at)
+                self._convolve = repeated_convolution(weight, at, fused=fused)
+            else:
+                stored = weight.to(at.device, at.dtype, memory_format=torch.channels_last)
+                self._convolve = partial(functional.conv2d, weight=stored, padding=padding)
         self._bias = bag.take(f"{prefix}.bias", self.channels)[None, :, None, None].to(
             at.device, at.dtype
         )
@@ -153,15 +145,8 @@ class Layer:
             return maps.contiguous(memory_format=torch.channels_last)
         if x is None:  # a first layer without a constant takes w itself, as a single pixel
             x = w[:, :, None, None].to(self._at.dtype)
-        if self._fused:
-            maps = functional.conv_transpose2d(x, self._weight, stride=2, padding=1)
-        else:
-            if self._blur is not None:
-                x = functional.interpolate(x, scale_factor=2, mode="nearest")
-            maps = functional.conv2d(x, self._weight, padding=self._padding)
-        if self._blur is None:
-            return maps
-        return functional.conv2d(maps, self._blur, padding=1, groups=self.channels)
+        maps = self._convolve(x)
+        return maps if self._blur is None else self._blur(maps)
 
 
 class ToRGB:

@@ -46,9 +46,9 @@ def mixed_colours(
             image = None if image is None else _repeated(image, len(variants))
         if row % 2:
             block = network.blocks[row // 2]
-            if block.to_rgb is not None and block.image_fir is not None:
+            if block.to_rgb is not None and block.upsample_image is not None:
                 colours = block.to_rgb(x, ws[:, row])
-                image = colours if image is None else block.image_fir.upsample(image).add_(colours)
+                image = colours if image is None else block.upsample_image(image).add_(colours)
             if 4 << row // 2 == stop_px:
                 break
         block = network.blocks[(row + 1) // 2]

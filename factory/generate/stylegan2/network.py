@@ -9,7 +9,9 @@ runs the same network, differentiably; in-place operations below keep that possi
 """
 
 import math
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -18,8 +20,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from factory.generate.base import Silenced
+from factory.generate.doubling import Doubling, blurred_convolution, filtered_maps
 from factory.generate.numerics import Numerics
-from factory.generate.resample import Fir
 from factory.generate.stylegan2.mapping import Linear, Mapping
 from factory.generate.weights.find import TensorBag
 
@@ -55,10 +57,12 @@ class StyledConv:
             largest = weight.abs().amax(dim=(1, 2, 3), keepdim=True)
             weight = weight / (largest * math.sqrt(weight[0].numel()))
         self._weight_energy = weight.square().sum(dim=(2, 3)).to(at.device)
-        self._weight = (weight.transpose(0, 1) if up else weight).to(
-            at.device, at.dtype, memory_format=torch.channels_last
-        )
-        self._fir = Fir(taps, out_channels).to(at.device, at.dtype) if up else None
+        self._convolve: Callable[[Tensor], Tensor]
+        if up:
+            self._convolve = blurred_convolution(weight, taps, at)
+        else:
+            stored = weight.to(at.device, at.dtype, memory_format=torch.channels_last)
+            self._convolve = partial(functional.conv2d, weight=stored, padding=1)
         # The gain comes after the leaky ReLU in the paper. A leaky ReLU is positively homogeneous,
         # so it is folded into demodulation, bias and noise: one pass over the maps less.
         self._gain = math.sqrt(2) * gain
@@ -85,11 +89,7 @@ class StyledConv:
         if self._prescale:
             style = style / style.abs().amax(dim=1, keepdim=True)
         demodulation = (style.square() @ self._weight_energy.T + 1e-8).rsqrt() * self._gain
-        x = x * style[:, :, None, None].to(self._at.dtype)
-        if self._fir is not None:
-            x = self._fir.blur(functional.conv_transpose2d(x, self._weight, stride=2))
-        else:
-            x = functional.conv2d(x, self._weight, padding=1)
+        x = self._convolve(x * style[:, :, None, None].to(self._at.dtype))
         scale = demodulation[:, :, None, None].to(self._at.dtype)
         x = torch.addcmul(self._bias, x, scale)
         if noise is not None:
@@ -148,19 +148,17 @@ class Block:
         self.conv1 = StyledConv(bag, f"{self.name}.conv1", up=False, gain=gain, clamp=clamp, at=at)
         has_rgb = f"{prefix}.torgb.weight" in bag
         self.to_rgb = ToRGB(bag, f"{self.name}.torgb", clamp, at) if has_rgb else None
-        self.image_fir = (
-            Fir(taps, self.to_rgb.img_channels).to(at.device, torch.float32)
-            if (self.to_rgb)
-            else None
-        )
-        self._skip: Tensor | None = None
+        self.upsample_image: Doubling | None = None
+        if self.to_rgb is not None:
+            # Colours add up over resolutions, in float32.
+            colours_at = replace(at, dtype=torch.float32)
+            self.upsample_image = filtered_maps(self.to_rgb.img_channels, taps, colours_at)
+        self._skip: Doubling | None = None
         if self.is_resnet:
             skip = bag.take(f"{prefix}.skip.weight")
-            self._skip = (skip * math.sqrt(0.5 / skip.shape[1])).to(
-                at.device, at.dtype, memory_format=torch.channels_last
-            )
             skip_taps = bag.take(f"{prefix}.skip.resample_filter")
-            self._skip_fir = Fir(skip_taps, skip.shape[0]).to(at.device, at.dtype)
+            scaled = skip * math.sqrt(0.5 / skip.shape[1])
+            self._skip = filtered_maps(skip.shape[0], skip_taps, at, scaled)
 
     @property
     def output_name(self) -> str:
@@ -169,9 +167,7 @@ class Block:
 
     def shortcut(self, x: Float[Tensor, "n i h w"]) -> Float[Tensor, "n o h2 w2"] | None:
         """The upsampled shortcut of the resnet architecture; None in others."""
-        if self._skip is None:
-            return None
-        return self._skip_fir.upsample(functional.conv2d(x, self._skip))
+        return None if self._skip is None else self._skip(x)
 
 
 class Network:
@@ -247,9 +243,8 @@ class Network:
         `silenced`, the first stage is 0: its constant, or all that its convolution makes.
         """
         # channels_last with a transposed convolution and a separate blur: 1.2 to 1.5 times as fast
-        # as the reference on a CPU core. A polyphase upsampling convolution was tried and is slower
-        # (0.7 to 0.96 times the reference); torch.compile gains 5 to 11 % but compiles anew for
-        # every batch size.
+        # as the reference on a CPU core. There the dense form is slower (0.7 to 0.96 times the
+        # reference), and torch.compile gains 5 to 11 % but compiles anew for every batch size.
         x = self.const.repeat(len(ws), 1, 1, 1).contiguous(memory_format=torch.channels_last)
         if silenced == "constant":
             x = torch.zeros_like(x)
@@ -268,8 +263,8 @@ class Network:
                 x = torch.zeros_like(x)
             if block.output_name in wanted:
                 features[block.output_name] = x
-            if block.to_rgb is not None and block.image_fir is not None:
+            if block.to_rgb is not None and block.upsample_image is not None:
                 colours = block.to_rgb(x, ws[:, 2 * position + 1])
-                image = colours if image is None else block.image_fir.upsample(image).add_(colours)
+                image = colours if image is None else block.upsample_image(image).add_(colours)
         assert image is not None  # the last block always has colours
         return image, features

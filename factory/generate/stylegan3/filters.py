@@ -1,7 +1,8 @@
 """StyleGAN3's filtered leaky ReLU: the non-linearity at a higher sampling rate, to avoid aliasing.
 
 Source: Karras et al. 2021, "Alias-free generative adversarial networks", section 3.1. The filters
-are stored in the checkpoint; none is designed here.
+are stored in the checkpoint; none is designed here. On tensor cores a filter is a product with a
+banded matrix (`banded.py`), elsewhere a depthwise convolution.
 """
 
 import torch
@@ -10,6 +11,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from factory.generate.numerics import Numerics
+from factory.generate.stylegan3.banded import (
+    BandedMatrix,
+    downsampling_matrix,
+    separable_terms,
+    upsampling_matrix,
+)
 from factory.generate.stylegan3.geometry import LayerGeometry
 
 
@@ -26,8 +33,10 @@ class Upsampling:
         """Use `taps` on both axes; None is a single tap of 1."""
         self._factor, self._channels = factor, channels
         self.num_taps = 1 if taps is None else len(taps)
+        self._at = at
+        self._dense = taps.to(at.device) if taps is not None and at.is_dense else None
         self._phases: list[Tensor] = []
-        if taps is not None:
+        if taps is not None and not at.is_dense:
             padded = functional.pad(taps * factor, (0, -len(taps) % factor))
             # A filter convolves, conv2d correlates: hence the flip.
             self._phases = [
@@ -40,11 +49,21 @@ class Upsampling:
     ) -> Float[Tensor, "n c h2 w2"]:
         """Upsample `maps`; `padding` counts samples before and after on each axis, at the fine rate."""
         before, after = padding
+        if self._dense is not None:
+            return self._banded(maps, before, after)
         if not self._phases:
             return (
                 functional.pad(maps, (before, after, before, after)) if padding != (0, 0) else maps
             )
         return self._along(self._along(maps, 2, before, after), 3, before, after)
+
+    def _banded(self, maps: Tensor, before: int, after: int) -> Tensor:
+        assert self._dense is not None
+        matrix = upsampling_matrix(self._dense, self._factor, before, self._at)
+        for axis in (2, 3):
+            fine = maps.shape[axis] * self._factor + before + after - self.num_taps + 1
+            maps = matrix.apply(maps, axis, fine)
+        return maps
 
     def _along(self, maps: Tensor, axis: int, before: int, after: int) -> Tensor:
         """One axis: 2 for rows, 3 for columns."""
@@ -84,6 +103,12 @@ class Downsampling:
         """Use `taps`: a 1-D filter for both axes, a square 2-D one, or None for a single tap of 1."""
         self._factor, self._channels = factor, channels
         self.num_taps = 1 if taps is None else taps.shape[0]
+        self._terms: list[tuple[BandedMatrix, BandedMatrix]] = []
+        if taps is not None and at.is_dense:
+            self._terms = [
+                (downsampling_matrix(rows, factor, at), downsampling_matrix(columns, factor, at))
+                for rows, columns in separable_terms(taps)
+            ]
         self._kernels = [
             # A filter convolves, conv2d correlates: hence the flip.
             kernel.flip(0, 1).repeat(channels, 1, 1, 1).to(at.device, at.dtype)
@@ -92,6 +117,13 @@ class Downsampling:
 
     def __call__(self, maps: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h2 w2"]:
         """Downsample `maps` without padding: the filter consumes the margin."""
+        if self._terms:
+            coarse = [(maps.shape[axis] - self.num_taps) // self._factor + 1 for axis in (2, 3)]
+            parts = [
+                columns.apply(rows.apply(maps, 2, coarse[0]), 3, coarse[1])
+                for rows, columns in self._terms
+            ]
+            return sum(parts[1:], start=parts[0])
         for kernel in self._kernels:
             rows, columns = kernel.shape[2:]
             stride = (

@@ -74,7 +74,7 @@ def test_a_stop_at_small_colours_is_what_the_next_block_builds_on():
     last = network.blocks[-1]
     x = network.synthesise(rows, noise, ["b64.conv1"])[1]["b64.conv1"]
     small = generator.mix(base, looks, "b16.conv1", 32)
-    whole = last.image_fir.upsample(small) + last.to_rgb(x, rows[:, -1])
+    whole = last.upsample_image(small) + last.to_rgb(x, rows[:, -1])
     assert furthest(whole, network.synthesise(rows, noise)[0]) < TOLERANCE
 
 

@@ -5,9 +5,11 @@ import torch
 from torch.nn import functional
 
 from factory.generate.numerics import Numerics
+from factory.generate.stylegan3.banded import separable_terms
 from factory.generate.stylegan3.filters import Downsampling, Upsampling
 
 AT = Numerics(torch.device("cpu"), torch.float32)
+DENSE = Numerics(torch.device("cpu"), torch.float32, dense=True)
 
 
 def upsampled_naively(maps, taps, factor, padding):
@@ -52,3 +54,39 @@ def test_separable_and_square_filters_thin_out_alike():
     square = Downsampling(torch.outer(taps, taps), 2, 3, AT)(maps)
     assert tuple(separable.shape) == (2, 3, 5, 5)
     torch.testing.assert_close(separable, square, atol=1e-4, rtol=1e-5)
+
+
+@pytest.mark.parametrize("factor", [2, 4])
+@pytest.mark.parametrize("num_taps", [5, 7, 12, 24])
+@pytest.mark.parametrize("padding", [(9, 8), (-4, -3), (0, 0), (30, 3), (-2, 25)])
+@pytest.mark.parametrize("shape", [(2, 3, 21, 13), (1, 2, 36, 70)])
+def test_a_banded_matrix_upsamples_as_the_phases_do(factor, num_taps, padding, shape):
+    random = torch.Generator().manual_seed(4)
+    maps, taps = torch.randn(shape, generator=random), torch.randn(num_taps, generator=random) / 4
+    found = Upsampling(taps, factor, shape[1], DENSE)(maps, padding)
+    torch.testing.assert_close(
+        found, Upsampling(taps, factor, shape[1], AT)(maps, padding), atol=1e-4, rtol=0
+    )
+
+
+@pytest.mark.parametrize("factor", [1, 2, 4])
+@pytest.mark.parametrize("filters", [(9,), (12,), (12, 12), (24, 24)])
+@pytest.mark.parametrize("shape", [(2, 3, 25, 31), (1, 2, 140, 77)])
+def test_a_banded_matrix_thins_out_as_the_depthwise_filter_does(factor, filters, shape):
+    random = torch.Generator().manual_seed(4)
+    maps, taps = torch.randn(shape, generator=random), torch.randn(filters, generator=random) / 16
+    found = Downsampling(taps, factor, shape[1], DENSE)(maps)
+    torch.testing.assert_close(
+        found, Downsampling(taps, factor, shape[1], AT)(maps), atol=1e-4, rtol=0
+    )
+
+
+def test_a_radial_filter_is_as_many_pairs_as_its_rank():
+    taps = torch.tensor([0.1, 0.4, 0.4, 0.1])
+    assert len(separable_terms(taps)) == len(separable_terms(torch.outer(taps, taps))) == 1
+    distance = torch.linspace(-1, 1, 12)
+    radial = torch.exp(-torch.cdist(distance[:, None], -distance[:, None]).cos())
+    terms = separable_terms(radial)
+    assert 1 < len(terms) <= 6
+    whole = sum(torch.outer(rows, columns) for rows, columns in terms)
+    torch.testing.assert_close(whole, radial, atol=1e-6, rtol=0)

@@ -180,7 +180,7 @@ def test_growing_changes_no_image_before_it_learns(tar, tmp_path):
     after = network_of(state.generator, state.kwargs, at)
     large, _ = after.synthesise(after.styles(z, labels), after.const_noise())
     block = after.blocks[-1]
-    assert torch.allclose(large, block.image_fir.upsample(small), atol=1e-5)
+    assert torch.allclose(large, block.upsample_image(small), atol=1e-5)
     assert state.ema.keys() == state.generator.keys()
 
 
