@@ -15,7 +15,7 @@ from factory.generate.numerics import Numerics
 BLOCK = 32
 """Rows of the block: a multiple of every factor; more rows mean more zeros, fewer mean more overlap."""
 
-_RANK_EPS = 1e-7
+_RANK_EPS = 1e-6
 
 
 class BandedMatrix:
