@@ -2,17 +2,16 @@
 
 The steps, in order: find the weights, require that the output is empty or holds this dataset, fit the
 segmenter once, write the plan, make the missing shards, write the views. Running the job again resumes
-it; with a larger `num_samples` the dataset grows.
+it; with a larger `num_samples`, or by a step (`add`), the dataset grows.
 """
 
 import hashlib
 import logging
 import threading
-from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 from factory.arguments import check_arguments
 from factory.data import ShardTask
@@ -27,9 +26,9 @@ from factory.dataset.state import (
     replace_coverage_spec,
 )
 from factory.dataset.stored_segmenter import other_fit
-from factory.dataset.views import make_manifest, write_views
+from factory.dataset.views import finish_beside_others, make_manifest, write_views
 from factory.dataset.walk import check_sizes
-from factory.errors import IncompleteError, StoreError
+from factory.errors import IncompleteError
 from factory.fit.fitted import find_fitted, names_fitted_file, needs_fitting
 from factory.fit.named_files import digest_named_files
 from factory.fit.pixels.pool import one_thread
@@ -45,11 +44,13 @@ from factory.manifest.paths import (
     round_path,
 )
 from factory.manifest.records import Manifest
+from factory.plan.growth import Growth, check_growth, grow
 from factory.plan.next_round import next_round
-from factory.plan.rounds import Plan, Round, make_plan
+from factory.plan.rounds import Plan, encode_round
 from factory.provenance import new_run_id
 from factory.run.base import Observer, Outcome, load_executor, no_more
 from factory.run.before_fit import check_before_fit
+from factory.run.claim import claim_round
 from factory.run.fitting import FitObserver, finish_for, fit_for, make_worker_config
 from factory.run.job_identity import identify_job
 from factory.run.layouts import find_layouts
@@ -81,13 +82,23 @@ class Prepared:
 
 
 @check_arguments
-def run_job(job: Job, observer: JobObserver | None = None, *, progress: bool = True) -> Manifest:
+def run_job(
+    job: Job,
+    observer: JobObserver | None = None,
+    *,
+    progress: bool = True,
+    add: int | None = None,
+    once: str | None = None,
+) -> Manifest:
     """Make the dataset of a job, or its missing shards; returns the manifest.
 
     Args:
         job: A validated job, the path of its file, or plain values.
         observer: Callbacks, called on this thread.
         progress: Without an observer, show progress: bars on a terminal, else log lines.
+        add: Samples to add to those that are planned in the output, instead of `dataset.num_samples`.
+        once: Name of that step, such as a schedule's date. It is planned once: another call with it,
+            later or at the same time, makes what is missing and plans nothing.
 
     Raises:
         JobError, PluginError, StoreError: If the job cannot start; nothing was changed.
@@ -96,18 +107,18 @@ def run_job(job: Job, observer: JobObserver | None = None, *, progress: bool = T
         IncompleteError: If shards are in quarantine at the end; all others are committed.
         Interrupted: If a signal requested a stop; committed shards are kept.
     """
-    spec = as_job(job)
+    spec, growth = as_job(job), check_growth(add, once)
     with ExitStack() as stack:
         stack.enter_context(one_thread())  # in a notebook torch has many, and sums depend on them
         if observer is None:
             observer = stack.enter_context(progress_reporter(progress=progress))
-        return _run(spec, observer)
+        return _run(spec, observer, growth)
 
 
-def _run(spec: JobSpec, observer: JobObserver) -> Manifest:
+def _run(spec: JobSpec, observer: JobObserver, growth: Growth | None) -> Manifest:
     stop = threading.Event()
     with stop_on_signals(stop):
-        prepared = prepare_job(spec, observer, stop)
+        prepared = prepare_job(spec, observer, stop, growth)
         run_id = new_run_id()
         try:
             with holding_lease(prepared.store, run_id, needed=spec.output.single_writer):
@@ -115,7 +126,7 @@ def _run(spec: JobSpec, observer: JobObserver) -> Manifest:
         finally:
             prepared.store.clean_up(run_id)
         state = find_listed(prepared.store, prepared.plan, keeper)
-        manifest = finish_job(prepared.store, state)
+        manifest = finish_beside_others(prepared.store, state)
         check_sizes(prepared.store, state.records)
         prepared.store.clean_up(run_id)
     if outcome.failures:
@@ -129,7 +140,10 @@ def _run(spec: JobSpec, observer: JobObserver) -> Manifest:
 
 
 def prepare_job(
-    spec: JobSpec, observer: JobObserver, stop: threading.Event | None = None
+    spec: JobSpec,
+    observer: JobObserver,
+    stop: threading.Event | None = None,
+    growth: Growth | None = None,
 ) -> Prepared:
     """Find weights, check the output, fit the segmenter, and write the plan.
 
@@ -153,7 +167,7 @@ def prepare_job(
     identify = partial(
         identify_job, spec, weights_sha256=weights.sha256, files=files, theirs=theirs
     )
-    check_before_fit(spec, store, rounds, identify)
+    check_before_fit(grow(spec, rounds, growth), store, rounds, identify)
     fitted = _fitted_segmenter(spec, store, weights, observer, stop)
     if fitted:  # a misspelt class must not claim the output for a dataset that cannot be made
         _, facts = decode_segmenter(fitted, source="the fitted segmenter")
@@ -165,7 +179,7 @@ def prepare_job(
         if digest != fit.get("sha256", "") and not names_fitted_file(spec.dataset):
             raise other_fit(store, digest)
         check_same_dataset(store, identity, theirs)
-    plan = _claim(store, spec, identity, rounds)
+    spec, plan = claim_round(store, spec, identity, rounds, growth)
     # The round came first and fixed the identity; which driver creates the rest does not matter.
     if fitted:
         store.create(SEGMENTER_PATH, fitted)
@@ -241,7 +255,7 @@ def _next_tasks(
             added = next_round(state.plan, progress, oversample=oversample) if progress else None
             if added is None:
                 return []
-            store.create(round_path(added.round_index), _encode_round(added))
+            store.create(round_path(added.round_index), encode_round(added))
             continue  # read it back: another driver may have been first
         given_up = quarantined_indices(store)
         tasks = [task for task in missing if task.shard_index not in given_up]
@@ -274,25 +288,3 @@ def _fitted_segmenter(
         for doubt in find_doubts(spec.dataset.segmenter, fitted):
             log_event("fit_doubt", level=logging.WARNING, doubt=doubt)
     return finish_for(spec, weights, fitted, observer.fitting, stop, stored=stored)
-
-
-def _claim(store: Store, spec: JobSpec, identity: dict[str, Any], rounds: Sequence[Round]) -> Plan:
-    """Create the job's next round after `rounds`, or plan on top of another driver's that was first."""
-    while True:
-        plan = make_plan(spec, identity, rounds)
-        if len(plan.rounds) == len(rounds):
-            return plan
-        newest = plan.rounds[-1]
-        if store.create(round_path(newest.round_index), _encode_round(newest)):
-            log_event("planned", round=newest.round_index, samples=newest.num_samples)
-            return plan
-        rounds = find_rounds(store, rounds)
-        if not rounds:
-            raise StoreError(
-                f"{store.uri}: a round of the plan exists, but cannot be read back; run the job again"
-            )
-        check_same_dataset(store, identity, rounds[0].identity)
-
-
-def _encode_round(round_: Round) -> bytes:
-    return (round_.model_dump_json(indent=1) + "\n").encode()

@@ -56,6 +56,7 @@ def _options(version: Version = False) -> None:  # noqa: FBT002 - a command line
 app.command()(cli_job.plan)
 app.command()(cli_job.fit)
 app.command()(cli_job.run)
+app.command()(cli_job.grow)
 app.command()(cli_dataset.status)
 app.command()(cli_care.verify)
 app.command()(cli_dataset.preview)

@@ -1,8 +1,9 @@
-"""The commands that work on a job file: `plan`, `fit` and `run`."""
+"""The commands that work on a job: `plan`, `fit`, `run`, and `grow` by the job of a dataset."""
 
 import dataclasses
+import re
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -10,24 +11,45 @@ from factory.cli import label as cli_label
 from factory.cli.memory import check_address_space
 from factory.cli.shared import (
     AsJson,
+    Settings,
+    TrustPlugins,
     import_from_here,
     load,
     one_line_errors,
     print_json,
     say,
 )
+from factory.errors import JobError
 from factory.store.single_file import replace_file
 
+if TYPE_CHECKING:
+    from factory.spec import JobSpec
+
 JobFile = Annotated[Path, typer.Argument(help="Job file (YAML).", metavar="JOB")]
+Once = Annotated[
+    str | None,
+    typer.Option(
+        help="Name of this step of growth, such as a schedule's date: it is planned once, however "
+        "often it is run.",
+        metavar="KEY",
+    ),
+]
 
 
 @one_line_errors
-def plan(job: JobFile, as_json: AsJson = False) -> None:  # noqa: FBT002 - a command line flag
+def plan(
+    job: JobFile,
+    settings: Settings = [],  # noqa: B006 - typer makes a new one
+    once: Once = None,
+    as_json: AsJson = False,  # noqa: FBT002 - a command line flag
+) -> None:
     """Dry run: print shards, bytes, time and warnings. Writes nothing."""
     from factory.run.estimate import estimate_job
+    from factory.spec.changes import read_changes
 
     import_from_here()
-    estimate = estimate_job(load(job))
+    changes = read_changes(settings)
+    estimate = estimate_job(load(job, changes), add=changes.add, once=once)
     if as_json:
         print_json(dataclasses.asdict(estimate))
         return
@@ -69,11 +91,16 @@ def fit(
             help="Folder for report.html and report.png, which show all cuts, or what a search found."
         ),
     ] = None,
+    settings: Settings = [],  # noqa: B006 - typer makes a new one
 ) -> None:
     """Fit the job's segmenter and cache it for `run`."""
     from factory.segment.methods import find_doubts
+    from factory.spec.changes import read_changes
 
-    spec = load(job)
+    changes = read_changes(settings)
+    if changes.add is not None:
+        raise JobError("--set dataset.num_samples: a fit makes no samples; use `factory run`")
+    spec = load(job, changes)
     import_from_here()
     if report is not None:
         cli_label.check_has_report(spec, source=str(job))
@@ -92,25 +119,69 @@ def fit(
 
 
 @one_line_errors
-def run(job: JobFile) -> None:
-    """Make the dataset, or its missing shards. Run it again to resume."""
+def run(
+    job: JobFile,
+    settings: Settings = [],  # noqa: B006 - typer makes a new one
+    once: Once = None,
+) -> None:
+    """Make the dataset, or its missing shards. Run it again to resume.
+
+    With --set dataset.num_samples=+1000 the dataset grows by that step.
+    """
     check_address_space()
+    from factory.spec.changes import read_changes
+
+    changes = read_changes(settings)
+    _run(load(job, changes), changes.add, once)
+
+
+@one_line_errors
+def grow(
+    dataset: Annotated[str, typer.Argument(help="Dataset folder or URI.", metavar="DATASET")],
+    step: Annotated[str, typer.Argument(help="Samples to add, such as +1000.", metavar="+N")],
+    once: Once = None,
+    settings: Settings = [],  # noqa: B006 - typer makes a new one
+    trust_plugins: TrustPlugins = False,  # noqa: FBT002 - a command line flag
+) -> None:
+    """Add samples to a dataset, by the job that is stored in it.
+
+    Where it runs is not the stored job's matter: add --set run.address=auto and the like.
+    """
+    from factory.dataset.growing import job_to_grow
+    from factory.spec.changes import read_changes
+    from factory.store import open_store
+
+    check_address_space()
+    if not re.fullmatch(r"\+?[0-9]{1,12}", step):
+        raise JobError(where="+N", found=f"found {step!r}", allowed="a number such as +1000")
+    changes = read_changes(settings)
+    if changes.add is not None or "dataset.num_samples" in changes.settings:
+        raise JobError(
+            "--set dataset.num_samples: +N beside the dataset says by how much it grows; leave it out"
+        )
+    spec = job_to_grow(open_store(dataset), changes.settings, trust_plugins=trust_plugins)
+    _run(spec, int(step), once)
+
+
+def _run(spec: "JobSpec", add: int | None, once: str | None) -> None:
     from factory.job import run_job
     from factory.manifest.paths import CARD_PICTURE
     from factory.run.progress import progress_reporter
     from factory.run.worker import configure_process
 
-    spec = load(job)
     import_from_here()
     configure_process()
     with progress_reporter() as observer:
-        manifest = run_job(spec, observer)
+        manifest = run_job(spec, observer, add=add, once=once)
     short = manifest.num_planned - manifest.num_samples
+    is_rejected = any(record.num_rejected for record in manifest.records)
     say(
         f"{manifest.num_samples:,} pairs in {len(manifest.records):,} shards: {spec.output.uri}"
         f" (see {spec.output.uri.rstrip('/')}/{CARD_PICTURE})"
     )
-    if short:
+    if short and not is_rejected:
+        say(f"{short:,} more are planned: another run has added a step meanwhile, and makes them")
+    elif short:
         say(
             f"warning: {short:,} fewer than asked for, because samples were rejected; "
             "see `factory status`, then raise dataset.num_samples",

@@ -19,6 +19,7 @@ from factory.redact import redact_values, shown
 
 if TYPE_CHECKING:
     from factory.spec import JobSpec
+    from factory.spec.changes import Changes
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object, for scripts.")]
 
@@ -73,17 +74,27 @@ TrustPlugins = Annotated[
 ]
 
 
-def load(job: Path) -> "JobSpec":
-    """Load the job file at `job`.
+Settings = Annotated[
+    list[str],
+    typer.Option(
+        "--set",
+        help="A setting in place of the file's, such as run.num_actors=4; can be repeated.",
+        metavar="PATH=VALUE",
+    ),
+]
+
+
+def load(job: Path, changes: "Changes | None" = None) -> "JobSpec":
+    """Load the job file at `job`, with `changes` to its settings.
 
     Raises:
-        JobError: If it breaks a rule.
+        JobError: If it breaks a rule, or is to grow where it cannot.
         PluginError: If it lies in a dataset and names a `module:attribute`.
     """
     from factory.dataset.trust import check_stored_job, is_stored_job
     from factory.spec.read import load_job
 
-    spec = load_job(job)
+    spec = load_job(job, changes.settings if changes else None)
     if is_stored_job(job):
         remedy = "inspect that code, then use a copy of the job outside of the dataset"
         check_stored_job(spec.model_dump(mode="json"), str(job), remedy=remedy)

@@ -139,6 +139,17 @@ def load_stored_job(store: Store, *, trust_plugins: bool = False) -> JobSpec:
         PluginError: If it names a `module:attribute` and is not trusted; see `trust.py`.
         StoreError: If it is missing, or there is no dataset.
     """
+    document = read_stored_job(store, trust_plugins=trust_plugins)
+    return check_job(document, source=f"{store.uri}/{JOB_PATH}")
+
+
+def read_stored_job(store: Store, *, trust_plugins: bool = False) -> dict[str, Any]:
+    """Read that file as plain values, which are not validated yet.
+
+    Raises:
+        PluginError: If it names a `module:attribute` and is not trusted; see `trust.py`.
+        StoreError: If it is missing, or there is no dataset.
+    """
     data = store.read(JOB_PATH)
     if data is None:
         find_plan(store)  # in an empty folder the more helpful error is that there is no dataset
@@ -157,7 +168,7 @@ def load_stored_job(store: Store, *, trust_plugins: bool = False) -> JobSpec:
     if not trust_plugins:
         remedy = f"inspect that code, then repeat the command with {TRUST_OPTION}"
         check_stored_job(document, source, remedy=remedy)
-    return check_job(document, source=source)
+    return document
 
 
 def find_coverage_spec(store: Store) -> CoverageSpec | None:

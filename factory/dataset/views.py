@@ -5,6 +5,7 @@ from typing import Any
 
 from factory.dataset.card import encode_card
 from factory.dataset.preview import make_preview
+from factory.dataset.quarantine import quarantined_indices
 from factory.dataset.state import DatasetState, find_labels, find_state
 from factory.manifest.paths import (
     CARD_PICTURE,
@@ -55,6 +56,24 @@ def write_views(store: Store, manifest: Manifest) -> None:
         store.replace(CARD_PICTURE, preview)
     store.replace(README_PATH, card)
     store.replace(MANIFEST_PATH, table)
+
+
+def finish_beside_others(store: Store, state: DatasetState) -> Manifest:
+    """Write the views of `state`; once more if other drivers have committed the last shards meanwhile.
+
+    Whoever writes last may have listed first. As each driver lists again after it wrote, and commits
+    before it writes, the views that are left name every shard.
+
+    Raises:
+        StoreError: If a tar is missing, or the store cannot be written.
+    """
+    manifest = make_manifest(store, state)
+    write_views(store, manifest)
+    newer = find_state(store, state)
+    if newer.done > state.done and not newer.plan.without(newer.done | quarantined_indices(store)):
+        manifest = make_manifest(store, newer)
+        write_views(store, manifest)
+    return manifest
 
 
 def _are_current(store: Store, manifest: Manifest, table: bytes, card: bytes) -> bool:

@@ -63,6 +63,7 @@ def next_round(plan: Plan, progress: TargetProgress, *, oversample: float) -> Ro
         num_samples = (num_samples + 1) // 2
     factor = max(oversample, _factor(request, num_samples, most_per_shard))
     return Round(
+        schema_version=1,
         dataset_id=last.dataset_id,
         name=last.name,
         round_index=last.round_index + 1,

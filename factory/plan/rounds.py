@@ -25,8 +25,8 @@ class Round(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
-    schema_version: int = 1
-    """Version of this layout."""
+    schema_version: int = 2
+    """Version of this layout; 1 if no step is named, which older versions can read."""
     dataset_id: str = Field(max_length=64)
     """The dataset this round belongs to."""
     name: DatasetName
@@ -45,6 +45,8 @@ class Round(BaseModel):
     """Sample indices owned per sample that is kept; at least 1."""
     identity: dict[str, Any]
     """The identity whose digest is the dataset id; errors list what differs from it."""
+    step: str | None = Field(None, max_length=64)
+    """Name of a scheduled step of growth, such as its date: no other round has it. Left out if none."""
     steering: Steering | None = None
     """How it differs from the `dataset` section to reach a coverage target; null for plain growth."""
 
@@ -130,8 +132,12 @@ def plain_samples(rounds: Sequence[Round]) -> int:
     return sum(round_.num_samples for round_ in rounds if round_.steering is None)
 
 
-def make_plan(spec: JobSpec, identity: dict[str, Any], existing: Sequence[Round] = ()) -> Plan:
+def make_plan(
+    spec: JobSpec, identity: dict[str, Any], existing: Sequence[Round] = (), *, step: str = ""
+) -> Plan:
     """Plan a job on top of the `existing` rounds: a round is added if more samples are wanted.
+
+    `step` names the added round, if the dataset grows in scheduled steps.
 
     Raises:
         JobError: If the job asks for fewer samples than are already planned.
@@ -150,6 +156,7 @@ def make_plan(spec: JobSpec, identity: dict[str, Any], existing: Sequence[Round]
             # First shard and first index follow the last round's whole range, used up or not: which
             # indices a round owns must not depend on how many samples were rejected before.
             Round(
+                schema_version=2 if step else 1,
                 dataset_id=dataset_id_of(identity),
                 name=spec.name,
                 round_index=len(rounds),
@@ -159,6 +166,7 @@ def make_plan(spec: JobSpec, identity: dict[str, Any], existing: Sequence[Round]
                 samples_per_shard=spec.dataset.samples_per_shard,
                 oversample=spec.dataset.oversample,
                 identity=identity,
+                step=step or None,
             )
         )
     plan = Plan(rounds[0].dataset_id, tuple(rounds))
@@ -203,6 +211,12 @@ def check_digits(newest: Round) -> None:
             f"dataset.samples_per_shard: the dataset would have {num_shards:,} shards, their names "
             f"have {SHARD_DIGITS} digits; raise dataset.samples_per_shard"
         )
+
+
+def encode_round(round_: Round) -> bytes:
+    """Encode a round as JSON; one without a step as versions before steps did."""
+    left_out = None if round_.step else {"step"}
+    return (round_.model_dump_json(indent=1, exclude=left_out) + "\n").encode()
 
 
 def read_round(data: bytes, *, source: str) -> Round:

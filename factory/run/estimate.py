@@ -26,8 +26,9 @@ from factory.errors import (
     UnreachableError,
     restore_error,
 )
+from factory.plan.growth import Growth, check_growth, grow
 from factory.plan.identity import make_identity
-from factory.plan.rounds import make_plan
+from factory.plan.rounds import Round, make_plan
 from factory.run.job_identity import identify_job
 from factory.spec import JobSpec
 from factory.spec.read import Job, as_job
@@ -67,35 +68,39 @@ class Estimate:
 
 
 @check_arguments
-def estimate_job(job: Job) -> Estimate:
+def estimate_job(job: Job, *, add: int | None = None, once: str | None = None) -> Estimate:
     """Plan a job without writing anything: a checked one, the path of its file, or its plain values.
+
+    Args:
+        job: The job.
+        add: Samples to add to those that are planned in the output, instead of `dataset.num_samples`.
+        once: Name of that step of growth; nothing is added if it is planned already.
+
+    Returns:
+        The estimate.
 
     Raises:
         JobError: If the job breaks a rule, or asks for fewer samples than its output already plans.
         StoreError: If the output holds something else.
     """
-    spec = as_job(job)
+    growth = check_growth(add, once)
     warnings: list[str] = []
-    num_done, num_shards = _count_shards(spec, warnings)
+    spec, num_done, num_shards = _count_shards(as_job(job), growth, warnings)
     measured = _calibrate(spec, warnings)
     warnings += _reader_warnings(spec, num_shards)
-    actors = spec.run.num_actors
-    size = measured["bytes_per_pair"] if measured else None
+    size, rate, share, passes, fit_s = (
+        measured[name] if measured else None
+        for name in ("bytes_per_pair", "pairs_per_s", "accepted_share", "passes_per_pair", "fit_s")
+    )
     warnings += _room_warnings(spec, size, num_done)
+    actors = spec.run.num_actors
     num_actors = actors if isinstance(actors, int) else _auto_actors(spec)
-    rate = measured["pairs_per_s"] if measured else None
-    share = measured["accepted_share"] if measured else None
-    passes = measured["passes_per_pair"] if measured else None
     kept = 1.0 if share is None else share
     if measured:
         warnings += _rejection_warnings(spec, measured)
     left = spec.dataset.num_samples - num_done
-    fit_s = measured["fit_s"] if measured else None
     if measured and fit_s is None:
-        warnings.append(
-            f"time left is without the fit: segmenter {spec.dataset.segmenter.kind!r} does not say "
-            "what its fit takes"
-        )
+        warnings.append(_no_fit_time(spec))
     return Estimate(
         name=spec.name,
         output_uri=spec.output.uri,
@@ -117,18 +122,28 @@ def estimate_job(job: Job) -> Estimate:
     )
 
 
-def _count_shards(spec: JobSpec, warnings: list[str]) -> tuple[int, int]:
-    """Number of existing samples and total number of shards, including rounds already planned."""
-    plain = math.ceil(spec.dataset.num_samples / spec.dataset.samples_per_shard)
+def _no_fit_time(spec: JobSpec) -> str:
+    return (
+        f"time left is without the fit: segmenter {spec.dataset.segmenter.kind!r} does not say "
+        "what its fit takes"
+    )
+
+
+def _count_shards(
+    spec: JobSpec, growth: Growth | None, warnings: list[str]
+) -> tuple[JobSpec, int, int]:
+    """The job as it grows, the number of existing samples, and of shards with those that are planned."""
+    rounds: list[Round] = []
     try:
         store = open_store(spec.output.uri)
         rounds = find_rounds(store)
     except UnreachableError as error:
         warnings.append(f"nothing is known of what the output holds: {error}")
-        return 0, plain
+    spec = grow(spec, rounds, growth)
+    plain = math.ceil(spec.dataset.num_samples / spec.dataset.samples_per_shard)
     if not rounds:
         make_plan(spec, make_identity(spec, weights_sha256="", segmenter_sha256=""))  # may refuse
-        return 0, plain
+        return spec, 0, plain
     theirs = rounds[0].identity
     try:
         identity = identify_job(  # planning looks into neither weights nor segmenter
@@ -141,10 +156,10 @@ def _count_shards(spec: JobSpec, warnings: list[str]) -> tuple[int, int]:
         )
     except PluginError as error:  # it may be installed where the job will run
         warnings.append(f"the output holds a dataset, not compared with this job: {error}")
-        return 0, plain
+        return spec, 0, plain
     check_same_dataset(store, identity, theirs)
     plan = make_plan(spec, identity, rounds)
-    return find_committed(store, plan).num_samples, plan.num_shards
+    return spec, find_committed(store, plan).num_samples, plan.num_shards
 
 
 def _auto_actors(spec: JobSpec) -> int:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from factory.arguments import check_arguments
+from factory.spec.changes import apply_changes
 from factory.spec.check import check_settings
 from factory.spec.inline import inline_files
 from factory.spec.job import JobSpec
@@ -15,14 +16,19 @@ Job = JobSpec | str | Path | Mapping[str, Any]
 
 
 @check_arguments
-def load_job(path: str | Path) -> JobSpec:
+def load_job(path: str | Path, changes: Mapping[str, Any] | None = None) -> JobSpec:
     """Read and validate the job file at `path`, and the labels file it names, if any.
+
+    Args:
+        path: The job file.
+        changes: Values by dotted path, such as `{"run.num_actors": 4}`, in place of the file's.
 
     Raises:
         JobError: If a file cannot be read, is not YAML, or breaks a rule; the message holds one
             line per problem.
     """
     document = load_yaml(Path(path), noun="job file", keys="name, dataset, output")
+    apply_changes(document, changes or {})
     inline_files(document)
     return check_job(document, source=str(path))
 

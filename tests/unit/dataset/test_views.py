@@ -4,7 +4,8 @@ from small_job import make_small
 
 import factory.dataset.receipts
 import factory.job
-from factory.dataset.state import find_state
+from factory.dataset.state import DatasetState, find_state
+from factory.dataset.views import finish_beside_others
 from factory.job import finish_job
 from factory.manifest.paths import (
     CARD_PICTURE,
@@ -175,3 +176,23 @@ def test_the_manifest_is_written_last_because_the_card_does_not_tell_every_chang
     store.writes.clear()
     finish_job(store)
     assert set(store.writes) == set(VIEWS)
+
+
+def test_views_of_an_overtaken_listing_are_written_again_with_the_other_drivers_shards(tmp_path):
+    make_small(tmp_path)
+    whole = views_of(tmp_path / "out")
+    store = CountingStore(tmp_path / "out")
+    state = find_state(store)
+    listed_before = DatasetState(state.plan, state.records[:-1])
+    assert len(finish_beside_others(store, listed_before).records) == len(state.records)
+    assert views_of(tmp_path / "out") == whole
+
+
+def test_views_are_not_written_again_while_another_driver_is_still_at_work(tmp_path):
+    make_small(tmp_path)
+    store = CountingStore(tmp_path / "out")
+    state = find_state(store)
+    store.remove(receipt_path(0, 0))
+    listed_before = DatasetState(state.plan, state.records[1:-1])
+    assert len(finish_beside_others(store, listed_before).records) == 1
+    assert store.writes[MANIFEST_PATH] == 1
