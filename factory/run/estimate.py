@@ -97,10 +97,8 @@ def estimate_job(job: Job, *, add: int | None = None, once: str | None = None) -
     num_actors = actors if isinstance(actors, int) else _auto_actors(spec)
     kept = 1.0 if share is None else share
     if measured:
-        warnings += _rejection_warnings(spec, measured)
+        warnings += [*_rejection_warnings(spec, measured), *_fit_warnings(spec, measured)]
     left = spec.dataset.num_samples - num_done
-    if measured and fit_s is None:
-        warnings.append(_no_fit_time(spec))
     return Estimate(
         name=spec.name,
         output_uri=spec.output.uri,
@@ -122,11 +120,13 @@ def estimate_job(job: Job, *, add: int | None = None, once: str | None = None) -
     )
 
 
-def _no_fit_time(spec: JobSpec) -> str:
-    return (
+def _fit_warnings(spec: JobSpec, measured: dict[str, Any]) -> list[str]:
+    if measured["fit_s"] is not None:
+        return []
+    return [
         f"time left is without the fit: segmenter {spec.dataset.segmenter.kind!r} does not say "
         "what its fit takes"
-    )
+    ]
 
 
 def _count_shards(
