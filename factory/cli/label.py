@@ -1,6 +1,7 @@
 """The command that names clusters, `label`, and the report of `fit`."""
 
 import threading
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -145,8 +146,10 @@ def write_report(spec: "JobSpec", found: "FoundFit", folder: Path) -> None:
     Raises:
         JobError: If it cannot be written.
     """
+    from factory.label.kept import NUM_SURVEYED
     from factory.label.page import kept_page
     from factory.label.picture import draw_picture
+    from factory.label.survey import Survey
     from factory.run.fitting import draw_report
 
     with writing_into(folder):
@@ -154,6 +157,10 @@ def write_report(spec: "JobSpec", found: "FoundFit", folder: Path) -> None:
     files = draw_report(spec, found)
     if not files:
         material = draw_material(spec, found)
+        say(f"drawing {NUM_SURVEYED} samples for closer looks", err=True)
+        survey = Survey(material.renderer, NUM_SURVEYED)
+        survey.fill()
+        material = replace(material, survey=survey)
         files = {"report.html": kept_page(material), "report.png": draw_picture(material)}
         if material.layers:
             say(material.layers)

@@ -7,6 +7,7 @@ what they would if each image were another one of the same places, or each place
 image. All of this is ours; KLiSH's release takes the finest maps up to a number of channels.
 """
 
+import threading
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -27,6 +28,7 @@ from factory.fit.pixels.sampling import (
     Sampling,
     places_of,
 )
+from factory.fit.progress import Progress
 from factory.generate.base import GeneratorFacts
 from factory.identity import counter_rng
 from factory.segment.agreement import adjusted_rand
@@ -51,9 +53,11 @@ def score_layers(context: FitContext, seed: int) -> dict[str, float]:
     vectors = torch.cat(context.pool.query("spread", SEEDING_PIXELS)).cpu()
     indices = range(FIRST_FITTING_INDEX, FIRST_FITTING_INDEX + _NUM_IMAGES)
     places = torch.cat([places_of(sampling, index) for index in indices])
-    owners = [
-        _clusters(block, seed, context) for block in torch.split(vectors, list(widths), dim=1)
-    ]
+    context.progress.begin("layer scores", len(names))
+    owners = []
+    for block in torch.split(vectors, list(widths), dim=1):
+        owners.append(_clusters(block, seed, context.progress.stop))
+        context.progress.advance(1)
     return dict(zip(names, contents(owners, places, _PLACES_PER_IMAGE), strict=True))
 
 
@@ -103,10 +107,12 @@ def _candidates(facts: GeneratorFacts) -> tuple[tuple[str, ...], tuple[int, ...]
     return names, tuple(facts.layers[name].channels for name in names)
 
 
-def _clusters(block: Float32[Tensor, "p w"], seed: int, context: FitContext) -> Tensor:
+def _clusters(block: Float32[Tensor, "p w"], seed: int, stop: threading.Event) -> Tensor:
     clipped = find_ball(block).clip(block)
+    # A layer is one step of the stage: the rounds of its clusters are no steps, but can be stopped.
+    unreported = Progress(lambda *_: None, stop)
     try:
-        centres = try_seedings(clipped, _NUM_CLUSTERS, seed, context.progress)
+        centres = try_seedings(clipped, _NUM_CLUSTERS, seed, unreported)
     except JobError:  # fewer distinct vectors than clusters: a constant map
         return torch.zeros(len(block), dtype=torch.int64)
     return nearest(clipped, centres)[0]

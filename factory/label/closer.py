@@ -8,8 +8,8 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 from torch import Tensor
 
-from factory.label.render import Renderer
-from factory.label.survey import parts_of
+from factory.label.render import Renderer, smaller
+from factory.segment.tree.mixture import parts_of
 
 _MOST_BYTES = 2**29
 
@@ -20,9 +20,9 @@ Rendered = tuple[UInt8[np.ndarray, "s s 3"], Float32[Tensor, "nodes s s"]]
 class CloserLook:
     """Renders samples at the image's own size (at most 256 px), and keeps the latest of them."""
 
-    def __init__(self, renderer: Renderer) -> None:
-        """Look at samples of `renderer`."""
-        self._renderer = renderer
+    def __init__(self, renderer: Renderer, most_px: int = 256) -> None:
+        """Look at samples of `renderer`, made smaller if they have a side of more than `most_px`."""
+        self._renderer, self._side = renderer, min(renderer.side, most_px)
         self._kept: OrderedDict[int, Rendered] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -53,7 +53,8 @@ class CloserLook:
             if index in self._kept:
                 self._kept.move_to_end(index)
                 return self._kept[index]
-        found = self._renderer.render(index, self._renderer.side)
+        image, scores = self._renderer.render(index, self._side)
+        found = smaller(image, self._side), scores
         with self._lock:
             self._kept[index] = found
             size = found[1].nbytes

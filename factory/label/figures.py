@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from jaxtyping import UInt8
 
 from factory.label.closer import CloserLook
 from factory.label.material import LabelMaterial
@@ -42,11 +43,16 @@ def describe_sample(
     image = closer.image(index)
     inside, parts = closer.masks(index, classes, at)
     return {
-        "image": f"data:image/png;base64,{_text(encode_image(image, EncodeSpec()))}",
+        "image": picture_uri(image),
         "side": len(image),
         "inside": _text(inside.tobytes()),
         "parts": _text(parts.tobytes()),
     }
+
+
+def picture_uri(image: UInt8[np.ndarray, "h w 3"]) -> str:
+    """`image` as a PNG inside an address, as a page may load it."""
+    return f"data:image/png;base64,{_text(encode_image(image, EncodeSpec()))}"
 
 
 def _encode(found: ClassFigures) -> dict[str, Any]:

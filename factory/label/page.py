@@ -12,14 +12,14 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
+from factory.label.figures import picture_uri
+from factory.label.kept import keep_closer_looks
 from factory.label.layout import place_nodes
 from factory.label.material import LabelMaterial
 from factory.label.scripts import import_map, script_names
-from factory.pack.image import encode_image
 from factory.segment.tree.doubts import doubts_of_cut
 from factory.segment.tree.hierarchy import Hierarchy
 from factory.segment.tree.suggest import suggest_cuts
-from factory.spec import EncodeSpec
 
 ASSETS = Path(__file__).parent / "assets"
 
@@ -39,9 +39,7 @@ def make_facts(material: LabelMaterial) -> dict[str, Any]:
         "suggested": suggest_cuts(tree).num_classes,
         "side": gallery.images.shape[1],
         "mask_side": gallery.scores.shape[-1],
-        "images": [
-            _data_uri("image/png", encode_image(image, EncodeSpec())) for image in gallery.images
-        ],
+        "images": [picture_uri(image) for image in gallery.images],
     }
 
 
@@ -53,12 +51,17 @@ def live_page(nonce: str) -> bytes:
 
 
 def kept_page(material: LabelMaterial) -> bytes:
-    """Render the page as one read-only file that contains the masks of all flat cuts."""
+    """Render the page as one read-only file that contains the masks of all flat cuts.
+
+    With closer looks at the classes of some, if the material's survey holds samples.
+    """
     masks = {
         count: _packed(material.gallery.masks(material.tree.flat_cut(count)).tobytes())
         for count in range(2, material.tree.num_leaves + 1)
     }
-    facts = json.dumps({**make_facts(material), "masks": masks}).replace("<", "\\u003c")
+    closer = keep_closer_looks(material) if material.survey.num_ready else None
+    kept = {**make_facts(material), "masks": masks, "closer": closer}
+    facts = json.dumps(kept).replace("<", "\\u003c")
     imports = {
         f"label/{name}": _data_uri("text/javascript", (ASSETS / f"{name}.js").read_bytes())
         for name in script_names(ASSETS)

@@ -53,7 +53,7 @@ class Renderer:
             columns = rows - index % step + index // step % step
         with self._lock, torch.inference_mode():
             batch = self._generator.generate(self._sampler.draw([index]), self._layers)
-            image = _smaller(batch.images[0].cpu().numpy(), self.side)
+            image = smaller(batch.images[0].cpu().numpy(), self.side)
             return image, self._scores(batch.features, rows, columns)
 
     def _scores(self, features: Mapping[str, Tensor], rows: Tensor, columns: Tensor) -> Tensor:
@@ -68,6 +68,7 @@ class Renderer:
         return torch.cat(parts)
 
 
-def _smaller(image: UInt8[np.ndarray, "h w 3"], side: int) -> UInt8[np.ndarray, "s s 3"]:
+def smaller(image: UInt8[np.ndarray, "h w 3"], side: int) -> UInt8[np.ndarray, "s s 3"]:
+    """`image` at `side` px, each pixel the mean of those that it covers."""
     picture = Image.fromarray(image).resize((side, side), Image.Resampling.BOX)
     return np.asarray(picture)

@@ -1,16 +1,26 @@
 """Every method that finds foreground on the generators at hand: how right it is, and what it costs.
 
-    python tests/bench/methods.py [--samples 64] [--steps 300] [--images 32] [--only direction ...]
+    nice python tests/bench/methods.py RESULTS --experts zheng_dev.tar --pictures pbc.tar
+        [--anime FILE --digiface FILE] [--samples 64] [--only direction ...] [--on cells ...]
 
-Each method is fitted and used in a process of its own, on one thread. Columns: seconds of the fit;
-share of masks that are accepted; milliseconds and forward passes of the generator for an accepted pair
-(passes only where a method says how many); foreground IoU of the accepted masks, and of all, where a
-rejected one counts as 0; peak memory of the process.
+Each method is fitted and used in a process of its own, on one thread, at its defaults, and leaves a row
+and its masks in the folder RESULTS, so that an interrupted run goes on where it stood. Columns: seconds
+of the fit (of a process with one thread); share of masks that are accepted; milliseconds and forward
+passes of the generator for an accepted pair (as the method says; of style mixing, which stops variants
+early, multiply-adds of a pair over those of an image alone); foreground IoU of the accepted masks,
+and of all, where a rejected one counts as 0; peak memory of the process. The second table of a generator
+is how alike two methods are on the same latents: the mean IoU of foreground and background, over the
+samples that both accept.
 
-The toy's masks are exact. The shipped generator has none: its reference is the rule of
-`style_mixing.py`. Clusters of `kmeans` and `klish` have no names: here each is foreground if most of its
-pixels are, which needs the reference and is the best that anybody could name them. `linear` learns from
-three pictures that the reference painted.
+The toy's masks are exact. On the shipped generator the reference is a network trained on masks painted
+by experts (`expert_cells.py`, `unet.py`): the whole white cell. It learnt from another laboratory's
+pictures, so that 0.93 is about what a perfect mask reaches. Anime and DigiFace faces have no reference:
+they show what runs, at what cost, and whether methods agree.
+
+Clusters of `kmeans` and `klish` have no names: here each is foreground if most of its pixels are, which
+needs the reference and is the best that anybody could name them; without a reference, if it holds more
+of the images' middle than of their rim. `linear` learns from three pictures that the reference painted.
+`alpha` needs pictures: for the toy they are another thousand of its images.
 """
 
 import argparse
@@ -21,21 +31,27 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Bool
+from PIL import Image
+from torch.utils.flop_counter import FlopCounterMode
 
 HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE), str(HERE.parent)]
+sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parent / "plugins")]
 
+from expert_cells import CENTRAL, NUM_CLASSES, read_experts  # noqa: E402
 from foreground_scores import foreground_ious  # noqa: E402
 from painted import pictures_folder  # noqa: E402
-from style_mixing import CPU, white_cell  # noqa: E402
+from unet import predict, train_unet  # noqa: E402
 
 from factory.data import LatentBatch  # noqa: E402
-from factory.fit.annotations.pictures_file import PICTURES_FOLDER, picture_name  # noqa: E402
+from factory.errors import FactoryError  # noqa: E402
+from factory.fit.annotations.pictures_file import picture_name  # noqa: E402
 from factory.fit.fitted import fit_segmenter, needs_fitting  # noqa: E402
 from factory.fit.pixels.sampling import fitting_latents  # noqa: E402
 from factory.generate.base import Generator, load_generator  # noqa: E402
@@ -52,145 +68,265 @@ from factory.segment.base import (  # noqa: E402
 )
 from factory.spec import DatasetSpec  # noqa: E402
 
-GENERATORS = {
-    "toy": {"kind": "shapes"},
-    "cells": {"kind": "stylegan2", "weights": "shipped:blood_cells"},
-}
+CPU = torch.device("cpu")
 PAINTED = (3, 8, 21)
 BATCH = 8
-ONE_WAY = ("style_mixing", "direction", "linear", "distil")
+NUM_TOY_PICTURES = 1000
+ONE_WAY = ("style_mixing", "direction", "alpha", "linear", "distil")
 """Methods whose class 1 is the foreground."""
+METHODS = ("klish", "kmeans", "linear", "style_mixing", "distil", "direction", "alpha")
+LEARNS = ("linear",)
+"""Methods that need a reference to be made at all."""
+
+Masks = Bool[np.ndarray, "n h w"]
+Truth = Callable[[LatentBatch], Masks]
 
 
-def sections(steps: int, images: int, painted: Path) -> dict[str, dict[str, Any]]:
-    """The settings of each method: defaults but for the size of what is fitted on."""
+def generators(asked: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    """The `generator` section, and the truncation, of each generator at hand."""
+    found: dict[str, dict[str, Any]] = {"toy": {"generator": {"kind": "shapes"}}}
+    if asked.experts:
+        cells = {"kind": "stylegan2", "weights": "shipped:blood_cells"}
+        found["cells"] = {"generator": cells, "latents": {"truncation_psi": 0.8}}
+    if asked.anime:
+        found["anime"] = {"generator": {"kind": "anime_dcgan:AnimeDCGAN", "weights": asked.anime}}
+    if asked.digiface:
+        found["digiface"] = {"generator": {"kind": "dcgan", "weights": asked.digiface}}
+    return found
+
+
+def section_of(kind: str, place: str, painted: Path, pictures: str) -> dict[str, Any]:
+    """The settings of each method: defaults but for what it cannot do without."""
+    face = {"foreground_share": [0.01, 0.85]} if place in ("anime", "digiface") else {}
     return {
         "kmeans": {"kind": "kmeans", "num_clusters": 12},
-        "klish": {"kind": "klish", "initial_clusters": 48, "cut": 12},
+        "klish": {"kind": "klish", "cut": 12},
         "style_mixing": {"kind": "style_mixing"},
-        "direction": {"kind": "direction", "steps": steps, "images_per_step": images},
+        "direction": {"kind": "direction", **face},
+        "alpha": {"kind": "alpha", "images": pictures},
         "linear": {
             "kind": "linear",
             "annotations": str(painted),
             "classes": ["background", "foreground"],
             "learning_rate": 0.01,
         },
-        "distil": {"kind": "distil", "teacher": {"kind": "style_mixing"}, "samples": 64},
-    }
+        "distil": {"kind": "distil", "teacher": {"kind": "style_mixing"}, "samples": 300},
+    }[kind]
 
 
-def truth_of(generator: Generator, latents: LatentBatch) -> np.ndarray:
-    """The reference's foreground."""
-    if hasattr(generator, "masks"):
-        found: np.ndarray = generator.masks(latents).numpy() > 0
-        return found
-    images = generator.generate(latents, ()).images
-    return torch.stack([white_cell(image) for image in images]).numpy()
+def truth_of(generator: Generator, place: str, asked: argparse.Namespace) -> Truth | None:
+    """The reference's foreground, or None where there is no reference."""
+    if place == "toy":
+        return lambda latents: generator.masks(latents).numpy() > 0  # type: ignore[attr-defined]
+    if place != "cells":
+        return None
+    network = train_unet(read_experts(asked.experts).pairs, NUM_CLASSES, 0, asked.results / "nets")
+
+    def whole_cells(latents: LatentBatch) -> Masks:
+        with torch.inference_mode():
+            images = generator.generate(latents, ()).images.permute(0, 3, 1, 2)
+            found = predict(network, images).argmax(dim=1).byte().numpy()
+        return np.stack([CENTRAL.clean_parts(mask) for mask in found]) > 0
+
+    return whole_cells
 
 
-def paint(folder: Path, dataset: DatasetSpec, generator: Generator) -> None:
+def paint(folder: Path, dataset: DatasetSpec, generator: Generator, truth: Truth) -> None:
     """Some pictures with the reference's foreground on them."""
     pictures_folder(folder, PAINTED, dataset=dataset)
-    masks = truth_of(generator, fitting_latents(generator, dataset, 0, PAINTED))
+    masks = truth(fitting_latents(generator, dataset, 0, PAINTED))
     for number, mask in zip(PAINTED, masks, strict=True):
         data = encode_mask(mask.astype(np.uint8))
         (folder / f"{picture_name(number)}.mask.png").write_bytes(data)
-    assert (folder / PICTURES_FOLDER).is_dir()
 
 
-def foreground_of(masks: np.ndarray, truth: np.ndarray, kind: str) -> np.ndarray:
-    """Which pixels are foreground; of clusters those whose pixels mostly are."""
+def write_pictures(folder: Path, dataset: DatasetSpec, generator: Generator) -> None:
+    """Images of other latents than those of the dataset."""
+    folder.mkdir()
+    other = dataset.latents.model_copy(update={"seed": 99})
+    sampler = LatentSampler(generator, other, dataset.generator)
+    for first in range(0, NUM_TOY_PICTURES, BATCH):
+        images = generator.generate(sampler.draw(range(first, first + BATCH)), ()).images
+        for place, image in enumerate(images.numpy()):
+            Image.fromarray(image).save(folder / f"{first + place:04}.png")
+
+
+def foreground_of(masks: np.ndarray, truth: Masks | None, kind: str) -> Masks:
+    """Which pixels are foreground; of clusters those that the top of this file tells."""
     if kind in ONE_WAY:
         return masks == 1
-    chosen = [label for label in np.unique(masks) if truth[masks == label].mean() > 0.5]
+    if truth is None:
+        quarter, rim = masks.shape[1] // 4, max(1, masks.shape[1] // 16)
+        is_rim = np.ones(masks.shape[1:], bool)
+        is_rim[rim:-rim, rim:-rim] = False
+        middle = masks[:, quarter:-quarter, quarter:-quarter]
+        chosen = [
+            label
+            for label in np.unique(masks)
+            if (middle == label).mean() > (masks[:, is_rim] == label).mean()
+        ]
+    else:
+        chosen = [label for label in np.unique(masks) if truth[masks == label].mean() > 0.5]
     return np.isin(masks, chosen)
 
 
-def measure(kind: str, place: str, samples: int, steps: int, images: int) -> dict[str, Any]:
-    """One row, measured in this process."""
+def measure(kind: str, place: str, asked: argparse.Namespace) -> dict[str, Any]:
+    """One row, measured in this process; the masks go to a file."""
     configure_process()
-    with tempfile.TemporaryDirectory() as folder:
-        spec = {"num_samples": samples, "batch_size": BATCH, "generator": GENERATORS[place]}
-        painted = Path(folder) / "painted"
-        section = sections(steps, images, painted)[kind]
+    spec = {"num_samples": asked.samples, "batch_size": BATCH, **generators(asked)[place]}
+    with tempfile.TemporaryDirectory() as scratch:
+        painted, pictures = Path(scratch) / "painted", Path(scratch) / "pictures"
+        named = str(asked.pictures) if place == "cells" else str(pictures)
+        section = section_of(kind, place, painted, named)
         dataset = DatasetSpec.model_validate(spec | {"segmenter": section})
         weights = find_weights(dataset.generator)
         generator = load_generator(dataset.generator, weights.path, device=CPU)
-        if kind == "linear":
-            paint(painted, dataset, generator)
-        started = time.perf_counter()
+        truth = truth_of(generator, place, asked)
+        if kind in LEARNS:
+            if truth is None:
+                return {"refused": "needs painted pictures, and nothing here can paint them"}
+            paint(painted, dataset, generator, truth)
+        if kind == "alpha" and place == "toy":
+            write_pictures(pictures, dataset, generator)
+        started = time.process_time()
         path = None
         if needs_fitting(dataset):
             fitted = fit_segmenter(dataset, weights, device=CPU, on_progress=lambda *_: None)
-            path = Path(folder) / "segmenter"
+            path = asked.results / f"{place}-{kind}.fitted"
             path.write_bytes(finish_segmenter(fitted, dataset.segmenter, source="fit"))
-        fit_s = time.perf_counter() - started
+        fit_s = time.process_time() - started
         segmenter = load_segmenter(dataset.segmenter, path, generator.facts, CPU)
-    row = score(generator, segmenter, dataset)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    row, foreground, kept = score(generator, segmenter, dataset, truth)
+    np.savez_compressed(asked.results / f"{place}-{kind}.npz", masks=foreground, kept=kept)
+    peak = max(peak, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
     return {"fit_s": fit_s, "peak_mb": peak} | row
 
 
-def score(generator: Generator, segmenter: AnySegmenter, dataset: DatasetSpec) -> dict[str, Any]:
-    """Cost and foreground IoU of the dataset's samples."""
+def score(
+    generator: Generator, segmenter: AnySegmenter, dataset: DatasetSpec, truth: Truth | None
+) -> tuple[dict[str, Any], Masks, Bool[np.ndarray, " n"]]:
+    """Cost and foreground IoU of the dataset's samples, their foreground, and which are accepted."""
     sampler = LatentSampler(generator, dataset.latents, dataset.generator)
-    found, truth, kept, seconds = [], [], [], 0.0
+    found, right, kept, seconds = [], [], [], 0.0
     for first in range(0, dataset.num_samples, BATCH):
         latents = sampler.draw(range(first, first + BATCH))
-        started = time.perf_counter()
+        started = time.process_time()
         with torch.inference_mode():
             _, masks = generate_and_segment(generator, segmenter, latents)
-        seconds += time.perf_counter() - started
+        seconds += time.process_time() - started
         found.append(masks.masks.numpy())
-        truth.append(truth_of(generator, latents))
+        right += [] if truth is None else [truth(latents)]
         kept += [not reason for reason in masks.rejections or ("",) * BATCH]
-    accepted, real = np.array(kept), np.concatenate(truth)
+    accepted, real = np.array(kept), np.concatenate(right) if right else None
     foreground = foreground_of(np.concatenate(found), real, dataset.segmenter.kind)
-    ious = foreground_ious(foreground, real)
-    passes, share = count_passes(segmenter), max(float(accepted.mean()), 1e-9)
-    return {
+    share = max(float(accepted.mean()), 1e-9)
+    row: dict[str, Any] = {
         "accepted": float(accepted.mean()),
         "pair_ms": 1000 * seconds / len(kept) / share,
-        "passes": None if passes is None else passes / share,
-        "iou": float(ious[accepted].mean()) if accepted.any() else 0.0,
-        "iou_all": float((ious * accepted).mean()),
+        "passes": passes_of(generator, segmenter, sampler.draw(range(BATCH))) / share,
     }
+    if real is not None:
+        ious = foreground_ious(foreground, real)
+        row["iou"] = float(ious[accepted].mean()) if accepted.any() else 0.0
+        row["iou_all"] = float((ious * accepted).mean())
+    return row, foreground, accepted
+
+
+def passes_of(generator: Generator, segmenter: AnySegmenter, latents: LatentBatch) -> float:
+    """Passes as the method says; else multiply-adds of a pair over those of an image alone.
+
+    NaN where the method does not say, and the generator hardly multiplies (the toy).
+    """
+    says = count_passes(segmenter)
+    if says is not None or hasattr(generator, "masks"):
+        return says or float("nan")
+    counts = []
+    for make in (
+        lambda: generate_and_segment(generator, segmenter, latents),
+        lambda: generator.generate(latents, ()),
+    ):
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            make()
+        counts.append(counter.get_total_flops())
+    return counts[0] / counts[1]
+
+
+def likeness(first: Path, second: Path) -> float:
+    """Mean IoU of foreground and background of two methods' masks, where both are accepted."""
+    one, other = np.load(first), np.load(second)
+    both = one["kept"] & other["kept"]
+    if not both.any():
+        return float("nan")
+    mine, theirs = one["masks"][both], other["masks"][both]
+    return float(np.mean([foreground_ious(mine, theirs), foreground_ious(~mine, ~theirs)]))
+
+
+def print_row(kind: str, row: dict[str, Any]) -> None:
+    """A line of the first table."""
+    if "refused" in row:
+        print(f"| {kind} | {row['refused']} |||||||", flush=True)
+        return
+    iou, iou_all = (f"{row[name]:.3f}" if name in row else "-" for name in ("iou", "iou_all"))
+    passes = "?" if np.isnan(row["passes"]) else f"{row['passes']:.1f}"
+    print(
+        f"| {kind} | {row['fit_s']:.0f} | {row['accepted']:.0%} | {row['pair_ms']:.0f} | {passes} "
+        f"| {iou} | {iou_all} | {row['peak_mb']:.0f} |",
+        flush=True,
+    )
+
+
+def print_likeness(folder: Path, place: str, kinds: list[str]) -> None:
+    """The second table."""
+    files = {kind: folder / f"{place}-{kind}.npz" for kind in kinds}
+    files = {kind: file for kind, file in files.items() if file.exists()}
+    print(f"\n| {place} | {' | '.join(files)} |\n|---|{'---|' * len(files)}")
+    for kind, file in files.items():
+        cells = [f"{likeness(file, other):.3f}" for other in files.values()]
+        print(f"| {kind} | {' | '.join(cells)} |")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("results", type=Path, help="folder of rows and masks")
+    parser.add_argument("--experts", type=Path, help="zheng_dev.tar; empty = without the cells")
+    parser.add_argument("--pictures", type=Path, help="real pictures of cells, for alpha")
+    parser.add_argument("--anime", help="weights of the anime DCGAN")
+    parser.add_argument("--digiface", help="weights of the DigiFace DCGAN")
     parser.add_argument("--samples", type=int, default=64)
-    parser.add_argument("--steps", type=int, default=300, help="steps of the direction's search")
-    parser.add_argument("--images", type=int, default=32, help="images of each of its steps")
-    parser.add_argument("--only", nargs="*", help="methods; default: all")
-    parser.add_argument("--on", nargs="*", default=list(GENERATORS), help="generators")
+    parser.add_argument("--only", nargs="*", choices=METHODS, default=list(METHODS))
+    parser.add_argument("--on", nargs="*", help="generators; default: all at hand")
     parser.add_argument("--row", nargs=2, help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.row:
-        kind, place = asked.row
-        print(json.dumps(measure(kind, place, asked.samples, asked.steps, asked.images)))
+        try:
+            print(json.dumps(measure(*asked.row, asked)))
+        except FactoryError as error:
+            print(json.dumps({"refused": str(error)}))
         return
-    sizes = [f"--{name}={getattr(asked, name)}" for name in ("samples", "steps", "images")]
-    names = ["fit s", "accepted", "ms/pair", "passes/pair", "IoU kept", "IoU all", "peak MB"]
-    print(f"{'':<22}" + "".join(f"{name:>13}" for name in names))
-    for place in asked.on:
-        for kind in asked.only or sections(0, 0, HERE):
-            with tempfile.TemporaryDirectory() as cache:
-                done = subprocess.run(
-                    [sys.executable, __file__, *sizes, "--row", kind, place],
-                    stdout=subprocess.PIPE,
-                    text=True,
-                    check=True,
-                    env=os.environ | {"XDG_CACHE_HOME": cache},
-                )
-            row = json.loads(done.stdout)
-            passes = "?" if row["passes"] is None else f"{row['passes']:.1f}"
-            print(
-                f"{place + ' ' + kind:<22}{row['fit_s']:>13.1f}{row['accepted']:>13.0%}"
-                f"{row['pair_ms']:>13.1f}{passes:>13}{row['iou']:>13.3f}{row['iou_all']:>13.3f}"
-                f"{row['peak_mb']:>13.0f}",
-                flush=True,
-            )
+    asked.results.mkdir(parents=True, exist_ok=True)
+    for place in asked.on or generators(asked):
+        print(f"\n| {place} | fit s | accepted | ms a pair | passes a pair | IoU | of all | MB |")
+        print("|---|---|---|---|---|---|---|---|")
+        for kind in asked.only:
+            kept = asked.results / f"{place}-{kind}.json"
+            if not kept.exists():
+                kept.write_text(run_row(kind, place))
+            print_row(kind, json.loads(kept.read_text()))
+        print_likeness(asked.results, place, asked.only)
+
+
+def run_row(kind: str, place: str) -> str:
+    """Measure a row in a process of its own, whose cache is empty."""
+    with tempfile.TemporaryDirectory() as cache:
+        done = subprocess.run(
+            [sys.executable, *sys.argv, "--row", kind, place],
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
+            env=os.environ | {"XDG_CACHE_HOME": cache},
+        )
+    return done.stdout
 
 
 if __name__ == "__main__":

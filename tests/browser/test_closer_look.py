@@ -9,9 +9,10 @@ from small_label import serving, small_material
 from test_label_page import name_of, ready, shown
 
 from factory.label.closer import CloserLook
+from factory.label.page import kept_page
 from factory.label.server import NAMER
-from factory.label.survey import parts_of
 from factory.segment.tree.labels_file import encode_labels_file, read_labels_file
+from factory.segment.tree.mixture import parts_of
 from factory.segment.tree.suggest import suggest_cuts
 from factory.spec.labels import LabelsSpec
 
@@ -149,6 +150,53 @@ def test_one_goes_through_classes_and_down_to_leaves_by_keyboard_alone(page):
     page.keyboard.press("Escape")
     expect(page.locator("#closer")).to_be_hidden()
     expect(page.locator("#classes li.chosen")).to_have_count(1)
+
+
+def test_a_report_looks_closer_at_a_class_as_the_page_does(visits, labels, tmp_path, screenshot):
+    """The same figures, pictures and parts; a part apart is for the page alone."""
+    report = tmp_path / "report.html"
+    report.write_bytes(kept_page(small_material()))
+    node, _ = an_inner_node()
+    seen = {}
+    with serving(labels) as address:
+        for name, where in (("page", address), ("report", report.as_uri())):
+            page = ready(visits.open(where, viewport=DESK))
+            look_at(page, node)
+            expect(page.locator(".enlarged canvas").first).to_be_visible()
+            seen[name] = (
+                page.locator("#closer").inner_text(),
+                [pixels_of(canvas).tobytes() for canvas in page.locator("#closer canvas").all()],
+            )
+        screenshot(page, "report-closer")
+        visits.close()
+    assert len(seen["report"][1]) > 8
+    assert seen["report"][1] == seen["page"][1]
+    words = [text.replace("Split\n", "") for text, _ in seen.values()]
+    assert words[0] == words[1]
+    assert all(url.startswith(("file:", "data:", "http://127.0.0.1:")) for url in visits.requests)
+
+
+def test_a_report_marks_mixed_classes_goes_to_no_part_and_says_where_it_has_no_closer_look(
+    visits, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("factory.label.kept._MOST_CLASSES", 3)
+    monkeypatch.setattr("factory.label.kept._MOST_SUGGESTED", 1)
+    report = tmp_path / "report.html"
+    report.write_bytes(
+        kept_page(small_material()).replace(b'"is_foreign": false', b'"is_foreign": true')
+    )
+    page = ready(visits.open(report.as_uri(), viewport=DESK))
+    node, _ = an_inner_node()
+    expect(page.locator("#classes .warning:visible").first).to_be_visible()
+    look_at(page, node)
+    expect(page.locator("#closer-warnings li").first).to_contain_text("⚠ mixes: ")
+    expect(page.locator("#closer-parts button").first).to_be_disabled()
+    expect(page.locator("#closer-split")).to_be_hidden()
+    page.keyboard.press("1")
+    expect(page.locator("#closer-node")).to_have_text(f"node {node}")
+    page.keyboard.press("ArrowDown")
+    is_shown(page)
+    expect(page.locator("#closer-node")).not_to_have_text(f"node {node}")
 
 
 def test_a_hostile_name_stays_text_in_the_closer_look(page):

@@ -9,7 +9,7 @@ do not depend on the machine.
 from collections.abc import Iterator
 
 import torch
-from jaxtyping import Bool, Float32, Float64, Int64
+from jaxtyping import Bool, Float32, Float64, Int16, Int64, UInt8
 from torch import Tensor
 
 from factory.fit.pixels.ball import Ball
@@ -26,6 +26,7 @@ Four made searches over few pixels end at the most rounds allowed, with four ste
 _LEAST_ROWS = 1024
 _CHUNK_BYTES = 2**20
 _CHUNK_ROWS_GPU = 2**16
+_MOST_UINT8 = 256
 
 
 class Part:
@@ -213,6 +214,19 @@ class Part:
         rows = self._scores[_evenly(len(self._scores), count)]
         best = rows[:, columns.to(self._device)].topk(2, dim=1).values
         return best[:, 0] - best[:, 1]
+
+    def ranks(
+        self, planes: Float32[Tensor, "k c1"], count: int
+    ) -> UInt8[Tensor, "p k"] | Int16[Tensor, "p k"]:
+        """How many planes score higher than each, for `count` pixels; of equal ones the first leads."""
+        planes = planes.to(self._device)
+        rows = self._vectors[_evenly(len(self._vectors), count)]
+        order = torch.addmm(planes[:, -1], rows, planes[:, :-1].T).argsort(
+            dim=1, descending=True, stable=True
+        )
+        kind = torch.uint8 if len(planes) <= _MOST_UINT8 else torch.int16
+        places = torch.arange(len(planes), dtype=kind, device=self._device)
+        return torch.empty_like(order, dtype=kind).scatter_(1, order, places.expand_as(order))
 
     def _clipped(self, rows: Tensor) -> Tensor:
         # A few rows at a time and never all: a clipped copy would double the memory of the fit.

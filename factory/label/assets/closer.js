@@ -1,7 +1,8 @@
 // A closer look at one class: enlarged pictures, its parts, what would change, where it lies.
 
-import { bytesOf, paintTiles, paintPlace, PART_COLOURS } from "label/enlarged";
+import { paintTiles, paintPlace, PART_COLOURS } from "label/enlarged";
 import { get } from "label/editor";
+import { bytesOf } from "label/source";
 
 const percent = (share) => `${(100 * share).toFixed(share < 0.1 ? 1 : 0)} %`;
 const LARGE = 128; // pictures above this side begin at twofold enlargement, to fit a screen
@@ -9,7 +10,7 @@ const LARGE = 128; // pictures above this side begin at twofold enlargement, to 
 export class Closer {
   constructor(source, tree, onSplit) {
     Object.assign(this, { source, tree, onSplit, dialog: get("closer"), trail: [] });
-    const side = Math.min(256, source.facts.side);
+    const side = source.facts.closer?.side ?? Math.min(256, source.facts.side);
     get("zoom").value = side > LARGE ? 2 : 4;
     get("zoom").addEventListener("change", () => this.paint());
     get("closer-up").addEventListener("click", () => this.up());
@@ -83,6 +84,7 @@ export class Closer {
     const rows = this.partNodes().map((node, at) => {
       const row = document.createElement("li");
       const button = element("button", `${at + 1}: node ${node}`);
+      button.disabled = Boolean(this.source.isKept); // a report holds whole cuts, and none with a part apart
       button.addEventListener("click", () => this.deeper(node));
       const swatch = element("span", "", "swatch");
       swatch.style.background = PART_COLOURS[at % PART_COLOURS.length];
@@ -120,7 +122,7 @@ export class Closer {
     const row = element("div", "", "enlarged");
     row.dataset.index = index;
     get("closer-pictures").append(row);
-    const sample = { picture, side, row, index, inside: bytesOf(inside), parts: bytesOf(parts) };
+    const sample = { picture, side, row, index, inside, parts };
     this.samples.push(sample);
     this.paintOne(sample);
   }
@@ -137,7 +139,7 @@ export class Closer {
   deeper(node) {
     const { nodes, name, colour } = this.classes[this.at];
     const rest = this.partNodes().filter((part) => part !== node);
-    if (!this.partNodes().includes(node)) return;
+    if (this.source.isKept || !this.partNodes().includes(node)) return;
     this.trail.push([this.classes, this.at]);
     this.look(splitOff(this.classes, this.at, node, rest, { name: `part ${node} of ${name}`, colour }), this.at);
     this.dialog.focus();

@@ -4,8 +4,6 @@ export const PART_COLOURS = ["#ffd400", "#00a8ff", "#ff4fa3", "#4fd06a", "#ff8a3
 const LINE = "#35ff5a"; // a class's own colour may be that of the picture
 const [CHANGED, LEAVES, COMES] = ["#ff00c8", "#fff200", "#00e5ff"];
 
-export const bytesOf = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
-
 // `sample` is {picture, side, row, inside, parts}; its row gets a figure for each way to see it.
 export function paintTiles(sample, { zoom, nodes }) {
   const { inside, parts, row } = sample;

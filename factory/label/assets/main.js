@@ -11,7 +11,8 @@ const source = await openSource().catch((error) => {
   throw error;
 });
 document.body.classList.toggle("kept", !source.canEdit);
-document.body.classList.toggle("still", !source.canLook);
+document.body.classList.toggle("still", source.isKept === true);
+document.body.classList.toggle("distant", !source.canLook);
 get("name").textContent = source.facts.name;
 const saving = new Saving(source);
 const editor = new Editor(source, await saving.load());

@@ -12,7 +12,7 @@ export class Saving {
 
   // The labels of the file; null if there is none, or the page is not to change it.
   async load() {
-    if (!this.source.canLook) return null;
+    if (this.source.isKept) return null;
     this.found = await this.source.labels();
     const { labels, seen, problem } = this.found;
     Object.assign(this, { seen, isNew: labels === null, problem });

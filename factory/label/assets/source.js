@@ -1,5 +1,7 @@
 // Where the page's facts and masks come from: the server that opened it, or the file it stands in.
 
+export const bytesOf = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
+
 export async function openSource() {
   const kept = document.getElementById("facts");
   return kept ? new KeptSource(JSON.parse(kept.textContent)) : LiveSource.open();
@@ -8,13 +10,39 @@ export async function openSource() {
 class KeptSource {
   constructor(facts) {
     this.facts = facts;
-    this.canEdit = this.canLook = false;
+    this.canEdit = false;
+    this.canLook = Boolean(facts.closer);
+    this.isKept = true;
   }
 
   async masks(cut) {
-    const packed = Uint8Array.from(atob(this.facts.masks[cut.length]), (c) => c.charCodeAt(0));
-    const plain = new Blob([packed]).stream().pipeThrough(new DecompressionStream("deflate"));
-    return new Uint8Array(await new Response(plain).arrayBuffer());
+    return inflated(this.facts.masks[cut.length]);
+  }
+
+  // Figures of whole cuts alone: the slider makes no others, and a report cannot measure any.
+  async classes(groups) {
+    const { nodes, ...cut } = this.cut(groups);
+    const places = groups.map(([node]) => nodes.indexOf(node));
+    const asHere = (part) => ({ ...part, other: groups.findIndex(([node]) => node === nodes[part.other]) });
+    const found = places.map((at) => cut.classes[at]);
+    return { ...cut, classes: found.map((one) => ({ ...one, parts: one.parts.map(asHere) })) };
+  }
+
+  async closer(groups, at, index) {
+    const { nodes, masks } = this.cut(groups);
+    const { side, images } = this.facts.closer;
+    const both = await inflated(masks[nodes.indexOf(groups[at][0])][index]);
+    const pixels = side * side;
+    return { image: images[index], side, inside: both.subarray(0, pixels), parts: both.subarray(pixels) };
+  }
+
+  cut(groups) {
+    const cuts = this.facts.closer.cuts;
+    const found = cuts[groups.length];
+    if (found && groups.every(([node, ...more]) => !more.length && found.nodes.includes(node))) return found;
+    throw new Error(
+      `This report looks closer at ${Object.keys(cuts).join(", ")} classes; factory label looks at any.`,
+    );
   }
 }
 
@@ -39,7 +67,8 @@ class LiveSource {
 
   // One sample at full size, with class `at` and its parts.
   async closer(groups, at, index) {
-    return (await this.call(`closer?of=${written(groups)}&at=${at}&index=${index}`)).json();
+    const found = await (await this.call(`closer?of=${written(groups)}&at=${at}&index=${index}`)).json();
+    return { ...found, inside: bytesOf(found.inside), parts: bytesOf(found.parts) };
   }
 
   async review(verdicts, seen) {
@@ -71,3 +100,8 @@ class LiveSource {
 }
 
 const written = (groups) => groups.map((nodes) => nodes.join(".")).join();
+
+async function inflated(text) {
+  const plain = new Blob([bytesOf(text)]).stream().pipeThrough(new DecompressionStream("deflate"));
+  return new Uint8Array(await new Response(plain).arrayBuffer());
+}

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from factory.segment.segmenter_file import decode_segmenter
 from factory.segment.tree.cut import choose_nodes
 from factory.segment.tree.hierarchy import Hierarchy, read_hierarchy
+from factory.segment.tree.mixture import measure_parts
 from factory.segment.tree.suggest import LEAST_IMAGES, MOST_SHARE, shares_of
 from factory.spec.klish import KlishSpec
 
@@ -13,11 +14,16 @@ LEAST_STABILITY = 0.6
 should not be trusted."""
 
 
-def find_doubts(fitted: bytes, spec: KlishSpec) -> list[str]:
-    """One line for each class of `spec`'s cut with nearly all pixels, in almost no image, or flickering.
+LEAST_PART = 0.05
+"""A smaller part of a class makes it no mixture."""
 
-    Shares are of the fitting pixels; which images hold a class, and whether it is found again in
-    others, is known of robust fits alone.
+
+def find_doubts(fitted: bytes, spec: KlishSpec) -> list[str]:
+    """One line for whatever speaks against a class of `spec`'s cut, with advice.
+
+    That it holds nearly all pixels, is in almost no image, flickers, or mixes what its parts separate.
+    Shares are of the fitting pixels; which images hold a class, whether it is found again in others,
+    and whether it is mixed, is known of robust fits alone.
 
     Raises:
         JobError: If the tree has no such cut, or the labels are not for this tree.
@@ -46,7 +52,10 @@ def doubts_of_cut(tree: Hierarchy, num_classes: int) -> list[str]:
 
 
 def doubts_of_class(tree: Hierarchy, group: Sequence[int]) -> list[str]:
-    """What speaks against a class made of the nodes `group`, each with advice, without its name."""
+    """What speaks against a class made of the nodes `group`, each with advice, without its name.
+
+    Whether it is mixed is not among it: that depends on the other classes.
+    """
     found = []
     share, images = sum(shares_of(tree, group)), tree.image_share(group)
     if share > MOST_SHARE:
@@ -74,11 +83,30 @@ def _flickering(tree: Hierarchy, group: Sequence[int]) -> list[str]:
     ]
 
 
+def _mixtures(
+    tree: Hierarchy, groups: Sequence[Sequence[int]], names: Sequence[str]
+) -> list[list[str]]:
+    """Of each class, what is to be said of the largest part that is foreign, and not most of it.
+
+    A class that is mostly nearer to another is no mixture: the cut is just fine, and the page tells it.
+    """
+    if tree.evidence is None or tree.evidence.ranks is None:
+        return [[] for _ in groups]
+    scores = -tree.evidence.ranks.T.float()
+    found = []
+    for parts in measure_parts(tree, groups, scores):
+        foreign = [part for part in parts if part.is_foreign and LEAST_PART <= part.share <= 0.5]
+        worst = sorted(foreign, key=lambda part: -part.share)[:1]
+        found.append([part.describe(names[part.other]) for part in worst])
+    return found
+
+
 def _of_classes(
     tree: Hierarchy, groups: Sequence[Sequence[int]], names: Sequence[str]
 ) -> list[str]:
+    mixtures = _mixtures(tree, groups, names)
     return [
         f"of {len(groups)} classes, {name} (node {', '.join(map(str, group))}) {doubt}"
-        for name, group in zip(names, groups, strict=True)
-        for doubt in doubts_of_class(tree, group)
+        for name, group, mixed in zip(names, groups, mixtures, strict=True)
+        for doubt in doubts_of_class(tree, group) + mixed
     ]

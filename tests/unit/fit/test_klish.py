@@ -58,9 +58,11 @@ def test_the_same_job_gives_the_same_file_on_any_number_of_threads(tmp_path):
         lanes.close()
     finally:
         torch.set_num_threads(before)
+    assert all(done <= total for _, done, total, _ in told)
     ends = [now[:3] for now in told if now[1] == now[2]]
     assert ends == [
         ("layers", 64, 64),
+        ("layer scores", 3, 3),
         ("sampling 1/2", 8, 8),
         ("clusters", 500, 500),
         ("sampling 2/2", 8, 8),
@@ -122,6 +124,11 @@ def test_the_file_is_a_head_of_all_leaves_and_the_tree(tmp_path):
     assert tree.evidence.agreement.shape == (11,)
     assert tree.evidence.agreement[-1] == 1, "of the leaves with themselves"
     assert (tree.evidence.costs > 0).all()
+    assert tree.evidence.ranks.dtype == torch.uint8
+    assert torch.equal(
+        tree.evidence.ranks.long().sort(dim=1).values,
+        torch.arange(tree.num_nodes).expand(len(tree.evidence.ranks), -1),
+    )
 
 
 @pytest.mark.slow

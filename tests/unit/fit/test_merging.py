@@ -37,6 +37,20 @@ def test_one_plane_s_figures_are_its_share_of_all(tmp_path):
     assert torch.allclose(row, again[2][3], rtol=1e-5)
 
 
+@pytest.mark.parametrize(("count", "kind"), [(256, torch.uint8), (257, torch.int16)])
+def test_a_plane_s_rank_is_how_many_score_higher_at_a_pixel(tmp_path, count, kind):
+    vectors, _, _ = mixture(1600)
+    planes = torch.randn(count, 6)
+    found = context_of(tmp_path, vectors).pool.query("ranks", planes, 7)
+    assert [ranks.shape for ranks in found] == [(7, count)] * 16
+    assert all(ranks.dtype == kind for ranks in found)
+    rows = torch.cat([part[::15] for part in vectors.view(16, 100, 5)])
+    scores = rows @ planes[:, :-1].T + planes[:, -1]
+    higher = (scores[:, None, :] > scores[:, :, None]).sum(dim=2)
+    off = torch.cat(found).long() != higher
+    assert off.float().mean() < 0.001, "equal but for rounding"
+
+
 def test_a_merged_plane_is_the_mean_weighted_by_pixels():
     planes = torch.tensor([[1.0, 0, 4], [5, 2, 0]])
     assert merged_plane(planes, torch.tensor([10, 30])).tolist() == [[4.0, 1.5, 1.0]]

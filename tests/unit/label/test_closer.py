@@ -6,7 +6,7 @@ from small_label import small_material
 from factory.label import closer
 from factory.label.closer import CloserLook
 from factory.label.render import Renderer
-from factory.label.survey import parts_of
+from factory.segment.tree.mixture import parts_of
 
 
 def groups(count):

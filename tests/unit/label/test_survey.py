@@ -5,7 +5,8 @@ import pytest
 import torch
 from small_label import small_material
 
-from factory.label.survey import Survey, _parts, _top_two, parts_of
+from factory.label.survey import Survey
+from factory.segment.tree.mixture import parts_of
 
 
 @pytest.fixture(scope="module")
@@ -79,30 +80,6 @@ def test_a_part_s_pixels_would_go_where_its_plane_is_missed_least(survey):
                 float((goes == part.other).double().mean()), abs=1e-6
             )
             assert part.other != at
-
-
-def test_a_part_is_foreign_if_most_of_its_pixels_would_go_to_one_other_class():
-    going = torch.tensor([[400.0, 500, 100], [300, 600, 100], [4, 20, 0]])
-    found = _parts([(7, 9), (8, 9), (3, 3)], going, 0)
-    assert [part.is_foreign for part in found] == [False, True, False], "half; most; too few to say"
-    assert [(part.node, part.under, part.other) for part in found] == [
-        (7, 9, 1),
-        (8, 9, 1),
-        (3, 3, 1),
-    ]
-    assert found[1].own == pytest.approx(0.3)
-    assert found[1].to_other == pytest.approx(0.6)
-    assert _parts([(3, 3)], going[:1], 0) == [], "one leaf has no parts"
-
-
-def test_the_two_best_are_told_in_order_and_of_equal_ones_the_first():
-    torch.manual_seed(0)
-    scores = torch.randint(0, 5, (6, 3, 4, 4)).float()
-    winner, runner_up, lead = _top_two(iter(scores))
-    assert torch.equal(winner.long(), scores.argmax(dim=0))
-    without = scores.scatter(0, winner[None].long(), -torch.inf)
-    assert torch.equal(runner_up.long(), without.argmax(dim=0))
-    assert torch.equal(lead, scores.amax(dim=0) - without.amax(dim=0))
 
 
 def test_a_survey_may_be_asked_before_and_while_it_is_filled_and_stops_when_told():

@@ -1,5 +1,6 @@
 from dataclasses import replace
 
+import pytest
 import torch
 from trees import a_tree, tree_file
 
@@ -53,6 +54,42 @@ def test_a_class_that_is_not_found_again_in_other_images_is_said_with_what_to_do
     assert not [line for line in doubts_of_cut(flickering, 5) if "flickers" in line]
     again = read_hierarchy(decode_segmenter(with_evidence(flickering), source="t")[0])
     assert torch.equal(again.evidence.stability, stability)
+
+
+def mixed(*, foreign, own, to_other):
+    """At so many pixels leaf 4 of node 5 is best, and next is leaf 0, or leaf 3; at others leaf 3."""
+    ranks = torch.full((foreign + own, 8), 8, dtype=torch.uint8)
+    ranks[:foreign, 4], ranks[:to_other, 0], ranks[to_other:foreign, 3] = 0, 1, 1
+    ranks[foreign:, 3], ranks[foreign:, 4] = 0, 1
+    tree = lopsided(torch.ones(5, 200, dtype=torch.bool))
+    return replace(tree, evidence=replace(tree.evidence, ranks=ranks))
+
+
+def test_a_class_that_mixes_what_its_parts_separate_is_said_with_what_to_do():
+    tree = mixed(foreign=100, own=150, to_other=80)
+    assert doubts_of_cut(tree, 3)[-1] == (
+        "of 3 classes, class 2 (node 5) mixes: 4, a part of node 5, has 40% of its pixels and is nearer "
+        "to class 0, where 80% of them would go if it were not split off: look at it with `factory "
+        "label`, and split it off if it is something else"
+    )
+    assert not [line for line in doubts_of_cut(tree, 5) if "mixes" in line], "there it is split off"
+    again = read_hierarchy(decode_segmenter(with_evidence(tree), source="t")[0])
+    assert torch.equal(again.evidence.ranks, tree.evidence.ranks)
+    assert doubts_of_cut(again, 3) == doubts_of_cut(tree, 3)
+
+
+@pytest.mark.parametrize(
+    "pixels",
+    [
+        {"foreign": 100, "own": 150, "to_other": 50},
+        {"foreign": 49, "own": 60, "to_other": 49},
+        {"foreign": 60, "own": 1300, "to_other": 60},
+        {"foreign": 100, "own": 99, "to_other": 100},
+    ],
+    ids=["half of a part stays", "too few to say", "a small part", "nearly all of a class"],
+)
+def test_of_these_a_class_is_not_said_to_be_mixed(pixels):
+    assert not [line for line in doubts_of_cut(mixed(**pixels), 3) if "mixes" in line]
 
 
 def test_a_good_cut_is_not_doubted():
