@@ -53,6 +53,8 @@ class ShardTask:
     """How its round differs from the `dataset` section; None = not at all."""
     cycle_offset: int = 0
     """Position of its first index in the cycle of `steering.classes`."""
+    split: str = "train"
+    """The split that all its samples belong to."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,13 +2,12 @@
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from factory.data import ShardTask
 from factory.dataset.walk import find_change
 from factory.errors import Problem
 from factory.make.commit import count_classes
-from factory.manifest.paths import receipt_path, sidecar_path
+from factory.manifest.paths import receipt_path, sidecar_of, sidecar_path
 from factory.manifest.records import ShardRecord
 from factory.pack.contents import Contents, Expected, read_contents
 from factory.pack.facts import SampleFacts, read_sidecar
@@ -53,7 +52,7 @@ def orphan_problem(path: str) -> Problem:
 def missing_tables(records: Collection[ShardRecord], names: Collection[str]) -> Iterator[Problem]:
     """A problem for each shard whose table is not among the `names` of all tables."""
     for record in records:
-        name = sidecar_path(Path(record.path).stem)
+        name = sidecar_of(record.path)
         if name not in names:
             yield _table_problem(name, "missing")
 
@@ -91,7 +90,7 @@ def _compare_counts(
 def _check_table(
     store: Store, record: ShardRecord, task: ShardTask, rows: list[SampleFacts]
 ) -> Iterator[Problem]:
-    path = sidecar_path(task.name)
+    path = sidecar_path(task.name, task.split)
     data = store.read(path)
     try:
         held = [] if data is None else read_sidecar(data, most_rows=len(rows))

@@ -12,6 +12,7 @@ from functools import partial
 
 from factory.care.examine import examine_shard, orphan_problem
 from factory.data import ShardTask
+from factory.dataset.near_train import find_near_problem
 from factory.dataset.quarantine import release
 from factory.dataset.receipts import (
     BLOCK,
@@ -21,9 +22,10 @@ from factory.dataset.receipts import (
     find_record,
     path_of_block,
 )
-from factory.dataset.state import find_expected, find_plan
+from factory.dataset.state import DatasetState, find_expected, find_plan
 from factory.dataset.stored_layouts import find_layouts_problem
 from factory.dataset.stored_segmenter import find_segmenter_problem
+from factory.dataset.views import make_manifest
 from factory.errors import Problem
 from factory.make.commit import adopt_shard, read_orphan
 from factory.manifest.paths import (
@@ -74,12 +76,12 @@ def find_repairs(store: Store) -> list[Step]:
         record = records.get(task.shard_index)
         if record is not None:
             return _plan_shard_repair(store, task, record, expected)
-        is_orphan = tar_path(task.name) in tars and task.shard_index not in doubtful
+        is_orphan = tar_path(task.name, task.split) in tars and task.shard_index not in doubtful
         return [_plan_orphan_repair(store, task, expected)] if is_orphan else []
 
     with ThreadPoolExecutor(_THREADS) as threads:
         steps += [step for found in threads.map(steps_for, tasks) for step in found]
-    strays = sorted(tars - {tar_path(task.name) for task in tasks})
+    strays = sorted(tars - {tar_path(task.name, task.split) for task in tasks})
     steps += [Step(orphan_problem(path)) for path in strays]
     for path, problem in check_snapshots(store, records.values()).items():
         will = replace(problem, remedy="remove it: the next run makes it again")
@@ -87,7 +89,17 @@ def find_repairs(store: Store) -> list[Step]:
     segmenter = find_segmenter_problem(store, plan.rounds[0].identity)
     steps += [_plan_segmenter_repair(store, segmenter)] if segmenter else []
     layouts = find_layouts_problem(store, plan.rounds[0].identity)
-    return [*steps, _plan_layouts_repair(store, layouts)] if layouts else steps
+    steps += [_plan_layouts_repair(store, layouts)] if layouts else []
+    return steps or _plan_view_repair(store, DatasetState(plan, tuple(good)))
+
+
+def _plan_view_repair(store: Store, state: DatasetState) -> list[Step]:
+    """Plan to remove a list of near training samples that is wrong, of a dataset that is good."""
+    problem = find_near_problem(store, make_manifest(store, state)) if state.records else None
+    if problem is None:
+        return []
+    will = replace(problem, remedy="remove it: the next run makes it again")
+    return [Step(will, partial(store.remove, problem.path))]
 
 
 def _plan_shard_repair(
@@ -149,7 +161,7 @@ def _plan_removal(store: Store, task: ShardTask, problem: Problem) -> Step:
 
 
 def _plan_orphan_repair(store: Store, task: ShardTask, expected: Expected) -> Step:
-    path = tar_path(task.name)
+    path = tar_path(task.name, task.split)
     with store.fetch(path) as tar:
         gone = [Problem(path, "missing", "gone")]
         problems = gone if tar is None else read_orphan(tar, task, expected)[1].problems
@@ -179,7 +191,11 @@ def find_garbage(store: Store, older_than_s: float) -> list[Step]:
     plan = find_plan(store)
     done = find_committed(store, plan).indices
     limit = time.time() - older_than_s
-    owners = {path(task.name): task for task in plan.tasks() for path in (tar_path, sidecar_path)}
+    owners = {
+        path(task.name, task.split): task
+        for task in plan.tasks()
+        for path in (tar_path, sidecar_path)
+    }
     steps = []
     for file in store.leftovers():
         if file.changed_at < limit:

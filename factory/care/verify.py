@@ -10,16 +10,18 @@ from pathlib import Path
 
 from factory.arguments import check_arguments
 from factory.care.examine import examine_shard, missing_tables, orphan_problem
+from factory.dataset.near_train import find_near_problem
 from factory.dataset.receipts import check_snapshots, examine_receipts
-from factory.dataset.state import find_expected, find_plan
+from factory.dataset.state import DatasetState, find_expected, find_plan
 from factory.dataset.stored_layouts import find_layouts_problem
 from factory.dataset.stored_segmenter import find_segmenter_problem
+from factory.dataset.views import make_manifest
 from factory.errors import JobError, Problem
-from factory.identity import shard_name
 from factory.manifest.makers import describe_makers, find_makers
 from factory.manifest.paths import SHARDS, SIDECARS, shard_index_of, tar_path
 from factory.manifest.records import ShardRecord
 from factory.pack.contents import Expected
+from factory.plan.splits import place_shard
 from factory.store import Store, open_store
 
 _THREADS = 8
@@ -86,8 +88,9 @@ def _read_back(store: Store, *, deep: bool) -> Findings:
     with ThreadPoolExecutor(_THREADS) as threads:
         problems = [*unreadable]
         problems += [problem for found in threads.map(check, records) for problem in found]
+    first = plan.rounds[0]
     doubtful = {shard_index_of(problem.path) for problem in unreadable}
-    known = {tar_path(shard_name(plan.rounds[0].name, index)) for index in doubtful}
+    known = {tar_path(*place_shard(first.name, index, first.splits)) for index in doubtful}
     known |= {record.path for record in records}
     problems += [orphan_problem(name) for name in store.names(SHARDS) if name not in known]
     if not deep:
@@ -97,6 +100,9 @@ def _read_back(store: Store, *, deep: bool) -> Findings:
     problems += [segmenter] if segmenter is not None else []
     layouts = find_layouts_problem(store, plan.rounds[0].identity)
     problems += [layouts] if layouts is not None else []
+    if deep and not problems:
+        near = find_near_problem(store, make_manifest(store, DatasetState(plan, tuple(records))))
+        problems += [near] if near is not None else []
     count = sum(record.num_samples for record in records)
     makers = find_makers(records)
     is_mixed = sum(1 for maker in makers if maker.facts) > 1

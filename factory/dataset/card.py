@@ -2,7 +2,14 @@
 
 import re
 
-from factory.manifest.paths import CARD_PICTURE, tar_path
+from factory.dataset.near_train import NEAR_BITS, NONE_NEAR, NearTrain
+from factory.manifest.paths import (
+    CARD_PICTURE,
+    NEAR_TRAIN_PATH,
+    TRAIN,
+    number_of,
+    tar_path,
+)
 from factory.manifest.records import Manifest
 from factory.pack.image import IMAGE_ENDING
 from factory.spec.yaml_text import dump_yaml
@@ -17,7 +24,7 @@ _SIZES = (
 )
 
 
-def encode_card(manifest: Manifest) -> bytes:
+def encode_card(manifest: Manifest, near: NearTrain = NONE_NEAR) -> bytes:
     """Encode the dataset card: picture, size, classes, how to read it, origin, licence."""
     return "\n".join(
         [
@@ -33,6 +40,7 @@ def encode_card(manifest: Manifest) -> bytes:
             "",
             *_classes(manifest),
             "",
+            *_splits(manifest, near),
             *_reading(manifest),
             "",
             *_origin(manifest),
@@ -54,7 +62,9 @@ def _front_matter(manifest: Manifest) -> dict[str, object]:
         "configs": [
             {
                 "config_name": "default",
-                "data_files": [{"split": "train", "path": tar_path("*")}],
+                "data_files": [
+                    {"split": split, "path": tar_path("*", split)} for split in manifest.splits
+                ],
             }
         ],
     }
@@ -75,13 +85,31 @@ def _classes(manifest: Manifest) -> list[str]:
     return lines
 
 
+def _splits(manifest: Manifest, near: NearTrain) -> list[str]:
+    """A row for each split; none in a dataset that is not divided."""
+    if manifest.splits == (TRAIN,):
+        return []
+    lines = ["| split | samples | near a training sample | shards |", "|---|---|---|---|"]
+    for split in manifest.splits:
+        records = manifest.records_of(split)
+        count = sum(record.num_samples for record in records)
+        marked = f"{near.count(split):,}" if split != TRAIN else ""
+        lines.append(f"| {split} | {count:,} | {marked} | {len(records):,} |")
+    text = (
+        f"A held-out sample is near if its perceptual hash differs from that of a training sample in at "
+        f"most {NEAR_BITS} of 64 bits. `{NEAR_TRAIN_PATH}` lists these samples; readers and exports of "
+        "maskfactory leave them out, others read them."
+    )
+    return [*lines, "", text, ""]
+
+
 def _plain(text: str) -> str:
     """Text of a dataset's files without what Markdown or HTML would take for markup."""
     return re.sub(r"([\\*_<>\[\]|#~&])", r"\\\1", " ".join(text.split()))
 
 
 def _reading(manifest: Manifest) -> list[str]:
-    last = max((record.shard_index for record in manifest.records), default=0)
+    last = max((number_of(record.path) for record in manifest.records_of(TRAIN)), default=0)
     pattern = tar_path(f"{manifest.name}-{{000000..{last:06d}}}")
     image = f"image.{IMAGE_ENDING[manifest.identity['encode']['image']]}"
     return [

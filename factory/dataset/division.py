@@ -10,9 +10,10 @@ from dataclasses import dataclass
 
 from factory.errors import JobError
 from factory.identity import counter_rng
+from factory.manifest.records import Manifest
 
-SPLIT = "train"
-"""The one split that datasets have."""
+ALL_SPLITS = "all"
+"""In place of a split: the samples of all splits."""
 
 _MIXED_SHARDS = 8
 _MIXED_BYTES = 2**30
@@ -44,14 +45,20 @@ def share(count: int, part: int, num_parts: int, *, equal: bool = False) -> tupl
     return part * count // num_parts, (part + 1) * count // num_parts
 
 
-def check_split(split: str) -> None:
-    """Require that `split` exists.
+def check_split(split: str, manifest: Manifest) -> None:
+    """Require that a dataset has a split, or that all splits are meant.
 
     Raises:
         JobError: If there is no such split.
     """
-    if split != SPLIT:
-        raise JobError(where="split", found=f"found {split!r}", allowed=f"a dataset has {SPLIT!r}")
+    if split not in (*manifest.splits, ALL_SPLITS):
+        names = ", ".join(repr(name) for name in (*manifest.splits, ALL_SPLITS))
+        raise JobError(
+            where="split",
+            found=f"found {split!r}",
+            allowed=f"this dataset has {names}",
+            remedy="" if len(manifest.splits) > 1 else "dataset.splits of a job divides a dataset",
+        )
 
 
 def check_number(name: str, number: int) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from itertools import accumulate
 
 from factory.dataset.facts_table import read_facts_tables
+from factory.dataset.near_train import NOTHING, LeftOut
 from factory.errors import JobError
 from factory.manifest.records import ShardRecord
 from factory.store import Store
@@ -16,10 +17,10 @@ _MOST_TABLES = 64
 class Positions:
     """The positions of all samples of some shards, from 0."""
 
-    def __init__(self, records: Sequence[ShardRecord]) -> None:
-        """Count the samples of `records`, in their order."""
-        self._records = records
-        self._ends = list(accumulate(record.num_samples for record in records))
+    def __init__(self, records: Sequence[ShardRecord], left_out: LeftOut = NOTHING) -> None:
+        """Count the samples of `records`, in their order, without those `left_out`."""
+        self._records, self._left_out = records, left_out
+        self._ends = list(accumulate(map(left_out.num_left, records)))
         self._indices: OrderedDict[str, Sequence[int]] = OrderedDict()
 
     def __len__(self) -> int:
@@ -54,12 +55,17 @@ class Positions:
     def _indices_of(self, record: ShardRecord, store: Store) -> Sequence[int]:
         """The sample indices of a shard, by position."""
         # Without rejections a range has no gaps; else the sidecar table is smaller than tar headers.
-        if record.num_samples == record.num_indices:
-            return range(record.first_index, record.first_index + record.num_indices)
+        without = self._left_out.of(record)
+        whole = range(record.first_index, record.first_index + record.num_indices)
+        if record.num_samples == record.num_indices and not without:
+            return whole
         known = self._indices.get(record.path)
         if known is None:
-            table = read_facts_tables(store, [record], ["index"], None)
-            known = self._indices[record.path] = table["index"].to_pylist()
+            indices: Sequence[int] = whole
+            if record.num_samples != record.num_indices:
+                table = read_facts_tables(store, [record], ["index"], None)
+                indices = table["index"].to_pylist()
+            known = self._indices[record.path] = [i for i in indices if i not in without]
             while len(self._indices) > _MOST_TABLES:
                 self._indices.popitem(last=False)
         return known

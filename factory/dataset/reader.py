@@ -17,7 +17,7 @@ from jaxtyping import UInt8
 
 from factory.arguments import check_arguments
 from factory.dataset.division import (
-    SPLIT,
+    ALL_SPLITS,
     Piece,
     check_number,
     check_split,
@@ -28,6 +28,7 @@ from factory.dataset.division import (
 )
 from factory.dataset.facts_table import read_facts_tables
 from factory.dataset.finder import Connection
+from factory.dataset.near_train import NOTHING, LeftOut, find_near_train, left_out_of
 from factory.dataset.notebook import describe_html
 from factory.dataset.positions import Positions
 from factory.dataset.samples import ReadSample, decode_sample
@@ -36,6 +37,7 @@ from factory.dataset.walk import StoredSample, damage, explain_damage, open_shar
 from factory.errors import JobError, Problem
 from factory.identity import is_key, sample_key
 from factory.manifest.labels import MaskClass
+from factory.manifest.paths import TRAIN
 from factory.manifest.records import Manifest, ShardRecord
 from factory.store import Store, open_store
 
@@ -46,17 +48,25 @@ _MOST_SHOWN = 100
 
 
 @check_arguments
-def open_dataset(uri: str | Path) -> "Dataset":
-    """Open the dataset at `uri`: a folder, `file://...` or `s3://bucket/prefix`.
+def open_dataset(uri: str | Path, *, split: str = TRAIN, near_train: bool = False) -> "Dataset":
+    """Open a split of the dataset at `uri`: a folder, `file://...` or `s3://bucket/prefix`.
+
+    Args:
+        uri: Where it is.
+        split: `train`, `val` or `test`, of a dataset that was made with `dataset.splits`; `all` = every
+            committed sample. A dataset without splits has `train` alone.
+        near_train: Also read held-out samples that nearly repeat a training sample.
 
     Raises:
+        JobError: If it has no such split.
         StoreError: If there is no dataset, nothing is committed yet, or it cannot be read.
     """
-    return Dataset(open_store(str(uri)))
+    store = open_store(str(uri))
+    return Dataset(store, split, near_train=near_train)
 
 
 class Dataset:
-    """The committed samples of a dataset, in order.
+    """The committed samples of a split of a dataset, in order.
 
     `len(dataset)` is the number of samples; `dataset[17]`, `dataset[-1]` and `dataset["000000017"]` read
     the bytes of a single one, `dataset[:3]` a list. It can be pickled, and used by several threads and
@@ -64,25 +74,68 @@ class Dataset:
     """
 
     manifest: Manifest
-    """The manifest, with one record per shard."""
+    """The manifest, with one record per shard of this split."""
+    split: str
+    """Name of the split, or `all`."""
 
-    def __init__(self, store: Store) -> None:
-        """Open the dataset in `store`."""
-        self._hold(store.uri, make_manifest(store), store)
+    def __init__(
+        self,
+        store: Store,
+        split: str = TRAIN,
+        *,
+        near_train: bool = False,
+        whole: Manifest | None = None,
+    ) -> None:
+        """Open a split of the dataset in `store`, whose manifest is `whole` if it was read before.
+
+        Raises:
+            JobError: If it has no such split.
+            StoreError: If there is no dataset, or it cannot be read.
+        """
+        whole = whole or make_manifest(store)
+        check_split(split, whole)
+        left_out = NOTHING
+        if split != TRAIN and not near_train:
+            left_out = left_out_of(find_near_train(store, whole), whole.records)
+        self._hold(store.uri, whole, split, left_out, store)
 
     def __getstate__(self) -> dict[str, Any]:
         """Pickle the manifest, not the store: all loader workers must divide the same shards."""
-        return {"uri": self.uri, "manifest": self.manifest}
+        return {
+            "uri": self.uri,
+            "whole": self._whole,
+            "split": self.split,
+            "left_out": self._left_out,
+        }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Unpickle; the store is opened at the first read."""
-        self._hold(state["uri"], state["manifest"], None)
+        self._hold(state["uri"], state["whole"], state["split"], state["left_out"], None)
 
-    def _hold(self, uri: str, manifest: Manifest, store: Store | None) -> None:
-        self.uri, self.manifest = uri, manifest
-        self._positions = Positions(manifest.records)
+    def _hold(
+        self, uri: str, whole: Manifest, split: str, left_out: LeftOut, store: Store | None
+    ) -> None:
+        records = whole.records if split == ALL_SPLITS else whole.records_of(split)
+        self.uri, self.split, self._whole, self._left_out = uri, split, whole, left_out
+        self.manifest = whole.model_copy(update={"records": records})
+        self._positions = Positions(records, left_out)
         self._connection = Connection(store) if store else None
         self._unchanged: set[str] = set()
+
+    @check_arguments
+    def of_split(self, split: str, *, near_train: bool = False) -> "Dataset":
+        """Another split of the same dataset, with the shards that this one knows.
+
+        Raises:
+            JobError: If it has no such split.
+            DamageError: If the tables are missing that tell which samples are near a training sample.
+        """
+        return Dataset(self._store, split, near_train=near_train, whole=self._whole)
+
+    @property
+    def num_left_out(self) -> int:
+        """Number of samples that are left out because they nearly repeat a training sample."""
+        return self.manifest.num_samples - len(self)
 
     @property
     def _here(self) -> Connection:
@@ -110,7 +163,7 @@ class Dataset:
         return self.manifest.meaning.table(num_classes)
 
     def __len__(self) -> int:
-        """Number of committed samples."""
+        """Number of samples."""
         return len(self._positions)
 
     @overload
@@ -159,14 +212,14 @@ class Dataset:
 
     @check_arguments
     def samples(
-        self, split: str = SPLIT, *, shuffle: bool = False, seed: int = 0
+        self, split: str | None = None, *, shuffle: bool = False, seed: int = 0
     ) -> Iterator[ReadSample]:
         """Iterate over all samples once: in order, or shuffled.
 
         The SHA-256 of every shard is compared with its receipt before its first sample is returned.
 
         Args:
-            split: Name of the split; datasets have only `train`.
+            split: Name of another split than the one that was opened.
             shuffle: Shards in random order, and samples shuffled within groups of up to 8 shards.
             seed: Seed of that order, which depends on it and the dataset's shards only.
 
@@ -174,7 +227,8 @@ class Dataset:
             JobError: If there is no such split, or no order has that seed.
             DamageError: If a shard is missing or damaged.
         """
-        check_split(split)
+        if split not in (None, self.split):
+            return self.of_split(split).samples(shuffle=shuffle, seed=seed)
         check_number("seed", seed)
         num_shards = len(self.manifest.records)
         order = order_shards(num_shards, seed=seed, epoch=0) if shuffle else range(num_shards)
@@ -205,7 +259,7 @@ class Dataset:
             )
         check_number("epoch", epoch)
         check_number("seed", seed or 0)
-        pieces = cut([record.num_samples for record in records], order, first, end)
+        pieces = cut([self._left_out.num_left(record) for record in records], order, first, end)
         if seed is None:
             for piece in pieces:
                 yield from self._read_group(
@@ -229,13 +283,17 @@ class Dataset:
             JobError: If the tables have no such column, or the condition does not suit them.
             DamageError: If a table is missing or damaged; `factory repair` rebuilds it.
         """
+        without = [index for inside in self._left_out.indices.values() for index in inside]
+        if without:
+            others = ~pc.field("index").isin(pa.array(sorted(without), pa.int64()))
+            where = others if where is None else others & where
         return read_facts_tables(self._store, self.manifest.records, columns, where)
 
     @check_arguments
     def to_torch(
         self,
         *,
-        split: str = SPLIT,
+        split: str | None = None,
         shuffle: bool = False,
         seed: int = 0,
         rank: int | None = None,
@@ -246,9 +304,9 @@ class Dataset:
         """Make an `IterableDataset` of tensors for a DataLoader; see `PairDataset`."""
         from factory.dataset.torch_dataset import PairDataset
 
-        check_split(split)
+        chosen = self if split in (None, self.split) else self.of_split(split)
         return PairDataset(
-            self,
+            chosen,
             shuffle=shuffle,
             seed=seed,
             rank=rank,
@@ -261,7 +319,12 @@ class Dataset:
         """Address, number of samples and shards, and class names."""
         names = ", ".join(label.name for label in self.labels)
         num_shards = len(self.manifest.records)
-        return f"<Dataset {self.uri}: {len(self):,} samples in {num_shards:,} shards; {names}>"
+        which = "" if self._whole.splits == (TRAIN,) else f"{self.split}: "
+        near = f" ({self.num_left_out:,} near training samples left out)"
+        return (
+            f"<Dataset {self.uri}: {which}{len(self):,} samples in {num_shards:,} shards"
+            f"{near if self.num_left_out else ''}; {names}>"
+        )
 
     def _repr_html_(self) -> str:
         """For notebooks: size, classes, and the contact sheet."""
@@ -270,8 +333,9 @@ class Dataset:
     def _by_key(self, key: str) -> ReadSample:
         stored = self._stored(key)
         if stored is None:
+            here = "dataset" if self._whole.splits == (TRAIN,) else f"split ({self.split})"
             raise KeyError(
-                f"{key!r}: this dataset has no such sample; a key has nine digits, such as "
+                f"{key!r}: this {here} has no such sample; a key has nine digits, such as "
                 "'000000017', and the column `key` of facts() lists them"
             )
         return self._decode(*stored)
@@ -280,6 +344,8 @@ class Dataset:
         if not is_key(key):
             return None
         record = record_of(self.manifest.records, int(key))
+        if record is not None and int(key) in self._left_out.of(record):
+            return None
         found = self._here.finder.find(record, int(key)) if record else None
         return (record, found) if record and found else None
 
@@ -289,7 +355,9 @@ class Dataset:
         records = [self.manifest.records[piece.shard] for piece in group]
         with ExitStack() as stack:
             shards = [
-                stack.enter_context(open_shard(self._store, record, self._unchanged))
+                stack.enter_context(
+                    open_shard(self._store, record, self._unchanged, self._left_out.of(record))
+                )
                 for record in records
             ]
             for i, position in places:

@@ -262,7 +262,7 @@ def is_planned(record: ShardRecord, plan: Plan) -> bool:
         return False
     found = (record.path, record.first_index, record.num_indices)
     return (
-        found == (tar_path(task.name), task.first_index, task.num_indices)
+        found == (tar_path(task.name, task.split), task.first_index, task.num_indices)
         and 0 < record.num_samples <= task.num_samples
     )
 

@@ -7,6 +7,8 @@ from dataclasses import asdict
 from factory.dataset.state import DatasetState
 from factory.manifest.labels import MaskClass
 from factory.manifest.makers import count_makers, name_makers
+from factory.manifest.paths import SPLITS, split_of
+from factory.manifest.records import ShardRecord
 from factory.plan.targets import TargetProgress, judge_targets
 
 Status = dict[str, int | str | dict[str, int] | list[dict[str, int | str]]]
@@ -38,14 +40,27 @@ def make_status(
         "samples_committed": made,
         "samples_short": asked - made,
         "samples_rejected": dict(sorted(rejected.items())),
-        "samples_by_class": {
-            label.name: sum(record.class_images[label.id] for record in records) for label in labels
-        },
+        "samples_by_class": _images_by_class(records, labels),
         "bytes": sum(record.size_bytes for record in records),
         "last_commit": max((record.finished_at for record in records), default="never"),
         "makers": name_makers(count_makers(records)),
     }
+    if state.plan.rounds[0].splits is not None:
+        status["samples_by_split"] = {
+            split: sum(r.num_samples for r in records if split_of(r.path) == split)
+            for split in SPLITS
+        }
+        for split in SPLITS:
+            inside = [record for record in records if split_of(record.path) == split]
+            status[f"samples_by_class_{split}"] = _images_by_class(inside, labels)
     if progress is not None:
         status["targets"] = [asdict(target) for target in judge_targets(progress)]
         status["budget_left"] = max(0, progress.left)
     return status
+
+
+def _images_by_class(records: Sequence[ShardRecord], labels: Sequence[MaskClass]) -> dict[str, int]:
+    """Number of samples that contain each class, by its name."""
+    return {
+        label.name: sum(record.class_images[label.id] for record in records) for label in labels
+    }

@@ -4,15 +4,18 @@ import json
 from typing import Any
 
 from factory.dataset.card import encode_card
+from factory.dataset.near_train import encode_near_train, find_near_train
 from factory.dataset.preview import make_preview
 from factory.dataset.quarantine import quarantined_indices
 from factory.dataset.state import DatasetState, find_labels, find_state
 from factory.manifest.paths import (
     CARD_PICTURE,
-    INDEX_PATH,
     LEASE_PATH,
     MANIFEST_PATH,
+    NEAR_TRAIN_PATH,
     README_PATH,
+    TRAIN,
+    index_path,
 )
 from factory.manifest.records import Manifest
 from factory.manifest.table import encode_manifest
@@ -47,10 +50,14 @@ def write_views(store: Store, manifest: Manifest) -> None:
     Raises:
         StoreError: If a tar is missing, or the store cannot be written.
     """
-    table, card = encode_manifest(manifest), encode_card(manifest)
+    near = find_near_train(store, manifest)
+    table, card = encode_manifest(manifest), encode_card(manifest, near)
     if _are_current(store, manifest, table, card):
         return
-    store.replace(INDEX_PATH, _encode_index(manifest))
+    for split in manifest.splits:
+        store.replace(index_path(split), _encode_index(manifest, split))
+    if manifest.splits != (TRAIN,):
+        store.replace(NEAR_TRAIN_PATH, encode_near_train(near))
     preview = make_preview(store, manifest)
     if preview is not None:
         store.replace(CARD_PICTURE, preview)
@@ -81,7 +88,9 @@ def _are_current(store: Store, manifest: Manifest, table: bytes, card: bytes) ->
 
     The card is compared too, because versions up to 0.1.0 wrote it last, after the manifest.
     """
-    there = [INDEX_PATH, CARD_PICTURE] if manifest.records else [INDEX_PATH]
+    there = [index_path(split) for split in manifest.splits]
+    there += [NEAR_TRAIN_PATH] if manifest.splits != (TRAIN,) else []
+    there += [CARD_PICTURE] if manifest.records else []
     return (
         store.read(README_PATH) == card
         and store.read(MANIFEST_PATH) == table
@@ -89,15 +98,15 @@ def _are_current(store: Store, manifest: Manifest, table: bytes, card: bytes) ->
     )
 
 
-def _encode_index(manifest: Manifest) -> bytes:
-    """Encode the index for `wids`; shard paths are relative to the index file."""
+def _encode_index(manifest: Manifest, split: str) -> bytes:
+    """Encode the index of a split for `wids`; shard paths are relative to the index file."""
     shards: list[dict[str, Any]] = [
         {
             "url": f"../{record.path}",
             "nsamples": record.num_samples,
             "filesize": record.size_bytes,
         }
-        for record in manifest.records
+        for record in manifest.records_of(split)
     ]
     document = {"wids_version": 1, "name": manifest.name, "shardlist": shards}
     return (json.dumps(document, indent=1) + "\n").encode()

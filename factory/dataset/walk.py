@@ -97,22 +97,30 @@ class OpenShard:
 
 
 def walk_shard(
-    store: Store, record: ShardRecord, endings: Sequence[str] = SAMPLE_FILES
+    store: Store,
+    record: ShardRecord,
+    endings: Sequence[str] = SAMPLE_FILES,
+    left_out: frozenset[int] = frozenset(),
 ) -> Iterator[StoredSample]:
     """Iterate over the samples of a committed shard, with the files of `endings`; others are not read.
+
+    The samples with an index of `left_out` are skipped.
 
     Raises:
         DamageError: If the shard is missing, or differs from its receipt.
         StoreError: If it cannot be read.
     """
-    with open_shard(store, record) as shard:
+    with open_shard(store, record, left_out=left_out) as shard:
         for position in range(len(shard)):
             yield shard.read(position, endings)
 
 
 @contextmanager
 def open_shard(
-    store: Store, record: ShardRecord, unchanged: set[str] | None = None
+    store: Store,
+    record: ShardRecord,
+    unchanged: set[str] | None = None,
+    left_out: frozenset[int] = frozenset(),
 ) -> Iterator[OpenShard]:
     """Context manager that opens a committed shard, after comparing its SHA-256 with its receipt.
 
@@ -121,6 +129,7 @@ def open_shard(
         record: The shard's receipt.
         unchanged: Paths of shards that were compared before, and are not digested again; this one is
             added.
+        left_out: Indices of samples that it is opened without.
 
     Raises:
         DamageError: If the shard is missing, or differs from its receipt.
@@ -140,6 +149,8 @@ def open_shard(
         with file:
             with explain_damage(store, record):
                 samples = list_samples(file, record)
+            for index in left_out:
+                samples.pop(sample_key(index), None)
             yield OpenShard(file, samples)
 
 

@@ -70,7 +70,7 @@ def make_record(
     }
     quantiles = np.quantile([row.confidence for row in rows], [0, 0.05, 0.5, 0.95, 1])
     counted = count_classes(rows) | {
-        "path": tar_path(task.name),
+        "path": tar_path(task.name, task.split),
         "num_samples": len(rows),  # the task's number is what was asked for
         "confidence": [round(float(quantile), 6) for quantile in quantiles],
         "wall_s": round(origin.wall_s, 3),
@@ -134,7 +134,7 @@ def adopt_shard(
     Raises:
         ShardError: If it is damaged.
     """
-    path = tar_path(task.name)
+    path = tar_path(task.name, task.split)
     if store.size_of(path) is None:
         return None
     started = time.monotonic()
@@ -175,12 +175,14 @@ def read_orphan(tar: Path, task: ShardTask, expected: Expected) -> tuple[PackedS
     if not contents.problems:
         if packed.sha256 != contents.repacked_sha256:
             found = "bytes between its files differ from those we write"
-            contents.problems.append(Problem(tar_path(task.name), "contents", found))
+            contents.problems.append(Problem(tar_path(task.name, task.split), "contents", found))
         elif contents.repeated:
             found = f"a file of sample {contents.repeated[0]} is there twice"
-            contents.problems.append(Problem(tar_path(task.name), "contents", found))
+            contents.problems.append(Problem(tar_path(task.name, task.split), "contents", found))
         elif not contents.rows:
-            contents.problems.append(Problem(tar_path(task.name), "contents", "no sample inside"))
+            contents.problems.append(
+                Problem(tar_path(task.name, task.split), "contents", "no sample inside")
+            )
     return packed, contents
 
 
@@ -192,7 +194,7 @@ def _finish(
     measures: Sequence[Measures] = (),
 ) -> ShardRecord:
     # The table may be overwritten by a concurrent writer of the same shard: both write equal rows.
-    store.replace(sidecar_path(task.name), encode_sidecar(rows, measures))
+    store.replace(sidecar_path(task.name, task.split), encode_sidecar(rows, measures))
     name = receipt_path(task.round_index, task.shard_index)
     if store.create(name, encode_record(record)):
         return record

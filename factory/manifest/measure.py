@@ -20,6 +20,9 @@ _CELL_BITS = 8
 _MOST_ROWS = 128
 _HASH_ROWS, _HASH_COLUMNS = 8, 9
 
+MIN_HASHED_HEIGHT, MIN_HASHED_WIDTH = _HASH_ROWS, _HASH_COLUMNS
+"""Smaller images all have the same hash, which says nothing."""
+
 
 class Measures(Facts):
     """Statistics of one sample; the defaults mean unknown."""

@@ -16,7 +16,8 @@ LAYOUTS_PATH = "layouts.tar"
 LABELS_PATH = "labels.json"
 MANIFEST_PATH = "manifest.parquet"
 LEASE_PATH = "lease.json"
-INDEX_PATH = "index/train.wids.json"
+NEAR_TRAIN_PATH = "index/near_train.parquet"
+"""The held-out samples that nearly repeat a training sample."""
 TARGETS_PATH = "plan/targets.json"
 """The coverage targets of the latest run; `job.yaml` is that of the first one."""
 
@@ -28,6 +29,12 @@ INDICES = "index"
 SNAPSHOTS = "snapshots"
 ATTEMPTS = "attempts"
 QUARANTINE = "quarantine"
+
+TRAIN = "train"
+"""The split of all samples, in a dataset without splits."""
+
+SPLITS = (TRAIN, "val", "test")
+"""The splits that a dataset can have."""
 
 LEFT_BY_A_RUN = (
     *(ROUNDS, SHARDS, SIDECARS, RECEIPTS, INDICES, TEMPORARY),
@@ -41,19 +48,34 @@ def round_path(round_index: int) -> str:
     return f"{ROUNDS}/round-{round_index:04d}.json"
 
 
-def tar_path(shard_name: str) -> str:
+def index_path(split: str = TRAIN) -> str:
+    """Path of the index of a split's shards, which `wids` reads."""
+    return f"{INDICES}/{split}.wids.json"
+
+
+def tar_path(shard_name: str, split: str = TRAIN) -> str:
     """Path of a shard's tar."""
-    return f"{SHARDS}/train/{shard_name}.tar"
+    return f"{SHARDS}/{split}/{shard_name}.tar"
 
 
-def sidecar_path(shard_name: str) -> str:
+def sidecar_path(shard_name: str, split: str = TRAIN) -> str:
     """Path of the table of a shard's samples."""
-    return f"{SIDECARS}/train/{shard_name}.parquet"
+    return f"{SIDECARS}/{split}/{shard_name}.parquet"
 
 
 def sidecar_of(tar: str) -> str:
     """Path of the table of the samples in a tar."""
-    return sidecar_path(PurePosixPath(tar).stem)
+    return sidecar_path(PurePosixPath(tar).stem, split_of(tar))
+
+
+def split_of(tar: str) -> str:
+    """The split in the path of a tar."""
+    return PurePosixPath(tar).parent.name
+
+
+def number_of(tar: str) -> int:
+    """The number in the name of a tar: its position among the shards of its split."""
+    return int(PurePosixPath(tar).stem[-6:])
 
 
 def receipt_path(round_index: int, shard_index: int) -> str:

@@ -15,6 +15,7 @@ from factory.data import IGNORE
 from factory.errors import DamageError
 from factory.manifest.coverage import Coverage
 from factory.manifest.labels import Count, DatasetLabels, Facts, Name
+from factory.manifest.paths import SPLITS, TRAIN, split_of
 from factory.manifest.versions import read_file_of
 from factory.spec.settings import Fraction
 
@@ -113,6 +114,16 @@ class Manifest(Facts):
     def num_samples(self) -> int:
         """Number of committed samples."""
         return sum(record.num_samples for record in self.records)
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """Names of its splits: `train` alone unless its job divides it."""
+        shares = self.identity.get("splits") or {TRAIN: 1}
+        return tuple(split for split in SPLITS if shares.get(split))
+
+    def records_of(self, split: str) -> list[ShardRecord]:
+        """Receipts of the committed shards of a split."""
+        return [record for record in self.records if split_of(record.path) == split]
 
     def __repr__(self) -> str:
         """One line: the records of a large dataset would fill a notebook."""

@@ -87,7 +87,7 @@ def read_contents(path: Path, task: ShardTask, expected: Expected) -> Contents:
 
 
 def _problem(task: ShardTask, found: str, sample: str = "") -> Problem:
-    return Problem(tar_path(task.name), "contents", found, sample=sample)
+    return Problem(tar_path(task.name, task.split), "contents", found, sample=sample)
 
 
 def _check_sample(

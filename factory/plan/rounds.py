@@ -13,9 +13,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from factory.data import ShardTask, Steering
 from factory.errors import DamageError, JobError
-from factory.identity import KEY_DIGITS, SHARD_DIGITS, shard_name
+from factory.identity import KEY_DIGITS, SHARD_DIGITS
 from factory.manifest.versions import read_file_of
 from factory.plan.identity import dataset_id_of
+from factory.plan.splits import Splits, check_splits_filled, find_splits, place_shard
 from factory.spec import JobSpec
 from factory.spec.settings import DatasetName
 
@@ -54,7 +55,13 @@ class Round(BaseModel):
     def _has_names(self) -> "Round":
         """Refuse ranges beyond the digits of keys: a round may come from a dataset of unknown origin."""
         check_digits(self)
+        find_splits(self.identity)
         return self
+
+    @property
+    def splits(self) -> Splits | None:
+        """The splits of its dataset; None if all samples are for training."""
+        return find_splits(self.identity)
 
     @property
     def num_shards(self) -> int:
@@ -72,17 +79,22 @@ class Round(BaseModel):
 
     def tasks(self) -> Iterator[ShardTask]:
         """Iterate over the tasks of this round, in order. Every index belongs to exactly one of them."""
-        return map(self.task, range(self.num_shards))
+        splits = self.splits
+        return (self._task(position, splits) for position in range(self.num_shards))
 
     def task(self, position: int) -> ShardTask:
         """The task at `position` of this round, from 0. Only the last shard may be smaller."""
+        return self._task(position, self.splits)
+
+    def _task(self, position: int, splits: Splits | None) -> ShardTask:
         done = position * self.samples_per_shard
         num_samples = min(self.samples_per_shard, self.num_samples - done)
         shard_index = self.first_shard + position
         whole = math.ceil(self.samples_per_shard * self.oversample)
+        name, split = place_shard(self.name, shard_index, splits)
         return ShardTask(
             dataset_id=self.dataset_id,
-            name=shard_name(self.name, shard_index),
+            name=name,
             round_index=self.round_index,
             shard_index=shard_index,
             first_index=self.first_index + position * whole,
@@ -90,6 +102,7 @@ class Round(BaseModel):
             num_samples=num_samples,
             steering=self.steering,
             cycle_offset=done,
+            split=split,
         )
 
 
@@ -171,6 +184,7 @@ def make_plan(
         )
     plan = Plan(rounds[0].dataset_id, tuple(rounds))
     _check_seeds(spec, plan)
+    check_splits_filled(find_splits(identity), plan.num_shards, plan.num_samples)
     return plan
 
 

@@ -193,7 +193,7 @@ def list_shards(snapshot: Snapshot, query: ShardsQuery) -> Shards:
                 shard_index=task.shard_index,
                 round_index=task.round_index,
                 state=state,
-                path=tar_path(task.name),
+                path=tar_path(task.name, task.split),
                 first_index=task.first_index,
                 num_indices=task.num_indices,
                 num_samples=record.num_samples if record else task.num_samples,

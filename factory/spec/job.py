@@ -26,6 +26,7 @@ from factory.spec.settings import (
     Sha256,
     Weight,
 )
+from factory.spec.splits import SplitsSpec
 
 _MOST_ACTORS = 100_000
 
@@ -152,7 +153,7 @@ class DatasetSpec(Settings):
             *("samples_per_shard", "oversample", "batch_size"),
             *("generator", "latents", "segmenter", "accept", "encode"),
         ),
-        later={"sampling": None},
+        later={"sampling": None, "splits": None},
         left_out=("num_samples", "coverage"),
     )
 
@@ -179,6 +180,8 @@ class DatasetSpec(Settings):
     """Rules by which samples are accepted."""
     coverage: CoverageSpec | None = None
     """Coverage targets. They can be changed at any time, as `num_samples` can be raised."""
+    splits: SplitsSpec | None = None
+    """Splits, e.g. `{train: 0.9, val: 0.05, test: 0.05}`. Empty = all samples are in `train`."""
     encode: EncodeSpec = EncodeSpec()
     """Encoding of images."""
 

@@ -110,7 +110,10 @@ def test_a_shuffle_gives_every_sample_once_in_an_order_that_repeats(finished):
 
 
 def test_a_split_that_is_not_there_is_told_at_once(finished):
-    with pytest.raises(JobError, match=r"^split: found 'test'; a dataset has 'train'$"):
+    with pytest.raises(
+        JobError,
+        match=r"^split: found 'test'; this dataset has 'train', 'all'; ",
+    ):
         open_dataset(finished).samples("test")
 
 

@@ -9,15 +9,16 @@ from factory.dataset.views import finish_beside_others
 from factory.job import finish_job
 from factory.manifest.paths import (
     CARD_PICTURE,
-    INDEX_PATH,
     MANIFEST_PATH,
     README_PATH,
+    index_path,
     receipt_path,
     round_path,
 )
 from factory.manifest.records import encode_record
 from factory.manifest.table import read_manifest
 
+INDEX_PATH = index_path()
 VIEWS = (INDEX_PATH, CARD_PICTURE, README_PATH, MANIFEST_PATH)
 EIGHT = {"dataset.num_samples": 22, "dataset.samples_per_shard": 3}
 GROWN = {"dataset.num_samples": 29, "dataset.samples_per_shard": 3}

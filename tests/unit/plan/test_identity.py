@@ -219,6 +219,7 @@ CHANGES = {
     "dataset.sampling.prior": 0.1,
     "dataset.accept.min_confidence": 0.1,
     "dataset.accept.class_share": {"nucleus": [0.1, 0.9]},
+    "dataset.splits": {"train": 0.5, "test": 0.5},
     "dataset.encode.image": "webp",
     "dataset.encode.png_level": 2,
     "dataset.encode.jpeg_quality": 90,
@@ -293,7 +294,11 @@ IGNORED = {
 }
 
 
-TOGETHER = [f"{REVIEWS}[].verdict", "dataset.sampling.kind"]
+TOGETHER = [
+    f"{REVIEWS}[].verdict",
+    "dataset.sampling.kind",
+    *(f"dataset.splits.{split}" for split in ("train", "val", "test")),
+]
 """Cannot change alone; they change with the section that they are in."""
 
 
