@@ -5,7 +5,6 @@ Only committed shards (those with a receipt) are read: those that existed when i
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
 from operator import index as as_integer
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, SupportsIndex, overload
@@ -16,25 +15,16 @@ import pyarrow.compute as pc
 from jaxtyping import UInt8
 
 from factory.arguments import check_arguments
-from factory.dataset.division import (
-    ALL_SPLITS,
-    Piece,
-    check_number,
-    check_split,
-    cut,
-    group_pieces,
-    mix,
-    order_shards,
-)
+from factory.dataset.division import check_number, order_shards
 from factory.dataset.facts_table import read_facts_tables
 from factory.dataset.finder import Connection
-from factory.dataset.near_train import NOTHING, LeftOut, find_near_train, left_out_of
 from factory.dataset.notebook import describe_html
 from factory.dataset.positions import Positions
-from factory.dataset.samples import ReadSample, decode_sample
+from factory.dataset.samples import ReadSample
+from factory.dataset.selection import Selection, decode_stored, read_range, select
 from factory.dataset.views import make_manifest
-from factory.dataset.walk import StoredSample, damage, explain_damage, open_shard, record_of
-from factory.errors import JobError, Problem
+from factory.dataset.walk import StoredSample, damage, record_of
+from factory.errors import Problem
 from factory.identity import is_key, sample_key
 from factory.manifest.labels import MaskClass
 from factory.manifest.paths import TRAIN
@@ -43,8 +33,6 @@ from factory.store import Store, open_store
 
 if TYPE_CHECKING:
     from factory.dataset.torch_dataset import PairDataset
-
-_MOST_SHOWN = 100
 
 
 @check_arguments
@@ -62,7 +50,7 @@ def open_dataset(uri: str | Path, *, split: str = TRAIN, near_train: bool = Fals
         StoreError: If there is no dataset, nothing is committed yet, or it cannot be read.
     """
     store = open_store(str(uri))
-    return Dataset(store, split, near_train=near_train)
+    return Dataset(store, select(store, make_manifest(store), split, near_train=near_train))
 
 
 class Dataset:
@@ -78,47 +66,23 @@ class Dataset:
     split: str
     """Name of the split, or `all`."""
 
-    def __init__(
-        self,
-        store: Store,
-        split: str = TRAIN,
-        *,
-        near_train: bool = False,
-        whole: Manifest | None = None,
-    ) -> None:
-        """Open a split of the dataset in `store`, whose manifest is `whole` if it was read before.
-
-        Raises:
-            JobError: If it has no such split.
-            StoreError: If there is no dataset, or it cannot be read.
-        """
-        whole = whole or make_manifest(store)
-        check_split(split, whole)
-        left_out = NOTHING
-        if split != TRAIN and not near_train:
-            left_out = left_out_of(find_near_train(store, whole), whole.records)
-        self._hold(store.uri, whole, split, left_out, store)
+    def __init__(self, store: Store, chosen: Selection | None = None) -> None:
+        """Read what is `chosen` of the dataset in `store`; by default its split for training."""
+        chosen = chosen or select(store, make_manifest(store), TRAIN, near_train=False)
+        self._hold(store.uri, chosen, store)
 
     def __getstate__(self) -> dict[str, Any]:
         """Pickle the manifest, not the store: all loader workers must divide the same shards."""
-        return {
-            "uri": self.uri,
-            "whole": self._whole,
-            "split": self.split,
-            "left_out": self._left_out,
-        }
+        return {"uri": self.uri, "chosen": self._chosen}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Unpickle; the store is opened at the first read."""
-        self._hold(state["uri"], state["whole"], state["split"], state["left_out"], None)
+        self._hold(state["uri"], state["chosen"], None)
 
-    def _hold(
-        self, uri: str, whole: Manifest, split: str, left_out: LeftOut, store: Store | None
-    ) -> None:
-        records = whole.records if split == ALL_SPLITS else whole.records_of(split)
-        self.uri, self.split, self._whole, self._left_out = uri, split, whole, left_out
-        self.manifest = whole.model_copy(update={"records": records})
-        self._positions = Positions(records, left_out)
+    def _hold(self, uri: str, chosen: Selection, store: Store | None) -> None:
+        self.uri, self._chosen, self.split = uri, chosen, chosen.split
+        self.manifest = chosen.manifest
+        self._positions = Positions(self.manifest.records, chosen.left_out)
         self._connection = Connection(store) if store else None
         self._unchanged: set[str] = set()
 
@@ -130,7 +94,8 @@ class Dataset:
             JobError: If it has no such split.
             DamageError: If the tables are missing that tell which samples are near a training sample.
         """
-        return Dataset(self._store, split, near_train=near_train, whole=self._whole)
+        chosen = select(self._store, self._chosen.whole, split, near_train=near_train)
+        return Dataset(self._store, chosen)
 
     @property
     def num_left_out(self) -> int:
@@ -200,7 +165,7 @@ class Dataset:
         if found is None:
             listed = Problem(record.path, "contents", "not in it", sample=sample_key(sample_index))
             raise damage(self._store, listed)
-        return self._decode(record, found)
+        return decode_stored(self._store, record, found)
 
     def __contains__(self, key: object) -> bool:
         """Whether there is a sample with this key."""
@@ -251,23 +216,11 @@ class Dataset:
             JobError: If `order` has a position without a shard, or no order has that seed and epoch.
             DamageError: If a shard is missing or damaged.
         """
+        shuffle = None if seed is None else (seed, epoch)
         records = self.manifest.records
-        if not all(0 <= shard < len(records) for shard in order):
-            allowed = f"positions of the {len(records):,} shards"
-            raise JobError(
-                where="order", found=f"found {list(order)}"[:_MOST_SHOWN], allowed=allowed
-            )
-        check_number("epoch", epoch)
-        check_number("seed", seed or 0)
-        pieces = cut([self._left_out.num_left(record) for record in records], order, first, end)
-        if seed is None:
-            for piece in pieces:
-                yield from self._read_group(
-                    [piece], [(0, i) for i in range(piece.first, piece.end)]
-                )
-            return
-        for group in group_pieces(pieces, [record.size_bytes for record in records]):
-            yield from self._read_group(group, mix(group, seed=seed, epoch=epoch))
+        return read_range(
+            self._store, self._chosen, records, (first, end), order, shuffle, self._unchanged
+        )
 
     @check_arguments
     def facts(
@@ -283,11 +236,9 @@ class Dataset:
             JobError: If the tables have no such column, or the condition does not suit them.
             DamageError: If a table is missing or damaged; `factory repair` rebuilds it.
         """
-        without = [index for inside in self._left_out.indices.values() for index in inside]
-        if without:
-            others = ~pc.field("index").isin(pa.array(sorted(without), pa.int64()))
-            where = others if where is None else others & where
-        return read_facts_tables(self._store, self.manifest.records, columns, where)
+        return read_facts_tables(
+            self._store, self.manifest.records, columns, self._chosen.restrict(where)
+        )
 
     @check_arguments
     def to_torch(
@@ -319,12 +270,10 @@ class Dataset:
         """Address, number of samples and shards, and class names."""
         names = ", ".join(label.name for label in self.labels)
         num_shards = len(self.manifest.records)
-        which = "" if self._whole.splits == (TRAIN,) else f"{self.split}: "
-        near = f" ({self.num_left_out:,} near training samples left out)"
-        return (
-            f"<Dataset {self.uri}: {which}{len(self):,} samples in {num_shards:,} shards"
-            f"{near if self.num_left_out else ''}; {names}>"
-        )
+        which = f"{self._chosen.name}: " if self._chosen.name else ""
+        near = self.num_left_out
+        left = f" ({near:,} near training samples left out)" if near else ""
+        return f"<Dataset {self.uri}: {which}{len(self):,} samples in {num_shards:,} shards{left}; {names}>"
 
     def _repr_html_(self) -> str:
         """For notebooks: size, classes, and the contact sheet."""
@@ -333,36 +282,18 @@ class Dataset:
     def _by_key(self, key: str) -> ReadSample:
         stored = self._stored(key)
         if stored is None:
-            here = "dataset" if self._whole.splits == (TRAIN,) else f"split ({self.split})"
+            where = f"split ({self._chosen.name})" if self._chosen.name else "dataset"
             raise KeyError(
-                f"{key!r}: this {here} has no such sample; a key has nine digits, such as "
+                f"{key!r}: this {where} has no such sample; a key has nine digits, such as "
                 "'000000017', and the column `key` of facts() lists them"
             )
-        return self._decode(*stored)
+        return decode_stored(self._store, *stored)
 
     def _stored(self, key: str) -> tuple[ShardRecord, StoredSample] | None:
         if not is_key(key):
             return None
         record = record_of(self.manifest.records, int(key))
-        if record is not None and int(key) in self._left_out.of(record):
+        if record is not None and int(key) in self._chosen.left_out.of(record):
             return None
         found = self._here.finder.find(record, int(key)) if record else None
         return (record, found) if record and found else None
-
-    def _read_group(
-        self, group: Sequence[Piece], places: Sequence[tuple[int, int]]
-    ) -> Iterator[ReadSample]:
-        records = [self.manifest.records[piece.shard] for piece in group]
-        with ExitStack() as stack:
-            shards = [
-                stack.enter_context(
-                    open_shard(self._store, record, self._unchanged, self._left_out.of(record))
-                )
-                for record in records
-            ]
-            for i, position in places:
-                yield self._decode(records[i], shards[i].read(position))
-
-    def _decode(self, record: ShardRecord, stored: StoredSample) -> ReadSample:
-        with explain_damage(self._store, record, stored.key):
-            return decode_sample(stored, record.dataset_id)

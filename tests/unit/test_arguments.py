@@ -93,6 +93,7 @@ GOOD = {
     "Dataset.__getitem__": {"which": 0},
     "Dataset.__contains__": {"key": "000000000"},
     "Dataset.samples": {},
+    "Dataset.of_split": {"split": "train"},
     "Dataset.read": {"first": 0, "end": 2, "order": [0], "seed": None},
     "Dataset.facts": {},
     "Dataset.to_torch": {},
