@@ -273,7 +273,8 @@ class Dataset:
         which = f"{self._chosen.name}: " if self._chosen.name else ""
         near = self.num_left_out
         left = f" ({near:,} near training samples left out)" if near else ""
-        return f"<Dataset {self.uri}: {which}{len(self):,} samples in {num_shards:,} shards{left}; {names}>"
+        size = f"{len(self):,} samples in {num_shards:,} shards{left}"
+        return f"<Dataset {self.uri}: {which}{size}; {names}>"
 
     def _repr_html_(self) -> str:
         """For notebooks: size, classes, and the contact sheet."""

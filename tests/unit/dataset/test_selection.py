@@ -42,4 +42,4 @@ def test_a_split_without_a_share_is_not_there(divided, tmp_path):
     with pytest.raises(
         JobError, match="split: found 'test'; this dataset has 'train', 'val', 'all'"
     ):
-        select(LocalStore(tmp_path), divided, "test", near_train=False)
+        select(LocalStore(str(tmp_path)), divided, "test", near_train=False)
