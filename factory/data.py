@@ -137,6 +137,9 @@ class Sample:
     """Pixels of the mask that its clean-up changed; None if the dataset has none."""
     rgba: UInt8[np.ndarray, "h w 4"] | None = None
     """The same image with its alpha, which is stored in its place; None for images without."""
+    background: str = ""
+    """What its object was put on: the key of a sample, or the name of a picture; empty in a dataset
+    without composites."""
     search: LayoutSearch | None = None
     """How it was found; None in a dataset without wanted layouts."""
     latent_cell: int = -1

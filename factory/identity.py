@@ -32,6 +32,7 @@ _STREAMS = {
     "candidates": 13,
     "layouts": 14,
     "cells": 16,
+    "backgrounds": 17,
 }
 
 

@@ -5,17 +5,18 @@ segmenter once, write the plan, make the missing shards, write the views. Runnin
 it; with a larger `num_samples`, or by a step (`add`), the dataset grows.
 """
 
-import hashlib
 import logging
 import threading
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from factory.arguments import check_arguments
 from factory.data import ShardTask
 from factory.dataset.lease import holding_lease
+from factory.dataset.planned_files import SEGMENTER, other_fit
 from factory.dataset.quarantine import Attempts, find_quarantined, quarantined_indices
 from factory.dataset.receipts import SnapshotKeeper, find_committed
 from factory.dataset.state import (
@@ -25,7 +26,6 @@ from factory.dataset.state import (
     progress_of,
     replace_coverage_spec,
 )
-from factory.dataset.stored_segmenter import other_fit
 from factory.dataset.views import finish_beside_others, make_manifest, write_views
 from factory.dataset.walk import check_sizes
 from factory.errors import IncompleteError
@@ -35,11 +35,9 @@ from factory.fit.pixels.pool import one_thread
 from factory.generate.base import check_generator_kind
 from factory.generate.weights.find import LocalWeights, find_weights
 from factory.log import log_event
-from factory.make.accept import find_rules
 from factory.manifest.paths import (
     JOB_PATH,
     LABELS_PATH,
-    LAYOUTS_PATH,
     SEGMENTER_PATH,
     round_path,
 )
@@ -50,16 +48,15 @@ from factory.plan.rounds import Plan, encode_round
 from factory.provenance import new_run_id
 from factory.run.base import Observer, Outcome, load_executor, no_more
 from factory.run.before_fit import check_before_fit
+from factory.run.beside import digest_of_bytes, find_beside
 from factory.run.claim import claim_round
 from factory.run.fitting import FitObserver, finish_for, fit_for, make_worker_config
 from factory.run.job_identity import identify_job
-from factory.run.layouts import find_layouts
 from factory.run.progress import progress_reporter
 from factory.run.signals import stop_on_signals
 from factory.run.watch import MakerWatch, WatchedRun, find_driver_maker, find_listed
 from factory.run.worker import build_maker
 from factory.segment.methods import check_methods, find_doubts, has_file
-from factory.segment.segmenter_file import decode_segmenter
 from factory.spec import JobSpec
 from factory.spec.read import Job, as_job
 from factory.spec.stored_job import encode_job
@@ -150,9 +147,10 @@ def prepare_job(
     Raises:
         Interrupted: If `stop` was set during the fit, which the next call resumes.
         WeightsError: If the weights are missing or have another SHA-256 than the job states.
-        JobError: If a fitted file, labels or layouts do not fit this job, or a class name is unknown.
+        JobError: If a fitted file, labels, layouts or backgrounds do not fit this job, or a class name
+            is unknown.
         StoreError: If the output holds another dataset; the message lists what differs.
-        DamageError: If its segmenter or its layouts are damaged.
+        DamageError: If its segmenter, layouts or backgrounds are damaged.
     """
     check_methods(spec.dataset.segmenter)
     check_generator_kind(spec.dataset.generator.kind)
@@ -164,34 +162,27 @@ def prepare_job(
     theirs = rounds[0].identity if rounds else {}
     fit = theirs.get("segmenter", {})
     files = digest_named_files(spec.dataset, fit.get("files", {}))
-    identify = partial(
+    identify: Callable[..., dict[str, Any]] = partial(
         identify_job, spec, weights_sha256=weights.sha256, files=files, theirs=theirs
     )
     check_before_fit(grow(spec, rounds, growth), store, rounds, identify)
     fitted = _fitted_segmenter(spec, store, weights, observer, stop)
-    if fitted:  # a misspelt class must not claim the output for a dataset that cannot be made
-        _, facts = decode_segmenter(fitted, source="the fitted segmenter")
-        find_rules(spec.dataset.accept, facts.labels)
-    digest = _digest(fitted)
-    layouts = find_layouts(spec.dataset, weights, fitted, store=store, theirs=theirs)
-    identity = identify(segmenter_sha256=digest, layouts_sha256=_digest(layouts))
+    beside = find_beside(spec.dataset, weights, fitted, store=store, theirs=theirs)
+    digests = {file.argument: digest_of_bytes(data) for file, data in beside.items()}
+    identity = identify(**digests)
     if rounds:
+        digest = digests[SEGMENTER.argument]
         if digest != fit.get("sha256", "") and not names_fitted_file(spec.dataset):
             raise other_fit(store, digest)
         check_same_dataset(store, identity, theirs)
     spec, plan = claim_round(store, spec, identity, rounds, growth)
     # The round came first and fixed the identity; which driver creates the rest does not matter.
-    if fitted:
-        store.create(SEGMENTER_PATH, fitted)
-    if layouts:
-        store.create(LAYOUTS_PATH, layouts)
+    for file, data in beside.items():
+        if data:
+            store.create(file.path, data)
     store.create(JOB_PATH, encode_job(spec))
     replace_coverage_spec(store, spec.dataset.coverage)
     return Prepared(spec, store, weights, plan)
-
-
-def _digest(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest() if data else ""
 
 
 def finish_job(store: Store, state: DatasetState | None = None) -> Manifest:

@@ -28,6 +28,7 @@ from factory.edit.layouts import find_layouts
 from factory.errors import Interrupted, RetryableError, ShardError
 from factory.generate.base import Generator
 from factory.make.accept import find_rules, reason_to_drop
+from factory.make.backgrounds import load_backgrounds
 from factory.make.commit import Origin, adopt_shard, commit_shard, make_record
 from factory.make.compute import BatchMaker
 from factory.make.machine import device_name, find_byte_versions
@@ -73,7 +74,7 @@ class ShardMaker:
         Raises:
             JobError: If the dataset accepts samples by a class that `segmenter` does not have, or needs
                 a search that generator or segmenter cannot do.
-            DamageError: If the layouts that its masks should have are missing or damaged.
+            DamageError: If its layouts or backgrounds are missing or damaged.
         """
         self.dataset = dataset
         self.generator = generator
@@ -89,7 +90,10 @@ class ShardMaker:
         if dataset.sampling is not None:
             num_classes, side = len(segmenter.labels), generator.facts.resolution
             layouts = find_layouts(store, num_classes=num_classes, side=side)
-        self._batch_maker = BatchMaker(dataset, generator, segmenter, layouts, device)
+        backgrounds = None
+        if dataset.compose is not None and dataset.compose.folder is not None:
+            backgrounds = load_backgrounds(store, generator.facts.resolution)
+        self._batch_maker = BatchMaker(dataset, generator, segmenter, layouts, device, backgrounds)
         self._rules = find_rules(dataset.accept, segmenter.labels)
         self._threads = threads
         self._compute_threads = ThreadPoolExecutor(threads.compute, "compute")
@@ -166,7 +170,7 @@ class ShardMaker:
 
     def _batch_of(self, task: ShardTask, index: int) -> tuple[int, int]:
         """First index and length of the batch that a sample of `task` was made in."""
-        size = self.dataset.batch_size
+        size = self.dataset.samples_per_batch
         first = index - (index - task.first_index) % size
         return first, min(size, task.first_index + task.num_indices - first)
 
@@ -230,7 +234,7 @@ class ShardMaker:
         Borders follow from the range alone, and the last batch is padded to full size, because the
         size of a batch changes floating-point sums.
         """
-        size = self.dataset.batch_size
+        size = self.dataset.samples_per_batch
         firsts = iter(range(task.first_index, task.first_index + task.num_indices, size))
         window: deque[Future[_Batch]] = deque()
         try:

@@ -29,6 +29,7 @@ from factory.make.accept import find_rules, reason_to_drop
 from factory.make.compute import BatchMaker
 from factory.manifest.labels import MaskClass
 from factory.pack.image import decode_image, encode_image
+from factory.run.backgrounds import read_given
 from factory.run.fitting import find_or_fit, finish_for
 from factory.run.layouts import read_wanted
 from factory.run.progress import progress_reporter
@@ -196,18 +197,19 @@ class _Source:
         layouts = None
         if self.dataset.sampling is not None:
             layouts = read_wanted(self.dataset.sampling, segmenter.labels, facts.resolution)
-        return BatchMaker(self.dataset, generator, segmenter, layouts, self._device)
+        backgrounds = read_given(self.dataset.compose, facts.resolution)
+        return BatchMaker(self.dataset, generator, segmenter, layouts, self._device, backgrounds)
 
 
 def _batches(dataset: DatasetSpec, part: int, num_parts: int) -> Iterator[tuple[int, int]]:
     """First index and length of every `num_parts`-th batch of the job's shards, without end."""
     range_size = math.ceil(dataset.samples_per_shard * dataset.oversample)
-    per_range = math.ceil(range_size / dataset.batch_size)
+    per_range = math.ceil(range_size / dataset.samples_per_batch)
     number = part
     while True:
         shard, place = divmod(number, per_range)
-        start = place * dataset.batch_size
-        length = min(dataset.batch_size, range_size - start)
+        start = place * dataset.samples_per_batch
+        length = min(dataset.samples_per_batch, range_size - start)
         yield shard * range_size + start, length
         number += num_parts
 

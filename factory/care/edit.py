@@ -130,6 +130,12 @@ def edit_sample(
     store = dataset if isinstance(dataset, Store) else open_store(str(dataset))
     with one_thread():
         maker, task = find_maker(store, key, trust_plugins=trust_plugins)
+        if maker.dataset.compose is not None:
+            raise JobError(
+                where="edit",
+                found="this dataset has composites, and only what a generator made can be edited",
+                remedy="edit a sample of a dataset without `compose`",
+            )
         check_gradients(maker.generator, maker.segmenter, where="edit")
         painted = _read(mask, maker)
         files = dict(maker.replay(task, int(key)).files)

@@ -13,6 +13,7 @@ from functools import partial
 from factory.care.examine import examine_shard, orphan_problem
 from factory.data import ShardTask
 from factory.dataset.near_train import find_near_problem
+from factory.dataset.planned_files import PLANNED_FILES, PlannedFile
 from factory.dataset.quarantine import release
 from factory.dataset.receipts import (
     BLOCK,
@@ -23,8 +24,6 @@ from factory.dataset.receipts import (
     path_of_block,
 )
 from factory.dataset.state import DatasetState, find_expected, find_plan
-from factory.dataset.stored_layouts import find_layouts_problem
-from factory.dataset.stored_segmenter import find_segmenter_problem
 from factory.dataset.views import make_manifest
 from factory.errors import Problem
 from factory.make.commit import adopt_shard, read_orphan
@@ -86,10 +85,9 @@ def find_repairs(store: Store) -> list[Step]:
     for path, problem in check_snapshots(store, records.values()).items():
         will = replace(problem, remedy="remove it: the next run makes it again")
         steps.append(Step(will, partial(store.remove, path)))
-    segmenter = find_segmenter_problem(store, plan.rounds[0].identity)
-    steps += [_plan_segmenter_repair(store, segmenter)] if segmenter else []
-    layouts = find_layouts_problem(store, plan.rounds[0].identity)
-    steps += [_plan_layouts_repair(store, layouts)] if layouts else []
+    for file in PLANNED_FILES:
+        found = file.find_problem(store, plan.rounds[0].identity)
+        steps += [_plan_file_repair(store, file, found)] if found else []
     return steps or _plan_view_repair(store, DatasetState(plan, tuple(good)))
 
 
@@ -121,19 +119,11 @@ def _plan_shard_repair(
     return steps
 
 
-def _plan_segmenter_repair(store: Store, problem: Problem) -> Step:
-    """Plan to remove a damaged segmenter; only a run can fit one that is missing."""
+def _plan_file_repair(store: Store, file: PlannedFile, problem: Problem) -> Step:
+    """Plan to remove a damaged file that the plan names; only a run can make one that is missing."""
     if problem.kind == "missing":
         return Step(problem)
-    remedy = "remove it, then run the job again: it is fitted anew"
-    return Step(replace(problem, remedy=remedy), partial(store.remove, problem.path))
-
-
-def _plan_layouts_repair(store: Store, problem: Problem) -> Step:
-    """Plan to remove damaged layouts; only a run can write those that are missing."""
-    if problem.kind == "missing":
-        return Step(problem)
-    remedy = "remove it, then run the job again, where its layouts are"
+    remedy = f"remove it, then {file.again}"
     return Step(replace(problem, remedy=remedy), partial(store.remove, problem.path))
 
 

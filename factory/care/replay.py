@@ -5,9 +5,8 @@ from itertools import accumulate, groupby
 
 from factory.data import ShardTask
 from factory.dataset.finder import SampleFinder
+from factory.dataset.planned_files import check_files
 from factory.dataset.state import DatasetState, find_state, load_stored_job
-from factory.dataset.stored_layouts import check_layouts
-from factory.dataset.stored_segmenter import check_segmenter
 from factory.dataset.walk import StoredSample, open_shard, record_of
 from factory.errors import Problem, StoreError
 from factory.fit.pixels.pool import one_thread
@@ -109,8 +108,7 @@ def _maker(store: Store, plan: Plan, *, trust_plugins: bool) -> ShardMaker:
     check_bytes_version(plan.rounds[0].identity, source=store.uri)
     spec = load_stored_job(store, trust_plugins=trust_plugins)
     segmenter = SEGMENTER_PATH if has_file(spec.dataset.segmenter) else ""
-    check_segmenter(store, plan.rounds[0].identity)
-    check_layouts(store, plan.rounds[0].identity)
+    check_files(store, plan.rounds[0].identity)
     weights = find_weights(spec.dataset.generator)
     run = spec.run.model_copy(update={"threads_per_actor": 1})
     config = WorkerConfig(

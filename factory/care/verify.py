@@ -11,10 +11,9 @@ from pathlib import Path
 from factory.arguments import check_arguments
 from factory.care.examine import examine_shard, missing_tables, orphan_problem
 from factory.dataset.near_train import find_near_problem
+from factory.dataset.planned_files import find_file_problems
 from factory.dataset.receipts import check_snapshots, examine_receipts
 from factory.dataset.state import DatasetState, find_expected, find_plan
-from factory.dataset.stored_layouts import find_layouts_problem
-from factory.dataset.stored_segmenter import find_segmenter_problem
 from factory.dataset.views import make_manifest
 from factory.errors import JobError, Problem
 from factory.manifest.makers import describe_makers, find_makers
@@ -96,10 +95,7 @@ def _read_back(store: Store, *, deep: bool) -> Findings:
     if not deep:
         problems += missing_tables(records, set(store.names(SIDECARS)))
     problems += check_snapshots(store, records).values()
-    segmenter = find_segmenter_problem(store, plan.rounds[0].identity)
-    problems += [segmenter] if segmenter is not None else []
-    layouts = find_layouts_problem(store, plan.rounds[0].identity)
-    problems += [layouts] if layouts is not None else []
+    problems += find_file_problems(store, plan.rounds[0].identity)
     if deep and not problems:
         near = find_near_problem(store, make_manifest(store, DatasetState(plan, tuple(records))))
         problems += [near] if near is not None else []

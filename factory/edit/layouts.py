@@ -1,6 +1,5 @@
 """The wanted layouts of a dataset, and their file beside it: a tar of PNG, in the order of names."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,13 +11,12 @@ from factory.data import IGNORE
 from factory.errors import DamageError
 from factory.manifest.paths import LAYOUTS_PATH
 from factory.pack.image import decode_mask, encode_mask
-from factory.pack.tar import encode_end, encode_files, read_members
+from factory.pack.named_pictures import encode_pictures, read_pictures, short_name
 from factory.store import Store
 
 MOST_LAYOUTS = 10_000
 """Layouts that a dataset can have."""
 
-_LONGEST_NAME = 64
 _NAMES = "layouts.json"
 
 
@@ -41,16 +39,13 @@ class Layouts:
 
     def encode(self) -> bytes:
         """The file; equal layouts with equal names give equal bytes."""
-        names = (json.dumps(list(self.names)) + "\n").encode()
-        pictures = [(f"{place:06d}.png", data) for place, data in enumerate(self.files)]
-        packed = encode_files([(_NAMES, names), *pictures])
-        return packed + encode_end(len(packed))
+        return encode_pictures(_NAMES, self.names, self.files)
 
 
 def make_layouts(masks: Sequence[tuple[str, UInt8[np.ndarray, "h w"]]]) -> Layouts:
     """Make layouts of named masks, in the order of names."""
     in_order = sorted(masks, key=lambda named: named[0])
-    names = tuple(name[:_LONGEST_NAME] for name, _ in in_order)
+    names = tuple(short_name(name) for name, _ in in_order)
     return Layouts(names, tuple(encode_mask(mask) for _, mask in in_order))
 
 
@@ -74,33 +69,19 @@ def read_layouts(path: Path, *, num_classes: int, side: int, source: str) -> Lay
         DamageError: If it is not one for masks of `num_classes` classes and `side` rows.
     """
     try:
-        members = list(_members(path))
-        (first, listed), pictures = members[0], members[1:]
-        names = json.loads(listed)
-        if first != _NAMES or not isinstance(names, list) or len(names) != len(pictures):
-            raise ValueError("it does not name what it holds")
-        if not pictures or not all(isinstance(name, str) for name in names):
-            raise ValueError("it holds none")
-        for _, data in pictures:
-            _check(decode_mask(data), num_classes, side)
-    except (ValueError, IndexError, RecursionError) as error:
+        names, files = read_pictures(
+            path,
+            _NAMES,
+            most=MOST_LAYOUTS,
+            check=lambda data: _check(decode_mask(data), num_classes, side),
+        )
+    except ValueError as error:
         raise DamageError(
             where=source,
             found=f"not layouts of this dataset ({error})",
             remedy="`factory repair` removes it, then run the job again",
         ) from error
-    return Layouts(
-        tuple(name[:_LONGEST_NAME] for name in names), tuple(data for _, data in pictures)
-    )
-
-
-def _members(path: Path) -> Sequence[tuple[str, bytes]]:
-    found = []
-    for member in read_members(path):
-        found.append(member)
-        if len(found) > MOST_LAYOUTS + 1:
-            raise ValueError(f"more than {MOST_LAYOUTS:,} of them")
-    return found
+    return Layouts(names, files)
 
 
 def _check(mask: UInt8[np.ndarray, "h w"], num_classes: int, side: int) -> None:

@@ -29,7 +29,8 @@ from factory.segment.base import (
     generate_and_segment,
     segment_images,
 )
-from factory.spec import LayoutSpec
+from factory.segment.methods import import_part
+from factory.spec import METHODS, LayoutSpec
 
 _SECTION = "dataset.sampling"
 
@@ -214,9 +215,18 @@ def check_gradients(
                 where=where,
                 found=f"this {has}, which moving latents needs",
                 allowed="all our generators, and segmenters with a linear head "
-                "(linear, klish, kmeans, distil)",
+                f"({', '.join(kinds_with_scores())})",
                 remedy="`sampling.method: ranked` works with all",
             )
+
+
+def kinds_with_scores() -> list[str]:
+    """Our methods whose segmenters have scores of classes, by their kinds."""
+    return [
+        kind
+        for kind, method in METHODS.items()
+        if hasattr(import_part(kind, method.segmenter), "class_scores")
+    ]
 
 
 def check_rows(generator: object, latents: str, where: str = f"{_SECTION}.latents") -> None:

@@ -1,13 +1,17 @@
-"""Latent spaces of style-based networks, and how rows of styles are moved in each."""
+"""Latent spaces of networks, and how latents or rows of styles are moved in each."""
 
-from collections.abc import Callable, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
 
 from jaxtyping import Float
 from torch import Tensor
 
 from factory.data import LatentBatch
 from factory.errors import JobError
+from factory.generate.base import GeneratorFacts
+from factory.generate.batch import Rendering
 from factory.generate.contract import rows_of
+from factory.generate.numerics import colours_on_white
 
 Z, W, W_PLUS = "z", "w", "w_plus"
 
@@ -53,3 +57,23 @@ def shift_styles(
     if space == Z:
         return styles(z + shift[:, None])
     return styles(z) + (shift[:, None] if space == W else shift)
+
+
+class ShiftedZ(ABC):
+    """A generator without styles, whose latents can be moved; see `LatentShifter`."""
+
+    facts: GeneratorFacts
+
+    @abstractmethod
+    def render(
+        self, z: Float[Tensor, "n rows z"], latents: LatentBatch, layers: Sequence[str]
+    ) -> Rendering:
+        """Render `z` in place of the batch's latents; see `DifferentiableGenerator`."""
+
+    def shifted(
+        self, latents: LatentBatch, space: str, shift: Float[Tensor, "n *_rows _d"]
+    ) -> Float[Tensor, "n 3 h w"]:
+        """Generate the images of `latents` moved by `shift` in `space`; see `LatentShifter`."""
+        check_space(space, self.facts.spaces)
+        z = shift_z(latents, shift)
+        return colours_on_white(self.render(z, latents, ()).colours)

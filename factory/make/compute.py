@@ -15,6 +15,8 @@ from factory.errors import JobError
 from factory.generate.base import Generator
 from factory.generate.batch import ImageBatch, MaskBatch
 from factory.generate.latents import LatentSampler
+from factory.make.backgrounds import Backgrounds
+from factory.make.compose import Composer
 from factory.manifest.measure import latent_cells
 from factory.segment.base import AnySegmenter, generate_and_segment
 from factory.spec import DatasetSpec, EncodeSpec
@@ -34,6 +36,7 @@ class BatchMaker:
         segmenter: AnySegmenter,
         layouts: Layouts | None = None,
         device: torch.device = _CPU,
+        backgrounds: Backgrounds | None = None,
     ) -> None:
         """Hold what every batch needs.
 
@@ -43,10 +46,12 @@ class BatchMaker:
             segmenter: Makes masks.
             layouts: Those that `dataset.sampling` asks for; None without.
             device: Where generator and segmenter compute.
+            backgrounds: Those that `dataset.compose` puts objects on; None without.
 
         Raises:
             JobError: If the job names classes that the generator does not have, an encoding that
-                cannot hold its images, or a search that generator or segmenter cannot do.
+                cannot hold its images, a search that generator or segmenter cannot do, or composites
+                of masks of which nothing says what the object is.
         """
         check_encoding(dataset, generator)
         self.dataset = dataset
@@ -58,6 +63,9 @@ class BatchMaker:
         self._search = None
         if dataset.sampling is not None:
             self._search = LayoutSampler(dataset.sampling, generator, segmenter, self._sampler)
+        self._composer = None
+        if dataset.compose is not None:
+            self._composer = Composer(dataset, segmenter.labels, backgrounds)
 
     def draw(self, indices: Sequence[int], task: ShardTask | None = None) -> LatentBatch:
         """Draw the latents of samples; `task` gives the classes of a round with its own ones."""
@@ -72,10 +80,14 @@ class BatchMaker:
         if self._search is not None:
             return self._find(latents, count)
         encode = self.dataset.encode
-        return compute_samples(self.generator, self.segmenter, latents, count, encode)
+        return compute_samples(
+            self.generator, self.segmenter, latents, count, encode, self._composer
+        )
 
     def _draw_batch(self, first: int, count: int, task: ShardTask | None) -> LatentBatch:
-        last = first + count - 1
+        # A composite may need the sample of the next index.
+        is_composed = self._composer is not None
+        last = first + (self.dataset.batch_size if is_composed else count) - 1
         indices = [min(first + offset, last) for offset in range(self.dataset.batch_size)]
         return self.draw(indices, task)
 
@@ -143,15 +155,25 @@ def compute_samples(
     latents: LatentBatch,
     count: int,
     encode: EncodeSpec = _PLAIN,
+    composer: Composer | None = None,
 ) -> list[Sample]:
     """Compute images and masks of `latents` on the device; the first `count` are copied to the host.
+
+    With a `composer`, of composites.
 
     Raises:
         JobError: If `encode` asks for confidence or alpha by pixel, and the segmenter has none.
     """
     with torch.inference_mode():
         batch, labelled = generate_and_segment(generator, segmenter, latents)
-    return to_samples(batch, labelled, latents, count, encode)
+        if composer is None:
+            return to_samples(batch, labelled, latents, count, encode)
+        composed = composer.compose(batch, labelled, latents)
+    samples = to_samples(composed.batch, composed.labelled, latents, count, encode)
+    return [
+        replace(sample, background=name)
+        for sample, name in zip(samples, composed.names, strict=False)
+    ]
 
 
 def to_samples(

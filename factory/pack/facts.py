@@ -6,7 +6,8 @@ Readers infer a schema from the first few samples, so every sample has the same 
 
 import json
 from collections.abc import Sequence
-from typing import Annotated, TypeVar
+from functools import cache
+from typing import Annotated, Any, TypeVar
 
 import pyarrow as pa
 from pydantic import Field, ValidationError
@@ -89,14 +90,41 @@ class LayoutFacts(SampleFacts):
     """Pixels of the mask that the clean-up changed, -1 for none."""
 
 
+class ComposedFacts(SampleFacts):
+    """Facts about a composite: every sample of a dataset, or none."""
+
+    background: Name
+    """What its object lies on: the key of a sample, or the name of a picture."""
+
+
 AnyFacts = TypeVar("AnyFacts", bound=SampleFacts)
 
 SIDECAR_SCHEMA = schema_of(SampleFacts, Measures)
 """Columns of the sidecar table of samples without instances."""
 
-_INSTANCE_SCHEMA = schema_of(SampleFacts, Measures, InstanceFacts)
-_CLEANED_SCHEMA = schema_of(SampleFacts, Measures, CleanedFacts)
-_LAYOUT_SCHEMA = schema_of(SampleFacts, Measures, LayoutFacts)
+_ONE_OF = (InstanceFacts, LayoutFacts, CleanedFacts)
+"""At most one of them; a sample with a wanted layout says in `LayoutFacts` what was cleaned up."""
+
+_BESIDE = (ComposedFacts,)
+"""Any of them, beside the others."""
+
+_KINDS: tuple[type[SampleFacts], ...] = (*_ONE_OF, *_BESIDE)
+
+
+@cache
+def _joined(kinds: tuple[type[SampleFacts], ...]) -> type[SampleFacts]:
+    """The facts that have what all of `kinds` have."""
+    match kinds:
+        case ():
+            return SampleFacts
+        case (only,):
+            return only
+    return type("".join(kind.__name__.removesuffix("Facts") for kind in kinds) + "Facts", kinds, {})
+
+
+@cache
+def _schema(kind: type[SampleFacts]) -> pa.Schema:
+    return SIDECAR_SCHEMA if kind is SampleFacts else schema_of(SampleFacts, Measures, kind)
 
 
 def make_facts(sample: Sample, *, dataset_id: str, class_names: tuple[str, ...]) -> SampleFacts:
@@ -115,28 +143,40 @@ def make_facts(sample: Sample, *, dataset_id: str, class_names: tuple[str, ...])
         class_px=list(sample.class_px),
         ignore_px=sample.mask.size - sum(sample.class_px),
     )
+    kinds, more = _further(sample)
+    return _joined(kinds)(**facts.model_dump(), **more) if kinds else facts
+
+
+def _further(sample: Sample) -> tuple[tuple[type[SampleFacts], ...], dict[str, Any]]:
+    """The kinds of facts that `sample` has beside those of every sample, and these facts."""
+    kinds: list[type[SampleFacts]] = []
+    more: dict[str, Any] = {}
     if sample.search is not None:
-        return LayoutFacts(
-            **facts.model_dump(),
-            layout=sample.search.layout,
-            layout_iou=round(sample.search.iou, 6),
-            start_iou=round(sample.search.start_iou, 6),
-            forwards=sample.search.num_forwards,
-            steps=sample.search.num_steps,
-            cleaned_px=-1 if sample.cleaned_px is None else sample.cleaned_px,
-        )
-    if sample.cleaned_px is not None:
-        return CleanedFacts(**facts.model_dump(), cleaned_px=sample.cleaned_px)
-    found = sample.instances
-    if found is None:
-        return facts
-    return InstanceFacts(
-        **facts.model_dump(),
-        instance_class=list(found.class_ids),
-        instance_box_xyxy=[list(box) for box in found.boxes_xyxy],
-        instance_score=list(found.scores),
-        instance_px=list(found.num_px),
-    )
+        kinds.append(LayoutFacts)
+        more |= {
+            "layout": sample.search.layout,
+            "layout_iou": round(sample.search.iou, 6),
+            "start_iou": round(sample.search.start_iou, 6),
+            "forwards": sample.search.num_forwards,
+            "steps": sample.search.num_steps,
+            "cleaned_px": -1 if sample.cleaned_px is None else sample.cleaned_px,
+        }
+    elif sample.cleaned_px is not None:
+        kinds.append(CleanedFacts)
+        more["cleaned_px"] = sample.cleaned_px
+    elif sample.instances is not None:
+        found = sample.instances
+        kinds.append(InstanceFacts)
+        more |= {
+            "instance_class": list(found.class_ids),
+            "instance_box_xyxy": [list(box) for box in found.boxes_xyxy],
+            "instance_score": list(found.scores),
+            "instance_px": list(found.num_px),
+        }
+    if sample.background:
+        kinds.append(ComposedFacts)
+        more["background"] = sample.background
+    return tuple(kinds), more
 
 
 def encode_facts(facts: SampleFacts) -> bytes:
@@ -147,16 +187,16 @@ def encode_facts(facts: SampleFacts) -> bytes:
 def read_facts(data: bytes, kind: type[AnyFacts]) -> AnyFacts:
     """Parse a `KEY.json`: `InstanceFacts` if the sample has instances, else `SampleFacts`.
 
-    Where `SampleFacts` are asked for, they are `LayoutFacts` of a sample with a wanted layout, and
-    `CleanedFacts` of one whose mask was cleaned up.
+    Where `SampleFacts` are asked for, they are `LayoutFacts` of a sample with a wanted layout,
+    `CleanedFacts` of one whose mask was cleaned up, `ComposedFacts` of a composite, or several of these.
 
     Raises:
         ValueError: If it is not one of this version.
     """
-    if kind is SampleFacts and b'"layout_iou"' in data:
-        kind = LayoutFacts  # type: ignore[assignment] # it is a SampleFacts
-    elif kind is SampleFacts and b'"cleaned_px"' in data:
-        kind = CleanedFacts  # type: ignore[assignment] # it is a SampleFacts
+    if kind is SampleFacts:
+        # A quote inside of a value is escaped, so that only a key looks like one.
+        own = {k: all(f'"{name}":'.encode() in data for name in _own(k)) for k in _KINDS}
+        kind = _kind_with(own)  # type: ignore[assignment] # it is a SampleFacts
     try:
         return kind.model_validate_json(data)
     except ValidationError as error:
@@ -168,12 +208,7 @@ def encode_sidecar(rows: Sequence[SampleFacts], measures: Sequence[Measures] = (
 
     Without `measures` their columns have the values for unknown.
     """
-    schemas = {
-        InstanceFacts: _INSTANCE_SCHEMA,
-        LayoutFacts: _LAYOUT_SCHEMA,
-        CleanedFacts: _CLEANED_SCHEMA,
-    }
-    schema = schemas.get(type(rows[0]), SIDECAR_SCHEMA) if rows else SIDECAR_SCHEMA
+    schema = _schema(type(rows[0])) if rows else SIDECAR_SCHEMA
     pairs = zip(rows, measures or [UNKNOWN] * len(rows), strict=True)
     lines = [row_of(facts) | row_of(measured) for facts, measured in pairs]
     table = pa.Table.from_pylist(lines, schema=schema)
@@ -198,10 +233,7 @@ def read_sidecar(data: bytes, *, most_rows: int = 10**6) -> list[tuple[SampleFac
         raise ValueError(f"not a table of samples (column {odd!r})")
     rows = []
     for line in lines:
-        kind = next(
-            (k for k in (InstanceFacts, LayoutFacts, CleanedFacts) if _own(k) <= line.keys()),
-            SampleFacts,
-        )
+        kind = _kind_with({k: _own(k) <= line.keys() for k in _KINDS})
         facts = {name: line.pop(name, None) for name in kind.model_fields}
         rows.append((kind.model_validate(facts), Measures(**line)))
     return rows
@@ -216,6 +248,12 @@ def find_odd_column(schema: pa.Schema) -> str | None:
         ):
             return str(name)
     return None
+
+
+def _kind_with(has: dict[type[SampleFacts], bool]) -> type[SampleFacts]:
+    """The facts of a sample that has what is true in `has`."""
+    first = [kind for kind in _ONE_OF if has[kind]][:1]
+    return _joined((*first, *(kind for kind in _BESIDE if has[kind])))
 
 
 def _own(kind: type[SampleFacts]) -> set[str]:

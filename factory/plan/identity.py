@@ -32,6 +32,7 @@ def make_identity(
     segmenter_sha256: str,
     files: Mapping[str, str] = MappingProxyType({}),
     layouts_sha256: str = "",
+    backgrounds_sha256: str = "",
 ) -> dict[str, Any]:
     """Make the identity of a job's dataset.
 
@@ -46,6 +47,7 @@ def make_identity(
             them (see
             `fit.named_files`).
         layouts_sha256: SHA-256 of the wanted layouts; empty without.
+        backgrounds_sha256: SHA-256 of the pictures that objects are put on; empty without.
 
     Returns:
         The identity.
@@ -60,6 +62,8 @@ def make_identity(
     }
     if spec.dataset.sampling is not None:
         identity["sampling"] = dataset["sampling"] | {"layouts_sha256": layouts_sha256}
+    if spec.dataset.compose is not None:
+        identity["compose"] = dataset["compose"] | {"backgrounds_sha256": backgrounds_sha256}
     # Identities are published with datasets: an address must not carry a password there.
     published: dict[str, Any] = redact_values(identity)
     return published

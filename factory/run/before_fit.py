@@ -3,10 +3,10 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from factory.dataset.planned_files import check_files, planned_digests
 from factory.dataset.state import check_same_dataset
-from factory.dataset.stored_layouts import check_layouts, layouts_digest
-from factory.dataset.stored_segmenter import check_segmenter
 from factory.plan.rounds import Round, make_plan
+from factory.run.backgrounds import check_folder_of_backgrounds
 from factory.run.layouts import check_search
 from factory.spec import JobSpec
 from factory.store import Store
@@ -24,20 +24,20 @@ def check_before_fit(
         spec: The job.
         store: Its output.
         rounds: What is planned there; empty for a new dataset.
-        identify: Makes the identity of the job's dataset from the digests of segmenter and layouts.
+        identify: Makes the identity of the job's dataset from the digests of its files.
 
     Raises:
-        JobError: If the job cannot be planned, or its layouts cannot be searched.
+        JobError: If the job cannot be planned, its layouts cannot be searched, or its
+            backgrounds are not there.
         StoreError: If the output holds another dataset.
-        DamageError: If the dataset's segmenter or layouts are damaged.
+        DamageError: If the dataset's segmenter, layouts or backgrounds are damaged.
     """
     theirs = rounds[0].identity if rounds else {}
-    fitted = theirs.get("segmenter", {}).get("sha256", "")
-    before = identify(segmenter_sha256=fitted, layouts_sha256=layouts_digest(theirs))
+    before = identify(**planned_digests(theirs))
     make_plan(spec, before, rounds)
     if rounds:
         check_same_dataset(store, before, theirs)
-        check_segmenter(store, theirs, may_be_missing=True)
-        check_layouts(store, theirs, may_be_missing=True)
+        check_files(store, theirs, may_be_missing=True)
     else:
         check_search(spec.dataset)
+        check_folder_of_backgrounds(spec.dataset)

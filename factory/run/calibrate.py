@@ -29,9 +29,11 @@ from factory.generate.latents import LatentSampler
 from factory.generate.weights.fetch import must_download
 from factory.generate.weights.find import find_weights
 from factory.make.accept import AcceptRules, find_rules, reason_to_drop
+from factory.make.compose import Composer
 from factory.make.compute import check_encoding, compute_samples
 from factory.manifest.paths import SEGMENTER_PATH
 from factory.pack.packing import encode_batch
+from factory.run.backgrounds import check_folder_of_backgrounds, read_given
 from factory.run.fitting import num_fit_threads
 from factory.run.layouts import check_search, read_wanted, warn_of_missing
 from factory.run.worker import configure_process, device_of
@@ -43,7 +45,7 @@ from factory.segment.base import (
     load_segmenter,
 )
 from factory.segment.methods import check_methods, find_doubts, find_method
-from factory.spec import JobSpec
+from factory.spec import DatasetSpec, JobSpec
 
 _BATCHES = 3
 _TAR_BYTES_PER_FILE = 512 + 256
@@ -61,13 +63,7 @@ def calibrate(spec: JobSpec) -> dict[str, Any]:
     """
     dataset = spec.dataset
     device = device_of(spec.run)
-    check_methods(dataset.segmenter)
-    if must_download(dataset.generator):
-        raise MissingWeightsError(
-            f"dataset.generator.weights: {dataset.generator.weights} is not on this machine yet; "
-            "`factory fit` or `factory run` fetch it"
-        )
-    check_search(dataset)
+    _check(dataset)
     weights = find_weights(dataset.generator)
     with torch.inference_mode(mode=False):  # the time of a search is that of gradients
         generator = load_generator(dataset.generator, weights.path, device=device)
@@ -89,9 +85,11 @@ def calibrate(spec: JobSpec) -> dict[str, Any]:
     if finished is None and dataset.segmenter.confidence == "agreement" and fit_s is not None:
         fit_s += probe.batches_s(NUM_IMAGES, batch_s)
     return {
-        "pairs_per_s": dataset.batch_size * spec.run.threads_per_actor / measured.pair_batch_s,
+        "pairs_per_s": dataset.samples_per_batch
+        * spec.run.threads_per_actor
+        / measured.pair_batch_s,
         "search_bytes": measured.search.memory_bytes * spec.run.threads_per_actor,
-        "bytes_per_pair": measured.num_bytes / dataset.batch_size,
+        "bytes_per_pair": measured.num_bytes / dataset.samples_per_batch,
         "accepted_share": measured.accepted_share,
         "rejected": measured.rejected,
         "passes_per_pair": measured.passes,
@@ -99,6 +97,22 @@ def calibrate(spec: JobSpec) -> dict[str, Any]:
         "resolution_px": generator.facts.resolution,
         "warnings": warnings,
     }
+
+
+def _check(dataset: DatasetSpec) -> None:
+    """Refuse at once what needs no generator to be refused.
+
+    Raises:
+        FactoryError: If there is something.
+    """
+    check_methods(dataset.segmenter)
+    if must_download(dataset.generator):
+        raise MissingWeightsError(
+            f"dataset.generator.weights: {dataset.generator.weights} is not on this machine yet; "
+            "`factory fit` or `factory run` fetch it"
+        )
+    check_search(dataset)
+    check_folder_of_backgrounds(dataset)
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,14 +177,15 @@ def _measure_search(
 
 def _measure(probe: Probe, segmenter: AnySegmenter, rules: AcceptRules | None = None) -> _Measured:
     """Measure a few batches; without `rules` nothing is said of what is accepted."""
-    dataset, generator, size = probe.dataset, probe.generator, probe.dataset.batch_size
+    dataset, generator, size = probe.dataset, probe.generator, probe.dataset.samples_per_batch
     sampler = LatentSampler(generator, dataset.latents, dataset.generator)
+    composer = _composer(probe, segmenter) if rules is not None else None
     times, num_bytes, reasons = [], 0, Counter[str]()
     for batch in range(1 + _BATCHES):
         started = time.perf_counter()
         indices = range(batch * size, (batch + 1) * size)
-        latents = sampler.draw(indices)
-        samples = compute_samples(generator, segmenter, latents, size, dataset.encode)
+        latents = sampler.draw(range(indices.start, indices.start + dataset.batch_size))
+        samples = compute_samples(generator, segmenter, latents, size, dataset.encode, composer)
         names = generator.facts.class_names
         encoded = encode_batch(samples, dataset.encode, dataset_id="0" * 16, class_names=names)
         times.append(time.perf_counter() - started)
@@ -193,6 +208,19 @@ def _measure(probe: Probe, segmenter: AnySegmenter, rules: AcceptRules | None = 
         search=search,
         rejected=dict(reasons.most_common()),
     )
+
+
+def _composer(probe: Probe, segmenter: AnySegmenter) -> Composer | None:
+    """What makes composites, if there are to be any.
+
+    Raises:
+        JobError: If nothing says what the object is, or a background cannot be used.
+    """
+    dataset = probe.dataset
+    if dataset.compose is None:
+        return None
+    backgrounds = read_given(dataset.compose, probe.generator.facts.resolution)
+    return Composer(dataset, segmenter.labels, backgrounds)
 
 
 def _measure_unfitted(probe: Probe) -> _Measured:

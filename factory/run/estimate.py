@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from factory.arguments import check_arguments
+from factory.dataset.planned_files import planned_digests
 from factory.dataset.receipts import find_committed
 from factory.dataset.state import check_same_dataset, find_rounds
-from factory.dataset.stored_layouts import layouts_digest
 from factory.errors import (
     FactoryError,
     JobError,
@@ -149,10 +149,9 @@ def _count_shards(
         identity = identify_job(  # planning looks into neither weights nor segmenter
             spec,
             weights_sha256=theirs["generator"]["weights_sha256"],
-            segmenter_sha256=theirs["segmenter"]["sha256"],
             files=theirs["segmenter"].get("files", {}),
             theirs=theirs,
-            layouts_sha256=layouts_digest(theirs),
+            **planned_digests(theirs),
         )
     except PluginError as error:  # it may be installed where the job will run
         warnings.append(f"the output holds a dataset, not compared with this job: {error}")

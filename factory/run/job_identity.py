@@ -21,6 +21,7 @@ def identify_job(
     files: Mapping[str, str] = MappingProxyType({}),
     theirs: Mapping[str, Any] = MappingProxyType({}),
     layouts_sha256: str = "",
+    backgrounds_sha256: str = "",
 ) -> dict[str, Any]:
     """Make the identity of a job's dataset; see `make_identity` for the digests.
 
@@ -34,6 +35,7 @@ def identify_job(
         files: SHA-256 of other files that the segmenter is fitted on.
         theirs: The identity of the dataset in the output; empty if there is none.
         layouts_sha256: SHA-256 of the wanted layouts; empty without.
+        backgrounds_sha256: SHA-256 of the pictures that objects are put on; empty without.
 
     Raises:
         JobError: If a setting of a plugin is unknown or invalid.
@@ -43,6 +45,7 @@ def identify_job(
         "weights_sha256": weights_sha256,
         "segmenter_sha256": segmenter_sha256,
         "layouts_sha256": layouts_sha256,
+        "backgrounds_sha256": backgrounds_sha256,
     }
     as_written = make_identity(spec, **digests, files=files)
     if as_written == theirs:  # made before defaults were left out

@@ -1,6 +1,5 @@
 """Read the layouts that a job's samples should have, from a folder of masks or from another dataset."""
 
-import hashlib
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,8 +10,8 @@ import torch
 from jaxtyping import UInt8
 
 from factory.data import IGNORE
+from factory.dataset.planned_files import LAYOUTS
 from factory.dataset.reader import open_dataset
-from factory.dataset.stored_layouts import layouts_digest
 from factory.edit.layouts import MOST_LAYOUTS, Layouts, make_layouts, missing_classes
 from factory.edit.search import check_gradients, check_rows
 from factory.errors import JobError, StoreError
@@ -23,7 +22,7 @@ from factory.generate.base import load_generator
 from factory.generate.weights.find import LocalWeights
 from factory.identity import counter_rng
 from factory.manifest.labels import MaskClass
-from factory.manifest.paths import LAYOUTS_PATH, SEGMENTER_PATH
+from factory.manifest.paths import SEGMENTER_PATH
 from factory.segment.base import load_segmenter
 from factory.segment.methods import find_method, import_part
 from factory.spec import DatasetSpec, LayoutSpec
@@ -103,8 +102,8 @@ def find_layouts(
         labels, side = _meaning(dataset, weights, fitted)
         return read_wanted(spec, labels, side).encode()
     except (JobError, StoreError):
-        stored = store.read(LAYOUTS_PATH) if layouts_digest(theirs) else None
-        if stored is None or hashlib.sha256(stored).hexdigest() != layouts_digest(theirs):
+        stored = LAYOUTS.read(store, theirs)
+        if not stored:
             raise
         return stored
 

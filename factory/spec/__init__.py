@@ -6,6 +6,7 @@ methods. The settings classes of methods are imported lazily.
 
 from typing import TYPE_CHECKING
 
+from factory.spec.compose import ComposeSpec
 from factory.spec.coverage import CoverageSpec
 from factory.spec.fit import FitSpec
 from factory.spec.job import (
@@ -15,10 +16,9 @@ from factory.spec.job import (
     GeneratorSpec,
     JobSpec,
     LatentsSpec,
-    OutputSpec,
-    RunSpec,
 )
 from factory.spec.methods import METHODS, Method
+from factory.spec.run import OutputSpec, RunSpec
 from factory.spec.sampling import LayoutSpec
 from factory.spec.segmenters import (
     MethodSettings,
@@ -30,6 +30,7 @@ from factory.spec.segmenters import (
 __all__ = [
     "METHODS",
     "AcceptSpec",
+    "ComposeSpec",
     "CoverageSpec",
     "DatasetSpec",
     "EncodeSpec",

@@ -11,9 +11,11 @@ from pydantic import Field, field_validator, model_validator
 
 from factory.arguments import check_arguments
 from factory.spec.check import check_settings, copy_values
+from factory.spec.compose import ComposeSpec
 from factory.spec.coverage import CoverageSpec
 from factory.spec.generators import check_family_settings
 from factory.spec.inline import inline_files
+from factory.spec.run import OutputSpec, RunSpec
 from factory.spec.sampling import LayoutSpec
 from factory.spec.segmenters import SegmenterSpec
 from factory.spec.settings import (
@@ -27,8 +29,6 @@ from factory.spec.settings import (
     Weight,
 )
 from factory.spec.splits import SplitsSpec
-
-_MOST_ACTORS = 100_000
 
 
 class GeneratorSpec(Settings):
@@ -153,7 +153,7 @@ class DatasetSpec(Settings):
             *("samples_per_shard", "oversample", "batch_size"),
             *("generator", "latents", "segmenter", "accept", "encode"),
         ),
-        later={"sampling": None, "splits": None},
+        later={"sampling": None, "compose": None, "splits": None},
         left_out=("num_samples", "coverage"),
     )
 
@@ -176,6 +176,8 @@ class DatasetSpec(Settings):
     they are drawn."""
     segmenter: SegmenterSpec
     """The method that makes the masks."""
+    compose: ComposeSpec | None = None
+    """Composites: objects on other backgrounds, as an augmentation. Empty = images stay as they are."""
     accept: AcceptSpec = AcceptSpec()
     """Rules by which samples are accepted."""
     coverage: CoverageSpec | None = None
@@ -184,6 +186,12 @@ class DatasetSpec(Settings):
     """Splits, e.g. `{train: 0.9, val: 0.05, test: 0.05}`. Empty = all samples are in `train`."""
     encode: EncodeSpec = EncodeSpec()
     """Encoding of images."""
+
+    @property
+    def samples_per_batch(self) -> int:
+        """Samples that a batch gives: where each lies on the next one, the last has none to lie on."""
+        is_chained = self.compose is not None and self.compose.background == "other_sample"
+        return self.batch_size - 1 if is_chained else self.batch_size
 
     @model_validator(mode="after")
     def _can_be_searched(self) -> "DatasetSpec":
@@ -201,53 +209,26 @@ class DatasetSpec(Settings):
             )
         return self
 
-
-class RunSpec(Settings):
-    """How the dataset is made. Nothing here changes a byte."""
-
-    executor: Literal["ray", "inline"] = "ray"
-    """`ray` = actors on this machine or a cluster; `inline` = threads of this process."""
-    address: str | None = None
-    """Address of a Ray cluster, e.g. `auto` or `ray://head:10001`. Empty = a local one for this run."""
-    num_actors: int | Literal["auto"] = "auto"
-    """Number of workers. `auto` = as many as fit on the cluster's CPUs (or GPUs)."""
-    threads_per_actor: int = Field(1, ge=1, le=256)
-    """Batches that a worker computes concurrently on the CPU, each on one thread, so that the number of
-    threads cannot change a sum."""
-    gpus_per_actor: float = Field(0, ge=0, le=1)
-    """GPUs (or the share of one) per worker; 0 = compute on the CPU."""
-    encode_threads: Annotated[int, Field(ge=0, le=256)] | Literal["auto"] = "auto"
-    """Threads per worker that encode images while the next batch is computed; 0 = each batch is encoded
-    by the thread that computed it. `auto` = 4 with a GPU, 0 on the CPU, which workers keep busy."""
-    shards_per_actor: int = Field(500, ge=1)
-    """Shards after which a worker process is replaced, as a safeguard against memory leaks. Only for
-    `ray`."""
-    shard_deadline_s: float = Field(3600, gt=0)
-    """Timeout in seconds: a worker that finishes no shard for so long is killed, and the shard is
-    retried. Only for `ray`."""
-
-    serve_port: int | None = Field(None, ge=0, le=65535)
-    """Loopback port of a live page about the run; 0 = any free one. Empty = no page. Only with
-    `executor: ray`; `factory serve` shows a dataset at any time."""
-
-    @field_validator("num_actors")
-    @classmethod
-    def _is_possible(cls, value: int | str) -> int | str:
-        if isinstance(value, int) and value < 1:
-            raise ValueError("must be `auto` or at least 1")
-        if isinstance(value, int) and value > _MOST_ACTORS:
-            raise ValueError(f"must be `auto` or at most {_MOST_ACTORS:,}")
-        return value
-
-
-class OutputSpec(Settings):
-    """Where the dataset is written. Nothing here changes a byte."""
-
-    uri: str = Field(min_length=1)
-    """Folder or `s3://bucket/prefix` for the dataset; one folder holds one dataset."""
-    single_writer: bool = False
-    """Set it if only one run at a time writes there. Required for stores without exclusive creation of
-    files, which `factory doctor` detects; a lease then keeps a second run out."""
+    @model_validator(mode="after")
+    def _can_be_composed(self) -> "DatasetSpec":
+        if self.compose is None:
+            return self
+        if self.sampling is not None:
+            raise ValueError(
+                "`sampling` searches images with wanted masks, and `compose` covers them; leave one of "
+                "them out"
+            )
+        if getattr(self.segmenter, "instances", None) is not None:
+            raise ValueError(
+                "`compose` joins masks of classes, and `segmenter.instances` separates objects; leave "
+                "one of them out"
+            )
+        if self.compose.background == "other_sample" and self.batch_size == 1:
+            raise ValueError(
+                "`compose.background: other_sample` puts each sample of a batch on the next one, and "
+                "`batch_size` is 1; use 2 or more"
+            )
+        return self
 
 
 class _RaisesJobErrors(type(Settings)):  # type: ignore[misc] # pydantic's metaclass

@@ -2,6 +2,7 @@
 
 import logging
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,17 +86,77 @@ def load_images(uri: str, resolution: int) -> LabelledImages:
             classes[_key(file.name)] = read_class(file)
         elif is_nvidia_labels(file.name):
             nvidia = (nvidia or {}) | read_nvidia_labels(file)
-        elif path.suffix.lower() in _ENDINGS and not path.stem.endswith(_NOT_PICTURES):
+        elif _is_picture(path):
             pictures[file.name] = _decode(file, resolution, notes)
     if not pictures:
-        raise JobError(f"{WHERE}: no pictures in {uri}; allowed: {', '.join(_ENDINGS)}")
-    for note, count in sorted(notes.items()):
-        log_event("pictures_changed", level=logging.WARNING, pictures=count, how=note)
+        raise _no_pictures(uri)
+    _tell(notes)
     labels = {} if nvidia is None else nvidia_classes(nvidia, pictures)
     found = {
         name: classes.get(_key(name), labels.get(name, Path(name).parent.name)) for name in pictures
     }
     return _gathered(found, pictures, uri)
+
+
+def read_pictures(
+    uri: str, resolution: int, *, where: str
+) -> Iterator[tuple[str, UInt8[np.ndarray, "3 h w"]]]:
+    """Read every picture below `uri` as `load_images` does, one at a time and without classes.
+
+    `where` is the setting that names them.
+
+    Raises:
+        JobError: If there are no pictures, or one cannot be read or is too small.
+    """
+    notes: Counter[str] = Counter()
+    for file in _found_pictures(uri, where):
+        try:
+            pixels = _decode(file, resolution, notes)
+        except JobError as error:
+            text = str(error).replace("lower network.resolution or take it out", "take it out")
+            raise _elsewhere(JobError(text), where) from error
+        yield file.name, pixels
+    _tell(notes)
+
+
+def check_pictures(uri: str, *, where: str) -> None:
+    """Require that there is a picture below `uri`; none is decoded. `where` is the setting.
+
+    Raises:
+        JobError: If there is none.
+    """
+    next(_found_pictures(uri, where))
+
+
+def _found_pictures(uri: str, where: str) -> Iterator[Member]:
+    has_any = False
+    try:
+        for file in find_files(uri):
+            if _is_picture(Path(file.name)):
+                has_any = True
+                yield file
+        if not has_any:
+            raise _no_pictures(uri)
+    except JobError as error:
+        raise _elsewhere(error, where) from error
+
+
+def _elsewhere(error: JobError, where: str) -> JobError:
+    """`error` as one of another setting than that of a training."""
+    return JobError(f"{where}: {str(error).removeprefix(f'{WHERE}: ')}")
+
+
+def _is_picture(path: Path) -> bool:
+    return path.suffix.lower() in _ENDINGS and not path.stem.endswith(_NOT_PICTURES)
+
+
+def _no_pictures(uri: str) -> JobError:
+    return JobError(f"{WHERE}: no pictures in {uri}; allowed: {', '.join(_ENDINGS)}")
+
+
+def _tell(notes: Counter[str]) -> None:
+    for note, count in sorted(notes.items()):
+        log_event("pictures_changed", level=logging.WARNING, pictures=count, how=note)
 
 
 def _key(name: str) -> str:

@@ -25,12 +25,12 @@ from factory.generate.contract import (
     rows_of,
     single_row,
 )
-from factory.generate.numerics import colours_on_white, finish_images
-from factory.generate.spaces import check_space, shift_z, z_space
+from factory.generate.numerics import finish_images
+from factory.generate.spaces import ShiftedZ, z_space
 from factory.spec import GeneratorSpec
 
 
-class BigGAN:
+class BigGAN(ShiftedZ):
     """The generator plugin `biggan_ajbrock`. Reads safetensors in the original's tensor names.
 
     `latents.truncation_psi` only scales z, as in the original (its batch statistics belong to one
@@ -87,11 +87,3 @@ class BigGAN:
         truncated = single_row(z) * latents.truncation_psi
         images, features = self.network.synthesise(truncated, classes, layers)
         return Rendering(images, features, partial(to_bytes_floored, scale=127.5))
-
-    def shifted(
-        self, latents: LatentBatch, space: str, shift: Float[Tensor, "n *_rows _d"]
-    ) -> Float[Tensor, "n 3 h w"]:
-        """Generate the images of `latents` moved by `shift` in `space`; see `LatentShifter`."""
-        check_space(space, self.facts.spaces)
-        z = shift_z(latents, shift)
-        return colours_on_white(self.render(z, latents, ()).colours)

@@ -26,12 +26,12 @@ from factory.generate.contract import (
     rows_of,
     single_row,
 )
-from factory.generate.numerics import colours_on_white, finish_images
-from factory.generate.spaces import check_space, shift_z, z_space
+from factory.generate.numerics import finish_images
+from factory.generate.spaces import ShiftedZ, z_space
 from factory.spec import GeneratorSpec
 
 
-class BigGANDeepHF:
+class BigGANDeepHF(ShiftedZ):
     """The generator plugin `biggan_deep_hf`. Reads safetensors in Hugging Face's tensor names.
 
     `latents.truncation_psi` is BigGAN's truncation: z is psi times a normal cut off at -2 and 2,
@@ -101,11 +101,3 @@ class BigGANDeepHF:
             single_row(z) * truncation, classes, truncation=truncation, wanted=layers
         )
         return Rendering(images, features, partial(to_bytes_floored, scale=128.0))
-
-    def shifted(
-        self, latents: LatentBatch, space: str, shift: Float[Tensor, "n *_rows _d"]
-    ) -> Float[Tensor, "n 3 h w"]:
-        """Generate the images of `latents` moved by `shift` in `space`; see `LatentShifter`."""
-        check_space(space, self.facts.spaces)
-        z = shift_z(latents, shift)
-        return colours_on_white(self.render(z, latents, ()).colours)

@@ -23,14 +23,14 @@ from factory.generate.contract import (
     single_row,
 )
 from factory.generate.early.dcgan_network import Network, one_of
-from factory.generate.numerics import colours_on_white, finish_images, to_bytes
-from factory.generate.spaces import check_space, shift_z, z_space
+from factory.generate.numerics import finish_images, to_bytes
+from factory.generate.spaces import ShiftedZ, z_space
 from factory.spec import GeneratorSpec
 
 _LATENTS = ("normal", "uniform")
 
 
-class DCGAN:
+class DCGAN(ShiftedZ):
     """The generator plugin `dcgan`. Reads safetensors in the tensor names of the PyTorch examples.
 
     `latents.truncation_psi` scales z, whose mean is zero. Besides the network's own kwargs it reads
@@ -89,11 +89,3 @@ class DCGAN:
         truncated = single_row(z) * latents.truncation_psi
         images, features = self.network.synthesise(truncated, classes, layers)
         return Rendering(images, features, to_bytes)
-
-    def shifted(
-        self, latents: LatentBatch, space: str, shift: Float[Tensor, "n *_rows _d"]
-    ) -> Float[Tensor, "n 3 h w"]:
-        """Generate the images of `latents` moved by `shift` in `space`; see `LatentShifter`."""
-        check_space(space, self.facts.spaces)
-        z = shift_z(latents, shift)
-        return colours_on_white(self.render(z, latents, ()).colours)

@@ -36,12 +36,11 @@ from factory.generate.early.growing import GrowingOutput
 from factory.generate.early.stylegan1_network import Gains
 from factory.generate.numerics import (
     Numerics,
-    colours_on_white,
     finish_images,
     second_moment_normalised,
     to_bytes,
 )
-from factory.generate.spaces import check_space, shift_z, z_space
+from factory.generate.spaces import ShiftedZ, z_space
 from factory.generate.weights.find import TensorBag
 from factory.spec import GeneratorSpec
 
@@ -159,7 +158,7 @@ class Network:
         return (torch.tanh(image) if self._final_tanh else image), features
 
 
-class PGGAN:
+class PGGAN(ShiftedZ):
     """The generator plugin `pggan`. Reads safetensors in genforce's tensor names.
 
     Latents are normalised, so there is no truncation: one other than 1 is refused. Feature maps are
@@ -221,11 +220,3 @@ class PGGAN:
             single_row(z), class_ids(latents, self.facts.num_classes, device), layers
         )
         return Rendering(images, features, to_bytes)
-
-    def shifted(
-        self, latents: LatentBatch, space: str, shift: Float[Tensor, "n *_rows _d"]
-    ) -> Float[Tensor, "n 3 h w"]:
-        """Generate the images of `latents` moved by `shift` in `space`; see `LatentShifter`."""
-        check_space(space, self.facts.spaces)
-        z = shift_z(latents, shift)
-        return colours_on_white(self.render(z, latents, ()).colours)

@@ -1,8 +1,7 @@
 """StyleGAN (first version) generators in the layout of genforce."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,24 +11,20 @@ from torch import Tensor
 
 from factory.data import LatentBatch
 from factory.generate.base import LayerShape, Silenced, StyleFacts
-from factory.generate.batch import ImageBatch, Rendering
 from factory.generate.contract import (
-    check_layers,
-    class_ids,
     facts_of,
     numerics,
     open_weights,
-    rows_of,
-    style_rows,
 )
 from factory.generate.early.stylegan1_network import Network, NoiseMaps
-from factory.generate.numerics import colours_on_white, finish_images, to_bytes
-from factory.generate.spaces import check_space, shift_styles, style_spaces
+from factory.generate.numerics import colours_on_white
+from factory.generate.spaces import style_spaces
+from factory.generate.style_based import StyleBased
 from factory.identity import counter_rng
 from factory.spec import GeneratorSpec
 
 
-class StyleGAN1:
+class StyleGAN1(StyleBased[Network]):
     """The generator plugin `stylegan1`. Reads safetensors in genforce's tensor names.
 
     Feature maps are the outputs of all layers, `layer0` and so on, after the style. Unlike in the
@@ -67,38 +62,10 @@ class StyleGAN1:
         )
         self.facts = replace(facts, has_backgrounds=True)
 
-    def draw_z(self, rng: np.random.Generator) -> Float[np.ndarray, " z"]:
-        """Draw one standard normal latent."""
-        return rng.standard_normal(self.network.mapping.z_dim, dtype=np.float32)
-
-    def generate(self, latents: LatentBatch, layers: Sequence[str]) -> ImageBatch:
-        """Generate the images of `latents` (RGB bytes) and the feature maps named in `layers`.
-
-        Raises:
-            JobError: If a layer is unknown, or a sample has no class and the network has classes.
-        """
-        z = rows_of(latents, self.network.at.device)
-        return finish_images(self.render(z, latents, layers))
-
-    def render(
-        self, z: Float[Tensor, "n rows z"], latents: LatentBatch, layers: Sequence[str]
-    ) -> Rendering:
-        """Render `z` in place of the batch's latents; see `DifferentiableGenerator`."""
-        check_layers(layers, self.facts)
-        images, features = self.network.synthesise(
-            self._styles_of(z, latents), self._noise(latents), layers
-        )
-        return Rendering(images, features, to_bytes)
-
-    def shifted(
-        self, latents: LatentBatch, space: str, shift: Float[Tensor, "n *_rows _d"]
-    ) -> Float[Tensor, "n 3 h w"]:
-        """Generate the images of `latents` moved by `shift` in `space`; see `LatentShifter`."""
-        check_space(space, self.facts.spaces)
-        z = rows_of(latents, self.network.at.device)
-        ws = shift_styles(partial(self._styles_of, latents=latents), z, space, shift)
-        images, _ = self.network.synthesise(ws, self._noise(latents))
-        return colours_on_white(images)
+    def _synthesise(
+        self, styles: Float[Tensor, "n rows w_dim"], latents: LatentBatch, layers: Sequence[str]
+    ) -> tuple[Float[Tensor, "n c h w"], Mapping[str, Tensor]]:
+        return self.network.synthesise(styles, self._noise(latents), layers)
 
     def mix(
         self,
@@ -113,7 +80,7 @@ class StyleGAN1:
         earlier stage of training and do not fit the final network.
         """
         colours = self.network.mix(
-            self._styles(base), self._styles(variants), self._noise(base), start
+            self.styles(base), self.styles(variants), self._noise(base), start
         )
         return colours_on_white(colours)
 
@@ -122,20 +89,7 @@ class StyleGAN1:
     ) -> Float[Tensor, "n c h w"]:
         """Render `latents` without an object; see `BackgroundRenderer`."""
         noise = self._noise(latents)
-        return self.network.synthesise(self._styles(latents), noise, silenced=silenced)[0]
-
-    def _styles(self, latents: LatentBatch) -> Float[Tensor, "n rows w_dim"]:
-        return self._styles_of(rows_of(latents, self.network.at.device), latents)
-
-    def _styles_of(
-        self, z: Float[Tensor, "n rows z"], latents: LatentBatch
-    ) -> Float[Tensor, "n styles w_dim"]:
-        styles = partial(
-            self.network.styles, psi=latents.truncation_psi, cutoff=latents.truncation_cutoff
-        )
-        return style_rows(
-            styles, z, class_ids(latents, self.facts.num_classes, self.network.at.device)
-        )
+        return self.network.synthesise(self.styles(latents), noise, silenced=silenced)[0]
 
     def _noise(self, latents: LatentBatch) -> NoiseMaps:
         if self._noise_mode != "per_sample" or latents.noise_seed is None:

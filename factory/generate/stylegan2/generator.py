@@ -1,8 +1,7 @@
 """StyleGAN2 and StyleGAN2-ADA generators, unconditional or class-conditional."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,25 +12,21 @@ from torch.nn import functional
 
 from factory.data import LatentBatch
 from factory.generate.base import LayerShape, Silenced
-from factory.generate.batch import ImageBatch, Rendering
 from factory.generate.contract import (
-    check_layers,
-    class_ids,
     facts_of,
     numerics,
     open_weights,
-    rows_of,
-    style_rows,
 )
-from factory.generate.numerics import colours_on_white, finish_images, to_bytes
-from factory.generate.spaces import check_space, shift_styles, style_spaces
+from factory.generate.numerics import colours_on_white
+from factory.generate.spaces import style_spaces
+from factory.generate.style_based import StyleBased
 from factory.generate.stylegan2.mixing import mixed_colours, style_facts
 from factory.generate.stylegan2.network import Network, Noise
 from factory.identity import counter_rng
 from factory.spec import GeneratorSpec
 
 
-class StyleGAN2:
+class StyleGAN2(StyleBased[Network]):
     """The generator plugin `stylegan2`. Reads safetensors in NVIDIA's tensor names."""
 
     def __init__(self, spec: GeneratorSpec, weights: Path | None, device: torch.device) -> None:
@@ -59,33 +54,10 @@ class StyleGAN2:
         )
         self.facts = replace(facts, has_backgrounds=True)
 
-    def draw_z(self, rng: np.random.Generator) -> Float[np.ndarray, " z"]:
-        """Draw one standard normal latent."""
-        return rng.standard_normal(self.network.mapping.z_dim, dtype=np.float32)
-
-    def generate(self, latents: LatentBatch, layers: Sequence[str]) -> ImageBatch:
-        """Generate the images of `latents` (RGB bytes) and the feature maps named in `layers`."""
-        z = rows_of(latents, self.network.at.device)
-        return finish_images(self.render(z, latents, layers))
-
-    def render(
-        self, z: Float[Tensor, "n rows z"], latents: LatentBatch, layers: Sequence[str]
-    ) -> Rendering:
-        """Render `z` in place of the batch's latents; see `DifferentiableGenerator`."""
-        check_layers(layers, self.facts)
-        ws = self._styles_of(z, latents)
-        images, features = self.network.synthesise(ws, self._noise(latents), layers)
-        return Rendering(images, features, to_bytes)
-
-    def shifted(
-        self, latents: LatentBatch, space: str, shift: Float[Tensor, "n *_rows _d"]
-    ) -> Float[Tensor, "n 3 h w"]:
-        """Generate the images of `latents` moved by `shift` in `space`; see `LatentShifter`."""
-        check_space(space, self.facts.spaces)
-        z = rows_of(latents, self.network.at.device)
-        ws = shift_styles(partial(self._styles_of, latents=latents), z, space, shift)
-        images, _ = self.network.synthesise(ws, self._noise(latents))
-        return colours_on_white(images)
+    def _synthesise(
+        self, styles: Float[Tensor, "n rows w_dim"], latents: LatentBatch, layers: Sequence[str]
+    ) -> tuple[Float[Tensor, "n c h w"], Mapping[str, Tensor]]:
+        return self.network.synthesise(styles, self._noise(latents), layers)
 
     def mix(
         self, base: LatentBatch, variants: LatentBatch, start: str, stop_px: int
@@ -109,19 +81,9 @@ class StyleGAN2:
         noise = self._noise(latents)
         return self.network.synthesise(self.styles(latents), noise, silenced=silenced)[0]
 
-    def styles(self, latents: LatentBatch) -> Float[Tensor, "n rows w_dim"]:
-        """Compute the truncated style rows (W+) of `latents`."""
-        return self._styles_of(rows_of(latents, self.network.at.device), latents)
-
-    def _styles_of(
-        self, z: Float[Tensor, "n rows z"], latents: LatentBatch
-    ) -> Float[Tensor, "n styles w_dim"]:
-        ids = class_ids(latents, self.facts.num_classes, self.network.at.device)
-        styles = partial(
-            self.network.styles, psi=latents.truncation_psi, cutoff=latents.truncation_cutoff
-        )
-        labels = None if ids is None else functional.one_hot(ids, self.facts.num_classes).float()
-        return style_rows(styles, z, labels)
+    def _classes(self, latents: LatentBatch) -> Tensor | None:
+        ids = super()._classes(latents)
+        return None if ids is None else functional.one_hot(ids, self.facts.num_classes).float()
 
     def _noise(self, latents: LatentBatch) -> Noise:
         if self._noise_mode != "per_sample" or latents.noise_seed is None:

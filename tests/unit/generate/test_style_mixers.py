@@ -99,7 +99,7 @@ def test_the_other_families_mix_as_their_synthesis_does(name, tmp_path):
     base = draw(generator, [0])
     looks = looks_of(generator, base, psi=1.0)
     network = generator.network
-    base_rows, look_rows = generator._styles(base), generator._styles(looks)
+    base_rows, look_rows = generator.styles(base), generator.styles(looks)
     more = (network.const_noise(),) if kind == "stylegan1" else ()
     layers = tuple(generator.facts.layers)
     assert generator.facts.styles.sides == (64,)

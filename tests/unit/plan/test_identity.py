@@ -217,6 +217,8 @@ CHANGES = {
     "dataset.sampling.learning_rate": 0.02,
     "dataset.sampling.stay": 0.1,
     "dataset.sampling.prior": 0.1,
+    "dataset.compose": {"background": "other_sample"},
+    "dataset.compose.classes": [2],
     "dataset.accept.min_confidence": 0.1,
     "dataset.accept.class_share": {"nucleus": [0.1, 0.9]},
     "dataset.splits": {"train": 0.5, "test": 0.5},
@@ -256,6 +258,7 @@ SECTIONS = {
     "dataset.segmenter[style_mixing].classes": {"num_classes": 3},
     "dataset.segmenter[style_mixing].instances": {},
     "dataset.sampling": {"kind": "layout", "dataset": "out/cells"},
+    "dataset.compose": {"background": "folder", "folder": "rooms", "classes": [1]},
 } | {f"dataset.segmenter[{tag}].clean": {"keep": "largest"} for tag in SEGMENTER_KINDS}
 """Optional sections, as they are while something inside them changes."""
 REVIEWS = "dataset.segmenter[klish].labels.reviews"
@@ -277,6 +280,7 @@ IGNORED = {
     "dataset.sampling.dataset": "elsewhere",
     "dataset.sampling.num_layouts": 101,
     "dataset.sampling.seed": 1,
+    "dataset.compose.folder": "elsewhere",
     "dataset.generator.weights": "elsewhere.safetensors",
     "dataset.generator.sha256": "0" * 64,
     "dataset.segmenter[linear].memory_gib": 1.0,
@@ -297,6 +301,7 @@ IGNORED = {
 TOGETHER = [
     f"{REVIEWS}[].verdict",
     "dataset.sampling.kind",
+    "dataset.compose.background",
     *(f"dataset.splits.{split}" for split in ("train", "val", "test")),
 ]
 """Cannot change alone; they change with the section that they are in."""
@@ -357,6 +362,21 @@ def test_other_layouts_are_another_dataset_and_where_they_lie_is_not(tmp_path):
         for one in ("a", "b")
     }
     assert len(ids) == 2
+
+
+def test_other_backgrounds_are_another_dataset_and_those_of_other_samples_too(tmp_path):
+    folder = {"background": "folder", "folder": "rooms", "classes": [1]}
+    specs = [
+        small_job(tmp_path, {"dataset.compose": compose})
+        for compose in (folder, folder, {"background": "other_sample", "classes": [1]})
+    ]
+    ids = {
+        dataset_id_of(
+            make_identity(spec, weights_sha256=W, segmenter_sha256=S, backgrounds_sha256=digest)
+        )
+        for spec, digest in zip(specs, ("a", "b", "a"), strict=True)
+    }
+    assert len(ids) == 3
 
 
 def klish(**settings):

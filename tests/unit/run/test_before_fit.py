@@ -1,6 +1,7 @@
 import pytest
 from small_job import small_job
 
+from factory.dataset.planned_files import planned_digests
 from factory.errors import JobError, StoreError
 from factory.plan.identity import make_identity
 from factory.plan.rounds import make_plan
@@ -9,13 +10,8 @@ from factory.store import open_store
 
 
 def identify(spec):
-    def make(segmenter_sha256, layouts_sha256):
-        return make_identity(
-            spec,
-            weights_sha256="",
-            segmenter_sha256=segmenter_sha256,
-            layouts_sha256=layouts_sha256,
-        )
+    def make(**digests):
+        return make_identity(spec, weights_sha256="", **digests)
 
     return make
 
@@ -33,7 +29,7 @@ def test_a_new_job_passes_and_one_without_its_layouts_does_not(tmp_path):
 
 def test_a_job_for_another_dataset_is_told_what_differs(tmp_path):
     spec = small_job(tmp_path)
-    rounds = make_plan(spec, identify(spec)("", "")).rounds
+    rounds = make_plan(spec, identify(spec)(**planned_digests({}))).rounds
     check(spec, rounds)
     with pytest.raises(StoreError, match=r"latents\.seed: 0 there, 1 in the job"):
         check(small_job(tmp_path, {"dataset.latents.seed": 1}), rounds)

@@ -1,4 +1,6 @@
-"""A segmenter file that is not the plan's is called by its name, and put right."""
+"""A file that is not the plan's is called by its name, and put right."""
+
+import hashlib
 
 import pytest
 from small_job import make_small
@@ -8,7 +10,15 @@ import factory.job
 from factory.care.repair import find_repairs
 from factory.care.verify import verify_dataset
 from factory.cli.app import app
-from factory.dataset.stored_segmenter import find_segmenter_problem
+from factory.dataset.planned_files import (
+    BACKGROUNDS,
+    LAYOUTS,
+    PLANNED_FILES,
+    SEGMENTER,
+    check_files,
+    find_file_problems,
+    planned_digests,
+)
 from factory.errors import DamageError, StoreError
 from factory.manifest.paths import SEGMENTER_PATH
 from factory.store import open_store
@@ -58,4 +68,40 @@ def test_a_lost_segmenter_that_cannot_be_fitted_again_is_told_as_that(root, tmp_
 @pytest.mark.parametrize("identity", [{}, {"segmenter": {}}, {"segmenter": {"sha256": ""}}])
 def test_a_method_without_a_fit_has_no_segmenter_to_miss(root, identity):
     (root / SEGMENTER_PATH).unlink()
-    assert find_segmenter_problem(open_store(str(root)), identity) is None
+    assert SEGMENTER.find_problem(open_store(str(root)), identity) is None
+
+
+DIGEST = hashlib.sha256(b"whole").hexdigest()
+IDENTITY = {
+    "segmenter": {"sha256": DIGEST},
+    "sampling": {"layouts_sha256": DIGEST},
+    "compose": {"backgrounds_sha256": DIGEST},
+}
+
+
+def test_every_planned_file_is_the_one_that_the_plan_names_or_told_missing_or_changed(tmp_path):
+    store = open_store(str(tmp_path / "out"))
+    assert planned_digests(IDENTITY) == dict.fromkeys(planned_digests({}), DIGEST)
+    assert set(planned_digests({}).values()) == {""}
+    check_files(store, IDENTITY, may_be_missing=True)
+    problems = find_file_problems(store, IDENTITY)
+    assert [problem.path for problem in problems] == [file.path for file in PLANNED_FILES]
+    for file in PLANNED_FILES:
+        with pytest.raises(DamageError, match="missing, though the plan names it"):
+            file.check(store, IDENTITY)
+        assert file.read(store, IDENTITY) == b""
+        store.create(file.path, b"whole")
+        file.check(store, IDENTITY)
+        assert file.read(store, IDENTITY) == b"whole"
+        store.replace(file.path, b"other")
+        assert file.read(store, IDENTITY) == b""
+        with pytest.raises(DamageError, match=rf"{file.path}: sha256 .*, the plan says"):
+            file.check(store, IDENTITY, may_be_missing=True)
+
+
+@pytest.mark.parametrize("file", [LAYOUTS, BACKGROUNDS])
+def test_a_dataset_without_such_a_file_has_none_to_miss(tmp_path, file):
+    store = open_store(str(tmp_path / "out"))
+    for identity in ({}, {file.section: None}, {file.section: {file.key: ""}}):
+        assert file.digest(identity) == ""
+        assert file.find_problem(store, identity) is None
