@@ -9,6 +9,7 @@ from pathlib import Path
 from torch import Tensor
 
 from factory.data import LatentBatch
+from factory.generate.base import Silenced
 from factory.generate.batch import ImageBatch
 from factory.generate.shapes import ShapesGenerator
 
@@ -40,6 +41,11 @@ class Slow(ShapesGenerator):
         if Path(os.environ["FACTORY_TEST_CUE"]).exists():
             time.sleep(0.05)
         return super().shifted(latents, space, shift)
+
+    def render_background(self, latents: LatentBatch, silenced: Silenced) -> Tensor:
+        if Path(os.environ["FACTORY_TEST_CUE"]).exists():
+            time.sleep(0.2)
+        return super().render_background(latents, silenced)
 
 
 class Broken(ShapesGenerator):

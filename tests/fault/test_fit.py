@@ -10,7 +10,9 @@ import psutil
 import pytest
 import torch
 from lab import Lab
+from painted import generated_pictures
 from safetensors.torch import load_file
+from small_job import small_job
 
 from factory.fit.fitted import fit_segmenter
 from factory.fit.pixels.pool import ThreadedPixelPool
@@ -126,8 +128,18 @@ def test_a_fit_that_was_ended_goes_on_and_gives_the_same_file(
     assert not list((lab.folder / "here").rglob("*.partial"))
 
 
-def test_a_search_that_was_killed_goes_on_and_gives_the_same_file(lab: Lab) -> None:
-    job = slow_job(lab, DIRECTION)
+def alpha(folder: Path) -> dict[str, Any]:
+    """A training on pictures of the toy."""
+    pictures = generated_pictures(folder / "pictures", small_job(folder).dataset)
+    return {"kind": "alpha", "images": str(pictures), "steps": 60, "images_per_step": 4}
+
+
+@pytest.mark.parametrize("kind", ["direction", "alpha"])
+def test_a_search_or_training_that_was_killed_loses_one_interval_at_most_and_gives_the_same_file(
+    lab: Lab, kind: str
+) -> None:
+    stage = "searching" if kind == "direction" else "training"
+    job = slow_job(lab, DIRECTION if kind == "direction" else alpha(lab.folder))
     here = {"XDG_CACHE_HOME": str(lab.folder / "here")}
     elsewhere = {"XDG_CACHE_HOME": str(lab.folder / "elsewhere")}
     lab.must_run("fit", str(job), "-o", str(lab.folder / "whole"), **elsewhere)
@@ -140,11 +152,12 @@ def test_a_search_that_was_killed_goes_on_and_gives_the_same_file(lab: Lab) -> N
     fitting.send_signal(signal.SIGKILL)
     fitting.communicate(timeout=60)
     assert fitting.returncode == -9
-    done = int(load_file(kept[0])["done"])
+    saved = load_file(kept[0])
+    done = int(saved["done"] if kind == "direction" else saved["figures"][0])
     lab.cue.unlink()
     again = lab.run("fit", str(job), "-o", str(lab.folder / "again"), **here)
     assert again.returncode == 0, again.stderr
-    first = re.search(r"stage=searching done=(\d+)", again.stderr)
+    first = re.search(rf"stage={stage} done=(\d+)", again.stderr)
     assert first is not None, again.stderr
     assert int(first[1]) >= done > 0, "it began anew"
     assert (lab.folder / "again").read_bytes() == (lab.folder / "whole").read_bytes()

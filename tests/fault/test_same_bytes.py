@@ -6,10 +6,12 @@ import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from lab import Lab
-from painted import linear_section, painted_folder
+from painted import generated_pictures, linear_section, painted_folder
+from small_job import small_job
 
 
 def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
@@ -156,6 +158,37 @@ def test_a_head_of_painted_pictures_is_the_same_inline_and_on_ray(lab: Lab) -> N
     heads = [lab.folder / run / "segmenter.safetensors" for run in ("inline", "ray")]
     assert heads[0].read_bytes() == heads[1].read_bytes()
     assert len(lab.digests("inline")) == 2
+    assert lab.digests("ray") == lab.digests("inline")
+
+
+@pytest.mark.parametrize("kind", ["direction", "alpha"])
+def test_masks_of_directions_and_alpha_are_the_same_inline_and_on_ray(lab: Lab, kind: str) -> None:
+    section: dict[str, Any] = {"kind": "direction", "steps": 20, "images_per_step": 4}
+    if kind == "alpha":
+        pictures = generated_pictures(lab.folder / "pictures", small_job(lab.folder).dataset)
+        section = {"kind": "alpha", "images": str(pictures), "steps": 4, "images_per_step": 4}
+        section["threshold"] = 0.5
+    for executor in ("inline", "ray"):
+        job = {
+            "name": "toy",
+            "dataset": {
+                "num_samples": 24,
+                "samples_per_shard": 8,
+                "batch_size": 3,
+                "generator": {"kind": "shapes"},
+                "segmenter": section,
+                "encode": {"alpha": kind == "alpha", "confidence": True},
+            },
+            "run": {"executor": executor, "num_actors": 2},
+            "output": {"uri": str(lab.folder / executor)},
+        }
+        if kind == "direction":  # an early search: nothing is rejected for how its masks look
+            section |= {"foreground_share": [0, 1], "two_modes": "off"}
+        cache = str(lab.folder / f"cache-{executor}")
+        lab.must_run("run", str(lab.write_job(job)), XDG_CACHE_HOME=cache)
+    fits = [lab.folder / run / "segmenter.safetensors" for run in ("inline", "ray")]
+    assert fits[0].read_bytes() == fits[1].read_bytes()
+    assert len(lab.digests("inline")) == 3
     assert lab.digests("ray") == lab.digests("inline")
 
 

@@ -12,14 +12,16 @@ from contract.test_generators import build, draw
 from families import CASES, save_weights
 from foreground_scores import foreground_ious
 from PIL import Image
-from small_job import make_small, small_job
+from small_job import Witness, make_small, small_job
 
+from factory.care.verify import verify_dataset
 from factory.errors import Interrupted, JobError
 from factory.fit.direction.fit import COST, CURVE_PREFIX
 from factory.fit.direction.report import draw_report
 from factory.fit.fitted import fit_key, fit_segmenter
 from factory.generate.base import load_generator
 from factory.generate.weights.find import LocalWeights, find_weights
+from factory.job import run_job
 from factory.run.calibrate import calibrate
 from factory.run.fitting import must_distribute
 from factory.segment.base import generate_and_segment, load_segmenter
@@ -141,6 +143,41 @@ def test_a_whole_job_of_masks_by_direction_is_made_and_says_what_was_rejected(tm
     assert manifest.num_samples == 13
     reasons = {reason for record in manifest.records for reason in record.num_rejected}
     assert reasons <= {"foreground_too_small", "foreground_too_large"}
+
+
+class GoneError(Exception):
+    """The driver is gone."""
+
+
+class Leaver(Witness):
+    """An observer that ends the run when so many shards are committed."""
+
+    def __init__(self, after):
+        super().__init__()
+        self.after = after
+
+    def committed(self, record):
+        super().committed(record)
+        if len(self.records) == self.after:
+            raise GoneError
+
+
+def test_targets_are_met_and_an_ended_run_goes_on_to_the_same_shards(tmp_path):
+    target = {"min_samples": {"foreground": {"count": 16, "min_area": 0.05}}, "budget": 150}
+    section = SHORT | {"steps": 20, "two_modes": "off", "foreground_share": [0.01, 1.0]}
+
+    def job(place):
+        settings = {"dataset.segmenter": section, "dataset.coverage": target}
+        return small_job(tmp_path / place, settings)
+
+    once = run_job(job("once"), Witness())
+    assert len(once.records) > 3, "rounds were planned for the target"
+    for after in (1, len(once.records) - 1):
+        with pytest.raises(GoneError):
+            run_job(job("ended"), Leaver(after if after == 1 else after - 1))
+    ended = run_job(job("ended"), Witness())
+    assert [record.sha256 for record in ended.records] == [r.sha256 for r in once.records]
+    assert verify_dataset(tmp_path / "ended" / "out", regenerate=9).problems == ()
 
 
 def test_a_head_can_learn_from_it(tmp_path):

@@ -11,6 +11,7 @@ from families import CPU, load_tensors, save_weights
 from safetensors.torch import load_file, save_file
 
 from factory.generate.base import StyleMixer, load_generator
+from factory.generate.style_based import StyleBased
 from factory.spec import GeneratorSpec
 from unit.generate.test_stylegan2_parity import CASES, PARITY, load
 
@@ -54,6 +55,8 @@ def test_stylegan2_mixes_as_its_synthesis_does_from_every_layer_on(case, tmp_pat
     base = draw(generator, [0])
     looks = looks_of(generator, base)
     noise = network.const_noise()
+    assert isinstance(generator, StyleBased)
+    assert generator.styles(base).shape[1:] == generator.facts.spaces["w_plus"]
     base_rows, look_rows = generator.styles(base), generator.styles(looks)
     assert generator.facts.styles.layers == tuple(generator.facts.layers)[1:]
     for row, start in enumerate(generator.facts.styles.layers, start=1):
@@ -99,6 +102,8 @@ def test_the_other_families_mix_as_their_synthesis_does(name, tmp_path):
     base = draw(generator, [0])
     looks = looks_of(generator, base, psi=1.0)
     network = generator.network
+    assert isinstance(generator, StyleBased)
+    assert generator.styles(base).shape[1:] == generator.facts.spaces["w_plus"]
     base_rows, look_rows = generator.styles(base), generator.styles(looks)
     more = (network.const_noise(),) if kind == "stylegan1" else ()
     layers = tuple(generator.facts.layers)
