@@ -137,6 +137,8 @@ class Sample:
     """Pixels of the mask that its clean-up changed; None if the dataset has none."""
     rgba: UInt8[np.ndarray, "h w 4"] | None = None
     """The same image with its alpha, which is stored in its place; None for images without."""
+    agreement: float | None = None
+    """Mean IoU of its mask with those of other methods, 0 to 1; None if there are none."""
     background: str = ""
     """What its object was put on: the key of a sample, or the name of a picture; empty in a dataset
     without composites."""

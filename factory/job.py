@@ -7,7 +7,7 @@ it; with a larger `num_samples`, or by a step (`add`), the dataset grows.
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
@@ -16,7 +16,7 @@ from typing import Any, Protocol, runtime_checkable
 from factory.arguments import check_arguments
 from factory.data import ShardTask
 from factory.dataset.lease import holding_lease
-from factory.dataset.planned_files import SEGMENTER, other_fit
+from factory.dataset.planned_files import SEGMENTER, PlannedFile, other_fit
 from factory.dataset.quarantine import Attempts, find_quarantined, quarantined_indices
 from factory.dataset.receipts import SnapshotKeeper, find_committed
 from factory.dataset.state import (
@@ -167,22 +167,27 @@ def prepare_job(
     )
     check_before_fit(grow(spec, rounds, growth), store, rounds, identify)
     fitted = _fitted_segmenter(spec, store, weights, observer, stop)
-    beside = find_beside(spec.dataset, weights, fitted, store=store, theirs=theirs)
+    find = partial(find_beside, spec, weights, on_progress=observer.fitting, stop=stop)
+    beside = find(fitted, store=store, theirs=theirs)
     digests = {file.argument: digest_of_bytes(data) for file, data in beside.items()}
     identity = identify(**digests)
+    digest = digests[SEGMENTER.argument]
     if rounds:
-        digest = digests[SEGMENTER.argument]
         if digest != fit.get("sha256", "") and not names_fitted_file(spec.dataset):
             raise other_fit(store, digest)
         check_same_dataset(store, identity, theirs)
     spec, plan = claim_round(store, spec, identity, rounds, growth)
     # The round came first and fixed the identity; which driver creates the rest does not matter.
+    _write_beside(store, spec, beside)
+    return Prepared(spec, store, weights, plan)
+
+
+def _write_beside(store: Store, spec: JobSpec, beside: Mapping[PlannedFile, bytes]) -> None:
     for file, data in beside.items():
         if data:
             store.create(file.path, data)
     store.create(JOB_PATH, encode_job(spec))
     replace_coverage_spec(store, spec.dataset.coverage)
-    return Prepared(spec, store, weights, plan)
 
 
 def finish_job(store: Store, state: DatasetState | None = None) -> Manifest:

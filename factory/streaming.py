@@ -32,11 +32,12 @@ from factory.pack.image import decode_image, encode_image
 from factory.run.backgrounds import read_given
 from factory.run.fitting import find_or_fit, finish_for
 from factory.run.layouts import read_wanted
+from factory.run.opinions import find_opinions
 from factory.run.progress import progress_reporter
 from factory.run.signals import stop_on_signals
 from factory.run.worker import device_of
-from factory.segment.base import load_segmenter
 from factory.segment.methods import check_methods
+from factory.segment.opinions import ComparedSegmenter, load_fitted, read_opinions
 from factory.spec import DatasetSpec, EncodeSpec
 from factory.spec.read import Job, as_job
 
@@ -89,7 +90,9 @@ def stream(
         else:
             weights, fitted = find_weights(spec.dataset.generator, observer.downloading), b""
         fitted = finish_for(spec, weights, fitted, observer.fitting, stop)
-    source = _Source(spec.dataset, weights, fitted, _check_device(device, device_of(spec.run)))
+        opinions = find_opinions(spec, weights, fitted, on_progress=observer.fitting, stop=stop)
+    chosen = _check_device(device, device_of(spec.run))
+    source = _Source(spec.dataset, weights, (fitted, opinions), chosen)
     return PairStream(source, num_samples, Part(rank, world_size), transform)
 
 
@@ -135,10 +138,16 @@ class _Source:
     """What makes samples, in whatever process it is needed."""
 
     def __init__(
-        self, dataset: DatasetSpec, weights: LocalWeights, fitted: bytes, device: torch.device
+        self,
+        dataset: DatasetSpec,
+        weights: LocalWeights,
+        files: tuple[bytes, bytes],
+        device: torch.device,
     ) -> None:
+        """Make samples with a segmenter file, and one of other methods; either may be empty."""
         self.dataset = dataset
-        self._weights, self._fitted, self._device = weights, fitted, device
+        self._weights, self._device = weights, device
+        self._fitted, self._opinions = files
         # A forked process shares the memory of what was loaded on a CPU.
         self._maker = self._load() if device.type == "cpu" else None
 
@@ -189,10 +198,15 @@ class _Source:
         path = self._weights.path
         generator = load_generator(self.dataset.generator, path, device=self._device)
         settings, facts = self.dataset.segmenter, generator.facts
-        with tempfile.NamedTemporaryFile(suffix=".safetensors") as file:
-            Path(file.name).write_bytes(self._fitted)
-            fitted = Path(file.name) if self._fitted else None
-            segmenter = load_segmenter(settings, fitted, facts, self._device)
+        segmenter = load_fitted(settings, self._fitted, facts, self._device)
+        if self.dataset.agreement is not None:
+            with tempfile.NamedTemporaryFile(suffix=".tar") as file:
+                path = Path(file.name)
+                path.write_bytes(self._opinions)
+                others = read_opinions(
+                    path, self.dataset.agreement, facts, self._device, source="stream"
+                )
+            segmenter = ComparedSegmenter(segmenter, others)
         find_rules(self.dataset.accept, segmenter.labels)  # says at once that a class is misspelt
         layouts = None
         if self.dataset.sampling is not None:

@@ -9,7 +9,14 @@ from factory.dataset.lease import Lease
 from factory.dataset.quarantine import ShardFailure
 from factory.manifest.labels import DatasetLabels
 from factory.manifest.records import Manifest, ShardRecord
-from factory.pack.facts import CleanedFacts, ComposedFacts, InstanceFacts, LayoutFacts, SampleFacts
+from factory.pack.facts import (
+    CleanedFacts,
+    ComparedFacts,
+    ComposedFacts,
+    InstanceFacts,
+    LayoutFacts,
+    SampleFacts,
+)
 from factory.plan.rounds import Round
 from factory.spec import JobSpec
 from factory.spec.labels import LabelsSpec
@@ -24,6 +31,7 @@ _TYPES: dict[str, type[BaseModel]] = {
     "round": Round,
     "sample": SampleFacts,
     "sample_cleaned": CleanedFacts,
+    "sample_compared": ComparedFacts,
     "sample_composed": ComposedFacts,
     "sample_with_layout": LayoutFacts,
     "sample_with_instances": InstanceFacts,

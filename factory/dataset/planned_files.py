@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from factory.errors import DamageError, Problem, StoreError
-from factory.manifest.paths import BACKGROUNDS_PATH, LAYOUTS_PATH, SEGMENTER_PATH
+from factory.manifest.paths import BACKGROUNDS_PATH, LAYOUTS_PATH, OPINIONS_PATH, SEGMENTER_PATH
 from factory.store import Store
 
 
@@ -103,7 +103,16 @@ BACKGROUNDS = PlannedFile(
 )
 """The backgrounds that objects were put on, where they come from a folder."""
 
-PLANNED_FILES = (SEGMENTER, LAYOUTS, BACKGROUNDS)
+OPINIONS = PlannedFile(
+    OPINIONS_PATH,
+    "agreement",
+    "opinions_sha256",
+    "opinions_sha256",
+    "run the job again: its methods are fitted anew",
+)
+"""The other methods that masks were compared with."""
+
+PLANNED_FILES = (SEGMENTER, LAYOUTS, BACKGROUNDS, OPINIONS)
 """All of them."""
 
 

@@ -58,5 +58,7 @@ class MaskBatch:
     """The foreground's share of each pixel, 0 to 1; None if the method has none."""
     cleaned_px: Int64[Tensor, " n"] | None = None
     """Pixels of each mask that its clean-up changed; None if there is none."""
+    agreement: Float[Tensor, " n"] | None = None
+    """Mean IoU of each mask with those of other methods, 0 to 1; None if there are none."""
     instances: tuple[Instances, ...] = ()
     """The objects of each image, on the host. Empty if the method separates no instances."""

@@ -17,6 +17,8 @@ class AcceptRules:
     """Samples with a lower mean mask confidence are rejected."""
     class_share: dict[int, tuple[float, float]]
     """Minimum and maximum share of the mask's pixels, by class id."""
+    min_agreement: float = 0.0
+    """Samples whose mask agrees less with those of other methods are rejected."""
 
 
 def find_rules(spec: AcceptSpec, labels: Sequence[MaskClass]) -> AcceptRules:
@@ -35,7 +37,7 @@ def find_rules(spec: AcceptSpec, labels: Sequence[MaskClass]) -> AcceptRules:
                 f"{class_id} and as {labels[class_id].name}; leave one of them out"
             )
         shares[class_id] = share
-    return AcceptRules(spec.min_confidence, dict(sorted(shares.items())))
+    return AcceptRules(spec.min_confidence, dict(sorted(shares.items())), spec.min_agreement)
 
 
 def reason_to_drop(
@@ -49,14 +51,16 @@ def reason_to_drop(
     """
     if sample.rejection:
         return sample.rejection
-    if sample.confidence < rules.min_confidence:
-        return "confidence"
+    measured = [("confidence", sample.confidence, rules.min_confidence)]
+    if sample.agreement is not None:
+        measured.append(("agreement", sample.agreement, rules.min_agreement))
+    for word, value, least in measured:
+        if value < least:
+            return word
     for class_id, (least, most) in rules.class_share.items():
         share = area_of(sample, class_id)
-        if share < least:
-            return f"class_{class_id}_too_small"
-        if share > most:
-            return f"class_{class_id}_too_large"
+        if share < least or share > most:
+            return f"class_{class_id}_too_{'small' if share < least else 'large'}"
     wanted = steering.min_area if steering else {}
     if any(area_of(sample, class_id) < least for class_id, least in wanted.items()):
         return "coverage"

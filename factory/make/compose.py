@@ -43,13 +43,14 @@ class Composed:
 
 @dataclass(frozen=True, slots=True)
 class _Behind:
-    """What lies behind the objects of a batch."""
+    """What lies behind the objects of a batch; agreement is that of the worse of both masks."""
 
     images: UInt8[Tensor, "n h w 3"]
     masks: UInt8[Tensor, "n h w"]
     share: Float[Tensor, "n h w"]
     confidence: Float[Tensor, " n"]
     by_px: Float[Tensor, "n h w"] | None
+    agreement: Float[Tensor, " n"] | None
     names: tuple[str, ...]
     rejections: tuple[str, ...]
 
@@ -129,6 +130,7 @@ class Composer:
             confidence_by_px=by_px,
             alpha=None if labelled.alpha is None else share + (1 - share) * behind.share,
             rejections=behind.rejections,
+            agreement=behind.agreement,
         )
         return Composed(replace(batch, images=images, rgba=None), composites, behind.names)
 
@@ -148,18 +150,20 @@ class Composer:
                 share=torch.zeros_like(share),
                 confidence=labelled.confidence,
                 by_px=labelled.confidence_by_px,
+                agreement=labelled.agreement,
                 names=tuple(names),
                 rejections=own,
             )
         places = [(place + 1) % len(own) for place in range(len(own))]
         other = torch.tensor(places, device=batch.images.device)
-        by_px = labelled.confidence_by_px
+        by_px, agreed = labelled.confidence_by_px, labelled.agreement
         return _Behind(
             images=batch.images[other],
             masks=labelled.masks[other],
             share=share[other],
             confidence=labelled.confidence[other],
             by_px=None if by_px is None else by_px[other],
+            agreement=None if agreed is None else torch.minimum(agreed, agreed[other]),
             names=tuple(sample_key(int(latents.indices[place])) for place in places),
             rejections=tuple(
                 word or (BEHIND_REJECTED if own[behind] else "")

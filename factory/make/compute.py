@@ -195,6 +195,7 @@ def to_samples(
         confidence = labelled.confidence.cpu().tolist()
         class_px = labelled.class_px.cpu().tolist()
         cleaned_px = None if labelled.cleaned_px is None else labelled.cleaned_px.cpu().tolist()
+        agreement = None if labelled.agreement is None else labelled.agreement.cpu().tolist()
         by_pixel = _confidence_by_px(labelled) if encode.confidence else None
         alpha = _alpha_by_px(labelled) if encode.alpha else None
     cells = latent_cells(latents.z)
@@ -213,6 +214,7 @@ def to_samples(
             rejection=labelled.rejections[i] if labelled.rejections else "",
             instances=labelled.instances[i] if labelled.instances else None,
             cleaned_px=None if cleaned_px is None else cleaned_px[i],
+            agreement=None if agreement is None else agreement[i],
         )
         for i in range(count)
     ]

@@ -90,6 +90,13 @@ class LayoutFacts(SampleFacts):
     """Pixels of the mask that the clean-up changed, -1 for none."""
 
 
+class ComparedFacts(SampleFacts):
+    """Facts about a sample whose mask was compared: every sample of a dataset, or none."""
+
+    agreement: Fraction
+    """Mean IoU of the mask with those that other methods make of the same latent."""
+
+
 class ComposedFacts(SampleFacts):
     """Facts about a composite: every sample of a dataset, or none."""
 
@@ -105,7 +112,7 @@ SIDECAR_SCHEMA = schema_of(SampleFacts, Measures)
 _ONE_OF = (InstanceFacts, LayoutFacts, CleanedFacts)
 """At most one of them; a sample with a wanted layout says in `LayoutFacts` what was cleaned up."""
 
-_BESIDE = (ComposedFacts,)
+_BESIDE = (ComparedFacts, ComposedFacts)
 """Any of them, beside the others."""
 
 _KINDS: tuple[type[SampleFacts], ...] = (*_ONE_OF, *_BESIDE)
@@ -173,6 +180,9 @@ def _further(sample: Sample) -> tuple[tuple[type[SampleFacts], ...], dict[str, A
             "instance_score": list(found.scores),
             "instance_px": list(found.num_px),
         }
+    if sample.agreement is not None:
+        kinds.append(ComparedFacts)
+        more["agreement"] = round(sample.agreement, 6)
     if sample.background:
         kinds.append(ComposedFacts)
         more["background"] = sample.background
@@ -188,7 +198,8 @@ def read_facts(data: bytes, kind: type[AnyFacts]) -> AnyFacts:
     """Parse a `KEY.json`: `InstanceFacts` if the sample has instances, else `SampleFacts`.
 
     Where `SampleFacts` are asked for, they are `LayoutFacts` of a sample with a wanted layout,
-    `CleanedFacts` of one whose mask was cleaned up, `ComposedFacts` of a composite, or several of these.
+    `CleanedFacts` of one whose mask was cleaned up, `ComparedFacts` of one whose mask was compared,
+    `ComposedFacts` of a composite, or several of these.
 
     Raises:
         ValueError: If it is not one of this version.

@@ -33,6 +33,7 @@ def make_identity(
     files: Mapping[str, str] = MappingProxyType({}),
     layouts_sha256: str = "",
     backgrounds_sha256: str = "",
+    opinions_sha256: str = "",
 ) -> dict[str, Any]:
     """Make the identity of a job's dataset.
 
@@ -48,6 +49,7 @@ def make_identity(
             `fit.named_files`).
         layouts_sha256: SHA-256 of the wanted layouts; empty without.
         backgrounds_sha256: SHA-256 of the pictures that objects are put on; empty without.
+        opinions_sha256: SHA-256 of the other methods that masks are compared with; empty without.
 
     Returns:
         The identity.
@@ -64,6 +66,9 @@ def make_identity(
         identity["sampling"] = dataset["sampling"] | {"layouts_sha256": layouts_sha256}
     if spec.dataset.compose is not None:
         identity["compose"] = dataset["compose"] | {"backgrounds_sha256": backgrounds_sha256}
+    if spec.dataset.agreement is not None:
+        others = [_without_files(other.method) for other in spec.dataset.agreement.others]
+        identity["agreement"] = {"others": others, "opinions_sha256": opinions_sha256}
     # Identities are published with datasets: an address must not carry a password there.
     published: dict[str, Any] = redact_values(identity)
     return published
@@ -148,6 +153,14 @@ def _segmenter_section(spec: JobSpec, files: Mapping[str, str]) -> dict[str, Any
         fixed = method.fit_settings(section) if section[method.fitted_file] else set()
         section = {k: v for k, v in section.items() if k not in {method.fitted_file, *fixed}}
     return put_digests(section, files)
+
+
+def _without_files(settings: Settings) -> dict[str, Any]:
+    """The settings of another method without the paths of files: what they led to has a digest."""
+    section = identity_of(settings)
+    method = METHODS.get(section["kind"])
+    paths = {*method.files, method.fitted_file} if method is not None else set()
+    return {name: value for name, value in section.items() if name not in paths}
 
 
 def put_digests(section: dict[str, Any], files: Mapping[str, str]) -> dict[str, Any]:

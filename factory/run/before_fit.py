@@ -8,6 +8,7 @@ from factory.dataset.state import check_same_dataset
 from factory.plan.rounds import Round, make_plan
 from factory.run.backgrounds import check_folder_of_backgrounds
 from factory.run.layouts import check_search
+from factory.run.opinions import check_others
 from factory.spec import JobSpec
 from factory.store import Store
 
@@ -33,6 +34,7 @@ def check_before_fit(
         DamageError: If the dataset's segmenter, layouts or backgrounds are damaged.
     """
     theirs = rounds[0].identity if rounds else {}
+    check_others(spec.dataset)
     before = identify(**planned_digests(theirs))
     make_plan(spec, before, rounds)
     if rounds:

@@ -10,7 +10,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,8 @@ from factory.pack.packing import encode_batch
 from factory.run.backgrounds import check_folder_of_backgrounds, read_given
 from factory.run.fitting import num_fit_threads
 from factory.run.layouts import check_search, read_wanted, warn_of_missing
+from factory.run.opinions import check_others
+from factory.run.other_cost import OthersCost, probe_others
 from factory.run.worker import configure_process, device_of
 from factory.segment.base import (
     AnySegmenter,
@@ -45,6 +47,7 @@ from factory.segment.base import (
     load_segmenter,
 )
 from factory.segment.methods import check_methods, find_doubts, find_method
+from factory.segment.opinions import ComparedSegmenter
 from factory.spec import DatasetSpec, JobSpec
 
 _BATCHES = 3
@@ -72,18 +75,22 @@ def calibrate(spec: JobSpec) -> dict[str, Any]:
     fitted = find_fitted(dataset, weights.sha256) if needs_fitting(dataset) else b""
     finished = None if fitted is None else find_finished(fitted, dataset, weights.sha256)
     warnings = list(weights.warnings)
+    others = probe_others(probe, weights.sha256)
     if fitted is None:
-        measured = _measure_unfitted(probe)
+        measured = _measure_unfitted(probe, others)
     else:
         segmenter = _load_fitted(probe, fitted, finished)
-        measured = _measure(probe, segmenter, find_rules(dataset.accept, segmenter.labels))
+        rules = find_rules(dataset.accept, segmenter.labels)
+        measured = _measure(probe, segmenter, others, rules)
     batch_s = measured.batch_s
-    warnings += measured.search.warnings
+    warnings += [*measured.search.warnings, *others.warnings]
     if fitted:
         warnings += find_doubts(dataset.segmenter, fitted)
     fit_s = fit_seconds(probe, batch_s) if fitted is None else 0.0
     if finished is None and dataset.segmenter.confidence == "agreement" and fit_s is not None:
         fit_s += probe.batches_s(NUM_IMAGES, batch_s)
+    others_s = others.fit_s(probe, batch_s)
+    fit_s = None if fit_s is None or others_s is None else fit_s + others_s
     return {
         "pairs_per_s": dataset.samples_per_batch
         * spec.run.threads_per_actor
@@ -111,6 +118,7 @@ def _check(dataset: DatasetSpec) -> None:
             f"dataset.generator.weights: {dataset.generator.weights} is not on this machine yet; "
             "`factory fit` or `factory run` fetch it"
         )
+    check_others(dataset)
     check_search(dataset)
     check_folder_of_backgrounds(dataset)
 
@@ -175,8 +183,14 @@ def _measure_search(
     return _Search(cost.batch_s, cost.num_forwards, cost.memory_bytes, warnings)
 
 
-def _measure(probe: Probe, segmenter: AnySegmenter, rules: AcceptRules | None = None) -> _Measured:
+def _measure(
+    probe: Probe, segmenter: AnySegmenter, others: OthersCost, rules: AcceptRules | None = None
+) -> _Measured:
     """Measure a few batches; without `rules` nothing is said of what is accepted."""
+    if others.opinions:
+        segmenter = ComparedSegmenter(segmenter, others.opinions)
+    if rules is not None:
+        rules = replace(rules, min_agreement=0.0)  # classes are not matched yet
     dataset, generator, size = probe.dataset, probe.generator, probe.dataset.samples_per_batch
     sampler = LatentSampler(generator, dataset.latents, dataset.generator)
     composer = _composer(probe, segmenter) if rules is not None else None
@@ -223,7 +237,7 @@ def _composer(probe: Probe, segmenter: AnySegmenter) -> Composer | None:
     return Composer(dataset, segmenter.labels, backgrounds)
 
 
-def _measure_unfitted(probe: Probe) -> _Measured:
+def _measure_unfitted(probe: Probe, others: OthersCost) -> _Measured:
     """As `_measure`, with a stand-in for a segmenter that is not fitted yet.
 
     Raises:
@@ -231,7 +245,7 @@ def _measure_unfitted(probe: Probe) -> _Measured:
     """
     kind = probe.dataset.segmenter.kind
     try:
-        return _measure(probe, load_stand_in(probe))
+        return _measure(probe, load_stand_in(probe), others)
     except FactoryError:
         raise
     except Exception as error:

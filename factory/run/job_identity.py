@@ -16,37 +16,25 @@ from factory.spec import JobSpec, MethodSettings, PluginSegmenterSpec
 def identify_job(
     spec: JobSpec,
     *,
-    weights_sha256: str,
-    segmenter_sha256: str,
     files: Mapping[str, str] = MappingProxyType({}),
     theirs: Mapping[str, Any] = MappingProxyType({}),
-    layouts_sha256: str = "",
-    backgrounds_sha256: str = "",
+    **digests: str,
 ) -> dict[str, Any]:
-    """Make the identity of a job's dataset; see `make_identity` for the digests.
+    """Make the identity of a job's dataset.
 
     Of a plugin with a settings class, those settings are part that differ from their defaults; of one
     without, all settings as they are written.
 
     Args:
         spec: The job.
-        weights_sha256: SHA-256 of the generator's weights.
-        segmenter_sha256: SHA-256 of the fitted segmenter; empty without a fit.
         files: SHA-256 of other files that the segmenter is fitted on.
         theirs: The identity of the dataset in the output; empty if there is none.
-        layouts_sha256: SHA-256 of the wanted layouts; empty without.
-        backgrounds_sha256: SHA-256 of the pictures that objects are put on; empty without.
+        **digests: SHA-256 of the weights and of the files beside the dataset; see `make_identity`.
 
     Raises:
         JobError: If a setting of a plugin is unknown or invalid.
         PluginError: If a plugin cannot be imported.
     """
-    digests = {
-        "weights_sha256": weights_sha256,
-        "segmenter_sha256": segmenter_sha256,
-        "layouts_sha256": layouts_sha256,
-        "backgrounds_sha256": backgrounds_sha256,
-    }
     as_written = make_identity(spec, **digests, files=files)
     if as_written == theirs:  # made before defaults were left out
         return as_written

@@ -21,6 +21,7 @@ from factory.segment.base import (
     load_segmenter,
 )
 from factory.segment.methods import find_doubts
+from factory.segment.opinions import ComparedSegmenter, load_opinions
 from factory.shard import ShardMaker, ThreadCounts
 from factory.spec import RunSpec
 from factory.store import open_store
@@ -87,6 +88,9 @@ def build_maker(config: WorkerConfig) -> ShardMaker:
         if config.segmenter_path:
             fitted = stack.enter_context(store.fetch(config.segmenter_path))
         segmenter = load_segmenter(config.dataset.segmenter, fitted, generator.facts, device)
+        if config.dataset.agreement is not None:
+            opinions = load_opinions(store, config.dataset.agreement, generator.facts, device)
+            segmenter = ComparedSegmenter(segmenter, opinions)
         doubts = find_doubts(config.dataset.segmenter, fitted.read_bytes()) if fitted else []
     meaning = DatasetLabels(
         labels=list(segmenter.labels),

@@ -126,7 +126,7 @@ def segment_images(
     return segmenter.segment(batch)
 
 
-class _ChangedSegmenter:
+class ChangedSegmenter:
     """A segmenter whose masks are changed afterwards; the protocol is `RenderingSegmenter`.
 
     The other protocols that the segmenter implements (coarser classes, figures about its fit) remain.
@@ -151,7 +151,7 @@ class _ChangedSegmenter:
         return getattr(self._inner, name)
 
 
-class CleanedSegmenter(_ChangedSegmenter):
+class CleanedSegmenter(ChangedSegmenter):
     """A segmenter whose masks are cleaned up."""
 
     def __init__(self, inner: AnySegmenter, cleaner: Cleaner) -> None:
@@ -166,7 +166,7 @@ class CleanedSegmenter(_ChangedSegmenter):
         return self._cleaner.clean(segment_images(self._inner, generator, latents, batch))
 
 
-class JudgedSegmenter(_ChangedSegmenter):
+class JudgedSegmenter(ChangedSegmenter):
     """A segmenter whose masks get their confidence from heads that learnt from its other masks."""
 
     def __init__(self, inner: AnySegmenter, heads: AgreementHeads) -> None:
@@ -195,7 +195,7 @@ def count_passes(segmenter: AnySegmenter) -> int | None:
     if isinstance(segmenter, CountedPasses):
         return segmenter.num_passes
     plain = segmenter
-    while isinstance(plain, _ChangedSegmenter):
+    while isinstance(plain, ChangedSegmenter):
         plain = plain.inner
     return None if isinstance(plain, RenderingSegmenter) else 1
 

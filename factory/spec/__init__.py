@@ -6,6 +6,7 @@ methods. The settings classes of methods are imported lazily.
 
 from typing import TYPE_CHECKING
 
+from factory.spec.agreement import AgreementSpec
 from factory.spec.compose import ComposeSpec
 from factory.spec.coverage import CoverageSpec
 from factory.spec.fit import FitSpec
@@ -30,6 +31,7 @@ from factory.spec.segmenters import (
 __all__ = [
     "METHODS",
     "AcceptSpec",
+    "AgreementSpec",
     "ComposeSpec",
     "CoverageSpec",
     "DatasetSpec",

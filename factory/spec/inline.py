@@ -23,7 +23,7 @@ def inline_files(document: dict[str, Any]) -> None:
 def _segmenter_sections(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """The sections of a job with a method's settings: the segmenter's, and a teacher's inside it."""
     dataset = document.get("dataset")
-    pending = [dataset.get("segmenter")] if isinstance(dataset, dict) else []
+    pending = [dataset.get("segmenter"), *_others(dataset)] if isinstance(dataset, dict) else []
     while pending:
         section = pending.pop()
         if not isinstance(section, dict):
@@ -33,6 +33,14 @@ def _segmenter_sections(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
         if isinstance(kind, str) and kind in METHODS:
             fields = settings_class(kind).model_fields
             pending += [section.get(name) for name, field in fields.items() if by_kind(field)]
+
+
+def _others(dataset: dict[str, Any]) -> list[Any]:
+    """The sections of the methods that masks are compared with, as far as they are sections."""
+    agreement = dataset.get("agreement")
+    others = agreement.get("others") if isinstance(agreement, dict) else None
+    entries = others if isinstance(others, list) else []
+    return [entry.get("method") for entry in entries if isinstance(entry, dict)]
 
 
 def _inline_into(section: dict[str, Any]) -> None:

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from factory.arguments import check_arguments
+from factory.spec.agreement import AgreementSpec
 from factory.spec.check import check_settings, copy_values
 from factory.spec.compose import ComposeSpec
 from factory.spec.coverage import CoverageSpec
@@ -105,10 +106,14 @@ class AcceptSpec(Settings):
     A rejected sample is counted by reason, and replaced from the indices that its shard owns.
     """
 
-    identity_fields = IdentityFields(("min_confidence", "class_share"))
+    identity_fields = IdentityFields(
+        ("min_confidence", "class_share"), later={"min_agreement": 0.0}
+    )
 
     min_confidence: Fraction = 0.0
     """Minimum confidence in a sample's mask."""
+    min_agreement: Fraction = 0.0
+    """Minimum agreement of a sample's mask with those of other methods (`dataset.agreement`)."""
     class_share: Annotated[dict[ClassKey, tuple[Fraction, Fraction]], ClassKeys] = Field({})
     """Allowed range of each class's share of the mask, e.g. `{nucleus: [0.05, 0.6]}`; classes by name or
     mask value."""
@@ -153,7 +158,7 @@ class DatasetSpec(Settings):
             *("samples_per_shard", "oversample", "batch_size"),
             *("generator", "latents", "segmenter", "accept", "encode"),
         ),
-        later={"sampling": None, "compose": None, "splits": None},
+        later={"sampling": None, "compose": None, "agreement": None, "splits": None},
         left_out=("num_samples", "coverage"),
     )
 
@@ -176,6 +181,8 @@ class DatasetSpec(Settings):
     they are drawn."""
     segmenter: SegmenterSpec
     """The method that makes the masks."""
+    agreement: AgreementSpec | None = None
+    """Other methods that masks are compared with: the agreement stands in the facts. Empty = none."""
     compose: ComposeSpec | None = None
     """Composites: objects on other backgrounds, as an augmentation. Empty = images stay as they are."""
     accept: AcceptSpec = AcceptSpec()
@@ -206,6 +213,19 @@ class DatasetSpec(Settings):
             raise ValueError(
                 "`sampling` is about classes of pixels, and `segmenter.instances` separates objects; "
                 "leave one of them out"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _can_be_compared(self) -> "DatasetSpec":
+        if self.agreement is None and self.accept.min_agreement:
+            raise ValueError(
+                "`accept.min_agreement` needs `agreement`: other methods to compare with"
+            )
+        if self.agreement is not None and getattr(self.segmenter, "instances", None) is not None:
+            raise ValueError(
+                "`agreement` compares masks, and `segmenter.instances` separates objects; leave one of "
+                "them out"
             )
         return self
 

@@ -76,6 +76,7 @@ IDENTITY = {
     "segmenter": {"sha256": DIGEST},
     "sampling": {"layouts_sha256": DIGEST},
     "compose": {"backgrounds_sha256": DIGEST},
+    "agreement": {"opinions_sha256": DIGEST},
 }
 
 

@@ -217,6 +217,10 @@ CHANGES = {
     "dataset.sampling.learning_rate": 0.02,
     "dataset.sampling.stay": 0.1,
     "dataset.sampling.prior": 0.1,
+    "dataset.agreement": {"others": [{"method": {"kind": "kmeans"}}]},
+    "dataset.agreement.others": [{"method": {"kind": "kmeans"}}],
+    "dataset.agreement.others[].method": {"kind": "kmeans", "num_clusters": 3},
+    "dataset.accept.min_agreement": 0.5,
     "dataset.compose": {"background": "other_sample"},
     "dataset.compose.classes": [2],
     "dataset.accept.min_confidence": 0.1,
@@ -252,6 +256,7 @@ REVIEW = {
     "who": "Ada",
     "when": "2026-11-27T00:00:00+00:00",
 }
+OTHERS = {"others": [{"method": {"kind": "direction"}}]}
 SECTIONS = {
     "dataset.coverage": {"min_samples": {"1": {"count": 3, "min_area": 0.1}}, "budget": 5},
     "dataset.segmenter[klish].labels": LABELS | {"reviews": [REVIEW]},
@@ -259,8 +264,11 @@ SECTIONS = {
     "dataset.segmenter[style_mixing].instances": {},
     "dataset.sampling": {"kind": "layout", "dataset": "out/cells"},
     "dataset.compose": {"background": "folder", "folder": "rooms", "classes": [1]},
+    "dataset.agreement": OTHERS,
 } | {f"dataset.segmenter[{tag}].clean": {"keep": "largest"} for tag in SEGMENTER_KINDS}
 """Optional sections, as they are while something inside them changes."""
+NEEDS = {"dataset.agreement": "dataset.accept.min_agreement"}
+"""Sections that a setting elsewhere needs."""
 REVIEWS = "dataset.segmenter[klish].labels.reviews"
 IGNORED = {
     "dataset.num_samples": 14,
@@ -316,7 +324,7 @@ def base_and_change(folder, setting, value):
     tag = next((tag for tag in SEGMENTER_KINDS if f"[{tag}]" in setting), "kmeans")
     overrides = deepcopy(BASES[tag])
     for section, content in SECTIONS.items():
-        if setting.startswith(f"{section}."):
+        if setting.startswith(f"{section}.") or setting == NEEDS.get(section):
             overrides[section.replace(f"[{tag}]", "")] = deepcopy(content)
     if setting.endswith(("].light", "].dark")):  # a file for the only direction of the masks
         overrides["dataset.segmenter"]["masks"] = setting.rpartition(".")[2]
@@ -377,6 +385,28 @@ def test_other_backgrounds_are_another_dataset_and_those_of_other_samples_too(tm
         for spec, digest in zip(specs, ("a", "b", "a"), strict=True)
     }
     assert len(ids) == 3
+
+
+def test_where_files_of_other_methods_lie_is_not_part_of_the_id_and_what_came_of_them_is(tmp_path):
+    ids = {
+        dataset_id_of(
+            make_identity(
+                small_job(
+                    tmp_path,
+                    {
+                        "dataset.agreement": {
+                            "others": [{"method": {"kind": "alpha", "images": images}}]
+                        }
+                    },
+                ),
+                weights_sha256=W,
+                segmenter_sha256=S,
+                opinions_sha256=digest,
+            )
+        )
+        for images, digest in (("a", "x"), ("b", "x"), ("a", "y"))
+    }
+    assert len(ids) == 2
 
 
 def klish(**settings):

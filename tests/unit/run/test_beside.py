@@ -3,7 +3,13 @@ import hashlib
 import pytest
 from small_job import EXACT_PARTS, small_job
 
-from factory.dataset.planned_files import BACKGROUNDS, LAYOUTS, PLANNED_FILES, SEGMENTER
+from factory.dataset.planned_files import (
+    BACKGROUNDS,
+    LAYOUTS,
+    OPINIONS,
+    PLANNED_FILES,
+    SEGMENTER,
+)
 from factory.errors import JobError
 from factory.generate.weights.find import LocalWeights
 from factory.manifest.labels import MaskClass
@@ -13,14 +19,21 @@ from factory.store import open_store
 
 
 def beside(folder, overrides, fitted=b""):
-    dataset = small_job(folder, overrides).dataset
-    store = open_store(str(folder / "out"))
-    return find_beside(dataset, LocalWeights(None, ""), fitted, store=store, theirs={})
+    spec = small_job(folder, overrides)
+    return find_beside(
+        spec,
+        LocalWeights(None, ""),
+        fitted,
+        on_progress=lambda *_: None,
+        stop=None,
+        store=open_store(spec.output.uri),
+        theirs={},
+    )
 
 
 def test_every_planned_file_is_told_and_empty_where_a_dataset_has_none(tmp_path):
     found = beside(tmp_path, {"dataset.segmenter": EXACT_PARTS})
-    assert found == {SEGMENTER: b"", LAYOUTS: b"", BACKGROUNDS: b""}
+    assert found == {SEGMENTER: b"", LAYOUTS: b"", BACKGROUNDS: b"", OPINIONS: b""}
     assert tuple(found) == PLANNED_FILES
     assert digest_of_bytes(b"") == ""
     assert digest_of_bytes(b"x") == hashlib.sha256(b"x").hexdigest()
