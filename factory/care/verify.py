@@ -20,7 +20,6 @@ from factory.manifest.makers import describe_makers, find_makers
 from factory.manifest.paths import SHARDS, SIDECARS, shard_index_of, tar_path
 from factory.manifest.records import ShardRecord
 from factory.pack.contents import Expected
-from factory.plan.splits import place_shard
 from factory.store import Store, open_store
 
 _THREADS = 8
@@ -87,9 +86,10 @@ def _read_back(store: Store, *, deep: bool) -> Findings:
     with ThreadPoolExecutor(_THREADS) as threads:
         problems = [*unreadable]
         problems += [problem for found in threads.map(check, records) for problem in found]
-    first = plan.rounds[0]
     doubtful = {shard_index_of(problem.path) for problem in unreadable}
-    known = {tar_path(*place_shard(first.name, index, first.splits)) for index in doubtful}
+    known = {
+        tar_path(task.name, task.split) for task in plan.tasks() if task.shard_index in doubtful
+    }
     known |= {record.path for record in records}
     problems += [orphan_problem(name) for name in store.names(SHARDS) if name not in known]
     if not deep:

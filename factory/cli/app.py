@@ -11,6 +11,7 @@ import typer
 from factory.cli import care as cli_care
 from factory.cli import catalogue as cli_catalogue
 from factory.cli import dataset as cli_dataset
+from factory.cli import derive as cli_derive
 from factory.cli import edit as cli_edit
 from factory.cli import evaluate as cli_eval
 from factory.cli import export as cli_export
@@ -75,6 +76,8 @@ app.command("gc")(cli_care.collect_garbage)
 app.add_typer(cli_care.quarantine)
 app.command()(cli_weights.inspect)
 app.command()(cli_weights.convert)
+app.command()(cli_derive.subset)
+app.command()(cli_derive.merge)
 app.command()(cli_export.export)
 app.command()(cli_train.train_generator)
 app.command()(cli_train.judge_generator)

@@ -6,6 +6,7 @@ from factory.dataset.near_train import NEAR_BITS, NONE_NEAR, NearTrain
 from factory.manifest.paths import (
     CARD_PICTURE,
     NEAR_TRAIN_PATH,
+    ORIGINS_PATH,
     TRAIN,
     number_of,
     tar_path,
@@ -125,10 +126,14 @@ def _reading(manifest: Manifest) -> list[str]:
 
 def _origin(manifest: Manifest) -> list[str]:
     generator, segmenter = manifest.identity["generator"], manifest.identity["segmenter"]
+    again = (
+        "`job.yaml` makes the same bytes again; `factory verify --regenerate 10` proves it."
+        if "derived" not in manifest.identity
+        else f"Copied from other datasets; `{ORIGINS_PATH}` names the sample that each one is a copy of."
+    )
     lines = [
         f"Generator `{generator['kind']}`, weights sha256 `{generator['weights_sha256'] or 'none'}`; "
-        f"segmenter `{segmenter['kind']}`, sha256 `{segmenter['sha256'] or 'none'}`. `job.yaml` makes "
-        "the same bytes again; `factory verify --regenerate 10` proves it.",
+        f"segmenter `{segmenter['kind']}`, sha256 `{segmenter['sha256'] or 'none'}`. {again}",
     ]
     if manifest.meaning.attribution:
         lines += ["", manifest.meaning.attribution]

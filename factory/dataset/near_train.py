@@ -175,6 +175,24 @@ def find_near(
     return nearest, bits
 
 
+def find_repeats(hashes: UInt64[np.ndarray, " n"]) -> set[int]:
+    """Positions of hashes that differ in at most 4 bits from an earlier one that is kept."""
+    own, first = np.unique(hashes, return_index=True)
+    repeats = set(range(len(hashes))) - set(first.tolist())
+    near: dict[int, set[int]] = defaultdict(set)
+    for shift in range(0, 64, _BAND_BITS):
+        band = _band(own, shift)
+        for left, right in _pairs(band, band):
+            a, b = first[left], first[right]
+            close = (a < b) & (np.bitwise_count(own[left] ^ own[right]) <= NEAR_BITS)
+            for earlier, later in zip(a[close].tolist(), b[close].tolist(), strict=True):
+                near[later].add(earlier)
+    for later in sorted(near):
+        if near[later] - repeats:
+            repeats.add(later)
+    return repeats
+
+
 def _band(hashes: UInt64[np.ndarray, " n"], shift: int) -> UInt64[np.ndarray, " n"]:
     band: np.ndarray = (hashes >> np.uint64(shift)) & np.uint64(2**_BAND_BITS - 1)
     return band

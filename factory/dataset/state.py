@@ -18,6 +18,7 @@ from factory.manifest.paths import (
     JOB_PATH,
     LABELS_PATH,
     LEFT_BY_A_RUN,
+    ORIGINS_PATH,
     TARGETS_PATH,
     round_path,
 )
@@ -152,7 +153,13 @@ def read_stored_job(store: Store, *, trust_plugins: bool = False) -> dict[str, A
     """
     data = store.read(JOB_PATH)
     if data is None:
-        find_plan(store)  # in an empty folder the more helpful error is that there is no dataset
+        # In an empty folder the more helpful error is that there is no dataset.
+        if "derived" in find_plan(store).rounds[0].identity:
+            raise StoreError(
+                where=store.uri,
+                found="its samples are copies from other datasets, made by no job of its own",
+                remedy=f"use those datasets; {ORIGINS_PATH} names the samples",
+            )
         raise StoreError(
             where=f"{store.uri}/{JOB_PATH}", found="missing", remedy="copy the job's file there"
         )

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from factory.dataset.state import DatasetState
 from factory.manifest.labels import MaskClass
 from factory.manifest.makers import count_makers, name_makers
-from factory.manifest.paths import SPLITS, split_of
+from factory.manifest.paths import SPLITS, TRAIN, split_of
 from factory.manifest.records import ShardRecord
 from factory.plan.targets import TargetProgress, judge_targets
 
@@ -45,7 +45,7 @@ def make_status(
         "last_commit": max((record.finished_at for record in records), default="never"),
         "makers": name_makers(count_makers(records)),
     }
-    if state.plan.rounds[0].splits is not None:
+    if any(task.split != TRAIN for task in state.plan.tasks()):
         status["samples_by_split"] = {
             split: sum(r.num_samples for r in records if split_of(r.path) == split)
             for split in SPLITS

@@ -117,9 +117,10 @@ class Manifest(Facts):
 
     @property
     def splits(self) -> tuple[str, ...]:
-        """Names of its splits: `train` alone unless its job divides it."""
-        shares = self.identity.get("splits") or {TRAIN: 1}
-        return tuple(split for split in SPLITS if shares.get(split))
+        """Names of its splits: `train` alone unless it is divided."""
+        shares = self.identity.get("splits") or {}
+        there = {TRAIN, *(split_of(record.path) for record in self.records)}
+        return tuple(split for split in SPLITS if shares.get(split) or split in there)
 
     def records_of(self, split: str) -> list[ShardRecord]:
         """Receipts of the committed shards of a split."""

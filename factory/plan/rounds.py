@@ -7,7 +7,7 @@ of sample indices, and nothing in it depends on the progress of other shards.
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -16,7 +16,7 @@ from factory.errors import DamageError, JobError
 from factory.identity import KEY_DIGITS, SHARD_DIGITS
 from factory.manifest.versions import read_file_of
 from factory.plan.identity import dataset_id_of
-from factory.plan.splits import Splits, check_splits_filled, find_splits, place_shard
+from factory.plan.splits import Splits, check_splits_filled, find_splits, name_in_split, place_shard
 from factory.spec import JobSpec
 from factory.spec.settings import DatasetName
 
@@ -50,6 +50,9 @@ class Round(BaseModel):
     """Name of a scheduled step of growth, such as its date: no other round has it. Left out if none."""
     steering: Steering | None = None
     """How it differs from the `dataset` section to reach a coverage target; null for plain growth."""
+    split: Literal["", "train", "val", "test"] = ""
+    """The split of all its shards, in a dataset that is made of others; empty = dealt out by
+    `dataset.splits`. Left out of the file if it is empty."""
 
     @model_validator(mode="after")
     def _has_names(self) -> "Round":
@@ -92,6 +95,8 @@ class Round(BaseModel):
         shard_index = self.first_shard + position
         whole = math.ceil(self.samples_per_shard * self.oversample)
         name, split = place_shard(self.name, shard_index, splits)
+        if self.split:
+            name, split = name_in_split(self.name, self.split, position), str(self.split)
         return ShardTask(
             dataset_id=self.dataset_id,
             name=name,
@@ -228,8 +233,8 @@ def check_digits(newest: Round) -> None:
 
 
 def encode_round(round_: Round) -> bytes:
-    """Encode a round as JSON; one without a step as versions before steps did."""
-    left_out = None if round_.step else {"step"}
+    """Encode a round as JSON; one without a step or a split as versions before these did."""
+    left_out = {name for name in ("step", "split") if not getattr(round_, name)}
     return (round_.model_dump_json(indent=1, exclude=left_out) + "\n").encode()
 
 

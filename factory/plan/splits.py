@@ -98,7 +98,12 @@ def place_shard(name: str, shard_index: int, splits: Splits | None) -> tuple[str
     if splits is None:
         return shard_name(name, shard_index), TRAIN
     split, number = splits.place(shard_index)
-    return shard_name(name if split == TRAIN else f"{name}-{split}", number), split
+    return name_in_split(name, split, number), split
+
+
+def name_in_split(name: str, split: str, number: int) -> str:
+    """Name of a shard by its number in its split."""
+    return shard_name(name if split == TRAIN else f"{name}-{split}", number)
 
 
 def check_splits_filled(splits: Splits | None, num_shards: int, num_samples: int) -> None:

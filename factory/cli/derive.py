@@ -1,0 +1,94 @@
+"""The commands that make a dataset of other datasets: `subset` and `merge`."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from factory.cli.shared import Where, find_store, one_line_errors, say
+
+if TYPE_CHECKING:
+    from factory.derive.rule import Rule
+
+Output = Annotated[str, typer.Option("-o", "--output", help="Folder or URI of the new dataset.")]
+Name = Annotated[str, typer.Option(help="Its name; by default that of the first source.")]
+PerShard = Annotated[int, typer.Option(min=1, max=10**6, help="Samples per tar.")]
+Classes = Annotated[
+    list[str] | None,
+    typer.Option("--class", help="Only samples that contain this mask class; may be repeated."),
+]
+Area = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Only samples in which a class has such a share of the mask: 'nucleus=0.05..0.6'; may be "
+        "repeated."
+    ),
+]
+MinConfidence = Annotated[float, typer.Option(help="Only samples of at least this confidence.")]
+WithoutRepeats = Annotated[
+    bool,
+    typer.Option(
+        "--without-repeats",
+        help="Drop samples whose perceptual hash differs from that of an earlier one in at most 4 of 64 "
+        "bits.",
+    ),
+]
+
+
+@one_line_errors
+def subset(  # noqa: PLR0913, PLR0917 - a setting each
+    dataset: Where,
+    output: Output,
+    classes: Classes = None,
+    area: Area = None,
+    min_confidence: MinConfidence = 0.0,
+    without_repeats: WithoutRepeats = False,  # noqa: FBT002 - a command line flag
+    name: Name = "",
+    samples_per_shard: PerShard = 1000,
+) -> None:
+    """Copy some samples of a dataset to a new one, with receipts of its own."""
+    rule = _rule(classes, area, min_confidence, without_repeats=without_repeats)
+    _derive([dataset], output, rule, name, samples_per_shard)
+
+
+@one_line_errors
+def merge(
+    datasets: Annotated[
+        list[str], typer.Argument(help="Dataset folders or URIs.", metavar="DATASET...")
+    ],
+    output: Output,
+    without_repeats: WithoutRepeats = False,  # noqa: FBT002 - a command line flag
+    name: Name = "",
+    samples_per_shard: PerShard = 1000,
+) -> None:
+    """Copy the samples of several datasets with the same classes to a new one."""
+    rule = _rule(None, None, 0.0, without_repeats=without_repeats)
+    _derive(datasets, output, rule, name, samples_per_shard)
+
+
+def _rule(
+    classes: list[str] | None,
+    area: list[str] | None,
+    min_confidence: float,
+    *,
+    without_repeats: bool,
+) -> "Rule":
+    from factory.derive.rule import Rule, parse_area
+
+    limits = dict(map(parse_area, area or ()))
+    return Rule(tuple(classes or ()), min_confidence, limits, without_repeats)
+
+
+def _derive(
+    datasets: list[str], output: str, rule: "Rule", name: str, samples_per_shard: int
+) -> None:
+    from factory.derive.copy import derive_dataset
+    from factory.store import open_store
+
+    manifest = derive_dataset(
+        [find_store(dataset) for dataset in datasets],
+        open_store(output),
+        rule,
+        name=name,
+        samples_per_shard=samples_per_shard,
+    )
+    say(f"wrote {manifest.num_samples:,} samples in {len(manifest.records):,} shards to {output}")

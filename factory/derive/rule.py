@@ -1,0 +1,159 @@
+"""Which samples of a dataset are taken: by the facts in its tables, before any shard is opened."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from factory.dataset.facts_table import read_facts_tables
+from factory.dataset.near_train import find_repeats
+from factory.errors import JobError
+from factory.manifest.labels import MaskClass, find_class
+from factory.manifest.measure import MIN_HASHED_HEIGHT, MIN_HASHED_WIDTH
+from factory.manifest.paths import SPLITS
+from factory.manifest.records import Manifest, ShardRecord
+from factory.store import Store
+
+_COLUMNS = ("index", "confidence", "class_px", "width", "height", "dhash")
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What a sample must have to be taken."""
+
+    classes: tuple[str, ...] = ()
+    """Mask classes that it contains, by name: each of them."""
+    min_confidence: float = 0.0
+    """Minimum confidence in its mask."""
+    area: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    """Range of a class's share of the mask, both borders included."""
+    without_repeats: bool = False
+    """Whether a sample that nearly repeats an earlier one is dropped (4 of 64 bits of the hash)."""
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON, for the identity of what is made."""
+        return {
+            "classes": list(self.classes),
+            "min_confidence": self.min_confidence,
+            "area": {name: list(limits) for name, limits in sorted(self.area.items())},
+            "without_repeats": self.without_repeats,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A dataset that samples are taken from."""
+
+    store: Store
+    manifest: Manifest
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """One sample that is taken."""
+
+    source: int
+    """Position of its dataset among the sources."""
+    record: ShardRecord
+    position: int
+    """Position in its shard."""
+    index: int
+    """Its sample index there."""
+
+
+def choose(sources: Sequence[Source], rule: Rule) -> dict[str, list[Chosen]]:
+    """Choose samples by split, in the order of the sources, shards and indices.
+
+    A sample keeps its split. Of near-duplicates the first stays, training samples before held-out ones.
+
+    Raises:
+        JobError: If a class is unknown.
+        DamageError: If the table of a shard is missing or damaged.
+    """
+    found: dict[str, list[Chosen]] = {}
+    hashes: list[int | None] = []
+    for split in SPLITS:
+        rows = [
+            row
+            for place, source in enumerate(sources)
+            for row in _rows_of(source, place, split, rule)
+        ]
+        found[split] = [chosen for chosen, _ in rows]
+        hashes += [dhash for _, dhash in rows]
+    if not rule.without_repeats:
+        return found
+    known = [place for place, dhash in enumerate(hashes) if dhash is not None]
+    numbers = np.array([hashes[place] for place in known], dtype=np.uint64)
+    repeats = {known[place] for place in find_repeats(numbers)}
+    flat = iter(range(len(hashes)))
+    return {
+        split: [chosen for chosen in inside if next(flat) not in repeats]
+        for split, inside in found.items()
+    }
+
+
+def _rows_of(
+    source: Source, place: int, split: str, rule: Rule
+) -> Iterator[tuple[Chosen, int | None]]:
+    """The samples of a split that obey the rule, with their hashes; None where there is none."""
+    labels = source.manifest.meaning.labels
+    for record in source.manifest.records_of(split):
+        table = read_facts_tables(source.store, [record], _COLUMNS)
+        kept = _obeys(table, labels, rule)
+        rows = table.select(["index", "dhash", "width", "height"]).to_pylist()
+        for position, row in enumerate(rows):
+            if kept[position]:
+                is_hashed = row["width"] >= MIN_HASHED_WIDTH and row["height"] >= MIN_HASHED_HEIGHT
+                dhash = int(row["dhash"], 16) if row["dhash"] and is_hashed else None
+                yield Chosen(place, record, position, row["index"]), dhash
+
+
+def _obeys(table: pa.Table, labels: Sequence[MaskClass], rule: Rule) -> np.ndarray:
+    kept: np.ndarray = table["confidence"].to_numpy() >= rule.min_confidence
+    px = np.array(table["class_px"].to_pylist(), dtype=np.int64).reshape(-1, len(labels))
+    size = table["width"].to_numpy().astype(np.int64) * table["height"].to_numpy()
+    for name in rule.classes:
+        kept &= px[:, find_class(name, labels, where="--class")] > 0
+    for name, (least, most) in rule.area.items():
+        share = px[:, find_class(name, labels, where="--area")] / size
+        kept &= (share >= least) & (share <= most)
+    return kept
+
+
+def parse_area(text: str) -> tuple[str, tuple[float, float]]:
+    """Parse `CLASS=LEAST..MOST`.
+
+    Raises:
+        JobError: If it is none.
+    """
+    name, _, limits = text.rpartition("=")
+    least, dots, most = limits.partition("..")
+    try:
+        if not name or not dots:
+            raise ValueError
+        return name, (float(least or 0), float(most or 1))
+    except ValueError as error:
+        raise JobError(
+            where="--area", found=f"found {text!r}", allowed="such as 'nucleus=0.05..0.6'"
+        ) from error
+
+
+def check_rule(rule: Rule) -> None:
+    """Require that limits are shares.
+
+    Raises:
+        JobError: If one is not.
+    """
+    if not 0 <= rule.min_confidence <= 1:
+        raise JobError(
+            where="--min-confidence", found=f"found {rule.min_confidence:g}", allowed="0 to 1"
+        )
+    for name, (least, most) in rule.area.items():
+        if not 0 <= least <= most <= 1:
+            raise JobError(
+                where="--area",
+                found=f"found {name}={least:g}..{most:g}",
+                allowed="two shares from 0 to 1, the first not above the second",
+            )
