@@ -14,6 +14,16 @@ class ExportFormat(StrEnum):
     """Export formats."""
 
     COCO = "coco"
+    FOLDERS = "folders"
+    NNUNET = "nnunet"
+    VOC = "voc"
+    HF = "hf"
+    YOLO = "yolo"
+    COCO_SEMANTIC = "coco-semantic"
+    COCO_POLYGONS = "coco-polygons"
+    COCO_PANOPTIC = "coco-panoptic"
+    LABEL_STUDIO = "label-studio"
+    DALI = "dali"
 
 
 @one_line_errors
@@ -21,17 +31,36 @@ def export(
     layout: Annotated[
         ExportFormat,
         typer.Argument(
-            help="`coco`: images, and instance annotations as COCO JSON.", metavar="FORMAT"
+            help="`coco`: objects; `coco-semantic`, `coco-polygons`: classes; `coco-panoptic`; "
+            "`folders`: images/, masks/, classes.txt (mmseg, FiftyOne, fastai, MONAI); `nnunet`; `voc`: "
+            "palette masks (CVAT); `hf`: Parquet for Hugging Face datasets; `yolo`; `label-studio`; "
+            "`dali`: index files.",
+            metavar="FORMAT",
         ),
     ],
     dataset: Annotated[str, typer.Argument(help="Dataset folder or URI.", metavar="DATASET")],
     output: Annotated[Path, typer.Option("-o", help="Output folder.")],
+    split: Annotated[str, typer.Option(help="`train`, `val`, `test` or `all`.")] = "all",
+    near_train: Annotated[  # noqa: FBT002 - a command line flag
+        bool,
+        typer.Option(
+            "--near-train", help="Also held-out samples that nearly repeat a training sample."
+        ),
+    ] = False,
 ) -> None:
     """Export a dataset to another format."""
     from factory.export.coco import export_coco
+    from factory.export.examples import open_export
+    from factory.export.formats import FORMATS
     from factory.store import open_store
 
-    assert layout is ExportFormat.COCO  # the only one so far
+    source = open_export(open_store(dataset), split, near_train=near_train)
     with writing_into(output):
-        num_images, num_objects = export_coco(open_store(dataset), output)
-    say(f"wrote {num_images:,} images and {num_objects:,} objects to {output}")
+        if layout is ExportFormat.COCO:
+            num_images, num_objects = export_coco(source, output)
+            say(f"wrote {num_images:,} images and {num_objects:,} objects to {output}")
+        else:
+            num_images = FORMATS[layout.value].write(source, output)
+            say(f"wrote {num_images:,} images to {output}")
+    if source.num_left_out:
+        say(f"left out {source.num_left_out:,} held-out images that nearly repeat a training image")

@@ -60,6 +60,16 @@ def _front_matter(manifest: Manifest) -> dict[str, object]:
         "task_categories": ["image-segmentation"],
         "size_categories": [size],
         "tags": ["synthetic", "webdataset"],
+        "dataset_info": {
+            "splits": [
+                {
+                    "name": split,
+                    "num_examples": sum(r.num_samples for r in manifest.records_of(split)),
+                }
+                for split in manifest.splits
+            ]
+        },
+        "id2label": {label.id: label.name for label in manifest.meaning.labels},
         "configs": [
             {
                 "config_name": "default",
@@ -120,6 +130,19 @@ def _reading(manifest: Manifest) -> list[str]:
         "for sample in pairs:",
         f'    image, facts = sample["{image}"], sample["json"]',
         '    mask = sample["mask.png"].getchannel(0)  # class ids; this decoder repeats them thrice',
+        "```",
+        "",
+        '`decode("torchrgb")` and other decoders to floats divide class ids by 255: never use them for '
+        "masks. Plain webdataset does not know `s3://`: give it "
+        f"`pipe:aws s3 cp s3://BUCKET/{pattern} -`. With maskfactory, which compares each tar with its "
+        "receipt:",
+        "",
+        "```python",
+        "import factory",
+        "from torch.utils.data import DataLoader",
+        'pairs = factory.open_dataset("s3://BUCKET").to_torch(shuffle=True)  # or a folder',
+        "for batch in DataLoader(pairs, batch_size=16, num_workers=2):",
+        '    images, masks = batch["image"] / 255, batch["mask"]  # ignore_index=255',
         "```",
     ]
 

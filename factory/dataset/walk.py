@@ -89,6 +89,10 @@ class OpenShard:
         """Number of samples."""
         return len(self._samples)
 
+    def places(self) -> dict[str, dict[str, Member]]:
+        """Where each file of each sample lies in the tar, by key and ending."""
+        return dict(self._samples)
+
     def read(self, position: int, endings: Sequence[str] = SAMPLE_FILES) -> StoredSample:
         """Read the files with one of `endings` of the sample at `position`, from 0."""
         key, members = self._samples[position]

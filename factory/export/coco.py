@@ -1,4 +1,4 @@
-"""Datasets in other tools' formats: COCO instance annotations beside plain image files."""
+"""COCO instance annotations beside plain image files."""
 
 import json
 from collections.abc import Iterator
@@ -9,19 +9,15 @@ import numpy as np
 from jaxtyping import UInt16
 
 from factory.dataset.samples import decode_sample
-from factory.dataset.state import DatasetState, find_labels, find_state
 from factory.dataset.walk import StoredSample, explain_damage, walk_shard
 from factory.errors import StoreError
-from factory.manifest.labels import DatasetLabels
+from factory.export.examples import Exported, without_alpha
 from factory.pack.facts import InstanceFacts
-from factory.pack.image import IMAGE_ENDING, decode_rgba, encode_image, flatten_on_white
 from factory.pack.instances import check_instances
-from factory.spec import EncodeSpec
-from factory.store import Store
 from factory.store.single_file import staged_file
 
 
-def export_coco(store: Store, folder: Path) -> tuple[int, int]:
+def export_coco(source: Exported, folder: Path) -> tuple[int, int]:
     """Write `folder/images/KEY.*` and `folder/annotations.json`; the numbers of images and objects.
 
     Masks are uncompressed COCO run lengths, which pycocotools reads. Categories count from 1, as
@@ -32,37 +28,34 @@ def export_coco(store: Store, folder: Path) -> tuple[int, int]:
         DamageError: If a shard is missing or damaged.
         OSError: If the folder cannot be written.
     """
-    state, meaning = find_state(store), find_labels(store)
-    if not meaning.instance_classes:
+    if not source.manifest.meaning.instance_classes:
         raise StoreError(
-            f"{store.uri}: has no instances to export; set dataset.segmenter.instances and make the "
-            "dataset anew in another output.uri"
+            f"{source.store.uri}: has no instances to export; set dataset.segmenter.instances and make "
+            "the dataset anew in another output.uri, or export its classes with `coco-semantic`"
         )
     (folder / "images").mkdir(parents=True, exist_ok=True)
     with staged_file(folder / "annotations.json") as file:
-        return _write(store, state, meaning, folder / "images", file)
+        return _write(source, folder / "images", file)
 
 
-def _write(
-    store: Store, state: DatasetState, meaning: DatasetLabels, folder: Path, file: BinaryIO
-) -> tuple[int, int]:
+def _write(source: Exported, folder: Path, file: BinaryIO) -> tuple[int, int]:
     """Write images and annotations; the latter as they come: all masks may not fit in memory."""
+    meaning = source.manifest.meaning
     names = enumerate(meaning.instance_classes, start=1)
     head = {
-        "info": {"description": state.plan.rounds[0].name},
+        "info": {"description": source.manifest.name},
         "licenses": [{"id": 1, "name": meaning.license, "url": ""}],
         "categories": [{"id": i, "name": name, "supercategory": ""} for i, name in names],
     }
     file.write(json.dumps(head).encode().removesuffix(b"}") + b', "annotations": [')
     images: list[dict[str, Any]] = []
     num_objects = 0
-    for record in state.records:
-        for stored in walk_shard(store, record):
-            with explain_damage(store, record, stored.key):
+    for record in source.records():
+        for stored in walk_shard(source.store, record, left_out=source.left_out.of(record)):
+            with explain_damage(source.store, record, stored.key):
                 ids, facts = _decode(stored, record.dataset_id, len(meaning.instance_classes))
-                ending = stored.image_ending
-                data = _without_alpha(stored.image, ending)
-            name = f"{stored.key}.{ending}"
+                data = without_alpha(stored)
+            name = f"{stored.key}.{stored.image_ending}"
             (folder / name).write_bytes(data)
             images.append(
                 {"id": facts.index, "file_name": name, "width": facts.width, "height": facts.height}
@@ -89,15 +82,6 @@ def _decode(
     for problem in check_instances(sample.instances, sample.facts, num_classes):
         raise ValueError(problem)
     return sample.instances, sample.facts
-
-
-def _without_alpha(image: bytes, ending: str) -> bytes:
-    """The file of an image; one with alpha is laid on white: tools for COCO would drop the alpha."""
-    rgba = decode_rgba(image)
-    if rgba is None:
-        return image
-    image_format = next(name for name, known in IMAGE_ENDING.items() if ending.endswith(known))
-    return encode_image(flatten_on_white(rgba), EncodeSpec(image=image_format))
 
 
 def run_lengths(ids: UInt16[np.ndarray, "h w"]) -> Iterator[list[int]]:

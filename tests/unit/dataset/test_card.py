@@ -19,6 +19,8 @@ def test_the_front_matter_is_what_hubs_read():
         "task_categories": ["image-segmentation"],
         "size_categories": ["n<1K"],
         "tags": ["synthetic", "webdataset"],
+        "dataset_info": {"splits": [{"name": "train", "num_examples": 3}]},
+        "id2label": {0: "ground", 1: "disc"},
         "configs": [
             {
                 "config_name": "default",
@@ -91,3 +93,11 @@ def test_doubts_about_classes_are_told_below_them_without_becoming_markup():
     assert "| 1 | disc |" in table
     line = r"- of 2 classes, disc (node 1) flickers: \<img src=x\> \# not \*a\* heading"
     assert line in told.splitlines()
+
+
+def test_the_recipes_warn_of_floats_and_name_what_reads_s3():
+    _, text = card_of(a_manifest([a_record(0), a_record(1)]))
+    assert '`decode("torchrgb")` and other decoders to floats divide class ids by 255' in text
+    assert "`pipe:aws s3 cp s3://BUCKET/data/train/tiny-{000000..000001}.tar -`" in text
+    for code in text.split("```python")[1:]:
+        compile(code.partition("```")[0], "card", "exec")

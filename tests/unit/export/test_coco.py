@@ -13,6 +13,7 @@ from factory.care.verify import verify_dataset
 from factory.cli.app import app
 from factory.errors import StoreError
 from factory.export.coco import export_coco, run_lengths
+from factory.export.examples import open_export
 from factory.pack.image import decode_instances
 from factory.pack.instances import boxes_of
 from factory.pack.tar import read_members
@@ -127,8 +128,8 @@ def test_an_image_full_of_instances_takes_the_time_of_its_pixels():
 def test_a_dataset_without_instances_says_how_to_have_them(tmp_path):
     make_small(tmp_path)
     with pytest.raises(StoreError) as caught:
-        export_coco(open_store(str(tmp_path / "out")), tmp_path / "coco")
+        export_coco(open_export(open_store(str(tmp_path / "out"))), tmp_path / "coco")
     assert str(caught.value).endswith(
         "has no instances to export; set dataset.segmenter.instances and make the dataset anew in "
-        "another output.uri"
+        "another output.uri, or export its classes with `coco-semantic`"
     )

@@ -1,0 +1,153 @@
+"""The samples of a dataset as other tools want them: split by split, images with their masks."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8, UInt16
+
+from factory.dataset.division import ALL_SPLITS, check_split
+from factory.dataset.near_train import NOTHING, LeftOut, find_near_train, left_out_of
+from factory.dataset.samples import ReadSample, decode_sample
+from factory.dataset.views import make_manifest
+from factory.dataset.walk import StoredSample, explain_damage, walk_shard
+from factory.errors import StoreError
+from factory.manifest.paths import TRAIN, split_of
+from factory.manifest.records import Manifest, ShardRecord
+from factory.pack.facts import SampleFacts
+from factory.pack.image import IMAGE_ENDING, decode_rgba, encode_image, flatten_on_white
+from factory.spec import EncodeSpec
+from factory.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One image with its mask."""
+
+    key: str
+    split: str
+    image: bytes
+    """The file of the image, without alpha."""
+    ending: str
+    """Ending of that file: png, webp or jpg."""
+    sample: ReadSample
+
+    @property
+    def mask(self) -> UInt8[np.ndarray, "h w"]:
+        """Class ids; 255 = ignore."""
+        return self.sample.mask
+
+    @property
+    def instances(self) -> UInt16[np.ndarray, "h w"] | None:
+        """Instance of each pixel, from 1; 0 = none."""
+        return self.sample.instances
+
+    @property
+    def facts(self) -> SampleFacts:
+        """The facts about the sample."""
+        return self.sample.facts
+
+    @property
+    def name(self) -> str:
+        """Name of the image's file."""
+        return f"{self.key}.{self.ending}"
+
+    def png(self) -> bytes:
+        """The image as PNG: its own file if it is one."""
+        if self.ending == "png":
+            return self.image
+        return encode_image(np.array(self.sample.image), EncodeSpec())
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """A dataset, or a split of it, that is exported."""
+
+    store: Store
+    manifest: Manifest
+    splits: tuple[str, ...]
+    left_out: LeftOut
+
+    @property
+    def num_left_out(self) -> int:
+        """Number of held-out samples that are left out because they nearly repeat a training sample."""
+        records = self.records()
+        return sum(record.num_samples - self.left_out.num_left(record) for record in records)
+
+    @property
+    def class_names(self) -> list[str]:
+        """Names of the mask classes, by class id."""
+        return [label.name for label in self.manifest.meaning.labels]
+
+    def records(self) -> list[ShardRecord]:
+        """Receipts of the shards that are exported, in order."""
+        return [r for r in self.manifest.records if split_of(r.path) in self.splits]
+
+    def __iter__(self) -> Iterator[Example]:
+        """Iterate over all examples, split by split."""
+        for split in self.splits:
+            for record in self.manifest.records_of(split):
+                yield from _examples(self.store, record, split, self.left_out)
+
+
+def open_export(store: Store, split: str = ALL_SPLITS, *, near_train: bool = False) -> Exported:
+    """Open a dataset, or one of its splits, for export.
+
+    Held-out samples that nearly repeat a training sample are left out unless `near_train`.
+
+    Raises:
+        JobError: If it has no such split.
+        StoreError: If there is no dataset, or nothing is committed yet.
+        DamageError: If the tables are missing that tell which samples are near a training sample.
+    """
+    manifest = make_manifest(store)
+    check_split(split, manifest)
+    if not manifest.records:
+        raise StoreError(
+            where=store.uri, found="no shard is committed yet", remedy="run the job first"
+        )
+    left_out = NOTHING
+    if split != TRAIN and not near_train:
+        left_out = left_out_of(find_near_train(store, manifest), manifest.records)
+    return Exported(store, manifest, manifest.splits if split == ALL_SPLITS else (split,), left_out)
+
+
+def _examples(
+    store: Store, record: ShardRecord, split: str, left_out: LeftOut
+) -> Iterator[Example]:
+    for stored in walk_shard(store, record, left_out=left_out.of(record)):
+        with explain_damage(store, record, stored.key):
+            sample = decode_sample(stored, record.dataset_id)
+            image = without_alpha(stored)
+        yield Example(stored.key, split, image, stored.image_ending, sample)
+
+
+def without_alpha(stored: StoredSample) -> bytes:
+    """The file of an image; one with alpha is laid on white: most tools would drop the alpha."""
+    rgba = decode_rgba(stored.image)
+    if rgba is None:
+        return stored.image
+    ending = stored.image_ending
+    image_format = next(name for name, known in IMAGE_ENDING.items() if known == ending)
+    return encode_image(flatten_on_white(rgba), EncodeSpec(image=image_format))
+
+
+def write_file(folder: Path, path: str, data: bytes) -> None:
+    """Write a file below `folder`, whose own folder is made.
+
+    Raises:
+        OSError: If it cannot be written.
+    """
+    target = folder / path
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_bytes(data)
+
+
+def write_lines(folder: Path, path: str, lines: Sequence[str]) -> None:
+    """Write a text file of some lines below `folder`.
+
+    Raises:
+        OSError: If it cannot be written.
+    """
+    write_file(folder, path, "".join(f"{line}\n" for line in lines).encode())

@@ -1,0 +1,128 @@
+"""Plain folders of images and masks: for mmseg, FiftyOne, fastai, MONAI, nnU-Net and Pascal VOC."""
+
+import io
+import json
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
+
+from factory.data import IGNORE
+from factory.export.examples import Exported, write_file, write_lines
+from factory.manifest.paths import TRAIN
+from factory.pack.image import encode_mask
+
+_VOID = (224, 224, 192)
+"""The colour of pixels without a class in Pascal VOC."""
+
+
+def export_folders(source: Exported, folder: Path) -> int:
+    """Write `images/SPLIT/KEY.*`, `masks/SPLIT/KEY.png` (class ids, 255 = ignore) and `classes.txt`.
+
+    Returns:
+        The number of images.
+
+    Raises:
+        DamageError: If a shard is missing or damaged.
+        OSError: If the folder cannot be written.
+    """
+    count = 0
+    for example in source:
+        write_file(folder, f"images/{example.split}/{example.name}", example.image)
+        data = encode_mask(np.ascontiguousarray(example.mask))
+        write_file(folder, f"masks/{example.split}/{example.key}.png", data)
+        count += 1
+    write_lines(folder, "classes.txt", source.class_names)
+    return count
+
+
+def export_nnunet(source: Exported, folder: Path) -> int:
+    """Write `imagesTr`, `labelsTr`, `imagesTs`, `labelsTs` and `dataset.json` of an nnU-Net raw dataset.
+
+    Held-out samples of `val` are training cases with a fold of their own in `splits_final.json`, which
+    belongs into the folder of preprocessed data. Ignored pixels are the last label, as nnU-Net demands,
+    and class 0 is called background.
+
+    Returns:
+        The number of images.
+
+    Raises:
+        DamageError: If a shard is missing or damaged.
+        OSError: If the folder cannot be written.
+    """
+    names = source.class_names
+    cases: dict[str, list[str]] = defaultdict(list)
+    has_ignored = False
+    for example in source:
+        case = f"{source.manifest.name}_{example.key}"
+        part = "Ts" if example.split == "test" else "Tr"
+        mask = np.array(example.mask)
+        has_ignored |= bool((mask == IGNORE).any())
+        mask[mask == IGNORE] = len(names)
+        write_file(folder, f"images{part}/{case}_0000.png", example.png())
+        write_file(folder, f"labels{part}/{case}.png", encode_mask(mask))
+        cases[example.split].append(case)
+    labels = {name: place for place, name in enumerate(["background", *names[1:]])}
+    if has_ignored:
+        labels["ignore"] = len(names)
+    document = {
+        "channel_names": {"0": "R", "1": "G", "2": "B"},
+        "labels": labels,
+        "numTraining": len(cases[TRAIN]) + len(cases["val"]),
+        "file_ending": ".png",
+        "overwrite_image_reader_writer": "NaturalImage2DIO",
+        "name": source.manifest.name,
+        "description": f"class 0 is {names[0]}; dataset {source.manifest.dataset_id}",
+        "license": source.manifest.meaning.license,
+    }
+    write_file(folder, "dataset.json", _json(document))
+    if cases["val"]:
+        folds = [{"train": cases[TRAIN], "val": cases["val"]}]
+        write_file(folder, "splits_final.json", _json(folds))
+    return sum(map(len, cases.values()))
+
+
+def export_voc(source: Exported, folder: Path) -> int:
+    """Write the folders of Pascal VOC with `labelmap.txt`, which CVAT imports as "Segmentation mask".
+
+    Masks are palette PNG in the colours of the classes; 255 is void.
+
+    Returns:
+        The number of images.
+
+    Raises:
+        DamageError: If a shard is missing or damaged.
+        OSError: If the folder cannot be written.
+    """
+    palette = np.zeros((256, 3), dtype=np.uint8)
+    palette[IGNORE] = _VOID
+    for label in source.manifest.meaning.labels:
+        palette[label.id] = label.colour
+    keys: dict[str, list[str]] = {split: [] for split in source.splits}
+    for example in source:
+        write_file(folder, f"JPEGImages/{example.name}", example.image)
+        data = _palette_png(np.array(example.mask), palette)
+        write_file(folder, f"SegmentationClass/{example.key}.png", data)
+        keys[example.split].append(example.key)
+    for split, inside in keys.items():
+        write_lines(folder, f"ImageSets/Segmentation/{split}.txt", inside)
+    rows = [
+        f"{label.name.replace(':', ' ')}:{','.join(map(str, label.colour))}::"
+        for label in source.manifest.meaning.labels
+    ]
+    write_lines(folder, "labelmap.txt", ["# label:color_rgb:parts:actions", *rows])
+    return sum(map(len, keys.values()))
+
+
+def _palette_png(mask: UInt8[np.ndarray, "h w"], palette: UInt8[np.ndarray, "k 3"]) -> bytes:
+    picture = Image.fromarray(mask, "L")
+    picture.putpalette(palette.tobytes())
+    sink = io.BytesIO()
+    picture.save(sink, "PNG")
+    return sink.getvalue()
+
+
+def _json(document: object) -> bytes:
+    return (json.dumps(document, indent=1) + "\n").encode()

@@ -1,0 +1,63 @@
+import json
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+import yaml
+from matplotlib.path import Path as Outline
+
+from factory.export.annotations import export_label_studio, export_yolo
+
+pytestmark = pytest.mark.slow
+
+
+def painted(shape, regions):
+    """A mask of the regions of (class, corners in pixels)."""
+    y, x = np.mgrid[: shape[0], : shape[1]]
+    centres = np.stack([x.ravel() + 0.5, y.ravel() + 0.5], axis=1)
+    mask = np.zeros(shape, dtype=np.uint8)
+    for class_id, corners in regions:
+        inside = Outline([*corners, corners[0]], closed=True).contains_points(centres)
+        mask[inside.reshape(shape)] = class_id
+    return mask
+
+
+def test_yolo_s_polygons_paint_the_masks_again(source, expected, tmp_path):
+    assert export_yolo(source, tmp_path) == len(expected)
+    document = yaml.safe_load((tmp_path / "data.yaml").read_text())
+    assert document["names"] == {0: "cluster_01", 1: "cluster_02", 2: "cluster_03"}
+    assert {name: document[name] for name in ("train", "val", "test")} == {
+        name: f"images/{name}" for name in ("train", "val", "test")
+    }
+    for key, example in expected.items():
+        assert (tmp_path / document[example.split] / example.name).exists()
+        regions = []
+        for line in (tmp_path / f"labels/{example.split}/{key}.txt").read_text().splitlines():
+            class_id, *numbers = line.split()
+            corners = np.array(numbers, dtype=float).reshape(-1, 2)
+            assert 0 <= corners.min() <= corners.max() <= 1
+            regions.append((int(class_id) + 1, (corners * 32).tolist()))
+        assert (painted((32, 32), regions) == example.mask).all()
+
+
+def test_label_studio_s_tasks_paint_the_masks_again_and_use_names_of_its_config(
+    source, expected, tmp_path
+):
+    assert export_label_studio(source, tmp_path) == len(expected)
+    config = ElementTree.fromstring((tmp_path / "config.xml").read_text())
+    ids = {label.get("value"): place for place, label in enumerate(config.iter("Label"), start=1)}
+    assert list(ids) == ["cluster_01", "cluster_02", "cluster_03"]
+    tasks = json.loads((tmp_path / "tasks.json").read_text())
+    assert [task["data"]["key"] for task in tasks] == list(expected)
+    for task in tasks:
+        example = expected[task["data"]["key"]]
+        assert (tmp_path / task["data"]["image"].partition("?d=")[2]).exists()
+        (prediction,) = task["predictions"]
+        regions = []
+        for region in prediction["result"]:
+            assert (region["original_width"], region["original_height"]) == (32, 32)
+            (name,) = region["value"]["polygonlabels"]
+            corners = (np.array(region["value"]["points"]) * 0.32).tolist()
+            regions.append((ids[name], corners))
+        assert (painted((32, 32), regions) == example.mask).all()
+        assert len({region["id"] for region in prediction["result"]}) == len(regions)
