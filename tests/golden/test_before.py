@@ -156,7 +156,7 @@ def test_bytes_of_a_newer_version_are_not_resumed(unpacked):
 
 @pytest.mark.parametrize(
     ("path", "newest"),
-    [("plan/round-0000.json", 1), ("receipts/0000/000000.json", 2), ("labels.json", 1)],
+    [("plan/round-0000.json", 2), ("receipts/0000/000000.json", 2), ("labels.json", 1)],
 )
 @pytest.mark.parametrize("facts", [{}, {"of_tomorrow": 1}], ids=["same keys", "new key"])
 def test_a_file_of_a_newer_layout_is_no_damage_and_says_what_to_do(unpacked, path, newest, facts):
