@@ -28,6 +28,8 @@ from factory.train_generator.sources import WHERE, find_files
 
 _ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 _NOT_PICTURES = (".mask", ".confidence", ".alpha")
+_SMALLER = "lower network.resolution or "
+"""What only a training of generators can do about pictures that are too small."""
 LEAST_PICTURES = 10
 """For a training: every tenth is held out, and the judge needs one."""
 
@@ -113,8 +115,7 @@ def read_pictures(
         try:
             pixels = _decode(file, resolution, notes)
         except JobError as error:
-            text = str(error).replace("lower network.resolution or take it out", "take it out")
-            raise _elsewhere(JobError(text), where) from error
+            raise of_setting(error, where) from error
         yield file.name, pixels
     _tell(notes)
 
@@ -138,12 +139,13 @@ def _found_pictures(uri: str, where: str) -> Iterator[Member]:
         if not has_any:
             raise _no_pictures(uri)
     except JobError as error:
-        raise _elsewhere(error, where) from error
+        raise of_setting(error, where) from error
 
 
-def _elsewhere(error: JobError, where: str) -> JobError:
-    """`error` as one of another setting than that of a training."""
-    return JobError(f"{where}: {str(error).removeprefix(f'{WHERE}: ')}")
+def of_setting(error: JobError, where: str) -> JobError:
+    """`error` about pictures as one of the setting `where`, not of a training of generators."""
+    text = str(error).removeprefix(f"{WHERE}: ").replace(_SMALLER, "")
+    return JobError(f"{where}: {text}")
 
 
 def _is_picture(path: Path) -> bool:
@@ -202,7 +204,7 @@ def _decode(file: Member, resolution: int, notes: Counter[str]) -> UInt8[np.ndar
     if side < resolution:
         raise JobError(
             f"{WHERE}: {file.name} is {image.width} x {image.height} px; at least {resolution} are "
-            "needed on each side; lower network.resolution or take it out"
+            f"needed on each side; {_SMALLER}take it out"
         )
     left, top = (image.width - side) // 2, (image.height - side) // 2
     box = (left, top, left + side, top + side)

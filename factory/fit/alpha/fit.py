@@ -19,8 +19,7 @@ from factory.fit.cost import FitCost, Probe, encode_stand_in
 from factory.segment.alpha.network import AlphaNetwork, find_levels, flat
 from factory.segment.alpha.segmenter import AVERAGE, LABELS, LAST, foreground_share
 from factory.spec.alpha import AlphaSpec
-from factory.train_generator.images import LabelledImages, load_images
-from factory.train_generator.sources import WHERE
+from factory.train_generator.images import LabelledImages, load_images, of_setting
 from factory.train_generator.step import step_rng
 
 _SETTING = "dataset.segmenter.images"
@@ -94,7 +93,7 @@ def _load(spec: AlphaSpec, resolution: int) -> LabelledImages:
     try:
         return load_images(spec.images, resolution)
     except JobError as error:
-        raise JobError(f"{_SETTING}: {str(error).removeprefix(f'{WHERE}: ')}") from error
+        raise of_setting(error, _SETTING) from error
 
 
 def _seconds(spec: AlphaSpec, probe: Probe, batch_s: float) -> float:  # noqa: ARG001 - steps are timed themselves

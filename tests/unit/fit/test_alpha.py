@@ -23,6 +23,7 @@ from factory.fit.fitted import fit_key, fit_segmenter
 from factory.fit.named_files import digest_named_files
 from factory.generate.base import GeneratorFacts, LayerShape
 from factory.generate.weights.find import LocalWeights
+from factory.pack.image import encode_mask
 from factory.segment.alpha.segmenter import LABELS
 from factory.segment.base import check_generator, generate_and_segment, load_segmenter
 from factory.segment.segmenter_file import decode_segmenter
@@ -223,6 +224,9 @@ def test_unusable_pictures_are_told_with_the_setting_that_names_them(tmp_path):
     dataset = job(tmp_path)
     (tmp_path / "pictures" / "0.png").write_bytes(b"no picture")
     with pytest.raises(JobError, match=r"^dataset\.segmenter\.images: .*0\.png"):
+        fit(dataset)
+    (tmp_path / "pictures" / "0.png").write_bytes(encode_mask(np.zeros((9, 9), np.uint8)))
+    with pytest.raises(JobError, match=r"0\.png is 9 x 9 px.*; take it out$"):
         fit(dataset)
 
 
