@@ -11,6 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PAGES = sorted((ROOT / "factory" / "docs").glob("*.md"))
 NUM_BLOCKS = {
+    "alpha.md": 2,
     "direction.md": 2,
     "klish.md": 0,
     "layouts.md": 2,
