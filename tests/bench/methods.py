@@ -2,10 +2,12 @@
 
     nice python tests/bench/methods.py RESULTS --experts zheng_dev.tar --pictures pbc.tar
         [--anime FILE --digiface FILE] [--samples 64] [--only direction ...] [--on cells ...]
+        [--search 300 32] [--alpha-steps 2000]
 
-Each method is fitted and used in a process of its own, on one thread, at its defaults, and leaves a row
-and its masks in the folder RESULTS, so that an interrupted run goes on where it stood. Columns: seconds
-of the fit (of a process with one thread); share of masks that are accepted; milliseconds and forward
+Each method is fitted and used in a process of its own, on one thread, and leaves a row and its masks in
+the folder RESULTS, so that an interrupted run goes on where it stood. Everything is at its defaults, but
+for the lengths of the direction's search and of alpha's training if they are given. Columns: processor
+seconds of the fit; share of masks that are accepted; milliseconds and forward
 passes of the generator for an accepted pair (as the method says; of style mixing, which stops variants
 early, multiply-adds of a pair over those of an image alone); foreground IoU of the accepted masks,
 and of all, where a rejected one counts as 0; peak memory of the process. The second table of a generator
@@ -95,15 +97,18 @@ def generators(asked: argparse.Namespace) -> dict[str, dict[str, Any]]:
     return found
 
 
-def section_of(kind: str, place: str, painted: Path, pictures: str) -> dict[str, Any]:
-    """The settings of each method: defaults but for what it cannot do without."""
+def section_of(
+    kind: str, place: str, painted: Path, pictures: str, asked: argparse.Namespace
+) -> dict[str, Any]:
+    """The settings of each method: defaults but for what it cannot do without, and lengths."""
+    steps, images = asked.search
     face = {"foreground_share": [0.01, 0.85]} if place in ("anime", "digiface") else {}
     return {
         "kmeans": {"kind": "kmeans", "num_clusters": 12},
         "klish": {"kind": "klish", "cut": 12},
         "style_mixing": {"kind": "style_mixing"},
-        "direction": {"kind": "direction", **face},
-        "alpha": {"kind": "alpha", "images": pictures},
+        "direction": {"kind": "direction", "steps": steps, "images_per_step": images, **face},
+        "alpha": {"kind": "alpha", "images": pictures, "steps": asked.alpha_steps},
         "linear": {
             "kind": "linear",
             "annotations": str(painted),
@@ -177,7 +182,7 @@ def measure(kind: str, place: str, asked: argparse.Namespace) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as scratch:
         painted, pictures = Path(scratch) / "painted", Path(scratch) / "pictures"
         named = str(asked.pictures) if place == "cells" else str(pictures)
-        section = section_of(kind, place, painted, named)
+        section = section_of(kind, place, painted, named, asked)
         dataset = DatasetSpec.model_validate(spec | {"segmenter": section})
         weights = find_weights(dataset.generator)
         generator = load_generator(dataset.generator, weights.path, device=CPU)
@@ -293,6 +298,8 @@ def main() -> None:
     parser.add_argument("--pictures", type=Path, help="real pictures of cells, for alpha")
     parser.add_argument("--anime", help="weights of the anime DCGAN")
     parser.add_argument("--digiface", help="weights of the DigiFace DCGAN")
+    parser.add_argument("--search", nargs=2, type=int, default=[300, 32], help="steps, images")
+    parser.add_argument("--alpha-steps", type=int, help="default: the preset's")
     parser.add_argument("--samples", type=int, default=64)
     parser.add_argument("--only", nargs="*", choices=METHODS, default=list(METHODS))
     parser.add_argument("--on", nargs="*", help="generators; default: all at hand")
