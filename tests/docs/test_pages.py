@@ -15,12 +15,13 @@ NUM_BLOCKS = {
     "direction.md": 2,
     "klish.md": 0,
     "layouts.md": 2,
+    "methods.md": 0,
     "painting.md": 3,
     "reading.md": 8,
     "trust.md": 4,
 }
 """How many blocks of code a page has at least: a pattern that finds none would test nothing.
-The page on KLiSH is tables of what benches measured, and has none."""
+Two pages are tables of what benches measured, and have none."""
 BLOCK = re.compile(r"^```python\n(.*?)^```\n(?:\n```text\n(.*?)^```\n)?", re.MULTILINE | re.DOTALL)
 
 
