@@ -1,5 +1,6 @@
 """The commands that make a dataset of other datasets: `subset` and `merge`."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -24,6 +25,10 @@ Area = Annotated[
     ),
 ]
 MinConfidence = Annotated[float, typer.Option(help="Only samples of at least this confidence.")]
+MinAgreement = Annotated[
+    float,
+    typer.Option(help="Only samples whose mask agrees so much with other methods' masks."),
+]
 WithoutRepeats = Annotated[
     bool,
     typer.Option(
@@ -41,12 +46,14 @@ def subset(  # noqa: PLR0913, PLR0917 - a setting each
     classes: Classes = None,
     area: Area = None,
     min_confidence: MinConfidence = 0.0,
+    min_agreement: MinAgreement = 0.0,
     without_repeats: WithoutRepeats = False,  # noqa: FBT002 - a command line flag
     name: Name = "",
     samples_per_shard: PerShard = 1000,
 ) -> None:
     """Copy some samples of a dataset to a new one, with receipts of its own."""
     rule = _rule(classes, area, min_confidence, without_repeats=without_repeats)
+    rule = replace(rule, min_agreement=min_agreement)
     _derive([dataset], output, rule, name, samples_per_shard)
 
 

@@ -31,15 +31,18 @@ class Rule:
     """Range of a class's share of the mask, both borders included."""
     without_repeats: bool = False
     """Whether a sample that nearly repeats an earlier one is dropped (4 of 64 bits of the hash)."""
+    min_agreement: float = 0.0
+    """Minimum agreement of its mask with those of other methods; only of datasets that compared them."""
 
     def plain(self) -> dict[str, Any]:
         """As JSON, for the identity of what is made."""
-        return {
+        plain = {
             "classes": list(self.classes),
             "min_confidence": self.min_confidence,
             "area": {name: list(limits) for name, limits in sorted(self.area.items())},
             "without_repeats": self.without_repeats,
         }
+        return plain | ({"min_agreement": self.min_agreement} if self.min_agreement else {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +72,7 @@ def choose(sources: Sequence[Source], rule: Rule) -> dict[str, list[Chosen]]:
     A sample keeps its split. Of near-duplicates the first stays, training samples before held-out ones.
 
     Raises:
-        JobError: If a class is unknown.
+        JobError: If a class is unknown, or masks are to agree with others and were not compared.
         DamageError: If the table of a shard is missing or damaged.
     """
     found: dict[str, list[Chosen]] = {}
@@ -100,7 +103,8 @@ def _rows_of(
     """The samples of a split that obey the rule, with their hashes; None where there is none."""
     labels = source.manifest.meaning.labels
     for record in source.manifest.records_of(split):
-        table = read_facts_tables(source.store, [record], _COLUMNS)
+        more = ("agreement",) if rule.min_agreement else ()
+        table = read_facts_tables(source.store, [record], (*_COLUMNS, *more))
         kept = _obeys(table, labels, rule)
         rows = table.select(["index", "dhash", "width", "height"]).to_pylist()
         for position, row in enumerate(rows):
@@ -112,6 +116,8 @@ def _rows_of(
 
 def _obeys(table: pa.Table, labels: Sequence[MaskClass], rule: Rule) -> np.ndarray:
     kept: np.ndarray = table["confidence"].to_numpy() >= rule.min_confidence
+    if rule.min_agreement:
+        kept &= table["agreement"].to_numpy() >= rule.min_agreement
     px = np.array(table["class_px"].to_pylist(), dtype=np.int64).reshape(-1, len(labels))
     size = table["width"].to_numpy().astype(np.int64) * table["height"].to_numpy()
     for name in rule.classes:
@@ -149,6 +155,10 @@ def check_rule(rule: Rule) -> None:
     if not 0 <= rule.min_confidence <= 1:
         raise JobError(
             where="--min-confidence", found=f"found {rule.min_confidence:g}", allowed="0 to 1"
+        )
+    if not 0 <= rule.min_agreement <= 1:
+        raise JobError(
+            where="--min-agreement", found=f"found {rule.min_agreement:g}", allowed="0 to 1"
         )
     for name, (least, most) in rule.area.items():
         if not 0 <= least <= most <= 1:

@@ -7,6 +7,7 @@ from small_job import EXACT_PARTS, small_document
 
 import factory
 from factory.care.repair import find_repairs
+from factory.derive.rule import Rule, Source, choose
 from factory.errors import DamageError, JobError, StoreError
 from factory.manifest.paths import OPINIONS_PATH
 from factory.run.calibrate import calibrate
@@ -92,6 +93,21 @@ def test_samples_are_filtered_by_agreement_in_the_job_and_by_readers(tmp_path):
     assert min(sample.facts.agreement for sample in filtered) >= least
     rejected = [record.num_rejected for record in filtered.manifest.records]
     assert sum(one.get("agreement", 0) for one in rejected) > 0
+
+
+def test_a_subset_is_taken_by_agreement_and_only_of_compared_masks(tmp_path):
+    found = run(job(tmp_path, FINER))
+    every = sorted(sample.facts.agreement for sample in found)
+    taken = choose(
+        [Source(open_store(str(tmp_path / "out")), found.manifest)], Rule(min_agreement=every[5])
+    )
+    assert sum(map(len, taken.values())) == sum(one >= every[5] for one in every)
+    plain = run(small_document(tmp_path / "plain"))
+    with pytest.raises(JobError, match="agreement"):
+        choose(
+            [Source(open_store(str(tmp_path / "plain" / "out")), plain.manifest)],
+            Rule(min_agreement=0.5),
+        )
 
 
 def test_agreement_is_the_same_on_ray_after_growth_and_made_again(tmp_path):

@@ -22,6 +22,7 @@ def test_a_range_may_be_open_at_either_end_and_a_name_may_have_an_equals_sign():
     ("rule", "told"),
     [
         (Rule(min_confidence=1.5), "--min-confidence: found 1.5; 0 to 1"),
+        (Rule(min_agreement=-0.5), "--min-agreement: found -0.5; 0 to 1"),
         (Rule(area={"a": (0.5, 0.2)}), "--area: found a=0.5..0.2"),
         (Rule(area={"a": (0.5, 2.0)}), "--area: found a=0.5..2"),
         (Rule(min_confidence=float("nan")), "--min-confidence: found nan"),
