@@ -109,6 +109,53 @@ class LayoutSearch:
 
 
 @dataclass(frozen=True, slots=True)
+class EditFigures:
+    """Figures of one edit; those of a region without pixels are 0."""
+
+    painted_px: int
+    """Pixels that were painted with another class than they had."""
+    painted_before: float
+    """Share of the painted pixels that had the wanted class, 0 to 1."""
+    painted_after: float
+    """Share of them that have it now."""
+    painted_iou_before: float
+    """Mean IoU of the mask with what was painted, over the painted classes and inside the painted region
+    only, 0 to 1."""
+    painted_iou_after: float
+    """The same for the mask now."""
+    inside_change: float
+    """Mean change of colours where another class was painted, 0 to 255."""
+    outside_change: float
+    """Mean change of colours elsewhere, 0 to 255."""
+    outside_class_change: float
+    """Share of the pixels elsewhere that have another class now, 0 to 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class SampleEdit:
+    """A sample after its mask was edited; the sample itself is as before."""
+
+    source: int
+    """Index of the sample that was edited: its own, or one of another dataset."""
+    image: UInt8[np.ndarray, "h w 3"]
+    """The edited image, as `Sample.image`."""
+    mask: UInt8[np.ndarray, "h w"]
+    """Its mask."""
+    class_px: tuple[int, ...]
+    """Pixels of each class in it."""
+    confidence: float
+    """Confidence in it."""
+    figures: EditFigures
+    """What changed."""
+    num_forwards: int
+    """Images that were computed for the pair, both included."""
+    num_steps: int
+    """Those of them that gradients were computed for."""
+    rgba: UInt8[np.ndarray, "h w 4"] | None = None
+    """The edited image with its alpha; None for images without."""
+
+
+@dataclass(frozen=True, slots=True)
 class Sample:
     """One image with its mask and facts, on the host, ready to be encoded."""
 
@@ -144,5 +191,7 @@ class Sample:
     without composites."""
     search: LayoutSearch | None = None
     """How it was found; None in a dataset without wanted layouts."""
+    edit: SampleEdit | None = None
+    """The same sample after an edit; None in a dataset without edits."""
     latent_cell: int = -1
     """Cell of the latent space it was drawn from (`measure.latent_cells`); -1 = unknown."""

@@ -33,6 +33,7 @@ _STREAMS = {
     "layouts": 14,
     "cells": 16,
     "backgrounds": 17,
+    "edits": 18,
 }
 
 

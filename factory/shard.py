@@ -24,7 +24,7 @@ from torch import Tensor
 
 from factory.data import LatentBatch, Sample, ShardTask
 from factory.dataset.receipts import find_record
-from factory.edit.layouts import find_layouts
+from factory.edit.layouts import find_layouts, has_layouts
 from factory.errors import Interrupted, RetryableError, ShardError
 from factory.generate.base import Generator
 from factory.make.accept import find_rules, reason_to_drop
@@ -87,7 +87,7 @@ class ShardMaker:
         self.stop = threading.Event()
         """Set it to interrupt all calls of `make`; they leave no files behind."""
         layouts = None
-        if dataset.sampling is not None:
+        if has_layouts(dataset):
             num_classes, side = len(segmenter.labels), generator.facts.resolution
             layouts = find_layouts(store, num_classes=num_classes, side=side)
         backgrounds = None
@@ -149,7 +149,10 @@ class ShardMaker:
 
     def _adopt(self, task: ShardTask) -> ShardRecord | None:
         num_kinds = len(instance_classes(self.segmenter))
-        endings = file_endings(self.dataset.encode, has_instances=num_kinds > 0)
+        is_edited = self.dataset.edit is not None
+        endings = file_endings(
+            self.dataset.encode, has_instances=num_kinds > 0, is_edited=is_edited
+        )
         is_iou = self.dataset.segmenter.confidence == "agreement"
         expected = Expected(len(self.segmenter.labels), endings, num_kinds, is_iou)
         draw = partial(self._batch_maker.draw, task=task)

@@ -9,16 +9,20 @@ import tempfile
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
+from hashlib import sha256
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from jaxtyping import UInt8
 from torch.utils.data import IterableDataset
 
 from factory.arguments import check_arguments
 from factory.data import Sample
-from factory.dataset.torch_dataset import Pair, Part, make_pair
+from factory.dataset.torch_dataset import Pair, Part, make_edited, make_pair
+from factory.edit.layouts import has_layouts
 from factory.errors import JobError, PluginError, ShardError
 from factory.fit.fitted import needs_fitting
 from factory.fit.pixels.pool import one_thread
@@ -31,7 +35,7 @@ from factory.manifest.labels import MaskClass
 from factory.pack.image import decode_image, encode_image
 from factory.run.backgrounds import read_given
 from factory.run.fitting import find_or_fit, finish_for
-from factory.run.layouts import read_wanted
+from factory.run.layouts import read_masks_of
 from factory.run.opinions import find_opinions
 from factory.run.progress import progress_reporter
 from factory.run.signals import stop_on_signals
@@ -209,8 +213,9 @@ class _Source:
             segmenter = ComparedSegmenter(segmenter, others)
         find_rules(self.dataset.accept, segmenter.labels)  # says at once that a class is misspelt
         layouts = None
-        if self.dataset.sampling is not None:
-            layouts = read_wanted(self.dataset.sampling, segmenter.labels, facts.resolution)
+        if has_layouts(self.dataset):
+            digests = self._weights.sha256, sha256(self._fitted).hexdigest() if self._fitted else ""
+            layouts = read_masks_of(self.dataset, generator, segmenter.labels, digests)
         backgrounds = read_given(self.dataset.compose, facts.resolution)
         return BatchMaker(self.dataset, generator, segmenter, layouts, self._device, backgrounds)
 
@@ -229,19 +234,24 @@ def _batches(dataset: DatasetSpec, part: int, num_parts: int) -> Iterator[tuple[
 
 
 def _pair_of(sample: Sample, encode: EncodeSpec) -> Pair:
-    image = sample.image
-    if encode.image == "jpeg":  # lossy: what a shard would give back
-        image = decode_image(encode_image(image, encode))
     ids = sample.instances.ids if sample.instances else None
-    return make_pair(
+    pair = make_pair(
         sample_key(sample.index),
-        image,
+        _as_stored(sample.image, encode),
         sample.mask,
         sample.class_label,
         sample.confidence_by_px,
         ids,
         sample.alpha_by_px,
     )
+    if sample.edit is not None:
+        pair |= make_edited(_as_stored(sample.edit.image, encode), sample.edit.mask)
+    return pair
+
+
+def _as_stored(image: UInt8[np.ndarray, "h w 3"], encode: EncodeSpec) -> UInt8[np.ndarray, "h w 3"]:
+    """What a shard would give back: JPEG is lossy."""
+    return decode_image(encode_image(image, encode)) if encode.image == "jpeg" else image
 
 
 def _check_device(device: str | torch.device | None, default: torch.device) -> torch.device:

@@ -5,19 +5,20 @@ The latents are found as regeneration finds them, from the dataset's own plan. S
 """
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from factory.arguments import check_arguments
 from factory.care.replay import find_maker
-from factory.data import IGNORE, LatentBatch
-from factory.edit.figures import EditFigures, measure_edit
+from factory.data import IGNORE, EditFigures, LatentBatch
+from factory.edit.figures import measure_edit
 from factory.edit.objective import Pull, mean_iou
 from factory.edit.search import check_gradients, move, render
 from factory.edit.strokes import layout_of_edit
@@ -27,6 +28,7 @@ from factory.fit.annotations.classes import make_classes
 from factory.fit.annotations.folder import check_mask, read_mask
 from factory.fit.pixels.pool import one_thread
 from factory.generate.base import DifferentiableGenerator
+from factory.manifest.labels import MaskClass
 from factory.pack.image import decode_image, decode_mask, encode_image, encode_mask
 from factory.segment.base import DifferentiableSegmenter
 from factory.shard import ShardMaker
@@ -99,6 +101,115 @@ class EditedPair:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class EditableSample:
+    """A sample that can be edited, with what made it."""
+
+    key: str
+    """Its key."""
+    image: UInt8[np.ndarray, "h w 3"]
+    """Its image."""
+    mask: UInt8[np.ndarray, "h w"]
+    """Its mask."""
+    maker: ShardMaker
+    """What made it."""
+    latents: LatentBatch
+    """Its latents, as a batch of one."""
+    z: Float[Tensor, "1 rows z"]
+    """Those that its image was made of."""
+
+    @property
+    def labels(self) -> tuple[MaskClass, ...]:
+        """The classes of its mask."""
+        return tuple(self.maker.segmenter.labels)
+
+    def check(self, painted: UInt8[np.ndarray, "h w"]) -> None:
+        """Require a mask of this sample.
+
+        Raises:
+            JobError: If it has another size, nothing is painted, or it has an unknown class.
+        """
+        try:
+            check_mask(painted, len(self.mask))
+        except ValueError as error:
+            raise JobError(where="mask", found=str(error)) from error
+        ids = painted[painted != IGNORE]
+        if ids.max() >= len(self.labels):
+            raise JobError(
+                where="mask",
+                found=f"found class {ids.max()}",
+                allowed=f"allowed: 0 to {len(self.labels) - 1}, and 255 = stays as it is",
+            )
+
+    def edit(
+        self,
+        painted: UInt8[np.ndarray, "h w"],
+        settings: EditSettings,
+        on_step: Callable[[int, float], None] | None = None,
+    ) -> EditedPair:
+        """Edit it so that its mask becomes `painted` where that is not 255.
+
+        Args:
+            painted: The wanted mask, which was checked.
+            settings: How latents are moved.
+            on_step: Called before each step with its number and the best IoU so far. What it raises
+                ends the edit.
+        """
+        generator, segmenter = self.maker.generator, self.maker.segmenter
+        assert isinstance(generator, DifferentiableGenerator)  # `check_gradients` looked
+        assert isinstance(segmenter, DifferentiableSegmenter)
+        rows = getattr(generator, "latent_rows", 1) if settings.latents == "per_layer" else -1
+        on_host = [torch.from_numpy(part.copy())[None] for part in (self.mask, painted)]
+        wanted = layout_of_edit(*on_host).to(self.maker.device)
+        moved = move(
+            Wish(generator, segmenter, self.latents, wanted),
+            self.z.expand(-1, rows, -1),
+            steps=settings.steps,
+            learning_rate=settings.learning_rate,
+            pull=Pull(settings.stay, settings.prior),
+            on_step=on_step,
+        )
+        batch, labelled = render(generator, segmenter, self.latents, moved.z)
+        edited, edited_mask = batch.images[0].cpu().numpy(), labelled.masks[0].cpu().numpy()
+        both = torch.from_numpy(np.stack([self.mask, edited_mask]))
+        ious = mean_iou(both, wanted.cpu().expand(2, -1, -1), len(self.labels)).tolist()
+        return EditedPair(
+            key=self.key,
+            image=self.image,
+            mask=self.mask,
+            edited=edited,
+            edited_mask=edited_mask,
+            figures=measure_edit((self.image, edited), (self.mask, edited_mask), painted),
+            layout_iou=(ious[0], ious[1]),
+            num_forwards=settings.steps + 2,
+        )
+
+
+def open_sample(store: Store, key: str, *, trust_plugins: bool = False) -> EditableSample:
+    """Find what made the sample `key`, and make it again.
+
+    Raises:
+        JobError: If the dataset's generator or segmenter has no gradients.
+        StoreError: If no committed shard contains the sample, or another version made it.
+        DamageError: If its shard is missing or truncated.
+        WeightsError: If the dataset's weights are not on this machine.
+    """
+    maker, task = find_maker(store, key, trust_plugins=trust_plugins)
+    if maker.dataset.compose is not None:
+        raise JobError(
+            where="edit",
+            found="this dataset has composites, and only what a generator made can be edited",
+            remedy="edit a sample of a dataset without `compose`",
+        )
+    check_gradients(maker.generator, maker.segmenter, where="edit")
+    files = dict(maker.replay(task, int(key)).files)
+    image = next(data for name, data in files.items() if name.startswith("image."))
+    latents, z = maker.find_latents(task, int(key))
+    return EditableSample(
+        key, decode_image(image), decode_mask(files["mask.png"]), maker, latents, z
+    )
+
+
 @check_arguments
 def edit_sample(
     dataset: Store | str | Path,
@@ -129,77 +240,13 @@ def edit_sample(
     """
     store = dataset if isinstance(dataset, Store) else open_store(str(dataset))
     with one_thread():
-        maker, task = find_maker(store, key, trust_plugins=trust_plugins)
-        if maker.dataset.compose is not None:
-            raise JobError(
-                where="edit",
-                found="this dataset has composites, and only what a generator made can be edited",
-                remedy="edit a sample of a dataset without `compose`",
-            )
-        check_gradients(maker.generator, maker.segmenter, where="edit")
-        painted = _read(mask, maker)
-        files = dict(maker.replay(task, int(key)).files)
-        image = next(data for name, data in files.items() if name.startswith("image."))
-        before = decode_image(image), decode_mask(files["mask.png"])
-        latents, z = maker.find_latents(task, int(key))
-        if settings.latents == "per_layer":
-            z = z.expand(-1, getattr(maker.generator, "latent_rows", 1), -1)
-        return _edit(maker, key, before, painted, (latents, z), settings)
-
-
-def _read(mask: Path | str | np.ndarray, maker: ShardMaker) -> UInt8[np.ndarray, "h w"]:
-    side, labels = maker.generator.facts.resolution, maker.segmenter.labels
-    if not isinstance(mask, np.ndarray):
-        return read_mask(Path(mask), make_classes(labels), side)
-    try:
-        check_mask(mask, side)
-    except ValueError as error:
-        raise JobError(where="mask", found=str(error)) from error
-    if ((mask >= len(labels)) & (mask != IGNORE)).any():
-        raise JobError(
-            where="mask",
-            found=f"found class {mask[mask != IGNORE].max()}",
-            allowed=f"allowed: 0 to {len(labels) - 1}, and 255 = stays as it is",
-        )
-    return mask
-
-
-def _edit(
-    maker: ShardMaker,
-    key: str,
-    before: tuple[UInt8[np.ndarray, "h w 3"], UInt8[np.ndarray, "h w"]],
-    painted: UInt8[np.ndarray, "h w"],
-    start: tuple[LatentBatch, Tensor],
-    settings: EditSettings,
-) -> EditedPair:
-    image, mask = before
-    latents, z = start
-    generator, segmenter = maker.generator, maker.segmenter
-    assert isinstance(generator, DifferentiableGenerator)  # `check_gradients` looked
-    assert isinstance(segmenter, DifferentiableSegmenter)
-    on_host = [torch.from_numpy(part.copy())[None] for part in (mask, painted)]
-    wanted = layout_of_edit(*on_host).to(maker.device)
-    moved = move(
-        Wish(generator, segmenter, latents, wanted),
-        z,
-        steps=settings.steps,
-        learning_rate=settings.learning_rate,
-        pull=Pull(settings.stay, settings.prior),
-    )
-    batch, labelled = render(generator, segmenter, latents, moved.z)
-    edited, edited_mask = batch.images[0].cpu().numpy(), labelled.masks[0].cpu().numpy()
-    both = torch.from_numpy(np.stack([mask, edited_mask]))
-    ious = mean_iou(both, wanted.cpu().expand(2, -1, -1), len(segmenter.labels)).tolist()
-    return EditedPair(
-        key=key,
-        image=image,
-        mask=mask,
-        edited=edited,
-        edited_mask=edited_mask,
-        figures=measure_edit((image, edited), (mask, edited_mask), painted),
-        layout_iou=(ious[0], ious[1]),
-        num_forwards=settings.steps + 2,
-    )
+        sample = open_sample(store, key, trust_plugins=trust_plugins)
+        if isinstance(mask, np.ndarray):
+            sample.check(mask)
+            painted = mask
+        else:
+            painted = read_mask(Path(mask), make_classes(sample.labels), len(sample.mask))
+        return sample.edit(painted, settings)
 
 
 def write_pair(pair: EditedPair, folder: Path) -> list[Path]:

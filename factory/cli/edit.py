@@ -1,7 +1,7 @@
 """The command that edits a sample of a dataset, `edit`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,37 +13,56 @@ from factory.cli.shared import (
     one_line_errors,
     say,
 )
+from factory.errors import JobError
+
+if TYPE_CHECKING:
+    from factory.care.edit import EditSettings
+    from factory.store import Store
 
 
 @one_line_errors
-def edit(
+def edit(  # noqa: PLR0913, PLR0917 - options, each by its name
     dataset: Where,
     key: Annotated[str, typer.Argument(help="Nine-digit key of a sample.", metavar="KEY")],
     mask: Annotated[
-        Path,
+        Path | None,
         typer.Option(
             help="PNG of the wanted mask: class ids, or colours of the classes; 255, transparent or "
             "black = stays as it is."
         ),
-    ],
+    ] = None,
+    page: Annotated[  # noqa: FBT002
+        bool, typer.Option("--page", help="Paint the change in a local web page, and see it.")
+    ] = False,
     output: Annotated[
         Path | None, typer.Option("-o", help="Folder for the pair. Default: KEY-edited.")
     ] = None,
     steps: Annotated[int, typer.Option(min=1, max=10_000, help="Steps of Adam.")] = 50,
     learning_rate: Annotated[float, typer.Option(help="Its learning rate.")] = 0.01,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Of the page; 0 = any free one.")] = 0,
+    no_open: Annotated[bool, typer.Option("--no-open", help="Do not open a browser.")] = False,  # noqa: FBT002
     trust_plugins: TrustPlugins = False,  # noqa: FBT002
 ) -> None:
     """Edit one sample so that its mask has what was painted; write it before and after."""
     from factory.care.edit import EditSettings, edit_sample, write_pair
     from factory.run.worker import configure_process
 
+    if (mask is None) != page:
+        found = "found both" if page else "found neither"
+        raise JobError(
+            where="--mask and --page", found=found, remedy="give a mask, or --page to paint one"
+        )
     store = find_store(dataset)
     if trust_plugins:
         import_from_here()
     configure_process()
     settings = EditSettings(steps=steps, learning_rate=learning_rate)
+    folder = output or Path(f"{key}-edited")
+    if mask is None:
+        _open_page(store, key, settings, folder, (port, no_open), trust_plugins=trust_plugins)
+        return
     pair = edit_sample(store, key, mask, settings=settings, trust_plugins=trust_plugins)
-    for path in write_pair(pair, output or Path(f"{key}-edited")):
+    for path in write_pair(pair, folder):
         say(f"wrote {path}")
     figures = pair.figures
     say(
@@ -51,3 +70,33 @@ def edit(
         f"{figures.painted_before:.0%} had it before; "
         f"elsewhere colours changed by {figures.outside_change:.1f} of 255"
     )
+
+
+def _open_page(
+    store: "Store",
+    key: str,
+    settings: "EditSettings",
+    folder: Path,
+    page: tuple[int, bool],
+    *,
+    trust_plugins: bool,
+) -> None:
+    import webbrowser
+
+    from factory.care.edit import open_sample
+    from factory.care.editing.server import serve
+    from factory.care.editing.session import EditSession
+    from factory.fit.pixels.pool import one_thread
+
+    port, no_open = page
+    with one_thread():
+        sample = open_sample(store, key, trust_plugins=trust_plugins)
+    session = EditSession(sample, settings, folder)
+
+    def show(address: str) -> None:
+        typer.echo(address)  # unredacted: its token opens this run's page
+        say(f"pairs are saved to {folder}; Ctrl+C ends")
+        if not no_open:
+            webbrowser.open(address)
+
+    serve(session, port=port, on_address=show)

@@ -24,6 +24,8 @@ class PlannedFile:
     """What `make_identity` calls that SHA-256."""
     again: str
     """How to get it again, once it is gone."""
+    other_section: str = ""
+    """Another section that may hold it; a dataset has only one of both."""
 
     def digest(self, identity: Mapping[str, Any]) -> str:
         """Its SHA-256 in the dataset with this identity; empty for a dataset without."""
@@ -72,8 +74,9 @@ class PlannedFile:
         return data if data is not None and is_it else b""
 
     def _expected(self, identity: Mapping[str, Any]) -> object:
-        section = identity.get(self.section)
-        return section.get(self.key) if isinstance(section, Mapping) else None
+        found = [identity.get(name) for name in (self.section, self.other_section)]
+        digests = [one.get(self.key) for one in found if isinstance(one, Mapping)]
+        return next((digest for digest in digests if digest is not None), None)
 
 
 SEGMENTER = PlannedFile(
@@ -91,8 +94,9 @@ LAYOUTS = PlannedFile(
     "layouts_sha256",
     "layouts_sha256",
     "run the job again, where its layouts are: it writes them anew",
+    other_section="edit",
 )
-"""The wanted layouts; only a dataset that was searched has any."""
+"""The wanted layouts of a dataset that was searched, or the edited masks of one with edits."""
 
 BACKGROUNDS = PlannedFile(
     BACKGROUNDS_PATH,

@@ -257,6 +257,7 @@ def find_expected(store: Store, plan: Plan) -> Expected:
             "restore it, or choose another output.uri"
         ) from error
     meaning = find_labels(store)
-    endings = file_endings(encode, has_instances=bool(meaning.instance_classes))
+    has_instances, is_edited = bool(meaning.instance_classes), "edit" in plan.rounds[0].identity
+    endings = file_endings(encode, has_instances=has_instances, is_edited=is_edited)
     is_iou = plan.rounds[0].identity.get("segmenter", {}).get("confidence") == "agreement"
     return Expected(len(meaning.labels), endings, len(meaning.instance_classes), is_iou)

@@ -17,7 +17,8 @@ from factory.manifest.records import Manifest
 
 Pair = dict[str, Any]
 """`key` str; `image` uint8 [3, h, w]; `mask` int64 [h, w]; `class_label` int, the generator's class;
-`confidence` uint8 [h, w], `instances` int32 [h, w] and `alpha` uint8 [h, w] if the dataset has them."""
+`confidence` uint8 [h, w], `instances` int32 [h, w], `alpha` uint8 [h, w], `edited` uint8 [3, h, w] and
+`edited_mask` int64 [h, w] if the dataset has them."""
 
 
 @runtime_checkable
@@ -161,6 +162,8 @@ class PairDataset(IterableDataset[Any]):
                 sample.instances,
                 sample.alpha,
             )
+            if sample.edited is not None and sample.edited_mask is not None:
+                pair |= make_edited(sample.edited, sample.edited_mask)
             yield self._transform(pair) if self._transform else pair
 
 
@@ -176,7 +179,7 @@ def make_pair(
     """Convert one sample to tensors with memory of their own, which may be modified."""
     pair: Pair = {
         "key": key,
-        "image": torch.from_numpy(image.transpose(2, 0, 1).copy()),
+        "image": _channels_first(image),
         "mask": _integers(mask, np.int64),
         "class_label": class_label,
     }
@@ -187,6 +190,15 @@ def make_pair(
     if alpha is not None:
         pair["alpha"] = _integers(alpha, np.uint8)
     return pair
+
+
+def make_edited(image: UInt8[np.ndarray, "h w 3"], mask: UInt8[np.ndarray, "h w"]) -> Pair:
+    """What a pair has beside itself in a dataset with edits."""
+    return {"edited": _channels_first(image), "edited_mask": _integers(mask, np.int64)}
+
+
+def _channels_first(image: UInt8[np.ndarray, "h w 3"]) -> Tensor:
+    return torch.from_numpy(image.transpose(2, 0, 1).copy())
 
 
 def _integers(pixels: np.ndarray, kind: type[np.integer[Any]]) -> Tensor:

@@ -32,7 +32,14 @@ MASK_FILE, CONFIDENCE_FILE, ALPHA_FILE, INSTANCES_FILE, FACTS_FILE = (
     "instances.png",
     "json",
 )
-SAMPLE_FILES = (*IMAGE_FILES, MASK_FILE, CONFIDENCE_FILE, ALPHA_FILE, INSTANCES_FILE, FACTS_FILE)
+EDITED_FILES = tuple(f"edited.{ending}" for ending in IMAGE_ENDING.values())
+"""Endings of the image after an edit."""
+
+EDITED_MASK_FILE = "edited_mask.png"
+SAMPLE_FILES = (
+    *(*IMAGE_FILES, MASK_FILE, CONFIDENCE_FILE, ALPHA_FILE, INSTANCES_FILE),
+    *(*EDITED_FILES, EDITED_MASK_FILE, FACTS_FILE),
+)
 """All endings of a sample's files."""
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Int64
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from factory.data import LatentBatch
@@ -14,7 +14,7 @@ from factory.edit.objective import Pull
 from factory.edit.wish import Wish
 from factory.generate.base import DifferentiableGenerator, Generator
 from factory.segment.base import AnySegmenter, DifferentiableSegmenter
-from factory.spec import LayoutSpec
+from factory.spec import EditSpec, LayoutSpec
 
 _STEPS = 2
 
@@ -47,10 +47,41 @@ def measure_search(
     wish = Wish(generator, segmenter, latents, layouts)
     rows = generator.latent_rows if spec.latents == "per_layer" else 1
     start = torch.from_numpy(latents.z)[:, None].repeat(1, rows, 1).to(layouts.device)
-    kept = _Kept()
     with torch.inference_mode():
         candidate_s = _seconds(lambda: wish.scores(start))
-    pull = Pull(spec.stay, spec.prior)
+    step_s, memory_bytes = _measure_step(
+        wish, start, spec.learning_rate, Pull(spec.stay, spec.prior)
+    )
+    total_s = spec.candidates * candidate_s + spec.steps * step_s + candidate_s
+    return SearchCost(total_s, spec.candidates + spec.steps + 2, memory_bytes)
+
+
+def measure_edits(
+    spec: EditSpec,
+    generator: Generator,
+    segmenter: AnySegmenter,
+    latents: LatentBatch,
+    masks: Int64[Tensor, "n h w"],
+) -> SearchCost:
+    """Measure a few steps of the edits that `spec` asks for; `masks` are those of the samples."""
+    assert isinstance(generator, DifferentiableGenerator)  # whoever edits requires both
+    assert isinstance(segmenter, DifferentiableSegmenter)
+    wish = Wish(generator, segmenter, latents, masks)
+    rows = generator.latent_rows if spec.latents == "per_layer" else 1
+    start = torch.from_numpy(latents.z)[:, None].repeat(1, rows, 1).to(masks.device)
+    step_s, memory_bytes = _measure_step(
+        wish, start, spec.learning_rate, Pull(spec.stay, spec.prior)
+    )
+    with torch.inference_mode():
+        plain_s = _seconds(lambda: wish.scores(start))
+    return SearchCost(spec.steps * step_s + 2 * plain_s, spec.steps + 3, memory_bytes)
+
+
+def _measure_step(
+    wish: Wish, start: Float[Tensor, "n rows z"], learning_rate: float, pull: Pull
+) -> tuple[float, int]:
+    """Seconds of a step, and the bytes that it keeps for its gradients."""
+    kept = _Kept()
 
     def step() -> None:
         with torch.autograd.graph.saved_tensors_hooks(kept.note, lambda tensor: tensor):
@@ -58,12 +89,11 @@ def measure_search(
                 lambda z: wish.loss(z, start, pull).total,
                 start,
                 steps=_STEPS,
-                learning_rate=spec.learning_rate,
+                learning_rate=learning_rate,
             )
 
     step_s = _seconds(step) / _STEPS
-    total_s = spec.candidates * candidate_s + spec.steps * step_s + candidate_s
-    return SearchCost(total_s, spec.candidates + spec.steps + 2, kept.num_bytes // (2 * _STEPS))
+    return step_s, kept.num_bytes // (2 * _STEPS)
 
 
 class _Kept:

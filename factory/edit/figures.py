@@ -1,29 +1,11 @@
 """What an edit changed, inside of the painted region and outside."""
 
-from dataclasses import dataclass
-
 import numpy as np
+import torch
 from jaxtyping import UInt8
 
-from factory.data import IGNORE
-
-
-@dataclass(frozen=True, slots=True)
-class EditFigures:
-    """Figures of one edit; those of a region without pixels are 0."""
-
-    painted_px: int
-    """Pixels that were painted with another class than they had."""
-    painted_before: float
-    """Share of the painted pixels that had the wanted class, 0 to 1."""
-    painted_after: float
-    """Share of them that have it now."""
-    inside_change: float
-    """Mean change of colours where another class was painted, 0 to 255."""
-    outside_change: float
-    """Mean change of colours elsewhere, 0 to 255."""
-    outside_class_change: float
-    """Share of the pixels elsewhere that have another class now, 0 to 1."""
+from factory.data import IGNORE, EditFigures
+from factory.edit.objective import mean_iou
 
 
 def measure_edit(
@@ -39,14 +21,22 @@ def measure_edit(
     inside = is_painted & (painted != masks[0])
     change = np.abs(images[1].astype(np.int16) - images[0]).mean(axis=2)
     agreeing = [_mean((mask == painted)[is_painted]) for mask in masks]
+    ious = [_iou(mask, painted) for mask in masks]
     return EditFigures(
         painted_px=int(inside.sum()),
         painted_before=agreeing[0],
         painted_after=agreeing[1],
+        painted_iou_before=ious[0],
+        painted_iou_after=ious[1],
         inside_change=_mean(change[inside]),
         outside_change=_mean(change[~inside]),
         outside_class_change=_mean((masks[0] != masks[1])[~inside]),
     )
+
+
+def _iou(mask: UInt8[np.ndarray, "h w"], painted: UInt8[np.ndarray, "h w"]) -> float:
+    found, wanted = (torch.from_numpy(one.astype(np.int64))[None] for one in (mask, painted))
+    return round(float(mean_iou(found, wanted, IGNORE)), 6)
 
 
 def _mean(values: np.ndarray) -> float:

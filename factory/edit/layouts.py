@@ -12,6 +12,7 @@ from factory.errors import DamageError
 from factory.manifest.paths import LAYOUTS_PATH
 from factory.pack.image import decode_mask, encode_mask
 from factory.pack.named_pictures import encode_pictures, read_pictures, short_name
+from factory.spec import DatasetSpec
 from factory.store import Store
 
 MOST_LAYOUTS = 10_000
@@ -98,3 +99,10 @@ def missing_classes(layouts: Layouts, names: Sequence[str]) -> list[str]:
     for data in layouts.files:
         seen[np.unique(decode_mask(data))] = True
     return [name for class_id, name in enumerate(names) if not seen[class_id]]
+
+
+def has_layouts(dataset: DatasetSpec) -> bool:
+    """Whether a dataset has a file of wanted layouts, or of edited masks, beside it."""
+    return dataset.sampling is not None or (
+        dataset.edit is not None and dataset.edit.masks is not None
+    )

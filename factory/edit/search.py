@@ -7,6 +7,8 @@ conditional sampling). Where we differ: the best of all steps is kept, by IoU, a
 """
 
 import inspect
+import itertools
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -146,19 +148,37 @@ class Moved:
 
 
 def move(
-    wish: Wish, start: Float[Tensor, "n rows z"], *, steps: int, learning_rate: float, pull: Pull
+    wish: Wish,
+    start: Float[Tensor, "n rows z"],
+    *,
+    steps: int,
+    learning_rate: float,
+    pull: Pull,
+    on_step: Callable[[int, float], None] | None = None,
 ) -> Moved:
     """Move `start` towards the wished layouts, and take the best of all steps.
 
     The loss is a mean over pixels, and says nothing of small classes; the IoU does.
+
+    Args:
+        wish: What is wanted.
+        start: The first latents.
+        steps: Number of steps.
+        learning_rate: Learning rate of Adam.
+        pull: Weights of what holds latents back.
+        on_step: Called before each step with its number, from 1, and the best IoU so far, a mean over
+            the batch. What it raises ends the descent.
     """
     with torch.inference_mode(mode=False):  # no gradient flows past tensors that were made in it
         wish, start = replace(wish, layouts=wish.layouts.clone()), start.clone()
     best = _Best(wish.layouts)
+    count = itertools.count(1)
 
     def loss_of(z: Float[Tensor, "n rows z"]) -> Float[Tensor, " n"]:
         scores = wish.scores(z)
         best.note(z.detach(), scores.detach())
+        if on_step is not None:
+            on_step(next(count), float(best.iou.mean()))
         return layout_loss(scores, wish.layouts, z, start, pull).total
 
     found = descend(loss_of, start, steps=steps, learning_rate=learning_rate)

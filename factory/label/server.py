@@ -5,7 +5,6 @@ The token permits reading the samples and writing the labels file, and nothing e
 
 import asyncio
 import re
-import secrets
 import threading
 from collections.abc import Callable
 from functools import partial
@@ -15,23 +14,20 @@ from typing import TypeVar
 from pydantic import BaseModel, ValidationError
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from factory.errors import JobError
 from factory.label.closer import CloserLook
 from factory.label.figures import describe_classes, describe_sample
 from factory.label.labels_file import LabelsFile, ReviewRequest, SaveRequest
+from factory.label.local_page import answer_page, make_page_app, serve_page
 from factory.label.material import LabelMaterial
 from factory.label.page import ASSETS, live_page, make_facts
-from factory.label.scripts import asset_route, content_rule, script_names
-from factory.web.answers import first_problem, on_http_error
-from factory.web.guard import Access, Guard
-from factory.web.server import bind, serve_until_stopped
+from factory.label.scripts import script_names
+from factory.web.answers import first_problem
 
-_HOST = "127.0.0.1"
 _MOST_BYTES = 2**20
 NAMER = "namer"
 """Who keeps a disputed name, in the labels file: the page does not know the person's name."""
@@ -59,17 +55,23 @@ def serve(
         JobError: If the port is taken, or the labels file cannot be read.
     """
     LabelsFile(labels, material.tree).load()
-    listener = bind(_HOST, port)
-    token = secrets.token_urlsafe(24)
-    on_address(f"http://{_HOST}:{listener.getsockname()[1]}/?token={token}")
     stop = threading.Event()
     survey = threading.Thread(target=material.survey.fill, args=(stop,))
-    survey.start()
+
+    def show(address: str) -> None:
+        on_address(address)
+        survey.start()  # not before the port is known to be free
+
     try:
-        serve_until_stopped(make_app(material, labels, token=token, reviewer=reviewer), listener)
+        serve_page(
+            lambda token: make_app(material, labels, token=token, reviewer=reviewer),
+            port=port,
+            on_address=show,
+        )
     finally:
         stop.set()
-        survey.join()
+        if survey.ident is not None:
+            survey.join()
 
 
 def make_app(material: LabelMaterial, labels: Path, *, token: str, reviewer: str = "") -> Starlette:
@@ -84,19 +86,8 @@ def make_app(material: LabelMaterial, labels: Path, *, token: str, reviewer: str
         Route("/labels", answers.labels),
         Route("/labels", answers.save, methods=["PUT"]),
         Route("/reviews", answers.review, methods=["PUT"]),
-        *(asset_route(path) for path in _public_files()),
     ]
-    access = Access(
-        token,
-        public=("/assets/",),
-        methods=("GET", "HEAD", "PUT"),
-        most_body_bytes=_MOST_BYTES,
-    )
-    return Starlette(
-        routes=routes,
-        middleware=[Middleware(Guard, access=access)],
-        exception_handlers={HTTPException: on_http_error},
-    )
+    return make_page_app(routes, _public_files(), token=token, most_body_bytes=_MOST_BYTES)
 
 
 class _Answers:
@@ -107,9 +98,7 @@ class _Answers:
         self._closer = CloserLook(material.renderer)
 
     async def page(self, _: Request) -> Response:
-        nonce = secrets.token_urlsafe(16)
-        rule = {"Content-Security-Policy": content_rule(nonce)}
-        return HTMLResponse(live_page(nonce), headers=rule)
+        return answer_page(live_page)
 
     async def facts(self, _: Request) -> Response:
         more = {"labels_file": str(self._file.path), "reviewer": self._reviewer}

@@ -9,7 +9,9 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from factory.data import LatentBatch, LayoutSearch, Sample, ShardTask
+from factory.edit.changes import make_change
 from factory.edit.layouts import Layouts
+from factory.edit.pairs import NOTHING_TO_EDIT, PairEditor
 from factory.edit.search import Found, LayoutSampler
 from factory.errors import JobError
 from factory.generate.base import Generator
@@ -44,14 +46,14 @@ class BatchMaker:
             dataset: The dataset.
             generator: Makes images.
             segmenter: Makes masks.
-            layouts: Those that `dataset.sampling` asks for; None without.
+            layouts: Those of `dataset.sampling`, or the masks of `dataset.edit`; None without.
             device: Where generator and segmenter compute.
             backgrounds: Those that `dataset.compose` puts objects on; None without.
 
         Raises:
-            JobError: If the job names classes that the generator does not have, an encoding that
-                cannot hold its images, a search that generator or segmenter cannot do, or composites
-                of masks of which nothing says what the object is.
+            JobError: If the job names classes that generator or segmenter do not have, an encoding that
+                cannot hold its images, a search that they cannot do, or composites of masks of which
+                nothing says what the object is.
         """
         check_encoding(dataset, generator)
         self.dataset = dataset
@@ -66,10 +68,26 @@ class BatchMaker:
         self._composer = None
         if dataset.compose is not None:
             self._composer = Composer(dataset, segmenter.labels, backgrounds)
+        self._editor, self._change = None, None
+        if dataset.edit is not None:
+            self._editor = PairEditor(dataset.edit, generator, segmenter)
+            if dataset.edit.masks is None:
+                seed = dataset.latents.seed
+                self._change = make_change(dataset.edit, segmenter.labels, seed=seed)
 
     def draw(self, indices: Sequence[int], task: ShardTask | None = None) -> LatentBatch:
-        """Draw the latents of samples; `task` gives the classes of a round with its own ones."""
-        return self._sampler.draw(indices, task)
+        """Draw the latents of samples; `task` gives the classes of a round with its own ones.
+
+        Where masks edit samples of another dataset, the batch is that of those samples, with their
+        indices: noise is drawn for them.
+        """
+        return self._sampler.draw([self._source_of(index) for index in indices], task)
+
+    def _source_of(self, index: int) -> int:
+        """Index of the sample whose latents sample `index` has."""
+        if self._editor is None or self._layouts is None:
+            return index
+        return int(self._layouts.names[self._layouts.place_of(index)])
 
     def compute(self, first: int, count: int, task: ShardTask | None = None) -> list[Sample]:
         """Compute samples `first` to `first + count - 1` as one batch.
@@ -79,6 +97,8 @@ class BatchMaker:
         latents = self._draw_batch(first, count, task)
         if self._search is not None:
             return self._find(latents, count)
+        if self._editor is not None:
+            return self._edit(self._editor, latents, first, count)
         encode = self.dataset.encode
         return compute_samples(
             self.generator, self.segmenter, latents, count, encode, self._composer
@@ -132,6 +152,37 @@ class BatchMaker:
                 ),
             )
             for place, sample in enumerate(made)
+        ]
+
+    def _edit(
+        self, editor: PairEditor, latents: LatentBatch, first: int, count: int
+    ) -> list[Sample]:
+        last = first + count - 1
+        indices = [min(first + offset, last) for offset in range(self.dataset.batch_size)]
+
+        def paint(mask: UInt8[np.ndarray, "h w"], place: int) -> UInt8[np.ndarray, "h w"]:
+            if self._change is not None:
+                return self._change.paint(mask, indices[place])
+            assert self._layouts is not None  # there is a rule, or there are masks
+            masks: UInt8[np.ndarray, "1 h w"] = self._layouts.masks(np.array([indices[place]]))
+            painted: UInt8[np.ndarray, "h w"] = masks[0]
+            return painted
+
+        edited = editor.edit(latents, paint, self._device)
+        encode = self.dataset.encode
+        before = to_samples(*edited.before, latents, count, encode)
+        # Confidence and alpha by pixel are stored of what was before.
+        after = to_samples(*edited.after, latents, count)
+        return [
+            replace(
+                sample,
+                index=indices[place],
+                rejection=sample.rejection
+                or after[place].rejection
+                or ("" if edited.figures[place].painted_px else NOTHING_TO_EDIT),
+                edit=edited.edit_of(sample, after[place], place),
+            )
+            for place, sample in enumerate(before)
         ]
 
 

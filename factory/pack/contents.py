@@ -17,12 +17,13 @@ from factory.errors import Problem
 from factory.identity import sample_key
 from factory.manifest.measure import UNKNOWN, Measures, measure_samples
 from factory.manifest.paths import tar_path
-from factory.pack.facts import InstanceFacts, SampleFacts, read_facts
+from factory.pack.facts import EditFacts, InstanceFacts, SampleFacts, read_facts
 from factory.pack.image import decode_image, decode_instances, decode_mask
 from factory.pack.instances import check_instances
 from factory.pack.tar import encode_end, encode_files, read_members
 
 _ROUNDING = 0.5 / 255 + 1e-5
+_IMAGES = ("image.", "edited.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,31 +103,61 @@ def _check_sample(
     if endings != expected.endings:
         yield f"holds {', '.join(endings)}; expected {', '.join(expected.endings)}, in this order"
         return
-    data = dict(zip(endings, files.values(), strict=True))
-    by_px = alpha = ids = None
     try:
-        kind = InstanceFacts if "instances.png" in data else SampleFacts
-        facts = read_facts(data["json"], kind)
-        image, mask = decode_image(data[endings[0]]), decode_mask(data["mask.png"])
-        if "confidence.png" in data:
-            by_px = decode_mask(data["confidence.png"])
-        if "alpha.png" in data:
-            alpha = decode_mask(data["alpha.png"])
-        if "instances.png" in data:
-            ids = decode_instances(data["instances.png"])
+        found = _decode(dict(zip(endings, files.values(), strict=True)))
     except ValueError as error:
         yield str(error)
         return
-    rows.append(facts)
-    measures.append(_measure(facts, image, mask))
-    yield from _check_facts(key, facts, task)
-    yield from _check_mask(image, mask, facts, expected.num_classes)
-    if by_px is not None:
-        yield from _check_confidence(by_px, mask, facts, is_iou=expected.confidence_is_iou)
-    if alpha is not None and alpha.shape != mask.shape:
-        yield f"alpha {alpha.shape} and mask {mask.shape} differ in size"
-    if ids is not None and isinstance(facts, InstanceFacts):
-        yield from _check_instances(ids, mask, facts, expected.num_instance_classes)
+    rows.append(found.facts)
+    measures.append(_measure(found.facts, found.image, found.mask))
+    yield from _check_facts(key, found.facts, task)
+    yield from _check_files(found, expected)
+
+
+@dataclass(frozen=True, slots=True)
+class _Decoded:
+    """The files of a sample; None stands for those that it does not have."""
+
+    facts: SampleFacts
+    image: np.ndarray
+    mask: np.ndarray
+    by_px: np.ndarray | None
+    alpha: np.ndarray | None
+    ids: np.ndarray | None
+    edited: np.ndarray | None
+    edited_mask: np.ndarray | None
+
+
+def _decode(data: dict[str, bytes]) -> _Decoded:
+    kind = InstanceFacts if "instances.png" in data else SampleFacts
+    images = [decode_image(file) for name, file in data.items() if name.startswith(_IMAGES)]
+    masks = {
+        name: decode_mask(data[f"{name}.png"]) if f"{name}.png" in data else None
+        for name in ("confidence", "alpha", "edited_mask")
+    }
+    return _Decoded(
+        facts=read_facts(data["json"], kind),
+        image=images[0],
+        mask=decode_mask(data["mask.png"]),
+        by_px=masks["confidence"],
+        alpha=masks["alpha"],
+        ids=decode_instances(data["instances.png"]) if "instances.png" in data else None,
+        edited=images[1] if len(images) > 1 else None,
+        edited_mask=masks["edited_mask"],
+    )
+
+
+def _check_files(found: _Decoded, expected: Expected) -> Iterator[str]:
+    facts, mask = found.facts, found.mask
+    yield from _check_mask(found.image, mask, facts, expected.num_classes)
+    if found.by_px is not None:
+        yield from _check_confidence(found.by_px, mask, facts, is_iou=expected.confidence_is_iou)
+    if found.alpha is not None and found.alpha.shape != mask.shape:
+        yield f"alpha {found.alpha.shape} and mask {mask.shape} differ in size"
+    if found.ids is not None and isinstance(facts, InstanceFacts):
+        yield from _check_instances(found.ids, mask, facts, expected.num_instance_classes)
+    if found.edited is not None and found.edited_mask is not None:
+        yield from _check_edited(found.edited, found.edited_mask, facts, expected.num_classes)
 
 
 def _measure(facts: SampleFacts, image: np.ndarray, mask: np.ndarray) -> Measures:
@@ -152,12 +183,33 @@ def _check_mask(
         yield f"image {image.shape[:2]} and mask {mask.shape} differ in size"
     elif mask.shape != (facts.height, facts.width):
         yield f"mask {mask.shape} has another size than its facts say"
+    yield from _check_classes("mask", mask, facts.class_px, num_classes)
+
+
+def _check_classes(
+    name: str, mask: np.ndarray, class_px: list[int], num_classes: int
+) -> Iterator[str]:
     counts = np.bincount(mask.ravel(), minlength=256)
     if counts[num_classes:IGNORE].any():
         largest = int(np.flatnonzero(counts[:IGNORE])[-1])
-        yield f"mask holds label {largest}; allowed: 0 to {num_classes - 1}, and 255"
-    elif counts[:num_classes].tolist() != facts.class_px:
-        yield "its facts count other pixels per class than its mask holds"
+        yield f"{name} holds label {largest}; allowed: 0 to {num_classes - 1}, and 255"
+    elif counts[:num_classes].tolist() != class_px:
+        yield f"its facts count other pixels per class than its {name} holds"
+
+
+def _check_edited(
+    image: np.ndarray, mask: np.ndarray, facts: SampleFacts, num_classes: int
+) -> Iterator[str]:
+    if not isinstance(facts, EditFacts):
+        yield "its facts say nothing of its edit"
+        return
+    if image.shape[:2] != mask.shape or mask.shape != (facts.height, facts.width):
+        sizes = f"edited image {image.shape[:2]} and mask {mask.shape}"
+        yield f"{sizes} have other sizes than its facts say"
+    yield from _check_classes("edited mask", mask, facts.edited_class_px, num_classes)
+    counted = sum(facts.edited_class_px) + facts.edited_ignore_px
+    if counted != mask.size:
+        yield f"its facts count {counted} pixels of its edited mask, which has {mask.size}"
 
 
 def _check_confidence(

@@ -6,110 +6,52 @@ Readers infer a schema from the first few samples, so every sample has the same 
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from functools import cache
-from typing import Annotated, Any, TypeVar
+from typing import Any, TypeVar
 
 import pyarrow as pa
-from pydantic import Field, ValidationError
+from pydantic import ValidationError
 
-from factory.data import IGNORE, Sample
+from factory.data import Sample, SampleEdit
 from factory.identity import sample_key
 from factory.manifest.columns import row_of, schema_of
-from factory.manifest.labels import Count, Facts, Name
 from factory.manifest.measure import UNKNOWN, Measures
 from factory.manifest.parquet import encode_table, read_table
-from factory.pack.image import MOST_SIDE_PX
-from factory.spec.settings import Fraction
+from factory.pack.fact_kinds import (
+    CleanedFacts,
+    ComparedFacts,
+    ComposedFacts,
+    EditFacts,
+    InstanceFacts,
+    LayoutFacts,
+    SampleFacts,
+)
 
-
-class SampleFacts(Facts):
-    """Facts about one sample."""
-
-    key: str = Field(pattern=r"^[0-9]{9}$")
-    """Name of the sample's files: its index, zero-padded."""
-    index: Count
-    """Sample index; together with the dataset's seed it determines the latent."""
-    dataset_id: Name
-    """The dataset the sample belongs to."""
-    class_label: int = Field(ge=-1, lt=2**31)
-    """The generator's class, -1 for none."""
-    class_name: Name
-    """Name of that class, empty for none."""
-    confidence: Fraction
-    """Confidence in the mask, 0 to 1: the mean over its pixels without those that no class claims, or
-    the IoU that is to be expected of it (`dataset.segmenter.confidence`)."""
-    width: int = Field(ge=1, le=MOST_SIDE_PX)
-    """Pixels."""
-    height: int = Field(ge=1, le=MOST_SIDE_PX)
-    """Pixels."""
-    class_px: list[Count] = Field(max_length=IGNORE)
-    """Pixels of each mask class, by class id."""
-    ignore_px: Count
-    """Pixels of no class (mask value 255)."""
-
-
-class InstanceFacts(SampleFacts):
-    """Facts about a sample with instances; lists are ordered by instance id, starting with id 1.
-
-    A dataset has instances in every sample or in none, so that keys stay constant.
-    """
-
-    instance_class: list[Count] = Field(max_length=2**16)
-    """Class of each instance, an index into `instance_classes` of `labels.json`."""
-    instance_box_xyxy: list[Annotated[list[Count], Field(min_length=4, max_length=4)]] = Field(
-        max_length=2**16
-    )
-    """Smallest box of each: left, top, right and bottom, the latter two one past the last pixel."""
-    instance_score: list[Fraction] = Field(max_length=2**16)
-    """The detector's score of each, 0 to 1."""
-    instance_px: list[Count] = Field(max_length=2**16)
-    """Number of pixels of each in `KEY.instances.png`."""
-
-
-class CleanedFacts(SampleFacts):
-    """Facts about a sample whose mask was cleaned up: every sample of a dataset, or none."""
-
-    cleaned_px: Count
-    """Pixels of the mask that the clean-up changed."""
-
-
-class LayoutFacts(SampleFacts):
-    """Facts about a sample that has a wanted layout: every sample of a dataset, or none."""
-
-    layout: Name
-    """Name of the wanted layout."""
-    layout_iou: Fraction
-    """Mean IoU of the mask with it, over the classes that it has."""
-    start_iou: Fraction
-    """The same for the best candidate, which the search began with."""
-    forwards: Count
-    """Images that were computed for this one, itself included."""
-    steps: Count
-    """Those of them that gradients were computed for, which takes as long as two more."""
-    cleaned_px: int = Field(ge=-1)
-    """Pixels of the mask that the clean-up changed, -1 for none."""
-
-
-class ComparedFacts(SampleFacts):
-    """Facts about a sample whose mask was compared: every sample of a dataset, or none."""
-
-    agreement: Fraction
-    """Mean IoU of the mask with those that other methods make of the same latent."""
-
-
-class ComposedFacts(SampleFacts):
-    """Facts about a composite: every sample of a dataset, or none."""
-
-    background: Name
-    """What its object lies on: the key of a sample, or the name of a picture."""
-
+__all__ = [
+    "SIDECAR_SCHEMA",
+    "AnyFacts",
+    "CleanedFacts",
+    "ComparedFacts",
+    "ComposedFacts",
+    "EditFacts",
+    "InstanceFacts",
+    "LayoutFacts",
+    "SampleFacts",
+    "encode_facts",
+    "encode_sidecar",
+    "find_odd_column",
+    "make_facts",
+    "read_facts",
+    "read_sidecar",
+]
 
 AnyFacts = TypeVar("AnyFacts", bound=SampleFacts)
 
 SIDECAR_SCHEMA = schema_of(SampleFacts, Measures)
 """Columns of the sidecar table of samples without instances."""
 
-_ONE_OF = (InstanceFacts, LayoutFacts, CleanedFacts)
+_ONE_OF = (InstanceFacts, LayoutFacts, EditFacts, CleanedFacts)
 """At most one of them; a sample with a wanted layout says in `LayoutFacts` what was cleaned up."""
 
 _BESIDE = (ComparedFacts, ComposedFacts)
@@ -158,6 +100,10 @@ def _further(sample: Sample) -> tuple[tuple[type[SampleFacts], ...], dict[str, A
     """The kinds of facts that `sample` has beside those of every sample, and these facts."""
     kinds: list[type[SampleFacts]] = []
     more: dict[str, Any] = {}
+    if sample.edit is not None:
+        kinds.append(EditFacts)
+        more |= _edit_facts(sample.edit, sample.cleaned_px)
+        return tuple(kinds), more
     if sample.search is not None:
         kinds.append(LayoutFacts)
         more |= {
@@ -189,6 +135,19 @@ def _further(sample: Sample) -> tuple[tuple[type[SampleFacts], ...], dict[str, A
     return tuple(kinds), more
 
 
+def _edit_facts(edit: SampleEdit, cleaned_px: int | None) -> dict[str, Any]:
+    return {
+        **asdict(edit.figures),
+        "edited_from": sample_key(edit.source),
+        "edited_confidence": round(edit.confidence, 6),
+        "edited_class_px": list(edit.class_px),
+        "edited_ignore_px": edit.mask.size - sum(edit.class_px),
+        "forwards": edit.num_forwards,
+        "steps": edit.num_steps,
+        "cleaned_px": -1 if cleaned_px is None else cleaned_px,
+    }
+
+
 def encode_facts(facts: SampleFacts) -> bytes:
     """Encode `KEY.json`: one line, keys in the order of `SampleFacts`."""
     return (json.dumps(facts.model_dump(), allow_nan=False) + "\n").encode()
@@ -198,7 +157,8 @@ def read_facts(data: bytes, kind: type[AnyFacts]) -> AnyFacts:
     """Parse a `KEY.json`: `InstanceFacts` if the sample has instances, else `SampleFacts`.
 
     Where `SampleFacts` are asked for, they are `LayoutFacts` of a sample with a wanted layout,
-    `CleanedFacts` of one whose mask was cleaned up, `ComparedFacts` of one whose mask was compared,
+    `EditFacts` of one that was edited, `CleanedFacts` of one whose mask was cleaned up,
+    `ComparedFacts` of one whose mask was compared,
     `ComposedFacts` of a composite, or several of these.
 
     Raises:

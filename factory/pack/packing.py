@@ -28,7 +28,7 @@ class EncodedSample:
 def encode_sample(
     sample: Sample, spec: EncodeSpec, *, dataset_id: str, class_names: tuple[str, ...]
 ) -> EncodedSample:
-    """Encode the files of `sample`: image, mask, confidence, alpha and instances if present, facts."""
+    """Encode the files of `sample`: image, mask, what else it has (`file_endings`), facts."""
     facts = make_facts(sample, dataset_id=dataset_id, class_names=class_names)
     image = sample.image if sample.rgba is None else sample.rgba
     files = [encode_image(image, spec), encode_mask(sample.mask)]
@@ -38,18 +38,26 @@ def encode_sample(
         files.append(encode_mask(sample.alpha_by_px))
     if sample.instances is not None:
         files.append(encode_instances(sample.instances.ids))
+    if sample.edit is not None:
+        edited = sample.edit.image if sample.edit.rgba is None else sample.edit.rgba
+        files += [encode_image(edited, spec), encode_mask(sample.edit.mask)]
     files.append(encode_facts(facts))
-    endings = file_endings(spec, has_instances=sample.instances is not None)
+    endings = file_endings(
+        spec, has_instances=sample.instances is not None, is_edited=sample.edit is not None
+    )
     return EncodedSample(facts, tuple(zip(endings, files, strict=True)))
 
 
-def file_endings(spec: EncodeSpec, *, has_instances: bool) -> list[str]:
+def file_endings(
+    spec: EncodeSpec, *, has_instances: bool = False, is_edited: bool = False
+) -> list[str]:
     """The endings of a sample's files, in the order of the tar."""
     confidence = ["confidence.png"] if spec.confidence else []
     alpha = ["alpha.png"] if spec.alpha else []
     instances = ["instances.png"] if has_instances else []
-    image = f"image.{IMAGE_ENDING[spec.image]}"
-    return [image, "mask.png", *confidence, *alpha, *instances, "json"]
+    image = IMAGE_ENDING[spec.image]
+    edited = [f"edited.{image}", "edited_mask.png"] if is_edited else []
+    return [f"image.{image}", "mask.png", *confidence, *alpha, *instances, *edited, "json"]
 
 
 def encode_batch(

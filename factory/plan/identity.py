@@ -47,7 +47,7 @@ def make_identity(
         files: SHA-256 of other files that the segmenter is fitted on, by the setting that names
             them (see
             `fit.named_files`).
-        layouts_sha256: SHA-256 of the wanted layouts; empty without.
+        layouts_sha256: SHA-256 of the wanted layouts or edited masks; empty without.
         backgrounds_sha256: SHA-256 of the pictures that objects are put on; empty without.
         opinions_sha256: SHA-256 of the other methods that masks are compared with; empty without.
 
@@ -69,6 +69,8 @@ def make_identity(
     if spec.dataset.agreement is not None:
         others = [_without_files(other.method) for other in spec.dataset.agreement.others]
         identity["agreement"] = {"others": others, "opinions_sha256": opinions_sha256}
+    if spec.dataset.edit is not None and spec.dataset.edit.masks is not None:
+        identity["edit"] = dataset["edit"] | {"layouts_sha256": layouts_sha256}
     # Identities are published with datasets: an address must not carry a password there.
     published: dict[str, Any] = redact_values(identity)
     return published

@@ -16,7 +16,8 @@ from typing import Any
 
 import torch
 
-from factory.edit.cost import measure_search
+from factory.edit.cost import measure_edits, measure_search
+from factory.edit.pairs import PairEditor
 from factory.edit.search import LayoutSampler
 from factory.errors import FactoryError, MissingWeightsError
 from factory.fit.annotations.classes import make_labels
@@ -34,8 +35,9 @@ from factory.make.compute import check_encoding, compute_samples
 from factory.manifest.paths import SEGMENTER_PATH
 from factory.pack.packing import encode_batch
 from factory.run.backgrounds import check_folder_of_backgrounds, read_given
+from factory.run.edits import make_change_of, pretend_edit
 from factory.run.fitting import num_fit_threads
-from factory.run.layouts import check_search, read_wanted, warn_of_missing
+from factory.run.layouts import check_edited_masks, check_search, read_wanted, warn_of_missing
 from factory.run.opinions import check_others
 from factory.run.other_cost import OthersCost, probe_others
 from factory.run.worker import configure_process, device_of
@@ -80,16 +82,16 @@ def calibrate(spec: JobSpec) -> dict[str, Any]:
         measured = _measure_unfitted(probe, others)
     else:
         segmenter = _load_fitted(probe, fitted, finished)
+        check_edited_masks(dataset, generator, segmenter, (weights.sha256, finished))
         rules = find_rules(dataset.accept, segmenter.labels)
         measured = _measure(probe, segmenter, others, rules)
-    batch_s = measured.batch_s
     warnings += [*measured.search.warnings, *others.warnings]
     if fitted:
         warnings += find_doubts(dataset.segmenter, fitted)
-    fit_s = fit_seconds(probe, batch_s) if fitted is None else 0.0
+    fit_s = fit_seconds(probe, measured.batch_s) if fitted is None else 0.0
     if finished is None and dataset.segmenter.confidence == "agreement" and fit_s is not None:
-        fit_s += probe.batches_s(NUM_IMAGES, batch_s)
-    others_s = others.fit_s(probe, batch_s)
+        fit_s += probe.batches_s(NUM_IMAGES, measured.batch_s)
+    others_s = others.fit_s(probe, measured.batch_s)
     fit_s = None if fit_s is None or others_s is None else fit_s + others_s
     return {
         "pairs_per_s": dataset.samples_per_batch
@@ -166,9 +168,15 @@ def _measure_search(
     """
     dataset, generator = probe.dataset, probe.generator
     spec = dataset.sampling
+    sampler = LatentSampler(generator, dataset.latents, dataset.generator)
+    latents = sampler.draw(range(dataset.batch_size))
+    if dataset.edit is not None:
+        PairEditor(dataset.edit, generator, segmenter)  # it may refuse
+        _, labelled = generate_and_segment(generator, segmenter, latents)
+        cost = measure_edits(dataset.edit, generator, segmenter, latents, labelled.masks.long())
+        return _Search(cost.batch_s, cost.num_forwards, cost.memory_bytes)
     if spec is None:
         return _Search()
-    sampler = LatentSampler(generator, dataset.latents, dataset.generator)
     LayoutSampler(spec, generator, segmenter, sampler)  # it may refuse
     warnings = []
     # The classes of clusters have no names before they are fitted, those of painted pictures have.
@@ -177,7 +185,6 @@ def _measure_search(
     if labels:
         layouts = read_wanted(spec, labels, generator.facts.resolution)
         warnings = warn_of_missing(layouts, labels)
-    latents = sampler.draw(range(dataset.batch_size))
     _, labelled = generate_and_segment(generator, segmenter, latents)
     cost = measure_search(spec, generator, segmenter, latents, labelled.masks.long(), plain_s)
     return _Search(cost.batch_s, cost.num_forwards, cost.memory_bytes, warnings)
@@ -200,6 +207,9 @@ def _measure(
         indices = range(batch * size, (batch + 1) * size)
         latents = sampler.draw(range(indices.start, indices.start + dataset.batch_size))
         samples = compute_samples(generator, segmenter, latents, size, dataset.encode, composer)
+        if dataset.edit is not None:
+            change = make_change_of(dataset, segmenter.labels) if rules is not None else None
+            samples = [pretend_edit(sample, change) for sample in samples]
         names = generator.facts.class_names
         encoded = encode_batch(samples, dataset.encode, dataset_id="0" * 16, class_names=names)
         times.append(time.perf_counter() - started)

@@ -1,5 +1,6 @@
-"""Read the layouts that a job's samples should have, from a folder of masks or from another dataset."""
+"""Read the masks that a job names: layouts that its samples should have, or edits of samples."""
 
+import hashlib
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,18 +13,21 @@ from jaxtyping import UInt8
 from factory.data import IGNORE
 from factory.dataset.planned_files import LAYOUTS
 from factory.dataset.reader import open_dataset
-from factory.edit.layouts import MOST_LAYOUTS, Layouts, make_layouts, missing_classes
+from factory.edit.layouts import MOST_LAYOUTS, Layouts, has_layouts, make_layouts, missing_classes
+from factory.edit.layouts import find_layouts as find_stored
+from factory.edit.pairs import SECTION
 from factory.edit.search import check_gradients, check_rows
 from factory.errors import JobError, StoreError
 from factory.fit.annotations.classes import make_classes
 from factory.fit.annotations.folder import check_folder, read_masks
 from factory.generate import GENERATORS
-from factory.generate.base import load_generator
+from factory.generate.base import Generator, load_generator
 from factory.generate.weights.find import LocalWeights
 from factory.identity import counter_rng
 from factory.manifest.labels import MaskClass
 from factory.manifest.paths import SEGMENTER_PATH
-from factory.segment.base import load_segmenter
+from factory.run.edits import check_count, check_edit, make_change_of, read_edits
+from factory.segment.base import AnySegmenter, load_segmenter
 from factory.segment.methods import find_method, import_part
 from factory.spec import DatasetSpec, LayoutSpec
 from factory.store import Store
@@ -50,14 +54,38 @@ def read_wanted(spec: LayoutSpec, labels: Sequence[MaskClass], side: int) -> Lay
     return make_layouts(masks)
 
 
-def check_search(dataset: DatasetSpec) -> None:
-    """Require what a search for layouts needs, as far as it can be told before anything is fitted.
+def read_masks_of(
+    dataset: DatasetSpec,
+    generator: Generator,
+    labels: Sequence[MaskClass],
+    digests: tuple[str, str],
+) -> Layouts:
+    """Read the masks that a job names: wanted layouts, or edited masks with their samples' keys.
+
+    Args:
+        dataset: The job's dataset, with one or the other.
+        generator: Its generator.
+        labels: The classes of its masks.
+        digests: SHA-256 of the weights, and of the fitted segmenter; empty for a method without.
 
     Raises:
-        JobError: If the folder of layouts is missing or empty, or generator or segmenter have no
-            gradients and the search needs them.
-        StoreError: If the dataset that layouts are drawn from cannot be opened.
+        JobError: If they cannot be used.
+        StoreError: If a dataset that the job names cannot be read.
     """
+    if dataset.sampling is not None:
+        return read_wanted(dataset.sampling, labels, generator.facts.resolution)
+    return make_layouts(read_edits(dataset, generator, labels, digests))
+
+
+def check_search(dataset: DatasetSpec) -> None:
+    """Require what layouts or edits need, as far as it can be told before anything is fitted.
+
+    Raises:
+        JobError: If a folder of masks is missing or empty, or generator or segmenter have no
+            gradients and the search needs them.
+        StoreError: If a dataset that layouts or masks belong to cannot be opened.
+    """
+    check_edit(dataset)
     spec = dataset.sampling
     if spec is None:
         return
@@ -82,7 +110,7 @@ def find_layouts(
     store: Store,
     theirs: Mapping[str, Any],
 ) -> bytes:
-    """The file of a job's layouts; empty for a job without. A dataset goes on without their source.
+    """The file of a job's layouts or edited masks, or empty. A dataset goes on without their source.
 
     Args:
         dataset: The job's dataset.
@@ -92,20 +120,53 @@ def find_layouts(
         theirs: The identity of the dataset that is there; empty if there is none.
 
     Raises:
-        JobError: If they cannot be used.
+        JobError: If they cannot be used, or a class that is changed is unknown.
         StoreError: If a dataset that they are drawn from cannot be read.
     """
-    spec = dataset.sampling
-    if spec is None:
+    if dataset.sampling is None and dataset.edit is None:
         return b""
+    generator, labels = _meaning(dataset, weights, fitted)
+    if not has_layouts(dataset):
+        make_change_of(dataset, labels)  # it may refuse
+        return b""
+    digests = weights.sha256, hashlib.sha256(fitted).hexdigest() if fitted else ""
     try:
-        labels, side = _meaning(dataset, weights, fitted)
-        return read_wanted(spec, labels, side).encode()
+        found = read_masks_of(dataset, generator, labels, digests)
     except (JobError, StoreError):
         stored = LAYOUTS.read(store, theirs)
         if not stored:
             raise
-        return stored
+        side = generator.facts.resolution
+        found = find_stored(store, num_classes=len(labels), side=side)
+    if dataset.edit is not None:
+        check_count(dataset, len(found.files))
+    return found.encode()
+
+
+def check_edited_masks(
+    dataset: DatasetSpec,
+    generator: Generator,
+    segmenter: AnySegmenter,
+    made_of: tuple[str, bytes | None],
+) -> None:
+    """Require that the masks of edits, if there are any, can be used: a run would, after its fit.
+
+    Args:
+        dataset: The job's dataset.
+        generator: Its generator.
+        segmenter: Its segmenter.
+        made_of: SHA-256 of the weights, and the fitted segmenter; None before its fit.
+
+    Raises:
+        JobError: If they cannot, or there are fewer than samples.
+        StoreError: If the dataset that they belong to cannot be read.
+    """
+    weights_sha256, fitted = made_of
+    if dataset.edit is None or not has_layouts(dataset) or fitted is None:
+        return
+    digests = weights_sha256, hashlib.sha256(fitted).hexdigest() if fitted else ""
+    masks = read_masks_of(dataset, generator, segmenter.labels, digests)
+    check_count(dataset, len(masks.files))
 
 
 def warn_of_missing(layouts: Layouts, labels: Sequence[MaskClass]) -> list[str]:
@@ -118,8 +179,8 @@ def warn_of_missing(layouts: Layouts, labels: Sequence[MaskClass]) -> list[str]:
 
 def _meaning(
     dataset: DatasetSpec, weights: LocalWeights, fitted: bytes
-) -> tuple[tuple[MaskClass, ...], int]:
-    """The classes of the masks, and their rows."""
+) -> tuple[Generator, tuple[MaskClass, ...]]:
+    """The generator, and the classes of the masks."""
     device = torch.device("cpu")
     generator = load_generator(dataset.generator, weights.path, device=device)
     with tempfile.TemporaryDirectory() as folder:
@@ -131,7 +192,9 @@ def _meaning(
     if dataset.sampling is not None and dataset.sampling.method == "optimise":
         check_gradients(generator, segmenter)
         check_rows(generator, dataset.sampling.latents)
-    return segmenter.labels, generator.facts.resolution
+    if dataset.edit is not None:
+        check_gradients(generator, segmenter, where=SECTION)
+    return generator, tuple(segmenter.labels)
 
 
 def _draw(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from factory.spec.agreement import AgreementSpec
 from factory.spec.compose import ComposeSpec
 from factory.spec.coverage import CoverageSpec
+from factory.spec.edit import EditSpec
 from factory.spec.fit import FitSpec
 from factory.spec.job import (
     AcceptSpec,
@@ -35,6 +36,7 @@ __all__ = [
     "ComposeSpec",
     "CoverageSpec",
     "DatasetSpec",
+    "EditSpec",
     "EncodeSpec",
     "FitSpec",
     "GeneratorSpec",

@@ -14,6 +14,7 @@ from factory.spec.agreement import AgreementSpec
 from factory.spec.check import check_settings, copy_values
 from factory.spec.compose import ComposeSpec
 from factory.spec.coverage import CoverageSpec
+from factory.spec.edit import EditSpec
 from factory.spec.generators import check_family_settings
 from factory.spec.inline import inline_files
 from factory.spec.run import OutputSpec, RunSpec
@@ -158,7 +159,7 @@ class DatasetSpec(Settings):
             *("samples_per_shard", "oversample", "batch_size"),
             *("generator", "latents", "segmenter", "accept", "encode"),
         ),
-        later={"sampling": None, "compose": None, "agreement": None, "splits": None},
+        later={"sampling": None, "edit": None, "compose": None, "agreement": None, "splits": None},
         left_out=("num_samples", "coverage"),
     )
 
@@ -179,6 +180,9 @@ class DatasetSpec(Settings):
     sampling: LayoutSpec | None = None
     """Layouts that the masks should have, for which latents are searched. Empty = latents are used as
     they are drawn."""
+    edit: EditSpec | None = None
+    """Edits of the samples, which are stored as pairs: `KEY.image.png` and `KEY.mask.png` before,
+    `KEY.edited.png` and `KEY.edited_mask.png` after. Empty = none."""
     segmenter: SegmenterSpec
     """The method that makes the masks."""
     agreement: AgreementSpec | None = None
@@ -199,6 +203,18 @@ class DatasetSpec(Settings):
         """Samples that a batch gives: where each lies on the next one, the last has none to lie on."""
         is_chained = self.compose is not None and self.compose.background == "other_sample"
         return self.batch_size - 1 if is_chained else self.batch_size
+
+    @model_validator(mode="after")
+    def _can_be_edited(self) -> "DatasetSpec":
+        if self.edit is not None:
+            others = ("sampling", "compose", "agreement")
+            self.edit.check_beside(
+                others=[name for name in others if getattr(self, name) is not None],
+                has_instances=getattr(self.segmenter, "instances", None) is not None,
+                has_targets=self.coverage is not None,
+                oversample=self.oversample,
+            )
+        return self
 
     @model_validator(mode="after")
     def _can_be_searched(self) -> "DatasetSpec":

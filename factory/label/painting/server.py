@@ -5,33 +5,25 @@ The token permits reading the pictures of one folder and writing their masks, an
 
 import asyncio
 import io
-import secrets
 from collections.abc import Callable
 
 import numpy as np
 from PIL import Image
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from factory.errors import JobError
+from factory.label.local_page import answer_page, make_page_app, serve_page
 from factory.label.painting.material import PaintingMaterial
 from factory.label.painting.page import live_page, make_facts, public_files
-from factory.label.painting.superpixels import find_superpixels
-from factory.label.scripts import asset_route, content_rule
+from factory.label.painting.superpixels import SIZES, number_superpixels
 from factory.pack.image import decode_image
-from factory.web.answers import on_http_error
-from factory.web.guard import Access, Guard
-from factory.web.server import bind, serve_until_stopped
 
-_HOST = "127.0.0.1"
 _BYTES = "application/octet-stream"
 _SMALL_PX = 96
-_SUPERPIXELS = {"fine": (24, 3), "coarse": (12, 5)}
-"""How many superpixels there are along a side, and how wide each is at least."""
 
 
 def serve(material: PaintingMaterial, *, port: int, on_address: Callable[[str], None]) -> None:
@@ -42,10 +34,7 @@ def serve(material: PaintingMaterial, *, port: int, on_address: Callable[[str], 
     Raises:
         JobError: If the port is taken.
     """
-    listener = bind(_HOST, port)
-    token = secrets.token_urlsafe(24)
-    on_address(f"http://{_HOST}:{listener.getsockname()[1]}/?token={token}")
-    serve_until_stopped(make_app(material, token=token), listener)
+    serve_page(lambda token: make_app(material, token=token), port=port, on_address=on_address)
 
 
 def make_app(material: PaintingMaterial, *, token: str) -> Starlette:
@@ -61,19 +50,9 @@ def make_app(material: PaintingMaterial, *, token: str) -> Starlette:
         Route("/mask", answers.save, methods=["PUT"]),
         Route("/suggestion", answers.suggestion),
         Route("/next", answers.next),
-        *(asset_route(path) for path in public_files()),
     ]
-    access = Access(
-        token,
-        public=("/assets/",),
-        methods=("GET", "HEAD", "PUT"),
-        most_body_bytes=material.pictures.resolution_px**2,
-    )
-    return Starlette(
-        routes=routes,
-        middleware=[Middleware(Guard, access=access)],
-        exception_handlers={HTTPException: on_http_error},
-    )
+    most_bytes = material.pictures.resolution_px**2
+    return make_page_app(routes, public_files(), token=token, most_body_bytes=most_bytes)
 
 
 class _Answers:
@@ -84,9 +63,7 @@ class _Answers:
         self._names = {picture.name for picture in material.pictures.pictures}
 
     async def page(self, _: Request) -> Response:
-        nonce = secrets.token_urlsafe(16)
-        rule = {"Content-Security-Policy": content_rule(nonce)}
-        return HTMLResponse(live_page(nonce), headers=rule)
+        return answer_page(live_page)
 
     async def facts(self, _: Request) -> Response:
         return JSONResponse(make_facts(self._material))
@@ -102,13 +79,11 @@ class _Answers:
     async def superpixels(self, request: Request) -> Response:
         """The number of each pixel's superpixel, two bytes each, the lower one first."""
         name, size = self._name(request), request.query_params.get("size", "")
-        if size not in _SUPERPIXELS:
-            raise HTTPException(400, f"size: give {' or '.join(_SUPERPIXELS)}")
-        count, least = _SUPERPIXELS[size]
-        side = max(least, self._material.pictures.resolution_px // count)
+        if size not in SIZES:
+            raise HTTPException(400, f"size: give {' or '.join(SIZES)}")
         image = decode_image(self._picture(name))
-        found = await asyncio.to_thread(find_superpixels, image, side)
-        return Response(found.astype("<u2").tobytes(), media_type=_BYTES)
+        found = await asyncio.to_thread(number_superpixels, image, size)
+        return Response(found, media_type=_BYTES)
 
     async def mask(self, request: Request) -> Response:
         """Class ids of a picture, a byte for each pixel; the header `seen` is its file's digest."""

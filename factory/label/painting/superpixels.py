@@ -12,6 +12,9 @@ from jaxtyping import Float32, Int64, UInt8, UInt16
 
 from factory.segment.objects.components import number_components
 
+SIZES = {"fine": (24, 3), "coarse": (12, 5)}
+"""How many superpixels a page's choice has along a side, and how wide each is at least."""
+
 _ROUNDS = 10
 _COMPACTNESS = 10.0
 """Distance in colour that counts as much as one region's side in place, as in the paper."""
@@ -28,6 +31,13 @@ def find_superpixels(image: UInt8[np.ndarray, "h w 3"], side_px: int) -> UInt16[
     for _ in range(_ROUNDS):
         search.step()
     return _connected(search.nearest, side_px * side_px // 4)
+
+
+def number_superpixels(image: UInt8[np.ndarray, "h w 3"], size: str) -> bytes:
+    """The superpixels of one of `SIZES`: each pixel's number in two bytes, the lower one first."""
+    count, least = SIZES[size]
+    found = find_superpixels(image, max(least, len(image) // count))
+    return found.astype("<u2").tobytes()
 
 
 @dataclass(slots=True, init=False)

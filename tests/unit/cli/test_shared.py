@@ -57,5 +57,6 @@ def test_commands_print_through_the_one_function_that_makes_text_fit():
         "shared.py: typer.echo(shown(text), err=err)",
         "shared.py: typer.echo(json.dumps(redact_values(value), indent=indent), err=err)",
         "label.py: typer.echo(address)  # unredacted: its token opens this run's page",
+        "edit.py: typer.echo(address)  # unredacted: its token opens this run's page",
         "paint.py: typer.echo(address)  # unredacted: its token opens this run's page",
     }

@@ -223,6 +223,16 @@ CHANGES = {
     "dataset.accept.min_agreement": 0.5,
     "dataset.compose": {"background": "other_sample"},
     "dataset.compose.classes": [2],
+    "dataset.edit": {"change": "shrink", "of": 1},
+    "dataset.edit.change": "shift",
+    "dataset.edit.of": 2,
+    "dataset.edit.to": 0,
+    "dataset.edit.by_px": 4,
+    "dataset.edit.steps": 51,
+    "dataset.edit.latents": "shared",
+    "dataset.edit.learning_rate": 0.02,
+    "dataset.edit.stay": 0.1,
+    "dataset.edit.prior": 0.1,
     "dataset.accept.min_confidence": 0.1,
     "dataset.accept.class_share": {"nucleus": [0.1, 0.9]},
     "dataset.splits": {"train": 0.5, "test": 0.5},
@@ -265,10 +275,16 @@ SECTIONS = {
     "dataset.sampling": {"kind": "layout", "dataset": "out/cells"},
     "dataset.compose": {"background": "folder", "folder": "rooms", "classes": [1]},
     "dataset.agreement": OTHERS,
+    "dataset.edit": {"change": "shrink", "of": 1},
 } | {f"dataset.segmenter[{tag}].clean": {"keep": "largest"} for tag in SEGMENTER_KINDS}
 """Optional sections, as they are while something inside them changes."""
 NEEDS = {"dataset.agreement": "dataset.accept.min_agreement"}
 """Sections that a setting elsewhere needs."""
+OF_MASKS = {
+    f"dataset.edit.{name}": {"dataset.edit": {"masks": "m", "dataset": "d"}}
+    for name in ("masks", "dataset")
+}
+"""These settings are about masks, and have no place beside a rule."""
 REVIEWS = "dataset.segmenter[klish].labels.reviews"
 IGNORED = {
     "dataset.num_samples": 14,
@@ -289,6 +305,8 @@ IGNORED = {
     "dataset.sampling.num_layouts": 101,
     "dataset.sampling.seed": 1,
     "dataset.compose.folder": "elsewhere",
+    "dataset.edit.masks": "elsewhere",
+    "dataset.edit.dataset": "elsewhere",
     "dataset.generator.weights": "elsewhere.safetensors",
     "dataset.generator.sha256": "0" * 64,
     "dataset.segmenter[linear].memory_gib": 1.0,
@@ -322,9 +340,10 @@ def test_every_setting_either_changes_the_dataset_s_id_or_is_known_not_to():
 def base_and_change(folder, setting, value):
     """A job and the same with another value of `setting`."""
     tag = next((tag for tag in SEGMENTER_KINDS if f"[{tag}]" in setting), "kmeans")
-    overrides = deepcopy(BASES[tag])
+    overrides = deepcopy(BASES[tag] | OF_MASKS.get(setting, {}))
     for section, content in SECTIONS.items():
-        if setting.startswith(f"{section}.") or setting == NEEDS.get(section):
+        is_needed = setting.startswith(f"{section}.") or setting == NEEDS.get(section)
+        if is_needed and section not in overrides:
             overrides[section.replace(f"[{tag}]", "")] = deepcopy(content)
     if setting.endswith(("].light", "].dark")):  # a file for the only direction of the masks
         overrides["dataset.segmenter"]["masks"] = setting.rpartition(".")[2]
@@ -361,6 +380,20 @@ def test_a_setting_that_decides_no_byte_leaves_the_id_alone(tmp_path, setting):
     base, changed = base_and_change(tmp_path, setting, IGNORED[setting])
     assert base != changed
     assert id_of_spec(base) == id_of_spec(changed)
+
+
+def test_other_edited_masks_are_another_dataset_and_a_rule_has_none(tmp_path):
+    masks = small_job(tmp_path, {"dataset.edit": {"masks": "m", "dataset": "d"}})
+    rule = small_job(tmp_path, {"dataset.edit": {"change": "grow", "of": 1}})
+    found = {
+        one: [
+            make_identity(spec, weights_sha256=W, segmenter_sha256=S, layouts_sha256=one)["edit"]
+            for spec in (masks, rule)
+        ]
+        for one in ("a", "b")
+    }
+    assert found["a"][0]["layouts_sha256"] == "a" != found["b"][0]["layouts_sha256"]
+    assert found["a"][1] == found["b"][1]
 
 
 def test_other_layouts_are_another_dataset_and_where_they_lie_is_not(tmp_path):

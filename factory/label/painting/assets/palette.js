@@ -4,9 +4,10 @@ import { IGNORED } from "paint/mask";
 import { get } from "paint/page";
 
 export class Palette {
-  constructor(classes, choose) {
+  // `rest` is what is painted beside classes.
+  constructor(classes, choose, rest = { name: "ignore", value: IGNORED }) {
     this.entries = classes.map(({ name, colour }, value) => ({ name, colour, value, key: value + 1 }));
-    this.entries.push({ name: "ignore", colour: "#000000", value: IGNORED, key: 0 });
+    this.entries.push({ colour: "#000000", key: 0, ...rest });
     for (const entry of this.entries) {
       const button = document.createElement("button");
       button.setAttribute("role", "radio");

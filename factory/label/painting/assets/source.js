@@ -1,7 +1,9 @@
 // What the page asks its server for. The token is in the page's address.
 
 export class Source {
-  constructor() {
+  // `command` is what started the server.
+  constructor(command = "factory paint") {
+    this.command = command;
     this.token = new URLSearchParams(location.search).get("token");
   }
 
@@ -52,7 +54,7 @@ export class Source {
     try {
       answer = await fetch(`/${path}`, { ...options, headers: { Authorization: `Bearer ${this.token}` } });
     } catch {
-      throw new Error("no answer: is `factory paint` still running?");
+      throw new Error(`no answer: is \`${this.command}\` still running?`);
     }
     if (answer.ok) return answer;
     const { error } = await answer.json().catch(() => ({ error: answer.statusText }));
