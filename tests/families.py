@@ -123,13 +123,14 @@ def make_network(
     tensors: dict[str, Tensor] | None = None,
     kwargs: dict[str, Any] | None = None,
     dtype: torch.dtype = torch.float32,
-    dense: bool = False,
+    dense: bool | None = None,
+    device: torch.device = CPU,
 ) -> Any:
     """The network of a reference case, with other tensors or kwargs if they are given."""
     case = load_case(name)
     bag = TensorBag(load_tensors(name) if tensors is None else tensors, source=name)
     chosen = case["kwargs"] if kwargs is None else kwargs
-    return CASES[name].network(bag, chosen, Numerics(CPU, dtype, dense=dense))
+    return CASES[name].network(bag, chosen, Numerics(device, dtype, dense))
 
 
 def classes_of(arrays: dict[str, np.ndarray]) -> Tensor | None:

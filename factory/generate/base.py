@@ -18,6 +18,7 @@ from factory.data import LatentBatch
 from factory.errors import PluginError, WeightsError
 from factory.generate import GENERATORS
 from factory.generate.batch import ImageBatch, Rendering
+from factory.generate.device import prepare_device
 from factory.plugins import Role
 from factory.spec import GeneratorSpec
 
@@ -201,6 +202,7 @@ def load_generator(spec: GeneratorSpec, weights: Path | None, *, device: torch.d
         JobError: If what the job names cannot be one.
         WeightsError: If the weights do not fit it.
     """
+    prepare_device(device)
     try:
         generator = _ROLE.call(spec.kind, GENERATORS.load(spec.kind), spec, weights, device)
     except _ODD_SETTINGS as error:

@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 
 from factory.errors import Interrupted, JobError
+from factory.generate.device import prepare_device
 from factory.generate.numerics import Numerics
 from factory.generate.stylegan2.network import Network
 from factory.generate.weights.find import find_weights, read_weights
@@ -259,7 +260,9 @@ def _device(wanted: str) -> torch.device:
     has_gpu = torch.cuda.is_available()
     if wanted == "cuda" and not has_gpu:
         raise JobError("run.device: found 'cuda', but there is no GPU here; use 'cpu' or 'auto'")
-    return torch.device("cuda" if has_gpu and wanted != "cpu" else "cpu")
+    device = torch.device("cuda" if has_gpu and wanted != "cpu" else "cpu")
+    prepare_device(device)
+    return device
 
 
 def _weights(
