@@ -13,7 +13,7 @@ import secrets
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -37,7 +37,14 @@ from factory.make.ranking import TopSamples
 from factory.manifest.makers import Maker, maker_of
 from factory.manifest.records import ShardRecord
 from factory.pack.contents import Expected
-from factory.pack.packing import EncodedSample, Packing, encode_batch, file_endings
+from factory.pack.packing import (
+    EncodedBatch,
+    EncodedSample,
+    Packing,
+    encode_batch,
+    file_endings,
+)
+from factory.pack.pieces import encode_in_pieces
 from factory.pack.tar import ShardWriter
 from factory.segment.base import AnySegmenter, instance_classes
 from factory.spec import DatasetSpec
@@ -52,7 +59,7 @@ class ThreadCounts:
     compute: int
     """Batches computed concurrently."""
     encode: int
-    """Batches encoded concurrently by threads of their own; 0 = compute threads encode theirs."""
+    """Samples encoded concurrently by threads of their own; 0 = compute threads encode their batches."""
 
 
 class ShardMaker:
@@ -102,7 +109,9 @@ class ShardMaker:
         )
         self._pack_threads = ThreadPoolExecutor(2, "pack")
         self._compute_lock = threading.Lock()
-        self._depth = 2 * max(threads.compute, threads.encode)
+        # Enough samples in the queue for every encode thread to have one, and its next one.
+        batches_to_encode = -(-2 * threads.encode // dataset.batch_size)
+        self._depth = max(2 * threads.compute, 1 + batches_to_encode)
 
     @property
     def maker(self) -> Maker:
@@ -267,20 +276,21 @@ class ShardMaker:
                 accepted.append(sample)
             else:
                 rejected[reason, sample.class_label] += 1
-        if self._encode_threads is None:
-            encoded: Future[list[EncodedSample]] = Future()
-            encoded.set_result(self._encode(task.dataset_id, accepted))
-        else:
-            encoded = self._encode_threads.submit(self._encode, task.dataset_id, accepted)
+        encode = partial(self._encode, task.dataset_id)
+        if self._encode_threads is not None:
+            pieces = encode_in_pieces(accepted, encode, self._encode_threads)
+            return _Batch(pieces, len(accepted), rejected)
+        encoded: Future[list[EncodedSample]] = Future()
+        encoded.set_result(encode(accepted))
         return _Batch(encoded, len(accepted), rejected)
 
-    def _encode(self, dataset_id: str, samples: list[Sample]) -> list[EncodedSample]:
+    def _encode(self, dataset_id: str, samples: Sequence[Sample]) -> list[EncodedSample]:
         names = self.generator.facts.class_names
         return encode_batch(samples, self.dataset.encode, dataset_id=dataset_id, class_names=names)
 
 
 @dataclass(frozen=True, slots=True)
 class _Batch:
-    encoded: Future[list[EncodedSample]]
+    encoded: EncodedBatch
     num_accepted: int
     rejected: Counter[tuple[str, int]]

@@ -105,6 +105,9 @@ def _gpu(run: RunSpec) -> Check:
     import torch
 
     num_gpus = torch.cuda.device_count()
+    is_auto = run.gpus_per_actor == "auto"
+    if is_auto and num_gpus == 0 and run.address is None:
+        return Check("machine", "gpu", "ok", "none in sight: workers compute on the CPU")
     if run.gpus_per_actor == 0:
         return Check("machine", "gpu", "ok", f"not asked for; this machine has {num_gpus}")
     if num_gpus == 0 and run.address is None:
@@ -114,6 +117,8 @@ def _gpu(run: RunSpec) -> Check:
         )
     names = {torch.cuda.get_device_name(index) for index in range(num_gpus)}
     found = f"{num_gpus} here ({', '.join(sorted(names)) or 'the cluster decides'})"
+    if is_auto and num_gpus:
+        found += ": workers compute on them; run.gpus_per_actor: 0 is the CPU"
     return Check("machine", "gpu", "ok", found)
 
 

@@ -64,6 +64,7 @@ def plan(
         "image": f"{side} x {side} px" if side else "unknown",
         "size": f"{size / 1e6:,.1f} MB" if size else "unknown",
         "workers": f"{estimate.num_actors}",
+        "device": estimate.device or "unknown",
         "time left": f"{seconds:,.0f} s" if seconds is not None else "unknown",
     }
     if estimate.accepted_share is not None and estimate.accepted_share < 1:

@@ -2,9 +2,10 @@
 
 import threading
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from queue import Queue
+from typing import Protocol, runtime_checkable
 
 from factory.data import Sample
 from factory.manifest.measure import UNKNOWN, Measures, measure_samples
@@ -81,6 +82,18 @@ class PackedRows:
     measures: list[Measures] = field(default_factory=list)
 
 
+@runtime_checkable
+class EncodedBatch(Protocol):
+    """A batch that is encoded, or being encoded: a future, or the pieces of `pack/pieces.py`."""
+
+    def result(self) -> list[EncodedSample]:
+        """Wait for it.
+
+        Raises:
+            Exception: Whatever stopped an encoder.
+        """
+
+
 class Packing:
     """Writes batches to `writer` in the order they are queued, as soon as they are encoded."""
 
@@ -93,7 +106,7 @@ class Packing:
         """
         self._writer = writer
         self._limit = limit
-        self._queue: Queue[Future[list[EncodedSample]] | None] = Queue(depth)
+        self._queue: Queue[EncodedBatch | None] = Queue(depth)
         self._failed = threading.Event()
         self._rows = threads.submit(self._write)
 
@@ -102,7 +115,7 @@ class Packing:
         """Whether writing has failed; `close` raises the reason."""
         return self._failed.is_set()
 
-    def put(self, batch: Future[list[EncodedSample]]) -> None:
+    def put(self, batch: EncodedBatch) -> None:
         """Queue a batch that is being encoded."""
         self._queue.put(batch)
 

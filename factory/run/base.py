@@ -41,6 +41,8 @@ class WorkerConfig:
     run_id: str
     import_paths: tuple[str, ...]
     """Folders to import `module:attribute` plugins from."""
+    workers_per_machine: int = 1
+    """The most workers that share a machine: each gets its part of the cores."""
 
 
 @runtime_checkable

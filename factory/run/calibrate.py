@@ -32,6 +32,7 @@ from factory.generate.weights.find import find_weights
 from factory.make.accept import AcceptRules, find_rules, reason_to_drop
 from factory.make.compose import Composer
 from factory.make.compute import check_encoding, compute_samples
+from factory.make.machine import device_name
 from factory.manifest.paths import SEGMENTER_PATH
 from factory.pack.packing import encode_batch
 from factory.run.backgrounds import check_folder_of_backgrounds, read_given
@@ -104,6 +105,7 @@ def calibrate(spec: JobSpec) -> dict[str, Any]:
         "passes_per_pair": measured.passes,
         "fit_s": fit_s,
         "resolution_px": generator.facts.resolution,
+        "device": device_name(device),
         "warnings": warnings,
     }
 

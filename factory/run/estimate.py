@@ -29,6 +29,7 @@ from factory.errors import (
 from factory.plan.growth import Growth, check_growth, grow
 from factory.plan.identity import make_identity
 from factory.plan.rounds import Round, make_plan
+from factory.run.devices import num_workers_here
 from factory.run.job_identity import identify_job
 from factory.spec import JobSpec
 from factory.spec.read import Job, as_job
@@ -50,6 +51,8 @@ class Estimate:
     num_done: int
     """Samples that exist in the output already."""
     num_actors: int
+    device: str | None
+    """The GPU or CPU that was measured: that of this machine which `run.gpus_per_actor` asks for."""
     resolution_px: int | None
     pairs_per_s: float | None
     """Of one actor, on this machine."""
@@ -93,8 +96,7 @@ def estimate_job(job: Job, *, add: int | None = None, once: str | None = None) -
         for name in ("bytes_per_pair", "pairs_per_s", "accepted_share", "passes_per_pair", "fit_s")
     )
     warnings += _room_warnings(spec, size, num_done)
-    actors = spec.run.num_actors
-    num_actors = actors if isinstance(actors, int) else _auto_actors(spec)
+    num_actors = num_workers_here(spec.run)
     kept = 1.0 if share is None else share
     if measured:
         warnings += [*_rejection_warnings(spec, measured), *_fit_warnings(spec, measured)]
@@ -106,6 +108,7 @@ def estimate_job(job: Job, *, add: int | None = None, once: str | None = None) -
         num_shards=num_shards,
         num_done=num_done,
         num_actors=num_actors,
+        device=measured["device"] if measured else None,
         resolution_px=int(measured["resolution_px"]) if measured else None,
         pairs_per_s=round(rate, 2) if rate else None,
         bytes_in_all=int(size * spec.dataset.num_samples) if size is not None else None,
@@ -161,10 +164,6 @@ def _count_shards(
     return spec, find_committed(store, plan).num_samples, plan.num_shards
 
 
-def _auto_actors(spec: JobSpec) -> int:
-    return max(1, (os.cpu_count() or 1) // spec.run.threads_per_actor)
-
-
 def _rejection_warnings(spec: JobSpec, measured: dict[str, Any]) -> list[str]:
     """Whether more of the tried samples were rejected than the job has to spare."""
     share, rejected = measured["accepted_share"], measured["rejected"]
@@ -215,7 +214,7 @@ def _reader_warnings(spec: JobSpec, num_shards: int) -> list[str]:
     return found
 
 
-def _calibrate(spec: JobSpec, warnings: list[str]) -> dict[str, float] | None:
+def _calibrate(spec: JobSpec, warnings: list[str]) -> dict[str, Any] | None:
     """Measure a few batches in a child process; None, with a warning, if that cannot be done."""
     finished = subprocess.run(
         [sys.executable, "-m", "factory.run.calibrate"],

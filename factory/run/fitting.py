@@ -16,6 +16,7 @@ from factory.fit.progress import OnProgress
 from factory.generate.base import load_generator
 from factory.generate.weights.find import LocalWeights, find_weights
 from factory.run.base import WorkerConfig
+from factory.run.devices import gpu_share
 from factory.run.worker import device_of
 from factory.segment.methods import check_methods, find_method, import_part, settings_of
 from factory.spec import JobSpec
@@ -124,7 +125,7 @@ def must_distribute(spec: JobSpec) -> bool:
     of one machine, threads of this process are as fast, and need no start.
     """
     run, segmenter = spec.run, spec.dataset.segmenter
-    if run.executor != "ray" or run.num_actors == 1 or not (run.address or run.gpus_per_actor):
+    if run.executor != "ray" or run.num_actors == 1 or not (run.address or gpu_share(run)):
         return False
     return cost_of(segmenter).shared_work(settings_of(segmenter)) >= _LEAST_TO_SPREAD
 

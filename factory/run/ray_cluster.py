@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Any
@@ -40,7 +41,13 @@ from factory.run.drive import drive
 from factory.run.fleet import WINDOW, CallCompleted, ElasticFleet, Event, WorkerLost, WorkerReady
 from factory.run.ray_fit import Call, DistributedPixelPool, FitWorker, WorkerDied
 from factory.run.ray_service import serving
-from factory.run.ray_session import actors_that_fit, joined_cluster, num_actors_of
+from factory.run.ray_session import (
+    actors_that_fit,
+    decided,
+    joined_cluster,
+    num_actors_of,
+    workers_per_machine,
+)
 from factory.run.remote_errors import BuildResult, start_error, was_told_to_go
 from factory.run.signals import stop_on_signals
 from factory.spec import RunSpec
@@ -84,6 +91,7 @@ def run_on_ray(
 ) -> Outcome:
     """Make the shards of all tasks on actors; see `base.Executor`."""
     with joined_cluster(config.run), stop_on_signals(stop):
+        config = _decided(config)
         num_actors_of(config.run)
         fleet = ElasticFleet(_Actors(config, observer), config.run)
         try:
@@ -101,12 +109,18 @@ def fit_on_ray(config: WorkerConfig) -> Iterator[DistributedPixelPool]:
         PluginError: If the cluster cannot be reached or has no capacity for the actors.
     """
     with joined_cluster(config.run):
-        group = _FitWorkers(config)
+        group = _FitWorkers(_decided(config))
         try:
             yield DistributedPixelPool(group, group.workers)
         finally:
             for worker in group.workers:
                 ray.kill(worker)
+
+
+def _decided(config: WorkerConfig) -> WorkerConfig:
+    """The config of workers on the cluster that was joined."""
+    run = decided(config.run)
+    return replace(config, run=run, workers_per_machine=workers_per_machine(run))
 
 
 class _FitWorkers:

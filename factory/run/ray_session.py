@@ -13,6 +13,7 @@ from typing import Any
 import ray
 
 from factory.errors import PluginError
+from factory.run.devices import num_gpus_here, with_gpus
 from factory.run.drive import describe
 from factory.spec import RunSpec
 
@@ -31,7 +32,7 @@ def cluster_capacity(run: RunSpec) -> int:
         PluginError: If the cluster cannot be reached, or cannot hold them.
     """
     with joined_cluster(run):
-        return num_actors_of(run)
+        return num_actors_of(decided(run))
 
 
 def _resources() -> tuple[float, float]:
@@ -40,11 +41,30 @@ def _resources() -> tuple[float, float]:
     return resources.get("CPU", 0.0), resources.get("GPU", 0.0)
 
 
+def decided(run: RunSpec) -> RunSpec:
+    """`run` with `gpus_per_actor: auto` decided by the GPUs of the cluster."""
+    _, gpus = _resources()
+    # Ray counts the GPUs of this machine that its PyTorch may not be able to compute on.
+    return with_gpus(run, gpus if run.address else min(gpus, num_gpus_here()))
+
+
+def workers_per_machine(run: RunSpec) -> int:
+    """The most actors of `run` that one node of the cluster holds."""
+    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+    resources = [node["Resources"] for node in nodes if node["Alive"]]
+    most = max((_that_fit(run, r.get("CPU", 0), r.get("GPU", 0)) for r in resources), default=1)
+    return max(1, most if run.num_actors == "auto" else min(most, run.num_actors))
+
+
 def actors_that_fit(run: RunSpec) -> int:
     """The number of actors of `run` that the cluster can hold now."""
-    cpus, gpus = _resources()
+    return _that_fit(run, *_resources())
+
+
+def _that_fit(run: RunSpec, cpus: float, gpus: float) -> int:
     by_cpu = int(cpus // run.threads_per_actor)
-    return min(by_cpu, int(gpus / run.gpus_per_actor)) if run.gpus_per_actor > 0 else by_cpu
+    share = with_gpus(run, gpus).gpus_per_actor
+    return by_cpu if share == "auto" or not share else min(by_cpu, int(gpus / share))
 
 
 def num_actors_of(run: RunSpec) -> int:
@@ -60,7 +80,7 @@ def num_actors_of(run: RunSpec) -> int:
         raise PluginError(
             where="run",
             found=f"{max(wanted, 1)} actors with {run.threads_per_actor} CPUs and "
-            f"{run.gpus_per_actor:g} GPUs each do not fit this cluster ({cpus:g} CPUs, {gpus:g} GPUs)",
+            f"{run.gpus_per_actor} GPUs each do not fit this cluster ({cpus:g} CPUs, {gpus:g} GPUs)",
             remedy="lower run.num_actors, run.threads_per_actor or run.gpus_per_actor, or add nodes",
         )
     return wanted

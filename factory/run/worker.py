@@ -14,6 +14,7 @@ from factory.manifest.labels import DatasetLabels, encode_labels
 from factory.manifest.paths import LABELS_PATH
 from factory.plan.targets import find_targets
 from factory.run.base import WorkerConfig
+from factory.run.devices import gpu_share, num_encoders
 from factory.segment.base import (
     FittedSegmenter,
     Mergeable,
@@ -26,7 +27,6 @@ from factory.shard import ShardMaker, ThreadCounts
 from factory.spec import RunSpec
 from factory.store import open_store
 
-_GPU_ENCODERS = 4
 _MALLOPT = {-1: -1, -4: 0, -8: 1}  # M_TRIM_THRESHOLD never, M_MMAP_MAX none, M_ARENA_MAX one
 
 
@@ -50,8 +50,8 @@ def configure_process(num_threads: int = 1) -> None:
 
 
 def device_of(run: RunSpec) -> torch.device:
-    """The device of a worker: a GPU if `run` assigns a share of one."""
-    return torch.device("cuda" if run.gpus_per_actor > 0 else "cpu")
+    """The device of a worker: a GPU if `run` assigns a share of one, or finds one here."""
+    return torch.device("cuda" if gpu_share(run) > 0 else "cpu")
 
 
 def load_configured_generator(config: WorkerConfig, device: torch.device) -> Generator:
@@ -106,9 +106,8 @@ def build_maker(config: WorkerConfig) -> ShardMaker:
         find_targets(config.dataset.coverage, meaning, Coverage())
     store.create(LABELS_PATH, encode_labels(meaning))
     is_gpu = device.type == "cuda"
-    encoders = config.run.encode_threads
-    if encoders == "auto":
-        encoders = _GPU_ENCODERS if is_gpu else 0
+    num_workers = config.workers_per_machine
+    encoders = num_encoders(config.run, is_gpu=is_gpu, num_workers=num_workers)
     return ShardMaker(
         config.dataset,
         generator,

@@ -21,11 +21,13 @@ class RunSpec(Settings):
     threads_per_actor: int = Field(1, ge=1, le=256)
     """Batches that a worker computes concurrently on the CPU, each on one thread, so that the number of
     threads cannot change a sum."""
-    gpus_per_actor: float = Field(0, ge=0, le=1)
-    """GPUs (or the share of one) per worker; 0 = compute on the CPU."""
+    gpus_per_actor: Annotated[float, Field(ge=0, le=1)] | Literal["auto"] = "auto"
+    """GPUs (or the share of one) per worker; 0 = compute on the CPU. `auto` = one GPU if the cluster, or
+    this machine, has any. A GPU's bytes are not those of a CPU."""
     encode_threads: Annotated[int, Field(ge=0, le=256)] | Literal["auto"] = "auto"
     """Threads per worker that encode images while the next batch is computed; 0 = each batch is encoded
-    by the thread that computed it. `auto` = 4 with a GPU, 0 on the CPU, which workers keep busy."""
+    by the thread that computed it. `auto` = the cores of the machine divided by its workers; on the
+    CPU only those that are idle otherwise."""
     shards_per_actor: int = Field(500, ge=1)
     """Shards after which a worker process is replaced, as a safeguard against memory leaks. Only for
     `ray`."""

@@ -180,6 +180,15 @@ def test_a_gpu_that_is_not_there_fails(tmp_path):
         assert gpu.remedy.startswith("set run.gpus_per_actor: 0")
 
 
+def test_without_a_gpu_it_says_that_workers_compute_on_the_cpu(tmp_path):
+    import torch
+
+    gpu = next(check for check in examine(small_job(tmp_path)) if check.name == "gpu")
+    assert gpu.state == "ok"
+    if not torch.cuda.is_available():
+        assert gpu.found == "none in sight: workers compute on the CPU"
+
+
 def test_a_cluster_that_is_too_small_fails_with_what_to_lower(tmp_path):
     spec = small_job(
         tmp_path, {"run": {"executor": "ray", "address": "127.0.0.1:1", "num_actors": 1}}

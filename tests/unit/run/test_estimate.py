@@ -81,6 +81,7 @@ def test_a_setting_that_does_not_fit_the_generator_is_refused(tmp_path):
 def measured(monkeypatch):
     """What a calibration is taken to have measured; its own test measures."""
     found = {"pairs_per_s": 0.5, "bytes_per_pair": 100.0, "fit_s": 30.0, "resolution_px": 32}
+    found |= {"device": "a CPU"}
     found |= {"accepted_share": None, "rejected": {}, "passes_per_pair": 1, "search_bytes": 0}
     monkeypatch.setattr(estimate_module, "_calibrate", lambda *_: found)
     return found

@@ -12,6 +12,7 @@ from small_label import fitted_tree
 from factory.dataset.state import find_labels
 from factory.errors import JobError, WeightsError
 from factory.job import run_job
+from factory.run import devices
 from factory.run.calibrate import calibrate
 from factory.run.worker import build_maker, device_of, load_configured_generator
 from factory.segment.segmenter_file import decode_segmenter, encode_segmenter
@@ -63,11 +64,17 @@ def test_the_folders_where_the_driver_finds_plugins_are_searched_once(tmp_path, 
 
 
 @pytest.mark.parametrize(
-    ("encode_threads", "lanes", "found"), [("auto", 1, (1, 0)), (0, 3, (3, 0)), (5, 2, (2, 5))]
-)
-def test_threads_are_those_the_job_asks_for(tmp_path, encode_threads, lanes, found):
+    ("encode_threads", "lanes", "workers", "found"),
+    [("auto", 1, 1, (1, 5)), ("auto", 2, 3, (2, 0)), ("auto", 1, 9, (1, 0)), (0, 3, 1, (3, 0)),
+     (5, 2, 4, (2, 5))],
+)  # fmt: skip
+def test_threads_are_those_the_job_asks_for(
+    tmp_path, monkeypatch, encode_threads, lanes, workers, found
+):
+    monkeypatch.setattr(devices, "num_cores_here", lambda: 6)
     run = RunSpec(executor="inline", threads_per_actor=lanes, encode_threads=encode_threads)
-    threads = build_maker(config_of(tmp_path, run=run))._threads
+    config = config_of(tmp_path, run=run, workers_per_machine=workers)
+    threads = build_maker(config)._threads
     assert (threads.compute, threads.encode) == found
 
 
