@@ -27,6 +27,7 @@ from factory.dataset.receipts import find_record
 from factory.edit.layouts import find_layouts, has_layouts
 from factory.errors import Interrupted, RetryableError, ShardError
 from factory.generate.base import Generator
+from factory.generate.fused import synthesis_version
 from factory.make.accept import find_rules, reason_to_drop
 from factory.make.backgrounds import load_backgrounds
 from factory.make.commit import Origin, adopt_shard, commit_shard, make_record
@@ -90,6 +91,7 @@ class ShardMaker:
         self.device = device
         self.run_id = run_id
         self.versions = find_byte_versions(device, dataset.encode)
+        self.versions |= synthesis_version(generator, device)
         """Versions of everything that decides bytes here, as receipts state them."""
         self.stop = threading.Event()
         """Set it to interrupt all calls of `make`; they leave no files behind."""

@@ -27,6 +27,7 @@ from factory.errors import JobError, PluginError, ShardError
 from factory.fit.fitted import needs_fitting
 from factory.fit.pixels.pool import one_thread
 from factory.generate.base import load_generator
+from factory.generate.fused import fuse_synthesis
 from factory.generate.weights.find import LocalWeights, find_weights
 from factory.identity import sample_key
 from factory.make.accept import find_rules, reason_to_drop
@@ -201,6 +202,7 @@ class _Source:
             )
         path = self._weights.path
         generator = load_generator(self.dataset.generator, path, device=self._device)
+        fuse_synthesis(generator, self.dataset.batch_size, self._device)
         settings, facts = self.dataset.segmenter, generator.facts
         segmenter = load_fitted(settings, self._fitted, facts, self._device)
         if self.dataset.agreement is not None:

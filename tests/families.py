@@ -133,6 +133,12 @@ def make_network(
     return CASES[name].network(bag, chosen, Numerics(device, dtype, dense))
 
 
+def layer_names(network: Any) -> list[str]:
+    """Names of a network's feature maps, as far as it lists its layers."""
+    layers = getattr(network, "layers", ())
+    return [str(getattr(getattr(layer, "geometry", layer), "name", layer)) for layer in layers]
+
+
 def classes_of(arrays: dict[str, np.ndarray]) -> Tensor | None:
     """Class ids of a reference case."""
     if "y" in arrays:

@@ -19,6 +19,7 @@ from factory.generate.batch import ImageBatch, MaskBatch
 from factory.generate.latents import LatentSampler
 from factory.make.backgrounds import Backgrounds
 from factory.make.compose import Composer
+from factory.make.memory import is_out_of_memory, too_large_batch
 from factory.manifest.measure import latent_cells
 from factory.segment.base import AnySegmenter, generate_and_segment
 from factory.spec import DatasetSpec, EncodeSpec
@@ -93,7 +94,18 @@ class BatchMaker:
         """Compute samples `first` to `first + count - 1` as one batch.
 
         A batch is padded to full size, because its size changes floating-point sums.
+
+        Raises:
+            JobError: If there is too little memory for a batch; it names the size that fits.
         """
+        try:
+            return self._compute(first, count, task)
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+        raise too_large_batch(self.dataset, self.generator, self.segmenter, self._device)
+
+    def _compute(self, first: int, count: int, task: ShardTask | None) -> list[Sample]:
         latents = self._draw_batch(first, count, task)
         if self._search is not None:
             return self._find(latents, count)

@@ -25,7 +25,8 @@ from factory.fit.confidence import NUM_IMAGES
 from factory.fit.cost import Probe, fit_seconds, load_stand_in
 from factory.fit.finish import find_finished
 from factory.fit.fitted import find_fitted, needs_fitting
-from factory.generate.base import load_generator
+from factory.generate.base import Generator, load_generator
+from factory.generate.fused import fuse_synthesis
 from factory.generate.latents import LatentSampler
 from factory.generate.weights.fetch import must_download
 from factory.generate.weights.find import find_weights
@@ -33,6 +34,7 @@ from factory.make.accept import AcceptRules, find_rules, reason_to_drop
 from factory.make.compose import Composer
 from factory.make.compute import check_encoding, compute_samples
 from factory.make.machine import device_name
+from factory.make.memory import is_out_of_memory, too_large_batch
 from factory.manifest.paths import SEGMENTER_PATH
 from factory.pack.packing import encode_batch
 from factory.run.backgrounds import check_folder_of_backgrounds, read_given
@@ -71,8 +73,7 @@ def calibrate(spec: JobSpec) -> dict[str, Any]:
     device = device_of(spec.run)
     _check(dataset)
     weights = find_weights(dataset.generator)
-    with torch.inference_mode(mode=False):  # the time of a search is that of gradients
-        generator = load_generator(dataset.generator, weights.path, device=device)
+    generator = _load_generator(dataset, weights.path, device)
     check_encoding(dataset, generator)
     probe = Probe(dataset, generator, device, num_fit_threads(spec))
     fitted = find_fitted(dataset, weights.sha256) if needs_fitting(dataset) else b""
@@ -85,7 +86,7 @@ def calibrate(spec: JobSpec) -> dict[str, Any]:
         segmenter = _load_fitted(probe, fitted, finished)
         check_edited_masks(dataset, generator, segmenter, (weights.sha256, finished))
         rules = find_rules(dataset.accept, segmenter.labels)
-        measured = _measure(probe, segmenter, others, rules)
+        measured = _measured_or_too_large(probe, segmenter, others, rules)
     warnings += [*measured.search.warnings, *others.warnings]
     if fitted:
         warnings += find_doubts(dataset.segmenter, fitted)
@@ -249,6 +250,25 @@ def _composer(probe: Probe, segmenter: AnySegmenter) -> Composer | None:
     return Composer(dataset, segmenter.labels, backgrounds)
 
 
+def _load_generator(dataset: DatasetSpec, path: Path | None, device: torch.device) -> Generator:
+    with torch.inference_mode(mode=False):  # the time of a search is that of gradients
+        generator = load_generator(dataset.generator, path, device=device)
+    fuse_synthesis(generator, dataset.batch_size, device)
+    return generator
+
+
+def _measured_or_too_large(
+    probe: Probe, segmenter: AnySegmenter, others: OthersCost, rules: AcceptRules | None = None
+) -> _Measured:
+    """As `_measure`; too little memory for a batch is a `JobError` that names the size that fits."""
+    try:
+        return _measure(probe, segmenter, others, rules)
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+    raise too_large_batch(probe.dataset, probe.generator, segmenter, probe.device)
+
+
 def _measure_unfitted(probe: Probe, others: OthersCost) -> _Measured:
     """As `_measure`, with a stand-in for a segmenter that is not fitted yet.
 
@@ -257,7 +277,7 @@ def _measure_unfitted(probe: Probe, others: OthersCost) -> _Measured:
     """
     kind = probe.dataset.segmenter.kind
     try:
-        return _measure(probe, load_stand_in(probe), others)
+        return _measured_or_too_large(probe, load_stand_in(probe), others)
     except FactoryError:
         raise
     except Exception as error:

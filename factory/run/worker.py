@@ -9,6 +9,7 @@ import torch
 from factory.errors import WeightsError
 from factory.generate.base import Generator, load_generator
 from factory.generate.weights.find import find_weights
+from factory.make.warm import warm_up
 from factory.manifest.coverage import Coverage
 from factory.manifest.labels import DatasetLabels, encode_labels
 from factory.manifest.paths import LABELS_PATH
@@ -106,6 +107,8 @@ def build_maker(config: WorkerConfig) -> ShardMaker:
         find_targets(config.dataset.coverage, meaning, Coverage())
     store.create(LABELS_PATH, encode_labels(meaning))
     is_gpu = device.type == "cuda"
+    if is_gpu:
+        warm_up(config.dataset, generator, segmenter, device)
     num_workers = config.workers_per_machine
     encoders = num_encoders(config.run, is_gpu=is_gpu, num_workers=num_workers)
     return ShardMaker(

@@ -16,7 +16,15 @@ from factory.generate.device import prepare_device
 from factory.generate.latents import LatentSampler
 from factory.generate.weights.find import find_weights
 from factory.spec import GeneratorSpec, LatentsSpec
-from tests.families import CASES, NETWORKS, classes_of, load_arrays, load_case, make_network
+from tests.families import (
+    CASES,
+    NETWORKS,
+    classes_of,
+    layer_names,
+    load_arrays,
+    load_case,
+    make_network,
+)
 
 pytestmark = [pytest.mark.gpu, pytest.mark.slow]
 
@@ -72,8 +80,7 @@ def synthesised(name: str, dtype: torch.dtype, device: torch.device):
     z = torch.from_numpy(arrays["z"]).float().to(device)
     classes = classes_of(arrays)
     classes = None if classes is None else classes.to(device)
-    layers = getattr(network, "layers", ())
-    wanted = [getattr(layer, "geometry", layer).name for layer in layers]
+    wanted = layer_names(network)
     with torch.inference_mode():
         images, maps = CASES[name].synthesise(network, z, classes, case, wanted)
     return {"images": images.cpu()} | {layer: found.cpu() for layer, found in maps.items()}
