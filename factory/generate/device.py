@@ -7,8 +7,8 @@ import torch
 _WORKSPACE = ("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 
-def prepare_device(device: torch.device) -> None:
-    """Make a GPU repeat its bytes; nothing on a CPU. The only place that sets this.
+def prepare_device(device: torch.device) -> torch.device:
+    """Make a GPU repeat its bytes; nothing on a CPU. The only place that sets this; returns `device`.
 
     - cuDNN may choose kernels that add in any order (for transposed convolutions it does: two calls
       differ in their last digits), or whichever is fastest at the moment: both are switched off.
@@ -18,9 +18,10 @@ def prepare_device(device: torch.device) -> None:
       handle is made, so that this must come before the first product.
     """
     if device.type != "cuda":
-        return
+        return device
     os.environ.setdefault(*_WORKSPACE)
     torch.backends.cudnn.deterministic = True
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cuda.matmul.allow_tf32 = False
+    return device

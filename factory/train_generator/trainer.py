@@ -175,8 +175,8 @@ class Training:
         network = network_of(state.ema, state.kwargs, Numerics(self.device, torch.float32))
         scores = mean_scores(self.score(network))
         self._check_finite(dataclasses.asdict(scores), "score ")
-        place = {"images": state.num_images, "resolution": state.resolution}
-        state.scores.append(place | dataclasses.asdict(scores))
+        row = {"images": state.num_images, "resolution": state.resolution}
+        state.scores.append(row | dataclasses.asdict(scores))
         log_event("scored", images=state.num_images, **dataclasses.asdict(scores))
         store = LocalStore(str(self.folder))
         sheets = draw_sheets(network, self.images, _SHEET_SEED)
@@ -201,8 +201,7 @@ class Training:
                 spec.network.initial, spec.network.resolution, names, where="network.initial"
             )
         resolution = resolution_at(spec, 0)
-        if tensors is None:
-            tensors = generator.initial_tensors(kwargs, resolution, rng)
+        tensors = tensors or generator.initial_tensors(kwargs, resolution, rng)
         widths = generator.widths(tensors)
         if widths[4] % discriminator.NUM_STATISTICS:
             raise JobError(
@@ -260,9 +259,7 @@ def _device(wanted: str) -> torch.device:
     has_gpu = torch.cuda.is_available()
     if wanted == "cuda" and not has_gpu:
         raise JobError("run.device: found 'cuda', but there is no GPU here; use 'cpu' or 'auto'")
-    device = torch.device("cuda" if has_gpu and wanted != "cpu" else "cpu")
-    prepare_device(device)
-    return device
+    return prepare_device(torch.device("cuda" if has_gpu and wanted != "cpu" else "cpu"))
 
 
 def _weights(

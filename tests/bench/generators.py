@@ -54,7 +54,7 @@ MAX_DIFFERENCE = 1e-3
 # ---------------------------------------------------------------------------- weights and inputs
 
 
-def random_weights(resolution: int, seed: int = 0) -> dict[str, Tensor]:
+def random_weights(resolution: int, seed: int = 0, most_channels: int = 512) -> dict[str, Tensor]:
     """A config-f StyleGAN2 as NVIDIA names and initialises it, with noise and biases that act."""
     rng = torch.Generator().manual_seed(seed)
 
@@ -82,7 +82,7 @@ def random_weights(resolution: int, seed: int = 0) -> dict[str, Tensor]:
     before = 0
     for k in range(2, int(math.log2(resolution)) + 1):
         side, block = 1 << k, f"synthesis.b{1 << k}"
-        channels = min(32768 // side, 512)
+        channels = min(32768 // side, most_channels)
         tensors[f"{block}.resample_filter"] = taps.clone()
         if before:
             conv(f"{block}.conv0", side, before, channels)
