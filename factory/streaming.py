@@ -26,12 +26,11 @@ from factory.edit.layouts import has_layouts
 from factory.errors import JobError, PluginError, ShardError
 from factory.fit.fitted import needs_fitting
 from factory.fit.pixels.pool import one_thread
-from factory.generate.base import load_generator
-from factory.generate.fused import fuse_synthesis
 from factory.generate.weights.find import LocalWeights, find_weights
 from factory.identity import sample_key
 from factory.make.accept import find_rules, reason_to_drop
 from factory.make.compute import BatchMaker
+from factory.make.warm import load_fused
 from factory.manifest.labels import MaskClass
 from factory.pack.image import decode_image, encode_image
 from factory.run.backgrounds import read_given
@@ -201,8 +200,7 @@ class _Source:
                 remedy="give the DataLoader num_workers=0, or multiprocessing_context='spawn'",
             )
         path = self._weights.path
-        generator = load_generator(self.dataset.generator, path, device=self._device)
-        fuse_synthesis(generator, self.dataset.batch_size, self._device)
+        generator = load_fused(self.dataset, path, self._device)
         settings, facts = self.dataset.segmenter, generator.facts
         segmenter = load_fitted(settings, self._fitted, facts, self._device)
         if self.dataset.agreement is not None:

@@ -19,7 +19,7 @@ from factory.generate.batch import ImageBatch, MaskBatch
 from factory.generate.latents import LatentSampler
 from factory.make.backgrounds import Backgrounds
 from factory.make.compose import Composer
-from factory.make.memory import is_out_of_memory, too_large_batch
+from factory.make.memory import Room
 from factory.manifest.measure import latent_cells
 from factory.segment.base import AnySegmenter, generate_and_segment
 from factory.spec import DatasetSpec, EncodeSpec
@@ -98,12 +98,8 @@ class BatchMaker:
         Raises:
             JobError: If there is too little memory for a batch; it names the size that fits.
         """
-        try:
-            return self._compute(first, count, task)
-        except RuntimeError as error:
-            if not is_out_of_memory(error):
-                raise
-        raise too_large_batch(self.dataset, self.generator, self.segmenter, self._device)
+        room = Room(self.dataset, self.generator, self.segmenter, self._device)
+        return room.call(lambda: self._compute(first, count, task))
 
     def _compute(self, first: int, count: int, task: ShardTask | None) -> list[Sample]:
         latents = self._draw_batch(first, count, task)

@@ -1,6 +1,8 @@
 """Batches that do not fit into memory: which size would, as one line of an error."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 
@@ -10,6 +12,8 @@ from factory.generate.latents import LatentSampler
 from factory.make.machine import device_name
 from factory.segment.base import AnySegmenter, generate_and_segment
 from factory.spec import DatasetSpec
+
+Result = TypeVar("Result")
 
 _ON_CPU = "DefaultCPUAllocator: can't allocate memory"
 """What PyTorch says on a CPU, where it has no type of error for it."""
@@ -55,13 +59,34 @@ def _succeeds(attempt: Callable[[int], None], size: int) -> bool:
     return is_enough
 
 
-def too_large_batch(
+@dataclass(frozen=True, slots=True)
+class Room:
+    """What is needed to find out which batch a device has memory for."""
+
+    dataset: DatasetSpec
+    generator: Generator
+    segmenter: AnySegmenter
+    device: torch.device
+
+    def call(self, compute: Callable[[], Result]) -> Result:
+        """Compute a batch of the dataset's size.
+
+        Raises:
+            JobError: If there is too little memory for it; it names the size that fits.
+        """
+        try:
+            return compute()
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+        # Not above: while an error is handled, its frames hold the tensors of the batch.
+        raise _too_large_batch(self.dataset, self.generator, self.segmenter, self.device)
+
+
+def _too_large_batch(
     dataset: DatasetSpec, generator: Generator, segmenter: AnySegmenter, device: torch.device
 ) -> JobError:
-    """The error for a batch that found no memory; measures which size does.
-
-    To be called when the failure is no longer being handled.
-    """
+    """The error for a batch that found no memory; measures which size does."""
     sampler = LatentSampler(generator, dataset.latents, dataset.generator)
 
     def attempt(size: int) -> None:

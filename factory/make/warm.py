@@ -1,13 +1,27 @@
 """The first batch of a worker with a GPU, made for nothing: it compiles, and loads every kernel."""
 
+from pathlib import Path
+
 import torch
 
-from factory.generate.base import Generator
+from factory.generate.base import Generator, load_generator
 from factory.generate.fused import fuse_synthesis
 from factory.generate.latents import LatentSampler
-from factory.make.memory import is_out_of_memory, too_large_batch
+from factory.make.memory import Room
 from factory.segment.base import AnySegmenter, generate_and_segment
 from factory.spec import DatasetSpec
+
+
+def load_fused(dataset: DatasetSpec, path: Path | None, device: torch.device) -> Generator:
+    """Load the dataset's generator; on a GPU its synthesis will be compiled for the dataset's batches.
+
+    Raises:
+        FactoryError: As `load_generator`.
+    """
+    with torch.inference_mode(mode=False):  # gradients cannot flow through tensors made in it
+        generator = load_generator(dataset.generator, path, device=device)
+    fuse_synthesis(generator, dataset.batch_size, device)
+    return generator
 
 
 def warm_up(
@@ -23,12 +37,7 @@ def warm_up(
     """
     fuse_synthesis(generator, dataset.batch_size, device)
     sampler = LatentSampler(generator, dataset.latents, dataset.generator)
-    try:
-        with torch.inference_mode():
-            generate_and_segment(generator, segmenter, sampler.draw(range(dataset.batch_size)))
-    except RuntimeError as error:
-        if not is_out_of_memory(error):
-            raise
-    else:
-        return
-    raise too_large_batch(dataset, generator, segmenter, device)
+    latents = sampler.draw(range(dataset.batch_size))
+    with torch.inference_mode():
+        room = Room(dataset, generator, segmenter, device)
+        room.call(lambda: generate_and_segment(generator, segmenter, latents))

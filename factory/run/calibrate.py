@@ -25,8 +25,6 @@ from factory.fit.confidence import NUM_IMAGES
 from factory.fit.cost import Probe, fit_seconds, load_stand_in
 from factory.fit.finish import find_finished
 from factory.fit.fitted import find_fitted, needs_fitting
-from factory.generate.base import Generator, load_generator
-from factory.generate.fused import fuse_synthesis
 from factory.generate.latents import LatentSampler
 from factory.generate.weights.fetch import must_download
 from factory.generate.weights.find import find_weights
@@ -34,7 +32,8 @@ from factory.make.accept import AcceptRules, find_rules, reason_to_drop
 from factory.make.compose import Composer
 from factory.make.compute import check_encoding, compute_samples
 from factory.make.machine import device_name
-from factory.make.memory import is_out_of_memory, too_large_batch
+from factory.make.memory import Room
+from factory.make.warm import load_fused
 from factory.manifest.paths import SEGMENTER_PATH
 from factory.pack.packing import encode_batch
 from factory.run.backgrounds import check_folder_of_backgrounds, read_given
@@ -73,7 +72,7 @@ def calibrate(spec: JobSpec) -> dict[str, Any]:
     device = device_of(spec.run)
     _check(dataset)
     weights = find_weights(dataset.generator)
-    generator = _load_generator(dataset, weights.path, device)
+    generator = load_fused(dataset, weights.path, device)
     check_encoding(dataset, generator)
     probe = Probe(dataset, generator, device, num_fit_threads(spec))
     fitted = find_fitted(dataset, weights.sha256) if needs_fitting(dataset) else b""
@@ -250,23 +249,12 @@ def _composer(probe: Probe, segmenter: AnySegmenter) -> Composer | None:
     return Composer(dataset, segmenter.labels, backgrounds)
 
 
-def _load_generator(dataset: DatasetSpec, path: Path | None, device: torch.device) -> Generator:
-    with torch.inference_mode(mode=False):  # the time of a search is that of gradients
-        generator = load_generator(dataset.generator, path, device=device)
-    fuse_synthesis(generator, dataset.batch_size, device)
-    return generator
-
-
 def _measured_or_too_large(
     probe: Probe, segmenter: AnySegmenter, others: OthersCost, rules: AcceptRules | None = None
 ) -> _Measured:
     """As `_measure`; too little memory for a batch is a `JobError` that names the size that fits."""
-    try:
-        return _measure(probe, segmenter, others, rules)
-    except RuntimeError as error:
-        if not is_out_of_memory(error):
-            raise
-    raise too_large_batch(probe.dataset, probe.generator, segmenter, probe.device)
+    room = Room(probe.dataset, probe.generator, segmenter, probe.device)
+    return room.call(lambda: _measure(probe, segmenter, others, rules))
 
 
 def _measure_unfitted(probe: Probe, others: OthersCost) -> _Measured:
