@@ -85,7 +85,7 @@ def calibrate(spec: JobSpec) -> dict[str, Any]:
         segmenter = _load_fitted(probe, fitted, finished)
         check_edited_masks(dataset, generator, segmenter, (weights.sha256, finished))
         rules = find_rules(dataset.accept, segmenter.labels)
-        measured = _measured_or_too_large(probe, segmenter, others, rules)
+        measured = _measure(probe, segmenter, others, rules)
     warnings += [*measured.search.warnings, *others.warnings]
     if fitted:
         warnings += find_doubts(dataset.segmenter, fitted)
@@ -208,7 +208,8 @@ def _measure(
         started = time.perf_counter()
         indices = range(batch * size, (batch + 1) * size)
         latents = sampler.draw(range(indices.start, indices.start + dataset.batch_size))
-        samples = compute_samples(generator, segmenter, latents, size, dataset.encode, composer)
+        made = partial(compute_samples, generator, segmenter, latents, size, dataset.encode)
+        samples = Room(dataset, generator, segmenter, probe.device).call(partial(made, composer))
         if dataset.edit is not None:
             change = make_change_of(dataset, segmenter.labels) if rules is not None else None
             samples = [pretend_edit(sample, change) for sample in samples]
@@ -249,14 +250,6 @@ def _composer(probe: Probe, segmenter: AnySegmenter) -> Composer | None:
     return Composer(dataset, segmenter.labels, backgrounds)
 
 
-def _measured_or_too_large(
-    probe: Probe, segmenter: AnySegmenter, others: OthersCost, rules: AcceptRules | None = None
-) -> _Measured:
-    """As `_measure`; too little memory for a batch is a `JobError` that names the size that fits."""
-    room = Room(probe.dataset, probe.generator, segmenter, probe.device)
-    return room.call(lambda: _measure(probe, segmenter, others, rules))
-
-
 def _measure_unfitted(probe: Probe, others: OthersCost) -> _Measured:
     """As `_measure`, with a stand-in for a segmenter that is not fitted yet.
 
@@ -265,7 +258,7 @@ def _measure_unfitted(probe: Probe, others: OthersCost) -> _Measured:
     """
     kind = probe.dataset.segmenter.kind
     try:
-        return _measured_or_too_large(probe, load_stand_in(probe), others)
+        return _measure(probe, load_stand_in(probe), others)
     except FactoryError:
         raise
     except Exception as error:
