@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -206,8 +207,7 @@ def _measure(
     times, num_bytes, reasons = [], 0, Counter[str]()
     for batch in range(1 + _BATCHES):
         started = time.perf_counter()
-        indices = range(batch * size, (batch + 1) * size)
-        latents = sampler.draw(range(indices.start, indices.start + dataset.batch_size))
+        latents = sampler.draw(range(batch * size, batch * size + dataset.batch_size))
         made = partial(compute_samples, generator, segmenter, latents, size, dataset.encode)
         samples = Room(dataset, generator, segmenter, probe.device).call(partial(made, composer))
         if dataset.edit is not None:
@@ -287,7 +287,6 @@ def main() -> None:
     """Read a job from standard input, and print the measurements."""
     spec = JobSpec.model_validate_json(sys.stdin.read())
     configure_process()
-    answer: dict[str, Any]
     try:
         # Not inference mode: gradients cannot flow through tensors that were loaded in it.
         with torch.no_grad():
