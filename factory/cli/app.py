@@ -12,6 +12,7 @@ from factory.cli import care as cli_care
 from factory.cli import catalogue as cli_catalogue
 from factory.cli import dataset as cli_dataset
 from factory.cli import derive as cli_derive
+from factory.cli import downstream as cli_downstream
 from factory.cli import edit as cli_edit
 from factory.cli import evaluate as cli_eval
 from factory.cli import export as cli_export
@@ -79,6 +80,7 @@ app.command()(cli_weights.convert)
 app.command()(cli_derive.subset)
 app.command()(cli_derive.merge)
 app.command()(cli_export.export)
+app.command()(cli_downstream.train)
 app.command()(cli_train.train_generator)
 app.command()(cli_train.judge_generator)
 app.command()(cli_train.pack_training)

@@ -1,0 +1,81 @@
+"""The command that trains a segmentation network on a dataset: `train`."""
+
+import threading
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from factory.cli.shared import Where, find_store, one_line_errors, say
+
+_EVERY = 50
+
+
+@one_line_errors
+def train(  # noqa: PLR0913, PLR0917 - options, each by its name
+    dataset: Where,
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder of the training.")],
+    size: Annotated[
+        Literal["S", "M"], typer.Option(help="Size of the U-Net: S for a CPU, M for a GPU.")
+    ] = "S",
+    steps: Annotated[int, typer.Option(min=1, help="Steps, at most.")] = 2000,
+    batch_size: Annotated[int, typer.Option(min=1, help="Pairs per step.")] = 16,
+    learning_rate: Annotated[float, typer.Option(help="Highest learning rate.")] = 2e-3,
+    augment: Annotated[  # noqa: FBT002 - a command line flag
+        bool, typer.Option(help="Change poses, stains, light, sharpness and noise of the pictures.")
+    ] = True,
+    class_weights: Annotated[
+        Literal["none", "balanced"], typer.Option(help="Weights of classes in the loss.")
+    ] = "none",
+    every: Annotated[
+        int, typer.Option(min=1, help="Steps between saves, log lines and scores on `val`.")
+    ] = 100,
+    patience: Annotated[
+        int, typer.Option(min=1, help="Scores without a better one after which it stops.")
+    ] = 10,
+    precision: Annotated[
+        Literal["float32", "bfloat16"], typer.Option(help="Arithmetic of the network.")
+    ] = "float32",
+    seed: Annotated[int, typer.Option(min=0, help="Seed.")] = 0,
+) -> None:
+    """Train a segmentation network on a dataset. Run it again to resume."""
+    from factory.dataset.reader import Dataset
+    from factory.dataset.selection import select
+    from factory.dataset.views import make_manifest
+    from factory.downstream.settings import NetworkSettings
+    from factory.run.signals import stop_on_signals
+    from factory.spec.check import check_settings
+
+    settings = check_settings(
+        NetworkSettings,
+        {
+            "size": size,
+            "steps": steps,
+            "batch_size": batch_size,
+            "learning_rate": learning_rate,
+            "augment": augment,
+            "class_weights": class_weights,
+            "every": every,
+            "patience": patience,
+            "precision": precision,
+            "seed": seed,
+        },
+        source="train",
+    )
+    from factory.downstream.training import NetworkTraining
+
+    store = find_store(dataset)
+    manifest = make_manifest(store)
+    pairs = Dataset(store, select(store, manifest, "train", near_train=False))
+    val = pairs.of_split("val") if "val" in manifest.splits else None
+    output.mkdir(parents=True, exist_ok=True)
+    stop = threading.Event()
+
+    def progress(done: int, total: int, loss: float) -> None:
+        if done % _EVERY == 0 or done == total:
+            say(f"step {done:,} of {total:,}, loss {loss:.4f}")
+
+    with stop_on_signals(stop):
+        trained = NetworkTraining(pairs, val, output, settings).run(stop, progress)
+    score = "" if trained.best_miou is None else f", mIoU {trained.best_miou:.3f} on val"
+    say(f"trained {trained.steps:,} steps{score}: {output}/model.pt, {output}/model.onnx")

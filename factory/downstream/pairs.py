@@ -1,0 +1,94 @@
+"""Batches of a dataset's pairs, as a function of the step: a resumed training goes on in mid-epoch."""
+
+from collections.abc import Iterator, Sequence
+from itertools import islice
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from factory.dataset.division import order_shards
+from factory.dataset.reader import Dataset
+from factory.dataset.samples import ReadSample
+from factory.errors import JobError
+from factory.identity import counter_rng
+
+Batch = tuple[Float[Tensor, "n 3 h w"], Int64[Tensor, "n h w"]]
+"""Images of 0 to 255, and class ids; 255 = ignore."""
+
+
+def training_batches(
+    dataset: Dataset, batch_size: int, *, seed: int, first_step: int
+) -> Iterator[Batch]:
+    """Iterate over batches without end, from that of `first_step` on; the shuffle differs by epoch.
+
+    The last pairs of an epoch that fill no batch are left out.
+
+    Raises:
+        JobError: If the dataset has fewer pairs than a batch, or pictures of several sizes.
+        DamageError: If a shard is missing or damaged.
+    """
+    per_epoch = len(dataset) // batch_size
+    if not per_epoch:
+        raise JobError(
+            where="batch_size",
+            found=f"found {batch_size}",
+            allowed=f"at most the {len(dataset):,} pairs of {dataset.uri}",
+        )
+    epoch, done = divmod(first_step, per_epoch)
+    while True:
+        order = order_shards(len(dataset.manifest.records), seed=seed, epoch=epoch)
+        # From the epoch's beginning: the shuffle of a group of shards depends on all of its samples.
+        samples = dataset.read(0, per_epoch * batch_size, order, seed=seed, epoch=epoch)
+        yield from _batches(islice(samples, done * batch_size, None), batch_size)
+        epoch, done = epoch + 1, 0
+
+
+def scored_batches(dataset: Dataset, batch_size: int) -> Iterator[Batch]:
+    """Iterate over all pairs once, in order."""
+    return _batches(dataset.samples(), batch_size)
+
+
+def _batches(samples: Iterator[ReadSample], size: int) -> Iterator[Batch]:
+    held: list[ReadSample] = []
+    for sample in samples:
+        held.append(sample)
+        if len(held) == size:
+            yield stack_pairs(held)
+            held = []
+    if held:
+        yield stack_pairs(held)
+
+
+def stack_pairs(samples: Sequence[ReadSample]) -> Batch:
+    """Stack samples to a batch.
+
+    Raises:
+        JobError: If their sizes differ.
+    """
+    sizes = {sample.mask.shape for sample in samples}
+    if len(sizes) > 1:
+        raise JobError(where="dataset", found=f"pictures of {len(sizes)} sizes", allowed="one size")
+    images = torch.stack(
+        [torch.from_numpy(s.image.transpose(2, 0, 1).astype("float32")) for s in samples]
+    )
+    return images, torch.stack([torch.from_numpy(s.mask.astype("int64")) for s in samples])
+
+
+def step_rng(seed: int, step: int) -> torch.Generator:
+    """Random numbers of one step: a function of seed and step alone."""
+    key = int(counter_rng("training", seed, step).integers(2**62))
+    return torch.Generator().manual_seed(key)
+
+
+def colour_figures(dataset: Dataset, most: int = 256) -> tuple[list[float], list[float]]:
+    """Mean and deviation of each colour channel, 0 to 1, over the first images."""
+    total, squares, count = torch.zeros(3), torch.zeros(3), 0
+    for position in range(min(most, len(dataset))):
+        image = torch.from_numpy(dataset[position].image.astype("float32")) / 255
+        total += image.mean(dim=(0, 1))
+        squares += image.square().mean(dim=(0, 1))
+        count += 1
+    mean = total / count
+    deviation = (squares / count - mean.square()).clamp(min=1e-4).sqrt()
+    return [round(v, 6) for v in mean.tolist()], [round(v, 6) for v in deviation.tolist()]

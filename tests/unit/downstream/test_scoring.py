@@ -1,0 +1,83 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis.extra import numpy as stn
+from scipy import ndimage
+
+from factory.downstream.scoring import (
+    add_overlaps,
+    count_overlaps,
+    mean_interval,
+    near_borders,
+)
+
+MASKS = stn.arrays(np.uint8, (9, 8), elements={"min_value": 0, "max_value": 2})
+
+
+@given(MASKS, MASKS)
+def test_scores_are_those_of_sets_of_pixels(predicted, true):
+    found = count_overlaps(predicted, true, 3)
+    for k in range(3):
+        a, b = predicted == k, true == k
+        union, total = (a | b).sum(), a.sum() + b.sum()
+        iou, dice = found.iou()[k], found.dice()[k]
+        assert np.isnan(iou) == np.isnan(dice) == (union == 0)
+        if union:
+            assert iou == (a & b).sum() / union
+            assert dice == 2 * (a & b).sum() / total
+
+
+@given(MASKS, MASKS)
+def test_ignored_pixels_and_those_outside_count_nowhere(predicted, true):
+    inside = np.zeros(true.shape, bool)
+    inside[2:6] = True
+    shown = true.copy()
+    shown[3] = 255
+    found = count_overlaps(predicted, shown, 3, inside)
+    rows = [2, 4, 5]
+    wanted = count_overlaps(predicted[rows], true[rows], 3)
+    for name in ("both", "predicted", "true"):
+        assert (getattr(found, name) == getattr(wanted, name)).all()
+
+
+def test_counts_of_images_add_up():
+    one = count_overlaps(np.eye(4, dtype=np.uint8), np.ones((4, 4), np.uint8), 2)
+    total = add_overlaps([one, one])
+    assert total.both.tolist() == [0, 8]
+    assert total.iou().tolist() == one.iou().tolist()
+
+
+@given(MASKS)
+@pytest.mark.parametrize("width", [1, 3])
+def test_the_trimap_is_what_a_library_s_dilation_of_the_border_gives(width, true):
+    """A pixel is near if its square of 2 w + 1 pixels has another class, along its rows and columns."""
+    border = np.zeros(true.shape, bool)
+    border[:-1] |= true[:-1] != true[1:]
+    border[1:] |= true[:-1] != true[1:]
+    border[:, :-1] |= true[:, :-1] != true[:, 1:]
+    border[:, 1:] |= true[:, :-1] != true[:, 1:]
+    square = np.ones((2 * width - 1, 2 * width - 1), bool)
+    assert (near_borders(true, width) == ndimage.binary_dilation(border, square)).all()
+
+
+def test_a_border_of_ignored_pixels_is_none():
+    true = np.zeros((6, 6), np.uint8)
+    true[3:] = 255
+    assert not near_borders(true, 3).any()
+
+
+def test_the_interval_covers_the_mean_and_narrows_with_more_images():
+    rng = np.random.default_rng(0)
+    widths = []
+    for count in (20, 2000):
+        values = np.stack([rng.normal(0.8, 0.1, count), np.full(count, np.nan)], axis=1)
+        values[:3, 0] = np.nan
+        mean, limits = mean_interval(values)
+        assert mean[0] == pytest.approx(np.nanmean(values[:, 0]))
+        assert limits[0, 0] < mean[0] < limits[0, 1]
+        expected = 3.92 * 0.1 / np.sqrt(count - 3)
+        assert limits[0, 1] - limits[0, 0] == pytest.approx(expected, rel=0.35)
+        assert np.isnan(mean[1])
+        assert np.isnan(limits[1]).all()
+        widths.append(limits[0, 1] - limits[0, 0])
+    assert widths[1] < widths[0] / 5
