@@ -53,7 +53,9 @@ from factory.run.claim import claim_round
 from factory.run.fitting import FitObserver, finish_for, fit_for, make_worker_config
 from factory.run.job_identity import identify_job
 from factory.run.progress import progress_reporter
+from factory.run.reporting import reporting
 from factory.run.signals import stop_on_signals
+from factory.run.step_note import noting_attempts
 from factory.run.watch import MakerWatch, WatchedRun, find_driver_maker, find_listed
 from factory.run.worker import build_maker
 from factory.segment.methods import check_methods, find_doubts, has_file
@@ -109,7 +111,11 @@ def run_job(
         stack.enter_context(one_thread())  # in a notebook torch has many, and sums depend on them
         if observer is None:
             observer = stack.enter_context(progress_reporter(progress=progress))
-        return _run(spec, observer, growth)
+        report = stack.enter_context(reporting(spec))
+        with noting_attempts(spec, growth):
+            manifest = _run(spec, observer, growth)
+        report.completed(manifest)
+        return manifest
 
 
 def _run(spec: JobSpec, observer: JobObserver, growth: Growth | None) -> Manifest:

@@ -89,15 +89,16 @@ def load(job: Path, changes: "Changes | None" = None) -> "JobSpec":
 
     Raises:
         JobError: If it breaks a rule, or is to grow where it cannot.
-        PluginError: If it lies in a dataset and names a `module:attribute`.
+        PluginError: If it lies in a dataset and names a `module:attribute`, or a place to run at.
     """
-    from factory.dataset.trust import check_stored_job, is_stored_job
+    from factory.dataset.trust import check_stored_job, check_stored_places, is_stored_job
     from factory.spec.read import load_job
 
     spec = load_job(job, changes.settings if changes else None)
     if is_stored_job(job):
         remedy = "inspect that code, then use a copy of the job outside of the dataset"
         check_stored_job(spec.model_dump(mode="json"), str(job), remedy=remedy)
+        check_stored_places(spec.run, str(job))
     return spec
 
 

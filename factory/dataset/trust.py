@@ -10,6 +10,8 @@ from typing import Any
 
 from factory.errors import PluginError
 from factory.manifest.paths import round_path
+from factory.spec import RunSpec
+from factory.spec.stored_job import TELLS
 
 _NAMES_A_PROGRAM = ("kind", "detector")
 """Settings whose value can be a `module:attribute`."""
@@ -32,6 +34,25 @@ def check_stored_job(document: dict[str, Any], source: str, *, remedy: str) -> N
             found=f"names the program {name!r}, and a job that lies in a dataset runs none",
             remedy=remedy,
         )
+
+
+def check_stored_places(run: RunSpec, source: str) -> None:
+    """Require that the `run` section of a job in a dataset names no place to compute at or to tell.
+
+    A Ray cluster can run code in whoever joins it; `auto` is the user's own.
+
+    Raises:
+        PluginError: If it does.
+    """
+    named = {"address": run.address, **{name: getattr(run, name) for name in TELLS}}
+    for name, value in named.items():
+        if value not in (None, "auto"):
+            raise PluginError(
+                where=f"{source}: run.{name}",
+                found="names a place, and a job that lies in a dataset may be anyone's",
+                remedy="use a copy of the job outside of the dataset, or `factory grow` with "
+                f"--set run.{name}=...",
+            )
 
 
 def _programs(value: object, path: str) -> Iterator[tuple[str, str]]:

@@ -94,6 +94,11 @@ def attempt_path(round_index: int, shard_index: int, attempt: int) -> str:
     return f"{ATTEMPTS}/{_position(round_index, shard_index)}-{attempt}.json"
 
 
+def step_note_path(key: str) -> str:
+    """Path of the note that an attempt at a scheduled step cannot succeed."""
+    return f"{ATTEMPTS}/step-{key}.json"
+
+
 def quarantine_path(round_index: int, shard_index: int) -> str:
     """Path of a shard's quarantine entry."""
     return f"{QUARANTINE}/{_position(round_index, shard_index)}.json"

@@ -43,6 +43,7 @@ from factory.run.ray_fit import Call, DistributedPixelPool, FitWorker, WorkerDie
 from factory.run.ray_service import serving
 from factory.run.ray_session import (
     actors_that_fit,
+    actors_to_start,
     decided,
     joined_cluster,
     num_actors_of,
@@ -139,7 +140,10 @@ class _FitWorkers:
             raise start_error(error.cause) from error
         except ActorDiedError as error:
             raise start_error(error) from error
-        for _ in range(min(num_actors_of(config.run), NUM_PARTS) - 1):
+        # Parts are given out once, to workers that are there: with `max_actors`, those of the nodes
+        # that came for the first one.
+        present = max(1, min(actors_that_fit(config.run), num_actors_of(config.run)))
+        for _ in range(min(present, NUM_PARTS) - 1):
             self.start()
 
     def start(self) -> Any:  # noqa: ANN401
@@ -173,8 +177,8 @@ class _Actors:
         self._calls: dict[Any, tuple[int, int | None]] = {}
 
     def capacity(self) -> int:
-        """Number of actors that the present nodes can hold."""
-        return actors_that_fit(self._config.run)
+        """Number of actors that the nodes can hold which are there, or may come."""
+        return actors_to_start(self._config.run)
 
     def start(self) -> int:
         """Start an actor and ask it to join: the answer arrives when it has been built."""
@@ -263,6 +267,7 @@ def _options(run: RunSpec, *, calls: int) -> dict[str, Any]:
         # uncounted.
         "num_cpus": run.threads_per_actor,
         "num_gpus": run.gpus_per_actor,
+        "resources": dict(run.resources),
         "max_restarts": 0,
         "max_task_retries": 0,
         "max_concurrency": calls,

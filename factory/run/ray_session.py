@@ -5,7 +5,7 @@ import os
 import socket
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -35,36 +35,55 @@ def cluster_capacity(run: RunSpec) -> int:
         return num_actors_of(decided(run))
 
 
-def _resources() -> tuple[float, float]:
-    """Total CPUs and GPUs of the present nodes."""
-    resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    return resources.get("CPU", 0.0), resources.get("GPU", 0.0)
+def actors_on(nodes: Sequence[Mapping[str, float]], run: RunSpec) -> int:
+    """The number of actors of `run` that fit nodes with these resources, each on one node."""
+    gpus = with_gpus(run, sum(node.get("GPU", 0.0) for node in nodes)).gpus_per_actor
+    share = 0.0 if gpus == "auto" else float(gpus)
+    needed = {"CPU": float(run.threads_per_actor), "GPU": share, **run.resources}
+    needed = {name: amount for name, amount in needed.items() if amount > 0}
+    return sum(
+        min(_times(node.get(name, 0.0), amount, name) for name, amount in needed.items())
+        for node in nodes
+    )
+
+
+def _times(there: float, amount: float, name: str) -> int:
+    """How often `amount` of a resource can be taken; a part of a GPU lies on one GPU."""
+    # A third of a GPU three times is a whole one, whatever the rounding of floats says.
+    if name == "GPU" and amount < 1:
+        return int(there) * int(1 / amount + 1e-6)
+    return int(there / amount + 1e-6)
+
+
+def _nodes() -> list[dict[str, float]]:
+    """The resources of each node that is there."""
+    entries: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+    return [entry["Resources"] for entry in entries if entry["Alive"]]
 
 
 def decided(run: RunSpec) -> RunSpec:
     """`run` with `gpus_per_actor: auto` decided by the GPUs of the cluster."""
-    _, gpus = _resources()
+    gpus = sum(node.get("GPU", 0.0) for node in _nodes())
     # Ray counts the GPUs of this machine that its PyTorch may not be able to compute on.
     return with_gpus(run, gpus if run.address else min(gpus, num_gpus_here()))
 
 
 def workers_per_machine(run: RunSpec) -> int:
     """The most actors of `run` that one node of the cluster holds."""
-    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
-    resources = [node["Resources"] for node in nodes if node["Alive"]]
-    most = max((_that_fit(run, r.get("CPU", 0), r.get("GPU", 0)) for r in resources), default=1)
+    most = max((actors_on([node], run) for node in _nodes()), default=1)
     return max(1, most if run.num_actors == "auto" else min(most, run.num_actors))
 
 
 def actors_that_fit(run: RunSpec) -> int:
     """The number of actors of `run` that the cluster can hold now."""
-    return _that_fit(run, *_resources())
+    return actors_on(_nodes(), run)
 
 
-def _that_fit(run: RunSpec, cpus: float, gpus: float) -> int:
-    by_cpu = int(cpus // run.threads_per_actor)
-    share = with_gpus(run, gpus).gpus_per_actor
-    return by_cpu if share == "auto" or not share else min(by_cpu, int(gpus / share))
+def actors_to_start(run: RunSpec) -> int:
+    """The number of actors that a run may start: those that fit, or that nodes may still come for."""
+    # An actor that fits nowhere waits, and Ray's autoscaler adds a node for it: a cluster of no worker
+    # would never grow if only what fits were started.
+    return run.max_actors or actors_that_fit(run)
 
 
 def num_actors_of(run: RunSpec) -> int:
@@ -73,15 +92,19 @@ def num_actors_of(run: RunSpec) -> int:
     Raises:
         PluginError: If the cluster cannot hold them; Ray would wait forever.
     """
-    most = actors_that_fit(run)
-    cpus, gpus = _resources()
+    most = actors_to_start(run)
     wanted = most if run.num_actors == "auto" else run.num_actors
     if not 0 < wanted <= most:
+        nodes = _nodes()
+        total = {name: sum(node.get(name, 0.0) for node in nodes) for name in ("CPU", "GPU")}
+        custom = "".join(f" and {n:g} {name}" for name, n in run.resources.items())
         raise PluginError(
             where="run",
             found=f"{max(wanted, 1)} actors with {run.threads_per_actor} CPUs and "
-            f"{run.gpus_per_actor} GPUs each do not fit this cluster ({cpus:g} CPUs, {gpus:g} GPUs)",
-            remedy="lower run.num_actors, run.threads_per_actor or run.gpus_per_actor, or add nodes",
+            f"{run.gpus_per_actor} GPUs{custom} each do not fit this cluster ({total['CPU']:g} CPUs, "
+            f"{total['GPU']:g} GPUs)",
+            remedy="lower run.num_actors, run.threads_per_actor or run.gpus_per_actor, or add nodes; "
+            "if the cluster adds them on demand, set run.max_actors",
         )
     return wanted
 

@@ -1,12 +1,27 @@
 """The settings of a job that change no byte: how a dataset is made, and where it is written."""
 
+import re
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from factory.spec.settings import Settings
+from factory.spec.settings import Settings, Weight
 
 _MOST_ACTORS = 100_000
+_NOT_CUSTOM = ("cpu", "gpu", "memory", "object_store_memory", "")
+_VARIABLE = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]*")
+_WEB_ADDRESS = re.compile(r"https?://[^\s/?#]+\S*")
+
+
+def _check_web_address(value: str) -> str:
+    # The value is left out: such an address often is a secret.
+    if not _VARIABLE.fullmatch(value) and not _WEB_ADDRESS.fullmatch(value):
+        raise ValueError("must be an address with http:// or https://, or env:NAME")
+    return value
+
+
+WebAddress = Annotated[str, AfterValidator(_check_web_address)]
+"""An address with http:// or https://, or `env:NAME` for one in an environment variable."""
 
 
 class RunSpec(Settings):
@@ -18,6 +33,12 @@ class RunSpec(Settings):
     """Address of a Ray cluster, e.g. `auto` or `ray://head:10001`. Empty = a local one for this run."""
     num_actors: int | Literal["auto"] = "auto"
     """Number of workers. `auto` = as many as fit on the cluster's CPUs (or GPUs)."""
+    max_actors: int | None = Field(None, ge=1, le=_MOST_ACTORS)
+    """For clusters that add nodes on demand, from 0 on: `auto` asks for up to so many workers, whatever
+    fits now. Empty = only the nodes that are there are used."""
+    resources: dict[str, Weight] = Field({})
+    """Custom resources of Ray that each worker takes, e.g. `{a100: 1}`: it runs only on nodes that were
+    started with them."""
     threads_per_actor: int = Field(1, ge=1, le=256)
     """Batches that a worker computes concurrently on the CPU, each on one thread, so that the number of
     threads cannot change a sum."""
@@ -38,6 +59,30 @@ class RunSpec(Settings):
     serve_port: int | None = Field(None, ge=0, le=65535)
     """Loopback port of a live page about the run; 0 = any free one. Empty = no page. Only with
     `executor: ray`; `factory serve` shows a dataset at any time."""
+
+    notify: WebAddress | None = None
+    """Web address that gets a POST when a run ends, fails or is stopped, or a target cannot be met;
+    or `env:NAME` for one in an environment variable. Signed if FACTORY_NOTIFY_SECRET is set."""
+    push_metrics: WebAddress | None = None
+    """Address of a Prometheus Pushgateway, or `env:NAME`: metrics are pushed once a minute and at the
+    end."""
+
+    @field_validator("resources")
+    @classmethod
+    def _are_custom(cls, value: dict[str, float]) -> dict[str, float]:
+        for name in value:
+            if name.lower() in _NOT_CUSTOM:
+                raise ValueError(
+                    f"{name!r} is no custom resource; CPUs and GPUs are run.threads_per_actor and "
+                    "run.gpus_per_actor"
+                )
+        return value
+
+    @model_validator(mode="after")
+    def _grows_by_itself(self) -> "RunSpec":
+        if self.max_actors is not None and self.num_actors != "auto":
+            raise ValueError("`max_actors` goes with `num_actors: auto`; leave one of them out")
+        return self
 
     @field_validator("num_actors")
     @classmethod

@@ -8,7 +8,8 @@ import pytest
 
 from factory.errors import PluginError
 from factory.run import ray_session
-from factory.run.ray_session import _short_folder
+from factory.run.ray_session import _short_folder, actors_on, num_actors_of
+from factory.spec import RunSpec
 
 LONG = "/tmp/cluster-node-0042/users/someone/job-13557001"
 
@@ -68,3 +69,42 @@ def test_a_folder_that_somebody_else_laid_there_is_not_used(monkeypatch, tmp_pat
             place.rmdir()
         else:
             place.unlink()
+
+
+NODES = [
+    {"CPU": 8.0, "GPU": 2.0, "a100": 2.0},
+    {"CPU": 4.0, "GPU": 1.0},
+    {"CPU": 16.0},
+    {"CPU": 0.0},
+]
+
+
+@pytest.mark.parametrize(
+    ("settings", "number"),
+    [
+        ({}, 28),
+        ({"threads_per_actor": 3}, 2 + 1 + 5),
+        ({"gpus_per_actor": 1}, 3),
+        ({"gpus_per_actor": 0.5}, 6),
+        ({"gpus_per_actor": 0.3}, 3 * 3),
+        ({"gpus_per_actor": 0.4}, 2 * 2 + 2),
+        ({"gpus_per_actor": 0.1}, 8 + 4),
+        ({"gpus_per_actor": 1, "resources": {"a100": 1}}, 2),
+        ({"resources": {"a100": 2}}, 1),
+        ({"resources": {"tpu": 1}}, 0),
+        ({"threads_per_actor": 16}, 1),
+    ],
+)
+def test_an_actor_fits_on_one_node_and_not_on_the_sum_of_all(settings, number):
+    assert actors_on(NODES, RunSpec(**settings)) == number
+
+
+def test_thirds_of_a_gpu_are_three(monkeypatch):
+    assert actors_on([{"CPU": 9.0, "GPU": 1.0}], RunSpec(gpus_per_actor=1 / 3)) == 3
+
+
+def test_a_cluster_that_grows_may_be_empty_at_first(monkeypatch):
+    monkeypatch.setattr(ray_session, "_nodes", lambda: [{"CPU": 0.0}])
+    assert num_actors_of(RunSpec(address="auto", max_actors=5)) == 5
+    with pytest.raises(PluginError, match=r"do not fit this cluster .*set run\.max_actors"):
+        num_actors_of(RunSpec(address="auto"))
