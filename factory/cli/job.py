@@ -23,6 +23,8 @@ from factory.errors import JobError
 from factory.store.single_file import replace_file
 
 if TYPE_CHECKING:
+    from factory.run.estimate import Estimate
+    from factory.run.price import Cost
     from factory.spec import JobSpec
 
 JobFile = Annotated[Path, typer.Argument(help="Job file (YAML).", metavar="JOB")]
@@ -41,18 +43,38 @@ def plan(
     job: JobFile,
     settings: Settings = [],  # noqa: B006 - typer makes a new one
     once: Once = None,
+    price: Annotated[
+        list[str],
+        typer.Option(
+            help="Also print costs at these prices: gpu_hour, cpu_hour, gb_month, put_1000.",
+            metavar="NAME=PRICE,...",
+        ),
+    ] = [],  # noqa: B006 - typer makes a new one
     as_json: AsJson = False,  # noqa: FBT002 - a command line flag
 ) -> None:
     """Dry run: print shards, bytes, time and warnings. Writes nothing."""
     from factory.run.estimate import estimate_job
+    from factory.run.price import price_job, read_prices
     from factory.spec.changes import read_changes
 
     import_from_here()
     changes = read_changes(settings)
-    estimate = estimate_job(load(job, changes), add=changes.add, once=once)
+    prices = read_prices(price) if price else None
+    spec = load(job, changes)
+    estimate = estimate_job(spec, add=changes.add, once=once)
+    cost = price_job(spec, estimate, prices) if prices else None
     if as_json:
-        print_json(dataclasses.asdict(estimate))
+        costs = {"cost": dataclasses.asdict(cost)} if cost else {}
+        print_json(dataclasses.asdict(estimate) | costs)
         return
+    for name, value in (_rows(estimate) | (_cost_rows(cost) if cost else {})).items():
+        say(f"{name:<10}{value}")
+    for warning in estimate.warnings:
+        say(f"warning   {warning}")
+
+
+def _rows(estimate: "Estimate") -> dict[str, str]:
+    """The lines of an estimate, by name."""
     side = estimate.resolution_px
     size = estimate.bytes_in_all
     seconds = estimate.seconds_left
@@ -74,10 +96,25 @@ def plan(
         rows["a pair"] = f"{passes}, {estimate.seconds_per_pair:.3g} s of a worker"
     if estimate.search_bytes:
         rows["search"] = f"{estimate.search_bytes / 1e6:,.1f} MB in each worker"
-    for name, value in rows.items():
-        say(f"{name:<10}{value}")
-    for warning in estimate.warnings:
-        say(f"warning   {warning}")
+    return rows
+
+
+def _cost_rows(cost: "Cost") -> dict[str, str]:
+    """The lines of a cost, by name; what was not measured is unknown."""
+
+    def amount(value: float | None, form: str = ",.2f") -> str:
+        return "unknown" if value is None else format(value, form)
+
+    is_gpu = cost.pairs_per_gpu_hour is not None
+    rate = cost.pairs_per_gpu_hour if is_gpu else cost.pairs_per_cpu_hour
+    million = cost.bytes_per_million
+    return {
+        "per hour": f"{amount(rate, ',.0f')} pairs of a {'GPU' if is_gpu else 'core'}",
+        "million": f"{amount(million / 1e9 if million is not None else None)} GB, "
+        f"{amount(cost.per_million)} to make",
+        "cost": f"{amount(cost.compute)} compute, {amount(cost.requests)} requests for "
+        f"{cost.pairs:,} pairs; {amount(cost.storage_month)} a month to store the dataset",
+    }
 
 
 @one_line_errors

@@ -42,7 +42,10 @@ def actors_on(nodes: Sequence[Mapping[str, float]], run: RunSpec) -> int:
     needed = {"CPU": float(run.threads_per_actor), "GPU": share, **run.resources}
     needed = {name: amount for name, amount in needed.items() if amount > 0}
     return sum(
-        min(_times(node.get(name, 0.0), amount, name) for name, amount in needed.items())
+        min(
+            _times(float(node.get(name, 0.0)), float(amount), name)
+            for name, amount in needed.items()
+        )
         for node in nodes
     )
 
