@@ -52,7 +52,10 @@ def plan(
     ] = [],  # noqa: B006 - typer makes a new one
     as_json: AsJson = False,  # noqa: FBT002 - a command line flag
 ) -> None:
-    """Dry run: print shards, bytes, time and warnings. Writes nothing."""
+    """Dry run: print shards, bytes, time and warnings. Writes nothing.
+
+    What the job needs and is not here is listed, and the exit code is then that of a run.
+    """
     from factory.run.estimate import estimate_job
     from factory.run.price import price_job, read_prices
     from factory.spec.changes import read_changes
@@ -66,11 +69,14 @@ def plan(
     if as_json:
         costs = {"cost": dataclasses.asdict(cost)} if cost else {}
         print_json(dataclasses.asdict(estimate) | costs)
-        return
+        raise typer.Exit(estimate.exit_code)
     for name, value in (_rows(estimate) | (_cost_rows(cost) if cost else {})).items():
         say(f"{name:<10}{value}")
     for warning in estimate.warnings:
         say(f"warning   {warning}")
+    for missing in estimate.missing:
+        say(f"missing   {missing.what}")
+    raise typer.Exit(estimate.exit_code)
 
 
 def _rows(estimate: "Estimate") -> dict[str, str]:

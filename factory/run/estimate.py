@@ -31,6 +31,7 @@ from factory.plan.identity import make_identity
 from factory.plan.rounds import Round, make_plan
 from factory.run.devices import num_workers_here
 from factory.run.job_identity import identify_job
+from factory.run.missing import Missing, find_missing
 from factory.spec import JobSpec
 from factory.spec.read import Job, as_job
 from factory.store import open_store
@@ -68,6 +69,13 @@ class Estimate:
     search_bytes: int | None
     """Memory that a search for layouts takes in each worker; 0 without."""
     warnings: tuple[str, ...]
+    missing: tuple[Missing, ...] = ()
+    """What a run needs that is not here, such as credentials, in the order of a run."""
+
+    @property
+    def exit_code(self) -> int:
+        """How a run would end for what is missing; 0 if nothing is."""
+        return self.missing[0].exit_code if self.missing else 0
 
 
 @check_arguments
@@ -88,7 +96,7 @@ def estimate_job(job: Job, *, add: int | None = None, once: str | None = None) -
     """
     growth = check_growth(add, once)
     warnings: list[str] = []
-    spec, num_done, num_shards = _count_shards(as_job(job), growth, warnings)
+    spec, num_done, num_shards, unreachable = _count_shards(as_job(job), growth, warnings)
     measured = _calibrate(spec, warnings)
     warnings += _reader_warnings(spec, num_shards)
     size, rate, share, passes, fit_s = (
@@ -120,6 +128,7 @@ def estimate_job(job: Job, *, add: int | None = None, once: str | None = None) -
         seconds_per_pair=round(1 / (rate * kept), 5) if rate and kept else None,
         search_bytes=int(measured["search_bytes"]) if measured else None,
         warnings=tuple(warnings),
+        missing=find_missing(spec, unreachable),
     )
 
 
@@ -134,19 +143,21 @@ def _fit_warnings(spec: JobSpec, measured: dict[str, Any]) -> list[str]:
 
 def _count_shards(
     spec: JobSpec, growth: Growth | None, warnings: list[str]
-) -> tuple[JobSpec, int, int]:
-    """The job as it grows, the number of existing samples, and of shards with those that are planned."""
+) -> tuple[JobSpec, int, int, UnreachableError | None]:
+    """The job as it grows, how many samples exist and shards are planned, and why that is unknown."""
     rounds: list[Round] = []
+    unreachable = None
     try:
         store = open_store(spec.output.uri)
         rounds = find_rounds(store)
     except UnreachableError as error:
-        warnings.append(f"nothing is known of what the output holds: {error}")
+        unreachable = error
+        warnings.append("nothing is known of what the output holds")
     spec = grow(spec, rounds, growth)
     plain = math.ceil(spec.dataset.num_samples / spec.dataset.samples_per_shard)
     if not rounds:
         make_plan(spec, make_identity(spec, weights_sha256="", segmenter_sha256=""))  # may refuse
-        return spec, 0, plain
+        return spec, 0, plain, unreachable
     theirs = rounds[0].identity
     try:
         identity = identify_job(  # planning looks into neither weights nor segmenter
@@ -158,10 +169,10 @@ def _count_shards(
         )
     except PluginError as error:  # it may be installed where the job will run
         warnings.append(f"the output holds a dataset, not compared with this job: {error}")
-        return spec, 0, plain
+        return spec, 0, plain, None
     check_same_dataset(store, identity, theirs)
     plan = make_plan(spec, identity, rounds)
-    return spec, find_committed(store, plan).num_samples, plan.num_shards
+    return spec, find_committed(store, plan).num_samples, plan.num_shards, None
 
 
 def _rejection_warnings(spec: JobSpec, measured: dict[str, Any]) -> list[str]:

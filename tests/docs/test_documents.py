@@ -3,7 +3,6 @@
 import re
 from pathlib import Path
 
-import yaml
 from golden.goldens import command_names
 
 from factory.spec import METHODS
@@ -82,8 +81,3 @@ def test_long_checks_named_for_contributors_are_those_that_are_there() -> None:
 def test_benches_named_for_contributors_are_those_that_are_there() -> None:
     named = set(re.findall(r"^- `tests/bench/(\w+)\.py`", CONTRIBUTING, re.MULTILINE))
     assert named == {path.stem for path in (ROOT / "tests" / "bench").glob("*.py")}
-
-
-def test_the_front_matter_of_kubernetes_files_is_yaml() -> None:
-    document = yaml.safe_load((ROOT / "deploy" / "rayjob.yaml").read_text())
-    assert document["spec"]["entrypoint"].startswith("factory run ")

@@ -80,7 +80,8 @@ def test_every_training_in_the_repository_is_valid(path: Path) -> None:
 def test_every_job_in_the_repository_plans(path: Path) -> None:
     command = [sys.executable, "-m", "factory", "plan", "--json", str(path)]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert result.returncode == 0, result.stderr
+    # The big one's bucket needs credentials (6), and its download a digest (2): said in one go.
+    assert result.returncode in ((2, 6) if path.stem == "ffhq_100k" else (0,)), result.stderr
     plan = json.loads(result.stdout)
     assert plan["num_shards"] > 0
     if path.stem != "ffhq_100k":
@@ -88,6 +89,7 @@ def test_every_job_in_the_repository_plans(path: Path) -> None:
     else:
         assert plan["num_shards"] == 391
         assert any("weights" in warning for warning in plan["warnings"])
+        assert any("sha256" in missing["what"] for missing in plan["missing"])
 
 
 def test_all_five_jobs_and_the_training_were_seen() -> None:

@@ -1,0 +1,54 @@
+"""What a job lacks on this machine, told in one go."""
+
+import pytest
+from small_job import small_job
+
+import factory
+from factory.errors import UnreachableError
+from factory.run import missing
+from factory.run.missing import find_missing
+
+FAR = {"dataset.generator": {"kind": "stylegan2", "weights": "https://127.0.0.1:1/x.pkl"}}
+
+
+@pytest.fixture
+def no_gpu(monkeypatch):
+    monkeypatch.setattr(missing, "_GPU_DEVICES", ("/nowhere",))
+
+
+def test_all_is_told_in_the_order_of_a_run(tmp_path, no_gpu):
+    spec = small_job(tmp_path, FAR | {"run.gpus_per_actor": 1, "run.executor": "ray"})
+    found = find_missing(spec, UnreachableError("no credentials"))
+    assert [(lack.exit_code, lack.what.partition(":")[0]) for lack in found] == [
+        (6, "no credentials"),
+        (2, "dataset.generator.sha256"),
+        (3, "run.gpus_per_actor"),
+    ]
+
+
+def test_a_download_with_its_digest_is_not_missing(tmp_path):
+    far = {"dataset.generator": FAR["dataset.generator"] | {"sha256": "0" * 64}}
+    assert find_missing(small_job(tmp_path, far), None) == ()
+
+
+def test_the_gpus_of_a_cluster_are_not_looked_for_here(tmp_path, no_gpu):
+    spec = small_job(
+        tmp_path, {"run.gpus_per_actor": 1, "run.address": "auto", "run.executor": "ray"}
+    )
+    assert find_missing(spec, None) == ()
+
+
+def test_nothing_is_missing_where_there_is_a_gpu(tmp_path, monkeypatch):
+    monkeypatch.setattr(missing, "_GPU_DEVICES", (str(tmp_path),))
+    assert (
+        find_missing(small_job(tmp_path, {"run.gpus_per_actor": 1, "run.executor": "ray"}), None)
+        == ()
+    )
+
+
+@pytest.mark.slow
+def test_an_estimate_has_the_exit_code_of_the_first(tmp_path):
+    estimate = factory.estimate_job(small_job(tmp_path, FAR))
+    assert estimate.exit_code == 2
+    assert len(estimate.missing) == 1
+    assert factory.estimate_job(small_job(tmp_path)).exit_code == 0
