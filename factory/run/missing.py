@@ -39,7 +39,8 @@ def find_missing(spec: JobSpec, output_error: FactoryError | None) -> tuple[Miss
                 JobError.exit_code,
             )
         )
-    if spec.run.gpus_per_actor and spec.run.address is None and not _has_gpu():
+    wants = spec.run.gpus_per_actor not in ("auto", 0)
+    if wants and spec.run.address is None and not has_gpu():
         found.append(
             Missing(
                 "run.gpus_per_actor: this machine has no GPU; set it to 0, or run.address to a cluster "
@@ -50,5 +51,6 @@ def find_missing(spec: JobSpec, output_error: FactoryError | None) -> tuple[Miss
     return tuple(found)
 
 
-def _has_gpu() -> bool:
+def has_gpu() -> bool:
+    """Whether this machine has the device of a GPU."""
     return any(Path(device).exists() for device in _GPU_DEVICES)

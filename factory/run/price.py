@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 
 from factory.errors import JobError
 from factory.run.estimate import Estimate
+from factory.run.missing import has_gpu
 from factory.spec import JobSpec
 
 _FILES_PER_SHARD = 3
@@ -82,10 +83,12 @@ def price_job(spec: JobSpec, estimate: Estimate, prices: Prices) -> Cost:
     """
     left = estimate.num_samples - estimate.num_done
     seconds, run = estimate.seconds_per_pair, spec.run
+    # `auto` computes on the GPU that was measured here, if there is one.
+    gpus = float(has_gpu()) if run.gpus_per_actor == "auto" else float(run.gpus_per_actor)
     per_pair = estimate.bytes_in_all / estimate.num_samples if estimate.bytes_in_all else None
     compute = requests = storage = per_million = None
     if seconds is not None:
-        gpu_price = prices.gpu_hour * run.gpus_per_actor
+        gpu_price = prices.gpu_hour * gpus
         hour = gpu_price + prices.cpu_hour * run.threads_per_actor
         compute = left * seconds / _HOUR_S * hour
     if per_pair is not None:
@@ -95,7 +98,7 @@ def price_job(spec: JobSpec, estimate: Estimate, prices: Prices) -> Cost:
         per_million = (compute + requests) / left * _MILLION if left else 0.0
     return Cost(
         pairs=left,
-        pairs_per_gpu_hour=_per_hour(seconds, float(run.gpus_per_actor)),
+        pairs_per_gpu_hour=_per_hour(seconds, gpus),
         pairs_per_cpu_hour=_per_hour(seconds, float(run.threads_per_actor)),
         bytes_per_million=int(per_pair * _MILLION) if per_pair is not None else None,
         compute=compute,
