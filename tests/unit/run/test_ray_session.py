@@ -96,7 +96,7 @@ NODES = [
     ],
 )
 def test_an_actor_fits_on_one_node_and_not_on_the_sum_of_all(settings, number):
-    assert actors_on(NODES, RunSpec(**settings)) == number
+    assert actors_on(NODES, RunSpec(**{"gpus_per_actor": 0} | settings)) == number
 
 
 def test_thirds_of_a_gpu_are_three(monkeypatch):
