@@ -16,6 +16,7 @@ from factory.cli import downstream as cli_downstream
 from factory.cli import edit as cli_edit
 from factory.cli import evaluate as cli_eval
 from factory.cli import export as cli_export
+from factory.cli import first_job as cli_first_job
 from factory.cli import job as cli_job
 from factory.cli import label as cli_label
 from factory.cli import paint as cli_paint
@@ -29,7 +30,6 @@ from factory.provenance import own_version
 app = typer.Typer(
     help="Turn a pretrained image generator into a segmentation dataset, without annotators.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},  # subcommands inherit them
 )
@@ -55,6 +55,7 @@ def _options(version: Version = False) -> None:  # noqa: FBT002 - a command line
     pass
 
 
+app.command()(cli_first_job.init)
 app.command()(cli_job.plan)
 app.command()(cli_job.fit)
 app.command()(cli_job.run)
@@ -62,6 +63,7 @@ app.command()(cli_job.grow)
 app.command()(cli_dataset.status)
 app.command()(cli_care.verify)
 app.command()(cli_dataset.preview)
+app.command()(cli_catalogue.explain)
 app.command()(cli_catalogue.schema)
 app.command()(cli_catalogue.generators)
 app.command()(cli_catalogue.segmenters)

@@ -13,6 +13,7 @@ from factory.cli.shared import (
     AsJson,
     Settings,
     TrustPlugins,
+    duration,
     import_from_here,
     load,
     one_line_errors,
@@ -83,7 +84,6 @@ def _rows(estimate: "Estimate") -> dict[str, str]:
     """The lines of an estimate, by name."""
     side = estimate.resolution_px
     size = estimate.bytes_in_all
-    seconds = estimate.seconds_left
     rows = {
         "dataset": estimate.name,
         "output": estimate.output_uri,
@@ -93,7 +93,7 @@ def _rows(estimate: "Estimate") -> dict[str, str]:
         "size": f"{size / 1e6:,.1f} MB" if size else "unknown",
         "workers": f"{estimate.num_actors}",
         "device": estimate.device or "unknown",
-        "time left": f"{seconds:,.0f} s" if seconds is not None else "unknown",
+        "time left": _time_left(estimate),
     }
     if estimate.accepted_share is not None and estimate.accepted_share < 1:
         rows["accepted"] = f"{estimate.accepted_share:.0%} of the tried samples"
@@ -121,6 +121,15 @@ def _cost_rows(cost: "Cost") -> dict[str, str]:
         "cost": f"{amount(cost.compute)} compute, {amount(cost.requests)} requests for "
         f"{cost.pairs:,} pairs; {amount(cost.storage_month)} a month to store the dataset",
     }
+
+
+def _time_left(estimate: "Estimate") -> str:
+    """The time that is left in human units, the fit's share apart."""
+    left, fit = estimate.seconds_left, estimate.fit_s
+    if left is None:
+        return "unknown"
+    parts = f" (fit {duration(fit)}, pairs {duration(left - fit)})" if fit else ""
+    return duration(left) + parts
 
 
 @one_line_errors

@@ -117,6 +117,16 @@ def say(text: str, *, err: bool = False) -> None:
     typer.echo(shown(text), err=err)
 
 
+def duration(seconds: float) -> str:
+    """Seconds as a person says them: `45 s`, `3 min 20 s`, `2 h 5 min`, `3 d 4 h`."""
+    whole = round(seconds)
+    for unit, inner, size in (("d", "h", 86400), ("h", "min", 3600), ("min", "s", 60)):
+        if whole >= size:
+            more = whole % size // {"h": 3600, "min": 60, "s": 1}[inner]
+            return f"{whole // size:,} {unit}" + (f" {more} {inner}" if more else "")
+    return f"{whole} s"
+
+
 def print_json(value: object, *, err: bool = False, indent: int | None = 1) -> None:
     """Print `value` as JSON, without secrets."""
     typer.echo(json.dumps(redact_values(value), indent=indent), err=err)

@@ -69,6 +69,10 @@ def _digest(named: str | list[str], setting: str, known: Mapping[str, str]) -> s
             return known[setting]
         raise JobError(
             f"{SEGMENTER_SECTION}.{setting}: {error.filename} cannot be read ({error.strerror}); the "
-            "segmenter is fitted on it: check the path, which is relative to the folder the command "
-            "runs in"
+            f"segmenter is fitted on it: check the path{_meaning(error.filename)}"
         ) from error
+
+
+def _meaning(path: str) -> str:
+    """What a relative path means, for whoever looks for the file."""
+    return "" if Path(path).is_absolute() else f"; it means the job's folder, or else {Path.cwd()}"

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import torch
 
-from factory.checkpoint import read_checkpoint, write_safetensors
+from factory.checkpoint import Checkpoint, read_checkpoint, write_safetensors
 from factory.errors import WeightsError
-from factory.generate.base import load_generator
+from factory.generate.base import GeneratorFacts, load_generator
 from factory.generate.weights.find import digest_of_weights
 from factory.spec import GeneratorSpec
 
@@ -61,6 +61,17 @@ def inspect_weights(path: Path, *, config: Path | None = None) -> Inspection:
     Raises:
         WeightsError: If it is not a complete checkpoint of a known family.
     """
+    return inspect_with_facts(path, config=config)[0]
+
+
+def inspect_with_facts(
+    path: Path, *, config: Path | None = None
+) -> tuple[Inspection, GeneratorFacts]:
+    """Do as `inspect_weights`, and give the capabilities of the network too, which methods ask for.
+
+    Raises:
+        WeightsError: If it is not a complete checkpoint of a known family.
+    """
     checkpoint = read_checkpoint(path, config=config)
     with tempfile.TemporaryDirectory() as folder:
         converted = Path(folder) / "converted.safetensors"
@@ -70,6 +81,10 @@ def inspect_weights(path: Path, *, config: Path | None = None) -> Inspection:
             facts = load_generator(spec, converted, device=torch.device("cpu")).facts
         except WeightsError as error:  # it names the copy, which is gone in a moment
             raise WeightsError(str(error).replace(str(converted), str(path))) from error
+    return _described(checkpoint, facts, path), facts
+
+
+def _described(checkpoint: Checkpoint, facts: GeneratorFacts, path: Path) -> Inspection:
     return Inspection(
         family=checkpoint.family,
         layout=checkpoint.layout,

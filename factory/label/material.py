@@ -16,6 +16,7 @@ from factory.segment.segmenter_file import decode_segmenter
 from factory.segment.tree.hierarchy import Hierarchy, read_hierarchy
 from factory.segment.tree.layer_choice import describe_choice
 from factory.spec import METHODS, JobSpec
+from factory.spec.anchor import anchor_paths
 from factory.spec.read import check_job
 from factory.spec.yaml_file import load_yaml
 
@@ -84,6 +85,7 @@ def load_without_labels(job: Path, fitted: Path | None) -> tuple[JobSpec, Path |
         PluginError: If there is no such segmenter.
     """
     document = load_yaml(job, noun="job file", keys="name, dataset, output")
+    anchor_paths(document, JobSpec, job.parent)
     labels = None
     match document:
         case {"dataset": {"segmenter": {"kind": str(kind)} as section}}:
@@ -97,7 +99,13 @@ def load_without_labels(job: Path, fitted: Path | None) -> tuple[JobSpec, Path |
                     settings[method.fitted_file] = str(fitted)
     spec = check_job(document, source=str(job))
     check_has_tree(spec, source=str(job))
-    return spec, Path(labels) if isinstance(labels, str) else None
+    return spec, _labels_path(job, labels) if isinstance(labels, str) else None
+
+
+def _labels_path(job: Path, labels: str) -> Path:
+    """Where the labels of `job` are, or will be: beside it, if they are not in the working folder."""
+    path, beside = Path(labels), job.parent / labels
+    return beside if not path.exists() and beside.parent.is_dir() else path
 
 
 def _methods_with_tree() -> str:

@@ -59,7 +59,10 @@ class Estimate:
     """Of one actor, on this machine."""
     bytes_in_all: int | None
     seconds_left: float | None
-    """Estimated time for the missing samples, with `num_actors` workers as fast as this machine."""
+    """Estimated time for the missing samples, with `num_actors` workers as fast as this machine; the
+    fit, if it is not done yet, comes before."""
+    fit_s: float | None
+    """The fit's share of that: 0 if there is nothing to fit, or it is done; None if it is unknown."""
     accepted_share: float | None
     """Share of the samples that are accepted, of a few batches; None before the fit."""
     passes_per_pair: float | None
@@ -123,6 +126,7 @@ def estimate_job(job: Job, *, add: int | None = None, once: str | None = None) -
         seconds_left=(
             round(left / (rate * kept * num_actors) + (fit_s or 0), 1) if rate and kept else None
         ),
+        fit_s=None if fit_s is None else round(fit_s, 1),
         accepted_share=None if share is None else round(share, 3),
         passes_per_pair=round(passes / kept, 2) if passes and kept else None,
         seconds_per_pair=round(1 / (rate * kept), 5) if rate and kept else None,

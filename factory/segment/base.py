@@ -88,14 +88,19 @@ def check_generator(kind: str, facts: GeneratorFacts) -> None:
     """
     missing = _missing_fact(find_method(kind), facts)
     if missing:
-        others = sorted(
-            name for name, m in METHODS.items() if m.can_teach and not _missing_fact(m, facts)
-        )
+        others = find_serving_methods(facts)
         raise JobError(
             f"{SEGMENTER_SECTION}.kind: found {kind!r}, but this generator has "
             f"{_LACKS.get(missing, f'no {missing}')}; methods that work on it: "
             f"{', '.join(others) or 'none of ours'}"
         )
+
+
+def find_serving_methods(facts: GeneratorFacts) -> list[str]:
+    """The names of our own methods that work on a generator with `facts`, those of heads aside."""
+    return sorted(
+        name for name, m in METHODS.items() if m.can_teach and not _missing_fact(m, facts)
+    )
 
 
 def _missing_fact(method: Method, facts: GeneratorFacts) -> str:

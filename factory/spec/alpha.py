@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from factory.spec.fit import FittingSeed
 from factory.spec.segmenters import MethodSettings
-from factory.spec.settings import Fraction, IdentityFields
+from factory.spec.settings import Fraction, IdentityFields, InputPath
 
 PresetName = Literal[
     "ffhq/paper", "ffhq/retrain", "horse/paper", "horse/retrain",
@@ -64,10 +64,10 @@ class AlphaSpec(MethodSettings):
 
     kind: Literal["alpha"] = "alpha"
     """`alpha`."""
-    images: str | None = Field(None, min_length=1)
+    images: InputPath | None = None
     """Real pictures of what the generator makes, which composites must resemble: a folder, a tar, or
     shards as a brace range (`cells-{000..011}.tar`). All are held in memory, at the generator's size."""
-    network: str | None = Field(None, min_length=1)
+    network: InputPath | None = None
     """Path of a training's file that the authors of Labels4Free released (`NNNNNN.pt`), whose alpha
     network is used instead of `images`; no other setting of the fit applies."""
     preset: PresetName = "ffhq/retrain"

@@ -6,7 +6,7 @@ from pydantic import Field, field_validator, model_validator
 
 from factory.spec.fit import FittingSeed
 from factory.spec.segmenters import MethodSettings
-from factory.spec.settings import Fraction, IdentityFields
+from factory.spec.settings import Fraction, IdentityFields, InputPath
 
 Masks = Literal["both", "light", "dark"]
 """Which directions masks are made of."""
@@ -41,10 +41,10 @@ class DirectionSpec(MethodSettings):
     """Latent space of the directions: `z` = the latent that is drawn; `w` = the style, `w_plus` = a
     style for each layer, of style-based networks. `auto` = `w_plus` where there is one, else
     `z`."""
-    light: str | None = Field(None, min_length=1)
+    light: InputPath | None = None
     """Path of a light direction that the authors' program found (`latest.pth`); with it, settings of the
     search do not apply."""
-    dark: str | None = Field(None, min_length=1)
+    dark: InputPath | None = None
     """Path of a dark direction that the authors' program found."""
     steps: int = Field(300, ge=10, le=1_000_000)
     """Steps of the search, which is Adam; the authors' value, as are those of all settings below."""

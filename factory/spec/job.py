@@ -26,6 +26,7 @@ from factory.spec.settings import (
     DatasetName,
     Fraction,
     IdentityFields,
+    IsInputPath,
     Settings,
     Sha256,
     Weight,
@@ -42,9 +43,9 @@ class GeneratorSpec(Settings):
 
     kind: str
     """Generator family, e.g. `stylegan2`; `factory generators` lists them. Or `module:attribute`."""
-    weights: str = ""
+    weights: Annotated[str, IsInputPath()] = ""
     """Weights: a file, `shipped:blood_cells`, or `https://...` with `sha256`. Paths are relative to
-    the folder the command runs in."""
+    the job's file; where nothing lies there, to the folder the command runs in."""
     sha256: Sha256 | None = None
     """Expected SHA-256 of the weights; others are refused. Required for downloads."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"

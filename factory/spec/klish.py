@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from factory.spec.fit import FitSpec, LayerNames
 from factory.spec.labels import LabelsSpec, NodeId
 from factory.spec.segmenters import MethodSettings
-from factory.spec.settings import IdentityFields
+from factory.spec.settings import IdentityFields, InputPath, IsInputPath
 
 _PUBLISHED_DATA = FitSpec(num_images=256, pixels_per_image="auto")
 
@@ -41,16 +41,18 @@ class KlishSpec(MethodSettings):
     the tree's nodes that together cover every cluster once, to keep some parts fine and others
     coarse."""
     labels: Annotated[
-        LabelsSpec | None, BeforeValidator(_refuse_path, json_schema_input_type=str | LabelsSpec)
+        LabelsSpec | None,
+        BeforeValidator(_refuse_path, json_schema_input_type=str | LabelsSpec),
+        IsInputPath(),
     ] = None
-    """Named classes instead of `cut`: the path of a labels file, or its content. Paths are relative to
-    the working folder."""
+    """Named classes instead of `cut`: the path of a labels file, relative to the job's file, or its
+    content."""
     ignore_unclaimed: bool = False
     """Set pixels to 255 (ignore) where every class scores below 0, instead of the class of highest
     score."""
-    fitted: str | None = Field(None, min_length=1)
+    fitted: InputPath | None = None
     """Path of a segmenter file with a merge tree (`factory fit -o`), used instead of a new fit; relative
-    to the working folder."""
+    to the job's file."""
     initial_clusters: int = Field(100, ge=3, le=255)
     """Number of k-means clusters, which are then merged one pair at a time down to two."""
     merging: Literal["robust", "published"] = "robust"

@@ -7,7 +7,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from factory.spec.fit import FittingSeed
 from factory.spec.labels import check_colour, check_name
 from factory.spec.segmenters import MethodSettings
-from factory.spec.settings import IdentityFields, Settings, Weight
+from factory.spec.settings import IdentityFields, InputPath, Settings, Weight
 
 IGNORE_NAME = "ignore"
 """The name under which tools paint what belongs to no class; no class can have it."""
@@ -44,10 +44,10 @@ class LinearSpec(MethodSettings):
 
     kind: Literal["linear"] = "linear"
     """`linear`."""
-    annotations: str | None = Field(None, min_length=1)
+    annotations: InputPath | None = None
     """Folder of `factory sample` with pictures and what was painted on them, in files of any tool; its
-    path is relative to the working folder."""
-    extractor: str | None = Field(None, min_length=1)
+    path is relative to the job's file."""
+    extractor: InputPath | None = None
     """Path of an extractor that LinearGAN's authors released (`*_LSE.pth`), used instead of
     `annotations`; `layers` may name its feature maps, and no other setting of the fit applies."""
     classes: list[

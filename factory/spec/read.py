@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from factory.arguments import check_arguments
+from factory.spec.anchor import anchor_paths
 from factory.spec.changes import apply_changes
 from factory.spec.check import check_settings
 from factory.spec.inline import inline_files
@@ -19,6 +20,9 @@ Job = JobSpec | str | Path | Mapping[str, Any]
 def load_job(path: str | Path, changes: Mapping[str, Any] | None = None) -> JobSpec:
     """Read and validate the job file at `path`, and the labels file it names, if any.
 
+    Relative paths of what the job reads mean the folder of its file, or else the folder the command
+    runs in; `output.uri` means the latter.
+
     Args:
         path: The job file.
         changes: Values by dotted path, such as `{"run.num_actors": 4}`, in place of the file's.
@@ -28,7 +32,8 @@ def load_job(path: str | Path, changes: Mapping[str, Any] | None = None) -> JobS
             line per problem.
     """
     document = load_yaml(Path(path), noun="job file", keys="name, dataset, output")
-    apply_changes(document, changes or {})
+    anchor_paths(document, JobSpec, Path(path).parent)
+    apply_changes(document, changes or {})  # paths in them mean the folder the command runs in
     inline_files(document)
     return check_job(document, source=str(path))
 

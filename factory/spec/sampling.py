@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from factory.spec.settings import IdentityFields, Settings
+from factory.spec.settings import IdentityFields, InputPath, Settings
 
 _OF_DESCENT = ("steps", "latents", "learning_rate", "stay", "prior")
 
@@ -19,10 +19,10 @@ class LayoutSpec(Settings):
 
     kind: Literal["layout"]
     """`layout`."""
-    layouts: str | None = Field(None, min_length=1)
+    layouts: InputPath | None = None
     """Folder of masks that the samples should have, in files of any tool, as for painted pictures; 255,
-    or what is not painted, may be anything. Its path is relative to the working folder."""
-    dataset: str | None = Field(None, min_length=1)
+    or what is not painted, may be anything. Its path is relative to the job's file."""
+    dataset: InputPath | None = None
     """Address of a dataset whose masks the samples should have, used instead of `layouts`. Classes are
     matched by name."""
     num_layouts: int = Field(100, ge=1, le=10_000)

@@ -19,6 +19,14 @@ DatasetName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
+class IsInputPath:
+    """Marks a setting that names a file or folder to be read: see `anchor.py`."""
+
+
+InputPath = Annotated[str, Field(min_length=1), IsInputPath()]
+"""The path of a file or folder to be read, relative to the job's file."""
+
+
 def _check_class_keys(value: object) -> object:
     """Require that classes are integers or names, each given once (JSON has text keys only)."""
     keys = list(value) if isinstance(value, (list, Mapping)) else []

@@ -1,19 +1,20 @@
 """The settings of a training: the content of `jobs/train/*.yaml`."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from factory.spec.anchor import anchor_paths
 from factory.spec.check import check_settings
-from factory.spec.settings import Settings
+from factory.spec.settings import InputPath, IsInputPath, Settings
 from factory.spec.yaml_file import load_yaml
 
 
 class ImagesSpec(Settings):
     """The training pictures."""
 
-    uri: str = Field(min_length=1)
+    uri: InputPath
     """A folder, a tar, or WebDataset shards as a brace range (`cells-{000..011}.tar`). The class of
     a picture is the content of its `.cls` file, else the name of its folder."""
     symmetry: Literal["none", "mirror", "dihedral"] = "mirror"
@@ -30,7 +31,7 @@ class NetworkSpec(Settings):
 
     resolution: int = Field(64, ge=8, le=1024)
     """Side of the images in pixels, a power of two."""
-    initial: str = ""
+    initial: Annotated[str, IsInputPath()] = ""
     """Weights of a StyleGAN2 to start from: a file or `shipped:blood_cells`. They then determine the
     widths below. Empty = random initial weights."""
     z_dim: int = Field(128, ge=1)
@@ -145,4 +146,5 @@ def load_training(path: Path) -> TrainSpec:
             problem.
     """
     document = load_yaml(path, noun="training's job file", keys="name, images, schedule, output")
+    anchor_paths(document, TrainSpec, path.parent)
     return check_settings(TrainSpec, document, source=str(path))

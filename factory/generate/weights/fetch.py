@@ -85,7 +85,8 @@ def _check_ordinary(path: Path) -> None:
     except OSError as error:
         reason = (error.strerror or "unreadable").lower()
         is_missing = isinstance(error, (FileNotFoundError, NotADirectoryError))
-        found = f"no file {str(path)!r}" if is_missing else f"{path}: {reason}"
+        places = "" if path.is_absolute() else f" in the job's folder, or else in {Path.cwd()}"
+        found = f"no file {str(path)!r}{places}" if is_missing else f"{path}: {reason}"
         kind = MissingWeightsError if is_missing else WeightsError
         raise kind(f"{_WHERE}: {found}; {remedy}") from error
     if stat.S_ISDIR(facts.st_mode):

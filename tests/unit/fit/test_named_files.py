@@ -49,10 +49,15 @@ def test_pictures_that_are_missing_are_told_before_anything_is_made(tmp_path):
         run(tmp_path, painted_section(tmp_path / "none"))
     assert str(caught.value) == (
         f"dataset.segmenter.settings.pictures: {tmp_path}/none cannot be read (No such file or "
-        "directory); the segmenter is fitted on it: check the path, which is relative to the folder "
-        "the command runs in"
+        "directory); the segmenter is fitted on it: check the path"
     )
     assert not (tmp_path / "out").exists()
+
+
+def test_a_missing_relative_path_names_the_folders_that_were_looked_at(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(JobError, match=f"it means the job's folder, or else {tmp_path}$"):
+        run(tmp_path, painted_section("none"))
 
 
 @pytest.mark.slow
