@@ -11,7 +11,7 @@ from factory.generate.base import GeneratorFacts
 from factory.generate.inspect import Inspection, inspect_with_facts
 from factory.generate.weights.fetch import fetch_weights, ignore_bytes
 from factory.run.estimate import estimate_job
-from factory.segment.base import find_serving_methods
+from factory.segment.serving import find_serving_methods
 from factory.spec import GeneratorSpec, JobSpec
 from factory.spec.anchor import anchor_paths
 from factory.spec.fit import FitSpec

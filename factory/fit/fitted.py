@@ -18,7 +18,6 @@ from factory.generate.base import load_generator
 from factory.generate.weights.find import LocalWeights
 from factory.identity import digest_of
 from factory.plan.identity import BYTES_VERSION, identity_of, put_digests
-from factory.segment.base import check_generator
 from factory.segment.methods import (
     SEGMENTER_SECTION,
     find_method,
@@ -28,6 +27,7 @@ from factory.segment.methods import (
     settings_of,
 )
 from factory.segment.segmenter_file import decode_segmenter
+from factory.segment.serving import check_generator
 from factory.spec import METHODS, DatasetSpec
 from factory.store import LocalStore
 from factory.store.cache import cache_folder

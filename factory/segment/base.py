@@ -21,14 +21,14 @@ from factory.segment.clean import Cleaner, make_cleaner
 from factory.segment.confidence import AgreementHeads, read_heads
 from factory.segment.methods import (
     ROLE,
-    SEGMENTER_SECTION,
     find_method,
     has_file,
     import_part,
     is_fitted,
     settings_of,
 )
-from factory.spec import METHODS, Method, MethodSettings
+from factory.segment.serving import check_generator
+from factory.spec import MethodSettings
 
 
 @runtime_checkable
@@ -71,40 +71,6 @@ class DifferentiableSegmenter(Protocol):
 
 
 AnySegmenter = Segmenter | RenderingSegmenter
-
-_LACKS = {
-    "layers": "no feature maps",
-    "styles": "no style per layer to mix",
-    "spaces": "no latents that can be moved",
-    "has_backgrounds": "no stage of 4x4 pixels that can be silenced, as StyleGAN and StyleGAN2 have",
-}
-
-
-def check_generator(kind: str, facts: GeneratorFacts) -> None:
-    """Require that a method can work on a generator with `facts`.
-
-    Raises:
-        JobError: If it cannot; the message names the methods that can.
-    """
-    missing = _missing_fact(find_method(kind), facts)
-    if missing:
-        others = find_serving_methods(facts)
-        raise JobError(
-            f"{SEGMENTER_SECTION}.kind: found {kind!r}, but this generator has "
-            f"{_LACKS.get(missing, f'no {missing}')}; methods that work on it: "
-            f"{', '.join(others) or 'none of ours'}"
-        )
-
-
-def find_serving_methods(facts: GeneratorFacts) -> list[str]:
-    """The names of our own methods that work on a generator with `facts`, those of heads aside."""
-    return sorted(
-        name for name, m in METHODS.items() if m.can_teach and not _missing_fact(m, facts)
-    )
-
-
-def _missing_fact(method: Method, facts: GeneratorFacts) -> str:
-    return next((need for need in method.needs if not getattr(facts, need)), "")
 
 
 def generate_and_segment(

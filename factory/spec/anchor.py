@@ -15,7 +15,7 @@ from factory.spec.check import by_kind
 from factory.spec.settings import IsInputPath
 
 
-def anchor_paths(document: dict[str, Any], model: type[BaseModel], folder: Path) -> None:
+def anchor_paths(document: dict[Any, Any], model: type[BaseModel], folder: Path) -> None:
     """Replace relative paths of files that lie below `folder` by paths that lead there, in place.
 
     Args:
@@ -34,7 +34,7 @@ def anchor_paths(document: dict[str, Any], model: type[BaseModel], folder: Path)
                 anchor_paths(value, inner, folder)
 
 
-def _models_of(field: FieldInfo, value: dict[str, Any]) -> Iterator[type[BaseModel]]:
+def _models_of(field: FieldInfo, value: dict[Any, Any]) -> Iterator[type[BaseModel]]:
     """The classes that the section `value` may have."""
     union = by_kind(field)
     if union is None:

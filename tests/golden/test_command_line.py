@@ -162,7 +162,7 @@ REFUSALS = {
     "weights are missing": (
         {"dataset.generator": {"kind": "stylegan2", "weights": "none"}},
         2,
-        "error: dataset.generator.weights: no file 'none'; ",
+        "error: dataset.generator.weights: no file 'none' in the job's folder, or else in ",
     ),
     "a plugin is unknown": (
         {"dataset.generator": {"kind": "shape"}},
@@ -182,7 +182,7 @@ REFUSALS = {
 def test_a_run_ends_with_the_exit_code_of_its_error_and_one_message(tmp_path, case):
     overrides, code, text = REFUSALS[case]
     result = call("run", write_job(tmp_path, overrides))
-    assert result.exit_code == code
+    assert result.exit_code == code, result.output
     assert text in result.stderr
     assert "Traceback" not in result.stderr
     assert result.stdout == ""
@@ -202,7 +202,7 @@ def test_a_run_ends_with_the_exit_code_of_its_error_and_one_message(tmp_path, ca
 def test_whatever_a_plugin_raises_on_purpose_sets_the_exit_code(tmp_path, kind, code, line):
     settings = plugin(tmp_path, f"raises_{kind.lower()}", f"raise errors.{kind}('on purpose')")
     result = call("run", write_job(tmp_path, settings))
-    assert result.exit_code == code
+    assert result.exit_code == code, result.output
     assert result.stderr.splitlines()[-1] == line
 
 

@@ -29,7 +29,7 @@ W, S = "w" * 64, "s" * 64
 
 def job_of(name):
     if name.endswith(".yaml"):
-        return load_job(ROOT / "jobs" / name)
+        return load_job(Path("jobs") / name)  # the files that it names are named from the root
     document = {"name": "frozen", "dataset": SECTIONS[name], "output": {"uri": "out"}}
     return check_job(document, source=name)
 

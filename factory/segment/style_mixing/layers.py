@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from factory.errors import JobError
 from factory.generate.base import GeneratorFacts, StyleFacts
-from factory.segment.base import check_generator
+from factory.segment.serving import check_generator
 from factory.spec.style_mixing import StyleMixingSpec
 
 _START_PX = 64

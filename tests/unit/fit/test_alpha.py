@@ -25,8 +25,9 @@ from factory.generate.base import GeneratorFacts, LayerShape
 from factory.generate.weights.find import LocalWeights
 from factory.pack.image import encode_mask
 from factory.segment.alpha.segmenter import LABELS
-from factory.segment.base import check_generator, generate_and_segment, load_segmenter
+from factory.segment.base import generate_and_segment, load_segmenter
 from factory.segment.segmenter_file import decode_segmenter
+from factory.segment.serving import check_generator
 from factory.spec.alpha import AlphaSpec
 from factory.store import LocalStore
 from factory.train_generator.step import step_rng

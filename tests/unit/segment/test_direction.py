@@ -12,7 +12,7 @@ from small_job import small_job
 from factory.errors import JobError, PluginError
 from factory.generate.base import GeneratorFacts, LayerShape
 from factory.manifest.labels import MaskClass
-from factory.segment.base import check_generator, count_passes, load_segmenter
+from factory.segment.base import count_passes, load_segmenter
 from factory.segment.direction.segmenter import (
     LENGTHS_NAME,
     MARGINS_NAME,
@@ -22,6 +22,7 @@ from factory.segment.direction.segmenter import (
     find_doubts,
 )
 from factory.segment.segmenter_file import SegmenterFacts, encode_segmenter
+from factory.segment.serving import check_generator
 from factory.spec.direction import DirectionSpec
 
 CPU = torch.device("cpu")

@@ -80,7 +80,7 @@ def test_what_does_not_lie_there_stays_as_it_was_written(folder, weights):
     assert found["generator"]["weights"] == weights
 
 
-@pytest.mark.parametrize("odd", [None, 3, ["net.pt", 4], {"weights": "net.pt"}, [[]]])
+@pytest.mark.parametrize("odd", [None, 3, ["net.pt", 4], {"weights": "net.pt"}, {0: [1]}, [[]]])
 def test_odd_values_are_left_to_the_check_of_settings(folder, odd):
     anchored(folder, generator=odd, segmenter=odd, sampling=odd)
     anchored(
