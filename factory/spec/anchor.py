@@ -29,9 +29,11 @@ def anchor_paths(document: dict[Any, Any], model: type[BaseModel], folder: Path)
             continue
         if _is_path(field):
             document[name] = _anchored(value, folder)
-        elif isinstance(value, dict):
-            for inner in _models_of(field, value):
-                anchor_paths(value, inner, folder)
+            continue
+        for section in value if isinstance(value, list) else [value]:
+            if isinstance(section, dict):
+                for inner in _models_of(field, section):
+                    anchor_paths(section, inner, folder)
 
 
 def _models_of(field: FieldInfo, value: dict[Any, Any]) -> Iterator[type[BaseModel]]:

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from factory.spec.settings import ClassKey, ClassKeys, IdentityFields, Settings
+from factory.spec.settings import ClassKey, ClassKeys, IdentityFields, InputPath, Settings
 
 
 class ComposeSpec(Settings):
@@ -15,9 +15,9 @@ class ComposeSpec(Settings):
     background: Literal["other_sample", "folder"]
     """`other_sample` = the sample of the next index, with its own object and mask where they are not
     covered: a batch then gives one sample less; `folder` = a picture of `folder`."""
-    folder: str | None = Field(None, min_length=1)
+    folder: InputPath | None = None
     """Pictures of backgrounds: a folder, a tar, or shards as a brace range (`rooms-{000..011}.tar`). A
-    sample's index decides which one it lies on. Paths are relative to the working folder."""
+    sample's index decides which one it lies on. Paths are relative to the job's file."""
     classes: Annotated[list[ClassKey] | None, ClassKeys] = Field(None, min_length=1)
     """Classes that make up the object, by name or mask value. Empty = all but the one called
     `background`."""

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from factory.spec.settings import ClassKey, IdentityFields, Settings
+from factory.spec.settings import ClassKey, IdentityFields, InputPath, Settings
 
 _OF_RULE = ("of", "to", "by_px")
 
@@ -28,11 +28,11 @@ class EditSpec(Settings):
     """The class that takes its place. Empty = for `shrink` and `shift`, the nearest other class."""
     by_px: int = Field(3, ge=1, le=1024)
     """Pixels by which it grows, shrinks or is shifted."""
-    masks: str | None = Field(None, min_length=1)
+    masks: InputPath | None = None
     """Folder of edited masks, used instead of `change`: files of any tool, as for painted pictures,
     named by the keys (or numbers) of samples of `dataset`; what is 255 or not painted stays. Its path is
-    relative to the working folder. Each mask gives one pair."""
-    dataset: str | None = Field(None, min_length=1)
+    relative to the job's file. Each mask gives one pair."""
+    dataset: InputPath | None = None
     """Address of the dataset whose samples `masks` edits. Generator, latents and segmenter must be the
     same as here."""
     steps: int = Field(50, ge=1, le=10_000)

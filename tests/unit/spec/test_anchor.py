@@ -54,6 +54,13 @@ def folder(tmp_path, monkeypatch):
             "net.pt",
         ),
         ({"sampling": {"kind": "layout", "layouts": "masks"}}, ("sampling", "layouts"), "masks"),
+        ({"compose": {"background": "folder", "folder": "masks"}}, ("compose", "folder"), "masks"),
+        ({"edit": {"masks": "masks"}}, ("edit", "masks"), "masks"),
+        (
+            {"agreement": {"others": [{"method": {"kind": "direction", "dark": "net.pt"}}]}},
+            ("agreement", "others", 0, "method", "dark"),
+            "net.pt",
+        ),
     ],
 )
 def test_what_lies_beside_the_job_is_found_there(folder, section, keys, value):
