@@ -305,7 +305,7 @@ def test_a_refused_job_is_told_as_fields_to_a_script(tmp_path):
     }  # fmt: skip
     unknown = error["problems"][1]
     assert (unknown["path"], unknown["kind"]) == ("dataset.sed", "unknown_key")
-    assert unknown["allowed"].startswith("known here: accept, batch_size, ")
+    assert unknown["allowed"].startswith("known here: accept, agreement, batch_size, ")
 
 
 @pytest.mark.parametrize(
