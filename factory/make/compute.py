@@ -19,12 +19,12 @@ from factory.generate.batch import ImageBatch, MaskBatch
 from factory.generate.latents import LatentSampler
 from factory.make.backgrounds import Backgrounds
 from factory.make.compose import Composer
+from factory.make.encoding import check_encoding
 from factory.make.memory import Room
 from factory.manifest.measure import latent_cells
 from factory.segment.base import AnySegmenter, generate_and_segment
 from factory.spec import DatasetSpec, EncodeSpec
 
-_RGBA = 4
 _CPU = torch.device("cpu")
 _PLAIN = EncodeSpec()
 
@@ -192,20 +192,6 @@ class BatchMaker:
             )
             for place, sample in enumerate(before)
         ]
-
-
-def check_encoding(dataset: DatasetSpec, generator: Generator) -> None:
-    """Reject a file format that would lose the alpha of the generator's images.
-
-    Raises:
-        JobError: If there is one.
-    """
-    if generator.facts.channels == _RGBA and dataset.encode.image == "jpeg":
-        raise JobError(
-            where="dataset.encode.image",
-            found="found 'jpeg', but the generator's images have alpha, which JPEG cannot hold",
-            remedy="use png or webp",
-        )
 
 
 def compute_samples(

@@ -31,7 +31,8 @@ from factory.generate.weights.fetch import must_download
 from factory.generate.weights.find import find_weights
 from factory.make.accept import AcceptRules, find_rules, reason_to_drop
 from factory.make.compose import Composer
-from factory.make.compute import check_encoding, compute_samples
+from factory.make.compute import compute_samples
+from factory.make.encoding import check_encoding
 from factory.make.machine import device_name
 from factory.make.memory import Room
 from factory.make.warm import load_fused

@@ -11,11 +11,11 @@ from factory.spec.compose import ComposeSpec
 from factory.spec.coverage import CoverageSpec
 from factory.spec.edit import EditSpec
 from factory.spec.fit import FitSpec
+from factory.spec.generators import GeneratorSpec
 from factory.spec.job import (
     AcceptSpec,
     DatasetSpec,
     EncodeSpec,
-    GeneratorSpec,
     JobSpec,
     LatentsSpec,
 )

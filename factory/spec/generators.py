@@ -1,4 +1,4 @@
-"""Generator settings that a weights file does not contain: `dataset.generator.settings`, per family.
+"""The settings of a generator, and of each family those that a weights file does not contain.
 
 `--config` of `inspect` and `convert` reads the same names from JSON. What follows from the tensors,
 such as sizes, depths and most families' classes, is not a setting.
@@ -7,10 +7,10 @@ such as sizes, depths and most families' classes, is not a setting.
 import difflib
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from factory.spec.settings import Settings
+from factory.spec.settings import IdentityFields, IsInputPath, Settings, Sha256
 
 _Count = Annotated[int, Field(ge=0, le=2**16, strict=True)]
 _Positive = Annotated[float, Field(gt=0, le=2**20, allow_inf_nan=False, strict=True)]
@@ -162,3 +162,33 @@ def _unknown(kind: str, model: type[Settings], key: str, value: object) -> InitE
     hint = f"did you mean {close[0]}?" if close else f"it has {', '.join(known)}"
     problem = PydanticCustomError("unknown_setting", f"is no setting of {kind}; {hint}")
     return InitErrorDetails(type=problem, loc=(key,), input=value)
+
+
+class GeneratorSpec(Settings):
+    """The pretrained image generator, and how it is evaluated."""
+
+    identity_fields = IdentityFields(
+        ("kind", "precision", "noise"), later={"settings": {}}, left_out=("weights", "sha256")
+    )
+
+    kind: str
+    """Generator family, e.g. `stylegan2`; `factory generators` lists them. Or `module:attribute`."""
+    weights: Annotated[str, IsInputPath()] = ""
+    """Weights: a file, `shipped:blood_cells`, or `https://...` with `sha256`. Paths are relative to
+    the job's file; where nothing lies there, to the folder the command runs in."""
+    sha256: Sha256 | None = None
+    """Expected SHA-256 of the weights; others are refused. Required for downloads."""
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Arithmetic of the synthesis network. The mapping network and the image sum stay float32."""
+    noise: Literal["const", "none", "per_sample"] = "const"
+    """Noise inputs: the maps stored in the checkpoint, none, or new maps drawn from each sample's
+    seed."""
+    settings: dict[str, Any] = Field({})
+    """Settings of the network that the weights file does not contain, such as `classes: 8` of a
+    `dcgan`; `factory inspect` lists what was assumed. Each family has its own
+    (`factory explain KIND`); a plugin gets them unchanged."""
+
+    @field_validator("settings")
+    @classmethod
+    def _of_its_family(cls, value: dict[str, Any], info: Any) -> dict[str, Any]:  # noqa: ANN401 - its type can't be checked
+        return check_family_settings(info.data.get("kind", ""), value)

@@ -15,7 +15,7 @@ from factory.spec.check import check_settings, copy_values
 from factory.spec.compose import ComposeSpec
 from factory.spec.coverage import CoverageSpec
 from factory.spec.edit import EditSpec
-from factory.spec.generators import check_family_settings
+from factory.spec.generators import GeneratorSpec
 from factory.spec.inline import inline_files
 from factory.spec.run import OutputSpec, RunSpec
 from factory.spec.sampling import LayoutSpec
@@ -26,42 +26,10 @@ from factory.spec.settings import (
     DatasetName,
     Fraction,
     IdentityFields,
-    IsInputPath,
     Settings,
-    Sha256,
     Weight,
 )
 from factory.spec.splits import SplitsSpec
-
-
-class GeneratorSpec(Settings):
-    """The pretrained image generator, and how it is evaluated."""
-
-    identity_fields = IdentityFields(
-        ("kind", "precision", "noise"), later={"settings": {}}, left_out=("weights", "sha256")
-    )
-
-    kind: str
-    """Generator family, e.g. `stylegan2`; `factory generators` lists them. Or `module:attribute`."""
-    weights: Annotated[str, IsInputPath()] = ""
-    """Weights: a file, `shipped:blood_cells`, or `https://...` with `sha256`. Paths are relative to
-    the job's file; where nothing lies there, to the folder the command runs in."""
-    sha256: Sha256 | None = None
-    """Expected SHA-256 of the weights; others are refused. Required for downloads."""
-    precision: Literal["float32", "bfloat16", "float16"] = "float32"
-    """Arithmetic of the synthesis network. The mapping network and the image sum stay float32."""
-    noise: Literal["const", "none", "per_sample"] = "const"
-    """Noise inputs: the maps stored in the checkpoint, none, or new maps drawn from each sample's
-    seed."""
-    settings: dict[str, Any] = Field({})
-    """Settings of the network that the weights file does not contain, such as `classes: 8` of a
-    `dcgan`; `factory inspect` lists what was assumed. Each family has its own
-    (`factory/spec/generators.py`); a plugin gets them unchanged."""
-
-    @field_validator("settings")
-    @classmethod
-    def _of_its_family(cls, value: dict[str, Any], info: Any) -> dict[str, Any]:  # noqa: ANN401 - its type can't be checked
-        return check_family_settings(info.data.get("kind", ""), value)
 
 
 class LatentsSpec(Settings):
