@@ -2,11 +2,14 @@
 
 import threading
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from factory.cli.shared import Where, find_store, one_line_errors, say
+
+if TYPE_CHECKING:
+    from factory.downstream.settings import NetworkSettings
 
 _EVERY = 50
 
@@ -39,30 +42,30 @@ def train(  # noqa: PLR0913, PLR0917 - options, each by its name
     seed: Annotated[int, typer.Option(min=0, help="Seed.")] = 0,
 ) -> None:
     """Train a segmentation network on a dataset. Run it again to resume."""
+    from factory.downstream.settings import NetworkSettings
+    from factory.spec.check import check_settings
+
+    given = {
+        "size": size,
+        "steps": steps,
+        "batch_size": batch_size,
+        "learning_rate": learning_rate,
+        "augment": augment,
+        "class_weights": class_weights,
+        "every": every,
+        "patience": patience,
+        "precision": precision,
+        "seed": seed,
+    }
+    _train(dataset, output, check_settings(NetworkSettings, given, source="train"))
+
+
+def _train(dataset: str, output: Path, settings: "NetworkSettings") -> None:
     from factory.dataset.reader import Dataset
     from factory.dataset.selection import select
     from factory.dataset.views import make_manifest
-    from factory.downstream.settings import NetworkSettings
-    from factory.run.signals import stop_on_signals
-    from factory.spec.check import check_settings
-
-    settings = check_settings(
-        NetworkSettings,
-        {
-            "size": size,
-            "steps": steps,
-            "batch_size": batch_size,
-            "learning_rate": learning_rate,
-            "augment": augment,
-            "class_weights": class_weights,
-            "every": every,
-            "patience": patience,
-            "precision": precision,
-            "seed": seed,
-        },
-        source="train",
-    )
     from factory.downstream.training import NetworkTraining
+    from factory.run.signals import stop_on_signals
 
     store = find_store(dataset)
     manifest = make_manifest(store)

@@ -17,7 +17,7 @@ from factory.fit.pixels.sampling import choose_layers, fitting_batch
 from factory.generate.base import Generator
 from factory.manifest.labels import MaskClass
 from factory.manifest.paths import SEGMENTER_PATH
-from factory.segment.base import AnySegmenter, load_segmenter
+from factory.segment.base import AnySegmenter, finish_segmenter, load_segmenter
 from factory.segment.methods import find_method, import_part, is_fitted, settings_of
 from factory.segment.palette import unnamed_labels
 from factory.segment.segmenter_file import SegmenterFacts, encode_segmenter, weight_name
@@ -154,3 +154,15 @@ def load_stand_in(probe: Probe) -> AnySegmenter:
             path = Path(folder) / SEGMENTER_PATH
             path.write_bytes(cost_of(spec).stand_in(settings_of(spec), probe))
         return load_segmenter(spec, path, probe.generator.facts, probe.device)
+
+
+def load_fitted(probe: Probe, fitted: bytes, finished: bytes | None) -> AnySegmenter:
+    """The segmenter; without its heads if they are not `finished`, which take little of its time."""
+    spec = probe.dataset.segmenter
+    if finished is None:
+        spec = spec.model_copy(update={"confidence": "margin"})
+        finished = finish_segmenter(fitted, spec, source="the fitted segmenter") if fitted else b""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / SEGMENTER_PATH
+        path.write_bytes(finished)
+        return load_segmenter(spec, path if finished else None, probe.generator.facts, probe.device)

@@ -6,13 +6,11 @@ segmenter it measures a random one of the expected shape (`fit.cost`).
 
 import json
 import sys
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -23,7 +21,7 @@ from factory.edit.search import LayoutSampler
 from factory.errors import FactoryError, MissingWeightsError
 from factory.fit.annotations.classes import make_labels
 from factory.fit.confidence import NUM_IMAGES
-from factory.fit.cost import Probe, fit_seconds, load_stand_in
+from factory.fit.cost import Probe, fit_seconds, load_fitted, load_stand_in
 from factory.fit.finish import find_finished
 from factory.fit.fitted import find_fitted, needs_fitting
 from factory.generate.latents import LatentSampler
@@ -36,7 +34,6 @@ from factory.make.encoding import check_encoding
 from factory.make.machine import device_name
 from factory.make.memory import Room
 from factory.make.warm import load_fused
-from factory.manifest.paths import SEGMENTER_PATH
 from factory.pack.packing import encode_batch
 from factory.run.backgrounds import check_folder_of_backgrounds, read_given
 from factory.run.edits import make_change_of, pretend_edit
@@ -48,9 +45,7 @@ from factory.run.worker import configure_process, device_of
 from factory.segment.base import (
     AnySegmenter,
     count_passes,
-    finish_segmenter,
     generate_and_segment,
-    load_segmenter,
 )
 from factory.segment.methods import check_methods, find_doubts, find_method
 from factory.segment.opinions import ComparedSegmenter
@@ -84,7 +79,7 @@ def calibrate(spec: JobSpec) -> dict[str, Any]:
     if fitted is None:
         measured = _measure_unfitted(probe, others)
     else:
-        segmenter = _load_fitted(probe, fitted, finished)
+        segmenter = load_fitted(probe, fitted, finished)
         check_edited_masks(dataset, generator, segmenter, (weights.sha256, finished))
         rules = find_rules(dataset.accept, segmenter.labels)
         measured = _measure(probe, segmenter, others, rules)
@@ -270,18 +265,6 @@ def _measure_unfitted(probe: Probe, others: OthersCost) -> _Measured:
             f"segmenter {kind!r}: cannot be timed before it is fitted, for its method names no cost "
             f"({type(error).__name__}: {error}); run `factory fit` first"
         ) from error
-
-
-def _load_fitted(probe: Probe, fitted: bytes, finished: bytes | None) -> AnySegmenter:
-    """The segmenter; without its heads if they are not `finished`, which take little of its time."""
-    spec = probe.dataset.segmenter
-    if finished is None:
-        spec = spec.model_copy(update={"confidence": "margin"})
-        finished = finish_segmenter(fitted, spec, source="the fitted segmenter") if fitted else b""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / SEGMENTER_PATH
-        path.write_bytes(finished)
-        return load_segmenter(spec, path if finished else None, probe.generator.facts, probe.device)
 
 
 def main() -> None:

@@ -27,6 +27,7 @@ CALLED_LINEAR = {
 """Files in which `linear` is a layer or an activation of a network."""
 
 CALLED_ALPHA = {
+    "factory/derive/joined.py",
     "factory/pack/contents.py",
     "factory/dataset/samples.py",
     "factory/dataset/torch_dataset.py",
