@@ -14,32 +14,45 @@ if TYPE_CHECKING:
 _EVERY = 50
 
 
+Output = Annotated[Path, typer.Option("-o", "--output", help="Folder of the training.")]
+Size = Annotated[
+    Literal["S", "M"], typer.Option(help="Size of the U-Net: S for a CPU, M for a GPU.")
+]
+Steps = Annotated[int, typer.Option(min=1, help="Steps, at most.")]
+BatchSize = Annotated[int, typer.Option(min=1, help="Pairs per step.")]
+LearningRate = Annotated[float, typer.Option(help="Highest learning rate.")]
+Augment = Annotated[
+    bool, typer.Option(help="Change poses, stains, light, sharpness and noise of the pictures.")
+]
+ClassWeights = Annotated[
+    Literal["none", "balanced"], typer.Option(help="Weights of classes in the loss.")
+]
+Every = Annotated[
+    int, typer.Option(min=1, help="Steps between saves, log lines and scores on `val`.")
+]
+Patience = Annotated[
+    int, typer.Option(min=1, help="Scores without a better one after which it stops.")
+]
+Precision = Annotated[
+    Literal["float32", "bfloat16"], typer.Option(help="Arithmetic of the network.")
+]
+Seed = Annotated[int, typer.Option(min=0, help="Seed.")]
+
+
 @one_line_errors
 def train(  # noqa: PLR0913, PLR0917 - options, each by its name
     dataset: Where,
-    output: Annotated[Path, typer.Option("-o", "--output", help="Folder of the training.")],
-    size: Annotated[
-        Literal["S", "M"], typer.Option(help="Size of the U-Net: S for a CPU, M for a GPU.")
-    ] = "S",
-    steps: Annotated[int, typer.Option(min=1, help="Steps, at most.")] = 2000,
-    batch_size: Annotated[int, typer.Option(min=1, help="Pairs per step.")] = 16,
-    learning_rate: Annotated[float, typer.Option(help="Highest learning rate.")] = 2e-3,
-    augment: Annotated[  # noqa: FBT002 - a command line flag
-        bool, typer.Option(help="Change poses, stains, light, sharpness and noise of the pictures.")
-    ] = True,
-    class_weights: Annotated[
-        Literal["none", "balanced"], typer.Option(help="Weights of classes in the loss.")
-    ] = "none",
-    every: Annotated[
-        int, typer.Option(min=1, help="Steps between saves, log lines and scores on `val`.")
-    ] = 100,
-    patience: Annotated[
-        int, typer.Option(min=1, help="Scores without a better one after which it stops.")
-    ] = 10,
-    precision: Annotated[
-        Literal["float32", "bfloat16"], typer.Option(help="Arithmetic of the network.")
-    ] = "float32",
-    seed: Annotated[int, typer.Option(min=0, help="Seed.")] = 0,
+    output: Output,
+    size: Size = "S",
+    steps: Steps = 2000,
+    batch_size: BatchSize = 16,
+    learning_rate: LearningRate = 2e-3,
+    augment: Augment = True,  # noqa: FBT002 - a command line flag
+    class_weights: ClassWeights = "none",
+    every: Every = 100,
+    patience: Patience = 10,
+    precision: Precision = "float32",
+    seed: Seed = 0,
 ) -> None:
     """Train a segmentation network on a dataset. Run it again to resume."""
     from factory.downstream.settings import NetworkSettings
