@@ -90,9 +90,6 @@ def estimate_job(job: Job, *, add: int | None = None, once: str | None = None) -
         add: Samples to add to those that are planned in the output, instead of `dataset.num_samples`.
         once: Name of that step of growth; nothing is added if it is planned already.
 
-    Returns:
-        The estimate.
-
     Raises:
         JobError: If the job breaks a rule, or asks for fewer samples than its output already plans.
         StoreError: If the output holds something else.
