@@ -9,7 +9,13 @@ not state is listed in `assumptions`.
 It knows nothing of jobs, networks or images: a generator is built elsewhere, from what is read here.
 """
 
-from factory.checkpoint.base import FAMILIES, Checkpoint, Family
+from factory.checkpoint.base import (
+    DISCRIMINATOR_PREFIX,
+    FAMILIES,
+    Checkpoint,
+    Discriminator,
+    Family,
+)
 from factory.checkpoint.channels import CHANNELS, channels_of, check_channels
 from factory.checkpoint.files.safetensors_file import write_safetensors
 from factory.checkpoint.finite import check_finite
@@ -18,8 +24,10 @@ from factory.checkpoint.read import read_checkpoint, weights_file
 
 __all__ = [
     "CHANNELS",
+    "DISCRIMINATOR_PREFIX",
     "FAMILIES",
     "Checkpoint",
+    "Discriminator",
     "Family",
     "TensorFacts",
     "channels_of",

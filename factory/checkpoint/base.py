@@ -20,6 +20,22 @@ Family = Literal[
 FAMILIES: tuple[Family, ...] = get_args(Family)
 """The names of `Family`, for checks at run time."""
 
+DISCRIMINATOR_PREFIX = "discriminator."
+"""What the names of a discriminator's tensors begin with in a safetensors file of ours."""
+
+
+@dataclass(frozen=True, slots=True)
+class Discriminator:
+    """The discriminator that lies beside a generator: the network that it was trained against."""
+
+    tensors: dict[str, Tensor] = field(default_factory=dict)
+    """Tensors, named as NVIDIA's StyleGAN2 names them, without the filters; none if it is `unfit`."""
+    kwargs: dict[str, Any] = field(default_factory=dict)
+    """`img_resolution`, `img_channels`, `c_dim`; `conv_clamp` (null = none); `lr_multiplier` of the
+    layers that map a class; `shortcut`: `filtered` (NVIDIA, rosinality) or `pooled` (this package)."""
+    unfit: str = ""
+    """Why it cannot be used, if it cannot."""
+
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
@@ -49,3 +65,5 @@ class Checkpoint:
     """Names of the classes, as the file states them."""
     warnings: list[str] = field(default_factory=list)
     """What is probably not as intended, such as a latent of an unusual width."""
+    discriminator: Discriminator | None = None
+    """The discriminator beside it; None if the file has none, or it was not asked for."""

@@ -1,12 +1,13 @@
 """Read a checkpoint file of any supported format without executing anything in it."""
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from factory.checkpoint.base import Checkpoint
 from factory.checkpoint.channels import channels_of, check_channels
-from factory.checkpoint.families.choose import from_object, from_tensors
+from factory.checkpoint.families.beside import build_checkpoint
 from factory.checkpoint.files.content import Content, open_content
 from factory.checkpoint.finite import check_finite
 from factory.checkpoint.pickles.source import DISTRUST, MIB, refuse
@@ -14,6 +15,7 @@ from factory.errors import WeightsError
 
 _WEIGHT_NAMES = ("pytorch_model.bin", "model.safetensors", "pytorch_model.safetensors")
 _CONFIG_NAME = "config.json"
+_HUGGING_FACE_MARK = "generator.gen_z.weight_orig"
 _MOST_CONFIG_BYTES = 4 * MIB
 _UNFIT = (AttributeError, IndexError, KeyError, OverflowError, RuntimeError, TypeError, ValueError,
           ZeroDivisionError)  # fmt: skip
@@ -25,6 +27,7 @@ def read_checkpoint(
     config: Path | None = None,
     settings: dict[str, Any] | None = None,
     strict: bool = False,
+    with_discriminator: bool = False,
 ) -> Checkpoint:
     """Read a generator's checkpoint. Nothing in it is executed or imported.
 
@@ -36,6 +39,8 @@ def read_checkpoint(
         settings: What the file leaves unsaid, by the names of `factory/spec/generators.py`; it counts
             before `config`.
         strict: Refuse pickles that carry objects of other libraries, even beside the generator.
+        with_discriminator: Read the discriminator too, where the file has one. One that cannot be used
+            is told, and never makes the generator unusable.
 
     Raises:
         WeightsError: If the file is not a whole checkpoint of a known family, asks for anything but
@@ -49,7 +54,8 @@ def read_checkpoint(
         config = folder / _CONFIG_NAME
     given = {**_read_config(path, config), **(settings or {})}
     try:
-        checkpoint = _build(open_content(path, strict=strict), path, given)
+        content = open_content(path, strict=strict)
+        checkpoint = _build(content, path, given, with_discriminator=with_discriminator)
     except RecursionError as error:
         raise WeightsError(f"{path}: its parts are nested too deep; {DISTRUST}") from error
     except _UNFIT as error:
@@ -62,14 +68,13 @@ def read_checkpoint(
     return checkpoint
 
 
-def _build(content: Content, path: Path, given: dict[str, Any]) -> Checkpoint:
-    if content.tensors is None:
-        return from_object(
-            content.found, content.budget, content.layout, given, lambda: _config_beside(path)
-        )
-    if not content.metadata.get("kwargs") and "generator.gen_z.weight_orig" in content.tensors:
-        given = {**_config_beside(path), **given}
-    return from_tensors(str(path), content.tensors, content.metadata, given)
+def _build(
+    content: Content, path: Path, given: dict[str, Any], *, with_discriminator: bool
+) -> Checkpoint:
+    tensors, find_config = content.tensors, partial(_config_beside, path)
+    if tensors and not content.metadata.get("kwargs") and _HUGGING_FACE_MARK in tensors:
+        given = {**find_config(), **given}
+    return build_checkpoint(content, given, find_config, with_discriminator=with_discriminator)
 
 
 def weights_file(path: Path) -> Path:

@@ -41,6 +41,7 @@ def inspect(file: File, config: Config = None, as_json: AsJson = False) -> None:
         "classes": ", ".join(found.class_names) or str(found.num_classes or "none"),
         "parameters": f"{found.num_parameters:,} in {found.num_tensors} tensors",
         "licence": found.license or "not stated",
+        "critic": found.discriminator,
         "source": found.source_sha256 or "none inside",
     }
     for name, value in rows.items():
@@ -76,10 +77,13 @@ def convert(
 ) -> None:
     """Convert a checkpoint of any supported format to safetensors that includes its settings."""
     from factory.checkpoint import read_checkpoint, write_safetensors
+    from factory.generate.inspect import describe_discriminator
 
-    checkpoint = read_checkpoint(file, config=config)
+    checkpoint = read_checkpoint(file, config=config, with_discriminator=True)
     write_safetensors(checkpoint, output)
     say(f"wrote {output}: {checkpoint.family}, from {checkpoint.layout}")
+    if checkpoint.discriminator is not None:
+        say(f"{'critic':<12}{describe_discriminator(checkpoint.discriminator)}")
     for assumption in checkpoint.assumptions:
         say(f"{'assumed':<12}{assumption}")
     for warning in checkpoint.warnings:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from factory.checkpoint import Checkpoint, read_checkpoint, write_safetensors
+from factory.checkpoint import Checkpoint, Discriminator, read_checkpoint, write_safetensors
 from factory.errors import WeightsError
 from factory.generate.base import GeneratorFacts, load_generator
 from factory.generate.weights.find import digest_of_weights
@@ -49,6 +49,8 @@ class Inspection:
     warnings: tuple[str, ...]
     """What is probably not as it should be."""
     license: str
+    discriminator: str
+    """What the file has of a discriminator, in words: `none`, one that can be used, or why it cannot."""
     source_sha256: str
     """Digest of the Python source inside the file; empty if it has none. It is never run."""
 
@@ -72,7 +74,7 @@ def inspect_with_facts(
     Raises:
         WeightsError: If it is not a complete checkpoint of a known family.
     """
-    checkpoint = read_checkpoint(path, config=config)
+    checkpoint = read_checkpoint(path, config=config, with_discriminator=True)
     with tempfile.TemporaryDirectory() as folder:
         converted = Path(folder) / "converted.safetensors"
         write_safetensors(checkpoint, converted)
@@ -103,5 +105,18 @@ def _described(checkpoint: Checkpoint, facts: GeneratorFacts, path: Path) -> Ins
         notes=tuple(checkpoint.notes),
         warnings=tuple(checkpoint.warnings),
         license=checkpoint.license,
+        discriminator=describe_discriminator(checkpoint.discriminator),
         source_sha256=checkpoint.source_sha256,
     )
+
+
+def describe_discriminator(found: Discriminator | None) -> str:
+    """What a file has of a discriminator, in words."""
+    if found is None:
+        return "none"
+    if found.unfit:
+        return f"not usable: {found.unfit}"
+    num_parameters = sum(tensor.numel() for tensor in found.tensors.values())
+    side, num_classes = found.kwargs["img_resolution"], found.kwargs["c_dim"]
+    classes = f", {num_classes} classes" if num_classes else ""
+    return f"residual, {side} x {side} px{classes}, {num_parameters:,} parameters"

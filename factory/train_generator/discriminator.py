@@ -10,6 +10,7 @@ of a strided depthwise filter costs more than everything else on a CPU.
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
@@ -26,11 +27,24 @@ NUM_STATISTICS = 4
 """Number of deviations per group, each over an equal share of the feature maps at 4 px."""
 
 
+@dataclass(frozen=True, slots=True)
+class Form:
+    """What the discriminators of other programs do otherwise."""
+
+    filters_shortcuts: bool = False
+    """Shortcuts are downsampled by the low-pass filter, as published."""
+    clamp: float | None = None
+    """Limit of what convolutions put out, of networks that were trained in 16 bits."""
+
+
 class Discriminator:
     """Scores images as real or generated, given their class."""
 
-    def __init__(self, tensors: Tensors, resolution: int, at: Numerics) -> None:
+    def __init__(
+        self, tensors: Tensors, resolution: int, at: Numerics, form: Form | None = None
+    ) -> None:
         """Use `tensors` (named as in `initial_tensors`) for images of `resolution`."""
+        self._form = form or Form()
         self._tensors = tensors
         self._resolution = resolution
         self._at = at
@@ -45,12 +59,14 @@ class Discriminator:
         x = self._conv(x, f"b{self._resolution}.fromrgb")
         side = self._resolution
         while side > 4:
-            shortcut = self._conv(functional.avg_pool2d(x, 2), f"b{side}.skip", active=False)
+            shortcut = self._shortcut(x, f"b{side}.skip")
             y = self._conv(x, f"b{side}.conv0")
             y = self._downsampled(y, f"b{side}.conv1")
             x = (y + shortcut) * math.sqrt(0.5)
             side //= 2
-        x = torch.cat([x, spread(x.float()).to(x.dtype)], dim=1)
+        num_statistics = self._tensors["b4.conv.weight"].shape[1] - x.shape[1]
+        if num_statistics:
+            x = torch.cat([x, spread(x.float(), num_statistics).to(x.dtype)], dim=1)
         x = self._conv(x, "b4.conv").float().flatten(1)
         x = functional.leaky_relu(self._linear(x, "b4.fc"), 0.2) * math.sqrt(2)
         scores = self._linear(x, "b4.out")
@@ -58,6 +74,15 @@ class Discriminator:
             return scores[:, 0]
         classes = second_moment_normalised(self._linear(labels, "embed"))
         return (scores * classes).sum(dim=1) / math.sqrt(classes.shape[1])
+
+    def _shortcut(self, x: Tensor, name: str) -> Tensor:
+        if not self._form.filters_shortcuts:
+            return self._conv(functional.avg_pool2d(x, 2), name, active=False)
+        weight = self._tensors[f"{name}.weight"]
+        # One dense kernel: see above for the gradient of a strided depthwise filter.
+        kernel = weight / math.sqrt(weight.shape[1]) * self._taps.float()
+        kernel = kernel.to(x.dtype, memory_format=torch.channels_last)
+        return functional.conv2d(x, kernel, stride=2, padding=1)
 
     def _linear(self, x: Tensor, name: str) -> Tensor:
         weight = self._tensors[f"{name}.weight"]
@@ -76,7 +101,7 @@ class Discriminator:
         padding = size // 2 if stride == 1 else 0
         # The activation's gain is folded into weight and bias: leaky ReLU is positively
         # homogeneous.
-        return functional.leaky_relu(functional.conv2d(x, kernel, bias, stride, padding), 0.2)
+        return self._active(functional.conv2d(x, kernel, bias, stride, padding))
 
     def _downsampled(self, x: Tensor, name: str) -> Tensor:
         """Low-pass filter and convolution of stride 2, with leaky ReLU; dense: both as one kernel."""
@@ -89,7 +114,12 @@ class Discriminator:
         kernel = filtered.reshape(*weight.shape[:2], *filtered.shape[2:])
         kernel = kernel.to(x.dtype, memory_format=torch.channels_last)
         bias = (self._tensors[f"{name}.bias"] * math.sqrt(2)).to(x.dtype)
-        return functional.leaky_relu(functional.conv2d(x, kernel, bias, 2, 2), 0.2)
+        return self._active(functional.conv2d(x, kernel, bias, 2, 2))
+
+    def _active(self, x: Tensor) -> Tensor:
+        x = functional.leaky_relu(x, 0.2)
+        clamp = self._form.clamp
+        return x if clamp is None else x.clamp(-clamp, clamp)
 
     def _blurred(self, x: Tensor) -> Tensor:
         """Low-pass filter, one pixel larger, for a convolution of stride 2 without padding."""
@@ -98,11 +128,13 @@ class Discriminator:
         return functional.conv2d(x, kernel, padding=2, groups=channels)
 
 
-def spread(x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n s h w"]:
+def spread(
+    x: Float[Tensor, "n c h w"], num_statistics: int = NUM_STATISTICS
+) -> Float[Tensor, "n s h w"]:
     """Minibatch standard deviation: the deviation within each group, as constant maps."""
     count, channels, height, width = x.shape
     groups = x.view(
-        count // GROUP, GROUP, NUM_STATISTICS, channels // NUM_STATISTICS, height, width
+        count // GROUP, GROUP, num_statistics, channels // num_statistics, height, width
     )
     deviation = (groups.var(dim=1, unbiased=False) + 1e-8).sqrt()
     means = deviation.mean(dim=(2, 3, 4))

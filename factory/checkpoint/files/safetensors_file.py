@@ -13,7 +13,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from factory.checkpoint.base import Checkpoint
+from factory.checkpoint.base import DISCRIMINATOR_PREFIX, Checkpoint
 from factory.checkpoint.pickles.source import GET_AGAIN, MIB, Stream
 from factory.errors import WeightsError
 from factory.identity import canonical_json
@@ -80,6 +80,8 @@ def read_safetensors(stream: Stream, path: Path) -> tuple[dict[str, Tensor], dic
 def write_safetensors(checkpoint: Checkpoint, path: Path) -> None:
     """Write `checkpoint` atomically, for `read_checkpoint`; equal checkpoints give equal bytes.
 
+    Its discriminator is written with it if it was read, under names of its own (`discriminator.`).
+
     Tensors that share memory are written separately.
 
     Raises:
@@ -92,14 +94,13 @@ def write_safetensors(checkpoint: Checkpoint, path: Path) -> None:
             f"{path}: settings that are not plain JSON ({error}); numbers must be finite; "
             "report this file's layout"
         ) from error
-    names = sorted(
-        checkpoint.tensors, key=lambda name: (-checkpoint.tensors[name].dtype.itemsize, name)
-    )
+    tensors = _all_tensors(checkpoint)
+    names = sorted(tensors, key=lambda name: (-tensors[name].dtype.itemsize, name))
     try:
         with staged_file(path) as file:
-            file.write(_header(checkpoint.tensors, names, metadata))
+            file.write(_header(tensors, names, metadata))
             for name in names:
-                flat = checkpoint.tensors[name].detach().cpu().contiguous().reshape(-1)
+                flat = tensors[name].detach().cpu().contiguous().reshape(-1)
                 file.write(flat.view(torch.uint8).numpy().data)
     except OSError as error:
         raise WeightsError(
@@ -108,8 +109,21 @@ def write_safetensors(checkpoint: Checkpoint, path: Path) -> None:
         ) from error
 
 
+def _all_tensors(checkpoint: Checkpoint) -> dict[str, Tensor]:
+    """The generator's tensors, and those of its discriminator where it was read."""
+    beside = checkpoint.discriminator
+    others = beside.tensors if beside else {}
+    return {
+        **checkpoint.tensors,
+        **{f"{DISCRIMINATOR_PREFIX}{name}": tensor for name, tensor in others.items()},
+    }
+
+
 def _metadata(checkpoint: Checkpoint) -> dict[str, str]:
-    warnings = {"warnings": canonical_json(checkpoint.warnings)} if checkpoint.warnings else {}
+    more = {"warnings": canonical_json(checkpoint.warnings)} if checkpoint.warnings else {}
+    beside = checkpoint.discriminator
+    if beside and beside.tensors:
+        more["discriminator"] = canonical_json(beside.kwargs)
     return {
         "assumptions": canonical_json(checkpoint.assumptions),
         "attribution": checkpoint.attribution,
@@ -121,7 +135,7 @@ def _metadata(checkpoint: Checkpoint) -> dict[str, str]:
         "notes": canonical_json(checkpoint.notes),
         "source_length": str(checkpoint.source_length),
         "source_sha256": checkpoint.source_sha256,
-        **warnings,
+        **more,
     }
 
 

@@ -16,6 +16,7 @@ from factory.fit.alpha.released import check_fits, name_tensors
 from factory.fit.alpha.training import AlphaTraining, ImageSource, first_network
 from factory.fit.context import FitContext
 from factory.fit.cost import FitCost, Probe, encode_stand_in
+from factory.log import log_event
 from factory.segment.alpha.network import AlphaNetwork, find_levels, flat
 from factory.segment.alpha.segmenter import AVERAGE, LABELS, LAST, foreground_share
 from factory.spec.alpha import AlphaSpec
@@ -55,6 +56,8 @@ def _train(
         source = ImageSource(spec, generator, context.dataset, device)
         training = AlphaTraining(spec, source, generator, device)
         training.restore(context.checkpoint.load())
+        critic = "the weights file's discriminator" if training.has_own_critic else "random weights"
+        log_event("critic_starts_from", what=critic)
         progress.begin("training", training.schedule.steps, training.step)
         while training.step < training.schedule.steps:
             training.take_step(pictures)
@@ -65,7 +68,11 @@ def _train(
         for part, group in ((AVERAGE, training.average), (LAST, training.network))
         for name, tensor in group.items()
     }
-    figures = {"num_pictures": len(pictures.pixels), "steps": training.step}
+    figures = {
+        "num_pictures": len(pictures.pixels),
+        "steps": training.step,
+        "own_discriminator": int(training.has_own_critic),
+    }
     return tensors, figures | _figures(spec, training, source)
 
 

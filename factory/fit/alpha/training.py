@@ -16,7 +16,7 @@ from torch import Tensor
 from factory.data import LatentBatch
 from factory.errors import JobError
 from factory.fit.alpha.collapse import CollapseDetector
-from factory.fit.alpha.critic import first_critic
+from factory.fit.alpha.critic import start_critic
 from factory.fit.alpha.losses import (
     R1_EVERY,
     R1_GAMMA,
@@ -88,7 +88,7 @@ class ImageSource:
         """Make images with `generator`, on `device`."""
         assert isinstance(generator, DifferentiableGenerator)
         assert isinstance(generator, BackgroundRenderer)
-        self._spec, self._dataset, self._device = spec, dataset, device
+        self._spec, self.dataset, self._device = spec, dataset, device
         self._generator, self._renderer, self._backgrounds = generator, generator, generator
         self.levels = find_levels(generator.facts)
         self._psi = spec.schedule().foreground_psi
@@ -97,7 +97,7 @@ class ImageSource:
     @torch.no_grad()
     def make(self, numbers: Sequence[int]) -> Images:
         """The images of fitting latents by number."""
-        drawn = fitting_latents(self._generator, self._dataset, self._spec.seed, numbers)
+        drawn = fitting_latents(self._generator, self.dataset, self._spec.seed, numbers)
         near = replace(drawn, truncation_psi=self._psi)
         z = torch.from_numpy(near.z).to(self._device, torch.float32)[:, None]
         rendering = self._renderer.render(z, near, flat(self.levels))
@@ -147,7 +147,9 @@ class AlphaTraining:
         channels = [facts.layers[name].channels for name in flat(source.levels)]
         self.network = self._on_device(first_network(source.levels, channels, rng))
         self.average = {name: tensor.clone() for name, tensor in self.network.items()}
-        self.critic = self._on_device(first_critic(facts, rng))
+        start = start_critic(source.dataset.generator, facts, rng)
+        self.has_own_critic, self._form = start.is_own, start.form
+        self.critic = self._on_device(start.tensors)
         self._side = facts.resolution
         self._network_steps = Adam(0.99**_ALPHA_RATIO)
         self._critic_steps = Adam(0.99**_CRITIC_RATIO)
@@ -201,7 +203,8 @@ class AlphaTraining:
         return composite(images.foreground, images.background, alpha), alpha
 
     def _critic_of(self, tensors: Tensors) -> Discriminator:
-        return Discriminator(tensors, self._side, Numerics(self._device, torch.float32))
+        at = Numerics(self._device, torch.float32)
+        return Discriminator(tensors, self._side, at, self._form)
 
     def kept(self) -> Tensors:
         """Everything that the next step depends on, by name."""

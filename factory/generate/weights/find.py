@@ -9,7 +9,14 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from factory.checkpoint import FAMILIES, check_finite, read_checkpoint, write_safetensors
+from factory.checkpoint import (
+    DISCRIMINATOR_PREFIX,
+    FAMILIES,
+    Discriminator,
+    check_finite,
+    read_checkpoint,
+    write_safetensors,
+)
 from factory.checkpoint.files.content import unreadable
 from factory.errors import WeightsError
 from factory.generate.weights.fetch import OnBytes, fetch_weights, ignore_bytes
@@ -190,8 +197,23 @@ def _convert_once(path: Path, sha256: str, settings: dict[str, Any]) -> Path:
     return target
 
 
+def read_discriminator(spec: GeneratorSpec) -> Discriminator | None:
+    """The discriminator in the original file of the weights of `spec`, if there is one.
+
+    It is read from that file and not from the cache, where conversions are without it.
+
+    Raises:
+        MissingWeightsError: If the weights are not on this machine.
+        WeightsError: If they cannot be fetched or read.
+    """
+    if not spec.weights or spec.kind not in FAMILIES:
+        return None
+    path = fetch_weights(spec, ignore_bytes)
+    return read_checkpoint(path, settings=spec.settings, with_discriminator=True).discriminator
+
+
 def read_weights(path: Path) -> WeightsContent:
-    """Read a safetensors file; nothing in it is executed.
+    """Read the generator of a safetensors file; nothing in it is executed.
 
     Raises:
         WeightsError: If it is not a complete safetensors file, or holds numbers that are not finite.
@@ -199,7 +221,12 @@ def read_weights(path: Path) -> WeightsContent:
     try:
         with safe_open(path, framework="pt") as file:
             metadata = dict(file.metadata() or {})
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            beside = DISCRIMINATOR_PREFIX if "discriminator" in metadata else None
+            tensors = {
+                name: file.get_tensor(name)
+                for name in file.keys()  # noqa: SIM118
+                if beside is None or not name.startswith(beside)
+            }
         kwargs = json.loads(metadata.get("kwargs", "{}"))
     except (SafetensorError, OSError, ValueError) as error:
         raise WeightsError(
