@@ -5,13 +5,47 @@ Axes: `n` samples of a batch, `h` rows, `w` columns, `c` channels (3 = red, gree
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float, Int64, UInt8, UInt16
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 IGNORE = 255
 """The mask value of a pixel that belongs to no class; it is never scored and never trained on."""
+
+
+class TargetSearch(BaseModel):
+    """How the samples of a round are searched, for a coverage target that few images have.
+
+    All settings are here, so that a round makes the same bytes whatever the defaults become.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    layouts: tuple[int, ...] = Field(min_length=1, max_length=10_000)
+    """Samples of the dataset whose masks are the wanted layouts, by index: all in turn."""
+    method: Literal["optimise"] = "optimise"
+    """As in `LayoutSpec`, as all of the following."""
+    candidates: int = Field(8, ge=1, le=100_000)
+    """Latents that are drawn for each sample."""
+    steps: int = Field(20, ge=1, le=10_000)
+    """Steps of Adam."""
+    latents: Literal["shared"] = "shared"
+    """One latent for all layers, as in samples that are not searched."""
+    learning_rate: float = Field(0.1, gt=0, le=10)
+    """Learning rate of Adam."""
+    stay: float = Field(1e-3, ge=0, le=1e3)
+    """Weight of the squared distance from the candidate in the loss."""
+    prior: float = Field(0.0, ge=0, le=1e3)
+    """Weight of the squared length of the latents in the loss. None by default: Adam moves what the
+    layout does not depend on, such as colours, as fast as the rest, and the images would pale."""
+
+    @property
+    def images_each(self) -> int:
+        """Images of the budget that a sample takes: a step takes as long as three images."""
+        # Candidates and steps; then the latents after the last step, and the best ones again.
+        return self.candidates + 3 * self.steps + 2
 
 
 class Steering(BaseModel):
@@ -29,6 +63,8 @@ class Steering(BaseModel):
     best_by: int | None = None
     """Keep the samples of each shard's range with the largest share of this mask class, instead of
     the first ones; the others are dropped as `outranked`."""
+    search: TargetSearch | None = None
+    """How latents are searched; null = they are used as they are drawn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +226,7 @@ class Sample:
     """What its object was put on: the key of a sample, or the name of a picture; empty in a dataset
     without composites."""
     search: LayoutSearch | None = None
-    """How it was found; None in a dataset without wanted layouts."""
+    """How it was found; None if it was not searched."""
     edit: SampleEdit | None = None
     """The same sample after an edit; None in a dataset without edits."""
     latent_cell: int = -1

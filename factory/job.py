@@ -23,7 +23,6 @@ from factory.dataset.state import (
     DatasetState,
     check_same_dataset,
     find_rounds,
-    progress_of,
     replace_coverage_spec,
 )
 from factory.dataset.views import finish_beside_others, make_manifest, write_views
@@ -43,8 +42,7 @@ from factory.manifest.paths import (
 )
 from factory.manifest.records import Manifest
 from factory.plan.growth import Growth, check_growth, grow
-from factory.plan.next_round import next_round
-from factory.plan.rounds import Plan, encode_round
+from factory.plan.rounds import Plan, encode_round, find_ready
 from factory.provenance import new_run_id
 from factory.run.base import Observer, Outcome, load_executor, no_more
 from factory.run.before_fit import check_before_fit
@@ -56,6 +54,7 @@ from factory.run.progress import progress_reporter
 from factory.run.reporting import reporting
 from factory.run.signals import stop_on_signals
 from factory.run.step_note import noting_attempts
+from factory.run.target_rounds import plan_for_targets
 from factory.run.watch import MakerWatch, WatchedRun, find_driver_maker, find_listed
 from factory.run.worker import build_maker
 from factory.segment.methods import check_methods, find_doubts, has_file
@@ -226,9 +225,11 @@ def _make_missing(
     )
     if not tasks and store.read(LABELS_PATH) is None:
         build_maker(config)  # writes the label table
-    targeted = spec.dataset.coverage is not None
+    # Searches that wait for their layouts come last, also where there are no targets any more.
+    ready = find_ready(plan, tasks, done.indices)
+    targeted = spec.dataset.coverage is not None or len(ready) < len(tasks)
     more = partial(_next_tasks, prepared, observer, keeper) if targeted else no_more
-    tasks = tasks or list(more())
+    tasks = ready or list(more())
     outcome = Outcome()
     if tasks:
         makers = MakerWatch(done.makers)
@@ -252,15 +253,14 @@ def _next_tasks(
         state = find_listed(prepared.store, prepared.plan, keeper)
         missing = state.plan.without(state.done)
         if not missing:
-            progress = progress_of(store, state)
-            oversample = prepared.spec.dataset.oversample
-            added = next_round(state.plan, progress, oversample=oversample) if progress else None
+            added = plan_for_targets(prepared.spec.dataset, store, state)
             if added is None:
                 return []
             store.create(round_path(added.round_index), encode_round(added))
             continue  # read it back: another driver may have been first
         given_up = quarantined_indices(store)
-        tasks = [task for task in missing if task.shard_index not in given_up]
+        tasks = find_ready(state.plan, missing, state.done)
+        tasks = [task for task in tasks if task.shard_index not in given_up]
         if tasks:
             newest = state.plan.rounds[-1]
             goal = newest.steering.goal if newest.steering else ""

@@ -25,6 +25,7 @@ from torch import Tensor
 from factory.data import LatentBatch, Sample, ShardTask
 from factory.dataset.receipts import find_record
 from factory.edit.layouts import find_layouts, has_layouts
+from factory.edit.own_layouts import read_own_layouts
 from factory.errors import Interrupted, RetryableError, ShardError
 from factory.generate.base import Generator
 from factory.generate.fused import synthesis_version
@@ -95,14 +96,15 @@ class ShardMaker:
         """Versions of everything that decides bytes here, as receipts state them."""
         self.stop = threading.Event()
         """Set it to interrupt all calls of `make`; they leave no files behind."""
-        layouts = None
+        num_classes, side = len(segmenter.labels), generator.facts.resolution
+        read = partial(read_own_layouts, store, num_classes=num_classes, side=side)
+        layouts, backgrounds = None, None
         if has_layouts(dataset):
-            num_classes, side = len(segmenter.labels), generator.facts.resolution
             layouts = find_layouts(store, num_classes=num_classes, side=side)
-        backgrounds = None
         if dataset.compose is not None and dataset.compose.folder is not None:
-            backgrounds = load_backgrounds(store, generator.facts.resolution)
-        self._batch_maker = BatchMaker(dataset, generator, segmenter, layouts, device, backgrounds)
+            backgrounds = load_backgrounds(store, side)
+        beside = layouts, device, backgrounds, read
+        self._batch_maker = BatchMaker(dataset, generator, segmenter, *beside)
         self._rules = find_rules(dataset.accept, segmenter.labels)
         self._threads = threads
         self._compute_threads = ThreadPoolExecutor(threads.compute, "compute")

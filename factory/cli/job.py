@@ -3,7 +3,7 @@
 import dataclasses
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -73,6 +73,8 @@ def plan(
         raise typer.Exit(estimate.exit_code)
     for name, value in (_rows(estimate) | (_cost_rows(cost) if cost else {})).items():
         say(f"{name:<10}{value}")
+    for target in estimate.targets:
+        say(f"{'target':<10}{describe_target(target)}")
     for warning in estimate.warnings:
         say(f"warning   {warning}")
     for missing in estimate.missing:
@@ -130,6 +132,19 @@ def _time_left(estimate: "Estimate") -> str:
         return "unknown"
     parts = f" (fit {duration(fit)}, pairs {duration(left - fit)})" if fit else ""
     return duration(left) + parts
+
+
+def describe_target(target: dict[str, Any]) -> str:
+    """What samples for a coverage target cost, in one line."""
+    name, drawn = target["name"], f"{target['num_drawn']:,}"
+    if target["by_rejection"] is None:
+        return f"{name}: in none of {drawn} images"
+    search = "unknown by search"
+    if target["by_search"] is not None:
+        more = " or more" if target["way"] == "rejection" else ""
+        search = f"{target['by_search']:,.0f}{more} by search"
+    chosen = f"{target['by_rejection']:,.0f} images a pair by rejection, {search}"
+    return f"{name}: {chosen} ({drawn} tried): {target['way']}"
 
 
 @one_line_errors

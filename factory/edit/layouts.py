@@ -74,7 +74,7 @@ def read_layouts(path: Path, *, num_classes: int, side: int, source: str) -> Lay
             path,
             _NAMES,
             most=MOST_LAYOUTS,
-            check=lambda data: _check(decode_mask(data), num_classes, side),
+            check=lambda data: check_layout(decode_mask(data), num_classes, side),
         )
     except ValueError as error:
         raise DamageError(
@@ -85,7 +85,12 @@ def read_layouts(path: Path, *, num_classes: int, side: int, source: str) -> Lay
     return Layouts(names, files)
 
 
-def _check(mask: UInt8[np.ndarray, "h w"], num_classes: int, side: int) -> None:
+def check_layout(mask: UInt8[np.ndarray, "h w"], num_classes: int, side: int) -> None:
+    """Require a mask of `num_classes` classes and `side` rows.
+
+    Raises:
+        ValueError: If it is not one.
+    """
     if mask.shape != (side, side):
         raise ValueError(f"one has {mask.shape[1]} x {mask.shape[0]} px, not {side} x {side}")
     ids = mask[mask != IGNORE]

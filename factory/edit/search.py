@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from factory.data import LatentBatch
+from factory.data import LatentBatch, TargetSearch
 from factory.edit.descent import descend
 from factory.edit.objective import Pull, count_agreeing, layout_loss, mean_iou
 from factory.edit.wish import Wish
@@ -64,7 +64,7 @@ class LayoutSampler:
 
     def __init__(
         self,
-        spec: LayoutSpec,
+        spec: LayoutSpec | TargetSearch,
         generator: Generator,
         segmenter: AnySegmenter,
         sampler: LatentSampler,

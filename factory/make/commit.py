@@ -28,7 +28,7 @@ from factory.manifest.measure import Measures, latent_cells
 from factory.manifest.paths import receipt_path, sidecar_path, tar_path
 from factory.manifest.records import ShardRecord, encode_record
 from factory.pack.contents import Contents, Expected, read_contents
-from factory.pack.facts import SampleFacts, encode_sidecar
+from factory.pack.facts import LayoutFacts, SampleFacts, encode_sidecar
 from factory.pack.packing import PackedRows
 from factory.pack.tar import PackedShard
 from factory.provenance import worker_name
@@ -213,8 +213,11 @@ def _reconstruct(
     if draw is not None:
         cells = latent_cells(draw([row.index for row in contents.rows]).z)
         measures = [
-            measured.model_copy(update={"latent_cell": int(cell)})
-            for measured, cell in zip(measures, cells, strict=True)
+            # Not of a latent that was searched: the cell of the one that was drawn says nothing of it.
+            measured.model_copy(
+                update={} if isinstance(row, LayoutFacts) else {"latent_cell": int(cell)}
+            )
+            for row, measured, cell in zip(contents.rows, measures, cells, strict=True)
         ]
         labels = draw(gaps).class_labels.tolist() if gaps else []
     return ProducedSamples(

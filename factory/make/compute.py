@@ -12,7 +12,6 @@ from factory.data import LatentBatch, LayoutSearch, Sample, ShardTask
 from factory.edit.changes import make_change
 from factory.edit.layouts import Layouts
 from factory.edit.pairs import NOTHING_TO_EDIT, PairEditor
-from factory.edit.search import Found, LayoutSampler
 from factory.errors import JobError
 from factory.generate.base import Generator
 from factory.generate.batch import ImageBatch, MaskBatch
@@ -21,6 +20,7 @@ from factory.make.backgrounds import Backgrounds
 from factory.make.compose import Composer
 from factory.make.encoding import check_encoding
 from factory.make.memory import Room
+from factory.make.searching import ReadLayouts, Search, Searches
 from factory.manifest.measure import latent_cells
 from factory.segment.base import AnySegmenter, generate_and_segment
 from factory.spec import DatasetSpec, EncodeSpec
@@ -40,6 +40,7 @@ class BatchMaker:
         layouts: Layouts | None = None,
         device: torch.device = _CPU,
         backgrounds: Backgrounds | None = None,
+        read_layouts: ReadLayouts | None = None,
     ) -> None:
         """Hold what every batch needs.
 
@@ -50,6 +51,7 @@ class BatchMaker:
             layouts: Those of `dataset.sampling`, or the masks of `dataset.edit`; None without.
             device: Where generator and segmenter compute.
             backgrounds: Those that `dataset.compose` puts objects on; None without.
+            read_layouts: Reads the masks of samples, for rounds that are searched for a coverage target.
 
         Raises:
             JobError: If the job names classes that generator or segmenter do not have, an encoding that
@@ -61,11 +63,11 @@ class BatchMaker:
         self.generator = generator
         self.segmenter = segmenter
         self._sampler = LatentSampler(generator, dataset.latents, dataset.generator)
-        self._layouts = layouts
         self._device = device
-        self._search = None
-        if dataset.sampling is not None:
-            self._search = LayoutSampler(dataset.sampling, generator, segmenter, self._sampler)
+        self._layouts = layouts
+        self._searches = Searches(
+            dataset, generator, segmenter, self._sampler, layouts, read_layouts
+        )
         self._composer = None
         if dataset.compose is not None:
             self._composer = Composer(dataset, segmenter.labels, backgrounds)
@@ -103,8 +105,9 @@ class BatchMaker:
 
     def _compute(self, first: int, count: int, task: ShardTask | None) -> list[Sample]:
         latents = self._draw_batch(first, count, task)
-        if self._search is not None:
-            return self._find(latents, count)
+        search = self._searches.of(task)
+        if search is not None:
+            return self._find(search, latents, count)
         if self._editor is not None:
             return self._edit(self._editor, latents, first, count)
         encode = self.dataset.encode
@@ -124,7 +127,9 @@ class BatchMaker:
     ) -> tuple[LatentBatch, Float[Tensor, "1 rows z"]]:
         """The latents that sample `index` of this batch is made of, as a batch of one."""
         latents = self._draw_batch(first, count, task)
-        z = torch.from_numpy(latents.z)[:, None] if self._search is None else self.find(latents).z
+        search = self._searches.of(task)
+        found = None if search is None else search.find(latents, self._device)
+        z = torch.from_numpy(latents.z)[:, None] if found is None else found.z
         own = slice(index - first, index - first + 1)
         alone = replace(
             latents,
@@ -134,17 +139,9 @@ class BatchMaker:
         )
         return alone, z[own].to(self._device)
 
-    def find(self, latents: LatentBatch) -> Found:
-        """Find latents whose masks have the layouts of their samples; for datasets with layouts."""
-        assert self._search is not None  # only they have any
-        assert self._layouts is not None
-        layouts = torch.from_numpy(self._layouts.masks(latents.indices)).long()
-        return self._search.find(latents, layouts.to(self._device))
-
-    def _find(self, latents: LatentBatch, count: int) -> list[Sample]:
-        found = self.find(latents)
+    def _find(self, search: Search, latents: LatentBatch, count: int) -> list[Sample]:
+        found = search.find(latents, self._device)
         made = to_samples(found.batch, found.labelled, latents, count, self.dataset.encode)
-        assert self._layouts is not None
         ious, starts = found.iou.tolist(), found.start_iou.tolist()
         return [
             replace(
@@ -152,7 +149,7 @@ class BatchMaker:
                 # The cell of a latent that was searched says nothing of what was drawn.
                 latent_cell=-1,
                 search=LayoutSearch(
-                    layout=self._layouts.names[self._layouts.place_of(sample.index)],
+                    layout=search.layouts.names[search.layouts.place_of(sample.index)],
                     iou=ious[place],
                     start_iou=starts[place],
                     num_forwards=found.num_forwards,

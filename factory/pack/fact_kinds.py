@@ -65,7 +65,7 @@ class CleanedFacts(SampleFacts):
 
 
 class LayoutFacts(SampleFacts):
-    """Facts about a sample that has a wanted layout: every sample of a dataset, or none."""
+    """Facts about a sample that was searched for a layout: every sample of a shard, or none."""
 
     layout: Name
     """Name of the wanted layout."""

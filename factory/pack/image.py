@@ -185,8 +185,15 @@ def _opened(data: bytes) -> Image.Image:
             )
         picture.load()
     except _BROKEN as error:
-        raise ValueError(f"not a whole image ({error})") from error
+        raise ValueError(f"not a whole image ({_reason(error)})") from error
     return picture
+
+
+def _reason(error: Exception) -> str:
+    """What is wrong with a file, for those errors whose text is about Python."""
+    if isinstance(error, UnidentifiedImageError):
+        return "no PNG, WebP or JPEG"
+    return "cut short" if isinstance(error, struct.error) else str(error)
 
 
 def _check_chunks(data: bytes) -> None:

@@ -1,15 +1,19 @@
 """Plan the next round for open coverage targets: the planner's only heuristic.
 
-Three methods, the cheapest first: drawing certain classes of the generator, rejecting samples that do
-not count for the target, and, where too few would remain, keeping the best of a large index range.
-A round cannot exceed the remaining budget, because it owns no more sample indices than that.
+Four methods: drawing certain classes of the generator, rejecting samples that do not count for the
+target, where too few would remain keeping the best of a large index range, and searching latents
+whose masks have the layout of a sample that counts. A search costs many images for each sample, and is
+used where rejection has been seen to cost more (`plan/search.py`).
+A round cannot exceed the remaining budget, because it owns no more sample indices than that pays for.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from factory.data import Steering
+from factory.data import Steering, TargetSearch
 from factory.plan.rounds import Plan, Round
+from factory.plan.search import SearchSize, size_search
 from factory.plan.targets import NEVER_EMPTY, Target, TargetProgress
 
 # A rate estimated from fewer hits is too uncertain to size a round by: rank instead.
@@ -29,6 +33,9 @@ _FEW = 8
 # Names in a goal: it is stored in every round and shown in one line.
 _NAMES = 5
 
+FindHolders = Callable[[Target], tuple[int, ...]]
+"""Finds samples of complete rounds that count for a target, by index: layouts of a search."""
+
 
 @dataclass(frozen=True, slots=True)
 class _RoundRequest:
@@ -40,30 +47,45 @@ class _RoundRequest:
     steering: Steering
     num_images: int = 0
     """Exact number of images, for ranking; 0 = as many as `rate` requires."""
+    least_indices: int = 1
+    """Sample indices of the smallest shard."""
+
+    @property
+    def images_each(self) -> int:
+        """Images of the budget that a sample index takes."""
+        return self.steering.search.images_each if self.steering.search else 1
 
 
-def next_round(plan: Plan, progress: TargetProgress, *, oversample: float) -> Round | None:
+def next_round(
+    plan: Plan,
+    progress: TargetProgress,
+    *,
+    oversample: float,
+    find_holders: FindHolders | None = None,
+) -> Round | None:
     """Plan a round on top of complete rounds; None if all targets are met or out of reach.
 
     Args:
         plan: The existing rounds.
         progress: Progress of the targets, from the receipts of these rounds.
         oversample: The job's own setting, the minimum for a round.
+        find_holders: Finds layouts for a search; None if the dataset's latents cannot be searched.
     """
-    request = _next_request(progress)
+    request = _next_request(progress, find_holders)
     if request is None:
         return None
     last = plan.rounds[-1]
     most_per_shard = plan.rounds[0].samples_per_shard
-    num_samples = request.num_samples
+    num_samples, affordable = request.num_samples, progress.left // request.images_each
     while (
-        num_samples > 1
-        and num_samples * _factor(request, num_samples, most_per_shard) > progress.left
+        num_samples > 1 and num_samples * _factor(request, num_samples, most_per_shard) > affordable
     ):
         num_samples = (num_samples + 1) // 2
-    factor = max(oversample, _factor(request, num_samples, most_per_shard))
-    return Round(
-        schema_version=1,
+    factor = _factor(request, num_samples, most_per_shard)
+    if request.steering.search is None:  # spare indices of a search are not spared: all are made
+        factor = max(oversample, factor)
+    round_ = Round(
+        schema_version=1 if request.steering.search is None else 2,
         dataset_id=last.dataset_id,
         name=last.name,
         round_index=last.round_index + 1,
@@ -71,10 +93,24 @@ def next_round(plan: Plan, progress: TargetProgress, *, oversample: float) -> Ro
         first_index=last.end_index,
         num_samples=num_samples,
         samples_per_shard=_per_shard(num_samples, most_per_shard),
-        oversample=max(1.0, min(factor, math.floor(progress.left / num_samples * 1000) / 1000)),
+        oversample=_thousandths(min(factor, affordable / num_samples)),
         identity=last.identity,
         steering=request.steering,
     )
+    return _within(round_, affordable)
+
+
+def _thousandths(factor: float) -> float:
+    return max(1.0, math.floor(factor * 1000) / 1000)
+
+
+def _within(round_: Round, affordable: int) -> Round:
+    """The round with no more indices than are affordable: the range of each shard is rounded up."""
+    if round_.end_index - round_.first_index <= affordable:
+        return round_
+    spare = max(0, affordable - round_.num_shards)
+    oversample = _thousandths(spare / round_.num_samples)
+    return round_.model_copy(update={"oversample": oversample})
 
 
 def _per_shard(num_samples: int, most: int) -> int:
@@ -84,17 +120,19 @@ def _per_shard(num_samples: int, most: int) -> int:
 
 def _factor(request: _RoundRequest, num_samples: int, most_per_shard: int) -> float:
     """Sample indices per sample of a round, so that no shard is likely to come out empty."""
-    if request.num_images:
-        return request.num_images / request.num_samples
-    if request.rate >= 1:
-        return 1.0
     per_shard = _per_shard(num_samples, most_per_shard)
     # The last shard is the smallest, and an empty shard is an error that ends in quarantine.
     tail = num_samples - (math.ceil(num_samples / per_shard) - 1) * per_shard
+    if request.num_images:
+        return max(request.num_images / request.num_samples, request.least_indices / tail)
+    if request.rate >= 1:
+        return 1.0
     return max(_RESERVE, NEVER_EMPTY / tail) / request.rate
 
 
-def _next_request(progress: TargetProgress) -> _RoundRequest | None:
+def _next_request(
+    progress: TargetProgress, find_holders: FindHolders | None
+) -> _RoundRequest | None:
     able = [target for target in progress.targets if not progress.why_not(target)]
     lacking: dict[int, int] = {}
     for target in able:
@@ -106,7 +144,7 @@ def _next_request(progress: TargetProgress) -> _RoundRequest | None:
             expected = sum(lacking[c] * _yield(progress, target, c) for c in lacking)
             short = math.ceil(missing - _TRUST * expected)
             if short > 0:
-                return _for_masks(progress, target, short, lacking)
+                return _for_masks(progress, target, short, lacking, find_holders)
     return _for_classes(progress, able, lacking) if lacking else None
 
 
@@ -127,9 +165,13 @@ def _for_classes(
 
 
 def _for_masks(
-    progress: TargetProgress, target: Target, short: int, lacking: dict[int, int]
+    progress: TargetProgress,
+    target: Target,
+    short: int,
+    lacking: dict[int, int],
+    find_holders: FindHolders | None,
 ) -> _RoundRequest:
-    """Reject samples that do not count for the target; rank where too few would remain."""
+    """Reject samples that do not count for the target; rank or search where too few would remain."""
     assert target.mask_class is not None
     yields = {c: _yield(progress, target, c) for c in progress.unsteered.made if c >= 0}
     best = max(yields.values(), default=0.0)
@@ -143,6 +185,9 @@ def _for_masks(
         visits = {c: 1 for c, rate in yields.items() if best and rate >= best / 2}
     hits, made = _evidence(progress, target, set(visits))
     rate = hits / max(1, made)
+    size = size_search(progress, target, short, hits, made) if find_holders is not None else None
+    if size is not None and find_holders is not None and (layouts := find_holders(target)):
+        return _for_search(target, size, layouts, visits)
     if hits < _SURE_HITS or progress.left * rate < NEVER_EMPTY:
         range_size = max(_RANKED_RANGE, progress.least_images(target))
         num_shards = min(short, _MOST_RANKED_SHARDS, max(1, progress.left // range_size))
@@ -153,6 +198,19 @@ def _for_masks(
     least = target.min_area or 1e-9
     steering = Steering(goal=target.name, classes=visits, min_area={target.mask_class: least})
     return _RoundRequest(min(short, most), rate, steering)
+
+
+def _for_search(
+    target: Target, size: SearchSize, layouts: tuple[int, ...], visits: dict[int, int]
+) -> _RoundRequest:
+    """Search latents, and keep those with the largest share of the class."""
+    steering = Steering(
+        goal=target.name,
+        classes=visits,
+        best_by=target.mask_class,
+        search=TargetSearch(layouts=layouts),
+    )
+    return _RoundRequest(size.num_samples, 1.0, steering, size.num_indices, size.least_indices)
 
 
 def _evidence(progress: TargetProgress, target: Target, classes: set[int]) -> tuple[int, int]:

@@ -5,7 +5,7 @@ of sample indices, and nothing in it depends on the progress of other shards.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -27,7 +27,7 @@ class Round(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     schema_version: int = 2
-    """Version of this layout; 1 if no step is named, which older versions can read."""
+    """Version of this layout; 1 if no step is named and nothing searched, which older versions read."""
     dataset_id: str = Field(max_length=64)
     """The dataset this round belongs to."""
     name: DatasetName
@@ -140,9 +140,36 @@ class Plan:
         position = shard_index - round_.first_shard
         return round_.task(position) if 0 <= position < round_.num_shards else None
 
+    def owner_of(self, index: int) -> ShardTask | None:
+        """The task whose range has a sample index; None if none does."""
+        for round_ in self.rounds:
+            if round_.first_index <= index < round_.end_index:
+                whole = math.ceil(round_.samples_per_shard * round_.oversample)
+                return round_.task((index - round_.first_index) // whole)
+        return None
+
     def without(self, done: set[int]) -> list[ShardTask]:
         """The tasks of all shards whose index is not in `done`."""
         return [task for task in self.tasks() if task.shard_index not in done]
+
+
+def find_ready(plan: Plan, tasks: Iterable[ShardTask], done: set[int]) -> list[ShardTask]:
+    """Those of `tasks` that can be made: the others take masks of shards that are not there for layouts.
+
+    A shard can be lost after a search was planned with its masks; it is then made first.
+
+    Args:
+        plan: The plan of the tasks.
+        tasks: Tasks of shards that are missing.
+        done: Indices of the shards that are there.
+    """
+    ready = []
+    for task in tasks:
+        search = task.steering.search if task.steering is not None else None
+        owners = [plan.owner_of(index) for index in search.layouts] if search is not None else []
+        if all(owner is not None and owner.shard_index in done for owner in owners):
+            ready.append(task)
+    return ready
 
 
 def plain_samples(rounds: Sequence[Round]) -> int:
@@ -233,8 +260,12 @@ def check_digits(newest: Round) -> None:
 
 
 def encode_round(round_: Round) -> bytes:
-    """Encode a round as JSON; one without a step or a split as versions before these did."""
-    left_out = {name for name in ("step", "split") if not getattr(round_, name)}
+    """Encode a round as JSON; without step, split and search as versions before these did."""
+    left_out: dict[str, Any] = {
+        name: True for name in ("step", "split") if not getattr(round_, name)
+    }
+    if round_.steering is not None and round_.steering.search is None:
+        left_out["steering"] = {"search"}
     return (round_.model_dump_json(indent=1, exclude=left_out) + "\n").encode()
 
 

@@ -66,6 +66,8 @@ class TargetProgress:
     """Of the rounds that reject nothing for a target: an unbiased estimate of the generator's rates."""
     by_goal: dict[str, Coverage]
     """Of the rounds that reject or rank for a target, by its name."""
+    by_search: dict[str, Coverage]
+    """Of the rounds that search latents for a target, by its name."""
     ranked_made: dict[str, int]
     """Images made for ranking, by the target's name."""
     budget: int
@@ -131,22 +133,35 @@ def measure_progress(
     ranked_made: dict[str, int] = {}
     spent = 0
     by_goal: dict[str, list[Coverage]] = {}
+    by_search: dict[str, list[Coverage]] = {}
     for round_index, covered in by_round.items():
         steered = steering.get(round_index)
         if steered is not None:
-            spent += covered.num_made
+            spent += covered.num_made * (steered.search.images_each if steered.search else 1)
         if steered is None or not (steered.min_area or steered.best_by is not None):
             plain.append(covered)
-            continue
-        by_goal.setdefault(steered.goal, []).append(covered)
-        if steered.best_by is not None:
-            ranked_made[steered.goal] = ranked_made.get(steered.goal, 0) + covered.num_made
-    unsteered = merge_coverage(plain)
-    merged = {goal: merge_coverage(parts) for goal, parts in by_goal.items()}
-    coverage = merge_coverage([unsteered, *merged.values()])
-    targets = find_targets(spec, meaning, coverage)
-    left = spec.budget - spent
-    return TargetProgress(targets, coverage, unsteered, merged, ranked_made, spec.budget, left)
+        elif steered.search is not None:
+            by_search.setdefault(steered.goal, []).append(covered)
+        else:
+            by_goal.setdefault(steered.goal, []).append(covered)
+            if steered.best_by is not None:
+                ranked_made[steered.goal] = ranked_made.get(steered.goal, 0) + covered.num_made
+    unsteered, chosen, searched = merge_coverage(plain), _merge(by_goal), _merge(by_search)
+    coverage = merge_coverage([unsteered, *chosen.values(), *searched.values()])
+    return TargetProgress(
+        targets=find_targets(spec, meaning, coverage),
+        coverage=coverage,
+        unsteered=unsteered,
+        by_goal=chosen,
+        by_search=searched,
+        ranked_made=ranked_made,
+        budget=spec.budget,
+        left=spec.budget - spent,
+    )
+
+
+def _merge(parts: Mapping[str, list[Coverage]]) -> dict[str, Coverage]:
+    return {goal: merge_coverage(one) for goal, one in parts.items()}
 
 
 def judge_targets(progress: TargetProgress) -> list[TargetState]:

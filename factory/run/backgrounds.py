@@ -1,15 +1,17 @@
 """Read the pictures that a job's objects are put on."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 
 from factory.dataset.planned_files import BACKGROUNDS
 from factory.errors import JobError
-from factory.generate.base import load_generator
+from factory.generate.base import Generator, load_generator
 from factory.generate.weights.find import LocalWeights
 from factory.make.backgrounds import MOST_BACKGROUNDS, Backgrounds, Picture, make_backgrounds
+from factory.make.compose import Composer
+from factory.manifest.labels import MaskClass
 from factory.spec import ComposeSpec, DatasetSpec
 from factory.store import Store
 from factory.train_generator.images import check_pictures, read_pictures
@@ -28,6 +30,20 @@ def read_given(spec: ComposeSpec | None, side: int) -> Backgrounds | None:
     if spec is None or spec.folder is None:
         return None
     return make_backgrounds(_at_most(read_pictures(spec.folder, side, where=_SETTING)))
+
+
+def given_composer(
+    dataset: DatasetSpec, labels: Sequence[MaskClass], generator: Generator
+) -> Composer | None:
+    """What makes composites of masks with the classes `labels`, if there are to be any.
+
+    Raises:
+        JobError: If nothing says what the object is, or a background cannot be used.
+    """
+    if dataset.compose is None:
+        return None
+    backgrounds = read_given(dataset.compose, generator.facts.resolution)
+    return Composer(dataset, labels, backgrounds)
 
 
 def _at_most(pictures: Iterator[Picture]) -> Iterator[Picture]:

@@ -9,7 +9,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -28,19 +28,19 @@ from factory.generate.latents import LatentSampler
 from factory.generate.weights.fetch import must_download
 from factory.generate.weights.find import find_weights
 from factory.make.accept import AcceptRules, find_rules, reason_to_drop
-from factory.make.compose import Composer
 from factory.make.compute import compute_samples
 from factory.make.encoding import check_encoding
 from factory.make.machine import device_name
 from factory.make.memory import Room
 from factory.make.warm import load_fused
 from factory.pack.packing import encode_batch
-from factory.run.backgrounds import check_folder_of_backgrounds, read_given
+from factory.run.backgrounds import check_folder_of_backgrounds, given_composer
 from factory.run.edits import make_change_of, pretend_edit
 from factory.run.fitting import num_fit_threads
 from factory.run.layouts import check_edited_masks, check_search, read_wanted, warn_of_missing
 from factory.run.opinions import check_others
 from factory.run.other_cost import OthersCost, probe_others
+from factory.run.target_costs import TargetCost, measure_targets
 from factory.run.worker import configure_process, device_of
 from factory.segment.base import (
     AnySegmenter,
@@ -103,6 +103,7 @@ def calibrate(spec: JobSpec) -> dict[str, Any]:
         "fit_s": fit_s,
         "resolution_px": generator.facts.resolution,
         "device": device_name(device),
+        "targets": [asdict(target) for target in measured.targets],
         "warnings": warnings,
     }
 
@@ -150,6 +151,8 @@ class _Measured:
     """The others by reason."""
     search: _Search = _Search()
     """What a search adds."""
+    targets: Sequence[TargetCost] = ()
+    """What samples for coverage targets cost; none if there are none, or nothing is fitted yet."""
 
     @property
     def pair_batch_s(self) -> float:
@@ -199,7 +202,7 @@ def _measure(
         rules = replace(rules, min_agreement=0.0)  # classes are not matched yet
     dataset, generator, size = probe.dataset, probe.generator, probe.dataset.samples_per_batch
     sampler = LatentSampler(generator, dataset.latents, dataset.generator)
-    composer = _composer(probe, segmenter) if rules is not None else None
+    composer = given_composer(dataset, segmenter.labels, generator) if rules is not None else None
     times, num_bytes, reasons = [], 0, Counter[str]()
     for batch in range(1 + _BATCHES):
         started = time.perf_counter()
@@ -229,21 +232,9 @@ def _measure(
         passes=None if passes is None else passes * search.num_forwards,
         accepted_share=accepted / tried if is_known else None,
         search=search,
+        targets=measure_targets(probe, segmenter, rules) if rules is not None else (),
         rejected=dict(reasons.most_common()),
     )
-
-
-def _composer(probe: Probe, segmenter: AnySegmenter) -> Composer | None:
-    """What makes composites, if there are to be any.
-
-    Raises:
-        JobError: If nothing says what the object is, or a background cannot be used.
-    """
-    dataset = probe.dataset
-    if dataset.compose is None:
-        return None
-    backgrounds = read_given(dataset.compose, probe.generator.facts.resolution)
-    return Composer(dataset, segmenter.labels, backgrounds)
 
 
 def _measure_unfitted(probe: Probe, others: OthersCost) -> _Measured:

@@ -71,6 +71,9 @@ class Estimate:
     """Of one actor, for a pair that is accepted."""
     search_bytes: int | None
     """Memory that a search for layouts takes in each worker; 0 without."""
+    targets: tuple[dict[str, Any], ...]
+    """What a sample for each coverage target of a mask class costs, in images (see
+    `target_costs.TargetCost`); none before the fit."""
     warnings: tuple[str, ...]
     missing: tuple[Missing, ...] = ()
     """What a run needs that is not here, such as credentials, in the order of a run."""
@@ -106,8 +109,7 @@ def estimate_job(job: Job, *, add: int | None = None, once: str | None = None) -
     warnings += _room_warnings(spec, size, num_done)
     num_actors = num_workers_here(spec.run)
     kept = 1.0 if share is None else share
-    if measured:
-        warnings += [*_rejection_warnings(spec, measured), *_fit_warnings(spec, measured)]
+    warnings += _measured_warnings(spec, measured) if measured else []
     left = spec.dataset.num_samples - num_done
     return Estimate(
         name=spec.name,
@@ -128,9 +130,15 @@ def estimate_job(job: Job, *, add: int | None = None, once: str | None = None) -
         passes_per_pair=round(passes / kept, 2) if passes and kept else None,
         seconds_per_pair=round(1 / (rate * kept), 5) if rate and kept else None,
         search_bytes=int(measured["search_bytes"]) if measured else None,
+        targets=tuple(measured["targets"]) if measured else (),
         warnings=tuple(warnings),
         missing=find_missing(spec, unreachable),
     )
+
+
+def _measured_warnings(spec: JobSpec, measured: dict[str, Any]) -> list[str]:
+    finders = (_rejection_warnings, _fit_warnings, _budget_warnings)
+    return [line for find in finders for line in find(spec, measured)]
 
 
 def _fit_warnings(spec: JobSpec, measured: dict[str, Any]) -> list[str]:
@@ -186,6 +194,23 @@ def _rejection_warnings(spec: JobSpec, measured: dict[str, Any]) -> list[str]:
     return [
         f"{1 - share:.0%} of the tried samples were rejected ({counts}): shards will be short; set "
         f"dataset.oversample to {enough}"
+    ]
+
+
+def _budget_warnings(spec: JobSpec, measured: dict[str, Any]) -> list[str]:
+    """Whether the budget is less than what the dearest target is likely to take."""
+    coverage, needed = spec.dataset.coverage, 0.0
+    for target in measured["targets"]:
+        if (by_rejection := target["by_rejection"]) is None:
+            continue
+        cheapest = min(by_rejection, target["by_search"] or math.inf)
+        short = target["wanted"] - spec.dataset.num_samples / by_rejection
+        needed = max(needed, short * cheapest)
+    if coverage is None or needed <= coverage.budget:
+        return []
+    return [
+        f"dataset.coverage.budget: {coverage.budget:,} images, and the targets are likely to take "
+        f"{math.ceil(needed):,}: some will not be met"
     ]
 
 

@@ -46,4 +46,7 @@ class CoverageSpec(Settings):
     equal. Empty = no such target."""
     budget: int = Field(ge=1, le=10**9)
     """Maximum number of images generated for these targets, accepted or not, beyond those of
-    `num_samples`."""
+    `num_samples`. A sample that was searched counts as many images as its search takes time for."""
+    search: bool = True
+    """Whether latents may be searched for a class of the masks, where that takes fewer images than
+    rejection. false = samples are only chosen, so that all are as the generator draws them."""

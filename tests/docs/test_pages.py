@@ -14,7 +14,7 @@ NUM_BLOCKS = {
     "alpha.md": 2,
     "direction.md": 2,
     "klish.md": 0,
-    "layouts.md": 4,
+    "layouts.md": 5,
     "methods.md": 0,
     "painting.md": 3,
     "reading.md": 8,

@@ -15,6 +15,9 @@ MOST_SHAPES = 10_000
 
 _MOST_COORDINATE = 2.0**20
 
+_MOST_CHARACTERS = 7
+"""Of one compressed run length."""
+
 
 class Canvas:
     """The mask of one picture while it is drawn; what nothing covers is not painted (255)."""
@@ -30,10 +33,25 @@ class Canvas:
         Raises:
             ValueError: If there are too many shapes.
         """
+        self._count()
+        self.mask[where] = class_id
+
+    def _count(self) -> None:
         self._num_shapes += 1
         if self._num_shapes > MOST_SHAPES:
             raise ValueError(f"has more than {MOST_SHAPES:,} shapes in one picture")
-        self.mask[where] = class_id
+
+    def polygons(self, outlines: Sequence[object]) -> Bool[np.ndarray, "h w"]:
+        """The pixels inside any of several outlines, as JSON has them; each counts as a shape.
+
+        Raises:
+            ValueError: If one is no outline, or there are too many shapes.
+        """
+        inside: np.ndarray = np.zeros(self.mask.shape, dtype=bool)
+        for outline in outlines:
+            self._count()
+            inside |= self.polygon(read_points(outline))
+        return inside
 
     def polygon(self, points: Float64[np.ndarray, "p 2"]) -> Bool[np.ndarray, "h w"]:
         """The pixels whose centres are inside an outline (even-odd rule).
@@ -116,12 +134,14 @@ def read_points(value: object, scale: float = 1.0) -> Float64[np.ndarray, "p 2"]
     return np.array(numbers, dtype=np.float64).reshape(-1, 2) * scale
 
 
-def decode_coco_text(text: str) -> list[int]:
-    """COCO's compressed run lengths: 5 bits a character, the third and later as differences.
+def decode_coco_text(text: str, num_px: int) -> list[int]:
+    """COCO's compressed run lengths of `num_px` pixels: 5 bits a character, later ones as differences.
 
     Raises:
         ValueError: If it is no such text.
     """
+    if len(text) > _MOST_CHARACTERS * (num_px + 1):
+        raise ValueError("has compressed run lengths that are longer than their picture")
     counts: list[int] = []
     value, shift = 0, 0
     for character in text:

@@ -1,12 +1,13 @@
 """Masks of CVAT: its XML ("CVAT for images"), and the colours of its exports of masks."""
 
+import math
 import re
 from collections.abc import Iterator
 from typing import NoReturn
 from xml.etree import ElementTree as ET
 
 import numpy as np
-from jaxtyping import Bool, UInt8
+from jaxtyping import Bool, Float64, UInt8
 
 from factory.data import IGNORE
 from factory.fit.annotations.canvas import Canvas, read_points
@@ -28,7 +29,10 @@ def read_cvat(
     Raises:
         ValueError: If it is no whole file of CVAT, or its masks cannot be used.
     """
-    for image in _parse(data).iter("image"):
+    root = _parse(data)
+    if root.find("track") is not None:
+        raise ValueError("holds tracks of a video; export `CVAT for images`, or masks")
+    for image in root.iter("image"):
         areas = [part for part in image if part.tag in _AREAS]
         if other := next((p.tag for p in image if p.tag not in (*_AREAS, "tag")), ""):
             raise ValueError(f"has a shape {other!r}; polygon, mask and box are areas")
@@ -65,10 +69,22 @@ def _pixels(canvas: Canvas, area: ET.Element) -> Bool[np.ndarray, "h w"]:
         )
     if area.tag == "box":
         left, top, right, low = (_decimal(area.get(key)) for key in ("xtl", "ytl", "xbr", "ybr"))
-        return canvas.polygon(np.array([[left, top], [right, top], [right, low], [left, low]]))
+        corners = read_points([[left, top], [right, top], [right, low], [left, low]])
+        return canvas.polygon(_turned(corners, _decimal(area.get("rotation", "0"))))
     counts = [_number(count) for count in (area.get("rle") or "").split(",")]
     left, top, width, height = (_number(area.get(k)) for k in ("left", "top", "width", "height"))
     return canvas.box_runs(counts, (left, top, width, height))
+
+
+def _turned(corners: Float64[np.ndarray, "p 2"], degrees: float) -> Float64[np.ndarray, "p 2"]:
+    """A box turned clockwise about its centre."""
+    if not math.isfinite(degrees):
+        raise ValueError(f"has a box turned by {degrees}, which is no angle")
+    angle = math.radians(degrees)
+    centre = corners.mean(axis=0)
+    x, y = (corners - centre).T
+    turned = [x * math.cos(angle) - y * math.sin(angle), x * math.sin(angle) + y * math.cos(angle)]
+    return centre + np.stack(turned, axis=1) if degrees else corners
 
 
 def read_labelmap(data: bytes, classes: PaintedClasses) -> PaintedClasses:

@@ -30,6 +30,7 @@ MOST_BYTES = 2**26
 
 _MASK_NAME = re.compile(r"([0-9]{6,9})([._-](mask|label|labels))?", re.ASCII)
 _UNFINISHED = (".part", ".partial", ".tmp", ".crdownload", ".download", ".swp")
+_OTHER_PICTURES = (".bmp", ".gif", ".jpeg", ".jpg", ".npy", ".tga", ".tif", ".tiff", ".webp")
 _NO_MASKS = ("SegmentationObject", "JPEGImages", "ImageSets")
 """Folders of CVAT's and VOC's exports that hold no classes."""
 
@@ -234,6 +235,8 @@ def _decoded(
         raise ValueError("is a file that was not saved completely; save it again, or remove it")
     if suffix == ".zip":
         raise ValueError("is an archive; unpack it here")
+    if suffix in _OTHER_PICTURES and _MASK_NAME.fullmatch(file.stem):
+        raise ValueError("is named as a mask, and is no PNG; save it as PNG, or remove it")
     if suffix == ".png":
         yield file.stem, read_png(_read(file), _with_labelmap(file, folder, classes))
     elif suffix == ".json":

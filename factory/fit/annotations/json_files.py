@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any
+from urllib.parse import parse_qs
 
 import numpy as np
 from jaxtyping import Bool, UInt8
@@ -16,6 +17,9 @@ Masks = Iterator[tuple[str, UInt8[np.ndarray, "h w"]]]
 """The stem of a picture's file name, and its mask."""
 
 _MOST_SHOWN = 60
+
+_WITHOUT_PIXELS = ("choices", "number", "rating", "taxonomy", "textarea")
+"""What Label Studio asks about a picture as a whole."""
 
 
 def read_json(data: bytes, stem: str, classes: PaintedClasses, side: int) -> Masks:
@@ -85,6 +89,8 @@ def _labelme_pixels(
     points = shape.get("points")
     if kind == "polygon":
         return canvas.polygon(read_points(points))
+    if kind == "rectangle" and isinstance(points, list) and len(points) == 4:
+        return canvas.polygon(read_points(points))  # of programs that turn rectangles
     if kind == "rectangle" and isinstance(points, list) and len(points) == 2:
         (left, top), (right, low) = read_points([*points, points[0]])[:2]
         corners = [[left, top], [right, top], [right, low], [left, low]]
@@ -106,12 +112,14 @@ def _coco(document: dict[str, Any], classes: PaintedClasses, side: int) -> Masks
         for one in _dicts(document.get("categories"), "categories")
         if _key(one.get("id")) in used  # tools list more of them than are painted
     }
-    pictures: dict[object, tuple[str, Canvas]] = {}
+    pictures: dict[object, str] = {}
     for one in _dicts(document.get("images"), "images"):
-        name = stem_of(one.get("file_name"))
+        key, name = _key(one.get("id")), stem_of(one.get("file_name"))
         check_size(one.get("width"), one.get("height"), side, name)
-        pictures[_key(one.get("id"))] = name, Canvas(side)
-    drawn: dict[object, None] = {}
+        if key in pictures:
+            raise ValueError(f"lists two pictures with id {_shown(key)}")
+        pictures[key] = name
+    painted: dict[object, list[dict[str, Any]]] = {}
     for one in annotations:
         image, category = _key(one.get("image_id")), _key(one.get("category_id"))
         if image not in pictures or category not in names:
@@ -119,18 +127,18 @@ def _coco(document: dict[str, Any], classes: PaintedClasses, side: int) -> Masks
                 f"has an annotation of picture {_shown(image)} and category {_shown(category)}, which "
                 "it does not list"
             )
-        canvas = pictures[image][1]
-        canvas.paint(_coco_pixels(canvas, one.get("segmentation")), names[category])
-        drawn[image] = None
-    for image in drawn:
-        yield pictures[image][0], pictures[image][1].mask
+        painted.setdefault(image, []).append(one)
+    for image, shapes in painted.items():  # one at a time: a project lists more than are painted
+        canvas = Canvas(side)
+        for one in shapes:
+            class_id = names[_key(one.get("category_id"))]
+            canvas.paint(_coco_pixels(canvas, one.get("segmentation")), class_id)
+        yield pictures[image], canvas.mask
 
 
 def _coco_pixels(canvas: Canvas, segmentation: object) -> Bool[np.ndarray, "h w"]:
     if isinstance(segmentation, list) and segmentation:
-        parts = [canvas.polygon(read_points(outline)) for outline in segmentation]
-        joined: np.ndarray = np.logical_or.reduce(parts)
-        return joined
+        return canvas.polygons(segmentation)
     if isinstance(segmentation, dict):
         side = len(canvas.mask)
         if segmentation.get("size") != [side, side]:
@@ -140,7 +148,7 @@ def _coco_pixels(canvas: Canvas, segmentation: object) -> Bool[np.ndarray, "h w"
             )
         counts = segmentation.get("counts")
         if isinstance(counts, str):
-            return canvas.column_runs(decode_coco_text(counts))
+            return canvas.column_runs(decode_coco_text(counts, side * side))
         if isinstance(counts, list):
             return canvas.column_runs(counts)
     raise ValueError("has an annotation that is neither outlines nor run lengths")
@@ -158,12 +166,20 @@ def _label_studio(tasks: list[dict[str, Any]], classes: PaintedClasses, side: in
             continue
         image = next((v for v in data.values() if isinstance(v, str) and ".png" in v.lower()), None)
         # Uploaded files are given a prefix of 8 hex digits.
-        name = stem_of(image).rpartition("-")[2]
+        name = stem_of(_local_path(image)).rpartition("-")[2]
         canvas = Canvas(side)
         for result in _dicts(done[0]["result"], "result"):
+            if result.get("type") in _WITHOUT_PIXELS:
+                continue
             check_size(result.get("original_width"), result.get("original_height"), side, name)
             canvas.paint(*_label_studio_shape(canvas, result, classes))
         yield name, canvas.mask
+
+
+def _local_path(address: str | None) -> str | None:
+    """The path of a picture: files of a local storage stand behind `?d=`."""
+    query = (address or "").partition("?")[2]
+    return parse_qs(query).get("d", [address])[0]
 
 
 def _label_studio_shape(
@@ -173,6 +189,10 @@ def _label_studio_shape(
     names = value.get(kind) if isinstance(value, dict) else None
     if not isinstance(value, dict) or not isinstance(names, list) or len(names) != 1:
         raise ValueError(f"has a shape {_shown(kind)} without one label")
+    if result.get("image_rotation"):
+        raise ValueError(
+            "has shapes of a picture that was turned; turn it back, and draw them anew"
+        )
     class_id, side = classes.id_of(names[0]), len(canvas.mask)
     if kind == "polygonlabels":
         return canvas.polygon(read_points(value.get("points"), side / 100)), class_id

@@ -10,7 +10,7 @@ from jaxtyping import UInt8
 from factory.data import IGNORE
 from factory.errors import JobError
 from factory.fit.annotations.classes import PaintedClasses
-from factory.fit.annotations.folder import check_mask, find_masks
+from factory.fit.annotations.folder import MOST_BYTES, check_mask, find_masks
 from factory.fit.annotations.pictures_file import PicturesFile
 from factory.fit.annotations.png import read_png
 from factory.pack.image import encode_mask
@@ -124,12 +124,21 @@ class MaskFiles:
 
     def _bytes(self, name: str) -> bytes:
         """The picture's own file; nothing if there is none."""
+        file = self._file(name)
         try:
-            return self._file(name).read_bytes()
+            if file.exists() and not file.is_file():  # a pipe would be waited for
+                raise JobError(f"{file}: is no file; remove it")
+            with file.open("rb") as opened:
+                data = opened.read(MOST_BYTES + 1)
         except FileNotFoundError:
             return b""
         except OSError as error:
-            raise JobError(f"{self._file(name)}: cannot be read ({error.strerror})") from error
+            raise JobError(f"{file}: cannot be read ({error.strerror})") from error
+        if len(data) > MOST_BYTES:
+            raise JobError(
+                f"{file}: has more than {MOST_BYTES:,} bytes; masks of pictures have less"
+            )
+        return data
 
 
 def _digest(data: bytes) -> str:

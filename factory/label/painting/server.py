@@ -8,6 +8,7 @@ import io
 from collections.abc import Callable
 
 import numpy as np
+from jaxtyping import UInt8
 from PIL import Image
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -73,16 +74,15 @@ class _Answers:
 
     async def small(self, request: Request) -> Response:
         """A picture at no more than 96 px, for the list."""
-        data = await asyncio.to_thread(_smaller, self._picture(self._name(request)))
-        return Response(data, media_type="image/png")
+        picture = Image.fromarray(self._pixels(self._name(request)))
+        return Response(await asyncio.to_thread(_smaller, picture), media_type="image/png")
 
     async def superpixels(self, request: Request) -> Response:
         """The number of each pixel's superpixel, two bytes each, the lower one first."""
         name, size = self._name(request), request.query_params.get("size", "")
         if size not in SIZES:
             raise HTTPException(400, f"size: give {' or '.join(SIZES)}")
-        image = decode_image(self._picture(name))
-        found = await asyncio.to_thread(number_superpixels, image, size)
+        found = await asyncio.to_thread(number_superpixels, self._pixels(name), size)
         return Response(found, media_type=_BYTES)
 
     async def mask(self, request: Request) -> Response:
@@ -137,9 +137,17 @@ class _Answers:
         except OSError as error:
             raise HTTPException(404, f"{file}: cannot be read ({error.strerror})") from error
 
+    def _pixels(self, name: str) -> UInt8[np.ndarray, "h w 3"]:
+        try:
+            image = decode_image(self._picture(name))
+            if image.shape[0] != self._material.pictures.resolution_px:
+                raise ValueError(f"has {image.shape[0]} rows; it is not the one that was written")
+        except ValueError as error:
+            raise HTTPException(422, f"{self._material.picture_file(name)}: {error}") from error
+        return image
 
-def _smaller(data: bytes) -> bytes:
-    picture = Image.fromarray(decode_image(data))
+
+def _smaller(picture: Image.Image) -> bytes:
     picture.thumbnail((_SMALL_PX, _SMALL_PX), Image.Resampling.BOX)
     sink = io.BytesIO()
     picture.save(sink, "PNG")

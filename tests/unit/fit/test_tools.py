@@ -12,6 +12,7 @@ from small_job import small_job
 
 from factory.data import IGNORE
 from factory.errors import JobError
+from factory.fit.annotations import json_files
 from factory.fit.annotations.brush import decode_brush
 from factory.fit.annotations.canvas import Canvas, decode_coco_text, read_points
 from factory.fit.annotations.classes import make_classes, make_labels
@@ -161,7 +162,7 @@ def test_compressed_run_lengths_are_those_of_coco_s_own_library():
     for share in (0.02, 0.5, 0.98):
         mask = rng.random((40, 40)) < share
         packed = coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))["counts"].decode()
-        assert np.array_equal(Canvas(40).column_runs(decode_coco_text(packed)), mask)
+        assert np.array_equal(Canvas(40).column_runs(decode_coco_text(packed, 1600)), mask)
 
 
 @pytest.mark.parametrize(
@@ -380,3 +381,107 @@ def test_a_picture_is_known_by_its_name_alone(name, stem):
 def test_a_picture_without_areas_is_not_painted_yet():
     data = cvat('<tag label="seen"/>').encode()
     assert list(read_cvat(data, CLASSES, 32)) == []
+
+
+@pytest.mark.parametrize("number", ["nan", "inf", "-inf", "1e308", "2000000"])
+@pytest.mark.filterwarnings("error")
+def test_a_box_of_cvat_has_corners_that_are_places(number, folder):
+    write(folder, "a.xml", cvat(f'<box label="disc" xtl="{number}" ytl="8" xbr="10" ybr="10"/>'))
+    assert problem(folder) == f"{folder}/a.xml: has an outline that is no list of points (x, y)"
+
+
+def test_a_box_of_cvat_that_is_turned_is_drawn_turned(folder):
+    # A box of 16 x 10 about (12, 11), turned by a right angle, is one of 10 x 16.
+    turned = '<box label="square" xtl="4" ytl="6" xbr="20" ybr="16" rotation="90"/>'
+    write(folder, "a.xml", cvat(turned))
+    wanted = np.full((32, 32), IGNORE, np.uint8)
+    wanted[3:19, 7:17] = 1
+    assert np.array_equal(read(folder)[3], wanted)
+    clockwise = '<box label="square" xtl="2" ytl="14" xbr="30" ybr="16" rotation="30"/>'
+    write(folder, "a.xml", cvat(clockwise))
+    rows, columns = np.nonzero(read(folder)[3] == 1)
+    assert np.corrcoef(rows, columns)[0, 1] > 0.9, "downwards to the right"
+    write(folder, "a.xml", cvat(turned.replace("90", "nan")))
+    assert "has a box turned by nan, which is no angle" in problem(folder)
+
+
+def test_tracks_of_a_video_are_told(folder):
+    track = '<annotations><track id="0" label="square"><box frame="0"/></track></annotations>'
+    write(folder, "a.xml", track)
+    assert "a.xml: holds tracks of a video; export `CVAT for images`, or masks" in problem(folder)
+
+
+def test_a_project_of_coco_may_list_far_more_pictures_than_are_painted(folder, monkeypatch):
+    document = coco([[4, 6, 20, 6, 20, 16, 4, 16]])
+    first = document["images"][0]
+    document["images"] += [first | {"id": number} for number in range(100, 5000)]
+    made = []
+    monkeypatch.setattr(json_files, "Canvas", lambda side: made.append(Canvas(side)) or made[-1])
+    write(folder, "coco.json", document)
+    assert np.array_equal(read(folder)[3], square())
+    assert len(made) == 1, "memory for those that are painted only"
+
+
+def test_two_pictures_of_coco_with_one_id_are_told(folder):
+    document = coco([[4, 6, 20, 6, 20, 16, 4, 16]])
+    document["images"] *= 2
+    write(folder, "coco.json", document)
+    assert "coco.json: lists two pictures with id " in problem(folder)
+
+
+def test_outlines_of_one_annotation_are_added_one_by_one_and_counted(folder, monkeypatch):
+    parts = [[4, 6, 20, 6, 20, 11, 4, 11], [4, 11, 20, 11, 20, 16, 4, 16]]
+    canvas = Canvas(32)
+    assert np.array_equal(canvas.polygons(parts), square() == 1)
+    monkeypatch.setattr("factory.fit.annotations.canvas.MOST_SHAPES", 50)
+    write(folder, "coco.json", coco(parts * 30))
+    assert "has more than 50 shapes in one picture" in problem(folder)
+
+
+def test_compressed_run_lengths_longer_than_their_picture_are_not_unpacked():
+    assert decode_coco_text("0" * 7 * 1025, 1024) == [0] * 7 * 1025
+    with pytest.raises(ValueError, match="that are longer than their picture"):
+        decode_coco_text("0" * (7 * 1025 + 1), 1024)
+
+
+def test_a_rectangle_of_four_corners_is_an_outline(folder):
+    shape = {"label": "square", "shape_type": "rectangle", "points": SQUARE}
+    write(folder, "000003.json", labelme(shapes=[shape]))
+    assert np.array_equal(read(folder)[3], square())
+
+
+def test_pictures_of_label_studio_s_local_storage_are_known(folder):
+    points = [[x * 100 / 32, y * 100 / 32] for x, y in SQUARE]
+    tasks = label_studio("polygonlabels", {"points": points})
+    tasks[0]["data"]["image"] = "/data/local-files/?d=painted%2Fpictures%2F000003.png"
+    write(folder, "export.json", tasks)
+    assert np.array_equal(read(folder)[3], square())
+
+
+def test_what_label_studio_asks_of_a_whole_picture_is_no_shape(folder):
+    points = [[x * 100 / 32, y * 100 / 32] for x, y in SQUARE]
+    tasks = label_studio("polygonlabels", {"points": points})
+    results = tasks[0]["annotations"][0]["result"]
+    results.append({"type": "choices", "value": {"choices": ["good"]}})
+    write(folder, "export.json", tasks)
+    assert np.array_equal(read(folder)[3], square())
+    results[0]["image_rotation"] = 90
+    write(folder, "export.json", tasks)
+    assert "has shapes of a picture that was turned" in problem(folder)
+
+
+@pytest.mark.parametrize("name", ["000003.jpg", "masks/000003_mask.tif", "000003.npy"])
+def test_a_mask_in_another_format_is_not_left_out_silently(name, folder):
+    write(folder, name, "x")
+    assert problem(folder) == (
+        f"{folder}/{name}: is named as a mask, and is no PNG; save it as PNG, or remove it"
+    )
+
+
+def test_what_is_no_picture_is_told_in_words(folder):
+    (folder / "masks").mkdir()
+    file = folder / "masks" / "000003.png"
+    file.write_bytes(b"BM of another format")
+    assert problem(folder) == f"{file}: not a whole image (no PNG, WebP or JPEG)"
+    file.write_bytes(encode_mask(square())[:-20])
+    assert problem(folder) == f"{file}: not a whole image (cut short)"

@@ -1,5 +1,11 @@
 """Masks of the painting page on disk: whole or not at all, and never over another's work."""
 
+import os
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 from small_painting import NAMES, paint_exactly, saved, toy_masks, toy_material, toy_pictures
@@ -7,7 +13,7 @@ from small_painting import NAMES, paint_exactly, saved, toy_masks, toy_material,
 from factory.data import IGNORE
 from factory.errors import JobError
 from factory.fit.annotations.classes import make_classes, make_labels
-from factory.fit.annotations.folder import read_painted
+from factory.fit.annotations.folder import MOST_BYTES, read_painted
 from factory.fit.annotations.pictures_file import read_pictures_file
 from factory.label.painting.masks import MaskFiles
 from factory.pack.image import encode_mask
@@ -120,3 +126,71 @@ def test_files_that_cannot_be_used_are_told_before_the_page_opens(folder):
         toy_material(folder)
     assert "2 files cannot be used" in str(caught.value)
     assert str(caught.value).count("\n") == 2
+
+
+@pytest.mark.parametrize("kind", ["pipe", "folder"])
+def test_what_is_no_file_in_the_place_of_a_mask_is_told_and_not_waited_for(kind, folder):
+    (folder / "masks").mkdir()
+    file = folder / "masks" / f"{NAMES[0]}.png"
+    if kind == "pipe":
+        os.mkfifo(file)
+    else:
+        file.mkdir()
+    with pytest.raises(JobError, match=rf"{NAMES[0]}.png: is no file; remove it"):
+        files(folder)
+
+
+def test_a_file_that_grew_too_large_is_not_read_whole(folder):
+    masks = files(folder)
+    (folder / "masks").mkdir()
+    file = folder / "masks" / f"{NAMES[0]}.png"
+    with file.open("wb") as grown:
+        grown.truncate(MOST_BYTES + 1)
+    with pytest.raises(JobError, match=r"has more than 67,108,864 bytes"):
+        masks.read(NAMES[0])
+
+
+def test_of_two_tabs_that_save_at_once_one_is_told_to_look_again(folder):
+    masks = files(folder)
+    start = threading.Barrier(8)
+
+    def save(value):
+        start.wait()
+        return masks.save(NAMES[0], a_mask(folder, value % 3), "")
+
+    with ThreadPoolExecutor(8) as tabs:
+        answers = list(tabs.map(save, range(8)))
+    assert len([answer for answer in answers if answer is not None]) == 1
+    winner = next(value for value, answer in enumerate(answers) if answer is not None)
+    assert np.array_equal(saved(folder, NAMES[0]), a_mask(folder, winner % 3))
+
+
+@pytest.mark.slow
+def test_a_page_that_is_killed_while_it_saves_leaves_a_whole_mask(folder):
+    script = f"""
+import sys
+from pathlib import Path
+import numpy as np
+from factory.fit.annotations.classes import make_classes, make_labels
+from factory.fit.annotations.pictures_file import read_pictures_file
+from factory.label.painting.masks import MaskFiles
+from factory.spec.linear import PaintedClass
+folder = Path({str(folder)!r})
+classes = make_classes(make_labels([PaintedClass(name=name) for name in ("a", "b", "c")]))
+masks, seen = MaskFiles(folder, read_pictures_file(folder), classes), ""
+side = read_pictures_file(folder).resolution_px
+while True:
+    for value in (0, 1, 2):
+        seen = masks.save({NAMES[0]!r}, np.full((side, side), value, np.uint8), seen)
+        print(value, flush=True)
+"""
+    painter = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE)
+    assert painter.stdout is not None
+    for _ in range(100):
+        assert painter.stdout.readline()
+    painter.kill()
+    painter.communicate()
+    (found,) = read_painted(folder, read_pictures_file(folder), CLASSES)
+    assert len(np.unique(found.mask)) == 1
+    seen = files(folder).read(NAMES[0])[1]
+    assert files(folder).save(NAMES[0], a_mask(folder), seen), "and the page goes on"

@@ -193,3 +193,18 @@ def test_a_port_that_is_taken_is_said(folder):
         port = urlsplit(address).port
         with pytest.raises(JobError, match=f"--port: cannot listen on 127.0.0.1 port {port}"):
             serve(toy_material(folder), port=port, on_address=print)
+
+
+@pytest.mark.parametrize("path", ["/small?name={name}", "/superpixels?size=fine&name={name}"])
+def test_a_picture_that_is_none_any_more_is_told(ask, folder, path):
+    file = folder / "pictures" / f"{NAMES[0]}.png"
+    file.write_bytes(b"half a pict")
+    answer = ask(path.replace("{name}", NAMES[0]))
+    assert (answer[0], error_of(answer)) == (
+        422,
+        f"{file}: not a whole image (no PNG, WebP or JPEG)",
+    )
+    file.write_bytes(encode_mask(np.zeros((9, 9), np.uint8)))
+    answer = ask(path.replace("{name}", NAMES[0]))
+    assert answer[0] == 422
+    assert "has 9 rows; it is not the one that was written" in error_of(answer)

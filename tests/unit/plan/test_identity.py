@@ -300,6 +300,7 @@ IGNORED = {
     "dataset.coverage.min_samples.*.min_area": 0.2,
     "dataset.coverage.balance": 0.5,
     "dataset.coverage.budget": 6,
+    "dataset.coverage.search": False,
     "dataset.sampling.layouts": "elsewhere",
     "dataset.sampling.dataset": "elsewhere",
     "dataset.sampling.num_layouts": 101,

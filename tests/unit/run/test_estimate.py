@@ -1,3 +1,4 @@
+import re
 import shutil
 import subprocess
 import sys
@@ -83,6 +84,7 @@ def measured(monkeypatch):
     found = {"pairs_per_s": 0.5, "bytes_per_pair": 100.0, "fit_s": 30.0, "resolution_px": 32}
     found |= {"device": "a CPU"}
     found |= {"accepted_share": None, "rejected": {}, "passes_per_pair": 1, "search_bytes": 0}
+    found |= {"targets": []}
     monkeypatch.setattr(estimate_module, "_calibrate", lambda *_: found)
     return found
 
@@ -183,3 +185,33 @@ def test_a_job_whose_tried_samples_are_all_rejected_has_no_time_left_to_tell(tmp
     found = estimate_job(small_job(tmp_path, {"dataset.oversample": 9.0}))
     assert found.seconds_left is found.seconds_per_pair is found.passes_per_pair is None
     assert "set dataset.oversample to more, or loosen the rules" in found.warnings[0]
+
+
+@pytest.mark.slow
+def test_what_targets_cost_is_measured_and_a_budget_below_it_is_told(tmp_path):
+    rare = {"min_samples": {"3": {"count": 40, "min_area": 0.075}}, "budget": 1000}
+    kmeans = {"kind": "kmeans", "num_clusters": 4, "layers": ["s32"], "fit": {"num_images": 32}}
+    settings = {
+        "dataset.num_samples": 50,
+        "dataset.batch_size": 8,
+        "dataset.latents": {"truncation_psi": 0.7},
+        "dataset.segmenter": kmeans,
+        "dataset.coverage": rare,
+    }
+    other = settings | {"dataset.segmenter": kmeans | {"fit": {"num_images": 29}}}
+    assert estimate_job(small_job(tmp_path, other)).targets == (), "nothing is fitted yet"
+    make_small(tmp_path, settings | {"dataset.coverage": None})
+    found = estimate_job(small_job(tmp_path, settings))
+    (target,) = found.targets
+    assert target["name"] == "3, area >= 7.5%"
+    assert target["by_search"] < target["by_rejection"]
+    (warning,) = [line for line in found.warnings if "coverage.budget" in line]
+    assert re.fullmatch(
+        r"dataset.coverage.budget: 1,000 images, and the targets are likely to take [\d,]+: some "
+        "will not be met",
+        warning,
+    )
+    enough = settings | {"dataset.coverage": rare | {"budget": 100_000}}
+    assert not [
+        line for line in estimate_job(small_job(tmp_path, enough)).warnings if "budget" in line
+    ]
