@@ -1,7 +1,11 @@
 """A batch that does not fit into memory ends a run with one line that names a size that does."""
 
+import functools
+import os
 import re
 import resource
+import subprocess
+import sys
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,6 +21,9 @@ from factory.make.warm import warm_up
 from factory.run.calibrate import calibrate
 from factory.run.worker import load_configured_generator
 from factory.segment.base import load_segmenter
+
+ROOT = Path(__file__).parents[3]
+_ALONE = "FACTORY_TEST_ALONE"
 
 LINE = re.compile(
     r"dataset\.batch_size: found 64, for which .+ has too little memory; (\d+) fits, as measured just "
@@ -39,6 +46,30 @@ def room_for(num_bytes: int):
         resource.setrlimit(resource.RLIMIT_AS, before)
 
 
+def alone(test):
+    """Run a test in a pytest process of its own.
+
+    Where an allocation is refused anywhere, locks of the interpreter can stay locked: whatever the
+    process does later may wait for ever.
+    """
+
+    @functools.wraps(test)
+    def run(*args, **kwargs):
+        if _ALONE in os.environ:
+            test(*args, **kwargs)
+            return
+        node = os.environ["PYTEST_CURRENT_TEST"].rpartition(" ")[0]
+        kept = {k: v for k, v in os.environ.items() if not k.startswith("PYTEST_")}
+        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", node]
+        done = subprocess.run(
+            command, check=False, cwd=ROOT, env=kept | {_ALONE: "1"}, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stdout
+        assert "1 passed" in done.stdout or done.stdout.startswith("."), done.stdout
+
+    return pytest.mark.slow(run)
+
+
 def hungry_job(folder, batch_size=64, kind="plugins.hungry:Hungry"):
     return small_job(
         folder,
@@ -57,21 +88,36 @@ def check(caught):
     assert 1 <= int(found[1]) <= 56
 
 
+@alone
 def test_a_run_stops_at_its_first_batch_and_names_one_that_fits(tmp_path):
     with room_for(6 * EACH_BYTES), pytest.raises(JobError) as caught:
         run_job(hungry_job(tmp_path))
     check(caught)
     fits = int(LINE.fullmatch(str(caught.value))[1])
     (tmp_path / "smaller").mkdir()
-    assert run_job(hungry_job(tmp_path / "smaller", fits)).num_samples == 13
+    code = (
+        "from pathlib import Path; from factory.job import run_job; from test_memory import hungry_job\n"
+        f"print(run_job(hungry_job(Path({str(tmp_path / 'smaller')!r}), {fits})).num_samples)"
+    )
+    paths = [str(ROOT), str(ROOT / "tests"), str(Path(__file__).parent)]
+    done = subprocess.run(  # not here, where an allocation was refused
+        [sys.executable, "-c", code],
+        check=True,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.splitlines()[-1] == "13"
 
 
+@alone
 def test_a_plan_measures_it_too(tmp_path):
     with room_for(6 * EACH_BYTES), pytest.raises(JobError) as caught:
         calibrate(hungry_job(tmp_path))
     check(caught)
 
 
+@alone
 def test_a_worker_that_warms_up_finds_it_before_its_first_shard(tmp_path):
     spec = hungry_job(tmp_path)
     cpu = torch.device("cpu")
