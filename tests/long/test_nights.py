@@ -16,7 +16,6 @@ from pathlib import Path
 
 import psutil
 import pytest
-import yaml
 from small_job import Witness, small_job
 
 from factory.dataset.state import find_rounds
@@ -203,41 +202,3 @@ def test_three_nights_one_overlapping_and_one_killed_are_the_undisturbed_ones(cl
     made = digests(folder / "out")
     assert made == digests(tmp_path / "steps" / "out")
     assert made == digests(tmp_path / "whole" / "out")
-
-
-@pytest.mark.timeout(900)
-def test_a_cluster_without_workers_grows_for_the_run(tmp_path):
-    # Ray's own `AutoscalingCluster` would begin with `ray stop --force`, for the whole host.
-    config = {
-        "cluster_name": "fake",
-        "max_workers": 2,
-        "upscaling_speed": 1.0,
-        "idle_timeout_minutes": 1,
-        "provider": {"type": "fake_multinode"},
-        "auth": {},
-        "head_node_type": "ray.head.default",
-        "file_mounts": {},
-        "initialization_commands": [],
-        "setup_commands": [],
-        "head_setup_commands": [],
-        "worker_setup_commands": [],
-        "head_start_ray_commands": [],
-        "worker_start_ray_commands": [],
-    }
-    config["available_node_types"] = {
-        "worker": {"resources": {"CPU": 1}, "node_config": {}, "min_workers": 0, "max_workers": 2},
-        "ray.head.default": {"resources": {"CPU": 0}, "node_config": {}, "max_workers": 0},
-    }
-    (tmp_path / "cluster.yaml").write_text(yaml.safe_dump(config))
-    options = ["--num-cpus=0", f"--autoscaling-config={tmp_path / 'cluster.yaml'}"]
-    grown = LocalCluster(*options, RAY_FAKE_CLUSTER="1", AUTOSCALER_UPDATE_INTERVAL_S="1")
-    folder = write_job(tmp_path / "growing", address=grown.address, max_actors=2)
-    try:
-        ran = subprocess.run(
-            [sys.executable, "-m", "factory", "run", str(folder / "job.yaml")],
-            capture_output=True, text=True, check=False, timeout=LIMIT_S, env=os.environ | ENVIRONMENT,
-        )  # fmt: skip
-    finally:
-        grown.end()
-    assert ran.returncode == 0, ran.stderr
-    assert "13 pairs in 1 shards" in ran.stdout
