@@ -5,7 +5,6 @@ import re
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import yaml
@@ -68,7 +67,7 @@ def test_from_the_command_to_a_file_that_a_job_takes(here, visits, is_job):
 def test_names_go_to_the_file_that_the_job_names_even_before_it_is_there(here):
     write_job(here, {"labels": "names.yaml"})
     spec, labels = load_without_labels(here / "job.yaml", None)
-    assert labels == Path("names.yaml")
+    assert labels == here / "names.yaml"
     assert spec.dataset.segmenter.labels is None
 
 

@@ -104,7 +104,7 @@ def test_missing_and_changed_weights_are_one_line(lab: Lab) -> None:
     missing = lab.run("run", str(lab.write_job(document)))
     assert missing.returncode == 2
     assert missing.stderr.splitlines()[-1].startswith(
-        "error: dataset.generator.weights: no file 'no/such/file'; give the path"
+        "error: dataset.generator.weights: no file 'no/such/file' in the job's folder, or else in "
     )
     document["dataset"]["generator"] = {
         "kind": "stylegan2",
