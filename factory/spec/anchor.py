@@ -11,7 +11,7 @@ from typing import Any, get_args
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from factory.spec.check import by_kind
+from factory.spec.check import by_kind, models_in
 from factory.spec.settings import IsInputPath
 
 
@@ -40,18 +40,11 @@ def _models_of(field: FieldInfo, value: dict[Any, Any]) -> Iterator[type[BaseMod
     """The classes that the section `value` may have."""
     union = by_kind(field)
     if union is None:
-        yield from _models_in(field.annotation)
+        yield from models_in(field.annotation)
         return
     one = union.classes().get(str(value.get("kind")))
     if one is not None:  # a plugin's settings are not known before it is imported
         yield one
-
-
-def _models_in(annotation: object) -> Iterator[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        yield annotation
-    for inner in get_args(annotation):
-        yield from _models_in(inner)
 
 
 def _is_path(field: FieldInfo) -> bool:

@@ -231,6 +231,12 @@ def by_kind(field: FieldInfo) -> ByKind | None:
 
 def model_in(annotation: object) -> type[BaseModel] | None:
     """The first model in an annotation such as `Model`, `Model | None` or `list[Model]`."""
+    return next(models_in(annotation), None)
+
+
+def models_in(annotation: object) -> Iterator[type[BaseModel]]:
+    """Iterate over all models in an annotation such as `One | Other` or `list[Model]`."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    return next(filter(None, map(model_in, get_args(annotation))), None)
+        yield annotation
+    for inner in get_args(annotation):
+        yield from models_in(inner)
