@@ -4,9 +4,12 @@ import secrets
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
+from jaxtyping import UInt8
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
+from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
@@ -47,6 +50,20 @@ def answer_page(render: Callable[[str], bytes]) -> Response:
     nonce = secrets.token_urlsafe(16)
     rule = {"Content-Security-Policy": content_rule(nonce)}
     return HTMLResponse(render(nonce), headers=rule)
+
+
+async def read_mask(request: Request, side: int, *, name: str) -> UInt8[np.ndarray, "h w"]:
+    """The mask that a page sends, a byte for each pixel of `side` rows; `name` is its name in errors.
+
+    Raises:
+        HTTPException: If it has another size.
+    """
+    body = await request.body()
+    if len(body) != side * side:
+        raise HTTPException(
+            422, f"{name}: found {len(body)} bytes; a mask here has {side} x {side}"
+        )
+    return np.frombuffer(body, dtype=np.uint8).reshape(side, side)
 
 
 def serve_page(

@@ -19,7 +19,7 @@ from factory.care.edit import EditSettings
 from factory.care.editing.page import live_page, make_facts, public_files
 from factory.care.editing.session import EditSession, Result
 from factory.errors import JobError
-from factory.label.local_page import answer_page, make_page_app, serve_page
+from factory.label.local_page import answer_page, make_page_app, read_mask, serve_page
 from factory.label.painting.superpixels import SIZES, number_superpixels
 from factory.pack.image import encode_image
 from factory.spec import EncodeSpec
@@ -93,12 +93,7 @@ class _Answers:
 
     async def edit(self, request: Request) -> Response:
         """Start an edit to class ids, a byte for each pixel; 255 = stays as it is."""
-        body, side = await request.body(), len(self._session.sample.mask)
-        if len(body) != side * side:
-            raise HTTPException(
-                422, f"mask: found {len(body)} bytes; a mask here has {side} x {side}"
-            )
-        painted = np.frombuffer(body, dtype=np.uint8).reshape(side, side)
+        painted = await read_mask(request, len(self._session.sample.mask), name="mask")
         try:
             run = self._session.start(painted, _settings_in(request, self._session.settings))
         except JobError as error:

@@ -17,7 +17,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from factory.errors import JobError
-from factory.label.local_page import answer_page, make_page_app, serve_page
+from factory.label.local_page import answer_page, make_page_app, read_mask, serve_page
 from factory.label.painting.material import PaintingMaterial
 from factory.label.painting.page import live_page, make_facts, public_files
 from factory.label.painting.superpixels import SIZES, number_superpixels
@@ -96,12 +96,7 @@ class _Answers:
     async def save(self, request: Request) -> Response:
         """Save class ids, a byte for each pixel, over the file `seen`."""
         name, seen = self._name(request), request.query_params.get("seen", "")
-        body, side = await request.body(), self._material.pictures.resolution_px
-        if len(body) != side * side:
-            raise HTTPException(
-                422, f"{name}: found {len(body)} bytes; a mask here has {side} x {side}"
-            )
-        mask = np.frombuffer(body, dtype=np.uint8).reshape(side, side)
+        mask = await read_mask(request, self._material.pictures.resolution_px, name=name)
         try:
             found = await asyncio.to_thread(self._material.masks.save, name, mask, seen)
         except JobError as error:
