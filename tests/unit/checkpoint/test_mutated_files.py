@@ -71,8 +71,16 @@ def structure(name: str) -> list[int]:
     return text or list(range(len(data)))
 
 
+@dataclasses.dataclass
+class Mutated:
+    """A file's bytes, which no report of a failure prints: half a megabyte would hide it."""
+
+    of: str
+    data: bytes = dataclasses.field(repr=False)
+
+
 @st.composite
-def mutated(draw: st.DrawFn) -> bytes:
+def mutated(draw: st.DrawFn) -> Mutated:
     name = draw(st.sampled_from(NAMES))
     data = bytearray(good(name))
     places = structure(name)
@@ -101,12 +109,13 @@ def mutated(draw: st.DrawFn) -> bytes:
             data[at : at + draw(st.integers(0, 64))] = other[
                 start : start + draw(st.integers(1, 200))
             ]
-    return bytes(data)
+    return Mutated(name, bytes(data))
 
 
 def assert_is_whole(checkpoint: Checkpoint) -> None:
     for field in dataclasses.fields(checkpoint):
-        assert getattr(checkpoint, field.name) is not None
+        may_be_missing = field.name == "discriminator"
+        assert may_be_missing or getattr(checkpoint, field.name) is not None
     assert checkpoint.tensors
     assert all(
         isinstance(name, str) and tensor.numel() >= 0 for name, tensor in checkpoint.tensors.items()
@@ -126,11 +135,11 @@ def read_bytes(data: bytes) -> Checkpoint | WeightsError:
 @pytest.mark.slow
 @settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))
 @given(mutated())
-def test_a_mutated_file_is_refused_cleanly_or_read(data):
+def test_a_mutated_file_is_refused_cleanly_or_read(file):
     read_bytes(good("small network"))  # whatever is imported lazily is imported by a good file
     modules = set(sys.modules)
     start = time.process_time()
-    result = read_bytes(data)
+    result = read_bytes(file.data)
     assert time.process_time() - start < MOST_SECONDS
     assert set(sys.modules) <= modules
     if isinstance(result, WeightsError):
