@@ -20,6 +20,7 @@ from factory.cli import first_job as cli_first_job
 from factory.cli import job as cli_job
 from factory.cli import label as cli_label
 from factory.cli import paint as cli_paint
+from factory.cli import run as cli_run
 from factory.cli import sample as cli_sample
 from factory.cli import serve as cli_serve
 from factory.cli import train as cli_train
@@ -58,8 +59,8 @@ def _options(version: Version = False) -> None:  # noqa: FBT002 - a command line
 app.command()(cli_first_job.init)
 app.command()(cli_job.plan)
 app.command()(cli_job.fit)
-app.command()(cli_job.run)
-app.command()(cli_job.grow)
+app.command()(cli_run.run)
+app.command()(cli_run.grow)
 app.command()(cli_dataset.status)
 app.command()(cli_care.verify)
 app.command()(cli_dataset.preview)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from factory.cli.shared import (
+    JOB_HELP,
     AsJson,
     TrustPlugins,
     Where,
@@ -79,7 +80,7 @@ def verify(
 
 @one_line_errors
 def doctor(
-    job: Annotated[Path | None, typer.Argument(help="Job file (YAML).", metavar="[JOB]")] = None,
+    job: Annotated[Path | None, typer.Argument(help=JOB_HELP, metavar="[JOB]")] = None,
     as_json: AsJson = False,  # noqa: FBT002
 ) -> None:
     """Check this machine, and a job's store and cluster, before a run."""

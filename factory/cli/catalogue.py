@@ -3,7 +3,7 @@
 import dataclasses
 import shutil
 import textwrap
-from collections.abc import Callable
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _WIDEST = 100
 _INDENT = "    "
+_KIND_WIDTH = 20
 
 
 @one_line_errors
@@ -32,22 +33,50 @@ def schema(
 
 
 @one_line_errors
-def generators() -> None:
+def generators(as_json: AsJson = False) -> None:  # noqa: FBT002 - a command line flag
     """List the generators, and the weights that are shipped with this package."""
-    from factory.generate import GENERATORS, SHIPPED
+    from factory.generate import GENERATORS, SHIPPED, WITHOUT_WEIGHTS
+    from factory.spec.generators import FAMILY_SETTINGS
 
-    _print_names(GENERATORS.names(), GENERATORS.target)
-    for name, file in SHIPPED.items():
-        say(f"{'shipped:' + name:<20}{file}")
+    found = []
+    for kind in GENERATORS.names():
+        family = FAMILY_SETTINGS.get(kind)
+        others = WITHOUT_WEIGHTS.get(kind) or GENERATORS.target(kind)
+        about = family.__doc__ or "" if family else others
+        needs = "a weights file" if family else ""
+        found.append({"kind": kind, "about": about, "needs": needs})
+    weights = {f"shipped:{name}": file for name, file in SHIPPED.items()}
+    if as_json:
+        print_json({"generators": found, "weights": weights})
+        return
+    _print_entries(found)
+    for name, file in weights.items():
+        say(f"{name:<{_KIND_WIDTH}}weights that come with the package: {file}")
 
 
 @one_line_errors
-def segmenters() -> None:
-    """List the segmenting methods."""
+def segmenters(as_json: AsJson = False) -> None:  # noqa: FBT002 - a command line flag
+    """List the segmenting methods, and what the generator of each needs to have."""
     from factory.segment import SEGMENTERS
+    from factory.spec.methods import METHODS, NEEDS
     from factory.spec.segmenters import summarise
 
-    _print_names(SEGMENTERS.names(), lambda kind: summarise(kind) or SEGMENTERS.target(kind))
+    found = []
+    for kind in SEGMENTERS.names():
+        method = METHODS.get(kind)
+        needs = [NEEDS[need] for need in method.needs] if method else []
+        about = summarise(kind) or SEGMENTERS.target(kind)
+        found.append(
+            {
+                "kind": kind,
+                "about": about,
+                "needs": f"a generator with {' and '.join(needs)}" if needs else "",
+            }
+        )
+    if as_json:
+        print_json({"segmenters": found})
+    else:
+        _print_entries(found)
 
 
 @one_line_errors
@@ -95,6 +124,8 @@ def _print_setting(setting: "Setting") -> None:
         say(_INDENT + line)
 
 
-def _print_names(names: list[str], target: Callable[[str], str]) -> None:
-    for name in names:
-        say(f"{name:<20}{target(name)}")
+def _print_entries(entries: Sequence[Mapping[str, str]]) -> None:
+    for entry in entries:
+        say(f"{entry['kind']:<{_KIND_WIDTH}}{entry['about']}")
+        if entry["needs"]:
+            say(f"{'':<{_KIND_WIDTH}}needs {entry['needs']}")

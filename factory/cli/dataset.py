@@ -1,17 +1,30 @@
 """The commands that show the content of a dataset: `status` and `preview`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from factory.cli.shared import AsJson, Where, find_store, one_line_errors, print_json, say
+from factory.cli.shared import (
+    AsJson,
+    Where,
+    duration,
+    find_store,
+    one_line_errors,
+    print_json,
+    say,
+)
 from factory.store.single_file import replace_file
+
+if TYPE_CHECKING:
+    from factory.dataset.status import Status
+
+_MOST_WORKERS = 12
 
 
 @one_line_errors
 def status(dataset: Where, as_json: AsJson = False) -> None:  # noqa: FBT002
-    """Show what is planned, committed and rejected so far."""
+    """Show what is planned, made and rejected so far, how fast it grows, and who makes it."""
     from factory.dataset.quarantine import find_quarantined
     from factory.dataset.state import find_labels, find_state, progress_of
     from factory.dataset.status import make_status
@@ -24,17 +37,71 @@ def status(dataset: Where, as_json: AsJson = False) -> None:  # noqa: FBT002
     if as_json:
         print_json(found)
         return
-    for name, value in found.items():
-        if isinstance(value, list):
-            lines = [f"{t['have']:,}/{t['wanted']:,} {t['name']}: {t['state']}" for t in value]
-            reasons = [f" ({t['why']})" if t["why"] else "" for t in value]
-            text = f"\n{'':<20}".join(map("".join, zip(lines, reasons, strict=True)))
-        elif name == "makers" and isinstance(value, dict):
-            lines = [f"{count:,} shards: {maker}" for maker, count in value.items()]
-            text = f"\n{'':<20}".join(lines) or "none"
-        else:
-            text = f"{value:,}" if isinstance(value, int) else str(value)
-        say(f"{name:<20}{text}")
+    for name, lines in _rows(found).items():
+        for position, line in enumerate(lines):
+            say(f"{'' if position else name:<13}{line}")
+
+
+def _rows(found: "Status") -> dict[str, list[str]]:
+    """The lines of a status, by name; what has nothing to tell is left out."""
+    rows = {
+        "dataset": [f"{found['dataset_id']}: {found['state']}"],
+        "pairs": [_pairs(found)],
+        "shards": [_shards(found)],
+        "size": [f"{found['bytes'] / 1e6:,.1f} MB"],
+        "last commit": [found["last_commit"].replace("T", " ").replace("+00:00", " UTC")],
+        "rate": [_rate(found)] if found["state"] == "incomplete" else [],
+        "rejected": [_counts(found["samples_rejected"])],
+        "classes": [_counts(found["samples_by_class"])],
+        "splits": [_counts(found.get("samples_by_split", {}))],
+    }
+    for split in found.get("samples_by_split", {}):
+        rows[f"in {split}"] = [_counts(found[f"samples_by_class_{split}"])]
+    rows["targets"] = [_target(target) for target in found.get("targets", ())]
+    if "budget_left" in found:
+        rows["budget"] = [f"{found['budget_left']:,} images left for targets"]
+    rows["workers"] = _workers(found["workers"])
+    rows["made by"] = [f"{count:,} shards: {maker}" for maker, count in found["makers"].items()]
+    return {name: kept for name, lines in rows.items() if (kept := [one for one in lines if one])}
+
+
+def _pairs(found: "Status") -> str:
+    short = found["samples_short"]
+    why = f"; {short:,} fewer than asked for, because samples were rejected" if short else ""
+    return f"{found['samples_committed']:,} of {found['samples_planned']:,}{why}"
+
+
+def _shards(found: "Status") -> str:
+    rounds, bad = found["rounds"], found["shards_quarantined"]
+    text = f"{found['shards_committed']:,} of {found['shards_planned']:,} committed"
+    text += f", in {rounds:,} rounds" if rounds > 1 else ""
+    return text + (f"; {bad:,} in quarantine: see `factory quarantine list`" if bad else "")
+
+
+def _rate(found: "Status") -> str:
+    if not found["pairs_per_s"]:
+        return "no shard was committed lately: no run is at work, or it has just begun"
+    return f"{found['pairs_per_s']:,.1f} pairs/s, {duration(found['seconds_left'])} left"
+
+
+def _counts(counts: dict[str, int]) -> str:
+    return ", ".join(f"{name} {count:,}" for name, count in counts.items())
+
+
+def _target(target: dict[str, Any]) -> str:
+    why = f" ({target['why']})" if target["why"] else ""
+    return f"{target['have']:,}/{target['wanted']:,} {target['name']}: {target['state']}{why}"
+
+
+def _workers(workers: list[dict[str, Any]]) -> list[str]:
+    """A line for each of the latest workers: a cluster may have had thousands."""
+    lines = [
+        f"{one['worker']}: {one['shards']:,} shards, {one['samples']:,} pairs, "
+        f"{one['pairs_per_s']:,.1f}/s on {one['device']}"
+        for one in workers[:_MOST_WORKERS]
+    ]
+    more = len(workers) - _MOST_WORKERS
+    return [*lines, f"{more:,} more: --json lists them"] if more > 0 else lines
 
 
 @one_line_errors

@@ -1,18 +1,19 @@
-"""The commands that work on a job: `plan`, `fit`, `run`, and `grow` by the job of a dataset."""
+"""The commands that prepare a run: `plan`, and `fit`."""
 
 import dataclasses
-import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
 from factory.cli import label as cli_label
-from factory.cli.memory import check_address_space
 from factory.cli.shared import (
     AsJson,
+    JobFile,
+    Once,
+    OutputUri,
     Settings,
-    TrustPlugins,
+    changes_with_output,
     duration,
     import_from_here,
     load,
@@ -25,18 +26,8 @@ from factory.store.single_file import replace_file
 
 if TYPE_CHECKING:
     from factory.run.estimate import Estimate
-    from factory.run.price import Cost
+    from factory.run.price import Cost, Prices
     from factory.spec import JobSpec
-
-JobFile = Annotated[Path, typer.Argument(help="Job file (YAML).", metavar="JOB")]
-Once = Annotated[
-    str | None,
-    typer.Option(
-        help="Name of this step of growth, such as a schedule's date: it is planned once, however "
-        "often it is run.",
-        metavar="KEY",
-    ),
-]
 
 
 @one_line_errors
@@ -44,6 +35,7 @@ def plan(
     job: JobFile,
     settings: Settings = [],  # noqa: B006 - typer makes a new one
     once: Once = None,
+    output: OutputUri = None,
     price: Annotated[
         list[str],
         typer.Option(
@@ -57,15 +49,29 @@ def plan(
 
     What the job needs and is not here is listed, and the exit code is then that of a run.
     """
-    from factory.run.estimate import estimate_job
-    from factory.run.price import price_job, read_prices
+    from factory.run.price import read_prices
     from factory.spec.changes import read_changes
 
-    import_from_here()
     changes = read_changes(settings)
     prices = read_prices(price) if price else None
-    spec = load(job, changes)
-    estimate = estimate_job(spec, add=changes.add, once=once)
+    spec = load(job, changes_with_output(changes, output))
+    show_plan(spec, changes.add, once, prices, as_json=as_json)
+
+
+def show_plan(
+    spec: "JobSpec",
+    add: int | None,
+    once: str | None,
+    prices: "Prices | None" = None,
+    *,
+    as_json: bool,
+) -> NoReturn:
+    """Print what a run would do, and exit with its code."""
+    from factory.run.estimate import estimate_job
+    from factory.run.price import price_job
+
+    import_from_here()
+    estimate = estimate_job(spec, add=add, once=once)
     cost = price_job(spec, estimate, prices) if prices else None
     if as_json:
         costs = {"cost": dataclasses.asdict(cost)} if cost else {}
@@ -184,74 +190,3 @@ def fit(
         cli_label.write_report(spec, found, report)
     for doubt in find_doubts(spec.dataset.segmenter, found.fitted):  # last: there it is read
         say(f"warning   {doubt}")
-
-
-@one_line_errors
-def run(
-    job: JobFile,
-    settings: Settings = [],  # noqa: B006 - typer makes a new one
-    once: Once = None,
-) -> None:
-    """Make the dataset, or its missing shards. Run it again to resume.
-
-    With --set dataset.num_samples=+1000 the dataset grows by that step.
-    """
-    check_address_space()
-    from factory.spec.changes import read_changes
-
-    changes = read_changes(settings)
-    _run(load(job, changes), changes.add, once)
-
-
-@one_line_errors
-def grow(
-    dataset: Annotated[str, typer.Argument(help="Dataset folder or URI.", metavar="DATASET")],
-    step: Annotated[str, typer.Argument(help="Samples to add, such as +1000.", metavar="+N")],
-    once: Once = None,
-    settings: Settings = [],  # noqa: B006 - typer makes a new one
-    trust_plugins: TrustPlugins = False,  # noqa: FBT002 - a command line flag
-) -> None:
-    """Add samples to a dataset, by the job that is stored in it.
-
-    Where it runs is not the stored job's matter: add --set run.address=auto and the like.
-    """
-    from factory.dataset.growing import job_to_grow
-    from factory.spec.changes import read_changes
-    from factory.store import open_store
-
-    check_address_space()
-    if not re.fullmatch(r"\+?[0-9]{1,12}", step):
-        raise JobError(where="+N", found=f"found {step!r}", allowed="a number such as +1000")
-    changes = read_changes(settings)
-    if changes.add is not None or "dataset.num_samples" in changes.settings:
-        raise JobError(
-            "--set dataset.num_samples: +N beside the dataset says by how much it grows; leave it out"
-        )
-    spec = job_to_grow(open_store(dataset), changes.settings, trust_plugins=trust_plugins)
-    _run(spec, int(step), once)
-
-
-def _run(spec: "JobSpec", add: int | None, once: str | None) -> None:
-    from factory.job import run_job
-    from factory.manifest.paths import CARD_PICTURE
-    from factory.run.progress import progress_reporter
-    from factory.run.worker import configure_process
-
-    import_from_here()
-    configure_process()
-    with progress_reporter() as observer:
-        manifest = run_job(spec, observer, add=add, once=once)
-    short = manifest.num_planned - manifest.num_samples
-    is_rejected = any(record.num_rejected for record in manifest.records)
-    say(
-        f"{manifest.num_samples:,} pairs in {len(manifest.records):,} shards: {spec.output.uri}"
-        f" (see {spec.output.uri.rstrip('/')}/{CARD_PICTURE})"
-    )
-    if short and not is_rejected:
-        say(f"{short:,} more are planned: another run has added a step meanwhile, and makes them")
-    elif short:
-        say(
-            f"warning: {short:,} fewer than asked for, because samples were rejected; "
-            "see `factory status`, then raise dataset.num_samples",
-            err=True,
-        )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from factory.cli.shared import import_from_here, load, one_line_errors, say
+from factory.cli.shared import JOB_HELP, import_from_here, load, one_line_errors, say
 
 if TYPE_CHECKING:
     from factory.fit.annotations.pictures_file import PicturesFile
@@ -28,7 +28,7 @@ class PickOption(StrEnum):
 
 @one_line_errors
 def sample(
-    job: Annotated[Path, typer.Argument(help="Job file (YAML).", metavar="JOB")],
+    job: Annotated[Path, typer.Argument(help=JOB_HELP, metavar="JOB")],
     num_pictures: Annotated[
         int, typer.Option("--n", min=1, max=_MOST_PICTURES, help="Number of pictures.")
     ] = 8,

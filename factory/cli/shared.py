@@ -4,6 +4,7 @@ import json
 import sys
 import traceback
 from collections.abc import Callable
+from dataclasses import replace
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TypeVar
@@ -13,7 +14,7 @@ import typer
 
 from factory.cli.memory import explain_address_space
 from factory.dataset.options import TRUST_OPTION
-from factory.errors import FactoryError, Interrupted
+from factory.errors import FactoryError, Interrupted, JobError
 from factory.log import start_log
 from factory.redact import redact_values, shown
 
@@ -21,7 +22,29 @@ if TYPE_CHECKING:
     from factory.spec import JobSpec
     from factory.spec.changes import Changes
 
+JOB_HELP = "Job file (YAML), or `shipped:NAME` for one that comes with the package."
+
+JobFile = Annotated[Path, typer.Argument(help=JOB_HELP, metavar="JOB")]
+
+Once = Annotated[
+    str | None,
+    typer.Option(
+        help="Name of this step of growth, such as a schedule's date: it is planned once, however "
+        "often it is run.",
+        metavar="KEY",
+    ),
+]
+
+OutputUri = Annotated[
+    str | None,
+    typer.Option(
+        "-o", "--output", help="Dataset folder or URI, in place of the job's.", metavar="URI"
+    ),
+]
+
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object, for scripts.")]
+
+_OUTPUT = "output.uri"
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -60,7 +83,11 @@ def one_line_errors(command: Callable[_P, _R]) -> Callable[_P, _R]:
 
 
 Where = Annotated[
-    str, typer.Argument(help="Dataset folder, or the job file that makes it.", metavar="DATASET")
+    str,
+    typer.Argument(
+        help="Dataset folder or URI, or the job (file, or `shipped:NAME`) that makes it.",
+        metavar="DATASET",
+    ),
 ]
 
 
@@ -93,7 +120,9 @@ def load(job: Path, changes: "Changes | None" = None) -> "JobSpec":
     """
     from factory.dataset.trust import check_stored_job, check_stored_places, is_stored_job
     from factory.spec.read import load_job
+    from factory.spec.shipped import find_job_file
 
+    job = find_job_file(job)
     spec = load_job(job, changes.settings if changes else None)
     if is_stored_job(job):
         remedy = "inspect that code, then use a copy of the job outside of the dataset"
@@ -102,11 +131,26 @@ def load(job: Path, changes: "Changes | None" = None) -> "JobSpec":
     return spec
 
 
+def changes_with_output(changes: "Changes", output: str | None) -> "Changes":
+    """`changes`, and the dataset goes to `output` if it is given.
+
+    Raises:
+        JobError: If both say where it goes.
+    """
+    if output is None:
+        return changes
+    twice = next((path for path in changes.settings if path in ("output", _OUTPUT)), None)
+    if twice is not None:
+        raise JobError(where="-o", found=f"--set {twice} says where the dataset goes, too")
+    return replace(changes, settings={**changes.settings, _OUTPUT: output})
+
+
 def find_store(dataset: str) -> Any:  # noqa: ANN401 - Store, without importing it at the top
     """Open the store of a dataset, given as its folder or URI, or as its job file."""
+    from factory.spec.shipped import SHIPPED_PREFIX
     from factory.store import open_store
 
-    if not dataset.endswith((".yaml", ".yml")):
+    if not dataset.endswith((".yaml", ".yml")) and not dataset.startswith(SHIPPED_PREFIX):
         return open_store(dataset)
     output = load(Path(dataset)).output
     return open_store(output.uri, single_writer=output.single_writer)

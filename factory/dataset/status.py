@@ -3,7 +3,9 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
+from typing import Any
 
+from factory.dataset.pace import find_workers, pairs_per_s
 from factory.dataset.state import DatasetState
 from factory.manifest.labels import MaskClass
 from factory.manifest.makers import count_makers, name_makers
@@ -11,7 +13,8 @@ from factory.manifest.paths import SPLITS, TRAIN, split_of
 from factory.manifest.records import ShardRecord
 from factory.plan.targets import TargetProgress, judge_targets
 
-Status = dict[str, int | str | dict[str, int] | list[dict[str, int | str]]]
+Status = dict[str, Any]
+"""Facts by name, JSON values: the answer of `factory status --json`."""
 
 
 def make_status(
@@ -20,7 +23,10 @@ def make_status(
     num_quarantined: int = 0,
     progress: TargetProgress | None = None,
 ) -> Status:
-    """Count planned, committed and rejected samples, samples by class, and progress of targets."""
+    """Count planned, committed and rejected samples, samples by class, and progress of targets.
+
+    `pairs_per_s` is 0 and `seconds_left` null unless a run commits shards now.
+    """
     records = state.records
     rejected: Counter[str] = Counter()
     for record in records:
@@ -29,9 +35,11 @@ def make_status(
     done = state.done
     asked = sum(t.num_samples for t in state.plan.tasks() if t.shard_index in done)
     made = sum(record.num_samples for record in records)
+    is_complete = len(records) == num_shards
+    rate = 0.0 if is_complete else pairs_per_s(records)
     status: Status = {
         "dataset_id": state.plan.dataset_id,
-        "state": "complete" if len(records) == num_shards else "incomplete",
+        "state": "complete" if is_complete else "incomplete",
         "rounds": len(state.plan.rounds),
         "shards_planned": num_shards,
         "shards_committed": len(records),
@@ -43,6 +51,9 @@ def make_status(
         "samples_by_class": _images_by_class(records, labels),
         "bytes": sum(record.size_bytes for record in records),
         "last_commit": max((record.finished_at for record in records), default="never"),
+        "pairs_per_s": round(rate, 2),
+        "seconds_left": round((state.plan.num_samples - asked) / rate, 1) if rate else None,
+        "workers": [asdict(worker) for worker in find_workers(records)],
         "makers": name_makers(count_makers(records)),
     }
     if any(task.split != TRAIN for task in state.plan.tasks()):

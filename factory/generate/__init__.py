@@ -20,3 +20,6 @@ GENERATORS = Registry(
 
 SHIPPED = {"blood_cells": "blood_cells_64.safetensors"}
 """Weights inside this package, by the name after `shipped:`."""
+
+WITHOUT_WEIGHTS = {"shapes": "A toy with exact masks, for trials and tests."}
+"""The generators that read no weights, each with what it is."""

@@ -3,14 +3,7 @@
 from factory.errors import JobError
 from factory.generate.base import GeneratorFacts
 from factory.segment.methods import SEGMENTER_SECTION, find_method
-from factory.spec.methods import METHODS, Method
-
-_LACKS = {
-    "layers": "no feature maps",
-    "styles": "no style per layer to mix",
-    "spaces": "no latents that can be moved",
-    "has_backgrounds": "no stage of 4x4 pixels that can be silenced, as StyleGAN and StyleGAN2 have",
-}
+from factory.spec.methods import METHODS, NEEDS, Method
 
 
 def check_generator(kind: str, facts: GeneratorFacts) -> None:
@@ -23,7 +16,7 @@ def check_generator(kind: str, facts: GeneratorFacts) -> None:
     if missing:
         raise JobError(
             f"{SEGMENTER_SECTION}.kind: found {kind!r}, but this generator has "
-            f"{_LACKS.get(missing, f'no {missing}')}; methods that work on it: "
+            f"no {NEEDS.get(missing, missing)}; methods that work on it: "
             f"{', '.join(find_serving_methods(facts)) or 'none of ours'}"
         )
 

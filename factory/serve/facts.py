@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 
+from factory.dataset.pace import pairs_per_s
 from factory.manifest.coverage import Coverage
 from factory.manifest.makers import count_makers, name_makers
 from factory.manifest.measure import NUM_CELLS
@@ -59,7 +60,7 @@ def summarize(snapshot: Snapshot) -> Summary:
     for record in records:
         rejected.update(record.num_rejected)
     made = sum(record.num_samples for record in records)
-    rate = snapshot.pairs_per_s()
+    rate = pairs_per_s(snapshot.records)
     done = {record.shard_index for record in records}
     left = sum(task.num_samples for task in snapshot.plan.without(done))
     whole = len(records) == sum(counts.values())

@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Collection
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from itertools import groupby
 
 from factory.dataset.quarantine import quarantined_indices
@@ -27,8 +26,6 @@ from factory.store import Store
 _MAX_AGE_S = 1.0
 # The driver reports every second; without a report for this long it is assumed to be dead.
 _IN_FLIGHT_LIFE_S = 15.0
-_RATE_OVER = 24
-_IDLE_AFTER_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,17 +74,6 @@ class Snapshot:
                 )
             )
         return found
-
-    def pairs_per_s(self) -> float:
-        """Samples per second over the latest commits; 0 if the last is over a minute old."""
-        latest = sorted(self.records, key=lambda record: record.finished_at)[-_RATE_OVER:]
-        if len(latest) < 2:
-            return 0.0
-        times = [datetime.fromisoformat(record.finished_at) for record in latest]
-        if (datetime.now(UTC) - times[-1]).total_seconds() > _IDLE_AFTER_S:
-            return 0.0
-        seconds = max(1.0, (times[-1] - times[0]).total_seconds())
-        return sum(record.num_samples for record in latest[1:]) / seconds
 
 
 class DatasetView:

@@ -7,9 +7,12 @@ from typing import Any
 
 from factory.errors import JobError
 from factory.spec.check import copy_values
+from factory.spec.segmenters import write_out
 from factory.spec.yaml_text import parse_yaml
 
 _GROWS = "dataset.num_samples"
+_BY_KIND = ("dataset.segmenter", "dataset.segmenter.teacher")
+"""Sections that may be the name of a method alone."""
 _STEP = re.compile(r"\+([0-9]{1,12})")
 
 
@@ -67,6 +70,8 @@ def apply_changes(document: dict[str, Any], changes: Mapping[str, Any]) -> None:
         for position, name in enumerate(sections):
             if here.get(name) is None:
                 here[name] = {}
+            if ".".join(sections[: position + 1]) in _BY_KIND:
+                here[name] = write_out(here[name])
             if not isinstance(here[name], dict):
                 inside = ".".join(sections[: position + 1])
                 raise JobError(

@@ -92,6 +92,14 @@ class Method:
         return single.union(self.after_fit, self.files, self.inlined, self.not_taught)
 
 
+NEEDS: Mapping[str, str] = {
+    "layers": "feature maps",
+    "styles": "style per layer to mix",
+    "spaces": "latents that can be moved",
+    "has_backgrounds": "stage of 4x4 pixels that can be silenced, as StyleGAN and StyleGAN2 have",
+}
+"""What a generator has, by the fact that a method needs (`Method.needs`)."""
+
 _LINEAR_HEAD = "factory.segment.linear_head:LinearHead"
 
 METHODS: Mapping[str, Method] = {

@@ -10,10 +10,12 @@ from factory.spec.changes import apply_changes
 from factory.spec.check import check_settings
 from factory.spec.inline import inline_files
 from factory.spec.job import JobSpec
+from factory.spec.shipped import find_job_file
 from factory.spec.yaml_file import load_yaml
 
 Job = JobSpec | str | Path | Mapping[str, Any]
-"""A job in any form that functions accept: validated, the path of its file, or plain values."""
+"""A job in any form that functions accept: validated, the path of its file (or `shipped:NAME`), or
+plain values."""
 
 
 @check_arguments
@@ -24,15 +26,16 @@ def load_job(path: str | Path, changes: Mapping[str, Any] | None = None) -> JobS
     runs in; `output.uri` means the latter.
 
     Args:
-        path: The job file.
+        path: The job file, or `shipped:NAME` for a job that comes with the package.
         changes: Values by dotted path, such as `{"run.num_actors": 4}`, in place of the file's.
 
     Raises:
         JobError: If a file cannot be read, is not YAML, or breaks a rule; the message holds one
             line per problem.
     """
-    document = load_yaml(Path(path), noun="job file", keys="name, dataset, output")
-    anchor_paths(document, JobSpec, Path(path).parent)
+    file = find_job_file(path)
+    document = load_yaml(file, noun="job file", keys="name, dataset, output")
+    anchor_paths(document, JobSpec, file.parent)
     apply_changes(document, changes or {})  # paths in them mean the folder the command runs in
     inline_files(document)
     return check_job(document, source=str(path))

@@ -16,11 +16,14 @@ from pydantic import (
     Discriminator,
     Field,
     GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
     Tag,
     field_validator,
     model_validator,
 )
+from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
+from pydantic_core.core_schema import no_info_before_validator_function
 
 from factory.spec.clean import CleanSpec
 from factory.spec.methods import METHODS, Method
@@ -28,6 +31,9 @@ from factory.spec.settings import IdentityFields, Settings
 
 PLUGIN_GROUP = "factory.segmenters"
 """Entry points of segmenters from other distributions."""
+
+KIND_PATTERN = r"^[\w.]+:[\w.]+$|^[\w-]+$"
+"""What the name of a method looks like: `module:attribute`, or one word."""
 
 PLUGIN_TAG = "plugin"
 """The tag of a plugin's settings in pydantic's locations."""
@@ -103,7 +109,7 @@ class PluginSegmenterSpec(MethodSettings):
 
     identity_fields = IdentityFields(("kind", "settings"))
 
-    kind: str = Field(pattern=r"^[\w.]+:[\w.]+$|^[\w-]+$")
+    kind: str = Field(pattern=KIND_PATTERN)
     """`module:attribute`, or the name of an entry point in group `factory.segmenters`."""
     settings: dict[str, Any] = Field({})
     """Settings of the plugin: validated if it has a settings class, else passed on unchanged."""
@@ -139,7 +145,7 @@ class ByKind:
     """Annotation of a section that holds the settings of any method, discriminated by `kind`.
 
     To type checkers it is a `MethodSettings`; for pydantic it is a tagged union of the classes in the
-    table and that of plugins.
+    table and that of plugins. A name alone, such as `segmenter: klish`, is the method with its defaults.
     """
 
     teachers_only: bool = False
@@ -153,9 +159,23 @@ class ByKind:
     def __get_pydantic_core_schema__(
         self, source: object, handler: GetCoreSchemaHandler
     ) -> CoreSchema:
-        """Build the schema of the tagged union."""
+        """Build the schema of the tagged union, which a name alone can stand for."""
         members = tuple(Annotated[one, Tag(tag)] for tag, one in self.classes().items())
-        return handler.generate_schema(Annotated[Union[members], Discriminator(_tag_of)])  # noqa: UP007 - members are not known to the type checker
+        union = handler.generate_schema(Annotated[Union[members], Discriminator(_tag_of)])  # noqa: UP007 - members are not known to the type checker
+        return no_info_before_validator_function(write_out, union)
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        """Add the name alone to the alternatives."""
+        found = handler(schema)
+        name = {"type": "string", "pattern": KIND_PATTERN, "description": "The kind alone."}
+        return {**found, "oneOf": [*found["oneOf"], name]}
+
+
+def write_out(section: object) -> object:
+    """A section as a mapping where it is the name of a method alone."""
+    return {"kind": section} if isinstance(section, str) else section
 
 
 def _tag_of(value: object) -> str:

@@ -1,5 +1,6 @@
 import json
 import logging
+import re
 import subprocess
 import sys
 
@@ -11,8 +12,10 @@ from typer.testing import CliRunner
 
 import factory
 from factory.cli.app import app
+from factory.generate import GENERATORS
 from factory.pack.tar import read_members
 from factory.plan.rounds import Round
+from factory.spec.methods import METHODS
 from golden.goldens import command_names
 
 
@@ -65,8 +68,8 @@ def test_a_job_runs_to_a_dataset_that_every_command_understands(tmp_path):
     assert ran.exit_code == 0
     assert ran.stdout == f"13 pairs in 3 shards: {out} (see {out}/preview.png)\n"
     status = call("status", out)
-    assert "state               complete\n" in status.stdout
-    assert "samples_committed   13\n" in status.stdout
+    assert re.search("dataset      [0-9a-f]{16}: complete\n", status.stdout)
+    assert "pairs        13 of 13\nshards       3 of 3 committed\n" in status.stdout
     assert call("status", job).stdout == status.stdout
     assert json.loads(call("status", out, "--json").stdout)["shards_committed"] == 3
     assert call("verify", out).stdout == "3 shards, 13 samples: all good\n"
@@ -121,9 +124,50 @@ def test_a_plan_is_told_in_words_and_as_json(tmp_path):
 
 def test_plugins_and_shipped_weights_are_listed():
     listed = call("generators").stdout
-    assert "stylegan2           factory.generate.stylegan2.generator:StyleGAN2\n" in listed
-    assert "shipped:blood_cells blood_cells_64.safetensors\n" in listed
-    assert "kmeans " in call("segmenters").stdout
+    needs = f"{'':<20}needs a weights file\n"
+    assert f"stylegan2           StyleGAN2 in any layout.\n{needs}" in listed
+    assert "shapes              A toy with exact masks, for trials and tests.\nstylegan1" in listed
+    assert (
+        "shipped:blood_cells weights that come with the package: blood_cells_64.safeten" in listed
+    )
+    found = json.loads(call("generators", "--json").stdout)
+    assert {one["kind"] for one in found["generators"]} == set(GENERATORS.names())
+    assert found["weights"] == {"shipped:blood_cells": "blood_cells_64.safetensors"}
+
+
+def test_methods_are_listed_with_what_they_need():
+    listed = call("segmenters").stdout
+    assert "direction           Foreground by a latent direction " in listed
+    assert f"{'':<20}needs a generator with latents that can be moved\n" in listed
+    found = json.loads(call("segmenters", "--json").stdout)["segmenters"]
+    assert {one["kind"] for one in found} >= set(METHODS)
+    assert all(one["about"] and one["needs"] for one in found if one["kind"] in METHODS)
+
+
+def test_a_run_is_quiet_or_answers_as_json_and_writes_where_it_is_told(tmp_path):
+    job, other = write_job(tmp_path), tmp_path / "other"
+    planned = call("run", job, "-o", other, "--dry-run")
+    assert planned.stdout == call("plan", job, "--output", other).stdout
+    assert f"output    {other}\n" in planned.stdout
+    assert not other.exists()
+    ran = call("run", job, "-o", other, "--quiet")
+    assert (ran.exit_code, ran.stdout, ran.stderr) == (0, "", "")
+    assert not (tmp_path / "out").exists()
+    answer = json.loads(call("run", job, "--output", other, "--json").stdout)
+    assert (
+        answer.pop("dataset_id") == json.loads(call("status", other, "--json").stdout)["dataset_id"]
+    )
+    size = sum(tar.stat().st_size for tar in other.rglob("*.tar"))
+    assert answer == {
+        "output": str(other), "samples": 13, "samples_planned": 13, "shards": 3, "bytes": size,
+        "warnings": [],
+    }  # fmt: skip
+
+
+def test_two_places_for_one_dataset_are_refused(tmp_path):
+    refused = call("run", write_job(tmp_path), "-o", "there", "--set", "output.uri=here")
+    assert refused.exit_code == 2
+    assert refused.stderr == "error: -o: --set output.uri says where the dataset goes, too\n"
 
 
 def test_schemas_are_written_once(tmp_path):
@@ -151,10 +195,14 @@ def test_a_shortfall_is_told_with_what_to_do(tmp_path):
     ran = call("run", write_job(tmp_path, settings))
     assert ran.exit_code == 0
     assert ran.stdout.startswith("11 pairs in 3 shards: ")
-    assert ran.stderr.splitlines()[-1] == (
-        "warning: 2 fewer than asked for, because samples were rejected; see `factory status`, then "
+    short = (
+        "2 fewer than asked for, because samples were rejected; see `factory status`, then "
         "raise dataset.num_samples"
     )
+    assert ran.stderr.splitlines()[-1] == f"warning: {short}"
+    quiet = call("run", tmp_path / "job.yaml", "-q")
+    assert (quiet.stdout, quiet.stderr) == ("", f"warning: {short}\n")
+    assert json.loads(call("run", tmp_path / "job.yaml", "--json").stdout)["warnings"] == [short]
 
 
 REFUSALS = {
@@ -389,7 +437,7 @@ def test_repair_says_what_it_would_do_and_does_it_when_told(tmp_path):
     line = "data/train/tiny-000001.tar: whole, but without a receipt; write its receipt\n"
     told = call("repair", out)
     assert told.stdout == line + "1 things to do; nothing is done without --yes\n"
-    assert "shards_committed    2" in call("status", out).stdout
+    assert "shards       2 of 3 committed" in call("status", out).stdout
     assert json.loads(call("repair", out, "--json").stdout) == [
         {
             "path": "data/train/tiny-000001.tar",

@@ -1,7 +1,8 @@
 """The wheel alone: `python -m tests.long.wheel`; a few minutes, most of them for installing torch.
 
-Builds the wheel, installs it into a new environment without any tool for development, and makes, reads
-back and verifies a dataset with it, far from this repository.
+Builds the wheel, installs it into a new environment without any tool for development, and walks as a
+newcomer does, in an empty folder far from this repository: a demo by its name, its picture, its shards
+in plain torch; then, from `factory init` on, the same with a checkpoint of your own (`--checkpoint`).
 """
 
 import argparse
@@ -15,14 +16,26 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 READS = """
 import sys
+import torch
 import factory
 from factory import open_dataset
 assert not factory.__file__.startswith(sys.argv[2]), factory.__file__
 dataset = open_dataset(sys.argv[1])
 image, mask = dataset[0].image, dataset[0].mask
 assert image.shape[:2] == mask.shape, (image.shape, mask.shape)
+batch = next(iter(torch.utils.data.DataLoader(dataset.to_torch(), batch_size=8)))
+assert len(batch["mask"]) == 8 and batch["mask"].max() > 0
 print(f"{len(dataset)} pairs read with factory {factory.__version__}")
 """
+LOOKS = """
+import sys
+import numpy as np
+from PIL import Image
+picture = np.asarray(Image.open(sys.argv[1]).convert("RGB"))
+assert min(picture.shape[:2]) > 200 and picture.std() > 20, (picture.shape, picture.std())
+print(f"{sys.argv[1]}: {picture.shape[1]} x {picture.shape[0]} px")
+"""
+JOBS = ["jobs/*.yaml", "jobs/blood_cells/*", "jobs/blood_cells_painted/*"]
 NOT_NEEDED = "import importlib.util as i, sys; sys.exit(any(map(i.find_spec, sys.argv[1:])))"
 
 
@@ -31,6 +44,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--torch", default="torch==2.13.0", help="What is installed before.")
     parser.add_argument("--index-url", default="", help="Where torch comes from; default: pip's.")
+    parser.add_argument("--checkpoint", type=Path, help="A checkpoint of your own to walk with.")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="wheel-") as name:
         folder = Path(name)
@@ -43,7 +57,11 @@ def main() -> None:
         run(python, "-m", "pip", "install", "-q", *index, options.torch, at=folder)
         run(python, "-m", "pip", "install", "-q", str(wheel), at=folder)
         run(python, "-c", NOT_NEEDED, "pytest", "beartype", "hypothesis", "moto", at=folder)
-        use(folder, python)
+        empty = folder / "empty"
+        empty.mkdir()
+        use(empty, python)
+        if options.checkpoint:
+            use_own(empty, python, options.checkpoint.resolve())
     print("the wheel works alone")
 
 
@@ -51,19 +69,41 @@ def look_inside(wheel: Path) -> None:
     """Everything that the repository has in the package is in the wheel, and nothing else."""
     with zipfile.ZipFile(wheel) as archive:
         inside = {n for n in archive.namelist() if not n.split("/")[0].endswith(".dist-info")}
-    tracked = subprocess.run(
-        ["git", "ls-files", "factory"], cwd=ROOT, capture_output=True, text=True, check=True
-    ).stdout.split()
-    assert inside == set(tracked), sorted(inside ^ set(tracked))
+    listed = ["git", "ls-files", "factory", *JOBS]
+    tracked = subprocess.run(listed, cwd=ROOT, capture_output=True, text=True, check=True)
+    wanted = set(tracked.stdout.split())
+    found = {name.partition(".data/data/share/maskfactory/")[2] or name for name in inside}
+    assert found == wanted, sorted(found ^ wanted)
 
 
 def use(folder: Path, python: str) -> None:
-    """Make, verify and read the smoke dataset as a user would."""
-    factory = str(folder / "venv/bin/factory")
-    job = str(ROOT / "jobs/smoke.yaml")
-    for words in (["plan", job], ["run", job], ["verify", "--deep", "out/smoke"], ["generators"]):
+    """Make, verify and read two shipped datasets as a user would: one with the shipped generator."""
+    factory = str(Path(python).with_name("factory"))
+    few = ["--set", "dataset.num_samples=64", "--set", "dataset.samples_per_shard=16"]
+    for words in (
+        ["generators"],
+        ["plan", "shipped:smoke"],
+        ["run", "shipped:smoke"],
+        ["verify", "--deep", "out/smoke"],
+        ["run", "shipped:blood_cells", *few],
+        ["status", "shipped:blood_cells"],
+        ["preview", "out/blood_cells"],
+    ):
         run(factory, *words, at=folder)
-    run(python, "-c", READS, "out/smoke", str(ROOT), at=folder)
+    for name in ("smoke", "blood_cells"):
+        run(python, "-c", READS, f"out/{name}", str(ROOT), at=folder)
+    run(python, "-c", LOOKS, "preview.png", at=folder)
+
+
+def use_own(folder: Path, python: str, checkpoint: Path) -> None:
+    """From a checkpoint to pairs, by the job that `factory init` writes."""
+    factory = str(Path(python).with_name("factory"))
+    run(factory, "init", str(checkpoint), "-o", "job.yaml", at=folder)
+    few = ["--set", "dataset.num_samples=32", "--set", "dataset.samples_per_shard=16"]
+    run(factory, "run", "job.yaml", *few, "-o", "own", at=folder)
+    run(factory, "preview", "own", "-o", "own.png", at=folder)
+    run(python, "-c", READS, "own", str(ROOT), at=folder)
+    run(python, "-c", LOOKS, "own.png", at=folder)
 
 
 def run(*command: str, at: Path) -> None:

@@ -1,3 +1,5 @@
+from datetime import UTC, datetime, timedelta
+
 from receipts import a_record
 from small_job import small_job
 
@@ -43,3 +45,18 @@ def test_all_shards_make_it_complete_even_when_short(tmp_path):
     found = make_status(state(tmp_path, *records), [])
     assert found["state"] == "complete"
     assert found["samples_short"] == 1
+
+
+def test_time_left_follows_from_the_latest_commits_while_a_run_is_at_work(tmp_path):
+    now = datetime.now(UTC) + timedelta(hours=1)  # however long the test waits, it is not overdue
+    times = [(now - timedelta(seconds=s)).isoformat(timespec="seconds") for s in (6, 1)]
+    records = [a_record(i, num_samples=5, finished_at=at) for i, at in enumerate(times)]
+    found = make_status(state(tmp_path, *records), [])
+    assert found["pairs_per_s"] == 1
+    assert found["seconds_left"] == 3  # of 13 samples
+    assert [worker["shards"] for worker in found["workers"]] == [2]
+
+
+def test_a_dataset_that_nobody_works_on_has_neither_rate_nor_time_left(tmp_path):
+    found = make_status(state(tmp_path, *(a_record(i, num_samples=5) for i in range(2))), [])
+    assert (found["pairs_per_s"], found["seconds_left"]) == (0, None)

@@ -79,3 +79,10 @@ def test_a_change_keeps_no_hold_on_the_callers_lists():
     apply_changes(document, given)
     document["a"].append(2)
     assert given == {"a": [1]}
+
+
+def test_a_method_named_alone_can_be_given_settings(tmp_path):
+    document = small_document(tmp_path)
+    document["dataset"]["segmenter"] = "kmeans"
+    apply_changes(document, {"dataset.segmenter.num_clusters": 5})
+    assert document["dataset"]["segmenter"] == {"kind": "kmeans", "num_clusters": 5}

@@ -1,3 +1,5 @@
+import re
+
 import pytest
 from small_job import small_job
 
@@ -43,3 +45,42 @@ def test_every_settings_class_is_found_at_the_door_and_says_what_its_method_is(k
 def test_a_name_that_no_method_has_is_not_at_the_door():
     with pytest.raises(AttributeError, match="has no attribute 'NoSpec'"):
         _ = factory.spec.NoSpec
+
+
+def test_a_name_alone_is_the_method_with_its_defaults(tmp_path):
+    short = small_job(tmp_path, {"dataset.segmenter": "kmeans"})
+    assert short == small_job(tmp_path, {"dataset.segmenter": {"kind": "kmeans"}})
+    taught = small_job(tmp_path, {"dataset.segmenter": {"kind": "distil", "teacher": "kmeans"}})
+    assert taught.dataset.segmenter.teacher == KMeansSpec()
+    other = {"others": [{"method": "kmeans"}]}
+    assert (
+        small_job(tmp_path, {"dataset.agreement": other}).dataset.agreement.others[0].method
+        == KMeansSpec()
+    )
+
+
+def test_a_name_alone_stands_in_the_schema_and_is_written_out_in_a_stored_job(tmp_path):
+    spec = small_job(tmp_path, {"dataset.segmenter": "kmeans"})
+    assert spec.model_dump(mode="json", exclude_unset=True)["dataset"]["segmenter"] == {
+        "kind": "kmeans"
+    }
+    (alone,) = (
+        one
+        for one in DatasetSpec.model_json_schema()["properties"]["segmenter"]["oneOf"]
+        if one.get("type") == "string"
+    )
+    assert re.fullmatch(alone["pattern"], "kmeans")
+    assert not re.fullmatch(alone["pattern"], "k means")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ("kmeens", r"dataset\.segmenter\.kind: .*did you mean 'kmeans'"),
+        ("", r"dataset\.segmenter\.kind: string should match pattern"),
+        (7, r"dataset\.segmenter: input should be a mapping of settings \(got 7\)"),
+    ],
+)
+def test_what_names_no_method_is_refused(tmp_path, wrong, told):
+    with pytest.raises(JobError, match=told):
+        small_job(tmp_path, {"dataset.segmenter": wrong})
