@@ -35,7 +35,7 @@ picture = np.asarray(Image.open(sys.argv[1]).convert("RGB"))
 assert min(picture.shape[:2]) > 200 and picture.std() > 20, (picture.shape, picture.std())
 print(f"{sys.argv[1]}: {picture.shape[1]} x {picture.shape[0]} px")
 """
-JOBS = ["jobs/*.yaml", "jobs/blood_cells/*", "jobs/blood_cells_painted/*"]
+JOBS = [":(glob)jobs/*.yaml", "jobs/blood_cells/*", "jobs/blood_cells_painted/*"]
 NOT_NEEDED = "import importlib.util as i, sys; sys.exit(any(map(i.find_spec, sys.argv[1:])))"
 
 
