@@ -80,17 +80,19 @@ def label(  # noqa: PLR0913, PLR0917 - options, each by its name
     """Name clusters in a local web page: choose a cut, name, merge, colour, save. Ctrl+C ends it."""
     import webbrowser
 
-    from factory.cli.review import check_reviewer, review_with_model
+    from factory.cli.review import check_options, check_reviewer, review_with_model
     from factory.evaluate.reference import ImageInput
     from factory.label.server import serve
 
     import_from_here()
+    images = ImageInput(mean, std, size)
+    about = {"--model-names": model_names, "--mean/--std/--size": images != ImageInput()}
+    check_options(review, model, [option for option, given in about.items() if given])
     spec, labels = _load(segmenter, job, output)
-    if model is not None or review:
+    if review:
         check_reviewer(review, labels)
     if model is not None:
         material = partial(_material_of, spec)
-        images = ImageInput(mean, std, size)
         review_with_model(material, labels, review, model, model_names, images)
         return
 

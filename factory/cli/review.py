@@ -10,6 +10,8 @@ from factory.cli.shared import say
 from factory.errors import JobError
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from factory.evaluate.reference import ImageInput
     from factory.label.labels_file import LabelsFile
     from factory.label.material import LabelMaterial
@@ -17,6 +19,30 @@ if TYPE_CHECKING:
     from factory.spec.labels import Verdict
 
 _OPTION = "--model"
+_NAMES = "--model-names"
+
+
+def check_options(who: str, model: Path | None, of_model: Sequence[str]) -> None:
+    """Require that options of a review come with those that they need.
+
+    Args:
+        who: The reviewer; empty without a review.
+        model: The file that reviews, if one does.
+        of_model: The options given that say something about the model.
+
+    Raises:
+        JobError: If one is missing.
+    """
+    if model is not None and not who:
+        raise JobError(
+            f"{_OPTION}: found {model} and no reviewer; a model goes over names that another has "
+            "given: add --review WHO, what the model is to be called"
+        )
+    if model is None and of_model:
+        raise JobError(
+            f"{of_model[0]}: found without {_OPTION}; it is about a model that reviews: add {_OPTION} "
+            "FILE, or leave it out"
+        )
 
 
 def check_reviewer(who: str, labels: Path) -> None:
@@ -42,23 +68,48 @@ def check_names(written: str, labels: Path) -> list[list[str]]:
     """The names of a model's classes, several for one that it takes for the same.
 
     Raises:
-        JobError: If there are fewer than two, or none of them is in the labels file.
+        JobError: If there are fewer than two, one is not in the labels file, or is given to one class
+            twice.
     """
     from factory.segment.tree.labels_file import read_labels_file
 
-    names = [[name.strip() for name in part.split("|")] for part in written.split(",")]
     known = [label.name for label in read_labels_file(labels).labels]
-    if len(names) < 2 or set(known).isdisjoint(name for part in names for name in part):
+    has = f"{labels} has {', '.join(known)}"
+    names = [[name.strip() for name in part.split("|")] for part in written.split(",")]
+    if len(names) < 2:
         raise JobError(
-            f"--model-names: found {written!r}; give the name of each of the model's classes, in the "
-            f"order of their ids, with commas between them (ground|shadow if one class is both); "
-            f"{labels} has {', '.join(known)}"
+            f"{_NAMES}: found {written!r}; give the name of each of the model's classes, in the order "
+            f"of their ids, with commas between them (ground|shadow if one class is both); {has}"
+        )
+    strange = [name for part in names for name in part if name not in known]
+    if strange:
+        raise JobError(
+            f"{_NAMES}: found {_quoted(strange)}; {has}; give a class that the labels do not have the "
+            "name that its pixels have there"
+        )
+    twice = [name for part in names for name in part if part.count(name) > 1]
+    if twice:
+        raise JobError(
+            f"{_NAMES}: found {_quoted(twice)} twice in one class; leave one of them out"
         )
     return names
 
 
-def open_model(path: Path, images: "ImageInput") -> "Predict":
+def _quoted(names: Sequence[str]) -> str:
+    return " and ".join(repr(name) for name in dict.fromkeys(names))
+
+
+def open_model(path: Path, images: "ImageInput", num_names: int) -> "Predict":
     """Open a segmenter that reviews names.
+
+    Args:
+        path: The file.
+        images: The images that it takes.
+        num_names: How many of its classes have names.
+
+    Returns:
+        What it sees in an image. Raises a `JobError` if it has other classes than those with names,
+        and a `PluginError` if it fails.
 
     Raises:
         JobError: If there is no such file.
@@ -66,19 +117,39 @@ def open_model(path: Path, images: "ImageInput") -> "Predict":
     """
     import numpy as np
 
+    from factory.data import IGNORE
     from factory.evaluate.reference import ScoredSample
     from factory.evaluate.reference_network import NetworkReference, load_network
 
     if not path.exists():
         raise JobError(f"{_OPTION}: no file {path}; give a TorchScript (.pt) or ONNX (.onnx) file")
-    network = NetworkReference(path.name, load_network(path, _OPTION), images, _OPTION)
+    load = load_network(path, _OPTION)
 
-    def predict(image: np.ndarray) -> np.ndarray:
-        sample = ScoredSample("", np.zeros(image.shape[:2], np.uint8), image)
+    def run(pixels: "Tensor") -> "Tensor":
+        output = load(pixels)
+        if output.ndim == 4 and output.is_floating_point() and output.shape[1] != num_names:
+            raise _miscounted(path, num_names, f"has {output.shape[1]} classes")
+        return output
+
+    network = NetworkReference(path.name, run, images, _OPTION)
+
+    def predict(index: int, image: np.ndarray) -> np.ndarray:
+        sample = ScoredSample(f"{index}", np.zeros(image.shape[:2], np.uint8), image)
         mask = network.masks([sample])[0]
-        return sample.mask if mask is None else mask
+        assert mask is not None, "a network has a mask of every image"
+        strange = mask[(mask >= num_names) & (mask != IGNORE)]
+        if strange.size:
+            raise _miscounted(path, num_names, f"sees class {strange.max()} in image {index}")
+        return mask
 
     return predict
+
+
+def _miscounted(path: Path, num_names: int, found: str) -> JobError:
+    return JobError(
+        f"{_NAMES}: found {num_names} names, and {path.name} {found}; give the name of each of its "
+        "classes, in the order of their ids from 0"
+    )
 
 
 def review_with_model(
@@ -94,17 +165,17 @@ def review_with_model(
     `draw` is called once the model and the names are known to be good.
 
     Raises:
-        JobError: If the model's names are none, the labels are for another tree, or the file was
-            changed meanwhile.
-        PluginError: If the model cannot be loaded.
+        JobError: If the names are not those of the model's classes, the labels are for another tree,
+            or the file was changed meanwhile.
+        PluginError: If the model cannot be loaded, or what it returns is no segmentation.
     """
     from factory.label.labels_file import LabelsFile
     from factory.label.model_review import review_nodes
     from factory.label.survey import NUM_SURVEYED
     from factory.segment.tree.labels_file import check_labels, read_labels_file
 
-    predict = open_model(model, images)
     names = check_names(model_names, labels_file)
+    predict = open_model(model, images, len(names))
     material = draw()
     file = LabelsFile(labels_file, material.tree)
     seen = file.load()["seen"]

@@ -47,9 +47,10 @@ class NetworkReference:
         """
         pixels = np.stack([sample.image for sample in samples if sample.image is not None])
         size = samples[0].mask.shape
+        keys = [sample.key for sample in samples]
         with torch.inference_mode():
             output = self._network(prepare(torch.from_numpy(pixels), self._images))
-            ids = read_ids(output, len(samples), (size[0], size[1]), self._option)
+            ids = read_ids(output, keys, (size[0], size[1]), f"{self._option}: {self.name}")
         return list(ids.numpy())
 
 
@@ -64,28 +65,53 @@ def prepare(images: UInt8[Tensor, "n h w 3"], wanted: ImageInput) -> Float[Tenso
 
 
 def read_ids(
-    output: Shaped[Tensor, "..."], count: int, size: tuple[int, int], option: str = _OPTION
+    output: Shaped[Tensor, "..."], keys: Sequence[str], size: tuple[int, int], where: str
 ) -> UInt8[Tensor, "n h w"]:
     """Class ids of `size` from logits (enlarged bilinearly) or from ids (by nearest neighbour).
 
+    Args:
+        output: What a network returned.
+        keys: The images it was given, as errors name them.
+        size: Rows and columns of the ids.
+        where: The network, as errors name it.
+
     Raises:
-        PluginError: If `output` is neither.
+        PluginError: If `output` is neither, or some of its logits are not finite.
     """
-    found = f"{option}: the network returned {output.dtype} {list(output.shape)}"
-    if len(output) != count:
-        raise PluginError(f"{found} for {count} images")
-    if output.ndim == 4 and output.is_floating_point():
+    found = f"{where}: returned {output.dtype} {list(output.shape)}"
+    if output.ndim > 0 and len(output) != len(keys):
+        raise PluginError(f"{found} for {len(keys)} {'image' if len(keys) == 1 else 'images'}")
+    if output.ndim == 4 and output.is_floating_point() and output[0, 0].numel():
         if not 2 <= output.shape[1] <= IGNORE:
             raise PluginError(
                 f"{found}; logits need 2 to {IGNORE} classes: of a single one, export ids instead"
             )
+        _check_finite(output, keys, where)
         return functional.interpolate(output.float(), size, mode="bilinear").argmax(1).byte()
-    if output.ndim == 3 and not output.is_floating_point() and not output.is_complex():
+    if output.ndim == 3 and _is_whole(output) and output.numel():
         if int(output.min()) < 0 or int(output.max()) > IGNORE:
             raise PluginError(f"{found} with ids beyond 0 to {IGNORE}")
         return functional.interpolate(output[:, None].float(), size, mode="nearest")[:, 0].byte()
     raise PluginError(
         f"{found}; allowed: logits [n, k, h, w] as floats, or class ids [n, h, w] as integers"
+    )
+
+
+def _is_whole(output: Shaped[Tensor, "..."]) -> bool:
+    return not output.is_floating_point() and not output.is_complex()
+
+
+def _check_finite(logits: Float[Tensor, "n k h w"], keys: Sequence[str], where: str) -> None:
+    # argmax takes NaN for the largest of all: each picture would have one class, without a word.
+    bad = (~logits.isfinite()).flatten(1).sum(dim=1)
+    if not bad.any():
+        return
+    first = int(bad.nonzero()[0])
+    raise PluginError(
+        where=where,
+        found=f"{int(bad[first]):,} of {logits[first].numel():,} logits of image {keys[first]} are NaN "
+        "or infinite",
+        remedy="check the file's weights, and that mean, std and size are those of its training",
     )
 
 

@@ -11,8 +11,8 @@ from factory.data import IGNORE
 from factory.label.render import Renderer
 from factory.spec.labels import LabelsSpec, Verdict
 
-Predict = Callable[[UInt8[np.ndarray, "s s 3"]], UInt8[np.ndarray, "s s"]]
-"""The class ids that a network sees in an image; 255 = none."""
+Predict = Callable[[int, UInt8[np.ndarray, "s s 3"]], UInt8[np.ndarray, "s s"]]
+"""The class ids that a network sees in the image of a sample, given its index too; 255 = none."""
 
 _FEWEST_PIXELS = 100
 
@@ -62,7 +62,7 @@ def review_nodes(
     for index in range(num_samples):
         image, scores = renderer.render(index, renderer.side)
         winner = scores[nodes].argmax(dim=0).numpy()
-        np.add.at(counts, (winner.ravel(), predict(image).ravel()), 1)
+        np.add.at(counts, (winner.ravel(), predict(index, image).ravel()), 1)
     given = {node: label.name for label in labels.labels for node in label.nodes}
     return [_review(node, given[node], counts[row], names) for row, node in enumerate(nodes)]
 

@@ -30,16 +30,37 @@ def here(tmp_path, monkeypatch):
     section = {"kind": "klish", "fitted": "tree.safetensors", "labels": "names.yaml"}
     document = small_document(tmp_path, {"dataset.segmenter": section})
     (tmp_path / "job.yaml").write_text(yaml.safe_dump(document))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        torch.jit.script(OnlyGround()).save(tmp_path / "net.pt")
+    save(OnlyGround())
     monkeypatch.setattr("factory.label.survey.NUM_SURVEYED", 12)
     return tmp_path
+
+
+def save(network):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        torch.jit.script(network).save("net.pt")
 
 
 class OnlyGround(torch.nn.Module):
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         return torch.zeros(images.shape[0], images.shape[2], images.shape[3], dtype=torch.long)
+
+
+class Seventh(torch.nn.Module):
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return torch.full([images.shape[0], images.shape[2], images.shape[3]], 7)
+
+
+class Broken(torch.nn.Module):
+    """Logits of three classes, as large as they get from weights that diverged."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return torch.log(images - images)
+
+
+class FourClasses(torch.nn.Module):
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return torch.cat([images, images[:, :1]], dim=1)
 
 
 def run(*words):
@@ -85,16 +106,79 @@ def test_reviews_change_no_identity_of_a_dataset(here):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"who": ""}, "--review: found ''; give the name of the reviewer (a model's too)"),
+        (
+            {"who": ""},
+            "--model: found net.pt and no reviewer; a model goes over names that another",
+        ),
         ({"who": "<b>"}, "--review: found '<b>'; give the name of the reviewer"),
         ({"names": "ground"}, "--model-names: found 'ground'; give the name of each"),
-        ({"names": "a,b"}, "names.yaml has ground, disc, core"),
+        ({"names": ""}, "--model-names: found ''; give the name of each"),
+        (
+            {"names": "ground,disk,core|x"},
+            "--model-names: found 'disk' and 'x'; names.yaml has ground, ",
+        ),
+        (
+            {"names": "ground,,core"},
+            "--model-names: found ''; names.yaml has ground, disc, core; give",
+        ),
+        (
+            {"names": "ground,disc|disc"},
+            "--model-names: found 'disc' twice in one class; leave one",
+        ),
     ],
 )
 def test_what_cannot_be_reviewed_is_told_before_anything_is_drawn(here, changes, words):
     result = by_model(**changes)
     assert result.exit_code == 2
     assert words in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("network", "words"),
+    [
+        (
+            Broken(),
+            "--model: net.pt: 3,072 of 3,072 logits of image 0 are NaN or infinite; check the file's",
+        ),
+        (
+            Seventh(),
+            "--model-names: found 3 names, and net.pt sees class 7 in image 0; give the name",
+        ),
+        (
+            FourClasses(),
+            "--model-names: found 3 names, and net.pt has 4 classes; give the name of each",
+        ),
+    ],
+)
+def test_a_model_that_cannot_be_believed_writes_no_verdicts(here, network, words):
+    save(network)
+    before = (here / "names.yaml").read_bytes()
+    result = by_model()
+    assert result.exit_code in {2, 3}
+    assert result.stderr.splitlines()[-1].startswith(f"error: {words}")
+    assert (here / "names.yaml").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (
+            ("--model-names", "ground,disc"),
+            "--model-names: found without --model; it is about a model",
+        ),
+        (
+            ("--review", "anna", "--size", "8"),
+            "--mean/--std/--size: found without --model; it is about",
+        ),
+        (("--model", "net.pt"), "--model: found net.pt and no reviewer; a model goes over names"),
+    ],
+)
+def test_options_of_a_review_that_another_one_needs_are_told(here, words, told):
+    result = run("label", "job.yaml", "--no-open", *words)
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"error: {told}")
     assert len(result.stderr.splitlines()) == 1
 
 

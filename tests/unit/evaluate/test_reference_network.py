@@ -138,9 +138,9 @@ def test_images_are_resized_and_normalised_as_the_network_wants_them(tmp_path, s
 
 def test_ids_are_enlarged_by_nearest_neighbour_and_logits_bilinearly():
     ids = torch.tensor([[[0, 7], [255, 2]]])
-    assert read_ids(ids, 1, (4, 4)).tolist()[0][0] == [0, 0, 7, 7]
+    assert read_ids(ids, ["a"], (4, 4), "it").tolist()[0][0] == [0, 0, 7, 7]
     logits = torch.tensor([[[[1.0, 0.0]], [[0.0, 3.0]]]])
-    assert read_ids(logits, 1, (1, 8)).tolist() == [[[0, 0, 0, 1, 1, 1, 1, 1]]]
+    assert read_ids(logits, ["a"], (1, 8), "it").tolist() == [[[0, 0, 0, 1, 1, 1, 1, 1]]]
 
 
 @pytest.mark.parametrize(
@@ -153,13 +153,29 @@ def test_ids_are_enlarged_by_nearest_neighbour_and_logits_bilinearly():
         ),
         (torch.full((1, 8, 8), 256), "int64 [1, 8, 8] with ids beyond 0 to 255"),
         (torch.full((1, 8, 8), -1), "int64 [1, 8, 8] with ids beyond 0 to 255"),
-        (torch.zeros(2, 2, 8, 8), "float32 [2, 2, 8, 8] for 1 images"),
+        (torch.zeros(2, 2, 8, 8), "float32 [2, 2, 8, 8] for 1 image"),
+        (torch.tensor(1.0), "float32 []; allowed: logits [n, k, h, w] as floats, or "),
+        (torch.zeros(1, 2, 0, 8), "float32 [1, 2, 0, 8]; allowed: logits [n, k, h, w] as floats, "),
+        (torch.zeros(1, 0, 8, dtype=torch.int64), "int64 [1, 0, 8]; allowed: logits"),
+        (torch.zeros(1, 2, 8, 8, dtype=torch.int64), "int64 [1, 2, 8, 8]; allowed: logits"),
     ],
 )
 def test_an_output_that_is_no_segmentation_is_told(output, text):
     with pytest.raises(PluginError) as caught:
-        read_ids(output, 1, (8, 8))
-    assert str(caught.value).startswith(f"--reference: the network returned torch.{text}")
+        read_ids(output, ["a"], (8, 8), "--reference: net.pt")
+    assert str(caught.value).startswith(f"--reference: net.pt: returned torch.{text}")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_logits_that_are_not_finite_are_told_with_their_image_and_their_number(value):
+    logits = torch.zeros(3, 2, 4, 4, dtype=torch.float16)
+    logits[1, 0, :2] = logits[2, 1, 0] = value
+    with pytest.raises(PluginError) as caught:
+        read_ids(logits, ["a", "b", "c"], (8, 8), "--reference: net.pt")
+    assert str(caught.value) == (
+        "--reference: net.pt: 8 of 32 logits of image b are NaN or infinite; check the file's weights, "
+        "and that mean, std and size are those of its training"
+    )
 
 
 def test_networks_that_cannot_serve_are_told(tmp_path, store):

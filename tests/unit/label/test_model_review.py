@@ -31,7 +31,7 @@ def sees(labels, swapped=None):
     table = np.array([0, 0, 1, 2], np.uint8)
     for node, class_id in (swapped or {}).items():
         table[nodes.index(node)] = class_id
-    return lambda image: table[masks[by_image[image.tobytes()]]]
+    return lambda _, image: table[masks[by_image[image.tobytes()]]]
 
 
 def test_a_network_that_sees_what_was_named_confirms_every_node(labels):
@@ -58,11 +58,11 @@ def test_a_node_that_it_sees_as_another_class_is_disputed_with_that_name(labels)
 
 def test_ids_of_one_name_count_together_and_a_node_without_pixels_gets_no_verdict(labels):
     names = [["disc"], ["disc"], ["ground"]]
-    predict = lambda image: np.tile(np.array([0, 1, 2, 2], np.uint8), (len(image), len(image) // 4))  # noqa: E731
+    predict = lambda _, image: np.tile(np.array([0, 1, 2, 2], np.uint8), (len(image), len(image) // 4))  # noqa: E731
     found = review_nodes(small_material().renderer, labels, predict, names, 8)
     assert {one.seen for one in found} <= {"disc", "ground", ""}
     nobody = review_nodes(
-        small_material().renderer, labels, lambda image: np.full(image.shape[:2], 255), names, 2
+        small_material().renderer, labels, lambda _, image: np.full(image.shape[:2], 255), names, 2
     )
     assert [one.verdict() for one in nobody] == [None] * 4
 
