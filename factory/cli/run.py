@@ -1,6 +1,7 @@
 """The commands that make pairs: `run` by a job, and `grow` by the job that a dataset holds."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -23,11 +24,13 @@ from factory.cli.shared import (
     say,
 )
 from factory.errors import JobError
-from factory.manifest.paths import CARD_PICTURE
+from factory.manifest.paths import CARD_PICTURE, README_PATH
 
 if TYPE_CHECKING:
     from factory.manifest.records import Manifest
     from factory.spec import JobSpec
+
+_MOST_WARNINGS = 6
 
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Only print what would be done, as `plan` does.")
@@ -113,24 +116,32 @@ def _run(spec: "JobSpec", add: int | None, once: str | None, telling: Telling) -
         manifest = run_job(spec, observer, add=add, once=once)
     short = manifest.num_planned - manifest.num_samples
     is_rejected = any(record.num_rejected for record in manifest.records)
-    warning = (
-        f"{short:,} fewer than asked for, because samples were rejected; "
-        "see `factory status`, then raise dataset.num_samples"
-        if short and is_rejected
-        else ""
-    )
+    warnings = list(manifest.meaning.doubts)
+    if short and is_rejected:
+        warnings.append(
+            f"{short:,} fewer than asked for, because samples were rejected; "
+            "see `factory status`, then raise dataset.num_samples"
+        )
     if telling.as_json:
-        print_json(_answer(spec, manifest) | {"warnings": [warning] if warning else []})
+        print_json(_answer(spec, manifest) | {"warnings": warnings})
         return
     if not telling.is_quiet:
         say(
             f"{manifest.num_samples:,} pairs in {len(manifest.records):,} shards: {spec.output.uri}"
             f" (see {spec.output.uri.rstrip('/')}/{CARD_PICTURE})"
         )
-    if warning:
-        say(f"warning: {warning}", err=True)
-    elif short and not telling.is_quiet:
+    if short and not is_rejected and not telling.is_quiet:
         say(f"{short:,} more are planned: another run has added a step meanwhile, and makes them")
+    _warn(warnings, spec.output.uri)
+
+
+def _warn(warnings: Sequence[str], uri: str) -> None:
+    """Print the last warnings, and where the others are."""
+    left_out = len(warnings) - _MOST_WARNINGS
+    if left_out > 0:
+        say(f"warning: {left_out} more than these: {uri.rstrip('/')}/{README_PATH}", err=True)
+    for warning in warnings[-_MOST_WARNINGS:]:
+        say(f"warning: {warning}", err=True)
 
 
 def _answer(spec: "JobSpec", manifest: "Manifest") -> dict[str, Any]:

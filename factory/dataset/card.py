@@ -91,7 +91,8 @@ def _classes(manifest: Manifest) -> list[str]:
         lines.append(f"| {label.id} | {label.name} | {images:,} | {px / total_px:.1%} |")
     lines.append(f"| 255 | no class: do not score | | {ignore_px / total_px:.1%} |")
     if manifest.meaning.doubts:
-        lines += ["", "Doubtful, as the segmenter's fit and those who named its classes told:", ""]
+        told = "Doubtful, as the fit, those who named its classes and the first images told:"
+        lines += ["", told, ""]
         lines += [f"- {_plain(doubt)}" for doubt in manifest.meaning.doubts]
     return lines
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from factory.data import Sample, Steering
 from factory.errors import JobError
-from factory.manifest.labels import MaskClass, find_class
+from factory.manifest.labels import MaskClass, find_classes
 from factory.spec import AcceptSpec
 
 
@@ -29,8 +29,8 @@ def find_rules(spec: AcceptSpec, labels: Sequence[MaskClass]) -> AcceptRules:
     """
     where = "dataset.accept.class_share"
     shares: dict[int, tuple[float, float]] = {}
-    for written, share in spec.class_share.items():
-        class_id = find_class(written, labels, where=where)
+    class_ids = find_classes(spec.class_share, labels, where=where)
+    for class_id, (written, share) in zip(class_ids, spec.class_share.items(), strict=True):
         if class_id in shares:
             raise JobError(
                 f"{where}: found class {written}, which stands there twice, as "

@@ -17,7 +17,7 @@ from factory.errors import JobError
 from factory.generate.batch import ImageBatch, MaskBatch
 from factory.identity import sample_key
 from factory.make.backgrounds import Backgrounds
-from factory.manifest.labels import MaskClass, find_class
+from factory.manifest.labels import MaskClass, find_classes
 from factory.segment.confidence import class_sums
 from factory.segment.mask_figures import count_px, mean_of_claimed
 from factory.spec import ComposeSpec, DatasetSpec
@@ -67,7 +67,7 @@ def find_objects(spec: ComposeSpec | None, labels: Sequence[MaskClass]) -> tuple
     where = f"{_SECTION}.classes"
     names = ", ".join(label.name for label in labels)
     if spec.classes is not None:
-        chosen = {find_class(written, labels, where=where) for written in spec.classes}
+        chosen = set(find_classes(spec.classes, labels, where=where))
     else:
         chosen = {label.id for label in labels if label.name != _GROUND}
         if len(chosen) == len(labels):

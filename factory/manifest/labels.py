@@ -1,6 +1,6 @@
 """The label table `labels.json`: names of the mask classes and of the generator's classes."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Annotated
 
 import numpy as np
@@ -73,7 +73,8 @@ class DatasetLabels(Facts):
     """Names of the objects' classes, by class id; empty if the dataset has no instances."""
     doubts: list[Line] = Field([], max_length=2**12)
     """What was doubtful about the classes when the dataset was begun, a line each: one of nearly all
-    pixels, in almost no image, not found again in other images, or named differently by a reviewer."""
+    pixels, in almost no image, not found again in other images, named differently by a reviewer, or
+    taken away by the clean-up."""
 
     @model_validator(mode="after")
     def _in_order(self) -> "DatasetLabels":
@@ -116,14 +117,26 @@ def find_class(written: int | str, labels: Sequence[MaskClass], *, where: str) -
     Raises:
         JobError: If there is none. `where` is the setting.
     """
+    return find_classes([written], labels, where=where)[0]
+
+
+def find_classes(
+    written: Collection[int | str], labels: Sequence[MaskClass], *, where: str
+) -> list[int]:
+    """The ids of the classes that a setting names by mask value or by name.
+
+    Raises:
+        JobError: If some do not exist; it names them all. `where` is the setting.
+    """
     ids = {label.name: label.id for label in labels}
-    class_id = ids.get(written, -1) if isinstance(written, str) else written
-    if not 0 <= class_id < len(labels):
+    found = {one: ids.get(one, -1) if isinstance(one, str) else one for one in written}
+    strange = [str(one) for one, class_id in found.items() if not 0 <= class_id < len(labels)]
+    if strange:
         raise JobError(
-            f"{where}: found class {written}; the segmenter has classes 0 to {len(labels) - 1}: "
-            f"{', '.join(ids)}"
+            f"{where}: found {'class' if len(strange) == 1 else 'classes'} {' and '.join(strange)}; "
+            f"the segmenter has classes 0 to {len(labels) - 1}: {', '.join(ids)}"
         )
-    return class_id
+    return [found[one] for one in written]
 
 
 def encode_labels(labels: DatasetLabels) -> bytes:

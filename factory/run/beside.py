@@ -8,8 +8,7 @@ from typing import Any
 from factory.dataset.planned_files import BACKGROUNDS, LAYOUTS, OPINIONS, SEGMENTER, PlannedFile
 from factory.fit.progress import OnProgress
 from factory.generate.weights.find import LocalWeights
-from factory.make.accept import find_rules
-from factory.make.compose import find_objects
+from factory.make.class_names import check_class_names
 from factory.run.backgrounds import find_backgrounds
 from factory.run.layouts import find_layouts
 from factory.run.opinions import find_opinions
@@ -47,8 +46,7 @@ def find_beside(
     dataset = spec.dataset
     if fitted:  # a misspelt class must not claim the output for a dataset that cannot be made
         _, facts = decode_segmenter(fitted, source="the fitted segmenter")
-        find_rules(dataset.accept, facts.labels)
-        find_objects(dataset.compose, facts.labels)
+        check_class_names(dataset, facts.labels)
     return {
         SEGMENTER: fitted,
         LAYOUTS: find_layouts(dataset, weights, fitted, store=store, theirs=theirs),

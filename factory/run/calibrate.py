@@ -28,6 +28,7 @@ from factory.generate.latents import LatentSampler
 from factory.generate.weights.fetch import must_download
 from factory.generate.weights.find import find_weights
 from factory.make.accept import AcceptRules, find_rules, reason_to_drop
+from factory.make.class_names import check_class_names
 from factory.make.compute import compute_samples
 from factory.make.encoding import check_encoding
 from factory.make.machine import device_name
@@ -47,8 +48,10 @@ from factory.segment.base import (
     count_passes,
     generate_and_segment,
 )
+from factory.segment.clean_losses import find_losses
 from factory.segment.methods import check_methods, find_doubts, find_method
 from factory.segment.opinions import ComparedSegmenter
+from factory.segment.segmenter_file import decode_segmenter
 from factory.spec import DatasetSpec, JobSpec
 
 _BATCHES = 3
@@ -79,10 +82,13 @@ def calibrate(spec: JobSpec) -> dict[str, Any]:
     if fitted is None:
         measured = _measure_unfitted(probe, others)
     else:
+        if finished:
+            check_class_names(dataset, decode_segmenter(finished, source="the segmenter")[1].labels)
         segmenter = load_fitted(probe, fitted, finished)
         check_edited_masks(dataset, generator, segmenter, (weights.sha256, finished))
         rules = find_rules(dataset.accept, segmenter.labels)
         measured = _measure(probe, segmenter, others, rules)
+        warnings += find_losses(dataset, generator, segmenter)
     warnings += [*measured.search.warnings, *others.warnings]
     if fitted:
         warnings += find_doubts(dataset.segmenter, fitted)

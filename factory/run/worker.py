@@ -22,6 +22,7 @@ from factory.segment.base import (
     instance_classes,
     load_segmenter,
 )
+from factory.segment.clean_losses import find_losses
 from factory.segment.methods import find_doubts
 from factory.segment.opinions import ComparedSegmenter, load_opinions
 from factory.shard import ShardMaker, ThreadCounts
@@ -93,6 +94,8 @@ def build_maker(config: WorkerConfig) -> ShardMaker:
             opinions = load_opinions(store, config.dataset.agreement, generator.facts, device)
             segmenter = ComparedSegmenter(segmenter, opinions)
         doubts = find_doubts(config.dataset.segmenter, fitted.read_bytes()) if fitted else []
+    if store.read(LABELS_PATH) is None:  # only then are they written
+        doubts += find_losses(config.dataset, generator, segmenter)
     meaning = DatasetLabels(
         labels=list(segmenter.labels),
         coarser=list(segmenter.coarser) if isinstance(segmenter, Mergeable) else [],

@@ -128,13 +128,13 @@ class CleanedSegmenter(ChangedSegmenter):
     def __init__(self, inner: AnySegmenter, cleaner: Cleaner) -> None:
         """Clean what `inner` makes."""
         super().__init__(inner)
-        self._cleaner = cleaner
+        self.cleaner = cleaner
 
     def segment_latents(
         self, generator: Generator, latents: LatentBatch, batch: ImageBatch
     ) -> MaskBatch:
         """Clean masks of the images of `batch`, which `generator` made of `latents`."""
-        return self._cleaner.clean(segment_images(self._inner, generator, latents, batch))
+        return self.cleaner.clean(segment_images(self._inner, generator, latents, batch))
 
 
 class JudgedSegmenter(ChangedSegmenter):

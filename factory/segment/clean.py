@@ -17,7 +17,7 @@ from torch.nn import functional
 from factory.data import IGNORE
 from factory.errors import JobError
 from factory.generate.batch import MaskBatch
-from factory.manifest.labels import MaskClass, find_class
+from factory.manifest.labels import MaskClass, find_classes
 from factory.segment.mask_figures import count_px, mean_of_claimed
 from factory.segment.objects.components import number_components
 from factory.spec.clean import CleanSpec
@@ -102,7 +102,7 @@ def make_cleaner(spec: CleanSpec, labels: Sequence[MaskClass]) -> Cleaner:
     if spec.classes is None:
         objects = list(range(1, len(labels)))
     else:
-        objects = [find_class(written, labels, where=where) for written in spec.classes]
+        objects = find_classes(spec.classes, labels, where=where)
     twice = next((written for written in objects if objects.count(written) > 1), None)
     if twice is not None:
         raise JobError(f"{where}: found class {labels[twice].name} twice; leave one of them out")

@@ -15,12 +15,12 @@ from factory.errors import JobError, SettingProblem
 from factory.spec.methods import METHODS
 from factory.spec.segmenters import PLUGIN_TAG, ByKind, PluginSegmenterSpec
 from factory.spec.settings import Settings
+from factory.spec.unions import is_member, merge_members
 from factory.spec.yaml_text import DEEPEST, MOST_VALUES
 
 AnySettings = TypeVar("AnySettings", bound=Settings)
 
 _MOST_SHOWN = 100
-_UNION_TAGS = ("int", "str", "float", "constrained-int", "constrained-str", "constrained-float")
 _MOST_BITS = 63
 _NO_TEXT = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 """Control characters but tab and newline, and lone surrogates: none belongs in a name or a path."""
@@ -57,7 +57,8 @@ def check_settings(
     try:
         checked = kind.model_validate({**document, **given})
     except ValidationError as error:
-        problems += [_describe(problem, where) for problem in error.errors(include_url=False)]
+        told = merge_members(error.errors(include_url=False))
+        problems += [_describe(problem, where) for problem in told]
         raise error_of_settings(source, _without_noise(problems)) from error
     if problems:
         raise error_of_settings(source, problems)
@@ -211,8 +212,8 @@ def _follow(
         if part in tags:
             model, tags = tags[str(part)], {}
             continue
-        if isinstance(part, str) and ("[" in part or part in _UNION_TAGS):
-            continue  # the tag of a plain union, such as `list[union[int,str]]`
+        if is_member(part):
+            continue
         path.append(str(part))
         field = model.model_fields.get(part) if model and isinstance(part, str) else None
         union = by_kind(field) if field else None

@@ -28,7 +28,8 @@ class CleanSpec(Settings):
     """Parts with fewer pixels become ground. 0 = off."""
     keep: Literal["all", "largest", "central"] = "all"
     """Parts that stay: all, the one with the most pixels, or the one nearest to the image's centre.
-    The others become ground: the class that most of their border has."""
+    The others become ground: the class that most of their border has, and 255 if it has none, in an
+    image that a part fills or among unclaimed pixels."""
 
     @model_validator(mode="after")
     def _does_something(self) -> "CleanSpec":

@@ -34,7 +34,8 @@ def check_colour(value: object) -> object:
     return value.lower()
 
 
-ClassName = Annotated[str, BeforeValidator(check_name), Field(max_length=64)]
+# The length inside the other rule: outside of it pydantic counts "items", and not characters.
+ClassName = Annotated[str, Field(max_length=64), BeforeValidator(check_name)]
 """Letters, digits and `_ - + . / ( )`, with single spaces between words; not a bare number."""
 
 

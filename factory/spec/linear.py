@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from factory.spec.fit import FittingSeed
-from factory.spec.labels import check_colour, check_name
+from factory.spec.labels import ClassName, check_colour
 from factory.spec.segmenters import MethodSettings
 from factory.spec.settings import IdentityFields, InputPath, Settings, Weight
 
@@ -22,7 +22,7 @@ class PaintedClass(Settings):
 
     identity_fields = IdentityFields(("name", "colour"))
 
-    name: Annotated[str, BeforeValidator(check_name), Field(max_length=64)]
+    name: ClassName
     """Letters, digits and `_ - + . / ( )`, with single spaces between words; not a bare number, and not
     `ignore`, the name of what is not painted."""
     colour: Annotated[str, BeforeValidator(check_colour)] | None = None

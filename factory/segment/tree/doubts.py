@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from factory.segment.palette import unnamed_labels
 from factory.segment.segmenter_file import decode_segmenter
 from factory.segment.tree.cut import choose_nodes
 from factory.segment.tree.hierarchy import Hierarchy, read_hierarchy
@@ -35,7 +36,7 @@ def find_doubts(fitted: bytes, spec: KlishSpec) -> list[str]:
     names = (
         [label.name for label in spec.labels.labels]
         if spec.labels
-        else [f"class {k}" for k in range(len(groups))]
+        else [label.name for label in unnamed_labels(len(groups))]
     )
     disputes = spec.labels.find_disputes() if spec.labels else []
     return _of_classes(tree, groups, names) + [
@@ -48,7 +49,8 @@ def find_doubts(fitted: bytes, spec: KlishSpec) -> list[str]:
 def doubts_of_cut(tree: Hierarchy, num_classes: int) -> list[str]:
     """The same for the flat cut into so many classes, which a person looks at by node."""
     cut = tree.by_size(tree.flat_cut(num_classes))
-    return _of_classes(tree, [[node] for node in cut], [f"class {k}" for k in range(len(cut))])
+    names = [f"cluster_{node}" for node in cut]  # as on the page
+    return _of_classes(tree, [[node] for node in cut], names)
 
 
 def doubts_of_class(tree: Hierarchy, group: Sequence[int]) -> list[str]:

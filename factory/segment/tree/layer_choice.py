@@ -19,7 +19,7 @@ def describe_choice(layers: Sequence[str], fitted_on: Mapping[str, int | float])
     }
     if not scores:
         return ""
-    words = {name: f"{name} {score:.2f}" for name, score in scores.items()}
+    words = {name: f"{name} {score:z.2f}" for name, score in scores.items()}
     text = "layers by content: " + ", ".join(words[name] for name in layers)
     left_out = [word for name, word in words.items() if name not in layers]
     return f"{text}; left out: {', '.join(left_out)}" if left_out else text

@@ -89,7 +89,7 @@ def test_doubts_about_classes_are_told_below_them_without_becoming_markup():
     doubts = ["of 2 classes, disc (node 1) flickers: <img src=x>\n# not *a* heading"]
     meaning = plain.meaning.model_copy(update={"doubts": doubts})
     _, text = card_of(plain.model_copy(update={"meaning": meaning}))
-    table, told = text.split("Doubtful, as the segmenter's fit and those who named")
+    table, told = text.split("Doubtful, as the fit, those who named")
     assert "| 1 | disc |" in table
     line = r"- of 2 classes, disc (node 1) flickers: \<img src=x\> \# not \*a\* heading"
     assert line in told.splitlines()

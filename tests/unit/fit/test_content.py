@@ -116,3 +116,4 @@ def test_a_choice_of_layers_is_told_with_its_reasons():
     )
     assert describe_choice(["b"], {"content_of_b": 1.0}) == "layers by content: b 1.00"
     assert describe_choice(["b"], {"num_images": 3}) == ""
+    assert describe_choice(["b"], {"content_of_b": -0.0004}) == "layers by content: b 0.00"

@@ -58,7 +58,11 @@ def test_a_node_that_it_sees_as_another_class_is_disputed_with_that_name(labels)
 
 def test_ids_of_one_name_count_together_and_a_node_without_pixels_gets_no_verdict(labels):
     names = [["disc"], ["disc"], ["ground"]]
-    predict = lambda _, image: np.tile(np.array([0, 1, 2, 2], np.uint8), (len(image), len(image) // 4))  # noqa: E731
+
+    def predict(_, image):
+        stripes = np.array([0, 1, 2, 2], np.uint8)
+        return np.tile(stripes, (len(image), len(image) // 4))
+
     found = review_nodes(small_material().renderer, labels, predict, names, 8)
     assert {one.seen for one in found} <= {"disc", "ground", ""}
     nobody = review_nodes(

@@ -53,3 +53,6 @@ def test_a_class_that_a_fit_does_not_have_is_told_before_anything_is_planned(tmp
     compose = {"background": "other_sample", "classes": ["cat"]}
     with pytest.raises(JobError, match=r"compose\.classes: found class cat"):
         beside(tmp_path, {"dataset.compose": compose}, fitted)
+    clean = {"dataset.segmenter.clean": {"keep": "largest", "classes": ["dog"]}}
+    with pytest.raises(JobError, match=r"clean\.classes: found class dog"):
+        beside(tmp_path, clean, fitted)

@@ -67,6 +67,12 @@ def test_a_part_that_fills_the_image_is_ignored_because_nothing_lies_around_it()
     assert clean("bbb bcb", border_objects="drop") == ["???", "???"]
 
 
+def test_what_is_taken_away_among_unclaimed_pixels_is_unclaimed_too_as_the_setting_says():
+    assert clean("?????? ?b?bb? ??????", keep="largest") == ["??????", "???bb?", "??????"]
+    told = CleanSpec.model_fields["keep"].description
+    assert "255 if it has none" in " ".join(told.split())
+
+
 def test_parts_at_the_border_are_dropped_or_ignored_and_do_not_count_as_the_one_to_keep():
     before = "bb.... bb.... ...b.. ......"
     assert clean(before, border_objects="drop", keep="largest") == (
@@ -144,6 +150,10 @@ def test_counts_and_confidence_follow_the_mask():
             "found class bodi; the segmenter has classes 0 to 3: ground, red",
         ),
         ({"classes": [4], "keep": "largest"}, "found class 4; the segmenter has classes 0 to 3"),
+        (
+            {"classes": ["bodi", "core", 9], "keep": "largest"},
+            "found classes bodi and 9; the segmenter has classes 0 to 3: ground, red, body, core",
+        ),
         (
             {"classes": ["body", 2], "keep": "largest"},
             "found class body twice; leave one of them out",

@@ -27,7 +27,7 @@ def lopsided(images=None):
 
 def test_a_class_of_nearly_all_pixels_is_said_with_what_to_do():
     assert doubts_of_cut(lopsided(), 4) == [
-        "of 4 classes, class 0 (node 0) holds 95.0% of the pixels: cut finer, or fit on other `layers`"
+        "of 4 classes, cluster_0 (node 0) holds 95.0% of the pixels: cut finer, or fit on other `layers`"
     ]
     published = replace(lopsided(), evidence=None)
     assert doubts_of_cut(published, 3)[0].endswith(
@@ -37,7 +37,7 @@ def test_a_class_of_nearly_all_pixels_is_said_with_what_to_do():
 
 def test_a_class_in_almost_no_image_is_said_with_what_to_do():
     assert doubts_of_cut(lopsided(), 5)[1:] == [
-        "of 5 classes, class 4 (node 4) is in 0.5% of the images: cut coarser, or raise "
+        "of 5 classes, cluster_4 (node 4) is in 0.5% of the images: cut coarser, or raise "
         "fit.num_images to see whether it is a part or a chance"
     ]
     assert len(doubts_of_cut(replace(lopsided(), evidence=None), 5)) == 1
@@ -48,7 +48,7 @@ def test_a_class_that_is_not_found_again_in_other_images_is_said_with_what_to_do
     stability = torch.tensor([1, 1, 1, 1, 1, 0.9, 0.41, 0.7])
     flickering = replace(tree, evidence=replace(tree.evidence, stability=stability))
     assert doubts_of_cut(flickering, 3)[-1] == (
-        "of 3 classes, class 1 (node 6) flickers: node 6 is found again by 41% (mean Jaccard index) "
+        "of 3 classes, cluster_6 (node 6) flickers: node 6 is found again by 41% (mean Jaccard index) "
         "when the images are drawn anew: cut coarser or finer there, or raise fit.num_images"
     )
     assert not [line for line in doubts_of_cut(flickering, 5) if "flickers" in line]
@@ -68,9 +68,9 @@ def mixed(*, foreign, own, to_other):
 def test_a_class_that_mixes_what_its_parts_separate_is_said_with_what_to_do():
     tree = mixed(foreign=100, own=150, to_other=80)
     assert doubts_of_cut(tree, 3)[-1] == (
-        "of 3 classes, class 2 (node 5) mixes: 4, a part of node 5, has 40% of its pixels and is nearer "
-        "to class 0, where 80% of them would go if it were not split off: look at it with `factory "
-        "label`, and split it off if it is something else"
+        "of 3 classes, cluster_5 (node 5) mixes: 4, a part of node 5, has 40% of its pixels and is "
+        "nearer to cluster_0, where 80% of them would go if it were not split off: look at it with "
+        "`factory label`, and split it off if it is something else"
     )
     assert not [line for line in doubts_of_cut(tree, 5) if "mixes" in line], "there it is split off"
     again = read_hierarchy(decode_segmenter(with_evidence(tree), source="t")[0])
@@ -90,6 +90,13 @@ def test_a_class_that_mixes_what_its_parts_separate_is_said_with_what_to_do():
 )
 def test_of_these_a_class_is_not_said_to_be_mixed(pixels):
     assert not [line for line in doubts_of_cut(mixed(**pixels), 3) if "mixes" in line]
+
+
+def test_classes_without_names_are_called_what_the_dataset_calls_them():
+    doubts = find_doubts(KlishSpec(cut=[0, 3, 4, 6]), with_evidence(lopsided()))
+    assert [line.partition(" holds")[0] for line in doubts][:1] == [
+        "of 4 classes, cluster_00 (node 0)"
+    ]
 
 
 def test_a_good_cut_is_not_doubted():

@@ -72,3 +72,8 @@ def test_a_verdict_that_says_nothing_clear_is_refused(changes, words):
     plain = labels().model_dump()
     with pytest.raises(ValidationError, match=words):
         LabelsSpec.model_validate(plain | {"reviews": [review]})
+
+
+def test_a_name_that_is_too_long_is_told_in_characters():
+    with pytest.raises(ValidationError, match="at most 64 characters"):
+        labels(second="a" * 5000)
