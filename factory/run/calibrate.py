@@ -82,11 +82,7 @@ def calibrate(spec: JobSpec) -> dict[str, Any]:
     if fitted is None:
         measured = _measure_unfitted(probe, others)
     else:
-        if finished:
-            check_class_names(dataset, decode_segmenter(finished, source="the segmenter")[1].labels)
-        segmenter = load_fitted(probe, fitted, finished)
-        check_edited_masks(dataset, generator, segmenter, (weights.sha256, finished))
-        rules = find_rules(dataset.accept, segmenter.labels)
+        segmenter, rules = _load(probe, fitted, finished, weights.sha256)
         measured = _measure(probe, segmenter, others, rules)
         warnings += find_losses(dataset, generator, segmenter)
     warnings += [*measured.search.warnings, *others.warnings]
@@ -129,6 +125,18 @@ def _check(dataset: DatasetSpec) -> None:
     check_others(dataset)
     check_search(dataset)
     check_folder_of_backgrounds(dataset)
+
+
+def _load(
+    probe: Probe, fitted: bytes, finished: bytes | None, weights_sha256: str
+) -> tuple[AnySegmenter, AcceptRules]:
+    dataset = probe.dataset
+    if finished:
+        facts = decode_segmenter(finished, source="the fitted segmenter")[1]
+        check_class_names(dataset, facts.labels)
+    segmenter = load_fitted(probe, fitted, finished)
+    check_edited_masks(dataset, probe.generator, segmenter, (weights_sha256, finished))
+    return segmenter, find_rules(dataset.accept, segmenter.labels)
 
 
 @dataclass(frozen=True, slots=True)
