@@ -2,6 +2,7 @@
 
 import torch
 
+from factory.pack.deflate import deflate_version
 from factory.pack.encoder import encoder_digest
 from factory.provenance import cpu_name, find_versions
 from factory.spec import EncodeSpec
@@ -14,7 +15,8 @@ def device_name(device: torch.device) -> str:
 
 def find_byte_versions(device: torch.device, encode: EncodeSpec) -> dict[str, str]:
     """Versions of the libraries, and what tells encoders and kernels apart behind equal versions."""
-    return find_versions() | {"encoder": encoder_digest(encode), "kernels": _kernels(device)}
+    telling = {"encoder": encoder_digest(encode), "kernels": _kernels(device)}
+    return find_versions() | deflate_version() | telling
 
 
 def _kernels(device: torch.device) -> str:

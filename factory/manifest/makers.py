@@ -5,7 +5,7 @@ makes again, shards of another need not be. Facts that decide bytes are the devi
 that compute on it, torch, numpy, Pillow and zlib, the digest of a picture that the encoders write, and
 the version of this package, whose promise of equal bytes is checked here and not assumed. Others are
 left out because no byte depends on them: host, process and run; Python, whose text of numbers and JSON
-is fixed; safetensors, which copies tensors.
+is fixed; safetensors, which copies tensors; zlib-ng, which is used where it writes what zlib writes.
 
 An adopted shard has no maker: nobody saw who made it. Receipts of earlier versions lack facts; one that
 states less belongs to the maker with which it agrees in what it states.
@@ -24,7 +24,7 @@ from factory.manifest.records import ShardRecord
 UNKNOWN = "unknown"
 """Written in the receipt of an adopted shard where only the worker that made it knew."""
 
-_NO_BYTES = ("python", "safetensors")
+_NO_BYTES = ("python", "safetensors", "zlib-ng")
 _MOST_COMPARED = 16
 _MOST_SHOWN = 8
 _MOST_RUNS = 24

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import UInt8, UInt16
 from PIL import Image, UnidentifiedImageError
 
+from factory.pack.deflate import deflate
 from factory.spec import EncodeSpec
 
 IMAGE_ENDING = {"png": "png", "webp": "webp", "jpeg": "jpg"}
@@ -76,10 +77,8 @@ def _fast_png(pixels: UInt8[np.ndarray, "h w *_c"], *, depth: int = 8) -> bytes:
     filtered[:, 0] = _FILTER_UP
     filtered[0, 1:] = rows[0]
     np.subtract(rows[1:], rows[:-1], out=filtered[1:, 1:])
-    # Z_RLE matches runs of equal bytes only: filtered rows are mostly zeros, and no search is
-    # needed.
-    deflate = zlib.compressobj(1, zlib.DEFLATED, zlib.MAX_WBITS, 8, zlib.Z_RLE)
-    body = deflate.compress(filtered.data) + deflate.flush()
+    # Matches are runs of equal bytes only: filtered rows are mostly zeros, and no search is needed.
+    body = deflate(filtered.data)
     colour_type = _COLOUR_GREY
     if pixels.ndim == 3 and depth == 8:
         colour_type = _COLOUR_RGBA if pixels.shape[2] == _RGBA_CHANNELS else _COLOUR_RGB
