@@ -12,7 +12,7 @@ import argparse
 import tempfile
 import time
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -109,10 +109,10 @@ def thread_seconds(codec: Codec, data: Sequence[bytes], rounds: int) -> float:
     return min(times)
 
 
-def measure(name: str, data: Sequence[bytes], rounds: int) -> None:
+def measure(name: str, data: Sequence[bytes], contenders: Mapping[str, Codec], rounds: int) -> None:
     expected, ours_s, ours_size = [], 0.0, 0
     print(f"{name}, {sum(map(len, data)):,} bytes unpacked")
-    for codec_name, codec in codecs().items():
+    for codec_name, codec in contenders.items():
         packed = [codec(one) for one in data]
         assert all(zlib.decompress(p) == one for p, one in zip(packed, data, strict=True))
         seconds, size = thread_seconds(codec, data, rounds), sum(map(len, packed))
@@ -127,16 +127,19 @@ def measure(name: str, data: Sequence[bytes], rounds: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--dataset", type=Path, help="measure its pairs, not those of the generator")
+    parser.add_argument(
+        "--dataset", type=Path, help="measure its pairs, not those of the generator"
+    )
     parser.add_argument("--tiny", action="store_true", help="few and small inputs: for the tests")
     options = parser.parse_args()
+    contenders = codecs()
     count, side, rounds = (4, 2, 1) if options.tiny else (128, 16, 5)
     with tempfile.TemporaryDirectory() as name:
         folder = options.dataset or Path(name) / "made"
         if options.dataset is None:
             make(folder, count)
         for what, data in inputs(folder, count, side).items():
-            measure(what, data, rounds)
+            measure(what, data, contenders, rounds)
 
 
 if __name__ == "__main__":
