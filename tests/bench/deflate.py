@@ -89,7 +89,9 @@ def make(folder: Path, count: int) -> None:
             "generator": {"kind": "stylegan2", "weights": "shipped:blood_cells"},
             "latents": {"truncation_psi": 0.8},
             "segmenter": {
-                **{"kind": "kmeans", "num_clusters": 5, "layers": ["b64.conv1"]},
+                "kind": "kmeans",
+                "num_clusters": 5,
+                "layers": ["b64.conv1"],
                 "fit": {"num_images": 16, "pixels_per_image": 64},
             },
         },
