@@ -155,6 +155,7 @@ def retry_quarantine(
     shards: Annotated[
         list[str] | None, typer.Argument(help="Names of shards. Default: all.")
     ] = None,
+    as_json: AsJson = False,  # noqa: FBT002 - a command line flag
 ) -> None:
     """Release shards from quarantine: the next run retries them."""
     from factory.dataset.quarantine import find_quarantined, release
@@ -168,11 +169,13 @@ def retry_quarantine(
         there = f"there: {', '.join(known)}" if known else "no shard is"
         raise JobError(where=unknown[0], found="not in quarantine", allowed=there)
     names = shards or list(known)
-    if not names:
-        say("no shard is in quarantine")
-        return
     release(store, {known[name] for name in names})
-    say(f"{len(names)} shards released; run the job again")
+    if as_json:
+        print_json({"released": names})
+    elif names:
+        say(f"{len(names)} shards released; run the job again")
+    else:
+        say("no shard is in quarantine")
 
 
 def _carry_out(steps: "list[Step]", *, yes: bool, as_json: bool) -> None:

@@ -142,8 +142,10 @@ def check_has_report(spec: "JobSpec", *, source: str) -> None:
         check_has_tree(spec, source=source)
 
 
-def write_report(spec: "JobSpec", found: "FoundFit", folder: Path) -> None:
+def write_report(spec: "JobSpec", found: "FoundFit", folder: Path, *, err: bool = False) -> None:
     """Write the report of a fit into `folder`: its method's own, or all cuts of its merge tree.
+
+    What it says goes to standard error if `err`.
 
     Raises:
         JobError: If it cannot be written.
@@ -165,10 +167,10 @@ def write_report(spec: "JobSpec", found: "FoundFit", folder: Path) -> None:
         material = replace(material, survey=survey)
         files = {"report.html": kept_page(material), "report.png": draw_picture(material)}
         if material.layers:
-            say(material.layers)
+            say(material.layers, err=err)
     for name, data in files.items():
         replace_file(folder / name, data)
-    say(f"wrote {' and '.join(f'{folder}/{name}' for name in files)}")
+    say(f"wrote {' and '.join(f'{folder}/{name}' for name in files)}", err=err)
 
 
 def draw_material(spec: "JobSpec", found: "FoundFit") -> "LabelMaterial":

@@ -6,7 +6,15 @@ from typing import Annotated
 
 import typer
 
-from factory.cli.shared import TrustPlugins, Where, find_store, one_line_errors, say
+from factory.cli.shared import (
+    AsJson,
+    TrustPlugins,
+    Where,
+    find_store,
+    one_line_errors,
+    print_json,
+    say,
+)
 from factory.store.single_file import replace_file, writing_into
 
 TOKEN_VARIABLE = "FACTORY_SERVE_TOKEN"  # noqa: S105 - the name of the variable, not the token
@@ -47,6 +55,7 @@ def replay(
         Path | None, typer.Option("-o", help="Also write its files into this folder.")
     ] = None,
     trust_plugins: TrustPlugins = False,  # noqa: FBT002
+    as_json: AsJson = False,  # noqa: FBT002 - a command line flag
 ) -> None:
     """Regenerate one sample and compare it with the stored one, byte for byte."""
     from factory.care.replay import replay_sample
@@ -64,7 +73,12 @@ def replay(
             output.mkdir(parents=True, exist_ok=True)
         for ending, data in sample.files:
             replace_file(output / f"{sample.facts.key}.{ending}", data)
-            say(f"wrote {output / f'{sample.facts.key}.{ending}'}")
+            if not as_json:
+                say(f"wrote {output / f'{sample.facts.key}.{ending}'}")
     if problems:
         raise DamageError(found="; ".join(map(str, problems)), problems=tuple(problems))
+    if as_json:
+        endings = [ending for ending, _ in sample.files]
+        print_json({"key": sample.facts.key, "is_equal": True, "files": endings})
+        return
     say(f"{sample.facts.key}: {len(sample.files)} files made again byte for byte")

@@ -1,13 +1,13 @@
 """The commands that train a generator: `train-generator`, `judge-generator`, `pack-training`."""
 
 import threading
-from dataclasses import astuple
+from dataclasses import asdict, astuple
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from factory.cli.shared import one_line_errors, say
+from factory.cli.shared import AsJson, one_line_errors, print_json, say
 from factory.store.single_file import replace_file
 
 TrainFile = Annotated[Path, typer.Argument(help="Training file (YAML).", metavar="JOB")]
@@ -45,6 +45,7 @@ def judge_generator(
         int,
         typer.Option(min=1, help="Times to score, each with a new judge, for the error bars."),
     ] = 5,
+    as_json: AsJson = False,  # noqa: FBT002 - a command line flag
 ) -> None:
     """Score a generator with the same classes, as a training scores its own."""
     from factory.run.worker import configure_process
@@ -60,6 +61,9 @@ def judge_generator(
     if sheet:
         replace_file(sheet, training.compare(network))
     found = spread_of([training.score(network, repeat) for repeat in range(repeats)])
+    if as_json:
+        print_json({name: asdict(spread) for name, spread in found.items()})
+        return
     say(f"{'':<20}{'KID':>16}{'precision':>16}{'recall':>16}{'class right':>16}")
     for name, spread in found.items():
         bars = zip(astuple(spread.mean), astuple(spread.deviation), strict=True)

@@ -122,7 +122,11 @@ class Settings(BaseModel):
     """Base class of all settings: frozen; unknown keys, and `true` in place of a number, are refused."""
 
     model_config = ConfigDict(
-        extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False, defer_build=True
+        extra="forbid",
+        frozen=True,
+        use_attribute_docstrings=True,
+        allow_inf_nan=False,
+        defer_build=True,
     )
 
     identity_fields: ClassVar[IdentityFields | None] = None

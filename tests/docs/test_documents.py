@@ -1,8 +1,10 @@
 """Documents that can lie are held against what they describe."""
 
 import re
+import tomllib
 from pathlib import Path
 
+import yaml
 from golden.goldens import command_names
 
 from factory.spec import METHODS
@@ -81,3 +83,10 @@ def test_long_checks_named_for_contributors_are_those_that_are_there() -> None:
 def test_benches_named_for_contributors_are_those_that_are_there() -> None:
     named = set(re.findall(r"^- `tests/bench/(\w+)\.py`", CONTRIBUTING, re.MULTILINE))
     assert named == {path.stem for path in (ROOT / "tests" / "bench").glob("*.py")}
+
+
+def test_the_citation_names_this_version_and_licence() -> None:
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert (cited["title"], cited["version"]) == (project["name"], project["version"])
+    assert cited["license"] == project["license"]

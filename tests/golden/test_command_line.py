@@ -1,3 +1,4 @@
+import hashlib
 import json
 import logging
 import re
@@ -94,6 +95,12 @@ def test_fitting_first_makes_the_file_that_the_run_takes(tmp_path):
     first = call("fit", job, "-o", tmp_path / "s")
     assert first.stdout == f"fitted kmeans\nwrote {tmp_path}/s\n"
     assert call("fit", job).stdout == "kmeans was fitted before: taken from the cache\n"
+    told = json.loads(call("fit", job, "-o", tmp_path / "s", "--json").stdout)
+    whole = (tmp_path / "s").read_bytes()
+    assert told == {
+        "kind": "kmeans", "is_new": False, "sha256": hashlib.sha256(whole).hexdigest(),
+        "bytes": len(whole), "output": str(tmp_path / "s"), "report": None, "warnings": [],
+    }  # fmt: skip
     call("run", job)
     assert (tmp_path / "out/segmenter.safetensors").read_bytes() == (tmp_path / "s").read_bytes()
 
@@ -107,6 +114,12 @@ def test_a_sample_is_made_again_from_its_key_and_written_where_it_is_wanted(tmp_
     names = [f"000000012.{ending}" for ending in ("image.png", "json", "mask.png")]
     assert sorted(path.name for path in (tmp_path / "again").iterdir()) == names
     assert all((tmp_path / "again" / name).read_bytes() == stored[name] for name in names)
+    told = json.loads(call("replay", tmp_path / "out", "000000012", "--json").stdout)
+    assert told == {
+        "key": "000000012",
+        "is_equal": True,
+        "files": ["image.png", "json", "mask.png"],
+    }
     strange = call("replay", tmp_path / "out", "123456789")
     assert strange.exit_code == 6
     assert "no committed shard holds sample '123456789'; keys are nine digits" in strange.stderr
@@ -500,6 +513,7 @@ def test_a_shard_in_quarantine_stays_there_until_it_is_released(tmp_path):
     assert call("run", job).exit_code == 0
     for word in ("list", "retry"):
         assert call("quarantine", word, out).stdout == "no shard is in quarantine\n"
+    assert json.loads(call("quarantine", "retry", out, "--json").stdout) == {"released": []}
     refused = call("quarantine", "retry", out, "tiny-000001")
     assert refused.stderr == "error: tiny-000001: not in quarantine; no shard is\n"
     assert call("verify", "--deep", out).exit_code == 0
