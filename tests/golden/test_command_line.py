@@ -118,7 +118,7 @@ def test_a_sample_is_made_again_from_its_key_and_written_where_it_is_wanted(tmp_
     assert told == {
         "key": "000000012",
         "is_equal": True,
-        "files": ["image.png", "json", "mask.png"],
+        "files": ["image.png", "mask.png", "json"],
     }
     strange = call("replay", tmp_path / "out", "123456789")
     assert strange.exit_code == 6
