@@ -17,7 +17,7 @@ from factory.fit.progress import Progress
 from factory.generate.base import Generator
 from factory.generate.weights.find import LocalWeights
 from factory.manifest.labels import MaskClass
-from factory.segment.segmenter_file import SegmenterFacts, encode_segmenter
+from factory.segment.segmenter_file import Corners, SegmenterFacts, encode_segmenter
 from factory.spec import DatasetSpec
 from factory.store import LocalStore
 
@@ -84,6 +84,7 @@ class FitContext:
         labels: Sequence[MaskClass],
         fitted_on: dict[str, int | float],
         margin_scale: float = 1.0,
+        corners: Corners = "aligned",
     ) -> bytes:
         """The bytes of the segmenter file: what was found, and what it was found for.
 
@@ -93,6 +94,7 @@ class FitContext:
             labels: Classes of its masks.
             fitted_on: Numbers about the fit, kept in the dataset's manifest.
             margin_scale: Median lead of the best class over the second, in logits.
+            corners: How a linear head enlarges its maps.
 
         Returns:
             What a fitter returns.
@@ -105,6 +107,7 @@ class FitContext:
             labels=list(labels),
             margin_scale=margin_scale,
             fitted_on=fitted_on,
+            corners=corners,
         )
         return encode_segmenter(tensors, facts)
 

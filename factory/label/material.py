@@ -56,7 +56,7 @@ def make_material(
             f"clusters of dataset.segmenter.kind: {_methods_with_tree()}"
         )
     generator = load_generator(job.dataset.generator, weights.path, device=device)
-    renderer = Renderer(generator, job.dataset, tree, facts.layers)
+    renderer = Renderer(generator, job.dataset, tree, facts)
     layers = describe_choice(facts.layers, facts.fitted_on)
     return LabelMaterial(job.name, tree, draw_gallery(renderer), renderer, Survey(renderer), layers)
 

@@ -1,7 +1,7 @@
 """Samples of a dataset, one at a time, each with the score of every tree node at its pixels."""
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor
 from factory.generate.base import Generator
 from factory.generate.latents import LatentSampler
 from factory.segment.linear_head import plane_scores
+from factory.segment.segmenter_file import SegmenterFacts
 from factory.segment.tree.hierarchy import Hierarchy
 from factory.spec import DatasetSpec
 
@@ -23,13 +24,14 @@ class Renderer:
     """Generates samples for the label page; several threads may call it."""
 
     def __init__(
-        self, generator: Generator, dataset: DatasetSpec, tree: Hierarchy, layers: Sequence[str]
+        self, generator: Generator, dataset: DatasetSpec, tree: Hierarchy, facts: SegmenterFacts
     ) -> None:
-        """Render samples of `dataset`; `layers` are those that the planes of `tree` read."""
+        """Render samples of `dataset`; `facts` are of the file that holds `tree`."""
         self.tree = tree
         self.resolution = generator.facts.resolution
         self.side = min(self.resolution, _LARGEST_SIDE)
-        self._generator, self._layers = generator, layers
+        layers = facts.layers
+        self._generator, self._layers, self._corners = generator, layers, facts.corners
         self._sampler = LatentSampler(generator, dataset.latents, dataset.generator)
         widths = [generator.facts.layers[layer].channels for layer in layers]
         blocks = torch.split(tree.planes[:, :-1], widths, dim=1)
@@ -63,7 +65,8 @@ class Renderer:
         for first in range(0, len(self._bias), _NODES_AT_ONCE):
             some = slice(first, first + _NODES_AT_ONCE)
             weights = {layer: block[some].to(device) for layer, block in self._blocks.items()}
-            scores = plane_scores(features, weights, self._bias[some].to(device), self.resolution)
+            bias = self._bias[some].to(device)
+            scores = plane_scores(features, weights, bias, self.resolution, self._corners)
             parts.append(scores.cpu()[:, 0, rows][..., columns])
         return torch.cat(parts)
 

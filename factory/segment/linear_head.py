@@ -4,8 +4,8 @@ A 1x1 map over channels and bilinear interpolation over space commute, so each l
 computed at that layer's own resolution, upsampled once to the image and summed; the concatenated,
 upsampled feature stack of the papers never exists. Nearest-centroid clustering is the same kernel:
 argmin |x - m|^2 = argmax (m.x - |m|^2 / 2). A class made of several nodes of a merge tree has a row
-for each, and the best of their scores. Interpolation aligns corners, as in KLiSH and
-LinearGAN (Xu and Zheng, CVPR 2021).
+for each, and the best of their scores. Interpolation aligns corners, as in KLiSH and LinearGAN (Xu and
+Zheng, CVPR 2021), unless the file says `half_pixel`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ from factory.errors import JobError
 from factory.generate.base import GeneratorFacts
 from factory.generate.batch import ImageBatch, MaskBatch
 from factory.segment.mask_figures import count_px, mean_of_claimed
-from factory.segment.segmenter_file import read_segmenter, weight_name
+from factory.segment.segmenter_file import Corners, read_segmenter, weight_name
 from factory.spec import MethodSettings
 
 
@@ -50,7 +50,7 @@ class LinearHead:
         self.layers = tuple(head.layers)
         self.fitted_on = head.fitted_on
         self._side = facts.resolution
-        self._margin_scale = head.margin_scale
+        self._margin_scale, self._corners = head.margin_scale, head.corners
         self._groups = [len(group) for group in head.nodes] or [1] * len(self.labels)
         self._ignores = ignore_unclaimed
         try:
@@ -84,16 +84,20 @@ class LinearHead:
 
     def class_scores(self, features: Mapping[str, Tensor], side: int) -> Float[Tensor, "n k h w"]:
         """One score per class and pixel of images of `side` rows; gradients flow through it."""
-        rows = plane_scores(features, self._weights, self._bias, side)
+        rows = plane_scores(features, self._weights, self._bias, side, self._corners)
         return _best_rows(rows, self._groups).transpose(0, 1)
 
     def logits(self, batch: ImageBatch) -> Float[Tensor, "r n h w"]:
         """One score per row of weights and pixel, float32."""
-        return plane_scores(batch.features, self._weights, self._bias, self._side)
+        return plane_scores(batch.features, self._weights, self._bias, self._side, self._corners)
 
 
 def plane_scores(
-    features: Mapping[str, Tensor], weights: Mapping[str, Tensor], bias: Tensor, side: int
+    features: Mapping[str, Tensor],
+    weights: Mapping[str, Tensor],
+    bias: Tensor,
+    side: int,
+    corners: Corners = "aligned",
 ) -> Float[Tensor, "k n h w"]:
     """The scores of `k` planes at every pixel of images of `side` rows and columns, float32.
 
@@ -112,9 +116,10 @@ def plane_scores(
         by_side[rows] = by_side[rows].add_(scores) if rows in by_side else scores
     total = by_side.pop(side, None)
     for scores in by_side.values():
-        # Aligned corners, as in the published code: weights fitted with one convention do not fit
-        # another.
-        wide = functional.interpolate(scores, (side, side), mode="bilinear", align_corners=True)
+        # Aligned corners are those of the published code, and what fits read their pixels with.
+        wide = functional.interpolate(
+            scores, (side, side), mode="bilinear", align_corners=corners == "aligned"
+        )
         total = wide if total is None else total.add_(wide)
     assert total is not None  # a head has at least one layer
     return total.add_(bias[:, :, None, None])

@@ -6,6 +6,7 @@ order for several.
 
 import json
 from pathlib import Path
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 from safetensors import SafetensorError
@@ -17,6 +18,9 @@ from factory.manifest.labels import MaskClass
 from factory.manifest.versions import read_file_of
 
 _KEY = "factory_segmenter"
+
+Corners = Literal["aligned", "half_pixel"]
+"""Which points of maps of different sides lie on each other."""
 
 
 class SegmenterFacts(BaseModel):
@@ -43,6 +47,10 @@ class SegmenterFacts(BaseModel):
     """Median margin between the best two classes on the fitting pixels, in logits."""
     fitted_on: dict[str, int | float]
     """Figures about the fit, such as a head's agreement with its teacher."""
+    corners: Corners = "aligned"
+    """How a linear head enlarges its maps: `aligned` = the corner pixels' centres lie on each other, as
+    in KLiSH's and LinearGAN's code; `half_pixel` = the corners themselves do, as in the upsampling of
+    generators, so that masks are not shifted against the image."""
 
 
 _FIRST = frozenset(

@@ -42,7 +42,7 @@ from factory.generate.weights.find import LocalWeights, find_weights
 from factory.segment.agreement import adjusted_rand
 from factory.segment.linear_head import plane_scores
 from factory.segment.palette import unnamed_labels
-from factory.segment.segmenter_file import decode_segmenter, weight_name
+from factory.segment.segmenter_file import Corners, decode_segmenter, weight_name
 from factory.segment.tree.hierarchy import read_hierarchy
 from factory.segment.tree.suggest import suggest_cuts
 from factory.spec import DatasetSpec
@@ -147,12 +147,12 @@ class HeldOut:
         self.images = torch.cat([batch.images for batch in drawn])
         self._features, self._layers = [batch.features for batch in drawn], layers
 
-    def masks(self, planes: Tensor) -> Tensor:
+    def masks(self, planes: Tensor, corners: Corners) -> Tensor:
         widths = [self._features[0][name].shape[1] for name in self._layers]
         blocks = torch.split(planes[:, :-1], widths, dim=1)
         weights, bias = dict(zip(self._layers, blocks, strict=True)), planes[:, -1:]
         side = self.images.shape[1]
-        scores = [plane_scores(maps, weights, bias, side) for maps in self._features]
+        scores = [plane_scores(maps, weights, bias, side, corners) for maps in self._features]
         return torch.cat([one.argmax(dim=0) for one in scores])
 
     def explained(self, masks: Tensor, count: int) -> float:
@@ -196,13 +196,16 @@ def named_by_the_demo(features: dict[str, Tensor]) -> Tensor:
     return torch.tensor(owners)[scores.argmax(dim=0)]
 
 
-def planes_of(data: bytes, count: int) -> tuple[Tensor, tuple[str, ...]]:
+def planes_of(data: bytes, count: int) -> tuple[Tensor, tuple[str, ...], Corners]:
+    """A head's rows at a cut, the layers that they read, and how their maps are enlarged."""
     tensors, facts = decode_segmenter(data, source="the fit")
     tree = read_hierarchy(tensors)
     if tree is not None:
-        return tree.planes[tree.by_size(tree.flat_cut(count))], tuple(facts.layers)
+        planes = tree.planes[tree.by_size(tree.flat_cut(count))]
+        return planes, tuple(facts.layers), facts.corners
     weights = torch.cat([tensors[weight_name(name)] for name in facts.layers], dim=1)
-    return torch.cat([weights, tensors["bias"][:, None]], dim=1), tuple(facts.layers)
+    planes = torch.cat([weights, tensors["bias"][:, None]], dim=1)
+    return planes, tuple(facts.layers), facts.corners
 
 
 def measure(
@@ -231,7 +234,8 @@ def measure(
         line = f"  K={count}"
         pool = ThreadedPixelPool(generator, kmeans, CPU, 2)
         for method, data in (("klish", fitted), ("kmeans", fit(kmeans, weights, pool)[0])):
-            masks = held_out.masks(planes_of(data, count)[0])
+            planes, _, corners = planes_of(data, count)
+            masks = held_out.masks(planes, corners)
             shares = torch.bincount(masks.flatten(), minlength=count).double() / masks.numel()
             ordered = " ".join(f"{share:.1%}" for share in shares.sort(descending=True).values)
             line += f"  {method} {ordered} R2 {held_out.explained(masks, count):.3f}"

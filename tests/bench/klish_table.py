@@ -126,11 +126,11 @@ def scores_of(
     found = {}
     held_out: generators.HeldOut | None = None
     for count, path in files_of(folder, subject.name, method, seed).items():
-        planes, layers = generators.planes_of(path.read_bytes(), count)
+        planes, layers, corners = generators.planes_of(path.read_bytes(), count)
         if held_out is None:
             dataset = subject.dataset({"kind": "klish"}, seed)
             held_out = generators.HeldOut(subject.generator, dataset, layers, subject.name)
-        masks = held_out.masks(planes)
+        masks = held_out.masks(planes, corners)
         share = float(torch.bincount(masks.flatten()).max()) / masks.numel()
         found[str(count)] = {"top": share, "r2": held_out.explained(masks, count)}
         _, _, agreement = held_out.agreement(masks, count).rpartition(" ")
@@ -204,11 +204,13 @@ def draw(subjects: Iterator[Subject], words: argparse.Namespace) -> None:
             ).items():
                 if not path.exists():
                     continue
-                planes, layers = generators.planes_of(path.read_bytes(), count)
+                planes, layers, corners = generators.planes_of(path.read_bytes(), count)
                 dataset = subject.dataset({"kind": "klish"}, 0)
                 held_out = generators.HeldOut(subject.generator, dataset, layers, subject.name)
                 rows = rows or [held_out.images[: generators.BATCH]]
-                rows.append(generators.painted(held_out.masks(planes)[: generators.BATCH], count))
+                rows.append(
+                    generators.painted(held_out.masks(planes, corners)[: generators.BATCH], count)
+                )
         generators.draw_sheet(rows, words.sheets / f"{subject.name}.png")
 
 

@@ -119,6 +119,7 @@ def test_the_file_is_a_head_of_all_leaves_and_the_tree(tmp_path):
     assert [numbers[name] for name in ("num_images", "num_pixels", "num_channels")] == [16, 512, 32]
     assert numbers["num_rounds"] >= 22
     assert numbers["agreement"] > 0.9
+    assert facts.corners == "half_pixel"
     assert tree.evidence is not None
     assert tree.evidence.images.shape == (12, 8)
     assert tree.evidence.agreement.shape == (11,)
@@ -133,7 +134,9 @@ def test_the_file_is_a_head_of_all_leaves_and_the_tree(tmp_path):
 
 @pytest.mark.slow
 def test_as_published_nothing_is_in_the_file_that_was_not_there_before(tmp_path):
-    tensors = load(fit(tmp_path, {"dataset.segmenter": KLISH | {"merging": "published"}})[0])
+    data = fit(tmp_path, {"dataset.segmenter": KLISH | {"merging": "published"}})[0]
+    tensors = load(data)
+    assert b"corners" not in data, "as in the paper's code"
     assert {name for name in tensors if name.startswith("merge/")} == {
         "merge/planes",
         "merge/sizes",

@@ -19,22 +19,42 @@ from factory.segment.tree.hierarchy import PLANES_NAME
 CPU = torch.device("cpu")
 
 
+def with_corners(corners):
+    tensors, facts = decode_segmenter(fitted_tree(), source="test")
+    return encode_segmenter(tensors, facts.model_copy(update={"corners": corners}))
+
+
+@pytest.mark.parametrize("corners", ["aligned", "half_pixel"])
 @pytest.mark.parametrize("count", [2, 4, 12])
-def test_masks_are_those_that_the_dataset_will_have(tmp_path, count):
+def test_masks_are_those_that_the_dataset_will_have(tmp_path, count, corners):
     job = label_job(tmp_path)
+    fitted = with_corners(corners)
     spec = job.dataset.segmenter.model_copy(update={"cut": count})
     file = tmp_path / "cut.safetensors"
-    file.write_bytes(finish_segmenter(fitted_tree(), spec, source="test"))
+    file.write_bytes(finish_segmenter(fitted, spec, source="test"))
     generator = load_generator(job.dataset.generator, None, device=CPU)
     segmenter = load_segmenter(spec, file, generator.facts, CPU)
     sampler = LatentSampler(generator, job.dataset.latents, job.dataset.generator)
     batch = generator.generate(sampler.draw([3]), segmenter.layers)
     wanted = segmenter.segment(batch).masks[0].numpy()
-    tree = small_material().tree
-    found = small_material().gallery.masks(tree.by_size(tree.flat_cut(count)))[3]
+    material = make_material(job, LocalWeights(None, ""), fitted, device=CPU)
+    tree = material.tree
+    found = material.gallery.masks(tree.by_size(tree.flat_cut(count)))[3]
     assert found.shape == wanted.shape
     assert (found == wanted).mean() > 0.999
-    assert np.array_equal(small_material().gallery.images[3], batch.images[0].numpy())
+    assert np.array_equal(material.gallery.images[3], batch.images[0].numpy())
+
+
+def test_how_maps_are_enlarged_changes_masks(tmp_path):
+    """Else the comparison above would compare nothing."""
+    cut = small_material().tree.flat_cut(12)
+    aligned, half = (
+        make_material(
+            label_job(tmp_path), LocalWeights(None, ""), with_corners(corners), device=CPU
+        ).gallery.masks(cut)
+        for corners in ("aligned", "half_pixel")
+    )
+    assert (aligned != half).any()
 
 
 class LargeShapes:
@@ -65,8 +85,8 @@ def test_large_images_are_shown_at_256_px_with_masks_of_their_own_pixels(tmp_pat
     file = tmp_path / "tree.safetensors"
     file.write_bytes(fitted_tree())
     tree = small_material().tree
-    layers = read_segmenter(file)[1].layers
-    gallery = draw_gallery(Renderer(generator, job.dataset, tree, layers))
+    facts = read_segmenter(file)[1]
+    gallery = draw_gallery(Renderer(generator, job.dataset, tree, facts))
     assert gallery.images.shape == (20, 256, 256, 3)
     assert gallery.scores.shape == (22, 20, 256, 256)
 

@@ -41,6 +41,30 @@ def head_file(folder, layers=tuple(CHANNELS)):
     return path
 
 
+def test_half_a_pixel_puts_a_mask_where_its_map_is_and_aligned_corners_beside_it(tmp_path):
+    """Class 1 is the first of four columns of a map, so that it is a quarter of the image."""
+    widths = {}
+    for corners in ("aligned", "half_pixel"):
+        facts = read_segmenter(head_file(tmp_path, ("a",)))[1]
+        facts = facts.model_copy(update={"labels": list(unnamed_labels(2)), "corners": corners})
+        tensors = {weight_name("a"): torch.tensor([[0.0, 0, 0], [1, 0, 0]])}
+        path = tmp_path / corners
+        path.write_bytes(encode_segmenter(tensors | {"bias": torch.tensor([0.5, 0])}, facts))
+        maps = torch.zeros(1, 3, 4, 4)
+        maps[:, 0, :, 0] = 1
+        batch = ImageBatch(torch.zeros(1, SIDE, SIDE, 3, dtype=torch.uint8), {"a": maps})
+        head = LinearHead(SPEC, path, FACTS, CPU)
+        masks = head.segment(batch).masks
+        widths[corners] = int(masks[0, 0].sum())
+        assert torch.equal(masks.long(), head.class_scores(batch.features, SIDE).argmax(dim=1))
+    assert widths == {"aligned": 3, "half_pixel": 4}
+
+
+def test_a_file_that_aligns_corners_has_the_bytes_that_it_had_before_there_was_a_choice(tmp_path):
+    assert b"corners" not in head_file(tmp_path).read_bytes()
+    assert read_segmenter(head_file(tmp_path))[1].corners == "aligned"
+
+
 @pytest.fixture
 def batch():
     torch.manual_seed(1)
