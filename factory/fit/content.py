@@ -48,6 +48,7 @@ _LEAST_SHARE = 1 / 3
 def score_layers(context: FitContext, seed: int) -> dict[str, float]:
     """The content of the last map of each resolution, from coarse to fine: 0 by chance, at most 1."""
     names, widths = _candidates(context.pool.facts)
+    # Corners stay aligned: clusterings are compared with each other, and nothing is told of masks.
     sampling = Sampling(names, widths, _NUM_IMAGES, _PLACES_PER_IMAGE, seed)
     context.sample(sampling, "layers")
     vectors = torch.cat(context.pool.query("spread", SEEDING_PIXELS)).cpu()

@@ -11,13 +11,14 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from factory.errors import FactoryError
+from factory.fit.current import corners_of, corners_of_teacher
 from factory.fit.pixels.pool import PixelPool, ThreadedPixelPool
 from factory.fit.pixels.sampling import NUM_PARTS, Sampling
 from factory.fit.progress import Progress
 from factory.generate.base import Generator
 from factory.generate.weights.find import LocalWeights
 from factory.manifest.labels import MaskClass
-from factory.segment.segmenter_file import Corners, SegmenterFacts, encode_segmenter
+from factory.segment.segmenter_file import SegmenterFacts, encode_segmenter
 from factory.spec import DatasetSpec
 from factory.store import LocalStore
 
@@ -84,7 +85,6 @@ class FitContext:
         labels: Sequence[MaskClass],
         fitted_on: dict[str, int | float],
         margin_scale: float = 1.0,
-        corners: Corners = "aligned",
     ) -> bytes:
         """The bytes of the segmenter file: what was found, and what it was found for.
 
@@ -94,7 +94,6 @@ class FitContext:
             labels: Classes of its masks.
             fitted_on: Numbers about the fit, kept in the dataset's manifest.
             margin_scale: Median lead of the best class over the second, in logits.
-            corners: How a linear head enlarges its maps.
 
         Returns:
             What a fitter returns.
@@ -107,7 +106,8 @@ class FitContext:
             labels=list(labels),
             margin_scale=margin_scale,
             fitted_on=fitted_on,
-            corners=corners,
+            corners=corners_of(self.dataset.segmenter),
+            teacher_corners=corners_of_teacher(self.dataset.segmenter),
         )
         return encode_segmenter(tensors, facts)
 

@@ -17,6 +17,7 @@ from factory.errors import JobError
 from factory.fit.content import best_layers, score_layers
 from factory.fit.context import FitContext
 from factory.fit.cost import LIKELY_CLASSES, FitCost, Probe, likely_head
+from factory.fit.current import corners_of
 from factory.fit.found import Found, read_found
 from factory.fit.klish_forecast import forecast_seconds
 from factory.fit.kmeans import cluster, clustering_bytes
@@ -151,9 +152,6 @@ def _encode(
         layers=sampling.layers,
         labels=unnamed_labels(tree.num_leaves),
         margin_scale=float(tree.margins[-1]),
-        # With the same planes, on seeds that no choice was made on, masks of the toy's maps of 16 px
-        # gained .02 to .06 of mIoU, and those of the shipped cells .01 to .02 of the Rand index.
-        corners="aligned" if tree.evidence is None else "half_pixel",
         fitted_on={
             "num_images": 2 * sampling.num_images,
             "num_pixels": sampling.num_pixels,
@@ -171,7 +169,8 @@ def choose_pixels(spec: KlishSpec, facts: GeneratorFacts) -> Sampling:
     Raises:
         JobError: If a layer is unknown, or the pixels do not fit `fit.memory_gib`.
     """
-    return plan_sampling(spec.layers, spec.fit, facts, partial(_held, spec.initial_clusters))
+    held = partial(_held, spec.initial_clusters)
+    return plan_sampling(spec.layers, spec.fit, facts, held, corners_of(spec))
 
 
 def _held(num_clusters: int, channels: int) -> HeldBytes:

@@ -13,6 +13,7 @@ from factory.label.material import LabelMaterial
 from factory.label.survey import ClassFigures
 from factory.pack.image import encode_image
 from factory.segment.tree.doubts import doubts_of_class
+from factory.segment.tree.mixture import mask_shares
 from factory.spec import EncodeSpec
 
 
@@ -21,6 +22,7 @@ def describe_classes(material: LabelMaterial, classes: Sequence[Sequence[int]]) 
     tree, survey = material.tree, material.survey
     stability = tree.evidence.stability if tree.evidence is not None else None
     figures = survey.measure(classes)
+    shares = mask_shares(tree, classes)
     return {
         "num_samples": survey.num_ready,
         "num_wanted": survey.num_samples,
@@ -28,10 +30,10 @@ def describe_classes(material: LabelMaterial, classes: Sequence[Sequence[int]]) 
         "classes": [
             _encode(found)
             | {
-                "doubts": doubts_of_class(tree, nodes),
+                "doubts": doubts_of_class(tree, nodes, share),
                 "stability": None if stability is None else [float(stability[n]) for n in nodes],
             }
-            for found, nodes in zip(figures, classes, strict=True)
+            for found, nodes, share in zip(figures, classes, shares, strict=True)
         ],
     }
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from factory.errors import JobError
 from factory.fit.pixels.sampling import Sampling, choose_layers
 from factory.generate.base import GeneratorFacts
+from factory.segment.segmenter_file import Corners
 from factory.spec import FitSpec
 from factory.spec.fit import LayerNames
 
@@ -32,11 +33,16 @@ class HeldBytes:
 
 
 def plan_sampling(
-    layers: LayerNames, fit: FitSpec, facts: GeneratorFacts, held: Callable[[int], HeldBytes]
+    layers: LayerNames,
+    fit: FitSpec,
+    facts: GeneratorFacts,
+    held: Callable[[int], HeldBytes],
+    corners: Corners = "aligned",
 ) -> Sampling:
     """Which pixels to fit on: as many as the job says, or as its memory holds.
 
-    `held` is asked what the method holds, given the length of a pixel's vector.
+    `held` is asked what the method holds, given the length of a pixel's vector; `corners` is how maps
+    are read.
 
     Raises:
         JobError: If a layer is unknown, or the pixels do not fit `fit.memory_gib`.
@@ -53,7 +59,7 @@ def plan_sampling(
     if wanted < 1 or wanted * fit.num_images > most:
         needed = fixed + max(wanted, 1) * fit.num_images * per_pixel
         raise JobError(_refusal(fit, channels, most, needed))
-    return Sampling(names, widths, fit.num_images, wanted, fit.seed)
+    return Sampling(names, widths, fit.num_images, wanted, fit.seed, corners)
 
 
 def most_pixels(fit: FitSpec) -> int:

@@ -1,8 +1,8 @@
 """Feature vectors sampled at random pixels of generated images; the images are discarded.
 
 The fitting images are divided into a fixed number of parts, whole batches each. A feature map is read
-at the sampled places only, with the bilinear weights (corners aligned) that the head will use, and
-then dropped: memory is that of the sampled pixels.
+at the sampled places only, with the bilinear weights that the head will use, and then dropped: memory
+is that of the sampled pixels.
 """
 
 import math
@@ -20,6 +20,7 @@ from factory.errors import JobError
 from factory.generate.base import Generator, GeneratorFacts
 from factory.generate.latents import LatentSampler
 from factory.identity import counter_rng
+from factory.segment.segmenter_file import Corners
 from factory.spec import DatasetSpec
 
 NUM_PARTS = 16
@@ -47,6 +48,9 @@ class Sampling:
     """Random places in each."""
     seed: int
     """Seed of the images and the places."""
+    corners: Corners = "aligned"
+    """How maps are read between their pixels: as the head that is fitted enlarges them. By half pixels,
+    places are the centres of the image's own pixels, for which masks are made."""
 
     @property
     def num_channels(self) -> int:
@@ -121,15 +125,24 @@ def read_batch(
     images = []
     for row in range(count):
         places = places_of(sampling, int(latents.indices[row])).to(batch.images.device)
-        images.append(torch.cat([read_places(m[row], places) for m in maps], dim=1))
+        if sampling.corners == "half_pixel":
+            places = pixel_centres(places, generator.facts.resolution)
+        read = [read_places(m[row], places, sampling.corners) for m in maps]
+        images.append(torch.cat(read, dim=1))
     return images
 
 
-def read_places(maps: Float[Tensor, "c h w"], places: Float[Tensor, "p 2"]) -> Float[Tensor, "p c"]:
-    """One image's feature vectors at `places`, bilinear with corners aligned, float32."""
-    read = functional.grid_sample(
-        maps[None].float(), places[None, :, None], mode="bilinear", align_corners=True
+def read_places(
+    maps: Float[Tensor, "c h w"], places: Float[Tensor, "p 2"], corners: Corners = "aligned"
+) -> Float[Tensor, "p c"]:
+    """One image's feature vectors at `places`, bilinear, float32."""
+    # Outside of the outer pixels' centres a map goes on as it ends there, as where it is enlarged.
+    how = (
+        {"align_corners": True}
+        if corners == "aligned"
+        else {"align_corners": False, "padding_mode": "border"}
     )
+    read = functional.grid_sample(maps[None].float(), places[None, :, None], mode="bilinear", **how)
     return read[0, :, :, 0].T
 
 
@@ -137,3 +150,9 @@ def places_of(sampling: Sampling, index: int) -> Float[Tensor, "p 2"]:
     """Random places in an image, as (x, y) from -1 to 1 between the corner pixels' centres."""
     rng = counter_rng("pixels", sampling.seed, index)
     return torch.from_numpy(rng.uniform(-1, 1, (sampling.pixels_per_image, 2)).astype(np.float32))
+
+
+def pixel_centres(places: Float[Tensor, "p 2"], side: int) -> Float[Tensor, "p 2"]:
+    """The centres of the pixels that hold `places`, both from -1 to 1 between the edges of an image."""
+    pixels = ((places + 1) * (side / 2)).floor().clamp(0, side - 1)
+    return (pixels + 0.5) * (2 / side) - 1

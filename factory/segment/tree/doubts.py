@@ -6,8 +6,8 @@ from factory.segment.palette import unnamed_labels
 from factory.segment.segmenter_file import decode_segmenter
 from factory.segment.tree.cut import choose_nodes
 from factory.segment.tree.hierarchy import Hierarchy, read_hierarchy
-from factory.segment.tree.mixture import measure_parts
-from factory.segment.tree.suggest import LEAST_IMAGES, MOST_SHARE, shares_of
+from factory.segment.tree.mixture import mask_shares, measure_parts, rank_scores
+from factory.segment.tree.suggest import LEAST_IMAGES, MOST_SHARE
 from factory.spec.klish import KlishSpec
 
 LEAST_STABILITY = 0.6
@@ -53,13 +53,14 @@ def doubts_of_cut(tree: Hierarchy, num_classes: int) -> list[str]:
     return _of_classes(tree, [[node] for node in cut], names)
 
 
-def doubts_of_class(tree: Hierarchy, group: Sequence[int]) -> list[str]:
+def doubts_of_class(tree: Hierarchy, group: Sequence[int], share: float) -> list[str]:
     """What speaks against a class made of the nodes `group`, each with advice, without its name.
 
-    Whether it is mixed is not among it: that depends on the other classes.
+    Whether it is mixed is not among it: that depends on the other classes, as `share` does, which masks
+    give to it.
     """
     found = []
-    share, images = sum(shares_of(tree, group)), tree.image_share(group)
+    images = tree.image_share(group)
     if share > MOST_SHARE:
         advice = "cut finer, or fit on other `layers`"
         if tree.evidence is None:
@@ -94,7 +95,7 @@ def _mixtures(
     """
     if tree.evidence is None or tree.evidence.ranks is None:
         return [[] for _ in groups]
-    scores = -tree.evidence.ranks.T.float()
+    scores = rank_scores(tree.evidence.ranks)
     found = []
     for parts in measure_parts(tree, groups, scores):
         foreign = [part for part in parts if part.is_foreign and LEAST_PART <= part.share <= 0.5]
@@ -109,6 +110,8 @@ def _of_classes(
     mixtures = _mixtures(tree, groups, names)
     return [
         f"of {len(groups)} classes, {name} (node {', '.join(map(str, group))}) {doubt}"
-        for name, group, mixed in zip(names, groups, mixtures, strict=True)
-        for doubt in doubts_of_class(tree, group) + mixed
+        for name, group, share, mixed in zip(
+            names, groups, mask_shares(tree, groups), mixtures, strict=True
+        )
+        for doubt in doubts_of_class(tree, group, share) + mixed
     ]

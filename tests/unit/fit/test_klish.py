@@ -10,16 +10,19 @@ from small_job import small_job
 
 from factory.errors import Interrupted, JobError
 from factory.fit.fitted import fit_segmenter
-from factory.fit.klish import fit_klish
+from factory.fit.klish import _SECOND_STAGE, fit_klish
 from factory.fit.pixels import components
 from factory.fit.pixels.pool import ThreadedPixelPool, one_thread
+from factory.fit.pixels.sampling import Sampling, fitting_batch, pixel_centres, places_of
 from factory.generate.base import load_generator
 from factory.generate.latents import LatentSampler
 from factory.generate.shapes import ShapesGenerator
 from factory.generate.weights.find import LocalWeights
 from factory.run.calibrate import calibrate
-from factory.segment.segmenter_file import read_segmenter, weight_name
+from factory.segment.base import finish_segmenter, load_segmenter
+from factory.segment.segmenter_file import decode_segmenter, read_segmenter, weight_name
 from factory.segment.tree.hierarchy import read_hierarchy
+from factory.segment.tree.mixture import mask_shares
 from factory.segment.tree.suggest import suggest_cuts
 from factory.spec import GeneratorSpec, LatentsSpec
 
@@ -133,6 +136,38 @@ def test_the_file_is_a_head_of_all_leaves_and_the_tree(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("layers", [["s16"], ["s8", "s32"]])
+def test_shares_and_margins_that_are_told_are_those_of_the_masks(tmp_path, layers):
+    """Counted at the fit's own pixels, in masks that are made of their images."""
+    section = KLISH | {"fit": {"num_images": 16, "pixels_per_image": 80}, "layers": layers}
+    data, _ = fit(tmp_path, {"dataset.segmenter": section})
+    tree = read_hierarchy(load(data))
+    sampling = Sampling(tuple(layers), (), 16, 80, _SECOND_STAGE)
+    for num_classes in (3, 5, 12):
+        spec = small_job(tmp_path, {"dataset.segmenter": section | {"cut": num_classes}}).dataset
+        file = tmp_path / "cut"
+        file.write_bytes(finish_segmenter(data, spec.segmenter, source="test"))
+        generator = load_generator(spec.generator, None, device=CPU)
+        segmenter = load_segmenter(spec.segmenter, file, generator.facts, CPU)
+        found, sureness = [], []
+        for number in range(6):
+            latents = fitting_batch(generator, spec, _SECOND_STAGE, number)
+            made = segmenter.segment(generator.generate(latents, segmenter.layers))
+            for row in range(min(3, 16 - 3 * number)):
+                centres = pixel_centres(places_of(sampling, int(latents.indices[row])), 32)
+                columns, rows = ((centres + 1) * 16 - 0.5).round().long().T
+                found.append(made.masks[row][rows, columns].long())
+                sureness.append(made.confidence_by_px[row][rows, columns])
+        counts = torch.bincount(torch.cat(found), minlength=num_classes)
+        nodes = tree.by_size(tree.flat_cut(num_classes))
+        told = [round(16 * 80 * share) for share in mask_shares(tree, [[node] for node in nodes])]
+        assert np.abs(counts.numpy() - told).max() <= 2, (
+            "another order of sums moves a pixel or two"
+        )
+        assert float(torch.cat(sureness).median()) == pytest.approx(0.5, abs=0.003)
+
+
+@pytest.mark.slow
 def test_as_published_nothing_is_in_the_file_that_was_not_there_before(tmp_path):
     data = fit(tmp_path, {"dataset.segmenter": KLISH | {"merging": "published"}})[0]
     tensors = load(data)
@@ -234,6 +269,14 @@ def test_an_unknown_layer_is_refused(tmp_path):
     assert refusal(tmp_path, layers=["s7"]).startswith("dataset.segmenter.layers: found 's7'; ")
 
 
+def enlarged(maps, corners):
+    """Maps of the toy at the side of its images."""
+    is_aligned = corners == "aligned"
+    return torch.nn.functional.interpolate(
+        maps, (32, 32), mode="bilinear", align_corners=is_aligned
+    )
+
+
 def iou_per_cut(folder, segmenter):
     """Mean IoU over the four parts of 100 exact masks at four classes, renamed as suits best."""
     data, _ = fit(folder, {"dataset.segmenter": segmenter})
@@ -250,10 +293,7 @@ def iou_per_cut(folder, segmenter):
     if tree is not None:
         planes = tree.planes[list(tree.flat_cut(4))]
     features = generator.generate(latents, facts.layers).features
-    stack = [
-        torch.nn.functional.interpolate(features[n], (32, 32), mode="bilinear", align_corners=True)
-        for n in facts.layers
-    ]
+    stack = [enlarged(features[name], facts.corners) for name in facts.layers]
     logits = torch.einsum("nchw,kc->nkhw", torch.cat(stack, dim=1), planes[:, :-1])
     found = (logits + planes[:, -1, None, None]).argmax(dim=1)
     pairs = torch.bincount((generator.masks(latents) * 4 + found).flatten(), minlength=16)
@@ -277,11 +317,13 @@ def test_masks_of_the_toy_generator_are_almost_exact_and_no_worse_than_those_of_
 
 
 def fit_coarse(folder, segmenter):
-    return load(fit(folder, {"dataset.segmenter": segmenter | {"layers": ["s16"]}})[0])
+    data = fit(folder, {"dataset.segmenter": segmenter | {"layers": ["s16"]}})[0]
+    return decode_segmenter(data, source="test")
 
 
-def part_iou(tensors, num_classes):
+def part_iou(fitted, num_classes):
     """Mean IoU over the toy's parts of 24 exact masks, each class counted as its commonest part."""
+    tensors, facts = fitted
     tree = read_hierarchy(tensors)
     planes = torch.cat([tensors[weight_name("s16")], tensors["bias"][:, None]], dim=1)
     if tree is not None:
@@ -289,12 +331,7 @@ def part_iou(tensors, num_classes):
     spec = GeneratorSpec(kind="shapes")
     generator = load_generator(spec, None, device=CPU)
     latents = LatentSampler(generator, LatentsSpec(seed=9), spec).draw(range(24))
-    wide = torch.nn.functional.interpolate(
-        generator.generate(latents, ["s16"]).features["s16"],
-        (32, 32),
-        mode="bilinear",
-        align_corners=True,
-    )
+    wide = enlarged(generator.generate(latents, ["s16"]).features["s16"], facts.corners)
     logits = torch.einsum("nchw,kc->nkhw", wide, planes[:, :-1]) + planes[:, -1, None, None]
     table = torch.bincount(
         (logits.argmax(dim=1) * 4 + generator.masks(latents)).flatten(), minlength=4 * num_classes

@@ -14,6 +14,7 @@ from factory.fit.pixels.sampling import (
     Sampling,
     choose_layers,
     fitting_batch,
+    pixel_centres,
     read_places,
 )
 from factory.generate.base import GeneratorFacts, LayerShape, load_generator
@@ -38,6 +39,23 @@ def test_reading_at_pixel_centres_equals_the_upsampled_map(size):
     read = torch.stack([read_places(m, places).T.view(3, side, side) for m in maps])
     whole = functional.interpolate(maps, (side, side), mode="bilinear", align_corners=True)
     assert (read - whole).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("size", [4, 8, 16])
+def test_read_by_half_pixels_the_pixels_are_those_of_the_map_enlarged_by_half_pixels(size):
+    torch.manual_seed(0)
+    maps = torch.randn(1, 3, size, size)
+    side = 16
+    anywhere = torch.rand(4000, 2) * 2 - 1
+    centres = pixel_centres(anywhere, side)
+    assert (centres - anywhere).abs().max() <= 1 / side
+    wide = functional.interpolate(maps, (side, side), mode="bilinear", align_corners=False)[0]
+    columns, rows = ((centres + 1) * side / 2 - 0.5).T
+    assert len(torch.unique(columns)) == len(torch.unique(rows)) == side
+    assert torch.equal(columns, columns.round()), "no place lies between pixels"
+    read = read_places(maps[0], centres, "half_pixel")
+    assert (read - wide[:, rows.long(), columns.long()].T).abs().max() < 1e-5
+    assert (read - read_places(maps[0], centres)).abs().max() > 0.1 or size == side
 
 
 def test_auto_takes_the_last_map_of_each_resolution_from_coarse_to_fine():
