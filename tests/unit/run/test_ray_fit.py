@@ -74,8 +74,8 @@ def fit_with(pool, between=lambda: None):
     torch.manual_seed(0)
     centres = torch.randn(3, sampling.num_channels)
     answers = []
-    for seed in (3, 4):
-        again = Sampling(sampling.layers, sampling.widths, 50, 4, seed)
+    for seed, corners in ((3, "aligned"), (4, "half_pixel")):
+        again = Sampling(sampling.layers, sampling.widths, 50, 4, seed, corners)
         for step in range(2):
             answers += pool.update("sample", again, step)
         between()
