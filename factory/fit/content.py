@@ -46,20 +46,26 @@ _LEAST_SHARE = 1 / 3
 
 
 def score_layers(context: FitContext, seed: int) -> dict[str, float]:
-    """The content of the last map of each resolution, from coarse to fine: 0 by chance, at most 1."""
+    """The content of the last map of each resolution, from coarse to fine: 0 by chance, at most 1.
+
+    Maps that are the same everywhere are left out: they would say of their neighbours that nothing in
+    them is content.
+    """
     names, widths = _candidates(context.pool.facts)
     # Corners stay aligned: clusterings are compared with each other, and nothing is told of masks.
     sampling = Sampling(names, widths, _NUM_IMAGES, _PLACES_PER_IMAGE, seed)
-    context.sample(sampling, "layers")
+    context.sample(sampling, "layers", settle=True)
     vectors = torch.cat(context.pool.query("spread", SEEDING_PIXELS)).cpu()
     indices = range(FIRST_FITTING_INDEX, FIRST_FITTING_INDEX + _NUM_IMAGES)
     places = torch.cat([places_of(sampling, index) for index in indices])
-    context.progress.begin("layer scores", len(names))
+    blocks = zip(names, torch.split(vectors, list(widths), dim=1), strict=True)
+    changing = {name: block for name, block in blocks if bool(block.any())}  # others are settled: 0
+    context.progress.begin("layer scores", len(changing))
     owners = []
-    for block in torch.split(vectors, list(widths), dim=1):
+    for block in changing.values():
         owners.append(_clusters(block, seed, context.progress.stop))
         context.progress.advance(1)
-    return dict(zip(names, contents(owners, places, _PLACES_PER_IMAGE), strict=True))
+    return dict(zip(changing, contents(owners, places, _PLACES_PER_IMAGE), strict=True))
 
 
 def seconds_of_scores(rehearsal: Rehearsal) -> float:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from factory.errors import FactoryError
 from factory.fit.current import corners_of, corners_of_teacher
+from factory.fit.pixels.extent import constant_channels
 from factory.fit.pixels.pool import PixelPool, ThreadedPixelPool
 from factory.fit.pixels.sampling import NUM_PARTS, Sampling
 from factory.fit.progress import Progress
@@ -111,13 +112,23 @@ class FitContext:
         )
         return encode_segmenter(tensors, facts)
 
-    def sample(self, sampling: Sampling, stage: str) -> None:
-        """Fill all parts with pixels; previous ones are dropped."""
+    def sample(self, sampling: Sampling, stage: str, *, settle: bool = False) -> None:
+        """Fill all parts with pixels; previous ones are dropped.
+
+        With `settle`, channels that are constant up to rounding are set to 0: planes then have no weight
+        for them. Without, they are left as they are, as they were in fits of before.
+
+        Raises:
+            JobError: If a feature is no finite number, or all are the same at all pixels.
+        """
         size = self.dataset.batch_size
         steps = max(len(sampling.batches(part, size)) for part in range(NUM_PARTS))
         self.progress.begin(stage, sampling.num_images)
         for step in range(steps):
             self.pool.update("sample", sampling, step, completed=self.progress.advance)
+        constant = constant_channels(self.pool.query("extent"), sampling)
+        if settle and bool(constant.any()):
+            self.pool.update("settle", self.keep(constant))
 
     def keep(self, tensor: Tensor) -> Tensor:
         """Move a tensor to the device of the pool's results."""

@@ -56,19 +56,21 @@ def fit_klish(spec: KlishSpec, context: FitContext) -> bytes:
     together.
 
     Raises:
-        JobError: If there are too few distinct pixels, a layer is unknown, or the pixels do not fit
-            the memory they may use.
+        JobError: If there are too few distinct pixels, a layer is unknown, all are constant or one holds
+            NaN, or the pixels do not fit the memory they may use.
         Interrupted: If a stop was requested; the next fit resumes from the checkpoint.
     """
     spec, contents = _choose_layers(spec, context)
     sampling = choose_pixels(spec, context.pool.facts)
+    settle = spec.merging != "published"
     found = read_found(context.checkpoint.load())
     if found is None:
-        context.sample(sampling, "sampling 1/2")
+        context.sample(sampling, "sampling 1/2", settle=settle)
         components, ball = _prepare(spec, sampling, context)
         found = Found(_leaves(spec, context), ball=ball, components=components)
         context.checkpoint.save(found.tensors(), now=True)
-    context.sample(replace(sampling, seed=sampling.seed + _SECOND_STAGE), "sampling 2/2")
+    others = replace(sampling, seed=sampling.seed + _SECOND_STAGE)
+    context.sample(others, "sampling 2/2", settle=settle)
     if found.components is not None:
         context.pool.update("project", found.components)
     merged = merge_clusters(context, sampling.num_pixels, found)

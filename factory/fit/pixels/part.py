@@ -1,9 +1,9 @@
 """One part of the fitting pixels: samples them, stores them, and computes sums over them.
 
-The state of a part is determined by its updates (`sample`, `project`, `clip`, `assign`, `hold`,
-`join`, `hold_one`), so that a lost part is rebuilt by replaying them. Results are small; vectors never
-leave the part. Every result is computed on one thread, a few rows at a time, in a fixed order: the bytes
-do not depend on the machine.
+The state of a part is determined by its updates (`sample`, `settle`, `project`, `clip`, `assign`,
+`hold`, `join`, `hold_one`), so that a lost part is rebuilt by replaying them. Results are small; vectors
+never leave the part. Every result is computed on one thread, a few rows at a time, in a fixed order: the
+bytes do not depend on the machine.
 """
 
 from collections.abc import Iterator
@@ -64,6 +64,24 @@ class Part:
             self._vectors[self._filled : self._filled + len(vectors)] = vectors
             self._filled += len(vectors)
         return len(images)
+
+    def extent(
+        self,
+    ) -> tuple[Float32[Tensor, " c"], Float32[Tensor, " c"], Int64[Tensor, " c"]]:
+        """Least and largest value of each channel, and how many values are no finite numbers."""
+        channels = self._vectors.shape[1]
+        least = torch.full((channels,), torch.inf, device=self._device)
+        largest = -least
+        bad = torch.zeros(channels, dtype=torch.int64, device=self._device)
+        for rows, _ in self._chunks():
+            bad += (~rows.isfinite()).sum(dim=0)
+            torch.minimum(least, rows.amin(dim=0), out=least)
+            torch.maximum(largest, rows.amax(dim=0), out=largest)
+        return least, largest, bad
+
+    def settle(self, channels: Bool[Tensor, " c"]) -> None:
+        """Set channels that are constant to 0, so that nothing is made of how they are rounded."""
+        self._vectors[:, channels.to(self._device)] = 0
 
     def project(self, components: Float32[Tensor, "c d"]) -> None:
         """Replace each vector by its components along orthonormal columns."""
