@@ -210,7 +210,8 @@ class ShardMaker:
             counts = ", ".join(f"{reason}: {count}" for reason, count in reasons.most_common())
             raise ShardError(
                 f"shard {task.name}: none of {task.num_indices} samples was accepted ({counts}); "
-                "loosen dataset.accept or raise dataset.oversample"
+                "loosen the rules that reject them, of dataset.accept or of the segmenter, or raise "
+                "dataset.oversample"
             )
         return ProducedSamples(rows, rejected, self.generator.facts.num_classes, generate_s)
 

@@ -123,9 +123,11 @@ def _take(
         _refuse(source, f"{name!r} of shapes {shapes}")
     if not 1 <= weight.shape[1] <= _MOST_CHANNELS:
         _refuse(source, f"{name!r} of {weight.shape[1]:,} channels")
+    weight, bias = weight[:, :, 0, 0].float(), bias.float()
+    # A float64 may be finite and not fit into float32.
     if not (torch.isfinite(weight).all() and torch.isfinite(bias).all()):
-        _refuse(source, f"{name!r} with numbers that are not finite")
-    return Convolution(weight[:, :, 0, 0].float(), bias.float())
+        _refuse(source, f"{name!r} with numbers that are not finite in float32")
+    return Convolution(weight, bias)
 
 
 def _find_state(path: Path, content: Content) -> dict[str, Tensor]:
@@ -143,7 +145,10 @@ def _find_state(path: Path, content: Content) -> dict[str, Tensor]:
     for name, view in state.items():
         if not isinstance(name, str) or not isinstance(view, TensorView):
             _refuse(str(path), f"a part {str(name)[:40]!r} that is no tensor")
-        tensors[name.removeprefix(_PARALLEL)] = torch_tensor(view, content.budget)
+        plain = name.removeprefix(_PARALLEL)
+        if plain in tensors:
+            _refuse(str(path), f"{plain[:40]!r} twice, with and without {_PARALLEL!r}")
+        tensors[plain] = torch_tensor(view, content.budget)
     return tensors
 
 

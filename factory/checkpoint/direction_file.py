@@ -20,6 +20,8 @@ from factory.errors import WeightsError
 _SIGN = ("losses", "outside_circle_loss")
 _ALLOWED = "a direction of the latent-direction method's own program is allowed"
 _MOST_ENTRIES = 2**24
+_LEAST_LENGTH, _MOST_LENGTH = 1e-6, 1e6
+"""Their program normalises a direction, to 1 or by the rows of W+."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +29,9 @@ class StoredDirection:
     """A direction as it is stored."""
 
     direction: Tensor
-    """Shape (z,), or (rows, w) of one in W+; float32, not normalised."""
+    """Shape (z,), or (rows, w) of one in W+; float32, of length 1 over all entries."""
+    length: float
+    """Its length as it is stored, over all entries."""
     is_light: bool | None
     """Whether it makes the foreground lighter, else darker; None if the file does not say."""
 
@@ -51,20 +55,24 @@ def read_direction(path: Path) -> StoredDirection:
     size = torch.Size(shape).numel()
     if len(shape) not in (2, 3) or shape[0] != 1 or not 0 < size <= _MOST_ENTRIES:
         _refuse(path, f"`d` of shape {shape}, where 1 x width or 1 x rows x width is stored")
-    direction = torch_tensor(view, content.budget).float()[0]
-    if not torch.isfinite(direction).all() or not direction.any():
-        _refuse(path, "a direction that is zero or not finite")
+    # In float64 no square of a float32 overflows or vanishes.
+    direction = torch_tensor(view, content.budget).double()[0]
+    length = float(direction.norm())
+    if not _LEAST_LENGTH <= length <= _MOST_LENGTH:
+        _refuse(path, f"a direction of length {length:g}")
     weight = _setting(found.get("cfg"), _SIGN)
-    return StoredDirection(direction, weight > 0 if weight else None)
+    is_light = weight > 0 if weight else None
+    return StoredDirection((direction / length).float(), length, is_light)
 
 
-def _setting(node: object, names: tuple[str, ...]) -> float | None:
+def _setting(node: object, names: tuple[str, ...]) -> int | float | None:
     """The number below `names` in OmegaConf's tree of nodes, or in plain dicts; None without one."""
     for name in names:
         node = _members(node).get(name)
     if isinstance(node, OpaqueObject) and isinstance(node.state, dict):
         node = node.state.get("_val")
-    return float(node) if isinstance(node, int | float) else None
+    # Whole numbers of a pickle have any number of digits, and NaN has no sign.
+    return node if isinstance(node, int | float) and node == node else None  # noqa: PLR0124
 
 
 def _members(node: object) -> dict[Any, Any]:

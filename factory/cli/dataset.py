@@ -57,6 +57,7 @@ def _rows(found: "Status") -> dict[str, list[str]]:
     }
     for split in found.get("samples_by_split", {}):
         rows[f"in {split}"] = [_counts(found[f"samples_by_class_{split}"])]
+    rows["agreement"] = _agreement(found)
     rows["targets"] = [_target(target) for target in found.get("targets", ())]
     if "budget_left" in found:
         rows["budget"] = [f"{found['budget_left']:,} images left for targets"]
@@ -86,6 +87,15 @@ def _rate(found: "Status") -> str:
 
 def _counts(counts: dict[str, int]) -> str:
     return ", ".join(f"{name} {count:,}" for name, count in counts.items())
+
+
+def _agreement(found: "Status") -> list[str]:
+    """How alike masks are to those of other methods, and what a filter would leave; none without."""
+    if "agreement" not in found:
+        return []
+    quantiles = ", ".join(f"{share} below {at:.2f}" for share, at in found["agreement"].items())
+    kept = found["kept_by_min_agreement"].items()
+    return [quantiles, "kept by " + ", ".join(f"{least}: {share:.0%}" for least, share in kept)]
 
 
 def _target(target: dict[str, Any]) -> str:

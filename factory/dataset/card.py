@@ -2,6 +2,7 @@
 
 import re
 
+from factory.dataset.compared import find_compared
 from factory.dataset.near_train import NEAR_BITS, NONE_NEAR, NearTrain
 from factory.manifest.paths import (
     CARD_PICTURE,
@@ -42,6 +43,7 @@ def encode_card(manifest: Manifest, near: NearTrain = NONE_NEAR) -> bytes:
             *_classes(manifest),
             "",
             *_splits(manifest, near),
+            *_compared(manifest),
             *_reading(manifest),
             "",
             *_origin(manifest),
@@ -113,6 +115,26 @@ def _splits(manifest: Manifest, near: NearTrain) -> list[str]:
         "maskfactory leave them out, others read them."
     )
     return [*lines, "", text, ""]
+
+
+def _compared(manifest: Manifest) -> list[str]:
+    """Two rows of figures; none in a dataset whose masks were not compared with others."""
+    found = find_compared(manifest.records)
+    if found is None:
+        return []
+    # A dataset that was copied from others does not know which methods they were compared with.
+    others = manifest.identity.get("agreement", {}).get("others", ())
+    names = " and ".join(_plain(str(other["kind"])) for other in others) or "other methods"
+    quantiles = ", ".join(f"{at:.2f} ({share:.0%})" for share, at in found.quantiles.items())
+    return [
+        f"Each mask was compared with those of {names} for the same latent: `agreement` in the facts is "
+        f"the mean IoU. Its quantiles are {quantiles}.",
+        "",
+        f"| least agreement | {' | '.join(f'{least:g}' for least in found.kept)} |",
+        f"|---|{'---|' * len(found.kept)}",
+        f"| samples that it keeps | {' | '.join(f'{share:.1%}' for share in found.kept.values())} |",
+        "",
+    ]
 
 
 def _plain(text: str) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from factory.dataset.compared import find_compared
 from factory.dataset.pace import find_workers, pairs_per_s
 from factory.dataset.state import DatasetState
 from factory.manifest.labels import MaskClass
@@ -64,6 +65,12 @@ def make_status(
         for split in SPLITS:
             inside = [record for record in records if split_of(record.path) == split]
             status[f"samples_by_class_{split}"] = _images_by_class(inside, labels)
+    compared = find_compared(records)
+    if compared is not None:
+        status["agreement"] = {f"{share:.0%}": at for share, at in compared.quantiles.items()}
+        status["kept_by_min_agreement"] = {
+            f"{least:g}": share for least, share in compared.kept.items()
+        }
     if progress is not None:
         status["targets"] = [asdict(target) for target in judge_targets(progress)]
         status["budget_left"] = max(0, progress.left)

@@ -110,7 +110,8 @@ class Composer:
     def compose(self, batch: ImageBatch, labelled: MaskBatch, latents: LatentBatch) -> Composed:
         """Composites of the images of `batch`, with masks `labelled`.
 
-        The indices ascend by one. Where samples lie on others, the last composite is of no use.
+        Where samples lie on others, each lies on the next of the batch, and the last composite is of no
+        use.
         """
         shows = torch.stack([labelled.masks == one for one in self._objects]).any(dim=0)
         # What a clean-up changed in the mask it did not change in alpha.

@@ -1,5 +1,6 @@
 """Compute samples from a batch of latents: generate, segment, copy to the host."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -116,11 +117,25 @@ class BatchMaker:
         )
 
     def _draw_batch(self, first: int, count: int, task: ShardTask | None) -> LatentBatch:
-        # A composite may need the sample of the next index.
-        is_composed = self._composer is not None
-        last = first + (self.dataset.batch_size if is_composed else count) - 1
+        last = first + count - 1
         indices = [min(first + offset, last) for offset in range(self.dataset.batch_size)]
+        if self.dataset.is_chained:
+            indices[count:] = [self._index_behind(last, task)] * len(indices[count:])
         return self.draw(indices, task)
+
+    def _index_behind(self, index: int, task: ShardTask | None) -> int:
+        """The sample that sample `index` lies on: the next one.
+
+        With splits, after the last of a shard comes its first: the next shard may belong to another
+        split, whose images must not be seen in this one.
+        """
+        if self.dataset.splits is None:
+            return index + 1
+        size = math.ceil(self.dataset.samples_per_shard * self.dataset.oversample)
+        first = index // size * size
+        if task is not None:
+            first, size = task.first_index, task.num_indices
+        return first + (index + 1 - first) % size
 
     def find_latents(
         self, first: int, count: int, index: int, task: ShardTask

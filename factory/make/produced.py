@@ -3,7 +3,8 @@
 from collections import Counter
 from dataclasses import dataclass
 
-from factory.manifest.coverage import Coverage, cover_samples
+from factory.manifest.coverage import Coverage, cover_agreement, cover_samples, merge_coverage
+from factory.pack.fact_kinds import ComparedFacts
 from factory.pack.packing import PackedRows
 
 
@@ -33,7 +34,7 @@ class ProducedSamples:
         for (_, label), count in self.rejected.items():
             by_class[label] += count
         facts = self.rows.facts
-        return cover_samples(
+        covered = cover_samples(
             [row.class_label for row in facts],
             [row.class_px for row in facts],
             [row.width * row.height for row in facts],
@@ -42,3 +43,5 @@ class ProducedSamples:
             rejected=by_class,
             num_generator_classes=self.num_generator_classes,
         )
+        compared = [row.agreement for row in facts if isinstance(row, ComparedFacts)]
+        return merge_coverage([covered, cover_agreement(compared)]) if compared else covered

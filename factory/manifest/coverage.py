@@ -6,12 +6,17 @@ receipt contains the coverage of its shard; a service merges these.
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import zip_longest
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    model_serializer,
+)
 
 from factory.manifest.measure import NUM_CELLS, Measures
 from factory.spec.coverage import AREA_EDGES
@@ -24,7 +29,7 @@ SKETCH_SIZE = 128
 """Maximum number of perceptual hashes in a coverage."""
 
 CONFIDENCE_BINS = 50
-"""Bins of the histogram of confidences."""
+"""Bins of the histograms of confidence and agreement."""
 
 _SHARPNESS_BINS = 40
 _BORDER_BINS = 50
@@ -53,6 +58,9 @@ class Coverage(BaseModel):
     0.9."""
     confidence: Histogram = []
     """Kept images by mean mask confidence, in 50 equal bins from 0 to 1."""
+    agreement: Histogram = []
+    """Kept images by the agreement of their masks with those of other methods, in the same bins; none,
+    and left out of receipts, where masks were not compared."""
     sharpness: Histogram = []
     """Kept images by the variance v of their Laplacian: bin floor(2 log2(1 + v)), at most 39."""
     border: Histogram = []
@@ -63,6 +71,14 @@ class Coverage(BaseModel):
     hashes: list[tuple[_Hash, _Count]] = Field([], max_length=SKETCH_SIZE)
     """Perceptual hashes with the number of kept images that have each: the first 128 in a fixed
     pseudo-random order, which is a uniform sample of the distinct hashes."""
+
+    @model_serializer(mode="wrap")
+    def _without_what_was_not_measured(
+        self, fields: Callable[["Coverage"], dict[str, Any]]
+    ) -> dict[str, Any]:
+        """Receipts of datasets without `agreement` stay as they were."""
+        whole = fields(self)
+        return {name: value for name, value in whole.items() if value or name != "agreement"}
 
     @property
     def num_kept(self) -> int:
@@ -127,6 +143,12 @@ def cover_samples(
     )
 
 
+def cover_agreement(agreement: Iterable[float]) -> Coverage:
+    """What samples whose masks were compared, with these values of 0 to 1, add to their coverage."""
+    bins = (int(value * CONFIDENCE_BINS) for value in agreement)
+    return Coverage(agreement=_histogram(bins, CONFIDENCE_BINS))
+
+
 def merge_coverage(parts: Iterable[Coverage]) -> Coverage:
     """Merge the coverage of disjoint sets of samples; exact, in any order."""
     made: Counter[int] = Counter()
@@ -153,7 +175,7 @@ def merge_coverage(parts: Iterable[Coverage]) -> Coverage:
     )
 
 
-_HISTOGRAMS = ("confidence", "sharpness", "border", "cells")
+_HISTOGRAMS = ("confidence", "agreement", "sharpness", "border", "cells")
 
 
 def _areas(

@@ -31,6 +31,12 @@ def confidence_of(bins: float) -> float:
     return bins / CONFIDENCE_BINS
 
 
+def share_from(histogram: Histogram, least: float) -> float:
+    """Share of the images of a confidence or agreement histogram from `least` on, an edge of a bin."""
+    first = round(least * CONFIDENCE_BINS)
+    return sum(histogram[first:]) / max(1, sum(histogram))
+
+
 def sharpness_of(bins: float) -> float:
     """Convert a position in the sharpness histogram to a variance."""
     return float(2 ** (bins / 2) - 1)

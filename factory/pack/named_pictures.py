@@ -10,8 +10,8 @@ _LONGEST_NAME = 64
 
 
 def short_name(name: str) -> str:
-    """A name as facts of samples tell it."""
-    return name[:_LONGEST_NAME]
+    """A name as facts of samples tell it; `?` for bytes of a file's name that are not UTF-8."""
+    return name[:_LONGEST_NAME].encode("utf-8", "replace").decode()
 
 
 def encode_pictures(listing: str, names: Sequence[str], files: Sequence[bytes]) -> bytes:

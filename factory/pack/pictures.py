@@ -77,6 +77,10 @@ def _in_one_line() -> Iterator[None]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
+    except Image.DecompressionBombError as error:
+        raise ValueError(
+            f"is of far too many pixels; at most {MOST_PX / 1e6:.0f} megapixels are read"
+        ) from error
     except PILLOW_ERRORS as error:
         raise ValueError("is not a whole picture") from error
 

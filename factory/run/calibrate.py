@@ -157,7 +157,7 @@ class _Measured:
     """Seconds per batch on one thread, without a search."""
     num_bytes: int
     """Bytes per batch."""
-    passes: int | None
+    passes: float | None
     """Forward passes of the generator for a pair; None if the segmenter does not say."""
     accepted_share: float | None = None
     """Share of the pairs that are accepted; None if that is not known."""
@@ -237,13 +237,13 @@ def _measure(
     tried = accepted + reasons.total()
     batch_s = sum(times[1:]) / _BATCHES  # the first batch warms everything up
     search = _measure_search(probe, segmenter, batch_s, is_fitted=rules is not None)
-    passes = count_passes(segmenter)
+    passes, per_pair = count_passes(segmenter), dataset.batch_size / size
     # Nothing is known of the acceptance of samples that are searched: these were drawn.
     is_known = bool(tried) and dataset.sampling is None
     return _Measured(
         batch_s=batch_s,
         num_bytes=num_bytes,
-        passes=None if passes is None else passes * search.num_forwards,
+        passes=None if passes is None else passes * search.num_forwards * per_pair,
         accepted_share=accepted / tried if is_known else None,
         search=search,
         targets=measure_targets(probe, segmenter, rules) if rules is not None else (),

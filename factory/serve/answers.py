@@ -9,7 +9,7 @@ from factory.manifest.measure import Measures
 from factory.pack.facts import SampleFacts
 
 ShardState = Literal["planned", "leased", "committed", "quarantined"]
-QualityName = Literal["confidence", "sharpness", "border"]
+QualityName = Literal["confidence", "agreement", "sharpness", "border"]
 Pick = Literal["latest", "least_confident", "class"]
 
 

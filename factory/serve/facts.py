@@ -44,6 +44,7 @@ QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 _PLACES: dict[QualityName, Callable[[float], float]] = {
     "confidence": confidence_of,
+    "agreement": confidence_of,
     "sharpness": sharpness_of,
     "border": border_of,
 }
@@ -105,7 +106,11 @@ def describe_coverage(snapshot: Snapshot) -> CoverageAnswer:
             for label in labels
         ],
         area_edges=[edge / 1000 for edge in AREA_EDGES],
-        curves=[_distribution(name, covered) for name in _PLACES],
+        curves=[
+            _distribution(name, covered)
+            for name in _PLACES
+            if name != "agreement" or covered.agreement
+        ],
         latent=LatentCoverage(
             cell_evenness=round(evenness(covered.cells, NUM_CELLS), 4),
             class_evenness=round(evenness(kept, len(labels)), 4),

@@ -31,4 +31,4 @@ class AgreementSpec(Settings):
     """The other methods. The agreement is the mean over them of the mean IoU over classes. Classes are
     matched by name where both methods have the same names; else the method with more classes has each
     of them merged into that class of the other with which it shares most pixels of 64 fitting
-    images."""
+    images. A mask that the other method would reject is compared like any other."""

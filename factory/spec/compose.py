@@ -14,7 +14,8 @@ class ComposeSpec(Settings):
 
     background: Literal["other_sample", "folder"]
     """`other_sample` = the sample of the next index, with its own object and mask where they are not
-    covered: a batch then gives one sample less; `folder` = a picture of `folder`."""
+    covered: a batch then gives one sample less; with `splits`, the last of a shard lies on its
+    first, so that no split shows samples of another. `folder` = a picture of `folder`."""
     folder: InputPath | None = None
     """Pictures of backgrounds: a folder, a tar, or shards as a brace range (`rooms-{000..011}.tar`). A
     sample's index decides which one it lies on. Paths are relative to the job's file."""

@@ -168,10 +168,14 @@ class DatasetSpec(Settings):
     """Encoding of images."""
 
     @property
+    def is_chained(self) -> bool:
+        """Whether each sample lies on another one."""
+        return self.compose is not None and self.compose.background == "other_sample"
+
+    @property
     def samples_per_batch(self) -> int:
         """Samples that a batch gives: where each lies on the next one, the last has none to lie on."""
-        is_chained = self.compose is not None and self.compose.background == "other_sample"
-        return self.batch_size - 1 if is_chained else self.batch_size
+        return self.batch_size - 1 if self.is_chained else self.batch_size
 
     @model_validator(mode="after")
     def _can_be_edited(self) -> "DatasetSpec":

@@ -160,6 +160,7 @@ METHODS: Mapping[str, Method] = {
         fitter="factory.fit.alpha.fit:fit_alpha",
         cost="factory.fit.alpha.fit:COST",
         after_fit=("threshold", "weights"),
+        doubts="factory.segment.alpha.segmenter:find_doubts",
         files=("images", "network"),
         needs=("layers", "has_backgrounds"),
     ),

@@ -120,6 +120,19 @@ def read_pictures(
     _tell(notes)
 
 
+def load_unlabelled(uri: str, resolution: int, *, where: str) -> LabelledImages:
+    """Read every picture below `uri` as `read_pictures` does, in the order of their names.
+
+    Raises:
+        JobError: If there are fewer than two, or one cannot be read or is too small.
+    """
+    pictures = dict(read_pictures(uri, resolution, where=where))
+    if len(pictures) < 2:
+        raise JobError(f"{where}: one picture in {uri}; at least 2 are needed")
+    pixels = torch.from_numpy(np.stack([pictures[name] for name in sorted(pictures)]))
+    return LabelledImages(pixels, torch.zeros(len(pixels), dtype=torch.int64), ())
+
+
 def check_pictures(uri: str, *, where: str) -> None:
     """Require that there is a picture below `uri`; none is decoded. `where` is the setting.
 

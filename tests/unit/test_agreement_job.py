@@ -7,8 +7,13 @@ from small_job import EXACT_PARTS, small_document
 
 import factory
 from factory.care.repair import find_repairs
+from factory.cli.app import app
+from factory.dataset.state import find_state
+from factory.dataset.status import make_status
+from factory.derive.copy import derive_dataset
 from factory.derive.rule import Rule, Source, choose
 from factory.errors import DamageError, JobError, StoreError
+from factory.manifest.coverage import merge_coverage
 from factory.manifest.paths import OPINIONS_PATH
 from factory.run.calibrate import calibrate
 from factory.spec.read import check_job
@@ -93,6 +98,43 @@ def test_samples_are_filtered_by_agreement_in_the_job_and_by_readers(tmp_path):
     assert min(sample.facts.agreement for sample in filtered) >= least
     rejected = [record.num_rejected for record in filtered.manifest.records]
     assert sum(one.get("agreement", 0) for one in rejected) > 0
+
+
+def test_status_card_and_curves_tell_how_agreement_is_distributed(tmp_path, capsys):
+    found = run(job(tmp_path, {"kind": "style_mixing"}))
+    values = [sample.facts.agreement for sample in found]
+    store = open_store(str(tmp_path / "out"))
+    state = find_state(store)
+    told = make_status(state, [])
+    for share in (0.05, 0.25, 0.5, 0.75, 0.95):
+        near = np.quantile(values, share, method="inverted_cdf")
+        assert told["agreement"][f"{share:.0%}"] == pytest.approx(near, abs=0.0201)
+    for least, share in told["kept_by_min_agreement"].items():
+        kept = np.mean([value >= float(least) for value in values])
+        assert share == pytest.approx(kept, abs=1e-4)
+    assert 0 < told["kept_by_min_agreement"]["0.8"] < 1, "the test can tell a filter from none"
+    app(["status", str(tmp_path / "out")], standalone_mode=False)
+    shown = capsys.readouterr().out
+    assert f"50% below {told['agreement']['50%']:.2f}" in shown
+    assert f"0.8: {told['kept_by_min_agreement']['0.8']:.0%}" in shown
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "compared with those of style\\_mixing" in card
+    assert f"| {told['kept_by_min_agreement']['0.8']:.1%} |" in card
+    merged = merge_coverage(record.coverage for record in state.records)
+    assert sum(merged.agreement) == 13
+    chosen = derive_dataset([store], open_store(str(tmp_path / "new")), Rule(min_agreement=0.8))
+    counts = merge_coverage(record.coverage for record in chosen.records).agreement
+    assert sum(counts) == chosen.num_samples == sum(value >= 0.8 for value in values)
+    assert not any(counts[:40])
+
+
+def test_masks_that_were_not_compared_have_no_agreement_in_receipts_and_card(tmp_path):
+    found = run(small_document(tmp_path))
+    assert "agreement" not in make_status(find_state(open_store(str(tmp_path / "out"))), [])
+    (receipt, *_) = sorted((tmp_path / "out" / "receipts").rglob("*.json"))
+    assert "agreement" not in receipt.read_text()
+    assert "agreement" not in (tmp_path / "out" / "README.md").read_text()
+    assert found.manifest.records[0].coverage.agreement == []
 
 
 def test_a_subset_is_taken_by_agreement_and_only_of_compared_masks(tmp_path):

@@ -1,5 +1,7 @@
 """Datasets of composites: from the job to its samples, and what is refused."""
 
+import os
+
 import numpy as np
 import pytest
 from painted import generated_pictures
@@ -10,6 +12,8 @@ import factory
 from factory.care.repair import find_repairs
 from factory.errors import DamageError, JobError, StoreError
 from factory.manifest.paths import BACKGROUNDS_PATH
+from factory.run.calibrate import calibrate
+from factory.spec.read import check_job
 from factory.store import open_store
 
 pytestmark = pytest.mark.slow
@@ -58,6 +62,42 @@ def test_an_object_lies_on_the_next_sample_with_both_masks(tmp_path):
         assert sample.facts.class_px == np.bincount(sample.mask.ravel(), minlength=4).tolist()
     # Shards of five in batches of three: neither their borders nor those of batches matter.
     assert [int(sample.facts.background) for sample in found] == list(range(1, 14))
+
+
+def test_a_sample_of_one_split_never_lies_on_one_of_another(tmp_path):
+    splits = {"dataset.splits": {"train": 0.5, "test": 0.5}, "dataset.oversample": 1.5}
+    document = job(tmp_path, {"background": "other_sample", **DISC}, splits)
+    factory.run_job(document, progress=False)
+    seen = {}
+    for split in ("train", "test"):
+        facts = factory.open_dataset(document["output"]["uri"], split=split).facts(
+            ["index", "background"]
+        )
+        behind = [int(key) for key in facts["background"].to_pylist()]
+        seen[split] = set(facts["index"].to_pylist()) | set(behind)
+        assert all(
+            one != other for one, other in zip(facts["index"].to_pylist(), behind, strict=True)
+        )
+    assert len(seen["train"]) > 2
+    assert len(seen["test"]) > 2
+    assert not seen["train"] & seen["test"]
+
+
+@pytest.mark.parametrize("splits", [None, {"train": 0.5, "test": 0.5}])
+def test_composites_without_shards_lie_on_the_same_samples(tmp_path, splits):
+    overrides = {"dataset.splits": splits} if splits else {}
+    document = job(tmp_path, {"background": "other_sample", **DISC}, overrides)
+    factory.run_job(document, progress=False)
+    where = document["output"]["uri"]
+    stored = {
+        sample.key: sample.image
+        for split in ("train", "test")[: 2 if splits else 1]
+        for sample in factory.open_dataset(where, split=split)
+    }
+    streamed = list(factory.stream(document, num_samples=10, progress=False))
+    assert [pair["key"] for pair in streamed] == sorted(stored)[:10]
+    for pair in streamed:
+        assert np.array_equal(pair["image"].permute(1, 2, 0), stored[pair["key"]])
 
 
 def test_an_object_lies_on_a_picture_of_the_folder_with_the_ground_s_class(tmp_path):
@@ -255,6 +295,21 @@ def test_an_empty_folder_and_pictures_that_cannot_be_used_are_told(tmp_path, con
         run(job(tmp_path, {"background": "folder", "folder": str(folder), **DISC}))
     assert str(caught.value).startswith("dataset.compose.folder: ")
     assert "\n" not in str(caught.value)
+
+
+def test_a_name_that_is_not_utf_8_is_told_with_question_marks(tmp_path):
+    folder = rooms(tmp_path / "rooms", count=1)
+    (folder / "room0.png").rename(os.fsdecode(os.fsencode(folder) + b"/\xff\xfe.png"))
+    found = run(job(tmp_path, {"background": "folder", "folder": str(folder), **DISC}))
+    assert {sample.facts.background for sample in found} == {"??.png"}
+
+
+def test_a_batch_of_two_that_lie_on_each_other_gives_one_pair_for_two_passes(tmp_path):
+    overrides = {"dataset.batch_size": 2}
+    plain = calibrate(check_job(small_document(tmp_path, PARTS | overrides), source="a"))
+    compose = {"background": "other_sample", **DISC}
+    chained = calibrate(check_job(job(tmp_path, compose, overrides), source="b"))
+    assert chained["passes_per_pair"] == 2 * plain["passes_per_pair"] == 2
 
 
 def test_a_composite_is_not_edited(tmp_path):

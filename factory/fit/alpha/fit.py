@@ -7,10 +7,10 @@ A step depends on the one before it, so that the fit is made in one process, wha
 from pathlib import Path
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from factory.checkpoint.alpha_network import read_alpha_network
-from factory.errors import JobError
 from factory.fit.alpha.losses import binarisation
 from factory.fit.alpha.released import check_fits, name_tensors
 from factory.fit.alpha.training import AlphaTraining, ImageSource, first_network
@@ -18,13 +18,20 @@ from factory.fit.context import FitContext
 from factory.fit.cost import FitCost, Probe, encode_stand_in
 from factory.log import log_event
 from factory.segment.alpha.network import AlphaNetwork, find_levels, flat
-from factory.segment.alpha.segmenter import AVERAGE, LABELS, LAST, foreground_share
+from factory.segment.alpha.segmenter import (
+    AVERAGE,
+    LABELS,
+    LAST,
+    alpha_quantiles,
+    foreground_share,
+    quantiles_name,
+)
 from factory.spec.alpha import AlphaSpec
-from factory.train_generator.images import LabelledImages, load_images, of_setting
+from factory.train_generator.images import LabelledImages, load_unlabelled
 from factory.train_generator.step import step_rng
 
 _SETTING = "dataset.segmenter.images"
-_NUM_SHOWN = 16
+_NUM_SHOWN, _SHOWN_AT_ONCE = 16, 4
 """Images that the figures about a fit are taken from."""
 
 
@@ -37,70 +44,73 @@ def fit_alpha(spec: AlphaSpec, context: FitContext) -> bytes:
         Interrupted: If a stop was requested.
     """
     levels = find_levels(context.pool.facts)
-    if spec.network is not None:
-        found = read_alpha_network(Path(spec.network))
-        check_fits(found, levels, context.pool.facts, spec.network)
-        tensors = {f"{LAST}/{name}": one for name, one in name_tensors(found, levels).items()}
-        figures: dict[str, int | float] = {"num_channels": sum(found.channels)}
-    else:
-        tensors, figures = _train(spec, context)
+    # Tensors of inference mode have no gradients.
+    with torch.inference_mode(mode=False), torch.enable_grad():
+        source = ImageSource(spec, context.generator, context.dataset, context.pool.device)
+        if spec.network is not None:
+            found = read_alpha_network(Path(spec.network))
+            check_fits(found, levels, context.pool.facts, spec.network)
+            networks = {LAST: name_tensors(found, levels)}
+            figures: dict[str, int | float] = {"num_channels": sum(found.channels)}
+        else:
+            networks, figures = _train(spec, context, source)
+        tensors = {
+            f"{part}/{name}": tensor.detach().cpu()
+            for part, network in networks.items()
+            for name, tensor in network.items()
+        }
+        first = 2 * spec.schedule().steps * spec.images_per_step  # none that a training has seen
+        for part, network in networks.items():
+            alpha = _alpha_of(network, source, first)
+            tensors[quantiles_name(part)] = alpha_quantiles(alpha)
+            if part == AVERAGE or len(networks) == 1:
+                figures |= _figures(alpha)
     return context.encode(tensors, layers=flat(levels), labels=LABELS, fitted_on=figures)
 
 
 def _train(
-    spec: AlphaSpec, context: FitContext
-) -> tuple[dict[str, Tensor], dict[str, int | float]]:
-    generator, device, progress = context.generator, context.pool.device, context.progress
-    pictures = _load(spec, generator.facts.resolution)
-    with torch.inference_mode(mode=False), torch.enable_grad():
-        source = ImageSource(spec, generator, context.dataset, device)
-        training = AlphaTraining(spec, source, generator, device)
-        training.restore(context.checkpoint.load())
-        critic = "the weights file's discriminator" if training.has_own_critic else "random weights"
-        log_event("critic_starts_from", what=critic)
-        progress.begin("training", training.schedule.steps, training.step)
-        while training.step < training.schedule.steps:
-            training.take_step(pictures)
-            context.checkpoint.save(training.kept())
-            progress.advance(1)
-    tensors = {
-        f"{part}/{name}": tensor.detach().cpu()
-        for part, group in ((AVERAGE, training.average), (LAST, training.network))
-        for name, tensor in group.items()
-    }
+    spec: AlphaSpec, context: FitContext, source: ImageSource
+) -> tuple[dict[str, dict[str, Tensor]], dict[str, int | float]]:
+    """The networks that a training gives, and figures about it."""
+    assert spec.images is not None  # settings without them name a network
+    resolution, progress = context.generator.facts.resolution, context.progress
+    pictures = load_unlabelled(spec.images, resolution, where=_SETTING)
+    training = AlphaTraining(spec, source, context.generator, context.pool.device)
+    training.restore(context.checkpoint.load())
+    critic = "the weights file's discriminator" if training.has_own_critic else "random weights"
+    log_event("critic_starts_from", what=critic)
+    progress.begin("training", training.schedule.steps, training.step)
+    while training.step < training.schedule.steps:
+        training.take_step(pictures)
+        context.checkpoint.save(training.kept())
+        progress.advance(1)
     figures = {
         "num_pictures": len(pictures.pixels),
         "steps": training.step,
         "own_discriminator": int(training.has_own_critic),
-    }
-    return tensors, figures | _figures(spec, training, source)
-
-
-def _figures(spec: AlphaSpec, training: AlphaTraining, source: ImageSource) -> dict[str, float]:
-    """What the averaged network makes of images that it was not trained on."""
-    first = 2 * training.schedule.steps * spec.images_per_step
-    with torch.no_grad():
-        images = source.make(range(first, first + _NUM_SHOWN))
-        alpha = AlphaNetwork(source.levels, training.average)(images.features)
-    return {
         "loss": round(training.loss, 6),
+    }
+    return {AVERAGE: training.average, LAST: training.network}, figures
+
+
+@torch.no_grad()
+def _alpha_of(
+    network: dict[str, Tensor], source: ImageSource, first: int
+) -> Float[Tensor, "n h w"]:
+    """What a network says of images from number `first` on."""
+    placed = {name: tensor.to(source.device) for name, tensor in network.items()}
+    net = AlphaNetwork(source.levels, placed)
+    starts = range(first, first + _NUM_SHOWN, _SHOWN_AT_ONCE)
+    made = [source.make(range(start, start + _SHOWN_AT_ONCE)) for start in starts]
+    return torch.cat([net(images.features).cpu() for images in made])
+
+
+def _figures(alpha: Float[Tensor, "n h w"]) -> dict[str, int | float]:
+    return {
         "mean_alpha": round(float(alpha.mean()), 6),
         "undecided": round(float(binarisation(alpha)), 6),
         "foreground_share": round(foreground_share(alpha), 6),
     }
-
-
-def _load(spec: AlphaSpec, resolution: int) -> LabelledImages:
-    """The real pictures of a job; their classes do not matter.
-
-    Raises:
-        JobError: If there are none, or one cannot be read.
-    """
-    assert spec.images is not None  # settings without them name a network
-    try:
-        return load_images(spec.images, resolution)
-    except JobError as error:
-        raise of_setting(error, _SETTING) from error
 
 
 def _seconds(spec: AlphaSpec, probe: Probe, batch_s: float) -> float:  # noqa: ARG001 - steps are timed themselves

@@ -88,7 +88,7 @@ class ImageSource:
         """Make images with `generator`, on `device`."""
         assert isinstance(generator, DifferentiableGenerator)
         assert isinstance(generator, BackgroundRenderer)
-        self._spec, self.dataset, self._device = spec, dataset, device
+        self._spec, self.dataset, self.device = spec, dataset, device
         self._generator, self._renderer, self._backgrounds = generator, generator, generator
         self.levels = find_levels(generator.facts)
         self._psi = spec.schedule().foreground_psi
@@ -99,7 +99,7 @@ class ImageSource:
         """The images of fitting latents by number."""
         drawn = fitting_latents(self._generator, self.dataset, self._spec.seed, numbers)
         near = replace(drawn, truncation_psi=self._psi)
-        z = torch.from_numpy(near.z).to(self._device, torch.float32)[:, None]
+        z = torch.from_numpy(near.z).to(self.device, torch.float32)[:, None]
         rendering = self._renderer.render(z, near, flat(self.levels))
         behind = self._backgrounds.render_background(_other_noise(drawn), self._silenced)
         return Images(

@@ -161,9 +161,8 @@ def _take_stored(
             other = "light" if stored.is_light else "dark"
             raise JobError(f"{where} is the {other} direction; give it as `{other}`")
         spaces.add(_space_of_stored(spec, stored.direction, facts, where))
-        length = float(stored.direction.norm())
-        longest = max(longest, length)
-        found[sign] = stored.direction / length
+        longest = max(longest, stored.length)
+        found[sign] = stored.direction
     if len(spaces) != 1:
         raise JobError(f"{_SECTION}.dark: {spec.dark} is in another latent space than {spec.light}")
     return spaces.pop(), found, longest

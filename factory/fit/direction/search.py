@@ -171,9 +171,10 @@ class Search:
                         "generator.precision: float32"
                     )
             self.done += 1
-            checkpoint.save(self._kept())
+            # Before it is saved: what collapsed in the last step must not be a result next time.
             for sign, watch in self._watches.items():
                 watch.check(self.curves[sign][: self.done])
+            checkpoint.save(self._kept())
             progress.reach(self.done)
 
     def _kept(self) -> dict[str, Tensor]:

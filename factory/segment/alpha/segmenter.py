@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -12,7 +13,7 @@ from factory.generate.batch import ImageBatch, MaskBatch
 from factory.manifest.labels import MaskClass
 from factory.segment.alpha.network import AlphaNetwork, levels_of
 from factory.segment.mask_figures import count_px
-from factory.segment.segmenter_file import read_segmenter
+from factory.segment.segmenter_file import decode_segmenter, read_segmenter
 from factory.spec.alpha import AlphaSpec
 
 LABELS = (
@@ -23,6 +24,11 @@ LABELS = (
 
 AVERAGE, LAST = "average", "last"
 """The two sets of weights in a file; a released network has the second alone."""
+
+
+_QUANTILES = 101
+_DECIDED = (0.1, 0.9)
+_MOST_UNDECIDED = 0.5
 
 
 class AlphaSegmenter:
@@ -78,3 +84,37 @@ class AlphaSegmenter:
 def foreground_share(alpha: Float[Tensor, "n h w"]) -> float:
     """Share of the pixels of all images that are rather foreground than background."""
     return float((alpha > 0.5).float().mean())
+
+
+def quantiles_name(weights: str) -> str:
+    """Name of the quantiles of alpha in the segmenter file; `weights` are the average, or the last."""
+    return f"quantiles/{weights}"
+
+
+def alpha_quantiles(alpha: Float[Tensor, "n h w"]) -> Float[Tensor, " q"]:
+    """Alpha at every hundredth of the pixels, from the least to the most."""
+    found = np.quantile(alpha.numpy(), np.linspace(0, 1, _QUANTILES))
+    return torch.from_numpy(found.astype(np.float32))
+
+
+def find_doubts(fitted: bytes, spec: AlphaSpec) -> list[str]:
+    """What a user should know of masks that the threshold makes empty, full, or what they are."""
+    tensors, _ = decode_segmenter(fitted, source="the fitted segmenter")
+    found = tensors.get(quantiles_name(spec.weights), tensors.get(quantiles_name(LAST)))
+    if found is None or not found.numel():
+        return []  # an older fit, or a file of somebody's
+    least, most = float(found.min()), float(found.max())
+    if most <= spec.threshold or least > spec.threshold:
+        return [
+            f"{'no' if most <= spec.threshold else 'every'} pixel of the images that were looked at is "
+            f"foreground: their alpha goes from {least:.2f} to {most:.2f}, and threshold is "
+            f"{spec.threshold:g}; choose another threshold (no other fit is needed), or raise steps"
+        ]
+    undecided = float(((found > _DECIDED[0]) & (found < _DECIDED[1])).float().mean())
+    if undecided <= _MOST_UNDECIDED:
+        return []
+    return [
+        f"alpha is between {_DECIDED[0]} and {_DECIDED[1]} in {undecided:.0%} of the pixels, so that "
+        f"threshold ({spec.threshold:g}) decides what is foreground; compare masks of several "
+        "thresholds (no other fit is needed), or raise steps"
+    ]

@@ -134,7 +134,7 @@ function drawCoverage(c) {
   $("generator").replaceChildren(...c.generator_classes.slice(0, 100).map((k) =>
     row(k.name, k.kept / largest, k.made > k.kept ? `${count(k.kept)} of ${count(k.made)}` : count(k.kept))));
   const words = {
-    confidence: "mean mask confidence", sharpness: "sharpness (variance of the Laplacian)",
+    confidence: "mean mask confidence", agreement: "agreement with other methods", sharpness: "sharpness (variance of the Laplacian)",
     border: "class border (share of pixel pairs)",
   };
   $("quality").replaceChildren(...c.curves.map((curve) => {

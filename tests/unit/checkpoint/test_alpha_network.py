@@ -71,6 +71,10 @@ def small_state(count=3, channels=4):
         ({"conv_n.weight": torch.zeros(2, 6, 1, 1)}, r"'conv_n' of shapes \(2, 6, 1, 1\)"),
         ({"conv_fns0.1.weight": torch.zeros(3, 4, 3, 3)}, r"'conv_fns0\.1' of shapes"),
         ({"conv_fns0.1.weight": torch.full((3, 4, 1, 1), torch.nan)}, "not finite"),
+        (
+            {"conv_n.weight": torch.full((1, 6, 1, 1), 1e300, dtype=torch.float64)},
+            "not finite in float32",
+        ),
         ({"extra.weight": torch.zeros(1)}, "a part 'extra' that no such network has"),
         ({"conv_merge_fns.0.weight": torch.zeros(6, 6, 1, 1)}, r"'conv_merge_fns\.0' of shapes"),
     ],
@@ -88,6 +92,14 @@ def test_a_network_that_is_not_whole_is_refused(change, message):
         ({"g": {}}, "no alpha network in it"),
         ({"bg_extractor_ema": {"conv_n.weight": 3}}, "a part 'conv_n.weight' that is no tensor"),
         ({"bg_extractor_ema": {}}, "feature maps of 0 resolutions"),
+        (
+            {
+                "bg_extractor": {
+                    name: torch.ones(1) for name in ("conv_n.bias", "module.conv_n.bias")
+                }
+            },
+            "'conv_n.bias' twice, with and without 'module.'",
+        ),
     ],
 )
 def test_a_file_without_one_is_refused_with_what_is_allowed(content, message, tmp_path):

@@ -1,5 +1,6 @@
 """Fits of alpha networks on the toy generator, whose images stand in for real pictures."""
 
+import re
 import shutil
 import tarfile
 import threading
@@ -24,9 +25,16 @@ from factory.fit.named_files import digest_named_files
 from factory.generate.base import GeneratorFacts, LayerShape
 from factory.generate.weights.find import LocalWeights
 from factory.pack.image import encode_mask
-from factory.segment.alpha.segmenter import LABELS
+from factory.segment.alpha.segmenter import (
+    AVERAGE,
+    LABELS,
+    LAST,
+    alpha_quantiles,
+    find_doubts,
+    quantiles_name,
+)
 from factory.segment.base import generate_and_segment, load_segmenter
-from factory.segment.segmenter_file import decode_segmenter
+from factory.segment.segmenter_file import decode_segmenter, encode_segmenter
 from factory.segment.serving import check_generator
 from factory.spec.alpha import AlphaSpec
 from factory.store import LocalStore
@@ -63,8 +71,9 @@ def test_a_fit_keeps_the_average_and_the_last_weights_and_tells_what_its_masks_a
     assert facts.layers == ["s8", "s16", "s32"]
     assert [label.name for label in facts.labels] == ["background", "foreground"]
     assert tuple(facts.labels) == LABELS
-    names = {name.partition("/")[2] for name in tensors}
-    assert set(tensors) == {f"{part}/{name}" for part in ("average", "last") for name in names}
+    weights = {name for name in tensors if not name.startswith("quantiles/")}
+    names = {name.partition("/")[2] for name in weights}
+    assert weights == {f"{part}/{name}" for part in ("average", "last") for name in names}
     assert facts.fitted_on["num_pictures"] == 12
     assert facts.fitted_on["steps"] == 4
     assert 0 < facts.fitted_on["mean_alpha"] < 1
@@ -219,6 +228,74 @@ def test_pictures_count_by_their_content_in_a_folder_a_tar_or_shards(tmp_path):
     assert decode_segmenter(fit(shards), source="it")[1].fitted_on["num_pictures"] == 12
     (tmp_path / "real-1.tar").write_bytes((tmp_path / "real-0.tar").read_bytes())
     assert digest_named_files(shards) != digests
+
+
+def test_classes_of_the_pictures_do_not_matter(tmp_path):
+    whole = fit(job(tmp_path))
+    pictures = tmp_path / "pictures"
+    (pictures / "0.cls").write_text("a class")
+    (pictures / "dataset.json").write_text("no json")
+    assert decode_segmenter(fit(job(tmp_path)), source="it")[1].fitted_on["num_pictures"] == 12
+    shutil.rmtree(tmp_path / "cache")
+    assert fit(job(tmp_path)) == whole
+    (pictures / "alone").mkdir()
+    (pictures / "0.png").rename(pictures / "alone" / "0.png")
+    assert decode_segmenter(fit(job(tmp_path)), source="it")[1].fitted_on["num_pictures"] == 12
+
+
+def test_one_picture_is_not_enough(tmp_path):
+    dataset = job(tmp_path)
+    for file in sorted((tmp_path / "pictures").iterdir())[1:]:
+        file.unlink()
+    with pytest.raises(JobError, match=r"^dataset\.segmenter\.images: one picture in .*at least 2"):
+        fit(dataset)
+
+
+def doubts(folder, alpha, **settings):
+    """What is told of a file whose training ended with the alpha of `alpha`."""
+    dataset = job(folder, **settings)
+    tensors, facts = decode_segmenter(fit(dataset), source="it")
+    quantiles = alpha_quantiles(torch.tensor(alpha).view(1, 1, -1))
+    tensors |= {quantiles_name(part): quantiles.clone() for part in (AVERAGE, LAST)}
+    return find_doubts(encode_segmenter(tensors, facts), dataset.segmenter)
+
+
+@pytest.mark.parametrize(
+    ("alpha", "settings", "words"),
+    [
+        ([0.2, 0.4, 0.85], {}, "no pixel .* alpha goes from 0.20 to 0.85, and threshold is 0.9;"),
+        ([0.6, 0.7, 0.95], {"threshold": 0.5}, "every pixel .* from 0.60 to 0.95"),
+        ([0.2, 0.4, 0.95], {}, r"alpha is between 0\.1 and 0\.9 in 9.% of the pixels"),
+        ([0.0, 0.01, 0.02, 0.97, 0.98], {}, ""),
+    ],
+)
+def test_masks_that_the_threshold_alone_decides_are_told(tmp_path, alpha, settings, words):
+    found = doubts(tmp_path, alpha, **settings)
+    assert bool(found) == bool(words)
+    if words:
+        (line,) = found
+        assert re.search(words, line)
+
+
+def test_a_fit_looks_at_the_alpha_of_both_of_its_networks(tmp_path):
+    dataset = job(tmp_path)
+    data = fit(dataset)
+    tensors, _ = decode_segmenter(data, source="it")
+    for part in (AVERAGE, LAST):
+        found = tensors[quantiles_name(part)]
+        assert found.shape == (101,)
+        assert (found.diff() >= 0).all()
+        assert 0 <= float(found[0]) < float(found[-1]) <= 1
+    assert len(find_doubts(data, dataset.segmenter)) == 1, "four steps decide nothing"
+
+
+def test_a_file_without_quantiles_raises_no_doubt(tmp_path):
+    dataset = job(tmp_path)
+    tensors, facts = decode_segmenter(fit(dataset), source="it")
+    for bare in (torch.zeros(0), None):
+        changed = {k: bare if k.startswith("quantiles") else v for k, v in tensors.items()}
+        changed = {k: v for k, v in changed.items() if v is not None}
+        assert find_doubts(encode_segmenter(changed, facts), dataset.segmenter) == []
 
 
 def test_unusable_pictures_are_told_with_the_setting_that_names_them(tmp_path):

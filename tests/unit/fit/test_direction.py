@@ -14,7 +14,9 @@ from foreground_scores import foreground_ious
 from PIL import Image
 from small_job import Witness, make_small, small_job
 
+import factory
 from factory.care.verify import verify_dataset
+from factory.dataset.reader import open_dataset
 from factory.errors import Interrupted, JobError
 from factory.fit.direction.fit import COST, CURVE_PREFIX
 from factory.fit.direction.report import draw_report
@@ -22,6 +24,7 @@ from factory.fit.fitted import fit_key, fit_segmenter
 from factory.generate.base import load_generator
 from factory.generate.weights.find import LocalWeights, find_weights
 from factory.job import run_job
+from factory.manifest.paths import SEGMENTER_PATH
 from factory.run.calibrate import calibrate
 from factory.run.fitting import must_distribute
 from factory.segment.base import generate_and_segment, load_segmenter
@@ -278,6 +281,36 @@ def test_any_family_can_be_searched_with_classes_and_without(tmp_path, case):
     assert space == next(iter(built.facts.spaces))
     assert all(one.isfinite().all() for one in found.values())
     assert (tensors[f"{CURVE_PREFIX}light"][:, 3] > 0).all(), "every step changed the images"
+
+
+PARITY = Path(__file__).parents[2] / "golden" / "parity"
+WITH_CLASSES = {
+    "biggan": (lambda folder: ("biggan_aj_64", save_weights(folder, "biggan_aj_64")), "z"),
+    "w": (lambda _: ("stylegan2", PARITY / "sg2ada_c32_psi07.safetensors"), "w"),
+    "w_plus": (lambda _: ("stylegan2", PARITY / "sg2ada_c32_psi07.safetensors"), "w_plus"),
+}
+
+
+@pytest.mark.parametrize("name", WITH_CLASSES)
+def test_a_search_with_classes_is_repeatable_and_its_file_makes_a_dataset(tmp_path, name):
+    make, space = WITH_CLASSES[name]
+    case, weights = make(tmp_path)
+    kind = CASES[case].kind if case in CASES else case
+    overrides = {"dataset.generator": {"kind": kind, "weights": str(weights)}}
+    overrides["dataset.num_samples"] = 4
+    kept = {"two_modes": "off", "foreground_share": [0.0, 1.0], "space": space}
+    section = {"kind": "direction", "steps": 10, "images_per_step": 2, **kept}
+    # Images of random weights are soon of one colour, if the search gets anywhere.
+    section |= {"radius": 4.0 if name == "biggan" else 1.0, "learning_rate": 1e-4}
+    manifest = make_small(tmp_path, {"dataset.segmenter": section, **overrides})
+    assert manifest.num_samples == 4
+    out = tmp_path / "out"
+    assert len({sample.facts.class_label for sample in open_dataset(out)}) > 1
+    data = (out / SEGMENTER_PATH).read_bytes()
+    assert find_directions(decode_segmenter(data, source="x")[0], "x")[0] == space
+    assert fit(tmp_path / "again", section, **overrides)[1] == data
+    report = factory.verify_dataset(out, deep=True, regenerate=1, trust_plugins=True)
+    assert (report.problems, report.num_regenerated) == ((), 1)
 
 
 def test_a_dark_direction_in_the_light_one_s_place_is_told(tmp_path):

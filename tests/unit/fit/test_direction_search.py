@@ -164,6 +164,19 @@ def test_a_collapse_is_noticed_within_a_tenth_of_the_steps_and_says_what_helps(
     assert search.done <= steps / 10
 
 
+def test_a_collapse_in_the_last_step_is_no_result_when_the_fit_is_run_again(tmp_path, monkeypatch):
+    monkeypatch.setattr("factory.fit.context._EVERY_S", -1.0)
+    calls = []
+
+    def dying(z, shift):
+        calls.append(shift)  # two calls a step: without a shift and with it
+        return deaf(z, shift) if len(calls) > 2 * 19 else lively(z, shift)
+
+    for _ in range(2):
+        with pytest.raises(JobError, match="collapsed by step 20"):
+            run(new_search(20, signs=("light",)), tmp_path, dying)
+
+
 def test_a_direction_that_is_no_number_is_an_error_and_not_a_file(tmp_path):
     with pytest.raises(JobError, match="no number after step 1; lower learning_rate"):
         run(new_search(), tmp_path, lambda z, shift: lively(z, shift) * torch.inf)
