@@ -65,7 +65,7 @@ def test_an_object_lies_on_the_next_sample_with_both_masks(tmp_path):
 
 
 def test_a_sample_of_one_split_never_lies_on_one_of_another(tmp_path):
-    splits = {"dataset.splits": {"train": 0.5, "test": 0.5}, "dataset.oversample": 1.5}
+    splits = {"dataset.splits": {"train": 0.5, "test": 0.5}}
     document = job(tmp_path, {"background": "other_sample", **DISC}, splits)
     factory.run_job(document, progress=False)
     seen = {}
