@@ -298,6 +298,17 @@ def test_a_file_without_quantiles_raises_no_doubt(tmp_path):
         assert find_doubts(encode_segmenter(changed, facts), dataset.segmenter) == []
 
 
+def test_a_head_learns_from_an_alpha_network(tmp_path):
+    pictures = str(section(tmp_path)["images"])
+    teacher = {"kind": "alpha", "images": pictures, "steps": 120, "learning_rate": 0.01}
+    teacher |= {"images_per_step": 4, "mask_weight": 1, "least_background": 0.5, "threshold": 0.5}
+    taught = {"kind": "distil", "teacher": teacher, "samples": 60, "min_agreement": 0.6}
+    manifest = make_small(tmp_path, {"dataset.segmenter": taught})
+    assert manifest.num_samples == 13
+    assert [label.name for label in manifest.meaning.labels] == ["background", "foreground"]
+    assert all(0 < record.class_px[1] < record.class_px[0] for record in manifest.records)
+
+
 def test_unusable_pictures_are_told_with_the_setting_that_names_them(tmp_path):
     dataset = job(tmp_path)
     (tmp_path / "pictures" / "0.png").write_bytes(b"no picture")
