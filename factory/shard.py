@@ -209,9 +209,8 @@ class ShardMaker:
             reasons = Counter([reason for reason, _ in rejected.elements()])
             counts = ", ".join(f"{reason}: {count}" for reason, count in reasons.most_common())
             raise ShardError(
-                f"shard {task.name}: none of {task.num_indices} samples was accepted ({counts}); "
-                "loosen the rules that reject them, of dataset.accept or of the segmenter, or raise "
-                "dataset.oversample"
+                f"shard {task.name}: none of {task.num_indices} samples was accepted ({counts}); loosen "
+                "these rules of dataset.accept or the segmenter, or raise dataset.oversample"
             )
         return ProducedSamples(rows, rejected, self.generator.facts.num_classes, generate_s)
 

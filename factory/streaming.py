@@ -189,7 +189,7 @@ class _Source:
                 raise ShardError(
                     where="stream",
                     found=f"none of {rejected.total()} samples in a row was accepted ({counts})",
-                    remedy="loosen the rules that reject them, of dataset.accept or of the segmenter",
+                    remedy="loosen these rules of dataset.accept or the segmenter",
                 )
 
     def _load(self) -> BatchMaker:

@@ -330,8 +330,7 @@ def test_a_shard_of_which_nothing_is_accepted_is_told_and_the_rest_is_kept(tmp_p
     _, reason, again = next(failure for failure in witness.failures if "000002" in failure[0])
     assert reason == (
         "ShardError: shard tiny-000002: none of 3 samples was accepted (class_0_too_large: 3); "
-        "loosen the rules that reject them, of dataset.accept or of the segmenter, or raise "
-        "dataset.oversample"
+        "loosen these rules of dataset.accept or the segmenter, or raise dataset.oversample"
     )
     assert not again
     assert len(witness.failures) == 3
