@@ -58,19 +58,8 @@ def make_status(
         "makers": name_makers(count_makers(records)),
     }
     if any(task.split != TRAIN for task in state.plan.tasks()):
-        status["samples_by_split"] = {
-            split: sum(r.num_samples for r in records if split_of(r.path) == split)
-            for split in SPLITS
-        }
-        for split in SPLITS:
-            inside = [record for record in records if split_of(record.path) == split]
-            status[f"samples_by_class_{split}"] = _images_by_class(inside, labels)
-    compared = find_compared(records)
-    if compared is not None:
-        status["agreement"] = {f"{share:.0%}": at for share, at in compared.quantiles.items()}
-        status["kept_by_min_agreement"] = {
-            f"{least:g}": share for least, share in compared.kept.items()
-        }
+        status |= _splits(records, labels)
+    status |= _agreement(records)
     if progress is not None:
         status["targets"] = [asdict(target) for target in judge_targets(progress)]
         status["budget_left"] = max(0, progress.left)
@@ -81,4 +70,25 @@ def _images_by_class(records: Sequence[ShardRecord], labels: Sequence[MaskClass]
     """Number of samples that contain each class, by its name."""
     return {
         label.name: sum(record.class_images[label.id] for record in records) for label in labels
+    }
+
+
+def _splits(records: Sequence[ShardRecord], labels: Sequence[MaskClass]) -> Status:
+    """Samples of each split, and by class in each."""
+    inside = {split: [r for r in records if split_of(r.path) == split] for split in SPLITS}
+    counts = {split: sum(r.num_samples for r in those) for split, those in inside.items()}
+    return {"samples_by_split": counts} | {
+        f"samples_by_class_{split}": _images_by_class(those, labels)
+        for split, those in inside.items()
+    }
+
+
+def _agreement(records: Sequence[ShardRecord]) -> Status:
+    """Quantiles of agreement with other methods, and shares that filters keep; nothing without."""
+    found = find_compared(records)
+    if found is None:
+        return {}
+    return {
+        "agreement": {f"{share:.0%}": at for share, at in found.quantiles.items()},
+        "kept_by_min_agreement": {f"{least:g}": share for least, share in found.kept.items()},
     }
