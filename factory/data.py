@@ -192,6 +192,20 @@ class SampleEdit:
 
 
 @dataclass(frozen=True, slots=True)
+class PixelCounts:
+    """Whole numbers about the pixels of a sample: its statistics are quotients of them."""
+
+    hash_bits: int
+    """Perceptual hash, 64 bits."""
+    laplacian_sum: int
+    """Sum of the image's Laplacian over the rows that are looked at."""
+    laplacian_squares: int
+    """Sum of its squares."""
+    border_pairs: int
+    """Neighbouring pixels of the mask that differ in class."""
+
+
+@dataclass(frozen=True, slots=True)
 class Sample:
     """One image with its mask and facts, on the host, ready to be encoded."""
 
@@ -231,3 +245,5 @@ class Sample:
     """The same sample after an edit; None in a dataset without edits."""
     latent_cell: int = -1
     """Cell of the latent space it was drawn from (`measure.latent_cells`); -1 = unknown."""
+    counts: PixelCounts | None = None
+    """Counted on the device that made it; None where whoever encodes it counts."""

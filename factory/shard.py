@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 
 import torch
 from jaxtyping import Float
@@ -29,7 +30,7 @@ from factory.edit.own_layouts import read_own_layouts
 from factory.errors import Interrupted, RetryableError, ShardError
 from factory.generate.base import Generator
 from factory.generate.fused import synthesis_version
-from factory.make.accept import find_rules, reason_to_drop
+from factory.make.accept import find_rules, split_accepted
 from factory.make.backgrounds import load_backgrounds
 from factory.make.commit import Origin, adopt_shard, commit_shard, make_record
 from factory.make.compute import BatchMaker
@@ -111,6 +112,7 @@ class ShardMaker:
         self._encode_threads = (
             ThreadPoolExecutor(threads.encode, "encode") if threads.encode else None
         )
+        self._copy_threads = ThreadPoolExecutor(1, "copy") if device.type == "cuda" else None
         self._pack_threads = ThreadPoolExecutor(2, "pack")
         self._compute_lock = threading.Lock()
         # Enough samples in the queue for every encode thread to have one, and its next one.
@@ -255,12 +257,9 @@ class ShardMaker:
         window: deque[Future[_Batch]] = deque()
         try:
             while True:
-                while len(window) <= self._threads.compute:
-                    first = next(firsts, None)
-                    if first is None:
-                        break
+                for first in islice(firsts, 1 + self._threads.compute - len(window)):
                     count = min(size, task.first_index + task.num_indices - first)
-                    window.append(self._compute_threads.submit(self._work, task, first, count))
+                    window.append(self._submit(task, first, count))
                 if not window:
                     return
                 if self.stop.is_set():
@@ -270,16 +269,17 @@ class ShardMaker:
             for future in window:
                 future.cancel()
 
-    def _work(self, task: ShardTask, first: int, count: int) -> "_Batch":
-        """Compute one batch and filter it; encode it too unless there are encode threads."""
-        rejected: Counter[tuple[str, int]] = Counter()
-        accepted = []
-        for sample in self._batch_maker.compute(first, count, task):
-            reason = reason_to_drop(sample, self._rules, task.steering)
-            if reason is None:
-                accepted.append(sample)
-            else:
-                rejected[reason, sample.class_label] += 1
+    def _submit(self, task: ShardTask, first: int, count: int) -> "Future[_Batch]":
+        """Compute a batch and filter it; encode it too unless there are encode threads."""
+        start = partial(self._batch_maker.start, first, count, task)
+        if self._copy_threads is None:
+            return self._compute_threads.submit(lambda: self._filter(task, start()()))
+        # The next batch is computed while the host waits for the copies of this one.
+        begun = self._compute_threads.submit(start)
+        return self._copy_threads.submit(lambda: self._filter(task, begun.result()()))
+
+    def _filter(self, task: ShardTask, samples: Sequence[Sample]) -> "_Batch":
+        accepted, rejected = split_accepted(samples, self._rules, task.steering)
         encode = partial(self._encode, task.dataset_id)
         if self._encode_threads is not None:
             pieces = encode_in_pieces(accepted, encode, self._encode_threads)

@@ -1,6 +1,7 @@
 """Acceptance rules: which samples are kept, and the reason for rejecting the others."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from factory.data import Sample, Steering
@@ -65,6 +66,20 @@ def reason_to_drop(
     if any(area_of(sample, class_id) < least for class_id, least in wanted.items()):
         return "coverage"
     return None
+
+
+def split_accepted(
+    samples: Iterable[Sample], rules: AcceptRules, steering: Steering | None = None
+) -> tuple[list[Sample], Counter[tuple[str, int]]]:
+    """The accepted samples, and the others counted by reason and class of the generator."""
+    accepted, rejected = [], Counter[tuple[str, int]]()
+    for sample in samples:
+        reason = reason_to_drop(sample, rules, steering)
+        if reason is None:
+            accepted.append(sample)
+        else:
+            rejected[reason, sample.class_label] += 1
+    return accepted, rejected
 
 
 def area_of(sample: Sample, class_id: int) -> float:

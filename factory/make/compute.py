@@ -13,16 +13,14 @@ from factory.data import LatentBatch, LayoutSearch, Sample, ShardTask
 from factory.edit.changes import make_change
 from factory.edit.layouts import Layouts
 from factory.edit.pairs import NOTHING_TO_EDIT, PairEditor
-from factory.errors import JobError
 from factory.generate.base import Generator
-from factory.generate.batch import ImageBatch, MaskBatch
 from factory.generate.latents import LatentSampler
 from factory.make.backgrounds import Backgrounds
 from factory.make.compose import Composer
 from factory.make.encoding import check_encoding
 from factory.make.memory import Room
 from factory.make.searching import ReadLayouts, Search, Searches
-from factory.manifest.measure import latent_cells
+from factory.make.to_host import PendingSamples, start_samples, to_samples
 from factory.segment.base import AnySegmenter, generate_and_segment
 from factory.spec import DatasetSpec, EncodeSpec
 
@@ -101,18 +99,28 @@ class BatchMaker:
         Raises:
             JobError: If there is too little memory for a batch; it names the size that fits.
         """
-        room = Room(self.dataset, self.generator, self.segmenter, self._device)
-        return room.call(lambda: self._compute(first, count, task))
+        return self.start(first, count, task)()
 
-    def _compute(self, first: int, count: int, task: ShardTask | None) -> list[Sample]:
+    def start(self, first: int, count: int, task: ShardTask | None = None) -> PendingSamples:
+        """As `compute`, without waiting for the copies to the host: the next batch can be started.
+
+        Raises:
+            JobError: If there is too little memory for a batch; it names the size that fits.
+        """
+        room = Room(self.dataset, self.generator, self.segmenter, self._device)
+        return room.call(lambda: self._start(first, count, task))
+
+    def _start(self, first: int, count: int, task: ShardTask | None) -> PendingSamples:
         latents = self._draw_batch(first, count, task)
         search = self._searches.of(task)
         if search is not None:
-            return self._find(search, latents, count)
+            found = self._find(search, latents, count)
+            return lambda: found
         if self._editor is not None:
-            return self._edit(self._editor, latents, first, count)
+            edited = self._edit(self._editor, latents, first, count)
+            return lambda: edited
         encode = self.dataset.encode
-        return compute_samples(
+        return start_computing(
             self.generator, self.segmenter, latents, count, encode, self._composer
         )
 
@@ -221,80 +229,25 @@ def compute_samples(
     Raises:
         JobError: If `encode` asks for confidence or alpha by pixel, and the segmenter has none.
     """
-    with torch.inference_mode():
-        batch, labelled = generate_and_segment(generator, segmenter, latents)
-        if composer is None:
-            return to_samples(batch, labelled, latents, count, encode)
-        composed = composer.compose(batch, labelled, latents)
-    samples = to_samples(composed.batch, composed.labelled, latents, count, encode)
-    return [
-        replace(sample, background=name)
-        for sample, name in zip(samples, composed.names, strict=False)
-    ]
+    return start_computing(generator, segmenter, latents, count, encode, composer)()
 
 
-def to_samples(
-    batch: ImageBatch,
-    labelled: MaskBatch,
+def start_computing(
+    generator: Generator,
+    segmenter: AnySegmenter,
     latents: LatentBatch,
     count: int,
     encode: EncodeSpec = _PLAIN,
-) -> list[Sample]:
-    """Copy the first `count` samples of a batch to the host.
-
-    Raises:
-        JobError: If `encode` asks for confidence or alpha by pixel, and the segmenter has none.
-    """
+    composer: Composer | None = None,
+) -> PendingSamples:
+    """As `compute_samples`, without waiting for the copies."""
     with torch.inference_mode():
-        images = batch.images.cpu().numpy()
-        rgba = None if batch.rgba is None else batch.rgba.cpu().numpy()
-        masks = labelled.masks.cpu().numpy()
-        confidence = labelled.confidence.cpu().tolist()
-        class_px = labelled.class_px.cpu().tolist()
-        cleaned_px = None if labelled.cleaned_px is None else labelled.cleaned_px.cpu().tolist()
-        agreement = None if labelled.agreement is None else labelled.agreement.cpu().tolist()
-        by_pixel = _confidence_by_px(labelled) if encode.confidence else None
-        alpha = _alpha_by_px(labelled) if encode.alpha else None
-    cells = latent_cells(latents.z)
-    return [
-        Sample(
-            index=int(latents.indices[i]),
-            image=images[i],
-            rgba=None if rgba is None else rgba[i],
-            mask=masks[i],
-            class_label=int(latents.class_labels[i]),
-            confidence=confidence[i],
-            class_px=tuple(class_px[i]),
-            latent_cell=int(cells[i]),
-            confidence_by_px=None if by_pixel is None else by_pixel[i],
-            alpha_by_px=None if alpha is None else alpha[i],
-            rejection=labelled.rejections[i] if labelled.rejections else "",
-            instances=labelled.instances[i] if labelled.instances else None,
-            cleaned_px=None if cleaned_px is None else cleaned_px[i],
-            agreement=None if agreement is None else agreement[i],
-        )
-        for i in range(count)
+        batch, labelled = generate_and_segment(generator, segmenter, latents)
+        if composer is None:
+            return start_samples(batch, labelled, latents, count, encode)
+        composed = composer.compose(batch, labelled, latents)
+    pending = start_samples(composed.batch, composed.labelled, latents, count, encode)
+    return lambda: [
+        replace(sample, background=name)
+        for sample, name in zip(pending(), composed.names, strict=False)
     ]
-
-
-def _confidence_by_px(labelled: MaskBatch) -> UInt8[np.ndarray, "n h w"]:
-    if labelled.confidence_by_px is None:
-        raise JobError(
-            "dataset.encode.confidence: found true, but this segmenter has no confidence by pixel; "
-            "leave it out"
-        )
-    return _bytes(labelled.confidence_by_px)
-
-
-def _alpha_by_px(labelled: MaskBatch) -> UInt8[np.ndarray, "n h w"]:
-    if labelled.alpha is None:
-        raise JobError(
-            "dataset.encode.alpha: found true, but this segmenter has masks without soft edges; leave "
-            "it out"
-        )
-    return _bytes(labelled.alpha)
-
-
-def _bytes(shares: Float[Tensor, "n h w"]) -> UInt8[np.ndarray, "n h w"]:
-    """Shares from 0 to 1 as bytes."""
-    return (shares * 255).round().to(torch.uint8).cpu().numpy()

@@ -9,7 +9,7 @@ from functools import lru_cache
 import numpy as np
 from jaxtyping import Float, Int64, UInt8, UInt64
 
-from factory.data import Sample
+from factory.data import PixelCounts, Sample
 from factory.identity import counter_rng
 from factory.manifest.labels import Facts
 
@@ -18,9 +18,13 @@ NUM_CELLS = 256
 
 _CELL_BITS = 8
 _MOST_ROWS = 128
-_HASH_ROWS, _HASH_COLUMNS = 8, 9
+HASH_ROWS, HASH_COLUMNS = 8, 9
+"""Boxes of which a perceptual hash compares the brightness."""
 
-MIN_HASHED_HEIGHT, MIN_HASHED_WIDTH = _HASH_ROWS, _HASH_COLUMNS
+LUMA = (77, 150, 29)
+"""Rec. 601's weights of red, green and blue, times 256: they sum to 256."""
+
+MIN_HASHED_HEIGHT, MIN_HASHED_WIDTH = HASH_ROWS, HASH_COLUMNS
 """Smaller images all have the same hash, which says nothing."""
 
 
@@ -45,19 +49,40 @@ def measure_samples(samples: Sequence[Sample]) -> list[Measures]:
     """Compute the statistics of samples of equal size, in order."""
     if not samples:
         return []
-    gray = _gray(np.stack([sample.image for sample in samples]))
-    masks = np.stack([sample.mask for sample in samples])
-    hashes = difference_hashes(gray)
-    sharpness, border = _sharpness(gray), _border(masks)
+    height, width = samples[0].mask.shape
+    num_looked_at = len(laplacian_rows(height, width)) * max(0, width - 2)
+    num_pairs = (height - 1) * width + height * (width - 1)
+    found = [sample.counts for sample in samples]
+    if None in found:
+        found = list(count_pixels(samples))
     return [
         Measures(
-            sharpness=round(float(sharpness[i]), 3),
-            border=round(float(border[i]), 6),
-            dhash=f"{int(hashes[i]):016x}",
+            sharpness=round(_variance(counts, num_looked_at), 3),
+            border=round(counts.border_pairs / max(1, num_pairs), 6),
+            dhash=f"{counts.hash_bits:016x}",
             latent_cell=sample.latent_cell,
         )
-        for i, sample in enumerate(samples)
+        for sample, counts in zip(samples, found, strict=True)
+        if counts is not None
     ]
+
+
+def count_pixels(samples: Sequence[Sample]) -> list[PixelCounts]:
+    """Count what the statistics of samples of equal size are made of, in order."""
+    gray = _gray(np.stack([sample.image for sample in samples]))
+    sums, squares = _laplacian(gray)
+    pairs = _border_pairs(np.stack([sample.mask for sample in samples]))
+    rows = zip(difference_hashes(gray), sums, squares, pairs, strict=True)
+    return [PixelCounts(*map(int, row)) for row in rows]
+
+
+def _variance(counts: PixelCounts, num_pixels: int) -> float:
+    """Variance of the Laplacian (Pech-Pacheco et al. 2000)."""
+    if not num_pixels:
+        return 0.0
+    # In float64, as datasets have it: whole numbers of any size would round otherwise.
+    total, squares = float(counts.laplacian_sum), float(counts.laplacian_squares)
+    return (squares * num_pixels - total * total) / num_pixels**2
 
 
 def latent_cells(z: Float[np.ndarray, "n z"]) -> Int64[np.ndarray, " n"]:
@@ -90,10 +115,10 @@ def difference_hashes(gray: np.ndarray) -> UInt64[np.ndarray, " n"]:
     Source: Krawetz 2013, "Kind of like that" (dHash), with exact box means in place of a resize.
     """
     num_images, height, width = gray.shape
-    if height < _HASH_ROWS or width < _HASH_COLUMNS:
+    if height < HASH_ROWS or width < HASH_COLUMNS:
         return np.zeros(num_images, dtype=np.uint64)
-    rows = np.arange(_HASH_ROWS + 1) * height // _HASH_ROWS
-    columns = np.arange(_HASH_COLUMNS + 1) * width // _HASH_COLUMNS
+    rows = np.arange(HASH_ROWS + 1) * height // HASH_ROWS
+    columns = np.arange(HASH_COLUMNS + 1) * width // HASH_COLUMNS
     sums = np.add.reduceat(gray, rows[:-1], axis=1, dtype=np.int32)
     sums = np.add.reduceat(sums, columns[:-1], axis=2, dtype=np.int64)
     widths = np.diff(columns)
@@ -106,22 +131,31 @@ def difference_hashes(gray: np.ndarray) -> UInt64[np.ndarray, " n"]:
 
 def _gray(images: UInt8[np.ndarray, "n h w 3"]) -> np.ndarray:
     """Luma (Rec. 601) in 256 levels, int16, for a Laplacian that can be negative."""
-    # 77, 150 and 29 are the weights times 256: they sum to 256, so that nothing exceeds uint16.
+    red, green, blue = map(np.uint16, LUMA)  # 256 together: nothing exceeds uint16
     gray = images[..., 0].astype(np.uint16)
-    gray *= 77
-    gray += images[..., 1] * np.uint16(150)
-    gray += images[..., 2] * np.uint16(29)
+    gray *= red
+    gray += images[..., 1] * green
+    gray += images[..., 2] * blue
     gray >>= 8
     return gray.view(np.int16)
 
 
-def _sharpness(gray: np.ndarray) -> np.ndarray:
-    """Variance of the Laplacian (Pech-Pacheco et al. 2000) over at most 128 rows of each image."""
-    # Evenly spaced rows estimate the variance well enough to find broken images, at a fixed cost.
-    _, height, width = gray.shape
+def laplacian_rows(height: int, width: int) -> Int64[np.ndarray, " r"]:
+    """The rows of an image at which its Laplacian is looked at: at most 128, evenly spaced."""
+    # They estimate the variance well enough to find broken images, at a fixed cost.
     if height < 3 or width < 3:
-        return np.zeros(len(gray))
-    rows = 1 + np.arange(min(_MOST_ROWS, height - 2)) * (height - 2) // min(_MOST_ROWS, height - 2)
+        return np.zeros(0, dtype=np.int64)
+    count = min(_MOST_ROWS, height - 2)
+    rows: np.ndarray = 1 + np.arange(count) * (height - 2) // count
+    return rows
+
+
+def _laplacian(gray: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Sums of the Laplacian, and of its squares, over the rows of each image that are looked at."""
+    _, height, width = gray.shape
+    rows = laplacian_rows(height, width)
+    if not len(rows):
+        return np.zeros(len(gray)), np.zeros(len(gray))
     middle = gray[:, rows]
     laplacian = middle[:, :, 1:-1] * np.int16(-4)
     laplacian += middle[:, :, :-2]
@@ -129,16 +163,10 @@ def _sharpness(gray: np.ndarray) -> np.ndarray:
     laplacian += gray[:, rows - 1, 1:-1]
     laplacian += gray[:, rows + 1, 1:-1]
     flat = laplacian.reshape(len(gray), -1).astype(np.float64)  # integers, exact below 2^53
-    count = flat.shape[1]
-    total = flat.sum(axis=1)
-    squares = np.einsum("np,np->n", flat, flat)
-    spread: np.ndarray = (squares * count - total * total) / count**2
-    return spread
+    return flat.sum(axis=1), np.einsum("np,np->n", flat, flat)
 
 
-def _border(masks: UInt8[np.ndarray, "n h w"]) -> np.ndarray:
-    _, height, width = masks.shape
-    differ = (masks[:, 1:] != masks[:, :-1]).sum(axis=(1, 2))
+def _border_pairs(masks: UInt8[np.ndarray, "n h w"]) -> np.ndarray:
+    differ: np.ndarray = (masks[:, 1:] != masks[:, :-1]).sum(axis=(1, 2))
     differ += (masks[:, :, 1:] != masks[:, :, :-1]).sum(axis=(1, 2))
-    share: np.ndarray = differ / max(1, (height - 1) * width + height * (width - 1))
-    return share
+    return differ

@@ -16,7 +16,8 @@ from factory.edit.search import LayoutSampler
 from factory.fit.cost import Probe
 from factory.generate.latents import LatentSampler
 from factory.make.accept import AcceptRules, area_of, reason_to_drop
-from factory.make.compute import compute_samples, to_samples
+from factory.make.compute import compute_samples
+from factory.make.to_host import to_samples
 from factory.manifest.coverage import Coverage
 from factory.manifest.labels import DatasetLabels
 from factory.plan.search import SEARCH_IMAGES, choose_way, cost_of_search

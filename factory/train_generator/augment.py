@@ -14,6 +14,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
+from factory.train_generator.transfer import to_device
+
 _IMAGES_TO_FULL_STRENGTH = 500_000
 """Number of pictures in which p can rise from 0 to 1."""
 
@@ -80,7 +82,8 @@ def geometry(draw: RandomDraws, side: int) -> Float[Tensor, "n 3 3"]:
 
 def warp(images: Tensor, inverse: Float[Tensor, "n 3 3"]) -> Tensor:
     """Sample `images` bilinearly at the positions of `inverse`, mirrored beyond the borders."""
-    grid = functional.affine_grid(inverse[:, :2].to(images.device), list(images.shape), False)  # noqa: FBT003
+    rows = to_device(inverse[:, :2], images.device)
+    grid = functional.affine_grid(rows, list(images.shape), False)  # noqa: FBT003 - torch's signature
     return functional.grid_sample(
         images, grid, mode="bilinear", padding_mode="reflection", align_corners=False
     )
@@ -103,7 +106,7 @@ def colours(draw: RandomDraws) -> Float[Tensor, "n 4 4"]:
 
 def recolour(images: Tensor, matrix: Float[Tensor, "n 4 4"]) -> Tensor:
     """Apply the colour transformation `matrix` to `images`."""
-    matrix = matrix.to(images.device)
+    matrix = to_device(matrix, images.device)
     flat = images.flatten(2)
     return (matrix[:, :3, :3] @ flat + matrix[:, :3, 3:]).view_as(images)
 
@@ -113,19 +116,18 @@ class Adaptation:
     """The augmentation probability p, and the discriminator's logits since p was last changed."""
 
     p: float = 0.0
-    sign_sum: float = 0.0
+    sign_sum: float | Tensor = 0.0
     count: int = 0
 
     def observed(self, logits: Float[Tensor, " n"]) -> "Adaptation":
-        """Accumulate the discriminator's logits of real pictures."""
-        return Adaptation(
-            self.p, self.sign_sum + float(logits.sign().sum()), self.count + len(logits)
-        )
+        """Accumulate the discriminator's logits of real pictures; their sum stays on the device."""
+        total = self.sign_sum + logits.sign().sum().double()
+        return Adaptation(self.p, total, self.count + len(logits))
 
     @property
     def certainty(self) -> float:
         """The paper's r_t: mean sign of the logits of real pictures; 1 = complete overfitting."""
-        return self.sign_sum / self.count if self.count else 0.0
+        return float(self.sign_sum) / self.count if self.count else 0.0
 
     def updated(self, target: float) -> "Adaptation":
         """Increase p if the certainty is above `target`, else decrease it; p stays within 0 to 1."""

@@ -16,6 +16,7 @@ from factory.generate.numerics import Numerics
 from factory.generate.stylegan2.network import Network, Noise
 from factory.generate.weights.find import TensorBag
 from factory.train_generator.spec import NetworkSpec
+from factory.train_generator.transfer import to_device
 
 Tensors = dict[str, Tensor]
 """Tensors of a network by name."""
@@ -107,7 +108,7 @@ def fresh_noise(network: Network, count: int, rng: torch.Generator) -> Noise:
     for layer in network.layers:
         if layer.noise_const is not None:
             shape = (count, 1, *layer.noise_const.shape[2:])
-            drawn = torch.randn(shape, generator=rng).to(network.at.device)
+            drawn = to_device(torch.randn(shape, generator=rng), network.at.device)
             noise[layer.name] = drawn * layer.noise_strength
     return noise
 
@@ -125,7 +126,7 @@ def mixed_styles(
     border = torch.randint(1, rows, (count,), generator=rng)
     border = torch.where(torch.rand(count, generator=rng) < share, border, rows)
     from_first = torch.arange(rows) < border[:, None]
-    chosen = from_first[:, :, None].to(first.device)
+    chosen = to_device(from_first[:, :, None], first.device)
     return torch.where(chosen, first[:, None], second[:, None])
 
 

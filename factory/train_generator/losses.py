@@ -13,6 +13,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
+from factory.train_generator.transfer import to_device
+
 PATH_DECAY = 0.01
 
 
@@ -42,13 +44,16 @@ def r1_penalty(
 def path_length_penalty(
     images: Float[Tensor, "n 3 h w"],
     ws: Float[Tensor, "n rows w_dim"],
-    mean_length: float,
+    mean_length: float | Tensor,
     rng: torch.Generator,
-) -> tuple[Float[Tensor, ""], float]:
-    """Path-length regularisation: variance of the image's change per step in w; and its new mean."""
-    drawn = torch.randn(images.shape, generator=rng).to(images.device)
+) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+    """Path-length regularisation: variance of the image's change per step in w; and its new mean.
+
+    The mean is in float64, and stays on the device.
+    """
+    drawn = to_device(torch.randn(images.shape, generator=rng), images.device)
     noise = drawn / math.sqrt(images.shape[2] * images.shape[3])
     (slope,) = torch.autograd.grad((images * noise).sum(), ws, create_graph=True)
     lengths = slope.square().sum(dim=2).mean(dim=1).sqrt()
-    mean = mean_length + PATH_DECAY * (float(lengths.detach().mean()) - mean_length)
+    mean = mean_length + PATH_DECAY * (lengths.detach().mean().double() - mean_length)
     return (lengths - mean).square().mean(), mean

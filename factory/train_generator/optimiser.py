@@ -24,15 +24,23 @@ class Adam:
     @torch.no_grad()
     def step(self, tensors: Tensors, gradients: Tensors, learning_rate: float) -> None:
         """Update `tensors` in place. NaN gradients count as 0, infinite ones are clamped."""
-        for name, gradient in gradients.items():
-            finite = torch.nan_to_num(gradient, nan=0.0, posinf=1e5, neginf=-1e5)
-            moment = self.moments.get(name)
-            if moment is None:
-                moment = self.moments[name] = torch.zeros_like(tensors[name])
-            count = self.steps[name] = self.steps.get(name, 0) + 1
-            moment.mul_(self._beta2).addcmul_(finite, finite, value=1 - self._beta2)
-            scale = (moment / (1 - self._beta2**count)).sqrt_().add_(_EPS)
-            tensors[name].addcdiv_(finite, scale, value=-learning_rate)
+        # All tensors by one call for each operation: a GPU would wait for hundreds of small ones.
+        names = list(gradients)
+        for name in names:
+            self.steps[name] = self.steps.get(name, 0) + 1
+            if name not in self.moments:
+                self.moments[name] = torch.zeros_like(tensors[name])
+        if not names:
+            return
+        finite = [torch.nan_to_num(g, nan=0.0, posinf=1e5, neginf=-1e5) for g in gradients.values()]
+        moments = [self.moments[name] for name in names]
+        torch._foreach_mul_(moments, self._beta2)
+        torch._foreach_addcmul_(moments, finite, finite, value=1 - self._beta2)
+        scales = torch._foreach_div(moments, [1 - self._beta2 ** self.steps[n] for n in names])
+        torch._foreach_sqrt_(scales)
+        torch._foreach_add_(scales, _EPS)
+        changed = [tensors[name] for name in names]
+        torch._foreach_addcdiv_(changed, finite, list(scales), value=-learning_rate)
 
     def forget(self, names: set[str]) -> None:
         """Drop the state of the tensors `names`."""

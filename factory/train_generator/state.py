@@ -67,7 +67,7 @@ class State:
     """Real pictures shown."""
     warm_up_until: int = 0
     """Number of pictures until which only the discriminator is trained."""
-    mean_path: float = 0.0
+    mean_path: float | Tensor = 0.0
     """Running mean of the path length: change of the image per step in w."""
     adaptation: Adaptation = field(default_factory=Adaptation)
     """Strength of the augmentation."""
@@ -90,6 +90,7 @@ def encode_state(state: State, *, packed: bool = False) -> bytes:
         for part, group in parts.items()
         for name, tensor in group.items()
     }
+    adaptation = state.adaptation
     facts = {
         "kwargs": state.kwargs,
         "class_names": list(state.class_names),
@@ -97,8 +98,8 @@ def encode_state(state: State, *, packed: bool = False) -> bytes:
         "num_steps": state.num_steps,
         "num_images": state.num_images,
         "generator_waits_until": state.warm_up_until,
-        "mean_path": state.mean_path,
-        "adaptation": [state.adaptation.p, state.adaptation.sign_sum, state.adaptation.count],
+        "mean_path": float(state.mean_path),
+        "adaptation": [adaptation.p, float(adaptation.sign_sum), adaptation.count],
         "judge_accuracy": state.judge.accuracy,
         "scores": state.scores,
         "generator_steps": state.generator_steps.steps,

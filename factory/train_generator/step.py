@@ -27,6 +27,7 @@ from factory.train_generator.losses import (
 )
 from factory.train_generator.spec import ScheduleSpec
 from factory.train_generator.state import State
+from factory.train_generator.transfer import to_device
 
 # Lazy regularisation (Karras et al. 2020, StyleGAN2, section 3.1): the penalties need second
 # derivatives, so they are taken every 16th and 4th step and weighted by as much. The intervals are
@@ -34,6 +35,10 @@ from factory.train_generator.state import State
 _R1_EVERY = 16
 _PATH_EVERY = 4
 _ADAPT_EVERY = 4
+
+
+Losses = dict[str, Tensor]
+"""Losses of a step by name: single numbers on the device."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +68,8 @@ def draw_batch(
         chosen = classes == class_id
         drawn = torch.randint(len(members), (int(chosen.sum()),), generator=rng)
         rows[chosen] = members[drawn]
-    real = random_view(images.pixels[rows], symmetry, rng).to(device).float() / 127.5 - 1
+    drawn = random_view(images.pixels[rows], symmetry, rng)
+    real = to_device(drawn, device).float() / 127.5 - 1
     return Batch(real, one_hot(classes, images, device))
 
 
@@ -73,7 +79,7 @@ def one_hot(
     """One-hot labels for the networks; None without classes."""
     if not images.class_names:
         return None
-    return functional.one_hot(classes, len(images.class_names)).float().to(device)
+    return to_device(functional.one_hot(classes, len(images.class_names)).float(), device)
 
 
 def random_view(
@@ -101,12 +107,16 @@ class Step:
     rng: torch.Generator
     at: Numerics
 
-    def take(self) -> dict[str, float]:
-        """Update both networks; returns the losses."""
+    def take(self) -> Losses:
+        """Update both networks; returns the losses, still on the device.
+
+        A GPU is not waited for, but where the strength of the augmentation is adapted.
+        """
         state, count = self.state, len(self.batch.real)
         learned = {n: t.requires_grad_() for n, t in state.generator.items() if is_learned(n)}
         network = network_of(state.generator, state.kwargs, self.at)
-        z = torch.randn(2, count, network.mapping.z_dim, generator=self.rng).to(self.at.device)
+        drawn = torch.randn(2, count, network.mapping.z_dim, generator=self.rng)
+        z = to_device(drawn, self.at.device)
         waits = state.num_images < state.warm_up_until
         with torch.set_grad_enabled(not waits):
             ws = mixed_styles(network, z, self.batch.labels, self.schedule.style_mixing, self.rng)
@@ -123,7 +133,7 @@ class Step:
         state.num_images += count
         return losses
 
-    def _train_discriminator(self, fake: Tensor) -> dict[str, float]:
+    def _train_discriminator(self, fake: Tensor) -> Losses:
         state, labels = self.state, self.batch.labels
         tensors = {n: tensor.detach().requires_grad_() for n, tensor in state.discriminator.items()}
         discriminate = Discriminator(tensors, state.resolution, self.at)
@@ -132,7 +142,7 @@ class Step:
         logits = discriminate(seen, None if labels is None else torch.cat([labels, labels]))
         of_real, of_fake = logits[: len(real)], logits[len(real) :]
         loss = discriminator_loss(of_real, of_fake)
-        losses = {"discriminator": float(loss.detach())}
+        losses = {"discriminator": loss.detach()}
         if self.schedule.r1_gamma and state.num_steps % _R1_EVERY == 0:
             # In float32: the penalty is a squared gradient, and bfloat16 keeps 8 bits of it.
             exact = Discriminator(tensors, state.resolution, replace(self.at, dtype=torch.float32))
@@ -140,7 +150,7 @@ class Step:
                 self.schedule.r1_gamma * (state.resolution / state.kwargs["img_resolution"]) ** 2
             )
             penalty = r1_penalty(lambda x: exact(x, labels), real, gamma)
-            losses["r1"] = float(penalty.detach())
+            losses["r1"] = penalty.detach()
             loss = loss + penalty * _R1_EVERY
         gradients = torch.autograd.grad(loss, list(tensors.values()))
         named = dict(zip(tensors, gradients, strict=True))
@@ -148,14 +158,14 @@ class Step:
         state.adaptation = state.adaptation.observed(of_real.detach())
         return losses
 
-    def _train_generator(self, fake: Tensor, ws: Tensor, learned: Tensors) -> dict[str, float]:
+    def _train_generator(self, fake: Tensor, ws: Tensor, learned: Tensors) -> Losses:
         state, weight = self.state, self.schedule.path_length_weight
         discriminate = Discriminator(state.discriminator, state.resolution, self.at)
         loss = generator_loss(discriminate(self._augmented(fake), self.batch.labels))
-        losses = {"generator": float(loss.detach())}
+        losses = {"generator": loss.detach()}
         if weight and state.num_steps % _PATH_EVERY == 0:
             penalty, state.mean_path = path_length_penalty(fake, ws, state.mean_path, self.rng)
-            losses["path"] = float(penalty.detach())
+            losses["path"] = penalty.detach()
             loss = loss + penalty * (weight * _PATH_EVERY)
         gradients = torch.autograd.grad(loss, list(learned.values()), allow_unused=True)
         named = {n: g for n, g in zip(learned, gradients, strict=True) if g is not None}
@@ -168,6 +178,6 @@ class Step:
     def _update_ema(self) -> None:
         """Update the EMA weights, with a half-life in pictures: the same for any batch size."""
         share = 1 - 0.5 ** (len(self.batch.real) / self.schedule.ema_images)
-        for name, tensor in self.state.generator.items():
-            if is_learned(name):
-                self.state.ema[name].lerp_(tensor.detach(), share)
+        learned = {n: t.detach() for n, t in self.state.generator.items() if is_learned(n)}
+        averages = [self.state.ema[name] for name in learned]
+        torch._foreach_lerp_(averages, list(learned.values()), share)

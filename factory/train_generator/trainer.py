@@ -6,11 +6,9 @@ or a crash, and resumes from the last save when it is run again.
 
 import dataclasses
 import json
-import math
 import re
 import threading
 import time
-from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -24,6 +22,7 @@ from factory.log import log_event
 from factory.spec import GeneratorSpec
 from factory.store.local import LocalStore
 from factory.train_generator import discriminator, generator
+from factory.train_generator.divergence import RecentLosses, check_finite
 from factory.train_generator.generator import Tensors, network_of
 from factory.train_generator.images import LEAST_PICTURES, load_images
 from factory.train_generator.judge import Judge, train_judge
@@ -65,6 +64,7 @@ class Training:
         self.state = load_state(path, self.device) if path.exists() else self._initial_state()
         self._check_state(path)
         self._shown = self.images.at(self.state.resolution)
+        self._losses = RecentLosses(self.folder, self.device)
 
     def run(self, stop: threading.Event) -> Scores:
         """Train until `schedule.num_images` pictures were shown; returns the last scores.
@@ -79,14 +79,16 @@ class Training:
         before, start = state.num_images, time.monotonic()
         while state.num_images < self.spec.schedule.num_images:
             if stop.is_set():
+                self._losses.check()
                 save_state(state, self.folder)
                 raise Interrupted(
                     f"{self.folder}: stopped after {state.num_images} pictures; run it again to resume"
                 )
-            losses = self._step()
+            self._step()
             if _passed(state, run.judge_every_images, self.spec.schedule.batch_size):
                 self._judge()
             if _passed(state, run.save_every_images, self.spec.schedule.batch_size):
+                losses = self._losses.check()
                 save_state(state, self.folder)
                 rate = (state.num_images - before) / (time.monotonic() - start)
                 log_event(
@@ -99,6 +101,7 @@ class Training:
                 )
         if state.scores[-1]["images"] != state.num_images:
             self._judge()
+        self._losses.check()
         save_state(state, self.folder)
         last = state.scores[-1]
         return Scores(last["kid"], last["precision"], last["recall"], last["fidelity"])
@@ -126,7 +129,7 @@ class Training:
         """Draw a sheet (PNG): for each class real pictures and samples."""
         return draw_comparison(network, self.images, _SHEET_SEED)
 
-    def _step(self) -> dict[str, float]:
+    def _step(self) -> None:
         state, schedule = self.state, self.spec.schedule
         rng = step_rng(schedule.seed, state.num_steps)
         while state.resolution < resolution_at(self.spec, state.num_images):
@@ -134,22 +137,7 @@ class Training:
         symmetry = self.spec.images.symmetry
         batch = draw_batch(self._shown, schedule.batch_size, symmetry, rng, self.device)
         losses = Step(state, schedule, batch, rng, self.at).take()
-        self._check_finite(losses, "loss of the ")
-        return losses
-
-    def _check_finite(self, numbers: Mapping[str, float], noun: str = "") -> None:
-        """Stop a training that has diverged before it overwrites anything.
-
-        Raises:
-            JobError: If one of `numbers` is not finite.
-        """
-        for name, number in numbers.items():
-            if not math.isfinite(number):
-                raise JobError(
-                    f"schedule: the {noun}{name} is {number} after {self.state.num_images} pictures: "
-                    "the training has diverged; lower schedule.learning_rate or raise "
-                    f"schedule.r1_gamma, and run it again: it goes on from what {self.folder} holds"
-                )
+        self._losses.add(state.num_images, losses)
 
     def _grow(self, resolution: int, rng: torch.Generator) -> None:
         state = self.state
@@ -172,9 +160,10 @@ class Training:
     def _judge(self) -> None:
         """Score the EMA weights, draw sheets, and write the weights files."""
         state = self.state
+        self._losses.check()
         network = network_of(state.ema, state.kwargs, Numerics(self.device, torch.float32))
         scores = mean_scores(self.score(network))
-        self._check_finite(dataclasses.asdict(scores), "score ")
+        check_finite(dataclasses.asdict(scores), state.num_images, self.folder, "score ")
         row = {"images": state.num_images, "resolution": state.resolution}
         state.scores.append(row | dataclasses.asdict(scores))
         log_event("scored", images=state.num_images, **dataclasses.asdict(scores))

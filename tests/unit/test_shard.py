@@ -3,6 +3,7 @@
 import shutil
 import threading
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from plugins.batches import Sick
@@ -80,6 +81,30 @@ def test_threads_change_neither_bytes_nor_counts(tmp_path, compute, encode):
         assert first.sha256 == second.sha256
         assert first.num_rejected == second.num_rejected
         assert first.coverage == second.coverage
+
+
+def test_the_next_batch_is_begun_while_the_copies_of_one_are_waited_for_and_no_byte_changes(
+    tmp_path,
+):
+    (plain, tasks), (copying, _) = a_maker(tmp_path / "plain"), a_maker(tmp_path / "copying")
+    copying._copy_threads = ThreadPoolExecutor(1)  # as with a GPU
+    start, begun = copying._batch_maker.start, [threading.Event() for _ in range(3)]
+
+    def slow(first, count, task):
+        pending, place = start(first, count, task), (first - task.first_index) // 3
+        begun[place].set()
+
+        def wait():
+            assert begun[min(place + 1, 1)].wait(20), "the second batch waited for the first one"
+            return pending()
+
+        return wait
+
+    copying._batch_maker.start = slow
+    for task in tasks[:2]:  # of two batches each
+        assert copying.make(task).sha256 == plain.make(task).sha256
+        for event in begun:
+            event.clear()
 
 
 def test_shards_that_are_made_at_the_same_time_are_those_made_one_after_another(tmp_path):

@@ -37,6 +37,7 @@ from factory.train_generator.images import LabelledImages
 from factory.train_generator.spec import NetworkSpec
 from factory.train_generator.spread import spread_of
 from factory.train_generator.state import STATE_NAME, encode_state
+from factory.train_generator.step import Step, draw_batch, step_rng
 from factory.train_generator.trainer import (
     BEST_NAME,
     SCORES_NAME,
@@ -423,6 +424,24 @@ def test_everything_is_computed_on_the_given_device(tar, tmp_path, monkeypatch):
     assert (state.num_images, state.resolution) == (32, 16)
     learned = (state.generator, state.ema, state.discriminator, state.generator_steps.moments)
     assert {tensor.device for part in learned for tensor in part.values()} == {META}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("num_steps", "target"), [(0, 0.0), (1, 0.6)])
+def test_a_step_waits_for_no_number_of_the_device(tar, tmp_path, num_steps, target):
+    settings = {"schedule.path_length_weight": 2, "schedule.augment_target": target}
+    training = small_training(tar, tmp_path, settings)
+    state, at = training.state, Numerics(META, torch.bfloat16)
+    for part in ("generator", "ema", "discriminator"):
+        moved = {name: tensor.to(META) for name, tensor in getattr(state, part).items()}
+        setattr(state, part, moved)
+    state.adaptation, state.num_steps, rng = Adaptation(0.5), num_steps, step_rng(1, num_steps)
+    batch = draw_batch(training.images, 8, "mirror", rng, META)
+    # To read a number of this device is an error.
+    losses = Step(state, training.spec.schedule, batch, rng, at).take()
+    assert state.num_steps == num_steps + 1
+    assert {loss.device for loss in losses.values()} == {META}
+    assert len(losses) == (4 if num_steps == 0 else 2), "the penalties were among them"
 
 
 @pytest.mark.gpu
