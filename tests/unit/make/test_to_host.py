@@ -20,6 +20,9 @@ def batch_of(count, **more):
         indices=np.arange(10, 10 + count),
         z=np.zeros((count, 8), np.float32),
         class_labels=np.arange(count) - 1,
+        truncation_psi=1.0,
+        truncation_cutoff=None,
+        noise_seed=None,
     )
     labelled = MaskBatch(masks, torch.arange(count) / 8, class_px, **more)
     return ImageBatch(images, {}), labelled, latents
