@@ -90,7 +90,7 @@ def test_shares_are_those_of_masks_where_the_fit_ranked_the_nodes():
     assert mask_shares(tree, [[0], [6], [5]]) == [0.95, 0.035, 0.015]
     assert not [line for line in doubts_of_cut(told, 3) if "of the pixels" in line]
     ranks[: len(ranks) // 20 * 19, 5], ranks[:, 0] = 0, 1
-    assert "class 2 (node 5) holds 100.0% of the pixels" in doubts_of_cut(told, 3)[0]
+    assert "cluster_5 (node 5) holds 100.0% of the pixels" in doubts_of_cut(told, 3)[0]
 
 
 @pytest.mark.parametrize(
