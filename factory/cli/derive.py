@@ -1,6 +1,7 @@
 """The commands that make a dataset of other datasets: `subset` and `merge`."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -8,6 +9,7 @@ import typer
 from factory.cli.shared import Where, find_store, one_line_errors, say
 
 if TYPE_CHECKING:
+    from factory.derive.key_list import KeyList
     from factory.derive.rule import Rule
 
 Output = Annotated[str, typer.Option("-o", "--output", help="Folder or URI of the new dataset.")]
@@ -37,6 +39,14 @@ WithoutRepeats = Annotated[
         "bits.",
     ),
 ]
+WithoutKeys = Annotated[
+    Path | None,
+    typer.Option(
+        help="Drop the samples whose keys are in this file, one per line; the page of `factory serve` "
+        "writes such a list.",
+        metavar="FILE",
+    ),
+]
 
 
 @one_line_errors
@@ -48,12 +58,13 @@ def subset(  # noqa: PLR0913, PLR0917 - a setting each
     min_confidence: MinConfidence = 0.0,
     min_agreement: MinAgreement = 0.0,
     without_repeats: WithoutRepeats = False,  # noqa: FBT002 - a command line flag
+    without_keys: WithoutKeys = None,
     name: Name = "",
     samples_per_shard: PerShard = 1000,
 ) -> None:
     """Copy some samples of a dataset to a new one, with receipts of its own."""
     rule = _rule(classes, area, min_confidence, without_repeats=without_repeats)
-    rule = replace(rule, min_agreement=min_agreement)
+    rule = replace(rule, min_agreement=min_agreement, without_keys=_keys_in(without_keys))
     _derive([dataset], output, rule, name, samples_per_shard)
 
 
@@ -83,6 +94,12 @@ def _rule(
 
     limits = dict(map(parse_area, area or ()))
     return Rule(tuple(classes or ()), min_confidence, limits, without_repeats)
+
+
+def _keys_in(path: Path | None) -> "KeyList | None":
+    from factory.derive.key_list import read_key_list
+
+    return None if path is None else read_key_list(path)
 
 
 def _derive(

@@ -1,5 +1,6 @@
 """Which samples of a dataset are taken: by the facts in its tables, before any shard is opened."""
 
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,6 +10,7 @@ import pyarrow as pa
 
 from factory.dataset.facts_table import read_facts_tables
 from factory.dataset.near_train import find_repeats
+from factory.derive.key_list import KeyList, check_known
 from factory.errors import JobError
 from factory.manifest.labels import MaskClass, find_class
 from factory.manifest.measure import MIN_HASHED_HEIGHT, MIN_HASHED_WIDTH
@@ -33,6 +35,8 @@ class Rule:
     """Whether a sample that nearly repeats an earlier one is dropped (4 of 64 bits of the hash)."""
     min_agreement: float = 0.0
     """Minimum agreement of its mask with those of other methods; only of datasets that compared them."""
+    without_keys: KeyList | None = None
+    """Samples that are dropped; only of one dataset, since keys are positions in it."""
 
     def plain(self) -> dict[str, Any]:
         """As JSON, for the identity of what is made."""
@@ -42,7 +46,8 @@ class Rule:
             "area": {name: list(limits) for name, limits in sorted(self.area.items())},
             "without_repeats": self.without_repeats,
         }
-        return plain | ({"min_agreement": self.min_agreement} if self.min_agreement else {})
+        plain |= {"min_agreement": self.min_agreement} if self.min_agreement else {}
+        return plain | ({"without_keys": self.without_keys.plain()} if self.without_keys else {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +77,12 @@ def choose(sources: Sequence[Source], rule: Rule) -> dict[str, list[Chosen]]:
     A sample keeps its split. Of near-duplicates the first stays, training samples before held-out ones.
 
     Raises:
-        JobError: If a class is unknown, or masks are to agree with others and were not compared.
+        JobError: If a class is unknown, masks are to agree with others and were not compared, or
+            samples are to be dropped that are not there.
         DamageError: If the table of a shard is missing or damaged.
     """
+    if rule.without_keys is not None:
+        _check_keys(sources, rule.without_keys)
     found: dict[str, list[Chosen]] = {}
     hashes: list[int | None] = []
     for split in SPLITS:
@@ -95,6 +103,19 @@ def choose(sources: Sequence[Source], rule: Rule) -> dict[str, list[Chosen]]:
         split: [chosen for chosen in inside if next(flat) not in repeats]
         for split, inside in found.items()
     }
+
+
+def _check_keys(sources: Sequence[Source], keys: KeyList) -> None:
+    """Require one source that has all of these samples; only tables of shards with a key are read."""
+    (source,) = sources
+    missing = set(keys.indices)
+    ordered = sorted(missing)
+    for record in source.manifest.records:
+        first, end = record.first_index, record.first_index + record.num_indices
+        if bisect_left(ordered, first) < bisect_left(ordered, end):
+            table = read_facts_tables(source.store, [record], ("index",))
+            missing.difference_update(table["index"].to_pylist())
+    check_known(keys, source.manifest.dataset_id, missing, uri=source.store.uri)
 
 
 def _rows_of(
@@ -120,6 +141,8 @@ def _obeys(table: pa.Table, labels: Sequence[MaskClass], rule: Rule) -> np.ndarr
         kept &= table["agreement"].to_numpy() >= rule.min_agreement
     px = np.array(table["class_px"].to_pylist(), dtype=np.int64).reshape(-1, len(labels))
     size = table["width"].to_numpy().astype(np.int64) * table["height"].to_numpy()
+    if rule.without_keys is not None:
+        kept &= ~np.isin(table["index"].to_numpy(), sorted(rule.without_keys.indices))
     for name in rule.classes:
         kept &= px[:, find_class(name, labels, where="--class")] > 0
     for name, (least, most) in rule.area.items():
