@@ -24,7 +24,7 @@ def pairs_per_s(records: Sequence[ShardRecord], now: datetime | None = None) -> 
     latest = sorted(records, key=lambda record: record.finished_at)[-_RATE_OVER:]
     if len(latest) < 2:
         return 0.0
-    first, last = (_time(record) for record in (latest[0], latest[-1]))
+    first, last = (time_of(record) for record in (latest[0], latest[-1]))
     patience = max(_IDLE_AFTER_S, _SHARDS_WAITED_FOR * max(record.wall_s for record in latest))
     if ((now or datetime.now(UTC)) - last).total_seconds() > patience:
         return 0.0
@@ -78,7 +78,7 @@ def _worker(name: str, records: Sequence[ShardRecord]) -> WorkerFacts:
     )
 
 
-def _time(record: ShardRecord) -> datetime:
-    """When it was committed. A receipt of unknown origin may state a time without a zone."""
+def time_of(record: ShardRecord) -> datetime:
+    """When a shard was committed. A receipt of unknown origin may state a time without a zone."""
     found = datetime.fromisoformat(record.finished_at)
     return found if found.tzinfo else found.replace(tzinfo=UTC)

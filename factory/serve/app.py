@@ -20,11 +20,20 @@ from starlette.routing import Route
 
 from factory.errors import FactoryError
 from factory.identity import is_key
-from factory.serve.answers import Gallery, GalleryQuery, ShardsQuery
+from factory.serve.answers import (
+    FailuresQuery,
+    Gallery,
+    GalleryQuery,
+    PaceQuery,
+    SearchQuery,
+    ShardsQuery,
+)
 from factory.serve.facts import describe_coverage, list_rounds, list_shards, summarize
+from factory.serve.history import describe_job, describe_pace, list_failures
 from factory.serve.metrics import CONTENT_TYPE, encode_metrics
 from factory.serve.openapi import ENDPOINTS, make_openapi
 from factory.serve.samples import SampleReader
+from factory.serve.search import SampleSearch
 from factory.serve.view import DatasetView, Snapshot
 from factory.web.answers import first_problem, on_http_error, refuse
 from factory.web.guard import Access, Guard
@@ -32,15 +41,20 @@ from factory.web.guard import Access, Guard
 _PAGE = Path(__file__).parent / "page"
 _PAGE_FILES = {
     "/": "index.html",
+    "/dom.js": "dom.js",
+    "/charts.js": "charts.js",
+    "/gallery.js": "gallery.js",
+    "/sample.js": "sample.js",
     "/page.js": "page.js",
     "/page.css": "page.css",
     "/icon.svg": "icon.svg",
 }
 _MOST_LISTENERS = 128
 _PICTURES_AT_ONCE = 4
+_SEARCHES_AT_ONCE = 4
 _BEAT_S = 1.0
 _QUIET_BEATS = 5
-_TIMELESS = ("coverage",)
+_TIMELESS = ("coverage", "pace latest_run", "pace all_runs")
 _T = TypeVar("_T")
 
 
@@ -67,8 +81,10 @@ class _Service:
     def __init__(self, view: DatasetView) -> None:
         self._view = view
         self._reader = SampleReader(view.store)
+        self._search = SampleSearch(view.store)
         self._listeners = 0
         self._drawing = asyncio.Semaphore(_PICTURES_AT_ONCE)
+        self._searching = asyncio.Semaphore(_SEARCHES_AT_ONCE)
         self._answers: dict[tuple[Any, ...], BaseModel | str] = {}
         self._lock = threading.Lock()
 
@@ -92,6 +108,25 @@ class _Service:
             return Gallery(pick=query.pick, tiles=self._reader.gallery(snapshot, query))
 
         return _json(await self._cached(query.model_dump_json(), answer))
+
+    async def samples(self, request: Request) -> Response:
+        query = _query(request, SearchQuery)
+        async with self._searching:
+            found = await self._of_snapshot(lambda snapshot: self._search.find(snapshot, query))
+        return _json(found)
+
+    async def pace(self, request: Request) -> Response:
+        query = _query(request, PaceQuery)
+        return _json(await self._cached(f"pace {query.of}", lambda s: describe_pace(s, query)))
+
+    async def job(self, request: Request) -> Response:  # noqa: ARG002
+        return _json(await self._cached("job", lambda _: describe_job(self._view.store)))
+
+    async def failures(self, request: Request) -> Response:
+        query = _query(request, FailuresQuery)
+        name = f"failures {query.model_dump_json()}"
+        store = self._view.store
+        return _json(await self._cached(name, lambda s: list_failures(store, s, query)))
 
     async def sample(self, request: Request) -> Response:
         key = _key(request)

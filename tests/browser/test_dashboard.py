@@ -3,12 +3,15 @@
 import re
 import signal
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from fault.lab import Lab
 from playwright.sync_api import expect
 from small_job import make_small
 
+from factory.dataset.quarantine import ShardFailure
+from factory.derive.key_list import read_key_list
 from factory.serve.app import make_app
 from factory.serve.view import DatasetView
 from factory.store import open_store
@@ -87,6 +90,112 @@ def test_a_sample_that_is_not_there_is_told_in_words(site, visits):
     page = visits.open(f"{site[1]}#sample/999999999")
     expect(page.locator("#trouble")).to_have_text("no committed shard holds sample 999999999")
     assert visits.complaints.pop().startswith("Failed to load resource")
+
+
+def test_all_samples_are_shown_by_filter_a_page_at_a_time(site, visits, screenshot):
+    page = visits.open(site[1])
+    page.get_by_role("button", name="all, by filter").click()
+    first = keys_of(page, 24)
+    assert first == [f"{i:09d}" for i in range(24)]
+    page.get_by_role("button", name="next page").click()
+    expect(page.locator("#page-note")).to_contain_text("page 2: ")
+    assert keys_of(page)[0] == "000000024"
+    page.get_by_role("button", name="previous page").click()
+    assert keys_of(page, 24) == first
+    expect(page.get_by_role("button", name="previous page")).to_be_disabled()
+    page.get_by_label("order").select_option("last key first")
+    page.get_by_label("mask class").select_option(label="cluster_02")
+    page.get_by_label("its area from").fill("5")
+    page.get_by_label("from key").fill("30")
+    page.get_by_role("button", name="search").click()
+    expect(page.locator("#gallery a").first).not_to_contain_text("000000000")
+    assert keys_of(page)[0] <= "000000030"
+    assert keys_of(page) == sorted(keys_of(page), reverse=True)
+    screenshot(page, "filter")
+
+
+def keys_of(page, number=None):
+    if number is not None:
+        expect(page.locator("#gallery a")).to_have_count(number)
+    return [text.split()[0] for text in page.locator("#gallery a").all_inner_texts()]
+
+
+def test_arrows_go_from_sample_to_sample_and_escape_back(site, visits):
+    page = visits.open(site[1])
+    page.get_by_role("button", name="all, by filter").click()
+    keys_of(page, 24)
+    page.locator("#gallery a").nth(23).click()
+    title = page.locator("#sample h2").first
+    expect(title).to_have_text("Sample 000000023")
+    page.keyboard.press("ArrowRight")
+    expect(title).to_have_text("Sample 000000024")  # on the next page of the gallery
+    page.keyboard.press("ArrowLeft")
+    expect(title).to_have_text("Sample 000000023")
+    page.goto(f"{site[1]}#sample/000000000")
+    expect(title).to_have_text("Sample 000000000")
+    page.keyboard.press("ArrowLeft")
+    expect(page.locator("#sample-note")).to_have_text("this is the first one")
+    page.keyboard.press("Escape")
+    expect(page.locator("#overview")).to_be_visible()
+
+
+def test_samples_marked_as_bad_stay_in_the_browser_and_leave_as_a_list(site, visits, screenshot):
+    page = visits.open(site[1])
+    page.get_by_role("button", name="all, by filter").click()
+    keys_of(page, 24)
+    page.locator("#gallery a").nth(2).click()
+    page.get_by_role("button", name="mark as bad").click()
+    expect(page.locator("#sample-bad")).to_have_text("marked as bad")
+    page.keyboard.press("ArrowRight")
+    expect(page.locator("#sample h2").first).to_have_text("Sample 000000003")
+    page.keyboard.press("b")
+    page.keyboard.press("Escape")
+    expect(page.locator("#gallery a.bad")).to_have_count(2)
+    page.reload()
+    expect(page.locator("#bad-count")).to_contain_text("2 marked as bad")
+    with page.expect_download() as caught:
+        page.get_by_role("button", name="download bad.txt").click()
+    keys = read_key_list(Path(caught.value.path()))
+    assert keys.indices == {2, 3}
+    assert keys.dataset_id == site[0].snapshot().plan.dataset_id
+    screenshot(page, "bad")
+    page.on("dialog", lambda dialog: dialog.accept())
+    page.get_by_role("button", name="clear").click()
+    expect(page.locator("#bad")).to_be_hidden()
+
+
+def test_plots_say_what_their_axes_are(site, visits):
+    page = visits.open(site[1])
+    plots = page.locator("#pace figure, #quality figure")
+    expect(plots).to_have_count(6)
+    for plot in plots.all():
+        expect(plot.locator(".top")).to_have_text(re.compile(r"^0 to \S+ \S+"))
+        expect(plot.locator(".xs span")).to_have_count(3)
+    expect(page.locator("#pace figure rect").first).to_be_attached()
+    expect(page.locator("#workers .row")).to_have_count(1)
+    page.get_by_role("button", name="all runs").click()
+    expect(page.get_by_role("button", name="all runs")).to_have_attribute("aria-pressed", "true")
+    expect(page.locator("#pace figure")).to_have_count(3)
+
+
+def test_the_job_and_what_failed_are_shown_as_text_never_as_markup(site, visits, screenshot):
+    view, address = site
+    reason = "<img src=x onerror=alert(1)> no memory at https://me:secret@host/a.pt"
+    path = "attempts/0000/000001-1.json"
+    failure = ShardFailure(
+        dataset_id="0" * 16, name="x", round_index=0, shard_index=1, attempt=1, reason=reason,
+        run_id="r", failed_at="2026-11-29T12:00:00+00:00",
+    )  # fmt: skip
+    view.store.create(path, failure.model_dump_json().encode())
+    try:
+        page = visits.open(address)
+        expect(page.locator("#failures")).to_contain_text("<img src=x onerror=alert(1)> no memory")
+        expect(page.locator("#failures")).not_to_contain_text("secret")
+        page.get_by_text("The settings that").click()
+        expect(page.locator("#job")).to_contain_text("samples_per_shard: 5")
+        screenshot(page, "job")
+    finally:
+        view.store.remove(path)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

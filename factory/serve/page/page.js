@@ -1,90 +1,23 @@
 // The dashboard: asks the API, draws what it answers. All text is set as text, never as markup.
 "use strict";
 
-const $ = (id) => document.getElementById(id);
-const SVG = "http://www.w3.org/2000/svg";
-let pick = { pick: "latest" };
 let shown = 0;
+let paceOf = "latest_run";
 
-function make(tag, properties = {}, ...children) {
-  const node = document.createElement(tag);
-  for (const [name, value] of Object.entries(properties)) {
-    if (name in node && name !== "role") node[name] = value;
-    else node.setAttribute(name, value);
+function showPaceOf(of) {
+  paceOf = of;
+  for (const button of $("pace-of").children) {
+    button.setAttribute("aria-pressed", String(button.value === of));
   }
-  node.append(...children);
-  return node;
-}
-
-function shape(tag, attributes) {
-  const node = document.createElementNS(SVG, tag);
-  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
-  return node;
-}
-
-const count = (n) => Math.round(n).toLocaleString("en");
-const percent = (x) => `${(100 * x).toFixed(x < 0.1 ? 1 : 0)} %`;
-
-function bytes(n) {
-  const units = ["B", "kB", "MB", "GB", "TB"];
-  let unit = 0;
-  while (n >= 1000 && unit < units.length - 1) { n /= 1000; unit += 1; }
-  return `${n.toFixed(unit ? 1 : 0)} ${units[unit]}`;
-}
-
-function duration(seconds) {
-  if (seconds < 0) return "unknown";
-  if (seconds < 90) return `${Math.round(seconds)} s`;
-  if (seconds < 5400) return `${Math.round(seconds / 60)} min`;
-  return `${(seconds / 3600).toFixed(1)} h`;
-}
-
-async function ask(path) {
-  const response = await fetch(path);
-  const answer = await response.json();
-  if (!response.ok) throw new Error(answer.error);
-  return answer;
-}
-
-function numbers(id, facts) {
-  $(id).replaceChildren(...facts.map(([name, value]) =>
-    make("div", {}, make("dt", { textContent: name }), make("dd", { textContent: value }))));
-}
-
-function bar(share, colour) {
-  const inner = make("i");
-  inner.style.width = `${Math.min(100, 100 * share)}%`;
-  if (colour) inner.style.background = colour;
-  return make("div", { className: "bar" }, inner);
-}
-
-function row(name, share, text, colour, swatch) {
-  const label = make("span");
-  if (swatch) {
-    const square = make("span", { className: "swatch" });
-    square.style.background = swatch;
-    label.append(square);
-  }
-  label.append(name);
-  return make("div", { className: "row" }, label, bar(share, colour),
-    make("span", { className: "count", textContent: text }));
-}
-
-function histogram(counts, className, title) {
-  const most = Math.max(1, ...counts);
-  const svg = shape("svg", {
-    viewBox: `0 0 ${counts.length || 1} 1`, preserveAspectRatio: "none", class: className,
-    role: "img", "aria-label": title,
-  });
-  counts.forEach((n, i) => {
-    const high = n ? Math.max(0.02, n / most) : 0;
-    svg.append(shape("rect", { x: i + 0.06, y: 1 - high, width: 0.88, height: high }));
-  });
-  return svg;
 }
 
 function drawSummary(s) {
   $("name").textContent = s.name;
+  if (datasetId !== s.dataset_id) {
+    datasetId = s.dataset_id;
+    drawBad();
+    if (currentKey && $("sample-bad")) showMark(currentKey);
+  }
   document.title = `${s.name} · maskfactory`;
   $("state").textContent = s.state;
   $("state").className = `badge ${s.state}`;
@@ -122,26 +55,38 @@ function drawCoverage(c) {
   if (c.targets.length) $("targets").append(make("p", {
     className: "legend", textContent: `budget: ${count(c.budget_left)} of ${count(c.budget)} images left`,
   }));
-  const most = Math.max(1e-9, ...c.mask_classes.map((k) => k.share));
+  const highest = Math.max(1, ...c.mask_classes.flatMap((k) => k.area));
   $("classes").replaceChildren(...c.mask_classes.map((k) => {
-    const line = row(k.name, k.share / most, `${percent(k.share)} of pixels, in ${count(k.images)}`,
+    const line = row(k.name, k.share, `${percent(k.share)} of pixels, in ${count(k.images)}`,
       k.colour, k.colour);
-    line.append(histogram(k.area, "spark", `${k.name}: samples by share of the mask, from 0 to 100 %`));
+    line.append(histogram(k.area, "spark", `${k.name}: samples by share of the mask, from 0 to 100 %`, highest));
     return line;
   }));
+  $("classes-note").textContent = "Bars: share of all pixels, from 0 to 100 %. Below each: samples by the class's " +
+    `share of their mask, steps at ${c.area_edges.map((edge) => +(100 * edge).toPrecision(3)).join(", ")} %; ` +
+    `the highest step is ${count(highest)} samples, for all classes.`;
   $("generator-section").hidden = !c.generator_classes.length;
   const largest = Math.max(1, ...c.generator_classes.map((k) => k.kept));
+  $("generator-note").textContent = `Bars: samples kept, from 0 to ${count(largest)}.` +
+    (c.generator_classes.length > 100 ? ` The first 100 of ${count(c.generator_classes.length)} classes.` : "");
   $("generator").replaceChildren(...c.generator_classes.slice(0, 100).map((k) =>
     row(k.name, k.kept / largest, k.made > k.kept ? `${count(k.kept)} of ${count(k.made)}` : count(k.kept))));
   const words = {
-    confidence: "mean mask confidence", agreement: "agreement with other methods", sharpness: "sharpness (variance of the Laplacian)",
-    border: "class border (share of pixel pairs)",
+    confidence: ["Mask confidence", "mean over a mask's pixels"],
+    agreement: ["Agreement with other methods", "mean IoU of the classes, as they see the mask"],
+    sharpness: ["Sharpness", "variance of the Laplacian"],
+    border: ["Class border", "share of neighbouring pixels of two classes"],
   };
   $("quality").replaceChildren(...c.curves.map((curve) => {
+    const [title, x] = words[curve.name];
     const from = Math.max(0, curve.counts.findIndex((n) => n > 0) - 1);
+    const counts = curve.counts.slice(from);
+    const end = curve.edges.length > 1 ? 2 * curve.edges.at(-1) - curve.edges.at(-2) : 1;
+    const xs = [curve.edges[from], curve.edges[from + Math.floor(counts.length / 2)], end];
     const [low, , middle, , high] = curve.quantiles.map((q) => q < 10 ? q.toFixed(2) : count(q));
-    return make("figure", {}, histogram(curve.counts.slice(from), "", words[curve.name]),
-      make("figcaption", { textContent: `${words[curve.name]}: ${low} – ${middle} – ${high}` }));
+    const svg = histogram(counts, "", title);
+    return chart(svg, { title, top: `0 to ${short(Math.max(0, ...counts))} samples`, xs: xs.map(short), x,
+      note: `half of all samples are below ${middle}, 90 % from ${low} to ${high}` });
   }));
   numbers("latent", [
     ["latent cells visited", `${c.latent.cells_visited} of 256`],
@@ -150,7 +95,24 @@ function drawCoverage(c) {
     ["same perceptual hash", percent(c.latent.duplicate_rate)],
     ["close pairs", `${(100 * c.latent.close_pair_rate).toFixed(2)} %`],
   ]);
-  drawPicks(c.mask_classes);
+  drawPicks(c.mask_classes, c.generator_classes);
+}
+
+function drawFailures(answer) {
+  $("failures-section").hidden = !answer.total;
+  const left = answer.total > answer.failures.length ? ` of ${count(answer.total)}` : "";
+  $("failures-note").textContent = `${count(answer.failures.length)}${left} failed attempts and shards in quarantine. ` +
+    "factory quarantine retry DATASET releases those in quarantine.";
+  $("failures").replaceChildren(...answer.failures.map((one) => make("tr", {},
+    make("td", { textContent: `shard ${one.shard_index}` }),
+    make("td", { textContent: one.is_quarantine ? "quarantine" : `attempt ${one.attempt || "?"}` }),
+    make("td", { textContent: one.reason }),
+    make("td", { textContent: `${one.failed_at.replace("T", " ").replace("+00:00", " UTC")} (now ${one.state})` }))));
+}
+
+function drawJob(job) {
+  $("job-section").hidden = !job.text;
+  $("job").textContent = job.is_cut ? `${job.text}\n… cut: the file is longer` : job.text;
 }
 
 function drawRounds(answer) {
@@ -174,59 +136,15 @@ function drawRounds(answer) {
   }));
 }
 
-function drawPicks(classes) {
-  const options = [["latest", { pick: "latest" }], ["least confident", { pick: "least_confident" }],
-    ...classes.map((k) => [`most ${k.name}`, { pick: "class", mask_class: k.id }])];
-  const texts = options.map(([text]) => text).join();
-  if ($("picks").dataset.texts !== texts) {  // buttons that stay keep the keyboard's focus
-    $("picks").dataset.texts = texts;
-    $("picks").replaceChildren(...options.map(([text, choice]) => make("button", {
-      type: "button", textContent: text,
-      onclick: () => { pick = choice; drawPicks(classes); drawGallery(); },
-    })));
-  }
-  options.forEach(([, choice], i) => $("picks").children[i].setAttribute("aria-pressed",
-    String(JSON.stringify(choice) === JSON.stringify(pick))));
-}
-
-async function drawGallery() {
-  const answer = await ask(`v1/gallery?${new URLSearchParams(pick)}`);
-  const keys = answer.tiles.map((tile) => tile.key).join();
-  if ($("gallery").dataset.keys === keys) return;
-  $("gallery").dataset.keys = keys;
-  $("gallery").replaceChildren(...answer.tiles.map((tile) => make("a", { href: `#sample/${tile.key}` },
-    make("img", { src: `v1/samples/${tile.key}/tile.png`, loading: "lazy", width: 316, height: 158,
-      alt: `sample ${tile.key}: image, and its mask over it` }),
-    `${tile.key} ${tile.class_name} ${tile.confidence.toFixed(2)}`)));
-}
-
-async function drawSample(key) {
-  const facts = await ask(`v1/samples/${encodeURIComponent(key)}`);
-  const pictures = ["image", "overlay", "mask"].map((what) => make("figure", {},
-    make("img", { src: `v1/samples/${facts.key}/${what}.png`, alt: `${what} of sample ${facts.key}` }),
-    make("figcaption", { textContent: what })));
-  const total = facts.width * facts.height;
-  const px = Object.entries(facts.class_px).map(([name, n]) => `${name} ${percent(n / total)}`).join(", ");
-  const rows = Object.entries({ ...facts, class_px: px }).filter(([name]) => name !== "replay");
-  const copy = make("button", { type: "button", textContent: "copy" });
-  copy.onclick = async () => { await navigator.clipboard.writeText(facts.replay); copy.textContent = "copied"; };
-  $("sample").replaceChildren(
-    make("p", {}, make("a", { href: "#", textContent: "← overview" })),
-    make("section", {}, make("h2", { textContent: `Sample ${facts.key}` }),
-      make("div", { className: "pictures" }, ...pictures)),
-    make("section", {}, make("h2", { textContent: "Replay this sample" }),
-      make("pre", { id: "replay", textContent: facts.replay }), copy),
-    make("section", {}, make("h2", { textContent: "Facts" }), make("table", {}, make("tbody", {},
-      ...rows.map(([name, value]) => make("tr", {},
-        make("th", { scope: "row", textContent: name.replaceAll("_", " ") }),
-        make("td", { textContent: value === "" ? "–" : String(value) })))))));
-}
-
 async function refresh() {
-  const [coverage, rounds] = await Promise.all([ask("v1/coverage"), ask("v1/rounds")]);
+  const [coverage, rounds, pace, failures, job] = await Promise.all(["v1/coverage", "v1/rounds",
+    `v1/pace?of=${paceOf}`, "v1/failures", "v1/job"].map(ask));
   drawCoverage(coverage);
   drawRounds(rounds);
-  await drawGallery();
+  drawPace(pace);
+  drawFailures(failures);
+  drawJob(job);
+  if (!isBrowsing() || !$("gallery").childElementCount) await drawGallery();
 }
 
 // What the page could not show, and whether the service is there at all: the latter is said first.
@@ -254,7 +172,8 @@ async function route() {
   $("overview").hidden = Boolean(key);
   $("sample").hidden = !key;
   try {
-    if (key) await drawSample(key); else await refresh();
+    if (key) await drawSample(key);
+    else { currentKey = ""; await refresh(); }
     trouble("");
   } catch (error) { trouble(error); }
   if (key) scrollTo(0, 0);
@@ -294,6 +213,14 @@ function listen() {
 }
 
 addEventListener("hashchange", route);
+startGallery();
+showPaceOf(paceOf);
+for (const button of $("pace-of").children) {
+  button.onclick = async () => {
+    showPaceOf(button.value);
+    try { drawPace(await ask(`v1/pace?of=${paceOf}`)); } catch (error) { trouble(error); }
+  };
+}
 ask("v1/summary").then(drawSummary).catch(trouble);
 route();
 listen();

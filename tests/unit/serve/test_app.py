@@ -31,6 +31,10 @@ from factory.web.server import bind, serve_beside
 
 CALLS = [
     ("/", "text/html"),
+    ("/dom.js", "text/javascript"),
+    ("/charts.js", "text/javascript"),
+    ("/gallery.js", "text/javascript"),
+    ("/sample.js", "text/javascript"),
     ("/page.js", "text/javascript"),
     ("/page.css", "text/css"),
     ("/icon.svg", "image/svg+xml"),
@@ -149,6 +153,18 @@ def test_a_sample_s_pictures_are_those_of_its_tar(client, folder):
         assert picture.size == (width * image.shape[1], image.shape[0])
 
 
+def test_samples_pace_job_and_failures_are_answered_over_http(client):
+    page = client.json("/v1/samples?order=descending&limit=2")
+    assert [tile["key"] for tile in page["tiles"]] == sorted(
+        (tile["key"] for tile in page["tiles"]), reverse=True
+    )
+    assert client.json(f"/v1/samples?order=descending&from_key={page['next_key']}")["tiles"]
+    pace = client.json("/v1/pace?of=all_runs")
+    assert sum(one["samples"] for one in pace["intervals"]) == pytest.approx(15, abs=0.01)
+    assert "samples_per_shard: 5" in client.json("/v1/job")["text"]
+    assert client.json("/v1/failures") == {"total": 0, "failures": []}
+
+
 def test_metrics_are_read_by_the_official_parser(client):
     status, headers, data = client.get("/metrics")
     assert (status, headers["content-type"]) == (200, "text/plain; version=0.0.4; charset=utf-8")
@@ -192,6 +208,11 @@ def test_the_openapi_document_names_every_endpoint(client):
         ("/v1/shards?offset=-1", 400, "offset: "),
         ("/v1/shards?state=lost", 400, "state: "),
         ("/v1/gallery?pick=best", 400, "pick: "),
+        ("/v1/samples?limit=49", 400, "limit: input should be less than or equal to 48"),
+        ("/v1/samples?min_area=0.5", 400, "min_area: needs mask_class"),
+        ("/v1/samples?from_key=../../x", 400, "from_key: "),
+        ("/v1/pace?of=all", 400, "of: "),
+        ("/v1/failures?limit=1000", 400, "limit: "),
         ("/v1/summary?" + "a" * 3000, 414, "the address is longer than 2048 bytes"),
     ],
 )
