@@ -1,8 +1,6 @@
 """Response types of the service; the OpenAPI document is generated from them."""
 
-from typing import Any, Literal
-
-from pydantic import BaseModel, Field, field_validator
+from typing import Literal
 
 from factory.manifest.labels import Facts
 from factory.manifest.measure import Measures
@@ -11,8 +9,6 @@ from factory.pack.facts import SampleFacts
 ShardState = Literal["planned", "leased", "committed", "quarantined"]
 QualityName = Literal["confidence", "agreement", "sharpness", "border"]
 Pick = Literal["latest", "least_confident", "class"]
-Order = Literal["ascending", "descending"]
-PaceOf = Literal["latest_run", "all_runs"]
 
 
 class Failure(Facts):
@@ -213,89 +209,6 @@ class FoundSamples(Facts):
     """Shards passed over because their table is missing or damaged; `factory repair` rebuilds it."""
 
 
-class PaceInterval(Facts):
-    """What was made in an interval; a shard counts evenly for the time in which it was made."""
-
-    starts_at: str
-    """UTC, ISO 8601."""
-    seconds: float
-    """Its length; the first and the last one are cut where the making began and ended."""
-    samples: float
-    """Committed samples."""
-    rejected: float
-    """Generated images that were not kept."""
-    worker_s: float
-    """Seconds that workers spent on shards."""
-    generate_s: float
-    """Seconds of these in the generator and the segmenter; the rest is packing and writing."""
-    by_worker: list[float]
-    """Samples of each of `workers`."""
-
-
-class WorkerPace(Facts):
-    """What a worker made."""
-
-    worker: str
-    """Host and process; `N others` for all those that made fewer samples."""
-    device: str
-    shards: int
-    samples: int
-    pairs_per_s: float
-    """Samples per second of its own time; 0 if that is unknown."""
-    last_commit: str
-    """UTC, ISO 8601."""
-
-
-class PaceAnswer(Facts):
-    """How the making went over time."""
-
-    of: PaceOf
-    interval_s: int
-    """Length of an interval; chosen so that there are at most 96."""
-    started_at: str
-    """UTC, ISO 8601; `never` without a shard."""
-    ended_at: str
-    """UTC, ISO 8601; `never` without a shard."""
-    intervals: list[PaceInterval]
-    """In order of time; those in which nothing was made are left out."""
-    workers: list[WorkerPace]
-    """At most 16; those that made most come first."""
-
-
-class JobAnswer(Facts):
-    """The job that the dataset was started with."""
-
-    text: str
-    """`job.yaml` as it is stored, without credentials; empty if there is none."""
-    is_cut: bool
-    """Whether the file is longer than what is shown."""
-
-
-class AttemptAnswer(Facts):
-    """A failed attempt at a shard, or the shard's entry in quarantine."""
-
-    shard_index: int
-    state: ShardState
-    """State of the shard now: one that failed may have been committed later."""
-    is_quarantine: bool
-    """Whether this is the entry that keeps the shard from being tried again."""
-    attempt: int
-    """Number of the attempt, from 1; 0 = the file cannot be read."""
-    reason: str
-    """The error, in one line."""
-    run_id: str
-    failed_at: str
-    """UTC, ISO 8601."""
-
-
-class Failures(Facts):
-    """A page of failures: quarantine first, then attempts, in the order of shards."""
-
-    total: int
-    """Number of entries."""
-    failures: list[AttemptAnswer]
-
-
 class SampleAnswer(SampleFacts, Measures):
     """A sample with all its facts: those of its `KEY.json`, what was measured, and its location."""
 
@@ -311,69 +224,3 @@ class SampleAnswer(SampleFacts, Measures):
     """The coverage target that its round serves; empty for plain growth."""
     replay: str
     """The command that regenerates this sample and compares its bytes."""
-
-
-class ShardsQuery(BaseModel):
-    """Selection of shards."""
-
-    state: ShardState | None = None
-    offset: int = Field(0, ge=0, le=10**6)
-    limit: int = Field(100, ge=1, le=1000)
-
-
-class GalleryQuery(BaseModel):
-    """Selection of samples."""
-
-    pick: Pick = "latest"
-    mask_class: int = Field(0, ge=0, le=254)
-    """For `pick=class`: samples in which this class has the largest share."""
-    limit: int = Field(12, ge=1, le=48)
-
-
-class SearchQuery(BaseModel):
-    """What samples must have to be found, and where to begin."""
-
-    order: Order = "ascending"
-    """By key."""
-    from_key: str | None = Field(None, pattern=r"^[0-9]{9}$")
-    """Where to begin; the sample of this key is included."""
-    mask_class: int | None = Field(None, ge=0, le=254)
-    """They contain this mask class."""
-    min_area: float = Field(0, ge=0, le=1, allow_inf_nan=False)
-    """Least share of `mask_class` in the mask."""
-    max_area: float = Field(1, ge=0, le=1, allow_inf_nan=False)
-    """Largest share of `mask_class` in the mask."""
-    generator_class: int | None = Field(None, ge=-1, lt=2**31)
-    """They are of this class of the generator; -1 = of none."""
-    min_confidence: float = Field(0, ge=0, le=1, allow_inf_nan=False)
-    max_confidence: float = Field(1, ge=0, le=1, allow_inf_nan=False)
-    limit: int = Field(24, ge=1, le=48)
-
-    @field_validator("min_area", "max_area")
-    @classmethod
-    def _is_of_a_class(cls, value: float, info: Any) -> float:  # noqa: ANN401 - a `ValidationInfo`
-        if info.data.get("mask_class") is None:
-            raise ValueError("needs mask_class, the class whose share of the mask it is")
-        return value
-
-    @field_validator("max_area", "max_confidence")
-    @classmethod
-    def _is_not_below(cls, value: float, info: Any) -> float:  # noqa: ANN401 - a `ValidationInfo`
-        least = f"min_{str(info.field_name).removeprefix('max_')}"
-        if value < info.data.get(least, 0):
-            raise ValueError(f"must not be below {least}")
-        return value
-
-
-class PaceQuery(BaseModel):
-    """Which shards count."""
-
-    of: PaceOf = "latest_run"
-    """Those of the run that committed last, or all."""
-
-
-class FailuresQuery(BaseModel):
-    """Selection of failures."""
-
-    offset: int = Field(0, ge=0, le=10**6)
-    limit: int = Field(50, ge=1, le=200)

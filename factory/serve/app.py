@@ -20,18 +20,12 @@ from starlette.routing import Route
 
 from factory.errors import FactoryError
 from factory.identity import is_key
-from factory.serve.answers import (
-    FailuresQuery,
-    Gallery,
-    GalleryQuery,
-    PaceQuery,
-    SearchQuery,
-    ShardsQuery,
-)
+from factory.serve.answers import Gallery
 from factory.serve.facts import describe_coverage, list_rounds, list_shards, summarize
 from factory.serve.history import describe_job, describe_pace, list_failures
 from factory.serve.metrics import CONTENT_TYPE, encode_metrics
 from factory.serve.openapi import ENDPOINTS, make_openapi
+from factory.serve.queries import FailuresQuery, GalleryQuery, PaceQuery, SearchQuery, ShardsQuery
 from factory.serve.samples import SampleReader
 from factory.serve.search import SampleSearch
 from factory.serve.view import DatasetView, Snapshot

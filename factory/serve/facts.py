@@ -30,11 +30,11 @@ from factory.serve.answers import (
     Rounds,
     ShardAnswer,
     Shards,
-    ShardsQuery,
     ShardState,
     Summary,
     TargetAnswer,
 )
+from factory.serve.queries import ShardsQuery
 from factory.serve.view import Snapshot
 from factory.spec.coverage import AREA_EDGES
 

@@ -20,16 +20,15 @@ from factory.manifest.paths import ATTEMPTS, JOB_PATH, QUARANTINE, shard_index_o
 from factory.manifest.records import ShardRecord
 from factory.manifest.versions import read_file_of
 from factory.redact import shown
-from factory.serve.answers import (
+from factory.serve.history_answers import (
     AttemptAnswer,
     Failures,
-    FailuresQuery,
     JobAnswer,
     PaceAnswer,
     PaceInterval,
-    PaceQuery,
     WorkerPace,
 )
+from factory.serve.queries import FailuresQuery, PaceQuery
 from factory.serve.view import Snapshot
 from factory.store import Store
 

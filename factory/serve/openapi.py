@@ -9,21 +9,15 @@ from pydantic.json_schema import models_json_schema
 from factory.serve.answers import (
     CoverageAnswer,
     Failure,
-    Failures,
-    FailuresQuery,
     FoundSamples,
     Gallery,
-    GalleryQuery,
-    JobAnswer,
-    PaceAnswer,
-    PaceQuery,
     Rounds,
     SampleAnswer,
-    SearchQuery,
     Shards,
-    ShardsQuery,
     Summary,
 )
+from factory.serve.history_answers import Failures, JobAnswer, PaceAnswer
+from factory.serve.queries import FailuresQuery, GalleryQuery, PaceQuery, SearchQuery, ShardsQuery
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,8 @@ from factory.manifest.measure import Measures
 from factory.manifest.paths import sidecar_of
 from factory.manifest.records import ShardRecord
 from factory.pack.facts import SampleFacts, read_sidecar
-from factory.serve.answers import GalleryQuery, SampleAnswer, Tile
+from factory.serve.answers import SampleAnswer, Tile
+from factory.serve.queries import GalleryQuery
 from factory.serve.view import Snapshot
 from factory.store import Store
 

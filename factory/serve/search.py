@@ -21,7 +21,8 @@ from factory.manifest.parquet import read_table
 from factory.manifest.paths import sidecar_of
 from factory.manifest.records import ShardRecord
 from factory.pack.facts import find_odd_column
-from factory.serve.answers import FoundSamples, SearchQuery, Tile
+from factory.serve.answers import FoundSamples, Tile
+from factory.serve.queries import SearchQuery
 from factory.serve.view import Snapshot
 from factory.store import Store
 

@@ -52,7 +52,8 @@ def test_intervals_are_cut_where_the_making_began_and_ended():
 )
 def test_series_of_parts_merge_to_that_of_the_whole(shards):
     records = [
-        shard(i, end, wall, worker, num_samples=n) for i, (end, wall, n, worker) in enumerate(shards)
+        shard(i, end, wall, worker, num_samples=n)
+        for i, (end, wall, n, worker) in enumerate(shards)
     ]
     whole = make_series(records)
     parts = [make_series([r for r in records if r.worker == worker]) for worker in "abc"]

@@ -8,8 +8,8 @@ from receipts import a_record
 from small_job import make_small
 
 from factory.dataset.quarantine import Attempts
-from factory.serve.answers import FailuresQuery, PaceQuery
 from factory.serve.history import describe_job, describe_pace, list_failures
+from factory.serve.queries import FailuresQuery, PaceQuery
 from factory.serve.view import DatasetView
 from factory.store import open_store
 
@@ -58,7 +58,9 @@ def test_times_that_no_clock_shows_are_told_all_the_same(snapshot):
 def test_the_job_is_shown_without_credentials_and_is_cut_where_it_is_too_long(tmp_path):
     store = open_store(str(tmp_path))
     assert describe_job(store).text == ""
-    store.replace("job.yaml", b"uri: https://me:secret@host/a.pt?key=secret\nname: \x1b[31m<b>\xff\n")
+    store.replace(
+        "job.yaml", b"uri: https://me:secret@host/a.pt?key=secret\nname: \x1b[31m<b>\xff\n"
+    )
     text = describe_job(store).text
     assert "secret" not in text
     assert "\x1b" not in text
@@ -68,7 +70,9 @@ def test_the_job_is_shown_without_credentials_and_is_cut_where_it_is_too_long(tm
     assert len(describe_job(store).text) == 2**18
 
 
-def test_failures_are_listed_quarantine_first_and_no_other_file_is_read(made, snapshot, monkeypatch):
+def test_failures_are_listed_quarantine_first_and_no_other_file_is_read(
+    made, snapshot, monkeypatch
+):
     attempts = Attempts(made, "a run")
     for task in snapshot.plan.tasks():
         attempts.note(task, "no memory for s3://me:secret@host/a")

@@ -12,7 +12,7 @@ import factory
 from factory.dataset.views import make_manifest
 from factory.manifest.parquet import encode_table, read_table
 from factory.serve import search
-from factory.serve.answers import SearchQuery
+from factory.serve.queries import SearchQuery
 from factory.serve.search import SampleSearch
 from factory.serve.view import DatasetView
 from factory.store import open_store
