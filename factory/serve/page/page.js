@@ -73,7 +73,7 @@ function drawCoverage(c) {
     row(k.name, k.kept / largest, k.made > k.kept ? `${count(k.kept)} of ${count(k.made)}` : count(k.kept))));
   const words = {
     confidence: ["Mask confidence", "mean over a mask's pixels"],
-    agreement: ["Agreement with other methods", "mean IoU of the classes, as they see the mask"],
+    agreement: ["Agreement with other methods", "agreement of masks, 0 to 1"],
     sharpness: ["Sharpness", "variance of the Laplacian"],
     border: ["Class border", "share of neighbouring pixels of two classes"],
   };
