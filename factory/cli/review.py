@@ -183,6 +183,12 @@ def review_with_model(
     check_labels(labels, material.tree, source=str(file.path))
     reviews = review_nodes(material.renderer, labels, predict, names, NUM_SURVEYED)
     _print(reviews)
+    known = {name for part in names for name in part}
+    unknown = [label.name for label in labels.labels if label.name not in known]
+    if unknown:
+        say(
+            f"the model has no class for {', '.join(unknown)}: it cannot confirm nodes of that name"
+        )
     verdicts = [verdict for review in reviews if (verdict := review.verdict()) is not None]
     if not verdicts:
         say(f"the model says nothing about these nodes; {file.path} is unchanged")

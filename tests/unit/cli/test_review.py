@@ -95,6 +95,12 @@ def test_a_model_disputes_what_it_sees_otherwise_and_fit_plan_and_card_tell_it(h
     assert told in run("plan", "job.yaml").stdout
 
 
+@pytest.mark.slow
+def test_names_that_the_model_has_no_class_for_are_told(here):
+    lines = by_model(names="ground,disc").stdout.splitlines()
+    assert lines[-2] == "the model has no class for core: it cannot confirm nodes of that name"
+
+
 def test_reviews_change_no_identity_of_a_dataset(here):
     before = run("run", "job.yaml")
     assert before.exit_code == 0, before.output
