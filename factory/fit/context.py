@@ -11,7 +11,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from factory.errors import FactoryError
-from factory.fit.current import corners_of, corners_of_teacher
+from factory.fit.current import corners_of
 from factory.fit.pixels.extent import constant_channels
 from factory.fit.pixels.pool import PixelPool, ThreadedPixelPool
 from factory.fit.pixels.sampling import NUM_PARTS, Sampling
@@ -108,7 +108,6 @@ class FitContext:
             margin_scale=margin_scale,
             fitted_on=fitted_on,
             corners=corners_of(self.dataset.segmenter),
-            teacher_corners=corners_of_teacher(self.dataset.segmenter),
         )
         return encode_segmenter(tensors, facts)
 

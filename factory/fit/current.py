@@ -1,12 +1,13 @@
-"""Which fits in a cache are those that fitting would give now: a changed fitter keeps its fit keys.
+"""What a fit depends on beside its settings: how its fitter reads maps, which may change.
 
-A fit's key is made of settings alone, so that keys and ids stay when a fitter learns to read maps
-otherwise. Its files say so instead, and a cached one that does not is fitted again: else the bytes of a
-job would depend on what had been fitted on the machine before.
+A fit's key is made of settings alone, so that keys and ids stay when a fitter changes. The names of
+files in the cache say the rest: else the bytes of a job would depend on what had been fitted on the
+machine before.
 """
 
 from factory.errors import JobError
 from factory.segment.segmenter_file import Corners, decode_segmenter
+from factory.segment.tree.hierarchy import read_hierarchy
 from factory.spec import MethodSettings
 from factory.spec.distil import DistilSpec
 from factory.spec.klish import KlishSpec
@@ -19,29 +20,21 @@ def corners_of(spec: MethodSettings) -> Corners:
     return "half_pixel" if is_robust else "aligned"
 
 
-def corners_of_teacher(spec: MethodSettings) -> Corners:
-    """The same of the method whose masks a fit with these settings learns from, if there is one."""
-    return corners_of(spec.teacher) if isinstance(spec, DistilSpec) else "aligned"
+def treatment_of(spec: MethodSettings) -> str:
+    """What the cache's names of a fit and of its checkpoint end with; empty where that never changed.
 
-
-def treatment_of(spec: MethodSettings) -> list[str]:
-    """What decides a fit beside its settings; empty where that never changed.
-
-    A part of the names of checkpoints: no fit may go on where an older fitter stopped.
+    A head that is taught depends on how its teacher's fit reads maps.
     """
-    both = corners_of(spec), corners_of_teacher(spec)
-    return [] if both == ("aligned", "aligned") else list(both)
+    corners = corners_of(spec.teacher if isinstance(spec, DistilSpec) else spec)
+    return "" if corners == "aligned" else f".{corners}"
 
 
-def is_current(data: bytes, spec: MethodSettings) -> bool:
-    """Whether the cached fit `data` is what fitting with these settings would give now.
-
-    What cannot be read is not: it is fitted again too.
-    """
-    if not treatment_of(spec):
-        return True
+def has_tree_of_labels(data: bytes, spec: MethodSettings) -> bool:
+    """Whether the names that a job gives are for the merge tree in the fit `data`."""
+    if not isinstance(spec, KlishSpec) or spec.labels is None:
+        return False
     try:
-        _, facts = decode_segmenter(data, source="the cache")
+        tree = read_hierarchy(decode_segmenter(data, source="the cache")[0])
     except JobError:
         return False
-    return [facts.corners, facts.teacher_corners] == treatment_of(spec)
+    return tree is not None and tree.digest() == spec.labels.tree

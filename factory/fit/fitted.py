@@ -11,7 +11,7 @@ import torch
 
 from factory.errors import FactoryError, JobError, PluginError
 from factory.fit.context import Checkpoint, FitContext
-from factory.fit.current import is_current, treatment_of
+from factory.fit.current import has_tree_of_labels, treatment_of
 from factory.fit.named_files import digest_named_files
 from factory.fit.pixels.pool import PixelPool, ThreadedPixelPool, one_thread
 from factory.fit.progress import OnProgress, Progress
@@ -86,7 +86,8 @@ def _fit_section(dataset: DatasetSpec) -> dict[str, Any]:
 def find_fitted(dataset: DatasetSpec, weights_sha256: str) -> bytes | None:
     """The fitted file that the job names, or the one in this machine's cache; None if there is neither.
 
-    A cached fit by an older fitter that would now give another one counts as none.
+    A cached fit by an older fitter that would now give another one counts as none, unless it is what the
+    job's labels name the nodes of.
 
     Raises:
         JobError: If the job's file is missing, damaged, or for another generator or method.
@@ -94,8 +95,10 @@ def find_fitted(dataset: DatasetSpec, weights_sha256: str) -> bytes | None:
     named = named_fitted_file(dataset)
     if named is not None:
         return _read_fitted(named, dataset, weights_sha256)
-    cached = _cache().read(_cache_name(dataset, weights_sha256))
-    return cached if cached is not None and is_current(cached, dataset.segmenter) else None
+    before = _cache().read(f"{fit_key(dataset, weights_sha256)}.safetensors")
+    if before is not None and has_tree_of_labels(before, dataset.segmenter):
+        return before
+    return _cache().read(_cache_name(dataset, weights_sha256))
 
 
 def fit_segmenter(
@@ -183,11 +186,10 @@ def _cache() -> LocalStore:
 
 
 def _cache_name(dataset: DatasetSpec, weights_sha256: str) -> str:
-    return f"{fit_key(dataset, weights_sha256)}.safetensors"
+    return f"{fit_key(dataset, weights_sha256)}{treatment_of(dataset.segmenter)}.safetensors"
 
 
 def _checkpoint_name(dataset: DatasetSpec, weights_sha256: str, device: torch.device) -> str:
     """Other hardware or libraries would go on with other digits, an older fitter's with other pixels."""
-    key = [fit_key(dataset, weights_sha256), device.type, str(torch.__version__)]
-    here = digest_of(key + treatment_of(dataset.segmenter))
-    return f"{here}.partial"
+    here = digest_of([fit_key(dataset, weights_sha256), device.type, str(torch.__version__)])
+    return f"{here}{treatment_of(dataset.segmenter)}.partial"

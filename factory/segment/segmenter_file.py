@@ -51,8 +51,6 @@ class SegmenterFacts(BaseModel):
     """How a linear head enlarges its maps: `aligned` = the corner pixels' centres lie on each other, as
     in KLiSH's and LinearGAN's code; `half_pixel` = the corners themselves do, as in the upsampling of
     generators, so that masks are not shifted against the image."""
-    teacher_corners: Corners = "aligned"
-    """The same of the fit whose masks a distilled head has learnt from."""
 
 
 _FIRST = frozenset(

@@ -3,12 +3,12 @@ import torch
 from small_job import Witness, make_small, small_job
 
 from factory.fit import fitted as fitting
-from factory.fit.current import is_current
 from factory.fit.fitted import find_fitted, fit_key, fit_segmenter
 from factory.generate.weights.find import LocalWeights
 from factory.job import run_job
 from factory.manifest.paths import SEGMENTER_PATH
 from factory.segment.segmenter_file import decode_segmenter, encode_segmenter
+from factory.segment.tree.hierarchy import read_hierarchy
 from factory.store import LocalStore
 from factory.store.cache import cache_folder
 
@@ -37,22 +37,32 @@ def fit(dataset):
 def as_of_old(data):
     """The same fit as it was before files said how corners are treated."""
     tensors, facts = decode_segmenter(data, source="test")
-    marks = {"corners": "aligned", "teacher_corners": "aligned"}
-    return encode_segmenter(tensors, facts.model_copy(update=marks))
+    return encode_segmenter(tensors, facts.model_copy(update={"corners": "aligned"}))
+
+
+def turned(data):
+    """Another fit, with the nodes' planes in another order."""
+    tensors, facts = decode_segmenter(data, source="test")
+    flipped = {name: tensor.flip(0) for name, tensor in tensors.items()}
+    return encode_segmenter(flipped, facts)
+
+
+def name_of(dataset):
+    return fitting._cache_name(dataset, "")
 
 
 def keep(dataset, data):
-    """Leave `data` in the cache, as another version would have."""
+    """Leave `data` in the cache, as an older version would have."""
     LocalStore(str(cache_folder("segmenters"))).replace(f"{fit_key(dataset, '')}.safetensors", data)
 
 
 @pytest.mark.parametrize("segmenter", [ROBUST, DISTIL], ids=["klish", "a head that it taught"])
-def test_a_cached_fit_of_an_older_fitter_is_fitted_again_and_replaced(tmp_path, segmenter):
+def test_a_cached_fit_of_an_older_fitter_is_fitted_again(tmp_path, segmenter):
     dataset = dataset_of(tmp_path, segmenter)
     whole = fit(dataset)
     assert find_fitted(dataset, "") == whole
-    old = as_of_old(whole)
-    assert old != whole
+    old = turned(whole)
+    (cache_folder("segmenters") / name_of(dataset)).unlink()
     keep(dataset, old)
     assert find_fitted(dataset, "") is None
     assert fit(dataset) == find_fitted(dataset, "") == whole
@@ -62,12 +72,9 @@ def test_a_head_is_not_taught_by_a_cached_fit_of_an_older_fitter(tmp_path):
     """With an empty cache, and with an old teacher in it, the same bytes."""
     whole = fit(dataset_of(tmp_path, DISTIL))
     teacher = dataset_of(tmp_path, ROBUST)
-    tensors, facts = decode_segmenter(as_of_old(fit(teacher)), source="test")
-    tensors = {name: tensor.flip(0) for name, tensor in tensors.items()}
-    keep(teacher, encode_segmenter(tensors, facts))
-    (
-        cache_folder("segmenters") / f"{fit_key(dataset_of(tmp_path, DISTIL), '')}.safetensors"
-    ).unlink()
+    keep(teacher, turned(as_of_old(fit(teacher))))
+    for dataset in (teacher, dataset_of(tmp_path, DISTIL)):
+        (cache_folder("segmenters") / name_of(dataset)).unlink()
     assert fit(dataset_of(tmp_path, DISTIL)) == whole
 
 
@@ -95,8 +102,26 @@ def test_a_file_that_a_job_names_is_taken_as_it_is(tmp_path):
     assert find_fitted(dataset, "") == old
 
 
-def test_a_cached_file_that_cannot_be_read_is_fitted_again(tmp_path):
-    assert not is_current(b"half a file", dataset_of(tmp_path, ROBUST).segmenter)
+def test_the_fit_whose_nodes_a_job_names_is_taken_although_it_is_of_an_older_fitter(tmp_path):
+    dataset = dataset_of(tmp_path, ROBUST)
+    new = fit(dataset)
+    old = turned(as_of_old(new))
+    keep(dataset, old)
+    trees = [read_hierarchy(decode_segmenter(data, source="test")[0]) for data in (old, new)]
+    unnamed = {name: value for name, value in ROBUST.items() if name != "cut"}
+    for tree, data in zip(trees, (old, new), strict=True):
+        labels = [
+            {"name": f"c{node}", "colour": f"#0000{node:02x}", "nodes": [node]}
+            for node in range(12)
+        ]
+        named = dataset_of(
+            tmp_path, unnamed | {"labels": {"tree": tree.digest(), "labels": labels}}
+        )
+        assert fit_key(named, "") == fit_key(dataset, "")
+        assert find_fitted(named, "") == data
+    assert find_fitted(dataset, "") == new
+    keep(dataset, b"half a file")
+    assert find_fitted(named, "") == new
 
 
 def test_no_fit_goes_on_where_an_older_fitter_stopped(tmp_path, monkeypatch):
@@ -105,7 +130,7 @@ def test_no_fit_goes_on_where_an_older_fitter_stopped(tmp_path, monkeypatch):
         dataset = dataset_of(tmp_path, segmenter)
         names[kind] = {fitting._checkpoint_name(dataset, "", torch.device("cpu"))}
         with monkeypatch.context() as older:
-            older.setattr(fitting, "treatment_of", lambda _: [])
+            older.setattr(fitting, "treatment_of", lambda _: "")
             names[kind].add(fitting._checkpoint_name(dataset, "", torch.device("cpu")))
     assert {kind: len(found) for kind, found in names.items()} == {"robust": 2, "published": 1}
 
@@ -121,7 +146,7 @@ def test_a_dataset_goes_on_with_the_masks_that_it_has(tmp_path, monkeypatch):
     new = fit(dataset)
     keep(dataset, as_of_old(new))
     with monkeypatch.context() as older:
-        older.setattr(fitting, "is_current", lambda *_: True)
+        older.setattr(fitting, "treatment_of", lambda _: "")
         make_small(tmp_path / "whole", overrides | {"dataset.num_samples": 15})
         make_small(tmp_path / "grown", overrides | {"dataset.num_samples": 5})
     run_job(small_job(tmp_path / "grown", overrides | {"dataset.num_samples": 15}), Witness())
