@@ -224,3 +224,12 @@ class SampleAnswer(SampleFacts, Measures):
     """The coverage target that its round serves; empty for plain growth."""
     replay: str
     """The command that regenerates this sample and compares its bytes."""
+
+
+class Datasets(Facts):
+    """A page of the datasets in a folder."""
+
+    total: int
+    """Number of datasets."""
+    names: list[str]
+    """Names of their folders, sorted; each is served below `/d/NAME/`, such as `/d/NAME/v1/summary`."""

@@ -3,7 +3,7 @@
 import asyncio
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 
 from factory.errors import FactoryError
 from factory.identity import is_key
@@ -54,18 +54,29 @@ _T = TypeVar("_T")
 
 def make_app(view: DatasetView, *, token: str) -> Starlette:
     """Build the application for `view`; an empty `token` restricts it to the loopback address."""
+    return guarded(dataset_routes(view), token)
+
+
+def dataset_routes(view: DatasetView) -> list[Route]:
+    """The endpoints of one dataset and its page."""
     service = _Service(view)
     routes = [Route(e.path, getattr(service, e.name), methods=["GET"]) for e in ENDPOINTS]
     routes += [Route("/v1/openapi.json", service.openapi, methods=["GET"])]
-    routes += [
-        Route(path, partial(_page_file, name), methods=["GET"])
-        for path, name in _PAGE_FILES.items()
-    ]
+    return routes + page_routes(_PAGE_FILES)
+
+
+def page_routes(files: Mapping[str, str]) -> list[Route]:
+    """Routes of the page's files, by path."""
+    return [Route(path, partial(_page_file, name), methods=["GET"]) for path, name in files.items()]
+
+
+def guarded(routes: Sequence[BaseRoute], token: str) -> Starlette:
+    """An application with access control; an empty `token` restricts it to the loopback address."""
     access = Access(token, is_local=not token, leaves_cookie=True, health="/healthz")
     return Starlette(
         routes=routes,
         middleware=[Middleware(Guard, access=access)],
-        exception_handlers={HTTPException: on_http_error, FactoryError: _on_store},
+        exception_handlers=HANDLERS,
     )
 
 
@@ -83,49 +94,49 @@ class _Service:
         self._lock = threading.Lock()
 
     async def summary(self, request: Request) -> Response:  # noqa: ARG002 - the same for all
-        return _json(await self._cached("summary", summarize))
+        return answer_of(await self._cached("summary", summarize))
 
     async def coverage(self, request: Request) -> Response:  # noqa: ARG002
-        return _json(await self._cached("coverage", describe_coverage))
+        return answer_of(await self._cached("coverage", describe_coverage))
 
     async def rounds(self, request: Request) -> Response:  # noqa: ARG002
-        return _json(await self._cached("rounds", list_rounds))
+        return answer_of(await self._cached("rounds", list_rounds))
 
     async def shards(self, request: Request) -> Response:
-        query = _query(request, ShardsQuery)
-        return _json(await self._of_snapshot(lambda snapshot: list_shards(snapshot, query)))
+        query = query_of(request, ShardsQuery)
+        return answer_of(await self._of_snapshot(lambda snapshot: list_shards(snapshot, query)))
 
     async def gallery(self, request: Request) -> Response:
-        query = _query(request, GalleryQuery)
+        query = query_of(request, GalleryQuery)
 
         def answer(snapshot: Snapshot) -> Gallery:
             return Gallery(pick=query.pick, tiles=self._reader.gallery(snapshot, query))
 
-        return _json(await self._cached(query.model_dump_json(), answer))
+        return answer_of(await self._cached(query.model_dump_json(), answer))
 
     async def samples(self, request: Request) -> Response:
-        query = _query(request, SearchQuery)
+        query = query_of(request, SearchQuery)
         async with self._searching:
             found = await self._of_snapshot(lambda snapshot: self._search.find(snapshot, query))
-        return _json(found)
+        return answer_of(found)
 
     async def pace(self, request: Request) -> Response:
-        query = _query(request, PaceQuery)
-        return _json(await self._cached(f"pace {query.of}", lambda s: describe_pace(s, query)))
+        query = query_of(request, PaceQuery)
+        return answer_of(await self._cached(f"pace {query.of}", lambda s: describe_pace(s, query)))
 
     async def job(self, request: Request) -> Response:  # noqa: ARG002
-        return _json(await self._cached("job", lambda _: describe_job(self._view.store)))
+        return answer_of(await self._cached("job", lambda _: describe_job(self._view.store)))
 
     async def failures(self, request: Request) -> Response:
-        query = _query(request, FailuresQuery)
+        query = query_of(request, FailuresQuery)
         name = f"failures {query.model_dump_json()}"
         store = self._view.store
-        return _json(await self._cached(name, lambda s: list_failures(store, s, query)))
+        return answer_of(await self._cached(name, lambda s: list_failures(store, s, query)))
 
     async def sample(self, request: Request) -> Response:
         key = _key(request)
         found = await self._of_snapshot(lambda snapshot: self._reader.describe(snapshot, key))
-        return _json(found or _missing(key))
+        return answer_of(found or _missing(key))
 
     async def image(self, request: Request) -> Response:
         return await self._picture(request, "image")
@@ -205,11 +216,17 @@ class _Service:
             return self._answers[key]
 
 
-def _json(answer: BaseModel) -> Response:
+def answer_of(answer: BaseModel) -> Response:
+    """A response with an answer as JSON."""
     return Response(answer.model_dump_json(), media_type="application/json")
 
 
-def _query(request: Request, kind: type[Any]) -> Any:  # noqa: ANN401 - an instance of `kind`
+def query_of(request: Request, kind: type[Any]) -> Any:  # noqa: ANN401 - an instance of `kind`
+    """The parameters of a request.
+
+    Raises:
+        HTTPException: If one is not allowed.
+    """
     try:
         return kind.model_validate(dict(request.query_params))
     except ValidationError as error:
@@ -233,3 +250,7 @@ async def _page_file(name: str, request: Request) -> Response:  # noqa: ARG001
 
 async def _on_store(request: Request, error: Exception) -> Response:  # noqa: ARG001
     return refuse(503, str(error))
+
+
+HANDLERS = {HTTPException: on_http_error, FactoryError: _on_store}
+"""What becomes of errors."""

@@ -1,5 +1,6 @@
 """The endpoints as data: routes and the OpenAPI document are generated from them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,6 +9,7 @@ from pydantic.json_schema import models_json_schema
 
 from factory.serve.answers import (
     CoverageAnswer,
+    Datasets,
     Failure,
     FoundSamples,
     Gallery,
@@ -17,7 +19,14 @@ from factory.serve.answers import (
     Summary,
 )
 from factory.serve.history_answers import Failures, JobAnswer, PaceAnswer
-from factory.serve.queries import FailuresQuery, GalleryQuery, PaceQuery, SearchQuery, ShardsQuery
+from factory.serve.queries import (
+    DatasetsQuery,
+    FailuresQuery,
+    GalleryQuery,
+    PaceQuery,
+    SearchQuery,
+    ShardsQuery,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +75,12 @@ ENDPOINTS = (
 )
 """All endpoints except the page's files."""
 
+FOLDER_ENDPOINTS = (
+    Endpoint("/v1/datasets", "datasets", "The datasets in the folder.", Datasets, DatasetsQuery),
+    Endpoint("/healthz", "health", "Whether the service is up; needs no token.", "text/plain"),
+)
+"""The endpoints of a folder of datasets, beside those of each dataset."""
+
 _FAILURES = {
     "400": "A parameter or the Host header is not allowed.",
     "401": "A token is needed.",
@@ -79,9 +94,9 @@ _FAILURES = {
 }
 
 
-def make_openapi(version: str) -> dict[str, Any]:
+def make_openapi(version: str, endpoints: Sequence[Endpoint] = ENDPOINTS) -> dict[str, Any]:
     """The OpenAPI 3.1 document of the service."""
-    types = {e.answer for e in ENDPOINTS if isinstance(e.answer, type)} | {Failure}
+    types = {e.answer for e in endpoints if isinstance(e.answer, type)} | {Failure}
     ordered = sorted(types, key=lambda kind: kind.__name__)
     refs, definitions = models_json_schema(
         [(kind, "serialization") for kind in ordered], ref_template="#/components/schemas/{model}"
@@ -94,7 +109,7 @@ def make_openapi(version: str) -> dict[str, Any]:
             "version": version,
             "description": "Progress, coverage and samples of a dataset; a read-only cache of it.",
         },
-        "paths": {endpoint.path: {"get": _operation(endpoint, by_type)} for endpoint in ENDPOINTS},
+        "paths": {endpoint.path: {"get": _operation(endpoint, by_type)} for endpoint in endpoints},
         "components": {
             "schemas": definitions["$defs"],
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},

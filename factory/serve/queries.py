@@ -74,3 +74,10 @@ class FailuresQuery(BaseModel):
 
     offset: int = Field(0, ge=0, le=10**6)
     limit: int = Field(50, ge=1, le=200)
+
+
+class DatasetsQuery(BaseModel):
+    """Selection of datasets."""
+
+    offset: int = Field(0, ge=0, le=10**6)
+    limit: int = Field(50, ge=1, le=200)

@@ -13,6 +13,7 @@ from small_job import make_small
 from factory.dataset.quarantine import ShardFailure
 from factory.derive.key_list import read_key_list
 from factory.serve.app import make_app
+from factory.serve.folder import make_folder_app
 from factory.serve.view import DatasetView
 from factory.store import open_store
 from factory.web.server import bind, serve_beside
@@ -273,3 +274,27 @@ def serving(folder, port):
             yield service, int(re.findall(r":(\d+)/", service.stdout.readline())[0])
         finally:
             service.kill()
+
+
+def test_a_folder_of_datasets_lists_them_with_links_to_each(tmp_path, visits, screenshot):
+    make_small(tmp_path)
+    (tmp_path / "out").rename(tmp_path / "<b>one")
+    (tmp_path / "bad/plan").mkdir(parents=True)
+    (tmp_path / "bad/plan/round-0000.json").write_text("{}")
+    opened = bind("127.0.0.1", 0)
+    serve_beside(make_folder_app(tmp_path, token=""), opened)
+    page = visits.open(f"http://127.0.0.1:{opened.getsockname()[1]}/", **PHONE)
+    rows = page.locator("#datasets .row")
+    expect(rows).to_have_count(2)
+    expect(rows.nth(0)).to_contain_text("<b>one")
+    expect(rows.nth(0)).to_contain_text("tiny: complete, 13 of 13 pairs")
+    expect(rows.nth(1)).to_contain_text("round-0000.json")
+    expect(page.locator("#page-note")).to_have_text("1 to 2 of 2")
+    screenshot(page, "datasets")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    page.get_by_role("link", name="one").click()
+    expect(page.locator("#state")).to_have_text("complete")
+    expect(page.locator("#gallery img")).to_have_count(12)
+    page.get_by_role("link", name="all datasets").click()
+    expect(rows).to_have_count(2)
+    visits.complaints[:] = [c for c in visits.complaints if "503" not in c]

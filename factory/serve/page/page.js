@@ -214,6 +214,7 @@ function listen() {
 
 addEventListener("hashchange", route);
 startGallery();
+$("all").hidden = !/\/d\/[^/]+\/$/.test(location.pathname);  // one of many in a folder
 showPaceOf(paceOf);
 for (const button of $("pace-of").children) {
   button.onclick = async () => {
