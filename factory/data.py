@@ -24,7 +24,8 @@ class TargetSearch(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     layouts: tuple[int, ...] = Field(min_length=1, max_length=10_000)
-    """Samples of the dataset whose masks are the wanted layouts, by index: all in turn."""
+    """Samples of the dataset whose masks are the wanted layouts, by index: those in a sample's own split
+    in turn."""
     method: Literal["optimise"] = "optimise"
     """As in `LayoutSpec`, as all of the following."""
     candidates: int = Field(8, ge=1, le=100_000)

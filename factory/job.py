@@ -170,9 +170,10 @@ def prepare_job(
     identify: Callable[..., dict[str, Any]] = partial(
         identify_job, spec, weights_sha256=weights.sha256, files=files, theirs=theirs
     )
-    check_before_fit(grow(spec, rounds, growth), store, rounds, identify)
+    grown = grow(spec, rounds, growth)
+    check_before_fit(grown, store, rounds, identify)
     fitted = _fitted_segmenter(spec, store, weights, observer, stop)
-    find = partial(find_beside, spec, weights, on_progress=observer.fitting, stop=stop)
+    find = partial(find_beside, grown, weights, on_progress=observer.fitting, stop=stop)
     beside = find(fitted, store=store, theirs=theirs)
     digests = {file.argument: digest_of_bytes(data) for file, data in beside.items()}
     identity = identify(**digests)

@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NoReturn
 
 import numpy as np
 import torch
@@ -36,7 +36,8 @@ from factory.spec import EncodeSpec
 from factory.store import Store, open_store
 from factory.store.single_file import replace_file, writing_into
 
-_MOST_STEPS = 10_000
+_MOST_STEPS, _MOST_WEIGHT = 10_000, 1_000
+_LATENTS = ("per_layer", "shared")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +61,24 @@ class EditSettings:
         Raises:
             JobError: If there are any.
         """
-        if not 1 <= self.steps <= _MOST_STEPS:
-            allowed = f"1 to {_MOST_STEPS:,}"
-            raise JobError(where="steps", found=f"found {self.steps}", allowed=allowed)
-        if not 0 < self.learning_rate <= 10:
-            found = f"found {self.learning_rate}"
-            raise JobError(where="learning_rate", found=found, allowed="more than 0, up to 10")
+        if not (_is_number(self.steps, int) and 1 <= self.steps <= _MOST_STEPS):
+            _refuse("steps", self.steps, f"1 to {_MOST_STEPS:,}")
+        if not (_is_number(self.learning_rate) and 0 < self.learning_rate <= 10):
+            _refuse("learning_rate", self.learning_rate, "more than 0, up to 10")
+        if self.latents not in _LATENTS:
+            _refuse("latents", self.latents, " or ".join(_LATENTS))
+        for name in ("stay", "prior"):
+            weight = getattr(self, name)
+            if not (_is_number(weight) and 0 <= weight <= _MOST_WEIGHT):
+                _refuse(name, weight, f"0 to {_MOST_WEIGHT:,}")
+
+
+def _is_number(value: object, *kinds: type) -> bool:
+    return isinstance(value, kinds or (int, float)) and not isinstance(value, bool)
+
+
+def _refuse(name: str, value: object, allowed: str) -> NoReturn:
+    raise JobError(where=name, found=f"found {value!r}", allowed=allowed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +140,7 @@ class EditableSample:
         """Require a mask of this sample.
 
         Raises:
-            JobError: If it has another size, nothing is painted, or it has an unknown class.
+            JobError: If it has another size, an unknown class, or nothing painted that is not there.
         """
         try:
             check_mask(painted, len(self.mask))
@@ -140,6 +153,9 @@ class EditableSample:
                 found=f"found class {ids.max()}",
                 allowed=f"allowed: 0 to {len(self.labels) - 1}, and 255 = stays as it is",
             )
+        if ((painted == IGNORE) | (painted == self.mask)).all():
+            found = f"changes nothing: sample {self.key} has these classes there"
+            raise JobError(where="mask", found=found, remedy="paint a change")
 
     def edit(
         self,
@@ -242,10 +258,10 @@ def edit_sample(
     with one_thread():
         sample = open_sample(store, key, trust_plugins=trust_plugins)
         if isinstance(mask, np.ndarray):
-            sample.check(mask)
             painted = mask
         else:
             painted = read_mask(Path(mask), make_classes(sample.labels), len(sample.mask))
+        sample.check(painted)
         return sample.edit(painted, settings)
 
 

@@ -62,5 +62,10 @@ def export(
         else:
             num_images = FORMATS[layout.value].write(source, output)
             say(f"wrote {num_images:,} images to {output}")
+    if source.is_edited and not (layout.value in FORMATS and FORMATS[layout.value].has_edits):
+        say(
+            f"left out the edited images and masks, which {layout.value} has no place for: "
+            "`factory export folders` or `factory export hf` writes both"
+        )
     if source.num_left_out:
         say(f"left out {source.num_left_out:,} held-out images that nearly repeat a training image")

@@ -1,9 +1,13 @@
 """Find samples that count for a coverage target: their masks are the layouts that a search wants."""
 
+from collections import defaultdict
+from collections.abc import Mapping
+
 import numpy as np
 
 from factory.dataset.facts_table import read_facts_tables
 from factory.dataset.state import DatasetState
+from factory.manifest.paths import split_of
 from factory.plan.targets import Target
 from factory.store import Store
 
@@ -12,7 +16,7 @@ _MOST = 32
 
 
 def find_holders(store: Store, state: DatasetState, target: Target) -> tuple[int, ...]:
-    """The indices of up to 32 samples that count for `target`, in order; none if there is none.
+    """The indices of up to 32 samples of each split that count for `target`, in order; maybe none.
 
     Of the first 256, those with the largest share of the class: a search comes close to its layout, and
     seldom beyond. Samples that were searched themselves are left out.
@@ -27,7 +31,7 @@ def find_holders(store: Store, state: DatasetState, target: Target) -> tuple[int
     """
     assert target.mask_class is not None
     searched = {r.round_index for r in state.plan.rounds if r.steering and r.steering.search}
-    shares: dict[int, float] = {}
+    shares: dict[str, dict[int, float]] = defaultdict(dict)
     for record in state.records:
         if record.round_index in searched or record.coverage is None:
             continue
@@ -37,9 +41,13 @@ def find_holders(store: Store, state: DatasetState, target: Target) -> tuple[int
         for row in table.to_pylist():
             share = row["class_px"][target.mask_class] / (row["width"] * row["height"])
             if share > 0 and share >= target.min_area:
-                shares[row["index"]] = share
-        if len(shares) >= _LOOKED_AT:
+                shares[split_of(record.path)][row["index"]] = share
+        if sum(map(len, shares.values())) >= _LOOKED_AT:
             break
+    return tuple(sorted(index for inside in shares.values() for index in _largest(inside)))
+
+
+def _largest(shares: Mapping[int, float]) -> list[int]:
     order = np.lexsort((list(shares), [-share for share in shares.values()]))
     indices = list(shares)
-    return tuple(sorted(indices[place] for place in order[:_MOST]))
+    return [indices[place] for place in order[:_MOST]]

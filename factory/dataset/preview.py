@@ -3,13 +3,14 @@
 import io
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageDraw, ImageFont
 
 from factory.dataset.finder import SampleFinder
-from factory.dataset.samples import decode_sample
+from factory.dataset.samples import ReadSample, decode_sample
 from factory.dataset.walk import explain_damage
 from factory.manifest.labels import MaskClass
 from factory.manifest.records import Manifest, ShardRecord
@@ -22,6 +23,7 @@ _GAP_PX = 8
 _LEGEND_PX = 26
 _MASK_OPACITY = 0.45
 _IGNORE_COLOUR = (128, 128, 128)
+_BEFORE_AND_AFTER = "left: before the edit, whose shares these are; right: after it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,14 @@ class Pair:
     key: str
     image: UInt8[np.ndarray, "h w 3"]
     mask: UInt8[np.ndarray, "h w"]
+
+
+def pairs_of(sample: ReadSample) -> list[Pair]:
+    """The pair of a sample; of an edited one, those before and after its edit."""
+    pairs = [Pair(sample.key, sample.image, sample.mask)]
+    if sample.edited is not None and sample.edited_mask is not None:
+        pairs.append(Pair(sample.key, sample.edited, sample.edited_mask))
+    return pairs
 
 
 def make_preview(store: Store, manifest: Manifest) -> bytes | None:
@@ -49,7 +59,10 @@ def make_preview(store: Store, manifest: Manifest) -> bytes | None:
 
 
 def sample_pairs(store: Store, records: list[ShardRecord], count: int) -> list[Pair]:
-    """Read the first pairs of up to four shards spread over the dataset, `count` in total."""
+    """Read the first pairs of up to four shards spread over the dataset, `count` in total.
+
+    Of edited samples, each pair is followed by the one after its edit.
+    """
     if not records:
         return []
     num_shards = min(4, len(records))
@@ -69,7 +82,7 @@ def _first_pairs(store: Store, record: ShardRecord, count: int) -> list[Pair]:
     while len(pairs) < count and (stored := finder.find_next(record, index)) is not None:
         with explain_damage(store, record, stored.key):
             sample = decode_sample(stored, record.dataset_id)
-        pairs.append(Pair(sample.key, sample.image, sample.mask))
+        pairs += pairs_of(sample)
         index = int(stored.key) + 1
     return pairs
 
@@ -99,6 +112,8 @@ def overlay(pair: Pair, labels: list[MaskClass]) -> UInt8[np.ndarray, "h w 3"]:
 def draw_sheet(pairs: list[Pair], labels: list[MaskClass], shares: list[float]) -> Image.Image:
     """Draw pairs in a grid, each image to the left of its overlay, with a legend below.
 
+    Two pairs of one sample, before and after its edit, touch each other, and a line says so.
+
     `shares` are the classes' shares by id, followed by the share of pixels without a class.
     """
     columns = min(_COLUMNS, len(pairs))
@@ -113,10 +128,13 @@ def draw_sheet(pairs: list[Pair], labels: list[MaskClass], shares: list[float]) 
     per_line = max(1, (width - _GAP_PX) // entry)
     legend_lines = -(-len(legend) // per_line)
     grid_height = rows * (_TILE_PX + _GAP_PX) + _GAP_PX
-    height = grid_height + legend_lines * _LEGEND_PX + _GAP_PX
+    is_after = [pair.key == before.key for before, pair in pairwise(pairs)]
+    height = grid_height + (legend_lines + any(is_after)) * _LEGEND_PX + _GAP_PX
     sheet = Image.new("RGB", (width, height), "white")
     for position, pair in enumerate(pairs):
         left = _GAP_PX + (position % columns) * cell
+        if position and is_after[position - 1]:
+            left -= _GAP_PX
         top = _GAP_PX + (position // columns) * (_TILE_PX + _GAP_PX)
         sheet.paste(_tile(pair.image), (left, top))
         sheet.paste(_tile(overlay(pair, labels)), (left + _TILE_PX, top))
@@ -126,6 +144,9 @@ def draw_sheet(pairs: list[Pair], labels: list[MaskClass], shares: list[float]) 
         top = grid_height + (position // per_line) * _LEGEND_PX
         draw.rectangle((left, top, left + 18, top + 18), fill=colour)
         draw.text((left + 26, top), text, fill="black", font=font)
+    if any(is_after):
+        top = grid_height + legend_lines * _LEGEND_PX
+        draw.text((_GAP_PX, top), _BEFORE_AND_AFTER, fill="black", font=font)
     return sheet
 
 

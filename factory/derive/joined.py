@@ -15,6 +15,8 @@ from factory.redact import redact_values
 SEVERAL = "several"
 """In place of a kind of generator or segmenter, if the sources differ."""
 
+_HOW_MADE, _NOT_COPIED = ("sampling", "edit"), "layouts_sha256"
+
 
 @dataclass(frozen=True, slots=True)
 class Joined:
@@ -68,6 +70,7 @@ def join(
             ],
         },
     }
+    identity |= {name: _copied(sources, name) for name in _HOW_MADE if name in first.identity}
     identity = redact_values(identity)
     labels, numbers = _join_labels(sources)
     return Joined(identity, _plan(identity, chosen, name, samples_per_shard), labels, numbers)
@@ -105,7 +108,7 @@ def _digest(source: Source) -> str:
     return hashlib.sha256(digests.encode()).hexdigest()
 
 
-def _common(sources: Sequence[Source], section: str, digest: str) -> dict[str, Any]:
+def _common(sources: Sequence[Source], section: str, digest: str = "") -> dict[str, Any]:
     """A section of the identity that all sources share; else that there are several."""
     sections = [source.manifest.identity[section] for source in sources]
     if all(other == sections[0] for other in sections):
@@ -113,7 +116,15 @@ def _common(sources: Sequence[Source], section: str, digest: str) -> dict[str, A
         return common
     # What the confidence of a sample means is needed to verify it, and equal in all of them.
     told = {key: sections[0][key] for key in ("confidence",) if key in sections[0]}
-    return {"kind": SEVERAL, digest: ""} | told
+    return {"kind": SEVERAL} | ({digest: ""} if digest else {}) | told
+
+
+def _copied(sources: Sequence[Source], section: str) -> dict[str, Any]:
+    """A section about how samples were made, which says what files and facts they have.
+
+    Its digest is of a file that is not copied.
+    """
+    return {k: v for k, v in _common(sources, section).items() if k != _NOT_COPIED}
 
 
 def _check_alike(sources: Sequence[Source]) -> None:
@@ -143,6 +154,7 @@ def _traits(source: Source) -> dict[str, Any]:
         "meaning of confidence": segmenter.get("confidence", "margin"),
         "clean-up of masks": "clean" in segmenter,
         "wanted layouts": "sampling" in identity,
+        "edited pairs": "edit" in identity,
     }
 
 

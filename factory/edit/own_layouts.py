@@ -15,17 +15,25 @@ _MASK = "mask.png"
 
 
 def read_own_layouts(
-    store: Store, indices: Sequence[int], *, num_classes: int, side: int
-) -> Layouts:
+    store: Store, indices: Sequence[int], split: str, *, num_classes: int, side: int
+) -> Layouts | None:
     """Read the masks of committed samples as layouts, in the order of `indices`; their keys are names.
+
+    Those of other splits are left out: a held-out sample with the layout of a training sample would be
+    easier than a new one.
+
+    Returns:
+        The layouts; None if no sample is in `split`.
 
     Raises:
         DamageError: If one is missing or damaged.
     """
     plan, finder = find_plan(store), SampleFinder(store)
-    files = []
+    names, files = [], []
     for index in indices:
         task = plan.owner_of(index)
+        if task is not None and task.split != split:
+            continue
         record = find_record(store, task) if task is not None else None
         found = finder.find(record, index) if record is not None else None
         mask = found.files.get(_MASK) if found is not None else None
@@ -44,5 +52,6 @@ def read_own_layouts(
                 found=f"its mask is no layout ({error})",
                 remedy="`factory verify --deep`",
             ) from error
+        names.append(sample_key(index))
         files.append(mask)
-    return Layouts(tuple(map(sample_key, indices)), tuple(files))
+    return Layouts(tuple(names), tuple(files)) if files else None

@@ -32,6 +32,8 @@ class Example:
     ending: str
     """Ending of that file: png, webp or jpg."""
     sample: ReadSample
+    edited: bytes = b""
+    """The file of the image after its edit; empty for a sample without."""
 
     @property
     def mask(self) -> UInt8[np.ndarray, "h w"]:
@@ -80,6 +82,11 @@ class Exported:
         """Names of the mask classes, by class id."""
         return [label.name for label in self.manifest.meaning.labels]
 
+    @property
+    def is_edited(self) -> bool:
+        """Whether its samples have an edited image and mask beside their own."""
+        return "edit" in self.manifest.identity
+
     def records(self) -> list[ShardRecord]:
         """Receipts of the shards that are exported, in order."""
         return [r for r in self.manifest.records if split_of(r.path) in self.splits]
@@ -120,15 +127,21 @@ def _examples(
         with explain_damage(store, record, stored.key):
             sample = decode_sample(stored, record.dataset_id)
             image = without_alpha(stored)
-        yield Example(stored.key, split, image, stored.image_ending, sample)
+            edited = without_alpha(stored, "edited") if sample.edited is not None else b""
+        yield Example(stored.key, split, image, stored.image_ending, sample, edited)
 
 
-def without_alpha(stored: StoredSample) -> bytes:
-    """The file of an image; one with alpha is laid on white: most tools would drop the alpha."""
-    rgba = decode_rgba(stored.image)
-    if rgba is None:
-        return stored.image
+def without_alpha(stored: StoredSample, what: str = "image") -> bytes:
+    """The file of an image, or of the `edited` one; alpha is laid on white: most tools would drop it.
+
+    Raises:
+        ValueError: If there is none, or it cannot be decoded.
+    """
     ending = stored.image_ending
+    data = stored.file(f"{what}.{ending}")
+    rgba = decode_rgba(data)
+    if rgba is None:
+        return data
     image_format = next(name for name, known in IMAGE_ENDING.items() if known == ending)
     return encode_image(flatten_on_white(rgba), EncodeSpec(image=image_format))
 

@@ -21,6 +21,8 @@ _VOID = (224, 224, 192)
 def export_folders(source: Exported, folder: Path) -> int:
     """Write `images/SPLIT/KEY.*`, `masks/SPLIT/KEY.png` (class ids, 255 = ignore) and `classes.txt`.
 
+    Samples with edits also have `edited/SPLIT/KEY.*` and `edited_masks/SPLIT/KEY.png`.
+
     Returns:
         The number of images.
 
@@ -33,6 +35,11 @@ def export_folders(source: Exported, folder: Path) -> int:
         write_file(folder, f"images/{example.split}/{example.name}", example.image)
         data = encode_mask(np.ascontiguousarray(example.mask))
         write_file(folder, f"masks/{example.split}/{example.key}.png", data)
+        edited_mask = example.sample.edited_mask
+        if edited_mask is not None:
+            write_file(folder, f"edited/{example.split}/{example.name}", example.edited)
+            data = encode_mask(np.ascontiguousarray(edited_mask))
+            write_file(folder, f"edited_masks/{example.split}/{example.key}.png", data)
         count += 1
     write_lines(folder, "classes.txt", source.class_names)
     return count

@@ -24,20 +24,26 @@ class Format:
     """Writes a dataset into a folder; returns the number of images."""
     help: str
     """What it writes, and who reads it."""
+    has_edits: bool = False
+    """Whether it writes what edited samples are after their edit, too."""
 
 
 FORMATS = {
     "folders": Format(
-        export_folders, "images/, masks/ and classes.txt: mmseg, FiftyOne, fastai, MONAI"
+        export_folders,
+        "images/, masks/ and classes.txt: mmseg, FiftyOne, fastai, MONAI",
+        has_edits=True,
     ),
     "nnunet": Format(export_nnunet, "an nnU-Net raw dataset"),
     "voc": Format(export_voc, "Pascal VOC with palette masks: CVAT"),
-    "hf": Format(export_hub, "Parquet with images and id2label: Hugging Face datasets"),
+    "hf": Format(
+        export_hub, "Parquet with images and id2label: Hugging Face datasets", has_edits=True
+    ),
     "yolo": Format(export_yolo, "polygons: YOLO"),
     "coco-semantic": Format(export_coco_semantic, "a run-length mask per class: pycocotools"),
     "coco-polygons": Format(export_coco_polygons, "polygons per class, without holes"),
     "coco-panoptic": Format(export_coco_panoptic, "COCO panoptic"),
     "label-studio": Format(export_label_studio, "polygons to correct: Label Studio"),
-    "dali": Format(export_dali, "index files for the tars: NVIDIA DALI"),
+    "dali": Format(export_dali, "index files for the tars: NVIDIA DALI", has_edits=True),
 }
 """All formats but `coco`, which is about objects."""

@@ -5,10 +5,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from jaxtyping import UInt8
 
-from factory.dataset.walk import MASK_FILE
+from factory.dataset.walk import EDITED_MASK_FILE, MASK_FILE
 from factory.export.examples import Example, Exported, write_file
 from factory.pack.image import encode_mask
 from factory.spec.yaml_text import dump_yaml
@@ -18,7 +20,8 @@ _ROWS_PER_GROUP = 100
 """Rows of a group: a reader of single rows decodes a whole group, and images are large."""
 
 _PICTURE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
-_COLUMNS: dict[str, tuple[pa.DataType, dict[str, Any]]] = {
+_Columns = dict[str, tuple[pa.DataType, dict[str, Any]]]
+_COLUMNS: _Columns = {
     "image": (_PICTURE, {"_type": "Image"}),
     "mask": (_PICTURE, {"_type": "Image"}),
     "key": (pa.string(), {"dtype": "string", "_type": "Value"}),
@@ -26,10 +29,13 @@ _COLUMNS: dict[str, tuple[pa.DataType, dict[str, Any]]] = {
     "class_name": (pa.string(), {"dtype": "string", "_type": "Value"}),
     "confidence": (pa.float64(), {"dtype": "float64", "_type": "Value"}),
 }
+_OF_EDITS: _Columns = dict.fromkeys(("edited", "edited_mask"), _COLUMNS["image"])
 
 
 def export_hub(source: Exported, folder: Path) -> int:
     """Write `data/SPLIT-NNNNN-of-NNNNN.parquet`, `README.md` with `dataset_info`, and `id2label.json`.
+
+    Samples with edits also have the columns `edited` and `edited_mask`.
 
     Returns:
         The number of images.
@@ -38,9 +44,10 @@ def export_hub(source: Exported, folder: Path) -> int:
         DamageError: If a shard is missing or damaged.
         OSError: If the folder cannot be written.
     """
-    features = {name: feature for name, (_, feature) in _COLUMNS.items()}
+    columns = _COLUMNS | (_OF_EDITS if source.is_edited else {})
+    features = {name: feature for name, (_, feature) in columns.items()}
     metadata = {b"huggingface": json.dumps({"info": {"features": features}}).encode()}
-    schema = pa.schema([(name, kind) for name, (kind, _) in _COLUMNS.items()], metadata)
+    schema = pa.schema([(name, kind) for name, (kind, _) in columns.items()], metadata)
     splits: list[dict[str, Any]] = []
     for split in source.splits:
         records = source.manifest.records_of(split)
@@ -56,12 +63,13 @@ def export_hub(source: Exported, folder: Path) -> int:
         splits.append({"name": split, "num_bytes": size_bytes, "num_examples": total})
     names = dict(enumerate(source.class_names))
     write_file(folder, "id2label.json", (json.dumps(names, indent=1) + "\n").encode())
-    write_file(folder, "README.md", _card(source, splits))
+    write_file(folder, "README.md", _card(source, columns, splits))
     return sum(split["num_examples"] for split in splits)
 
 
 def _row(example: Example) -> dict[str, Any]:
-    mask = encode_mask(example.mask.copy())
+    mask, edited_mask = encode_mask(example.mask.copy()), example.sample.edited_mask
+    after = {} if edited_mask is None else _after(example, edited_mask)
     return {
         "image": {"bytes": example.image, "path": example.name},
         "mask": {"bytes": mask, "path": f"{example.key}.{MASK_FILE}"},
@@ -69,6 +77,18 @@ def _row(example: Example) -> dict[str, Any]:
         "class_label": example.facts.class_label,
         "class_name": example.facts.class_name,
         "confidence": example.facts.confidence,
+        **after,
+    }
+
+
+def _after(example: Example, mask: UInt8[np.ndarray, "h w"]) -> dict[str, Any]:
+    """The cells of a sample after its edit."""
+    return {
+        "edited": {"bytes": example.edited, "path": f"{example.key}.edited.{example.ending}"},
+        "edited_mask": {
+            "bytes": encode_mask(mask.copy()),
+            "path": f"{example.key}.{EDITED_MASK_FILE}",
+        },
     }
 
 
@@ -82,10 +102,10 @@ def _write(path: Path, schema: pa.Schema, rows: Iterator[dict[str, Any]], count:
     return path.stat().st_size
 
 
-def _card(source: Exported, splits: Sequence[dict[str, Any]]) -> bytes:
+def _card(source: Exported, columns: _Columns, splits: Sequence[dict[str, Any]]) -> bytes:
     features = [
         {"name": name, "dtype": "image" if kind is _PICTURE else feature["dtype"]}
-        for name, (kind, feature) in _COLUMNS.items()
+        for name, (kind, feature) in columns.items()
     ]
     size = sum(split["num_bytes"] for split in splits)
     front = {

@@ -1,5 +1,6 @@
 """Serve a page on this machine only, protected by a token: what our pages for people share."""
 
+import asyncio
 import secrets
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,10 +14,14 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
+from factory.label.painting.superpixels import SIZES, number_superpixels
 from factory.label.scripts import asset_route, content_rule
 from factory.web.answers import on_http_error
 from factory.web.guard import Access, Guard
 from factory.web.server import bind, serve_until_stopped
+
+BYTES = "application/octet-stream"
+"""The kind of an answer that scripts read byte by byte."""
 
 _HOST = "127.0.0.1"
 
@@ -50,6 +55,21 @@ def answer_page(render: Callable[[str], bytes]) -> Response:
     nonce = secrets.token_urlsafe(16)
     rule = {"Content-Security-Policy": content_rule(nonce)}
     return HTMLResponse(render(nonce), headers=rule)
+
+
+async def answer_superpixels(
+    request: Request, image: Callable[[], UInt8[np.ndarray, "h w 3"]]
+) -> Response:
+    """The answer with the number of each pixel's superpixel in `image`, two bytes each, lower first.
+
+    Raises:
+        HTTPException: If the request asks for no known size of superpixels.
+    """
+    size = request.query_params.get("size", "")
+    if size not in SIZES:
+        raise HTTPException(400, f"size: give {' or '.join(SIZES)}")
+    found = await asyncio.to_thread(number_superpixels, image(), size)
+    return Response(found, media_type=BYTES)
 
 
 async def read_mask(request: Request, side: int, *, name: str) -> UInt8[np.ndarray, "h w"]:

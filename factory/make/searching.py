@@ -14,8 +14,8 @@ from factory.generate.latents import LatentSampler
 from factory.segment.base import AnySegmenter
 from factory.spec import DatasetSpec
 
-ReadLayouts = Callable[[Sequence[int]], Layouts]
-"""Reads the masks of samples, by index, as layouts."""
+ReadLayouts = Callable[[Sequence[int], str], Layouts | None]
+"""Reads the masks of those samples, by index, that are in a split; None if none is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class Searches:
         """
         self._parts = generator, segmenter, sampler
         self._read_layouts = read_layouts
-        self._of_round: tuple[TargetSearch, Search] | None = None
+        self._of_round: tuple[TargetSearch, dict[str, Search | None]] | None = None
         self._lock = threading.Lock()
         self._of_dataset = None
         if dataset.sampling is not None:
@@ -62,15 +62,22 @@ class Searches:
     def of(self, task: ShardTask | None) -> Search | None:
         """How the latents of a task are searched; None if they are used as they are drawn.
 
+        A round's search wants masks of samples in the task's own split. Where there are none, the best
+        of the samples that are drawn are kept.
+
         Raises:
             DamageError: If a sample whose mask is wanted is missing or damaged.
         """
         wanted = task.steering.search if task is not None and task.steering is not None else None
-        if wanted is None:
+        if wanted is None or task is None:
             return self._of_dataset
         with self._lock:  # several batches of a round start at once, and one reads for all
             if self._of_round is None or self._of_round[0] != wanted:
+                self._of_round = wanted, {}
+            found = self._of_round[1]
+            if task.split not in found:
                 assert self._read_layouts is not None  # whoever makes rounds of a plan gives it
-                layouts = self._read_layouts(wanted.layouts)
-                self._of_round = wanted, Search(LayoutSampler(wanted, *self._parts), layouts)
-            return self._of_round[1]
+                layouts = self._read_layouts(wanted.layouts, task.split)
+                sampler = LayoutSampler(wanted, *self._parts)
+                found[task.split] = Search(sampler, layouts) if layouts is not None else None
+            return found[task.split]

@@ -187,6 +187,8 @@ class Tile(Facts):
     key: str
     confidence: float
     class_name: str
+    is_edited: bool
+    """Whether it has an edited image beside its own: its picture then shows both."""
 
 
 class Gallery(Facts):
@@ -222,6 +224,8 @@ class SampleAnswer(SampleFacts, Measures):
     """The round of the plan that it belongs to."""
     goal: str
     """The coverage target that its round serves; empty for plain growth."""
+    is_edited: bool
+    """Whether it has an edited image and mask beside its own."""
     replay: str
     """The command that regenerates this sample and compares its bytes."""
 

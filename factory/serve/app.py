@@ -147,6 +147,15 @@ class _Service:
     async def overlay(self, request: Request) -> Response:
         return await self._picture(request, "overlay")
 
+    async def edited(self, request: Request) -> Response:
+        return await self._picture(request, "edited")
+
+    async def edited_mask(self, request: Request) -> Response:
+        return await self._picture(request, "edited_mask")
+
+    async def edited_overlay(self, request: Request) -> Response:
+        return await self._picture(request, "edited_overlay")
+
     async def tile(self, request: Request) -> Response:
         return await self._picture(request, "tile")
 
@@ -172,7 +181,7 @@ class _Service:
                 lambda snapshot: self._reader.picture(snapshot, key, what)
             )
         if png is None:
-            _missing(key)
+            _missing(key, "an edited sample" if what.startswith("edited") else "sample")
         return Response(png, media_type="image/png")
 
     async def _stream(self, request: Request) -> AsyncIterator[str]:
@@ -240,8 +249,8 @@ def _key(request: Request) -> str:
     return key
 
 
-def _missing(key: str) -> Any:  # noqa: ANN401 - never returns
-    raise HTTPException(404, f"no committed shard holds sample {key}")
+def _missing(key: str, what: str = "sample") -> Any:  # noqa: ANN401 - never returns
+    raise HTTPException(404, f"no committed shard holds {what} {key}")
 
 
 async def _page_file(name: str, request: Request) -> Response:  # noqa: ARG001

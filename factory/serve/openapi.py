@@ -63,7 +63,22 @@ ENDPOINTS = (
     Endpoint("/v1/samples/{key}/image.png", "image", "Its image.", "image/png"),
     Endpoint("/v1/samples/{key}/mask.png", "mask", "Its mask in colours.", "image/png"),
     Endpoint("/v1/samples/{key}/overlay.png", "overlay", "Its mask over its image.", "image/png"),
-    Endpoint("/v1/samples/{key}/tile.png", "tile", "Image and overlay, small.", "image/png"),
+    Endpoint("/v1/samples/{key}/edited.png", "edited", "It after its edit.", "image/png"),
+    Endpoint(
+        "/v1/samples/{key}/edited_mask.png", "edited_mask", "That mask in colours.", "image/png"
+    ),
+    Endpoint(
+        "/v1/samples/{key}/edited_overlay.png",
+        "edited_overlay",
+        "That mask over that image.",
+        "image/png",
+    ),
+    Endpoint(
+        "/v1/samples/{key}/tile.png",
+        "tile",
+        "Image and overlay, small; of an edited sample, the overlays before and after.",
+        "image/png",
+    ),
     Endpoint(
         "/v1/events",
         "events",

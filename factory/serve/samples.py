@@ -13,14 +13,14 @@ import numpy as np
 from PIL import Image
 
 from factory.dataset.finder import SampleFinder
-from factory.dataset.preview import Pair, overlay, paint
+from factory.dataset.preview import overlay, paint, pairs_of
 from factory.dataset.samples import decode_sample
 from factory.dataset.walk import StoredSample, explain_damage, record_of
 from factory.errors import DamageError
 from factory.manifest.measure import Measures
 from factory.manifest.paths import sidecar_of
 from factory.manifest.records import ShardRecord
-from factory.pack.facts import SampleFacts, read_sidecar
+from factory.pack.facts import EditFacts, SampleFacts, read_sidecar
 from factory.serve.answers import SampleAnswer, Tile
 from factory.serve.queries import GalleryQuery
 from factory.serve.view import Snapshot
@@ -59,7 +59,12 @@ class SampleReader:
             rows.sort(key=lambda row: (-_area(row[0], query.mask_class), row[0].index))
         best = [facts for facts, _ in rows[: query.limit]]
         return [
-            Tile(key=facts.key, confidence=facts.confidence, class_name=facts.class_name)
+            Tile(
+                key=facts.key,
+                confidence=facts.confidence,
+                class_name=facts.class_name,
+                is_edited=isinstance(facts, EditFacts),
+            )
             for facts in best
         ]
 
@@ -89,6 +94,7 @@ class SampleReader:
             "sha256": record.sha256,
             "round_index": record.round_index,
             "goal": steering.goal if steering else "",
+            "is_edited": isinstance(facts, EditFacts),
             "replay": f"factory replay {snapshot.uri} {facts.key}",
         }
         return SampleAnswer(**stated | found)
@@ -96,7 +102,8 @@ class SampleReader:
     def picture(self, snapshot: Snapshot, key: str, what: str) -> bytes | None:
         """Draw a PNG of a sample: `image`, `mask` (in colours), `overlay`, or a `tile` of two.
 
-        None if no committed shard contains it.
+        After its edit: `edited`, `edited_mask` and `edited_overlay`. None if no committed
+        shard contains it, or it has no edit.
         """
         record = record_of(snapshot.records, int(key))
         files = self._sample_files(record, key) if record else None
@@ -105,15 +112,19 @@ class SampleReader:
         labels = snapshot.meaning.labels if snapshot.meaning else []
         with explain_damage(self._store, record, key):
             sample = decode_sample(files, record.dataset_id)
-        pair = Pair(key, sample.image, sample.mask)
-        if what == "image":
+        pair, *after = pairs_of(sample)
+        if what == "tile":
+            left = overlay(pair, labels) if after else pair.image
+            right = overlay(after[0] if after else pair, labels)
+            return _png(np.concatenate([left, right], axis=1), 2 * _TILE_PX)
+        if what.startswith("edited"):
+            if not after:
+                return None
+            pair = after[0]
+        if what in ("image", "edited"):
             return _png(pair.image, _MOST_PX)
-        if what == "mask":
-            return _png(paint(pair.mask, labels), _MOST_PX)
-        over = overlay(pair, labels)
-        if what == "overlay":
-            return _png(over, _MOST_PX)
-        return _png(np.concatenate([pair.image, over], axis=1), 2 * _TILE_PX)
+        in_colours = what in ("mask", "edited_mask")
+        return _png(paint(pair.mask, labels) if in_colours else overlay(pair, labels), _MOST_PX)
 
     def _row(self, record: ShardRecord, key: str) -> Row | None:
         return next((row for row in self._rows(record) if row[0].key == key), None)

@@ -170,8 +170,8 @@ def test_a_dataset_goes_on_and_is_made_again_without_the_folder_of_its_masks(tmp
     job["dataset"]["num_samples"] = 2
     run(job)
     (tmp_path / "masks").rename(tmp_path / "moved")
-    job["dataset"]["num_samples"] = 3
-    assert len(run(job)) == 3
+    factory.run_job(job, progress=False, add=1)
+    assert len(factory.open_dataset(job["output"]["uri"])) == 3
     again = factory.verify_dataset(job["output"]["uri"], regenerate=3, trust_plugins=True)
     assert (again.problems, again.num_regenerated) == ((), 3)
     job["dataset"]["num_samples"] = 4
@@ -179,6 +179,10 @@ def test_a_dataset_goes_on_and_is_made_again_without_the_folder_of_its_masks(tmp
         JobError, match=r"num_samples: found 4, but dataset\.edit\.masks has 3; up to 3"
     ):
         run(job)
+    for add, key in ((1, None), (2, "tonight")):  # no sample is edited twice to fill a step
+        with pytest.raises(JobError, match=rf"found {3 + add}, but dataset\.edit\.masks has 3"):
+            factory.run_job(job, progress=False, add=add, once=key)
+    assert len(list((tmp_path / "out" / "plan").iterdir())) == 2
     job["dataset"]["num_samples"] = 3
     job["dataset"]["edit"]["masks"] = str(mask_folder(tmp_path / "others", plain, keys=(1, 3, 5)))
     with pytest.raises(StoreError, match=r"edit\.layouts_sha256: "):

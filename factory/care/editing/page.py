@@ -1,19 +1,22 @@
 """Render the page of edits, and what it is told first. It shares its canvas with the painting page."""
 
 from pathlib import Path
-from string import Template
 from typing import Any
 
 from factory.care.editing.session import EditSession
 from factory.label.page import ASSETS as LABEL_ASSETS
 from factory.label.painting.page import ASSETS as PAINT_ASSETS
-from factory.label.scripts import import_map, script_names
+from factory.label.painting.page import fill_page
+from factory.label.scripts import script_names
 
 ASSETS = Path(__file__).parent / "assets"
 
 _SHARED = {
     "label": (LABEL_ASSETS, ("history",)),
-    "paint": (PAINT_ASSETS, ("gestures", "mask", "page", "painter", "palette", "source", "view")),
+    "paint": (
+        PAINT_ASSETS,
+        ("gestures", "mask", "page", "painter", "palette", "source", "tools", "view"),
+    ),
 }
 """Scripts of other pages that this one uses, by what they are called here."""
 
@@ -23,9 +26,7 @@ def live_page(nonce: str) -> bytes:
     imports = {f"edit/{name}": f"/assets/{name}.js" for name in script_names(ASSETS)}
     for prefix, (_, names) in _SHARED.items():
         imports |= {f"{prefix}/{name}": f"/assets/{name}.js" for name in names}
-    text = (ASSETS / "edit.html").read_text(encoding="utf-8")
-    filled = Template(text).substitute(imports=import_map(imports, nonce), nonce=nonce)
-    return filled.encode()
+    return fill_page(ASSETS / "edit.html", imports, nonce)
 
 
 def public_files() -> list[Path]:

@@ -19,12 +19,17 @@ from factory.care.edit import EditSettings
 from factory.care.editing.page import live_page, make_facts, public_files
 from factory.care.editing.session import EditSession, Result
 from factory.errors import JobError
-from factory.label.local_page import answer_page, make_page_app, read_mask, serve_page
-from factory.label.painting.superpixels import SIZES, number_superpixels
+from factory.label.local_page import (
+    BYTES,
+    answer_page,
+    answer_superpixels,
+    make_page_app,
+    read_mask,
+    serve_page,
+)
 from factory.pack.image import encode_image
 from factory.spec import EncodeSpec
 
-_BYTES = "application/octet-stream"
 _LEAST_BYTES = 1024
 _NUMBER = re.compile(r"[0-9]{1,9}", re.ASCII)
 _RATE = re.compile(r"[0-9]{1,3}(\.[0-9]{1,9})?", re.ASCII)
@@ -81,15 +86,10 @@ class _Answers:
 
     async def mask(self, _: Request) -> Response:
         """Class ids of the sample as it is, a byte for each pixel."""
-        return Response(self._session.sample.mask.tobytes(), media_type=_BYTES)
+        return Response(self._session.sample.mask.tobytes(), media_type=BYTES)
 
     async def superpixels(self, request: Request) -> Response:
-        """The number of each pixel's superpixel, two bytes each, the lower one first."""
-        size = request.query_params.get("size", "")
-        if size not in SIZES:
-            raise HTTPException(400, f"size: give {' or '.join(SIZES)}")
-        image = self._session.sample.image
-        return Response(await asyncio.to_thread(number_superpixels, image, size), media_type=_BYTES)
+        return await answer_superpixels(request, lambda: self._session.sample.image)
 
     async def edit(self, request: Request) -> Response:
         """Start an edit to class ids, a byte for each pixel; 255 = stays as it is."""
@@ -118,7 +118,7 @@ class _Answers:
 
     async def edited_mask(self, request: Request) -> Response:
         """Class ids of the edited image, a byte for each pixel."""
-        return Response(self._result(request).pair.edited_mask.tobytes(), media_type=_BYTES)
+        return Response(self._result(request).pair.edited_mask.tobytes(), media_type=BYTES)
 
     async def save(self, request: Request) -> Response:
         """Write the pair of an edit, and what was painted."""

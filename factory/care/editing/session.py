@@ -9,8 +9,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from factory.care.edit import EditableSample, EditedPair, EditSettings, write_pair
-from factory.data import IGNORE
-from factory.errors import FactoryError, Interrupted, JobError
+from factory.errors import FactoryError, Interrupted
 from factory.fit.pixels.pool import one_thread
 from factory.pack.image import encode_mask
 from factory.store.single_file import replace_file, writing_into
@@ -58,6 +57,7 @@ class EditSession:
         self.settings = settings
         self.folder = folder
         self._lock = threading.Lock()
+        self._saving = threading.Lock()
         self._progress = Progress(0)
         self._results: OrderedDict[int, Result] = OrderedDict()
         self._stop = threading.Event()
@@ -76,9 +76,6 @@ class EditSession:
             JobError: If `painted` cannot be used, or changes nothing.
         """
         self.sample.check(painted)
-        if not ((painted != self.sample.mask) & (painted != IGNORE)).any():
-            found = "nothing is painted that is not there"
-            raise JobError(where="mask", found=found, remedy="paint a change")
         with self._lock:
             if self._progress.state == "running":
                 return None
@@ -111,11 +108,12 @@ class EditSession:
         result = self.result(run)
         if result is None:
             return None
-        files = write_pair(result.pair, self.folder)
         mask = self.folder / MASKS_FOLDER / f"{self.sample.key}.png"
-        with writing_into(mask.parent):
-            mask.parent.mkdir(exist_ok=True)
-        replace_file(mask, encode_mask(result.painted))
+        with self._saving:  # two pages may save at once: the files are all of one edit
+            files = write_pair(result.pair, self.folder)
+            with writing_into(mask.parent):
+                mask.parent.mkdir(exist_ok=True)
+            replace_file(mask, encode_mask(result.painted))
         return [*files, mask]
 
     def _edit(self, run: int, painted: UInt8[np.ndarray, "h w"], settings: EditSettings) -> None:

@@ -163,6 +163,8 @@ def read_mask(file: Path, classes: PaintedClasses, side: int) -> UInt8[np.ndarra
         JobError: If it cannot be read as a mask with these classes and of `side` rows.
     """
     try:
+        if file.exists() and not file.is_file() and not file.is_dir():  # a pipe would be waited for
+            raise ValueError("is no file; give a PNG")
         mask = read_png(_read(file), classes)
         check_mask(mask, side)
     except OSError as error:

@@ -1,5 +1,6 @@
 """Render the painting page, and what it is told first."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -22,9 +23,17 @@ def live_page(nonce: str) -> bytes:
     """Render the page of the live server. Its inline scripts carry `nonce`."""
     imports = {f"paint/{name}": f"/assets/{name}.js" for name in script_names(ASSETS)}
     imports |= {f"label/{name}": f"/assets/{name}.js" for name in _SHARED_SCRIPTS}
-    text = (ASSETS / "paint.html").read_text(encoding="utf-8")
-    filled = Template(text).substitute(imports=import_map(imports, nonce), nonce=nonce)
-    return filled.encode()
+    return fill_page(ASSETS / "paint.html", imports, nonce)
+
+
+def fill_page(page: Path, imports: Mapping[str, str], nonce: str) -> bytes:
+    """Fill in what every page with paint has: its head, its canvas and the bar of tools."""
+    shared = {
+        name: (ASSETS / f"shared_{name}.html").read_text(encoding="utf-8")
+        for name in ("head", "canvas", "tools")
+    }
+    text = Template(page.read_text(encoding="utf-8"))
+    return text.substitute(shared, imports=import_map(imports, nonce), nonce=nonce).encode()
 
 
 def public_files() -> list[Path]:

@@ -17,13 +17,18 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from factory.errors import JobError
-from factory.label.local_page import answer_page, make_page_app, read_mask, serve_page
+from factory.label.local_page import (
+    BYTES,
+    answer_page,
+    answer_superpixels,
+    make_page_app,
+    read_mask,
+    serve_page,
+)
 from factory.label.painting.material import PaintingMaterial
 from factory.label.painting.page import live_page, make_facts, public_files
-from factory.label.painting.superpixels import SIZES, number_superpixels
 from factory.pack.image import decode_image
 
-_BYTES = "application/octet-stream"
 _SMALL_PX = 96
 
 
@@ -78,12 +83,8 @@ class _Answers:
         return Response(await asyncio.to_thread(_smaller, picture), media_type="image/png")
 
     async def superpixels(self, request: Request) -> Response:
-        """The number of each pixel's superpixel, two bytes each, the lower one first."""
-        name, size = self._name(request), request.query_params.get("size", "")
-        if size not in SIZES:
-            raise HTTPException(400, f"size: give {' or '.join(SIZES)}")
-        found = await asyncio.to_thread(number_superpixels, self._pixels(name), size)
-        return Response(found, media_type=_BYTES)
+        name = self._name(request)
+        return await answer_superpixels(request, lambda: self._pixels(name))
 
     async def mask(self, request: Request) -> Response:
         """Class ids of a picture, a byte for each pixel; the header `seen` is its file's digest."""
@@ -91,7 +92,7 @@ class _Answers:
             mask, seen = self._material.masks.read(self._name(request))
         except JobError as error:
             raise HTTPException(422, str(error)) from error
-        return Response(mask.tobytes(), headers={"seen": seen}, media_type=_BYTES)
+        return Response(mask.tobytes(), headers={"seen": seen}, media_type=BYTES)
 
     async def save(self, request: Request) -> Response:
         """Save class ids, a byte for each pixel, over the file `seen`."""
@@ -111,7 +112,7 @@ class _Answers:
         found = await asyncio.to_thread(self._material.suggestions.suggest, name, painted)
         if found is None:
             return Response(status_code=204)
-        return Response(found.mask.tobytes(), media_type=_BYTES)
+        return Response(found.mask.tobytes(), media_type=BYTES)
 
     async def next(self, _: Request) -> Response:
         """The pictures that are not painted, the one that helps most first."""

@@ -106,7 +106,8 @@ async function drawGallery() {
   $("gallery").dataset.keys = keys;
   $("gallery").replaceChildren(...tiles.map((tile) => make("a", { href: `#sample/${tile.key}` },
     make("img", { src: `v1/samples/${tile.key}/tile.png`, loading: "lazy", width: 316, height: 158,
-      alt: `sample ${tile.key}: image, and its mask over it` }),
+      alt: `sample ${tile.key}: ${tile.is_edited ? "before its edit and after, masks over them"
+        : "image, and its mask over it"}` }),
     `${tile.key} ${tile.class_name} ${tile.confidence.toFixed(2)}`)));
   return markTiles();
 }

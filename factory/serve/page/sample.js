@@ -7,9 +7,12 @@ async function drawSample(key) {
   currentKey = key;
   const facts = await ask(`v1/samples/${encodeURIComponent(key)}`);
   if (currentKey !== key) return;
-  const pictures = ["image", "overlay", "mask"].map((what) => make("figure", {},
+  const whats = facts.is_edited
+    ? ["image", "edited", "overlay", "edited_overlay", "mask", "edited_mask"]
+    : ["image", "overlay", "mask"];
+  const pictures = whats.map((what) => make("figure", {},
     make("img", { src: `v1/samples/${facts.key}/${what}.png`, alt: `${what} of sample ${facts.key}` }),
-    make("figcaption", { textContent: what })));
+    make("figcaption", { textContent: what.replace("_", " ") })));
   const total = facts.width * facts.height;
   const px = Object.entries(facts.class_px).map(([name, n]) => `${name} ${percent(n / total)}`).join(", ");
   const rows = Object.entries({ ...facts, class_px: px }).filter(([name]) => name !== "replay");

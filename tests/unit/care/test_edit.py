@@ -1,4 +1,5 @@
 import json
+import os
 
 import numpy as np
 import pytest
@@ -62,12 +63,11 @@ def test_a_sample_that_was_searched_is_edited_from_the_latents_that_were_found(t
     job = small_document(tmp_path, {"dataset.segmenter": head, "dataset.sampling": sampling})
     factory.run_job(job, progress=False)
     mask = factory.open_dataset(tmp_path / "out")[KEY].mask
-    pair = edit_sample(
-        tmp_path / "out", KEY, mask.copy(), settings=EditSettings(steps=1), trust_plugins=True
-    )
+    hardly = EditSettings(steps=1, learning_rate=1e-9)
+    painted = larger_square(mask)
+    pair = edit_sample(tmp_path / "out", KEY, painted, settings=hardly, trust_plugins=True)
     assert np.array_equal(pair.mask, mask)
-    assert np.array_equal(pair.edited_mask, mask)  # nothing is wanted that is not there
-    assert (pair.figures.painted_px, pair.layout_iou) == (0, (1.0, 1.0))
+    assert np.array_equal(pair.edited_mask, mask)
 
 
 def test_the_command_writes_the_pair_and_tells_what_changed(dataset, tmp_path):
@@ -118,9 +118,37 @@ def test_an_unknown_key_and_impossible_settings_are_refused(dataset):
     mask = np.zeros((32, 32), np.uint8)
     with pytest.raises(StoreError, match="no committed shard holds sample '000000999'"):
         edit_sample(dataset, "000000999", mask, trust_plugins=True)
-    for settings in ({"steps": 0}, {"learning_rate": 0.0}):
-        with pytest.raises(JobError, match="found 0"):
-            EditSettings(**settings)
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("steps", (0, 10_001, 2.5, True, None, float("nan"))),
+        ("learning_rate", (0.0, 11, -1.0, float("nan"), float("inf"), "a", True)),
+        ("latents", ("both", None, 1)),
+        ("stay", (-1.0, float("nan"), float("inf"), "a", 1001)),
+        ("prior", (-1e-9, float("nan"), float("inf"), None)),
+    ],
+)
+def test_settings_that_no_descent_can_use_are_refused_by_name(name, values):
+    for value in values:
+        with pytest.raises(JobError, match=rf"{name}: found .*; "):
+            EditSettings(**{name: value})
+
+
+def test_a_mask_that_changes_nothing_is_told_as_a_job_would_tell_it(dataset, tmp_path):
+    mask = stored(dataset).mask.copy()
+    for painted in (mask, np.where(mask == 1, mask, IGNORE).astype(np.uint8)):
+        (tmp_path / "same.png").write_bytes(encode_mask(painted))
+        for given in (painted, tmp_path / "same.png"):
+            with pytest.raises(JobError, match=f"changes nothing: sample {KEY} has these classes"):
+                edit_sample(dataset, KEY, given, trust_plugins=True)
+
+
+def test_a_pipe_in_place_of_a_mask_is_not_waited_for(dataset, tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    with pytest.raises(JobError, match=r"pipe\.png: is no file; give a PNG"):
+        edit_sample(dataset, KEY, tmp_path / "pipe.png", trust_plugins=True)
 
 
 def test_a_dataset_without_gradients_says_which_have_them(tmp_path):

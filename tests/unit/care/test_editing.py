@@ -3,6 +3,7 @@
 import http.client
 import json
 import socket
+import threading
 import time
 from dataclasses import fields, replace
 from urllib.parse import urlsplit
@@ -11,7 +12,8 @@ import numpy as np
 import pytest
 from small_editing import KEY, QUICK, TOKEN, serving, toy_dataset, toy_session
 
-from factory.care.edit import EditableSample, EditSettings, edit_sample
+from factory.care import editing
+from factory.care.edit import EditableSample, EditSettings, edit_sample, write_pair
 from factory.care.editing.page import live_page, make_facts, public_files
 from factory.care.editing.server import serve
 from factory.care.editing.session import EditSession
@@ -98,6 +100,31 @@ def test_a_pair_is_saved_with_what_was_painted(session):
     assert files[-1].parent == session.folder / "masks"
     assert np.array_equal(decode_image(files[0].read_bytes()), session.sample.image)
     assert not list(session.folder.rglob(".*"))
+
+
+def test_two_pages_that_save_at_once_leave_the_files_of_one_edit(session, monkeypatch):
+    for run, steps in ((1, 20), (2, 1)):
+        painted = ring(session.sample.mask)
+        painted[0, 0] = run  # so that what was painted tells the two apart
+        assert session.start(painted, replace(QUICK, steps=steps)) == run
+        wait(session)
+    has_written = threading.Event()
+    second = threading.Thread(target=session.save, args=(2,))
+
+    def interrupted(pair, folder):
+        files = write_pair(pair, folder)
+        if not has_written.is_set():
+            has_written.set()
+            second.start()
+            second.join(timeout=0.3)  # it must not come in between
+        return files
+
+    monkeypatch.setattr(editing.session, "write_pair", interrupted)
+    session.save(1)
+    second.join()
+    facts = json.loads((session.folder / f"{KEY}.json").read_text())
+    painted = decode_mask((session.folder / "masks" / f"{KEY}.png").read_bytes())
+    assert facts["forwards"] == {1: 22, 2: 3}[painted[0, 0]]
 
 
 def test_old_results_make_room_for_new_ones(session):

@@ -16,7 +16,7 @@ def store(tmp_path_factory):
 
 
 def test_masks_of_samples_are_layouts_named_by_their_keys(store):
-    layouts = read_own_layouts(store, (2, 9), num_classes=4, side=32)
+    layouts = read_own_layouts(store, (2, 9), "train", num_classes=4, side=32)
     dataset = factory.open_dataset(store.uri)
     assert layouts.names == ("000000002", "000000009")
     expected = np.stack([dataset["000000009"].mask, dataset["000000002"].mask])
@@ -26,15 +26,31 @@ def test_masks_of_samples_are_layouts_named_by_their_keys(store):
 @pytest.mark.parametrize("index", [7, 10**6], ids=["a spare index", "beyond the plan"])
 def test_a_sample_that_is_not_there_is_named(store, index):
     with pytest.raises(DamageError, match=rf"sample {index:09d}: not there, though the plan takes"):
-        read_own_layouts(store, (index,), num_classes=4, side=32)
+        read_own_layouts(store, (index,), "train", num_classes=4, side=32)
 
 
 def test_a_mask_of_another_dataset_is_refused(store):
     with pytest.raises(
         DamageError, match=r"sample 000000000: its mask is no layout \(one has 32 x 32"
     ):
-        read_own_layouts(store, (0,), num_classes=4, side=64)
+        read_own_layouts(store, (0,), "train", num_classes=4, side=64)
     with pytest.raises(
         DamageError, match=r"its mask is no layout \(one has other values than 0 to 0"
     ):
-        read_own_layouts(store, (0,), num_classes=1, side=32)
+        read_own_layouts(store, (0,), "train", num_classes=1, side=32)
+
+
+def test_samples_of_other_splits_are_left_out(tmp_path):
+    shares = {"train": 0.5, "val": 0.5, "test": 0.0}
+    make_small(tmp_path, {"dataset.splits": shares, "dataset.samples_per_shard": 3})
+    store = open_store(str(tmp_path / "out"))
+    keys = {
+        split: [sample.key for sample in factory.open_dataset(store.uri, split=split)]
+        for split in ("train", "val")
+    }
+    everything = tuple(range(13))
+    for split, inside in keys.items():
+        layouts = read_own_layouts(store, everything, split, num_classes=4, side=32)
+        assert list(layouts.names) == inside
+    in_training = tuple(map(int, keys["train"]))
+    assert read_own_layouts(store, in_training, "val", num_classes=4, side=32) is None

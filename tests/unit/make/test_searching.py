@@ -1,5 +1,7 @@
 """The search of a batch: that of the dataset, of the round, or none."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -33,8 +35,8 @@ def a_task(tmp_path, search):
 def test_a_dataset_without_layouts_searches_only_in_rounds_that_ask_for_it(parts, tmp_path):
     asked = []
 
-    def read(indices):
-        asked.append(tuple(indices))
+    def read(indices, split):
+        asked.append((*indices, split))
         return make_layouts([(str(index), LAYOUT) for index in indices])
 
     searches = Searches(*parts, None, read)
@@ -47,7 +49,23 @@ def test_a_dataset_without_layouts_searches_only_in_rounds_that_ask_for_it(parts
     assert (made.num_forwards, made.num_steps) == (2 + 3 + 2, 3)
     assert searches.of(first) is found, "the layouts of a round are read once"
     searches.of(a_task(tmp_path, TargetSearch(layouts=(4,))))
-    assert asked == [(3, 9), (4,)]
+    assert asked == [(3, 9, "train"), (4, "train")]
+
+
+def test_each_split_of_a_round_has_its_own_layouts_or_none(parts, tmp_path):
+    held = {"train": (3,), "val": (9,)}
+
+    def read(indices, split):
+        inside = [index for index in indices if index in held.get(split, ())]
+        return make_layouts([(str(index), LAYOUT) for index in inside]) if inside else None
+
+    searches = Searches(*parts, None, read)
+    task = a_task(tmp_path, TargetSearch(layouts=(3, 9)))
+    names = {}
+    for split in ("train", "val", "test", "train"):
+        search = searches.of(replace(task, split=split))
+        names[split] = search and search.layouts.names
+    assert names == {"train": ("3",), "val": ("9",), "test": None}
 
 
 def test_a_dataset_with_layouts_searches_every_sample(parts, tmp_path):

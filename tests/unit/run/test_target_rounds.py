@@ -147,9 +147,26 @@ def test_searched_samples_are_verified_regenerated_and_edited(searched):
     assert regenerate_samples(store, 23)[1] == []
     sample = factory.open_dataset(store.uri)[keys[0]]
     painted = np.full_like(sample.mask, 255)
-    painted[:4] = sample.mask[0, 0]
+    painted[:4] = (sample.mask[0, 0] + 1) % 4
     pair = factory.edit_sample(store.uri, keys[0], painted)
     assert np.array_equal(pair.image, sample.image)
+
+
+def test_every_layout_that_is_wanted_is_of_the_sample_s_own_split(tmp_path):
+    shares = {"train": 0.5, "val": 0.25, "test": 0.25}
+    changed = {"dataset.splits": shares, "dataset.samples_per_shard": 25}
+    make_small(tmp_path, with_targets() | changed)
+    _, _, state = reached(tmp_path)
+    assert any(round_.steering and round_.steering.search for round_ in state.plan.rounds)
+    layouts = {}
+    for split in shares:
+        dataset = factory.open_dataset(str(tmp_path / "out"), split=split, near_train=True)
+        rows = dataset.facts().to_pylist()
+        keys = {row["key"] for row in rows}
+        layouts[split] = [row["layout"] for row in rows if row["layout"] is not None]
+        assert keys.issuperset(layouts[split])
+    assert sum(map(bool, layouts.values())) > 1, "else this says nothing"
+    assert regenerate_samples(open_store(str(tmp_path / "out")), 9)[1] == []
 
 
 def test_what_cannot_be_searched_is_chosen(tmp_path):
