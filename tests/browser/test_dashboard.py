@@ -87,6 +87,27 @@ def test_a_sample_s_page_has_its_facts_and_the_command_to_replay_it(site, visits
     expect(page.locator("#overview")).to_be_visible()
 
 
+def test_an_edited_sample_is_shown_before_and_after(tmp_path, visits, screenshot):
+    edit = {"change": "grow", "of": "square", "by_px": 2, "steps": 5, "learning_rate": 0.1}
+    head = {"kind": "toy_head:make_toy_head"}
+    make_small(tmp_path, {"dataset.segmenter": head, "dataset.edit": edit})
+    opened = bind("127.0.0.1", 0)
+    serve_beside(make_app(DatasetView(open_store(str(tmp_path / "out"))), token=""), opened)
+    address = f"http://127.0.0.1:{opened.getsockname()[1]}/"
+    page = visits.open(address)
+    expect(page.locator("#gallery img").first).to_have_attribute(
+        "alt", re.compile("before its edit and after")
+    )
+    screenshot(page, "edited-gallery")
+    page.goto(f"{address}#sample/000000003")
+    names = ["image", "overlay", "mask", "edited", "edited overlay", "edited mask"]
+    expect(page.locator("#sample figcaption")).to_have_text(names)
+    for image in page.locator("#sample img").all():
+        expect(image).to_have_js_property("naturalWidth", 32)
+    screenshot(page, "edited-sample")
+    visits.close()
+
+
 def test_a_sample_that_is_not_there_is_told_in_words(site, visits):
     page = visits.open(f"{site[1]}#sample/999999999")
     expect(page.locator("#trouble")).to_have_text("no committed shard holds sample 999999999")
