@@ -70,7 +70,7 @@ def join(
             ],
         },
     }
-    identity |= {name: _copied(sources, name) for name in _HOW_MADE if name in first.identity}
+    identity |= {name: _copied(sources, name) for name in _HOW_MADE if _has(first.identity, name)}
     identity = redact_values(identity)
     labels, numbers = _join_labels(sources)
     return Joined(identity, _plan(identity, chosen, name, samples_per_shard), labels, numbers)
@@ -119,6 +119,11 @@ def _common(sources: Sequence[Source], section: str, digest: str = "") -> dict[s
     return {"kind": SEVERAL} | ({digest: ""} if digest else {}) | told
 
 
+def _has(identity: Mapping[str, Any], section: str) -> bool:
+    """Whether a dataset, which anybody may have written, has a section."""
+    return isinstance(identity.get(section), Mapping)
+
+
 def _copied(sources: Sequence[Source], section: str) -> dict[str, Any]:
     """A section about how samples were made, which says what files and facts they have.
 
@@ -153,8 +158,8 @@ def _traits(source: Source) -> dict[str, Any]:
         "alpha maps": encode.get("alpha", False),
         "meaning of confidence": segmenter.get("confidence", "margin"),
         "clean-up of masks": "clean" in segmenter,
-        "wanted layouts": "sampling" in identity,
-        "edited pairs": "edit" in identity,
+        "wanted layouts": _has(identity, "sampling"),
+        "edited pairs": _has(identity, "edit"),
     }
 
 

@@ -74,6 +74,23 @@ def next_round(
     request = _next_request(progress, find_holders)
     if request is None:
         return None
+    round_ = _make_round(plan, progress, request, oversample)
+    if request.steering.search is None or _has_layouts(plan, round_, request.steering.search):
+        return round_
+    request = _next_request(progress, None)
+    return _make_round(plan, progress, request, oversample) if request is not None else None
+
+
+def _has_layouts(plan: Plan, round_: Round, search: TargetSearch) -> bool:
+    """Whether each split of a round has samples whose masks its search may want: those of that split."""
+    owners = (plan.owner_of(index) for index in search.layouts)
+    held = {owner.split for owner in owners if owner is not None}
+    return held.issuperset(task.split for task in round_.tasks())
+
+
+def _make_round(
+    plan: Plan, progress: TargetProgress, request: _RoundRequest, oversample: float
+) -> Round:
     last = plan.rounds[-1]
     most_per_shard = plan.rounds[0].samples_per_shard
     num_samples, affordable = request.num_samples, progress.left // request.images_each

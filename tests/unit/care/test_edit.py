@@ -132,8 +132,13 @@ def test_an_unknown_key_and_impossible_settings_are_refused(dataset):
 )
 def test_settings_that_no_descent_can_use_are_refused_by_name(name, values):
     for value in values:
+        settings = EditSettings()
+        # Past the shapes that the tests check of every call, which users do without.
+        object.__setattr__(settings, name, value)
         with pytest.raises(JobError, match=rf"{name}: found .*; "):
-            EditSettings(**{name: value})
+            settings.__post_init__()
+    with pytest.raises(JobError, match="steps: found 0; 1 to 10,000"):
+        EditSettings(steps=0)
 
 
 def test_a_mask_that_changes_nothing_is_told_as_a_job_would_tell_it(dataset, tmp_path):

@@ -196,7 +196,7 @@ def refusals(mask):
         ("PUT", edit, body[:-1], 422, "found 1023 bytes; a mask here has 32 x 32"),
         ("PUT", edit, open_mask().tobytes(), 422, "has no painted pixel"),
         ("PUT", edit, np.full((32, 32), 9, np.uint8).tobytes(), 422, "found class 9"),
-        ("PUT", edit, mask.tobytes(), 422, "nothing is painted that is not there"),
+        ("PUT", edit, mask.tobytes(), 422, "changes nothing: sample"),
         ("PUT", "/edit?steps=0&rate=0.1", body, 422, "steps: found 0"),
         ("PUT", "/edit?steps=5&rate=0", body, 422, "learning_rate: found 0"),
         ("PUT", "/edit?steps=5&rate=nan", body, 400, "give a whole number and a decimal one"),

@@ -63,3 +63,19 @@ def test_other_receipts_of_a_source_are_another_dataset(tmp_path):
 def test_nothing_chosen_is_told(tmp_path):
     with pytest.raises(JobError, match="no sample obeys it"):
         joined([source(tmp_path)], {"train": []})
+
+
+def test_how_samples_were_made_is_kept_without_the_digest_of_a_file_that_is_not_copied(tmp_path):
+    def with_edit(place, section):
+        one = source(tmp_path, place)
+        identity = one.manifest.identity | {"edit": section}
+        return Source(one.store, one.manifest.model_copy(update={"identity": identity}))
+
+    first = with_edit("a", {"steps": 5, "layouts_sha256": "ab" * 32})
+    assert joined([first], chosen()).identity["edit"] == {"steps": 5}
+    other = with_edit("b", {"steps": 9})
+    assert joined([first, other], chosen()).identity["edit"] == {"kind": SEVERAL}
+    with pytest.raises(JobError, match=r"its edited pairs: False; those of .*: True"):
+        joined([first, source(tmp_path, "c")], chosen())
+    for odd in (None, "x", [1]):  # whatever wrote it
+        assert "edit" not in joined([with_edit("d", odd)], chosen()).identity

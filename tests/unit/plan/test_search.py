@@ -37,10 +37,11 @@ def a_round(plan, steering, num_samples):
     return Plan(plan.dataset_id, (*plan.rounds, added))
 
 
-def account(tmp_path, plain, searched=None, budget=100_000, wanted=NUCLEUS):
+def account(tmp_path, plain, searched=None, budget=100_000, wanted=NUCLEUS, splits=None):
     """Plan and progress after `plain` images, and a round that was searched; both as (made, hits)."""
     overrides = {"dataset.num_samples": plain[0], "dataset.samples_per_shard": 100}
-    plan = make_plan(small_job(tmp_path, overrides), {"a": 1})
+    identity = {"a": 1} if splits is None else {"a": 1, "splits": splits}
+    plan = make_plan(small_job(tmp_path, overrides), identity)
     by_round = {0: covered(*plain)}
     if searched is not None:
         steering = Steering(goal=NAME, best_by=1, search=TargetSearch(layouts=(3,)))
@@ -91,6 +92,20 @@ def test_without_layouts_nothing_is_searched(tmp_path):
     assert next_round(plan, progress, oversample=1.0).steering.search is None
     _, nothing = account(tmp_path, (2000, 0))
     assert size_search(nothing, nothing.targets[0], 5, hits=0, made=2000) is None
+
+
+def test_a_split_is_searched_once_a_sample_of_its_own_has_the_layout(tmp_path):
+    splits = {"train": 0.5, "val": 0.25, "test": 0.25}
+    plan, _ = account(tmp_path, (2000, 4), splits=splits)
+    inside = {}
+    for task in plan.tasks():
+        inside.setdefault(task.split, task.first_index)
+    found = added(tmp_path, (2000, 4), splits=splits, holders=tuple(inside.values()))
+    (split,) = {task.split for task in found.tasks()}
+    assert found.steering.search is not None
+    for held, index in inside.items():
+        found = added(tmp_path, (2000, 4), splits=splits, holders=(index,))
+        assert (found.steering.search is not None) == (held == split)
 
 
 def test_a_trial_that_costs_more_than_rejection_does_in_all_is_left_out(tmp_path):

@@ -163,7 +163,7 @@ def test_every_layout_that_is_wanted_is_of_the_sample_s_own_split(tmp_path):
         dataset = factory.open_dataset(str(tmp_path / "out"), split=split, near_train=True)
         rows = dataset.facts().to_pylist()
         keys = {row["key"] for row in rows}
-        layouts[split] = [row["layout"] for row in rows if row["layout"] is not None]
+        layouts[split] = [row["layout"] for row in rows if row.get("layout") is not None]
         assert keys.issuperset(layouts[split])
     assert sum(map(bool, layouts.values())) > 1, "else this says nothing"
     assert regenerate_samples(open_store(str(tmp_path / "out")), 9)[1] == []
