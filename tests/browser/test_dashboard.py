@@ -100,7 +100,7 @@ def test_an_edited_sample_is_shown_before_and_after(tmp_path, visits, screenshot
     )
     screenshot(page, "edited-gallery")
     page.goto(f"{address}#sample/000000003")
-    names = ["image", "overlay", "mask", "edited", "edited overlay", "edited mask"]
+    names = ["image", "edited", "overlay", "edited overlay", "mask", "edited mask"]
     expect(page.locator("#sample figcaption")).to_have_text(names)
     for image in page.locator("#sample img").all():
         expect(image).to_have_js_property("naturalWidth", 32)
