@@ -9,6 +9,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 
 import numpy as np
@@ -65,6 +66,9 @@ class SampleSearch:
         Shards whose table is missing or damaged are counted and passed over: it can be rebuilt.
         """
         names = snapshot.meaning.generator_classes if snapshot.meaning else []
+        rounds = snapshot.plan.rounds
+        is_edited = bool(rounds) and "edit" in rounds[0].identity
+        tile = partial(_tile, names=names, is_edited=is_edited)
         tiles: list[Tile] = []
         num_tables = num_rows = num_searched = num_unreadable = 0
         next_key = ""
@@ -82,7 +86,7 @@ class SampleSearch:
                 num_unreadable += 1
                 continue
             found = _matching(rows, query)
-            tiles += [_tile(rows, p, names) for p in islice(found, query.limit - len(tiles))]
+            tiles += [tile(rows, p) for p in islice(found, query.limit - len(tiles))]
             after = next(found, None)
             if after is not None:
                 next_key = sample_key(int(rows.index[after]))
@@ -156,12 +160,13 @@ def _matching(rows: _Rows, query: SearchQuery) -> Iterator[int]:
     return iter((places[::-1] if is_down else places).tolist())
 
 
-def _tile(rows: _Rows, place: int, names: list[str]) -> Tile:
+def _tile(rows: _Rows, place: int, names: list[str], *, is_edited: bool) -> Tile:
     label = int(rows.label[place])
     return Tile(
         key=sample_key(int(rows.index[place])),
         confidence=float(rows.confidence[place]),
         class_name=names[label] if 0 <= label < len(names) else "",
+        is_edited=is_edited,
     )
 
 

@@ -129,7 +129,10 @@ def test_the_service_shows_a_sample_before_and_after(ask, edited):
     overlays = [overlay(pair, labels) for pair in (before, after)]
     assert np.array_equal(picture("tile"), np.concatenate(overlays, axis=1))
     assert json.loads(ask("edited", f"/v1/samples/{sample.key}")[1])["is_edited"]
-    assert all(tile["is_edited"] for tile in json.loads(ask("edited", "/v1/gallery")[1])["tiles"])
+    for path in ("/v1/gallery", "/v1/samples"):
+        tiles = json.loads(ask("edited", path)[1])["tiles"]
+        assert len(tiles) == 7
+        assert all(tile["is_edited"] for tile in tiles)
 
 
 def test_the_service_says_of_other_samples_that_they_have_no_edit(ask):
