@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from factory.care.edit import edit_sample
     from factory.care.verify import verify_dataset
     from factory.dataset.reader import open_dataset
+    from factory.downstream.evaluation import evaluate_model
     from factory.job import run_job
     from factory.run.estimate import estimate_job
     from factory.spec.job import JobSpec
@@ -64,6 +65,7 @@ __all__ = [
     "__version__",
     "edit_sample",
     "estimate_job",
+    "evaluate_model",
     "load_job",
     "open_dataset",
     "run_job",
@@ -76,6 +78,7 @@ _HOMES = {
     "JobSpec": "factory.spec.job",
     "edit_sample": "factory.care.edit",
     "estimate_job": "factory.run.estimate",
+    "evaluate_model": "factory.downstream.evaluation",
     "load_job": "factory.spec.read",
     "open_dataset": "factory.dataset.reader",
     "run_job": "factory.job",

@@ -15,6 +15,7 @@ from factory.cli import derive as cli_derive
 from factory.cli import downstream as cli_downstream
 from factory.cli import edit as cli_edit
 from factory.cli import evaluate as cli_eval
+from factory.cli import evaluate_model as cli_eval_model
 from factory.cli import export as cli_export
 from factory.cli import first_job as cli_first_job
 from factory.cli import job as cli_job
@@ -24,6 +25,7 @@ from factory.cli import run as cli_run
 from factory.cli import sample as cli_sample
 from factory.cli import serve as cli_serve
 from factory.cli import train as cli_train
+from factory.cli import translation as cli_translation
 from factory.cli import weights as cli_weights
 from factory.cli.shared import say
 from factory.provenance import own_version
@@ -84,7 +86,10 @@ app.command()(cli_derive.subset)
 app.command()(cli_derive.merge)
 app.command()(cli_export.export)
 app.command()(cli_downstream.train)
+app.command()(cli_translation.train_translation)
+app.command()(cli_translation.translate)
 app.command()(cli_train.train_generator)
 app.command()(cli_train.judge_generator)
 app.command()(cli_train.pack_training)
+cli_eval.app.command()(cli_eval_model.model)
 app.add_typer(cli_eval.app, name="eval")

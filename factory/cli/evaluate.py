@@ -19,7 +19,9 @@ from factory.cli.shared import (
 if TYPE_CHECKING:
     from factory.evaluate.scores import MaskScores
 
-app = typer.Typer(help="Score a dataset.", no_args_is_help=True)
+app = typer.Typer(
+    help="Score a dataset, or a network that was trained on one.", no_args_is_help=True
+)
 
 Triple = tuple[float, float, float]
 

@@ -7,6 +7,7 @@ from pydantic import BaseModel
 
 from factory.dataset.lease import Lease
 from factory.dataset.quarantine import ShardFailure
+from factory.downstream.model_scores import ModelScores
 from factory.manifest.labels import DatasetLabels
 from factory.manifest.records import Manifest, ShardRecord
 from factory.pack.facts import (
@@ -29,6 +30,7 @@ _TYPES: dict[str, type[BaseModel]] = {
     "labels_file": LabelsSpec,
     "lease": Lease,
     "manifest": Manifest,
+    "model_scores": ModelScores,
     "round": Round,
     "sample": SampleFacts,
     "sample_cleaned": CleanedFacts,

@@ -40,3 +40,12 @@ def _picture(store: Store) -> str:
         return ""
     text = base64.b64encode(data).decode()
     return f'<img style="max-width:100%" src="data:image/png;base64,{text}">'
+
+
+def describe_text(uri: str, split: str, manifest: Manifest, count: int) -> str:
+    """A line on `count` samples of a split: where, how many, in how many shards, of which classes."""
+    names = ", ".join(label.name for label in manifest.meaning.labels)
+    near = manifest.num_samples - count
+    left = f" ({near:,} near training samples left out)" if near else ""
+    size = f"{count:,} samples in {len(manifest.records):,} shards{left}"
+    return f"<Dataset {uri}: {split + ': ' if split else ''}{size}; {names}>"

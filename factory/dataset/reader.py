@@ -18,10 +18,10 @@ from factory.arguments import check_arguments
 from factory.dataset.division import check_number, order_shards
 from factory.dataset.facts_table import read_facts_tables
 from factory.dataset.finder import Connection
-from factory.dataset.notebook import describe_html
+from factory.dataset.notebook import describe_html, describe_text
 from factory.dataset.positions import Positions
 from factory.dataset.samples import ReadSample
-from factory.dataset.selection import Selection, decode_stored, read_range, select
+from factory.dataset.selection import Selection, Span, decode_stored, read_range, select
 from factory.dataset.views import make_manifest
 from factory.dataset.walk import StoredSample, damage, record_of
 from factory.errors import Problem
@@ -201,7 +201,14 @@ class Dataset:
 
     @check_arguments
     def read(
-        self, first: int, end: int, order: Sequence[int], *, seed: int | None, epoch: int = 0
+        self,
+        first: int,
+        end: int,
+        order: Sequence[int],
+        *,
+        seed: int | None,
+        epoch: int = 0,
+        skip: int = 0,
     ) -> Iterator[ReadSample]:
         """Iterate over a range of the samples of an epoch; see `division.py`.
 
@@ -211,16 +218,15 @@ class Dataset:
             order: The shards' positions, in the order of the epoch.
             seed: Seed of the shuffle within groups of shards; None = no shuffle.
             epoch: Number of the epoch: each is shuffled differently.
+            skip: Samples of the range to leave out, from its beginning: they were read before.
 
         Raises:
-            JobError: If `order` has a position without a shard, or no order has that seed and epoch.
+            JobError: If `order` has a position without a shard, or a number is out of range.
             DamageError: If a shard is missing or damaged.
         """
-        shuffle = None if seed is None else (seed, epoch)
-        records = self.manifest.records
-        return read_range(
-            self._store, self._chosen, records, (first, end), order, shuffle, self._unchanged
-        )
+        span, shuffle = Span(first, end, skip), None if seed is None else (seed, epoch)
+        chosen, records = self._chosen, self.manifest.records
+        return read_range(self._store, chosen, records, span, order, shuffle, self._unchanged)
 
     @check_arguments
     def facts(
@@ -268,13 +274,7 @@ class Dataset:
 
     def __repr__(self) -> str:
         """Address, number of samples and shards, and class names."""
-        names = ", ".join(label.name for label in self.labels)
-        num_shards = len(self.manifest.records)
-        which = f"{self._chosen.name}: " if self._chosen.name else ""
-        near = self.num_left_out
-        left = f" ({near:,} near training samples left out)" if near else ""
-        size = f"{len(self):,} samples in {num_shards:,} shards{left}"
-        return f"<Dataset {self.uri}: {which}{size}; {names}>"
+        return describe_text(self.uri, self._chosen.name, self.manifest, len(self))
 
     def _repr_html_(self) -> str:
         """For notebooks: size, classes, and the contact sheet."""

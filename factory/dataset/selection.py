@@ -59,6 +59,18 @@ class Selection:
         return others if where is None else others & where
 
 
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A range of the samples of an epoch."""
+
+    first: int
+    """Position of its first sample in the epoch."""
+    end: int
+    """One past the position of its last one."""
+    skip: int = 0
+    """Samples to leave out, in the order of reading; shards without others are not opened."""
+
+
 def select(store: Store, whole: Manifest, split: str, *, near_train: bool) -> Selection:
     """Select a split; held-out samples that are near a training sample belong to it if `near_train`.
 
@@ -76,7 +88,7 @@ def read_range(
     store: Store,
     chosen: Selection,
     records: Sequence[ShardRecord],
-    span: tuple[int, int],
+    span: Span,
     order: Sequence[int],
     shuffle: tuple[int, int] | None,
     unchanged: set[str],
@@ -87,7 +99,7 @@ def read_range(
         store: The dataset's store.
         chosen: What is read.
         records: The receipts of its shards.
-        span: Position of the range's first sample in the epoch, and one past that of its last one.
+        span: The range.
         order: The shards' positions, in the order of the epoch.
         shuffle: Seed and epoch of the shuffle within groups of shards; None = no shuffle.
         unchanged: Paths of shards that were compared with their receipts before; see `open_shard`.
@@ -102,7 +114,11 @@ def read_range(
     seed, epoch = shuffle or (0, 0)
     check_number("epoch", epoch)
     check_number("seed", seed)
-    pieces = cut([chosen.left_out.num_left(record) for record in records], order, *span)
+    check_number("skip", span.skip)
+    pieces = cut(
+        [chosen.left_out.num_left(record) for record in records], order, span.first, span.end
+    )
+    skip = span.skip
     groups = [[piece] for piece in pieces]
     if shuffle is not None:
         groups = list(group_pieces(pieces, [record.size_bytes for record in records]))
@@ -110,7 +126,10 @@ def read_range(
         places = [(0, position) for position in range(group[0].first, group[0].end)]
         if shuffle is not None:
             places = mix(group, seed=seed, epoch=epoch)
-        yield from _read_group(store, chosen, records, group, places, unchanged)
+        rest = places[skip:]
+        skip -= len(places) - len(rest)
+        if rest:
+            yield from _read_group(store, chosen, records, group, rest, unchanged)
 
 
 def _read_group(

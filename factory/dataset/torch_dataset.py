@@ -32,7 +32,14 @@ class SampleRow(Protocol):
         """Number of samples."""
 
     def read(
-        self, first: int, end: int, order: Sequence[int], *, seed: int | None, epoch: int = 0
+        self,
+        first: int,
+        end: int,
+        order: Sequence[int],
+        *,
+        seed: int | None,
+        epoch: int = 0,
+        skip: int = 0,
     ) -> Iterator[ReadSample]:
         """Iterate over a range of an epoch; see `Dataset.read`."""
 
@@ -125,6 +132,10 @@ class PairDataset(IterableDataset[Any]):
         # Shared memory: workers that the loader keeps between epochs see a new one too.
         self._epoch = torch.zeros((), dtype=torch.int64)
         self._epoch.share_memory_()  # type: ignore[no-untyped-call] # torch's own
+        # Where to go on in mid-epoch: the epoch, batches that were made, and their size.
+        self._resumed = torch.tensor([-1, 0, 0], dtype=torch.int64)
+        self._resumed.share_memory_()  # type: ignore[no-untyped-call] # torch's own
+        self._done = 0
 
     @check_arguments
     def set_epoch(self, epoch: int) -> None:
@@ -136,6 +147,60 @@ class PairDataset(IterableDataset[Any]):
         check_number("epoch", epoch)
         self._epoch.fill_(epoch)
 
+    @check_arguments
+    def resume_after(self, epoch: int, num_batches: int, batch_size: int) -> None:
+        """Begin `epoch` behind the batches that a DataLoader has made of it, on this rank.
+
+        Call it before the loader is iterated over, with the same number of workers: each takes its turn
+        with a batch, so that the number of batches says how far every worker is. Other epochs are whole.
+
+        Raises:
+            JobError: If a number is negative, or no batch is that large.
+        """
+        check_number("epoch", epoch)
+        check_number("num_batches", num_batches)
+        if batch_size < 1:
+            raise JobError(where="batch_size", found=f"found {batch_size}", allowed="at least 1")
+        check_number("batch_size", batch_size)
+        self._epoch.fill_(epoch)
+        self._resumed.copy_(torch.tensor([epoch, num_batches, batch_size]))
+
+    def state_dict(self) -> dict[str, int]:
+        """Epoch and number of pairs that this process has yielded of it.
+
+        For loaders that ask each worker, such as torchdata's `StatefulDataLoader`. With a plain
+        DataLoader, which reads ahead in its workers, count the batches and use `resume_after`.
+        """
+        return {"epoch": int(self._epoch), "pairs": self._done}
+
+    @check_arguments
+    def load_state_dict(self, state: dict[Any, Any]) -> None:
+        """Go on behind the pairs of a `state_dict` of the same worker.
+
+        Raises:
+            JobError: If it is no state.
+        """
+        if set(state) != {"epoch", "pairs"}:
+            raise JobError(where="state", found="no state of a PairDataset")
+        _, count = self._part.worker()
+        # As so many batches of one pair, of which every worker has its share.
+        self.resume_after(state["epoch"], state["pairs"] * count, 1)
+
+    def _skip(self, sizes: Sequence[int]) -> int:
+        """Pairs of this worker that were made before; `sizes` has the pairs of every worker."""
+        epoch, num_batches, size = (int(number) for number in self._resumed)
+        if epoch != int(self._epoch):
+            return 0
+        number, count = self._part.worker()
+        each = [-(-pairs // size) for pairs in sizes]
+        rounds, rest = divmod(num_batches, count)
+        turns = rounds + (number < rest)
+        if rounds >= min(each):
+            # The loader passes over workers that have no more; the others have one more batch at most.
+            longer = [worker for worker in range(count) if each[worker] > min(each)]
+            turns = min(each) + (number in longer[: num_batches - min(each) * count])
+        return min(sizes[number], turns * size)
+
     def __len__(self) -> int:
         """Number of samples of this rank, over all its workers."""
         first, end = share(len(self.dataset), *self._part.rank(), equal=self._equal)
@@ -144,15 +209,20 @@ class PairDataset(IterableDataset[Any]):
     def __iter__(self) -> Iterator[Any]:
         """Iterate over the pairs of this worker."""
         first, end = share(len(self.dataset), *self._part.rank(), equal=self._equal)
-        mine = share(end - first, *self._part.worker(), equal=self._equal)
+        number, count = self._part.worker()
+        spans = [share(end - first, one, count, equal=self._equal) for one in range(count)]
+        mine = spans[number]
         epoch = int(self._epoch)
         shards = len(self.dataset.manifest.records)
         order = (
             order_shards(shards, seed=self._seed, epoch=epoch) if self._shuffle else range(shards)
         )
         seed = self._seed if self._shuffle else None
-        samples = self.dataset.read(first + mine[0], first + mine[1], order, seed=seed, epoch=epoch)
+        self._done = self._skip([last - start for start, last in spans])
+        span = (first + mine[0], first + mine[1])
+        samples = self.dataset.read(*span, order, seed=seed, epoch=epoch, skip=self._done)
         for sample in samples:
+            self._done += 1
             pair = make_pair(
                 sample.key,
                 sample.image,

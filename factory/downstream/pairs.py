@@ -1,7 +1,6 @@
 """Batches of a dataset's pairs, as a function of the step: a resumed training goes on in mid-epoch."""
 
 from collections.abc import Iterator, Sequence
-from itertools import islice
 
 import torch
 from jaxtyping import Float, Int64
@@ -38,9 +37,9 @@ def training_batches(
     epoch, done = divmod(first_step, per_epoch)
     while True:
         order = order_shards(len(dataset.manifest.records), seed=seed, epoch=epoch)
-        # From the epoch's beginning: the shuffle of a group of shards depends on all of its samples.
-        samples = dataset.read(0, per_epoch * batch_size, order, seed=seed, epoch=epoch)
-        yield from _batches(islice(samples, done * batch_size, None), batch_size)
+        end, skip = per_epoch * batch_size, done * batch_size
+        samples = dataset.read(0, end, order, seed=seed, epoch=epoch, skip=skip)
+        yield from _batches(samples, batch_size)
         epoch, done = epoch + 1, 0
 
 

@@ -1,4 +1,4 @@
-"""Scores of predicted masks: per image and over all pixels, at borders, and with intervals."""
+"""Pixel counts of predicted masks by class, per image and over images, and pixels near borders."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,7 +7,6 @@ import numpy as np
 from jaxtyping import Bool, Float, Int64, UInt8
 
 from factory.data import IGNORE
-from factory.identity import counter_rng
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,25 +83,3 @@ def near_borders(true: UInt8[np.ndarray, "h w"], width_px: int) -> Bool[np.ndarr
             grown |= ahead | behind
         differ = grown
     return differ
-
-
-def mean_interval(
-    per_image: Float[np.ndarray, "n k"], *, rounds: int = 1000, seed: int = 0
-) -> tuple[Float[np.ndarray, " k"], Float[np.ndarray, "k 2"]]:
-    """Mean over images by column, and its 95 % interval by a bootstrap over images.
-
-    Images without a value (NaN) are left out, and columns without any stay NaN.
-    """
-    known = ~np.isnan(per_image)
-    values = np.where(known, per_image, 0.0)
-    picks = counter_rng("resampling", seed, 0).integers(0, len(per_image), (rounds, len(per_image)))
-    weights = np.stack([np.bincount(row, minlength=len(per_image)) for row in picks])
-    counts = weights @ known.astype(np.float64)
-    sums = weights @ values
-    means = np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
-    total = known.sum(axis=0)
-    mean = np.where(total > 0, values.sum(axis=0) / np.maximum(total, 1), np.nan)
-    limits = np.full((per_image.shape[1], 2), np.nan)
-    for column in np.flatnonzero(total):
-        limits[column] = np.nanquantile(means[:, column], [0.025, 0.975])
-    return mean, limits

@@ -82,7 +82,7 @@ class Contingency:
 
         Not by even and odd index: where classes alternate, each half could get some classes only.
         """
-        second = np.array([_digest_bit(key) for key in self.keys], dtype=bool)
+        second = np.array([in_second_half(key) for key in self.keys], dtype=bool)
         return self.only(~second), self.only(second)
 
 
@@ -112,5 +112,6 @@ def gather(pairs: Sequence[PairCounts]) -> Contingency:
     )
 
 
-def _digest_bit(key: str) -> int:
+def in_second_half(key: str) -> int:
+    """1 if an image with this key is in the second half, else 0."""
     return hashlib.sha256(key.encode()).digest()[0] & 1

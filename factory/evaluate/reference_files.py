@@ -3,37 +3,22 @@
 If any name ends in `.mask.png`, only such files are masks: `KEY.png` beside them is the image.
 """
 
-import os
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
 
 from factory.errors import JobError
+from factory.evaluate.file_ranges import FileRange, in_tars, is_hidden, whole_file
 from factory.evaluate.reference import ScoredSample
 from factory.manifest.labels import MOST_LABELS_BYTES, read_labels
 from factory.manifest.paths import LABELS_PATH
-from factory.pack.archives import MOST_BYTES, read_archive
 from factory.pack.image import decode_mask
 
 _MODES = ("L", "P")
-
-
-@dataclass(frozen=True, slots=True)
-class _FileRange:
-    """The byte range of a mask in a file."""
-
-    file: Path
-    offset: int
-    size_bytes: int
-
-    def read(self) -> bytes:
-        if self.size_bytes > MOST_BYTES:
-            raise ValueError(f"{self.size_bytes:,} bytes large; at most {MOST_BYTES:,} are read")
-        with self.file.open("rb") as file:
-            return os.pread(file.fileno(), self.size_bytes, self.offset)
+_ENDINGS = (".png",)
+_OPTION = "--reference"
 
 
 class FileReference:
@@ -42,7 +27,7 @@ class FileReference:
     needs_images = False
 
     def __init__(
-        self, name: str, classes: tuple[str, ...], file_ranges: dict[str, _FileRange]
+        self, name: str, classes: tuple[str, ...], file_ranges: dict[str, FileRange]
     ) -> None:
         """Use the masks at `file_ranges`, by key."""
         self.name, self.classes = name, classes
@@ -80,11 +65,11 @@ def open_files(path: Path) -> FileReference:
         JobError: If it contains no masks, or a tar is damaged.
     """
     if path.is_file():
-        found = _in_tars([path])
+        found = in_tars([path], _ENDINGS, _OPTION)
     else:
         below = (tar for tar in path.rglob("*.tar") if tar.is_file())
-        tars = sorted(tar for tar in below if not _is_hidden(tar.relative_to(path).as_posix()))
-        found = _in_tars(tars) if tars else _in_folder(path)
+        tars = sorted(tar for tar in below if not is_hidden(tar.relative_to(path).as_posix()))
+        found = in_tars(tars, _ENDINGS, _OPTION) if tars else _in_folder(path)
     proper = {name: file_range for name, file_range in found if name.endswith(".mask.png")}
     named = proper or {name: file_range for name, file_range in found if name.endswith(".png")}
     if not named:
@@ -100,35 +85,12 @@ def open_files(path: Path) -> FileReference:
     return FileReference(str(path), _class_names(path), file_ranges)
 
 
-def _in_folder(folder: Path) -> Iterable[tuple[str, _FileRange]]:
+def _in_folder(folder: Path) -> list[tuple[str, FileRange]]:
     return [
-        (file.name, _FileRange(file, 0, file.stat().st_size))
+        (file.name, whole_file(file))
         for file in sorted(folder.glob("*.png"))
-        if file.is_file() and not _is_hidden(file.name)
+        if file.is_file() and not is_hidden(file.name)
     ]
-
-
-def _in_tars(tars: Sequence[Path]) -> Iterable[tuple[str, _FileRange]]:
-    found = []
-    for path in tars:
-        try:
-            for member in read_archive(path):
-                if _is_hidden(member.name) or not member.name.endswith(".png"):
-                    continue
-                if member.oddity or member.offset is None:
-                    why = member.oddity or "compressed"
-                    raise ValueError(
-                        f"{member.name} in it is {why}; pack plain files into a plain tar"
-                    )
-                found.append((member.name, _FileRange(path, member.offset, member.size_bytes)))
-        except ValueError as error:
-            raise JobError(f"--reference: {path}: {error}; it must not be compressed") from error
-    return found
-
-
-def _is_hidden(name: str) -> bool:
-    """Whether a file or a folder on its way begins with a dot, as those of file browsers do."""
-    return any(part.startswith(".") and part not in (".", "..") for part in name.split("/"))
 
 
 def _class_names(path: Path) -> tuple[str, ...]:

@@ -19,10 +19,12 @@ NUM_BLOCKS = {
     "painting.md": 3,
     "questions.md": 0,
     "reading.md": 8,
+    "training.md": 0,
     "trust.md": 4,
 }
 """How many blocks of code a page has at least: a pattern that finds none would test nothing.
-Two pages are tables of what benches measured, one is answers to questions, and they have none."""
+Two pages are tables of what benches measured, one is answers to questions, one is about commands: they
+have none."""
 BLOCK = re.compile(r"^```python\n(.*?)^```\n(?:\n```text\n(.*?)^```\n)?", re.MULTILINE | re.DOTALL)
 
 

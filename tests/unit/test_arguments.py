@@ -16,6 +16,7 @@ from factory.arguments import check_arguments
 from factory.care.edit import EditSettings
 from factory.dataset.reader import Dataset
 from factory.dataset.torch_dataset import PairDataset
+from factory.downstream.score_settings import ScoreSettings
 from factory.manifest.labels import DatasetLabels
 from factory.streaming import PairStream
 
@@ -83,6 +84,7 @@ GOOD = {
     "open_dataset": {"uri": "nowhere"},
     "stream": {"job": None, "num_samples": 1, "progress": False},
     "verify_dataset": {"dataset": None},
+    "evaluate_model": {"model": "nowhere.pt", "on": "nowhere", "settings": ScoreSettings()},
     "edit_sample": {
         "dataset": None,
         "key": "000000000",
@@ -99,6 +101,8 @@ GOOD = {
     "Dataset.to_torch": {},
     "Dataset.table": {"num_classes": 4},
     "PairDataset.set_epoch": {"epoch": 1},
+    "PairDataset.resume_after": {"epoch": 1, "num_batches": 2, "batch_size": 3},
+    "PairDataset.load_state_dict": {"state": {"epoch": 1, "pairs": 2}},
     "DatasetLabels.table": {"num_classes": 4},
 }
 """Every public function with the arguments it needs; `job` and `dataset` are filled in."""

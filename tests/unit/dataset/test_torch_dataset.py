@@ -124,3 +124,57 @@ def test_the_rank_is_that_of_the_process_group_even_if_it_comes_later(finished):
 def test_a_part_that_is_not_there_is_told(finished, words, text):
     with pytest.raises(JobError, match=text):
         open_dataset(finished).to_torch(**words)
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+@pytest.mark.parametrize("num_workers", [0, 1, 3])
+def test_a_stopped_epoch_goes_on_with_the_batch_after_the_last(finished, shuffle, num_workers):
+    def loader(pairs):
+        return DataLoader(pairs, batch_size=2, num_workers=num_workers)
+
+    pairs = open_dataset(finished).to_torch(shuffle=shuffle)
+    pairs.set_epoch(3)
+    whole = [batch["key"] for batch in loader(pairs)]
+    for done in (0, 1, 3, len(whole)):
+        again = open_dataset(finished).to_torch(shuffle=shuffle)
+        again.resume_after(3, done, 2)
+        rest = [batch["key"] for batch in loader(again)]
+        # With several workers the rest begins with another worker's turn.
+        assert sorted(rest) == sorted(whole[done:])
+        if num_workers < 2:
+            assert rest == whole[done:]
+        again.set_epoch(4)
+        assert sum(len(batch["key"]) for batch in loader(again)) == 13
+
+
+def test_a_state_says_how_far_a_process_is(finished):
+    pairs = open_dataset(finished).to_torch(shuffle=True)
+    pairs.set_epoch(1)
+    keys = [pair["key"] for pair in pairs]
+    stream = iter(pairs)
+    for _ in range(4):
+        next(stream)
+    state = pairs.state_dict()
+    assert state == {"epoch": 1, "pairs": 4}
+    again = pickle.loads(pickle.dumps(open_dataset(finished).to_torch(shuffle=True)))
+    again.load_state_dict(state)
+    assert [pair["key"] for pair in again] == keys[4:]
+    with pytest.raises(JobError, match="no state of a PairDataset"):
+        pairs.load_state_dict({"step": 1})
+
+
+def test_shards_that_were_read_before_are_not_opened_again(finished, monkeypatch):
+    from factory.dataset import selection
+
+    opened = []
+    real = selection.open_shard
+
+    def counted(store, record, *words):
+        opened.append(record.path)
+        return real(store, record, *words)
+
+    monkeypatch.setattr(selection, "open_shard", counted)
+    pairs = open_dataset(finished).to_torch()
+    pairs.resume_after(0, 11, 1)
+    assert [pair["key"] for pair in pairs] == ["000000011", "000000012"]
+    assert len(opened) == 1

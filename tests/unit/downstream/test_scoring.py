@@ -7,7 +7,6 @@ from scipy import ndimage
 from factory.downstream.scoring import (
     add_overlaps,
     count_overlaps,
-    mean_interval,
     near_borders,
 )
 
@@ -64,20 +63,3 @@ def test_a_border_of_ignored_pixels_is_none():
     true = np.zeros((6, 6), np.uint8)
     true[3:] = 255
     assert not near_borders(true, 3).any()
-
-
-def test_the_interval_covers_the_mean_and_narrows_with_more_images():
-    rng = np.random.default_rng(0)
-    widths = []
-    for count in (20, 2000):
-        values = np.stack([rng.normal(0.8, 0.1, count), np.full(count, np.nan)], axis=1)
-        values[:3, 0] = np.nan
-        mean, limits = mean_interval(values)
-        assert mean[0] == pytest.approx(np.nanmean(values[:, 0]))
-        assert limits[0, 0] < mean[0] < limits[0, 1]
-        expected = 3.92 * 0.1 / np.sqrt(count - 3)
-        assert limits[0, 1] - limits[0, 0] == pytest.approx(expected, rel=0.35)
-        assert np.isnan(mean[1])
-        assert np.isnan(limits[1]).all()
-        widths.append(limits[0, 1] - limits[0, 0])
-    assert widths[1] < widths[0] / 5
