@@ -18,9 +18,7 @@ from factory.downstream.pictures import (
     OPTION,
     LabelledPicture,
     Pictures,
-    is_dataset,
-    open_pictures,
-    open_split,
+    find_pictures,
 )
 from factory.downstream.predict import predict
 from factory.downstream.saliency import ForegroundCurve, highest_f, make_curve
@@ -32,7 +30,6 @@ from factory.evaluate.matching import match_greedy
 from factory.evaluate.metrics import UNASSIGNED
 from factory.segment.clean import Cleaner
 from factory.spec.clean import CleanSpec
-from factory.store import open_store
 
 _AS_IT_IS = ScoreSettings()
 
@@ -249,28 +246,6 @@ def _paths_that_can_be_read(name: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise JobError(where=name, found=f"cannot be read ({error.strerror})") from error
-
-
-def find_pictures(on: str, under: str, split: str) -> Pictures:
-    """The pictures at `on`: a folder, a tar, or a split of a dataset.
-
-    Raises:
-        JobError: If there is nothing, or a word does not suit it.
-        StoreError: If a dataset cannot be read.
-    """
-    if is_dataset(on):
-        if under:
-            raise JobError(where="--under", found=f"{on} is a dataset", remedy="use --split")
-        return open_split(open_store(on), split)
-    if split:
-        raise JobError(where="--split", found=f"{on} is no dataset", remedy="use --under")
-    if not Path(on).exists():
-        raise JobError(
-            where=OPTION,
-            found=f"no file or folder {on[:200]!r}",
-            allowed="a folder or tar of pictures with masks, or a dataset",
-        )
-    return open_pictures(Path(on), under)
 
 
 def _make_cleaner(classes: ScoredClasses, settings: ScoreSettings) -> Cleaner | None:

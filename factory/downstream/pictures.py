@@ -15,7 +15,7 @@ from factory.errors import JobError
 from factory.evaluate.file_ranges import FileRange, in_tars, is_hidden, whole_file
 from factory.manifest.paths import round_path
 from factory.pack.image import decode_image, decode_mask
-from factory.store import Store
+from factory.store import Store, open_store
 
 OPTION = "--on"
 _MASK = ".mask.png"
@@ -108,6 +108,28 @@ class DatasetPictures:
         """
         sample = self._dataset[position]
         return LabelledPicture(sample.key, sample.image, sample.mask)
+
+
+def find_pictures(on: str, under: str, split: str) -> Pictures:
+    """The pictures at `on`: a folder, a tar, or a split of a dataset.
+
+    Raises:
+        JobError: If there is nothing, or a word does not suit it.
+        StoreError: If a dataset cannot be read.
+    """
+    if is_dataset(on):
+        if under:
+            raise JobError(where="--under", found=f"{on} is a dataset", remedy="use --split")
+        return open_split(open_store(on), split)
+    if split:
+        raise JobError(where="--split", found=f"{on} is no dataset", remedy="use --under")
+    if not Path(on).exists():
+        raise JobError(
+            where=OPTION,
+            found=f"no file or folder {on[:200]!r}",
+            allowed="a folder or tar of pictures with masks, or a dataset",
+        )
+    return open_pictures(Path(on), under)
 
 
 def open_pictures(path: Path, under: str = "") -> FilePictures:

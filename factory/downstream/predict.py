@@ -16,7 +16,7 @@ View = Literal["whole", "tiles"]
 """How a picture meets the network: as a whole, resized so that its shorter side is that of the training
 images; or at its own size, in tiles."""
 
-_MOST_ASPECT = 8
+_MOST_ASPECT, _EVEN = 8, 16
 _MOST_NUMBERS = 2**30
 _BATCH = 16
 
@@ -44,7 +44,12 @@ def _of_whole(model: Model, planes: Float[Tensor, "1 3 h w"]) -> Float[Tensor, "
     height, width = planes.shape[2:]
     side, shorter = model.facts.size_px, min(height, width)
     # Strips are distorted rather than enlarged without bound.
-    size = [min(round(px * side / shorter), _MOST_ASPECT * side) for px in (height, width)]
+    most = _MOST_ASPECT * side
+    # Networks halve a side several times, and few can put odd ones together again.
+    size = [
+        side if px == shorter else min(max(1, round(px * side / shorter / _EVEN)) * _EVEN, most)
+        for px in (height, width)
+    ]
     small = _resized(planes, size)
     found = model.probabilities(small)
     if found.shape[2:] != (height, width):

@@ -6,8 +6,7 @@ from colour_network import COLOURS, cell, pack, png, write_pairs
 from small_job import make_small
 
 import factory
-from factory.downstream.evaluation import find_pictures
-from factory.downstream.pictures import open_pictures, open_split
+from factory.downstream.pictures import find_pictures, open_pictures, open_split
 from factory.errors import JobError
 from factory.store import open_store
 
