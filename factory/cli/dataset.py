@@ -117,7 +117,9 @@ def _workers(workers: list[dict[str, Any]]) -> list[str]:
 @one_line_errors
 def preview(
     dataset: Where,
-    output: Annotated[Path, typer.Option("-o", help="Output PNG file.")] = Path("preview.png"),
+    output: Annotated[Path, typer.Option("-o", "--output", help="Output PNG file.")] = Path(
+        "preview.png"
+    ),
 ) -> None:
     """Draw a contact sheet: images, overlays of masks, legend."""
     from factory.dataset.preview import make_preview

@@ -35,7 +35,8 @@ def edit(  # noqa: PLR0913, PLR0917 - options, each by its name
         bool, typer.Option("--page", help="Paint the change in a local web page, and see it.")
     ] = False,
     output: Annotated[
-        Path | None, typer.Option("-o", help="Folder for the pair. Default: KEY-edited.")
+        Path | None,
+        typer.Option("-o", "--output", help="Folder for the pair. Default: KEY-edited."),
     ] = None,
     steps: Annotated[int, typer.Option(min=1, max=10_000, help="Steps of Adam.")] = 50,
     learning_rate: Annotated[float, typer.Option(help="Its learning rate.")] = 0.01,

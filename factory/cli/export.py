@@ -39,7 +39,7 @@ def export(
         ),
     ],
     dataset: Annotated[str, typer.Argument(help="Dataset folder or URI.", metavar="DATASET")],
-    output: Annotated[Path, typer.Option("-o", help="Output folder.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Output folder.")],
     split: Annotated[str, typer.Option(help="`train`, `val`, `test` or `all`.")] = "all",
     near_train: Annotated[  # noqa: FBT002 - a command line flag
         bool,

@@ -158,7 +158,7 @@ def describe_target(target: dict[str, Any]) -> str:
 def fit(
     job: JobFile,
     output: Annotated[
-        Path | None, typer.Option("-o", help="Also write the segmenter file here.")
+        Path | None, typer.Option("-o", "--output", help="Also write the segmenter file here.")
     ] = None,
     report: Annotated[
         Path | None,

@@ -52,7 +52,7 @@ JobOfFile = Annotated[
 ]
 LabelsOut = Annotated[
     Path | None,
-    typer.Option("-o", help="Labels file. Default: that of the job, or labels.yaml."),
+    typer.Option("-o", "--output", help="Labels file. Default: that of the job, or labels.yaml."),
 ]
 Reviewer = Annotated[
     str,

@@ -45,7 +45,9 @@ def sample(
     seed: Annotated[int, typer.Option(min=0, max=2**53 - 1, help="Seed of these images.")] = 0,
     output: Annotated[
         Path | None,
-        typer.Option("-o", help="Folder. Default: `annotations` of the job's linear segmenter."),
+        typer.Option(
+            "-o", "--output", help="Folder. Default: `annotations` of the job's linear segmenter."
+        ),
     ] = None,
 ) -> None:
     """Write pictures of the job's generator to paint, for few-shot segmentation (kind: linear)."""

@@ -62,7 +62,7 @@ def replay(
     dataset: Where,
     key: Annotated[str, typer.Argument(help="Nine-digit key of a sample.", metavar="KEY")],
     output: Annotated[
-        Path | None, typer.Option("-o", help="Also write its files into this folder.")
+        Path | None, typer.Option("-o", "--output", help="Also write its files into this folder.")
     ] = None,
     trust_plugins: TrustPlugins = False,  # noqa: FBT002
     as_json: AsJson = False,  # noqa: FBT002 - a command line flag

@@ -74,7 +74,7 @@ def judge_generator(
 @one_line_errors
 def pack_training(
     job: TrainFile,
-    output: Annotated[Path, typer.Option("-o", help="Output file.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Output file.")],
 ) -> None:
     """Write a training's checkpoint in half its size; training can be resumed from it."""
     from factory.train_generator.spec import load_training

@@ -72,7 +72,7 @@ def _show_template(file: Path, *, as_json: bool) -> None:
 @one_line_errors
 def convert(
     file: File,
-    output: Annotated[Path, typer.Option("-o", help="Output safetensors file.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Output safetensors file.")],
     config: Config = None,
 ) -> None:
     """Convert a checkpoint of any supported format to safetensors that includes its settings."""
