@@ -9,6 +9,7 @@ from small_job import make_small
 
 from factory.dataset.quarantine import Attempts
 from factory.serve.history import describe_job, describe_pace, list_failures
+from factory.serve.history_answers import PaceAnswer
 from factory.serve.queries import FailuresQuery, PaceQuery
 from factory.serve.view import DatasetView
 from factory.store import open_store
@@ -32,6 +33,7 @@ def test_the_pace_of_a_real_run_adds_up_to_its_samples(snapshot):
     assert [worker.samples for worker in answer.workers] == [13]
     assert answer.started_at <= answer.ended_at
     assert all(one.generate_s <= one.worker_s for one in answer.intervals)
+    assert PaceAnswer.model_validate_json(answer.model_dump_json()) == answer
 
 
 def test_workers_beyond_the_sixteenth_are_told_together(snapshot):
