@@ -1,6 +1,7 @@
 """The commands that prepare a run: `plan`, and `fit`."""
 
 import dataclasses
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -181,22 +182,20 @@ def fit(
     if report is not None:
         cli_label.check_has_report(spec, source=str(job))
     found = cli_label.find_or_fit(spec)
-    doubts = list(find_doubts(spec.dataset.segmenter, found.fitted))
+    kind, doubts = spec.dataset.segmenter.kind, find_doubts(spec.dataset.segmenter, found.fitted)
+    tell = partial(say, err=as_json)
+    tell(f"fitted {kind}" if found.is_new else f"{kind} was fitted before: taken from the cache")
     if output is not None:
         replace_file(output, found.fitted)
+        tell(f"wrote {output}")
     if report is not None:
         cli_label.write_report(spec, found, report, err=as_json)
     if as_json:
         facts = {"sha256": sha256(found.fitted).hexdigest(), "bytes": len(found.fitted)}
         paths = {"output": output and str(output), "report": report and str(report)}
-        kind = spec.dataset.segmenter.kind
-        print_json({"kind": kind, "is_new": found.is_new, **facts, **paths, "warnings": doubts})
+        print_json(
+            {"kind": kind, "is_new": found.is_new, **facts, **paths, "warnings": list(doubts)}
+        )
         return
-    if found.is_new:
-        say(f"fitted {spec.dataset.segmenter.kind}")
-    else:
-        say(f"{spec.dataset.segmenter.kind} was fitted before: taken from the cache")
-    if output is not None:
-        say(f"wrote {output}")
     for doubt in doubts:  # last: there it is read
         say(f"warning   {doubt}")

@@ -169,7 +169,7 @@ def test_a_shard_of_which_nothing_is_kept_names_all_reasons_and_leaves_nothing(t
         maker.make(tasks[2])
     assert str(caught.value) == (
         "shard tiny-000002: none of 3 samples was accepted (class_0_too_large: 3); loosen "
-        "dataset.accept or raise dataset.oversample"
+        "these rules of dataset.accept or the segmenter, or raise dataset.oversample"
     )
     assert [path for path in (tmp_path / "out").rglob("*") if path.is_file()] == []
 

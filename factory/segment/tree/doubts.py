@@ -22,9 +22,9 @@ LEAST_PART = 0.05
 def find_doubts(fitted: bytes, spec: KlishSpec) -> list[str]:
     """One line for whatever speaks against a class of `spec`'s cut, with advice.
 
-    That it holds nearly all pixels, is in almost no image, flickers, or mixes what its parts separate.
-    Shares are of the fitting pixels; which images hold a class, whether it is found again in others,
-    and whether it is mixed, is known of robust fits alone.
+    That it holds nearly all pixels or none, is in almost no image, flickers, or mixes what its parts
+    separate. Shares are of the fitting pixels; which images hold a class, whether it is found again in
+    others, and whether it is mixed, is known of robust fits alone.
 
     Raises:
         JobError: If the tree has no such cut, or the labels are not for this tree.
@@ -66,7 +66,12 @@ def doubts_of_class(tree: Hierarchy, group: Sequence[int], share: float) -> list
         if tree.evidence is None:
             advice += " or with `merging: robust`"
         found.append(f"holds {share:.1%} of the pixels: {advice}")
-    if images is not None and images < LEAST_IMAGES:
+    if share == 0:  # a cluster of few pixels, each of which other classes score higher in the masks
+        found.append(
+            "holds none of the pixels that were looked at, though its cluster does: other classes win "
+            "there; cut coarser, or fit on other `layers`"
+        )
+    elif images is not None and images < LEAST_IMAGES:
         found.append(
             f"is in {images:.1%} of the images: cut coarser, or raise fit.num_images to see whether "
             "it is a part or a chance"

@@ -99,7 +99,12 @@ def test_a_worker_writes_down_what_is_doubtful_about_the_classes_and_the_card_te
     run_job(small_job(tmp_path, {"dataset.segmenter": section}))
     store = open_store(str(tmp_path / "out"))
     doubts = find_labels(store).doubts
-    words = ("flickers", "holds 100.0%", "mixes")  # all ranked pixels go to the first class
+    words = (
+        "flickers",
+        "holds 100.0%",
+        "holds none",
+        "mixes",
+    )  # all ranked pixels go to the first class
     kinds = [next(word for word in words if word in line) for line in doubts]
     assert sorted(kinds) == list(words)
     assert told["warnings"] == doubts, "a plan says the same before anything is made"

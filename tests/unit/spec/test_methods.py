@@ -27,6 +27,7 @@ CALLED_LINEAR = {
 """Files in which `linear` is a layer or an activation of a network."""
 
 CALLED_ALPHA = {
+    "factory/make/to_host.py",
     "factory/derive/joined.py",
     "factory/pack/contents.py",
     "factory/dataset/samples.py",
