@@ -74,16 +74,11 @@ def train(  # noqa: PLR0913, PLR0917 - options, each by its name
 
 
 def _train(dataset: str, output: Path, settings: "NetworkSettings") -> None:
-    from factory.dataset.reader import Dataset
-    from factory.dataset.selection import select
-    from factory.dataset.views import make_manifest
+    from factory.downstream.pairs import open_pairs
     from factory.downstream.training import NetworkTraining
     from factory.run.signals import stop_on_signals
 
-    store = find_store(dataset)
-    manifest = make_manifest(store)
-    pairs = Dataset(store, select(store, manifest, "train", near_train=False))
-    val = pairs.of_split("val") if "val" in manifest.splits else None
+    pairs, val = open_pairs(find_store(dataset))
     output.mkdir(parents=True, exist_ok=True)
     stop = threading.Event()
 

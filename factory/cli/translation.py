@@ -34,10 +34,8 @@ def train_translation(  # noqa: PLR0913, PLR0917 - options, each by its name
     model: Model = None,
 ) -> None:
     """Train a network that makes images from masks (SPADE) on a dataset. Run it again to resume."""
-    from factory.dataset.reader import Dataset
-    from factory.dataset.selection import select
-    from factory.dataset.views import make_manifest
     from factory.downstream.model_file import open_model
+    from factory.downstream.pairs import open_pairs
     from factory.downstream.translation import TranslationTraining, open_translator
     from factory.downstream.translation_report import draw_translations, score_translations
     from factory.downstream.translation_settings import TranslationSettings
@@ -48,10 +46,8 @@ def train_translation(  # noqa: PLR0913, PLR0917 - options, each by its name
     given = {"size": size, "steps": steps, "batch_size": batch_size, "every": every, "seed": seed}
     settings = check_settings(TranslationSettings, given, source="train-translation")
     judge = open_model(model) if model is not None else None
-    store = find_store(dataset)
-    manifest = make_manifest(store)
-    pairs = Dataset(store, select(store, manifest, "train", near_train=False))
-    held_out = pairs.of_split("val") if "val" in manifest.splits else pairs
+    pairs, val = open_pairs(find_store(dataset))
+    held_out = pairs if val is None else val
     output.mkdir(parents=True, exist_ok=True)
     stop = threading.Event()
 

@@ -9,11 +9,26 @@ from torch import Tensor
 from factory.dataset.division import order_shards
 from factory.dataset.reader import Dataset
 from factory.dataset.samples import ReadSample
+from factory.dataset.selection import select
+from factory.dataset.views import make_manifest
 from factory.errors import JobError
 from factory.identity import counter_rng
+from factory.store import Store
 
 Batch = tuple[Float[Tensor, "n 3 h w"], Int64[Tensor, "n h w"]]
 """Images of 0 to 255, and class ids; 255 = ignore."""
+
+
+def open_pairs(store: Store) -> tuple[Dataset, Dataset | None]:
+    """The samples to train on, and those of the split `val` if the dataset has one.
+
+    Raises:
+        StoreError: If there is no dataset.
+        DamageError: If it is damaged.
+    """
+    manifest = make_manifest(store)
+    pairs = Dataset(store, select(store, manifest, "train", near_train=False))
+    return pairs, pairs.of_split("val") if "val" in manifest.splits else None
 
 
 def training_batches(
