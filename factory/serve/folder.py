@@ -40,19 +40,25 @@ _PAGE_FILES = {
 }
 
 
-def find_datasets(folder: Path) -> dict[str, Path]:
-    """The datasets directly inside a folder, by name, sorted; none if it is no folder."""
+def find_datasets(folder: Path, name: str | None = None) -> dict[str, Path]:
+    """The datasets directly inside a folder, by name, sorted; none if it is no folder.
+
+    With `name`, only the one of that name: no other folder is looked into, as every picture of a page asks.
+    """
     found = {}
     try:
         with os.scandir(folder) as entries:
             for entry in islice(entries, _MOST_ENTRIES):
-                path = Path(entry.path)
-                is_ours = not entry.name.startswith(".") and entry.is_dir(follow_symlinks=False)
-                if is_ours and (path / round_path(0)).is_file():
-                    found[entry.name] = path
+                if name in (None, entry.name) and _is_dataset(entry):
+                    found[entry.name] = Path(entry.path)
     except OSError:
         return {}
     return dict(sorted(found.items()))
+
+
+def _is_dataset(entry: os.DirEntry[str]) -> bool:
+    is_ours = not entry.name.startswith(".") and entry.is_dir(follow_symlinks=False)
+    return is_ours and (Path(entry.path) / round_path(0)).is_file()
 
 
 def make_folder_app(folder: Path, *, token: str) -> Starlette:
@@ -101,7 +107,7 @@ class _Folder:
         await app(scope, receive, send)
 
     def _find(self, name: str) -> Starlette | None:
-        path = find_datasets(self._folder).get(name)
+        path = find_datasets(self._folder, name).get(name)
         with self._lock:
             if path is None:
                 self._open.pop(name, None)
