@@ -43,7 +43,8 @@ _PAGE_FILES = {
 def find_datasets(folder: Path, name: str | None = None) -> dict[str, Path]:
     """The datasets directly inside a folder, by name, sorted; none if it is no folder.
 
-    With `name`, only the one of that name, and no other folder is looked into: every picture of a page asks.
+    With `name`, only the one of that name: every picture of a page asks, so no other folder is looked
+    into.
     """
     found = {}
     try:
