@@ -8,7 +8,21 @@ from pathlib import Path
 from urllib.parse import unquote
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):(/*)")
-_KNOWN = {"s3", "s3a", "s3n", "gs", "gcs", "az", "abfs", "http", "https", "file", "ftp", "hdfs"}
+_KNOWN = {
+    "s3",
+    "s3a",
+    "s3n",
+    "gs",
+    "gcs",
+    "az",
+    "abfs",
+    "hf",
+    "http",
+    "https",
+    "file",
+    "ftp",
+    "hdfs",
+}
 
 
 def split_address(address: str) -> tuple[str, str]:

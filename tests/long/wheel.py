@@ -3,10 +3,12 @@
 Builds the wheel, installs it into a new environment without any tool for development, and walks as a
 newcomer does, in an empty folder far from this repository: a demo by its name, its picture, its shards
 in plain torch; then, from `factory init` on, the same with a checkpoint of your own (`--checkpoint`).
+At last the wheel without its dependencies, beside the few packages that reading needs, reads both.
 """
 
 import argparse
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -35,6 +37,20 @@ picture = np.asarray(Image.open(sys.argv[1]).convert("RGB"))
 assert min(picture.shape[:2]) > 200 and picture.std() > 20, (picture.shape, picture.std())
 print(f"{sys.argv[1]}: {picture.shape[1]} x {picture.shape[0]} px")
 """
+READS_ALONE = """
+import importlib.util as search
+import sys
+import factory
+assert not any(map(search.find_spec, ("torch", "ray", "boto3", "typer", "starlette")))
+for uri in sys.argv[1:]:
+    dataset = factory.open_dataset(uri)
+    samples = list(dataset.samples(shuffle=True, seed=1))
+    assert len(samples) == len(dataset) > 8 and samples[0].mask.max() > 0
+    found = dataset[samples[0].key]
+    assert (found.image == samples[0].image).all() and (found.mask == samples[0].mask).all()
+    assert dataset.facts(["key"]).num_rows == len(dataset)
+    print(f"{uri}: {len(samples)} pairs read")
+"""
 JOBS = [":(glob)jobs/*.yaml", "jobs/blood_cells/*", "jobs/blood_cells_painted/*"]
 NOT_NEEDED = "import importlib.util as i, sys; sys.exit(any(map(i.find_spec, sys.argv[1:])))"
 
@@ -60,6 +76,7 @@ def main() -> None:
         empty = folder / "empty"
         empty.mkdir()
         use(empty, python)
+        read_alone(folder, wheel)
         if options.checkpoint:
             use_own(empty, python, options.checkpoint.resolve())
     print("the wheel works alone")
@@ -93,6 +110,20 @@ def use(folder: Path, python: str) -> None:
     for name in ("smoke", "blood_cells"):
         run(python, "-c", READS, f"out/{name}", str(ROOT), at=folder)
     run(python, "-c", LOOKS, "preview.png", at=folder)
+
+
+def read_alone(folder: Path, wheel: Path) -> None:
+    """Read what was made, in an environment that has only what the documentation says."""
+    page = (ROOT / "factory/docs/reading.md").read_text("utf-8")
+    packages = re.findall(
+        r"^pip install --no-deps maskfactory\npip install (.+)$", page, re.MULTILINE
+    )
+    run(sys.executable, "-m", "venv", str(folder / "reader"), at=folder)
+    python = str(folder / "reader/bin/python")
+    run(python, "-m", "pip", "install", "-q", "--no-deps", str(wheel), at=folder)
+    run(python, "-m", "pip", "install", "-q", *packages[0].split(), at=folder)
+    made = [str(folder / "empty/out" / name) for name in ("smoke", "blood_cells")]
+    run(python, "-c", READS_ALONE, *made, at=folder)
 
 
 def use_own(folder: Path, python: str, checkpoint: Path) -> None:

@@ -1,4 +1,4 @@
-"""Fetch a weights file: shipped with the package, from disk, https:// or s3://.
+"""Fetch a weights file: shipped with the package, from disk, https://, s3:// or hf://.
 
 An interrupted download is resumed, and accepted only if its SHA-256 is the one in the job. The
 content of the file is not looked at.
@@ -10,7 +10,7 @@ import stat
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from http.client import HTTPException
 from importlib.resources import files
 from pathlib import Path
@@ -22,6 +22,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from factory.errors import MissingWeightsError, WeightsError
 from factory.generate import SHIPPED
+from factory.generate.weights.hub import locate_on_hub
 from factory.identity import digest_of_file
 from factory.spec import GeneratorSpec
 from factory.store.addresses import local_path, split_address
@@ -50,6 +51,7 @@ def fetch_weights(spec: GeneratorSpec, on_bytes: OnBytes) -> Path:
     """Return a local path to the weights of `spec`: a file, or the folder of a Hugging Face model.
 
     Raises:
+        PluginError: If what downloads them is not installed.
         MissingWeightsError: If there are none on this machine.
         WeightsError: If they cannot be fetched, or the job gives no SHA-256 for a download.
     """
@@ -65,7 +67,8 @@ def fetch_weights(spec: GeneratorSpec, on_bytes: OnBytes) -> Path:
         return path
     if scheme not in _OPENERS:
         raise WeightsError(
-            f"{_WHERE}: found {scheme}://; allowed: a path, shipped:NAME, file://, https:// or s3://"
+            f"{_WHERE}: found {scheme}://; allowed: a path, shipped:NAME, file://, https://, s3:// or "
+            "hf://"
         )
     return _download(spec, _OPENERS[scheme], on_bytes)
 
@@ -166,8 +169,9 @@ class _OnlyHttps(urllib.request.HTTPRedirectHandler):
 
 
 @contextmanager
-def _open_https(address: str, first: int) -> Iterator[tuple[IO[bytes], int, int]]:
-    address, login = _without_login(address)
+def _open_https(address: str, first: int, login: str = "") -> Iterator[tuple[IO[bytes], int, int]]:
+    address, own = _without_login(address)
+    login = own or login
     headers = {"User-Agent": "maskfactory", "Accept-Encoding": "identity"}
     if first:
         headers["Range"] = f"bytes={first}-"
@@ -205,7 +209,13 @@ def _open_s3(address: str, first: int) -> Iterator[tuple[Any, int, int]]:
     yield answer["Body"], first, total
 
 
-_OPENERS: dict[str, Opener] = {"https": _open_https, "s3": _open_s3}
+def _open_hub(address: str, first: int) -> AbstractContextManager[tuple[IO[bytes], int, int]]:
+    """Open a file of the Hugging Face Hub."""
+    url, login = locate_on_hub(address)
+    return _open_https(url, first, login)
+
+
+_OPENERS: dict[str, Opener] = {"https": _open_https, "s3": _open_s3, "hf": _open_hub}
 
 
 def _without_login(address: str) -> tuple[str, str]:
@@ -224,6 +234,8 @@ def _without_login(address: str) -> tuple[str, str]:
 
 def _remedy(error: BaseException, address: str) -> str:
     is_refused = isinstance(error, urllib.error.HTTPError) and error.code in _REFUSED
+    if is_refused and address.lower().startswith("hf://"):
+        return "check the address; for a closed repository `hf auth login`, or set HF_TOKEN"
     if is_refused and "?" not in address and "@" not in address:
         return (
             "if the address needs a query or a password, give it whole (a dataset keeps its job "
@@ -236,7 +248,8 @@ def _reason(error: BaseException) -> str:
     if isinstance(error, (HTTPException, ValueError)) and not isinstance(error, OSError):
         return f"not an answer or no address: {type(error).__name__}"  # its text may hold a secret
     if isinstance(error, urllib.error.HTTPError):
-        return f"the server answers {error.code} {error.reason}"
+        reason = str(error.reason).partition("\n")[0]  # of redirects without end it is a paragraph
+        return f"the server answers {error.code} {reason}"
     if isinstance(error, urllib.error.URLError):
         return str(error.reason)
     return str(error) or type(error).__name__

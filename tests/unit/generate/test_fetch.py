@@ -193,7 +193,7 @@ def test_other_schemes_are_refused(scheme: str) -> None:
     spec = GeneratorSpec(kind="stylegan2", weights=f"{scheme}://host/file", sha256=DIGEST)
     assert refusal(spec) == (
         f"dataset.generator.weights: found {scheme}://; allowed: a path, shipped:NAME, file://, "
-        "https:// or s3://"
+        "https://, s3:// or hf://"
     )
 
 
