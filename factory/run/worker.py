@@ -13,6 +13,7 @@ from factory.make.warm import warm_up
 from factory.manifest.coverage import Coverage
 from factory.manifest.labels import DatasetLabels, encode_labels
 from factory.manifest.paths import LABELS_PATH
+from factory.pack.pieces import num_pieces
 from factory.plan.targets import find_targets
 from factory.run.base import WorkerConfig
 from factory.run.devices import gpu_share, num_encoders
@@ -112,8 +113,12 @@ def build_maker(config: WorkerConfig) -> ShardMaker:
     is_gpu = device.type == "cuda"
     if is_gpu:
         warm_up(config.dataset, generator, segmenter, device)
-    num_workers = config.workers_per_machine
-    encoders = num_encoders(config.run, is_gpu=is_gpu, num_workers=num_workers)
+    encoders = num_encoders(
+        config.run,
+        is_gpu=is_gpu,
+        num_workers=config.workers_per_machine,
+        num_pieces=num_pieces(config.dataset.samples_per_batch, generator.facts.resolution),
+    )
     return ShardMaker(
         config.dataset,
         generator,

@@ -48,7 +48,7 @@ class RunSpec(Settings):
     encode_threads: Annotated[int, Field(ge=0, le=256)] | Literal["auto"] = "auto"
     """Threads per worker that encode images while the next batch is computed; 0 = each batch is encoded
     by the thread that computed it. `auto` = the cores of the machine divided by its workers; on the
-    CPU only those that are idle otherwise."""
+    CPU only those that are idle otherwise, and none for batches of small images."""
     shards_per_actor: int = Field(500, ge=1)
     """Shards after which a worker process is replaced, as a safeguard against memory leaks. Only for
     `ray`."""
