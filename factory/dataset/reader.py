@@ -5,7 +5,6 @@ Only committed shards (those with a receipt) are read: those that existed when i
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from operator import index as as_integer
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, SupportsIndex, overload
 
@@ -22,6 +21,7 @@ from factory.dataset.notebook import describe_html, describe_text
 from factory.dataset.positions import Positions
 from factory.dataset.samples import ReadSample
 from factory.dataset.selection import Selection, Span, decode_stored, read_range, select
+from factory.dataset.shard_cache import CACHE_BYTES, ShardCache
 from factory.dataset.views import make_manifest
 from factory.dataset.walk import StoredSample, damage, record_of
 from factory.errors import Problem
@@ -36,7 +36,9 @@ if TYPE_CHECKING:
 
 
 @check_arguments
-def open_dataset(uri: str | Path, *, split: str = TRAIN, near_train: bool = False) -> "Dataset":
+def open_dataset(
+    uri: str | Path, *, split: str = TRAIN, near_train: bool = False, cache_bytes: int = CACHE_BYTES
+) -> "Dataset":
     """Open a split of the dataset at `uri`: a folder, `file://...` or `s3://bucket/prefix`.
 
     Args:
@@ -44,13 +46,15 @@ def open_dataset(uri: str | Path, *, split: str = TRAIN, near_train: bool = Fals
         split: `train`, `val` or `test`, of a dataset that was made with `dataset.splits`; `all` = every
             committed sample. A dataset without splits has `train` alone.
         near_train: Also read held-out samples that nearly repeat a training sample.
+        cache_bytes: Most bytes of shards from a bucket to keep on this machine; 0 = none.
 
     Raises:
-        JobError: If it has no such split.
+        JobError: If it has no such split, or `cache_bytes` is negative.
         StoreError: If there is no dataset, nothing is committed yet, or it cannot be read.
     """
     store = open_store(str(uri))
-    return Dataset(store, select(store, make_manifest(store), split, near_train=near_train))
+    chosen = select(store, make_manifest(store), split, near_train=near_train)
+    return Dataset(store, chosen, cache_bytes)
 
 
 class Dataset:
@@ -66,25 +70,25 @@ class Dataset:
     split: str
     """Name of the split, or `all`."""
 
-    def __init__(self, store: Store, chosen: Selection | None = None) -> None:
+    def __init__(
+        self, store: Store, chosen: Selection | None = None, cache_bytes: int = CACHE_BYTES
+    ) -> None:
         """Read what is `chosen` of the dataset in `store`; by default its split for training."""
         chosen = chosen or select(store, make_manifest(store), TRAIN, near_train=False)
-        self._hold(store.uri, chosen, store)
+        self.__setstate__({"uri": store.uri, "chosen": chosen, "cache_bytes": cache_bytes})
+        self._connection: Connection | None = Connection(store)
 
     def __getstate__(self) -> dict[str, Any]:
         """Pickle the manifest, not the store: all loader workers must divide the same shards."""
-        return {"uri": self.uri, "chosen": self._chosen}
+        return {"uri": self.uri, "chosen": self._chosen, "cache_bytes": self._cache.bound_bytes}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Unpickle; the store is opened at the first read."""
-        self._hold(state["uri"], state["chosen"], None)
-
-    def _hold(self, uri: str, chosen: Selection, store: Store | None) -> None:
-        self.uri, self._chosen, self.split = uri, chosen, chosen.split
-        self.manifest = chosen.manifest
-        self._positions = Positions(self.manifest.records, chosen.left_out)
-        self._connection = Connection(store) if store else None
-        self._unchanged: set[str] = set()
+        self.uri, self._chosen = state["uri"], state["chosen"]
+        self.split, self.manifest = self._chosen.split, self._chosen.manifest
+        self._positions = Positions(self.manifest.records, self._chosen.left_out)
+        self._cache = ShardCache(state["cache_bytes"])
+        self._connection = None
 
     @check_arguments
     def of_split(self, split: str, *, near_train: bool = False) -> "Dataset":
@@ -95,7 +99,7 @@ class Dataset:
             DamageError: If the tables are missing that tell which samples are near a training sample.
         """
         chosen = select(self._store, self._chosen.whole, split, near_train=near_train)
-        return Dataset(self._store, chosen)
+        return Dataset(self._store, chosen, self._cache.bound_bytes)
 
     @property
     def num_left_out(self) -> int:
@@ -153,7 +157,7 @@ class Dataset:
             return self._by_key(which)
         if isinstance(which, slice):
             return [self._at(position) for position in self._positions.chosen_by(which)]
-        wanted = as_integer(which)
+        wanted = which.__index__()
         position = wanted + len(self) if wanted < 0 else wanted
         if not 0 <= position < len(self):
             raise IndexError(f"position {wanted}: this dataset has {len(self):,} samples")
@@ -225,8 +229,7 @@ class Dataset:
             DamageError: If a shard is missing or damaged.
         """
         span, shuffle = Span(first, end, skip), None if seed is None else (seed, epoch)
-        chosen, records = self._chosen, self.manifest.records
-        return read_range(self._store, chosen, records, span, order, shuffle, self._unchanged)
+        return read_range(self._store, self._chosen, span, order, shuffle, self._cache)
 
     @check_arguments
     def facts(
@@ -242,9 +245,8 @@ class Dataset:
             JobError: If the tables have no such column, or the condition does not suit them.
             DamageError: If a table is missing or damaged; `factory repair` rebuilds it.
         """
-        return read_facts_tables(
-            self._store, self.manifest.records, columns, self._chosen.restrict(where)
-        )
+        wanted = self._chosen.restrict(where)
+        return read_facts_tables(self._store, self.manifest.records, columns, wanted)
 
     @check_arguments
     def to_torch(
@@ -291,10 +293,8 @@ class Dataset:
         return decode_stored(self._store, *stored)
 
     def _stored(self, key: str) -> tuple[ShardRecord, StoredSample] | None:
-        if not is_key(key):
+        record = record_of(self.manifest.records, int(key)) if is_key(key) else None
+        if record is None or int(key) in self._chosen.left_out.of(record):
             return None
-        record = record_of(self.manifest.records, int(key))
-        if record is not None and int(key) in self._chosen.left_out.of(record):
-            return None
-        found = self._here.finder.find(record, int(key)) if record else None
-        return (record, found) if record and found else None
+        found = self._here.finder.find(record, int(key))
+        return (record, found) if found else None

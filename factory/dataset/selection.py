@@ -18,6 +18,7 @@ from factory.dataset.division import (
 )
 from factory.dataset.near_train import NOTHING, LeftOut, find_near_train, left_out_of
 from factory.dataset.samples import ReadSample, decode_sample
+from factory.dataset.shard_cache import ShardCache
 from factory.dataset.walk import StoredSample, explain_damage, open_shard
 from factory.errors import JobError
 from factory.manifest.paths import TRAIN
@@ -87,27 +88,26 @@ def select(store: Store, whole: Manifest, split: str, *, near_train: bool) -> Se
 def read_range(
     store: Store,
     chosen: Selection,
-    records: Sequence[ShardRecord],
     span: Span,
     order: Sequence[int],
     shuffle: tuple[int, int] | None,
-    unchanged: set[str],
+    cache: ShardCache,
 ) -> Iterator[ReadSample]:
     """Iterate over a range of the samples of an epoch.
 
     Args:
         store: The dataset's store.
         chosen: What is read.
-        records: The receipts of its shards.
         span: The range.
         order: The shards' positions, in the order of the epoch.
         shuffle: Seed and epoch of the shuffle within groups of shards; None = no shuffle.
-        unchanged: Paths of shards that were compared with their receipts before; see `open_shard`.
+        cache: Copies of shards from a bucket, and those that were compared with their receipts.
 
     Raises:
         JobError: If `order` has a position without a shard, or no order has that seed and epoch.
         DamageError: If a shard is missing or damaged.
     """
+    records = chosen.manifest.records
     if not all(0 <= shard < len(records) for shard in order):
         allowed = f"positions of the {len(records):,} shards"
         raise JobError(where="order", found=f"found {list(order)}"[:_MOST_SHOWN], allowed=allowed)
@@ -129,7 +129,7 @@ def read_range(
         rest = places[skip:]
         skip -= len(places) - len(rest)
         if rest:
-            yield from _read_group(store, chosen, records, group, rest, unchanged)
+            yield from _read_group(store, chosen, records, group, rest, cache)
 
 
 def _read_group(
@@ -138,12 +138,12 @@ def _read_group(
     records: Sequence[ShardRecord],
     group: Sequence[Piece],
     places: Sequence[tuple[int, int]],
-    unchanged: set[str],
+    cache: ShardCache,
 ) -> Iterator[ReadSample]:
     inside = [records[piece.shard] for piece in group]
     with ExitStack() as stack:
         shards = [
-            stack.enter_context(open_shard(store, record, unchanged, chosen.left_out.of(record)))
+            stack.enter_context(open_shard(store, record, cache, chosen.left_out.of(record)))
             for record in inside
         ]
         for i, position in places:

@@ -7,12 +7,13 @@ sample is returned.
 
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
 from typing import BinaryIO
 
+from factory.dataset.shard_cache import ShardCache
 from factory.errors import DamageError, Problem
 from factory.identity import digest_of_file, sample_key
 from factory.manifest.paths import SHARDS
@@ -130,7 +131,7 @@ def walk_shard(
 def open_shard(
     store: Store,
     record: ShardRecord,
-    unchanged: set[str] | None = None,
+    cache: ShardCache | None = None,
     left_out: frozenset[int] = frozenset(),
 ) -> Iterator[OpenShard]:
     """Context manager that opens a committed shard, after comparing its SHA-256 with its receipt.
@@ -138,31 +139,37 @@ def open_shard(
     Args:
         store: The dataset's store.
         record: The shard's receipt.
-        unchanged: Paths of shards that were compared before, and are not digested again; this one is
-            added.
+        cache: Copies of shards, and those that were compared before and are not digested again.
         left_out: Indices of samples that it is opened without.
 
     Raises:
         DamageError: If the shard is missing, or differs from its receipt.
         StoreError: If it cannot be read.
     """
-    known = set() if unchanged is None else unchanged
-    with store.fetch(record.path) as path:
-        try:
-            problem = None if path and record.path in known else find_change(record, path)
-            if problem is not None:
-                raise damage(store, problem)
-            assert path is not None  # else there is a problem
-            file = path.open("rb")
-        except OSError as error:
-            raise explain_os_error(path or Path(record.path), error) from error
-        known.add(record.path)
+    known = cache or ShardCache()
+    copy = known.open(store, record)
+    with nullcontext(copy) if copy else _open_stored(store, record, known.compared) as file:
+        known.compared.add(record.path)
         with file:
             with explain_damage(store, record):
                 samples = list_samples(file, record)
             for index in left_out:
                 samples.pop(sample_key(index), None)
             yield OpenShard(file, samples)
+
+
+@contextmanager
+def _open_stored(store: Store, record: ShardRecord, compared: set[str]) -> Iterator[BinaryIO]:
+    with store.fetch(record.path) as path:
+        try:
+            problem = None if path and record.path in compared else find_change(record, path)
+            if problem is not None:
+                raise damage(store, problem)
+            assert path is not None  # else there is a problem
+            file = path.open("rb")
+        except OSError as error:
+            raise explain_os_error(path or Path(record.path), error) from error
+        yield file
 
 
 def find_change(record: ShardRecord, tar: Path | None) -> Problem | None:

@@ -88,13 +88,13 @@ class S3Store:
     def read(self, path: str) -> bytes | None:
         """Read a file; None if it does not exist."""
         sink = WholeFile(f"{self.uri}/{path}")
-        return sink.getvalue() if self._load(path, sink) else None
+        return sink.getvalue() if self.download(path, sink) else None
 
     def read_part(self, path: str, offset: int, size_bytes: int) -> bytes | None:
         """Read a part of a file, less where the file ends; None if it does not exist."""
         sink = BytesIO()
         words = {"Range": f"bytes={offset}-{offset + size_bytes - 1}"}
-        return sink.getvalue() if self._load(path, sink, words) else None
+        return sink.getvalue() if self.download(path, sink, words) else None
 
     @contextmanager
     def fetch(self, path: str) -> Iterator[Path | None]:
@@ -104,10 +104,29 @@ class S3Store:
         target = self.work_folder(new_run_id()) / "copy"
         try:
             with _explained(target), target.open("wb") as sink:
-                is_there = self._load(path, sink)
+                is_there = self.download(path, sink)
             yield target if is_there else None
         finally:
             shutil.rmtree(target.parent, ignore_errors=True)
+
+    def download(self, path: str, sink: BufferedIOBase, words: Mapping[str, str] = {}) -> bool:
+        """Write a file, or the part that `words` ask for, to `sink`; False if it does not exist."""
+        request = self.calls.at(path) | dict(words or {"ChecksumMode": "ENABLED"})
+
+        def attempt() -> bool:
+            sink.truncate(sink.seek(0))
+            try:
+                body = self._client.get_object(**request)["Body"]
+            except ClientError as error:
+                if answer_of(error) == (404, "NoSuchKey"):
+                    return False
+                if answer_of(error)[0] == 416:  # what is asked for begins behind the file's end
+                    return True
+                raise
+            shutil.copyfileobj(body, sink)
+            return True
+
+        return self.calls.with_retries(path, attempt)
 
     def size_of(self, path: str) -> int | None:
         """A file's size in bytes; None if it does not exist."""
@@ -239,25 +258,6 @@ class S3Store:
             with suppress(ClientError, BotoCoreError):  # best effort: `gc` finds what remains
                 client.abort_multipart_upload(**upload)
             raise
-
-    def _load(self, path: str, sink: BufferedIOBase, words: Mapping[str, str] = {}) -> bool:
-        """Download a file, or the part that `words` ask for, to `sink`; False if it does not exist."""
-        request = self.calls.at(path) | dict(words or {"ChecksumMode": "ENABLED"})
-
-        def attempt() -> bool:
-            sink.truncate(sink.seek(0))
-            try:
-                body = self._client.get_object(**request)["Body"]
-            except ClientError as error:
-                if answer_of(error) == (404, "NoSuchKey"):
-                    return False
-                if answer_of(error)[0] == 416:  # what is asked for begins behind the file's end
-                    return True
-                raise
-            shutil.copyfileobj(body, sink)
-            return True
-
-        return self.calls.with_retries(path, attempt)
 
     def _check_conditional_writes(self, write: _Write) -> None:
         """Reject a server that ignores conditional writes.

@@ -1,9 +1,12 @@
 """The promises of `test_same_bytes`, kept in the bucket of a real server, and refused by a false one."""
 
 import json
+import os
 import re
+import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 import urllib.request
@@ -17,9 +20,12 @@ from typing import Any
 import pytest
 import yaml
 from botocore.exceptions import BotoCoreError, ClientError
+from far_store import pixels_of
 from lab import Lab
 from servers import SECRET, Weed, find_program, free_port, s3_client, s3_env
+from small_job import make_small
 
+from factory.identity import digest_of_file
 from factory.store.s3 import S3Store
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -293,3 +299,71 @@ def test_a_bucket_is_served_and_replayed_as_a_folder_is(lab: Lab, bucket: Bucket
     command = ("replay", "s3://bucket/seen", "000000017", "--trust-plugins")
     replayed = lab.must_run(*command, **bucket.env)
     assert re.match(r"000000017: \d files made again byte for byte", replayed)
+
+
+READING = """
+import os, signal, sys
+from far_store import pixels_of
+from factory.store.s3 import S3Store
+
+real = S3Store.download
+
+def dies(store, path, sink, words={}):
+    found = real(store, path, sink, words)
+    if path.endswith(".tar"):
+        sink.truncate(1000)
+        os.kill(os.getpid(), signal.SIGKILL)
+    return found
+
+if sys.argv[2] == "dies":
+    S3Store.download = dies
+print(pixels_of("s3://bucket/cached", int(sys.argv[1])))
+"""
+
+
+def reading(bound: int, env: dict[str, str], kind: str = "lives") -> "subprocess.Popen[str]":
+    command = [sys.executable, "-c", READING, str(bound), kind]
+    env = os.environ | env | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    return subprocess.Popen(command, text=True, stdout=subprocess.PIPE, env=env)
+
+
+def test_processes_share_copies_of_a_buckets_shards_within_their_bound(
+    bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    records = make_small(tmp_path, {"dataset.num_samples": 30}).records
+    local = tmp_path / "out"
+    for path in local.rglob("*"):
+        if path.is_file():
+            key = f"cached/{path.relative_to(local).as_posix()}"
+            bucket.client.put_object(Bucket="bucket", Key=key, Body=path.read_bytes())
+    env = bucket.env | {"XDG_CACHE_HOME": str(tmp_path / "readers")}
+    for name, value in env.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(tempfile, "tempdir", str(bucket.scratch))
+    folder = tmp_path / "readers" / "maskfactory" / "shards"
+    sizes = {record.sha256: record.size_bytes for record in records}
+    bound = sum(sizes.values())
+    expected = pixels_of(str(local), 0)
+
+    killed = reading(bound, env, "dies")
+    killed.communicate()
+    assert killed.returncode == -signal.SIGKILL
+    assert [path.stat().st_size for path in folder.glob("*.part")] == [1000]
+
+    both = [reading(bound, env) for _ in range(2)]
+    assert [process.communicate()[0].strip() for process in both] == [expected] * 2
+    assert {path.stem for path in folder.glob("*.tar")} == set(sizes)
+    assert not list(folder.glob("*.part"))
+
+    damaged = next(folder.glob("*.tar"))
+    damaged.write_bytes(damaged.read_bytes()[:-1] + b"x")
+    assert pixels_of("s3://bucket/cached", bound) == expected
+    assert digest_of_file(damaged) == damaged.stem
+
+    # Six shards are open at once, of which three may be kept.
+    shutil.rmtree(folder)
+    small = 3 * max(sizes.values())
+    assert pixels_of("s3://bucket/cached", small) == expected
+    assert [path.suffix for path in folder.glob("*.*")] == [".tar"] * 3
+    assert sum(path.stat().st_size for path in folder.glob("*.*")) <= small
+    assert list(bucket.scratch.glob("maskfactory/*")) == []

@@ -39,6 +39,7 @@ def local(tmp_path_factory):
 def uri(endpoint, local, monkeypatch, tmp_path):
     use_server(monkeypatch, endpoint)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     client = boto3.client("s3")
     client.create_bucket(Bucket="bucket")
     for path in local.rglob("*"):
@@ -93,14 +94,20 @@ def test_workers_and_ranks_read_a_bucket_once(uri):
         pairs = open_dataset(uri).to_torch(shuffle=True, rank=rank, world_size=2)
         keys += [pair["key"] for pair in DataLoader(pairs, batch_size=None, num_workers=2)]
     assert sorted(keys) == [sample_key(index) for index in range(120)]
+    with pytest.MonkeyPatch.context() as changed:
+        dataset = open_dataset(uri)
+        sizes = bytes_read(dataset, changed)
+        assert [sample.key for sample in dataset] == sorted(keys)
+        assert sizes == []  # the workers' copies were read
 
 
 @pytest.mark.slow
-def test_a_copy_connects_again_and_nothing_stays_on_this_machine(uri, tmp_path):
-    dataset = pickle.loads(pickle.dumps(open_dataset(uri)))
+def test_a_copy_connects_again_and_without_a_cache_nothing_stays_on_this_machine(uri, tmp_path):
+    dataset = pickle.loads(pickle.dumps(open_dataset(uri, cache_bytes=0)))
     assert len(list(dataset.samples(shuffle=True, seed=1))) == 120
     left = [path for path in Path(tmp_path, "maskfactory").rglob("*") if path.is_file()]
     assert left == []
+    assert not Path(tmp_path, "cache").exists()
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@ from damage import TAR, change_receipt, rewrite
 from small_job import make_small
 
 from factory.dataset.finder import SampleFinder
+from factory.dataset.shard_cache import ShardCache
 from factory.dataset.state import find_state
 from factory.dataset.walk import (
     FACTS_FILE,
@@ -183,12 +184,12 @@ def test_a_flipped_bit_is_found_before_the_first_sample_is_given(root):
 
 def test_bytes_are_held_against_the_receipt_once_for_a_reader_that_remembers(root):
     store, record = open_store(str(root)), records_of(root)[1]
-    unchanged = set()
-    with open_shard(store, record, unchanged):
+    compared = ShardCache()
+    with open_shard(store, record, compared):
         pass
     data = bytearray((root / TAR).read_bytes())
     data[1000] ^= 1
     (root / TAR).write_bytes(data)
-    with open_shard(store, record, unchanged) as shard:
+    with open_shard(store, record, compared) as shard:
         assert len(shard) == 5
-    assert "(sha256 " in str(refusal(open_shard(store, record, set()).__enter__))
+    assert "(sha256 " in str(refusal(open_shard(store, record, ShardCache()).__enter__))
