@@ -1,4 +1,4 @@
-"""Compile the synthesis of every family, and print how far it is from the plain one, as JSON.
+"""Compile every family's dense synthesis, and print how far it is from the plain one, as JSON.
 
 A program of its own: in tests every function of the package checks its shapes at run time, and the
 compiler would have to follow the checks.
@@ -40,17 +40,17 @@ def stylegan2(at: Numerics) -> tuple[Network, torch.Tensor]:
     return Network(bag, facts["init_kwargs"], at), ws
 
 
-def synthesised(name: str, dense: bool, backend: str | None) -> tuple[Any, Any, Any, int]:
+def synthesised(name: str, backend: str | None) -> tuple[Any, Any, Any, int]:
     """Images, maps, the network and the size of the batch."""
     if name == STYLEGAN2:
-        network, ws = stylegan2(Numerics(torch.device("cpu"), torch.float32, dense))
+        network, ws = stylegan2(Numerics(torch.device("cpu"), torch.float32, True))
         if backend:
             network.synthesise = FusedSynthesis(network.synthesise, len(ws), backend)
         wanted = ("b16.conv0", "b64.conv1")
         return *network.synthesise(ws, network.const_noise(), wanted), network, len(ws)
     case, arrays = load_case(name), load_arrays(name)
     z, classes = torch.from_numpy(arrays["z"]).float(), classes_of(arrays)
-    network = make_network(name, dense=dense)
+    network = make_network(name, dense=True)
     if backend:
         network.synthesise = FusedSynthesis(network.synthesise, len(z), backend)
     wanted = layer_names(network)[-2:]
@@ -58,10 +58,10 @@ def synthesised(name: str, dense: bool, backend: str | None) -> tuple[Any, Any, 
 
 
 @torch.inference_mode()
-def difference(name: str, *, dense: bool, backend: str) -> dict[str, object]:
+def difference(name: str, backend: str) -> dict[str, object]:
     """The largest difference in images and maps, and whether the graph was whole."""
-    plain, maps, _, _ = synthesised(name, dense, None)
-    images, ours, network, count = synthesised(name, dense, backend)
+    plain, maps, _, _ = synthesised(name, None)
+    images, ours, network, count = synthesised(name, backend)
     far = [float((images - plain).abs().max() / plain.abs().max())]
     far += [float((ours[key] - maps[key]).abs().max() / maps[key].abs().max()) for key in maps]
     return {
@@ -76,9 +76,8 @@ def main() -> None:
     backend, *names = sys.argv[1:]
     found = {}
     for name in names or (STYLEGAN2, *NETWORKS):
-        for dense in (False, True):
-            torch._dynamo.reset()
-            found[f"{name} {dense}"] = difference(name, dense=dense, backend=backend)
+        torch._dynamo.reset()
+        found[name] = difference(name, backend)
     print(json.dumps(found))
 
 

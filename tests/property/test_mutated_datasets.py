@@ -10,7 +10,7 @@ import pytest
 from mutations import COMMANDS, complaint, mutate, run, tree_of
 from small_job import make_small
 
-MUTATIONS = 300
+MUTATIONS = 180
 
 
 @pytest.fixture(scope="module")
