@@ -4,6 +4,7 @@ The mask of a cut is the argmax over the planes of its own nodes, which is not t
 masks: only the scores of all nodes can show every cut as the dataset will have it.
 """
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,7 +16,9 @@ from torch import Tensor
 from factory.label.render import Renderer
 
 NUM_SAMPLES = 20
-"""Number of samples on the page: the first of the dataset."""
+"""Number of samples on the page: at first the first of the dataset."""
+MOST_SAMPLES = 100_000
+"""Samples up to this number can be looked at."""
 
 _MOST_BYTES = 2**29
 
@@ -41,14 +44,33 @@ class Gallery:
         return masks
 
 
-def draw_gallery(renderer: Renderer) -> Gallery:
-    """Generate the first twenty samples of a dataset, with the scores of all nodes of its tree.
+class Galleries:
+    """The first samples, and those that were last asked for: drawn once, and no others kept."""
+
+    def __init__(self, renderer: Renderer, first: Gallery) -> None:
+        """Draw samples by `renderer`; those of `first` are drawn."""
+        self._renderer, self._first = renderer, first
+        self._last: tuple[int, Gallery] = (0, first)
+        self._lock = threading.Lock()  # several threads ask; one of them draws
+
+    def starting_at(self, index: int) -> Gallery:
+        """Twenty samples from number `index` on."""
+        if index == 0:
+            return self._first
+        with self._lock:
+            if self._last[0] != index:
+                self._last = index, draw_gallery(self._renderer, index)
+            return self._last[1]
+
+
+def draw_gallery(renderer: Renderer, first: int = 0) -> Gallery:
+    """Generate twenty samples of a dataset from `first` on, with the scores of all nodes of its tree.
 
     The resolution of masks is limited by half a GiB of scores; their pixels are a subset of the full
     mask's pixels.
     """
     rows = _mask_side(renderer.side, renderer.tree.num_nodes)
-    drawn = [renderer.render(index, rows) for index in range(NUM_SAMPLES)]
+    drawn = [renderer.render(index, rows) for index in range(first, first + NUM_SAMPLES)]
     images, scores = zip(*drawn, strict=True)
     return Gallery(np.stack(images), torch.stack(scores, dim=1))
 

@@ -20,7 +20,8 @@ from starlette.routing import Route
 
 from factory.errors import JobError
 from factory.label.closer import CloserLook
-from factory.label.figures import describe_classes, describe_sample
+from factory.label.figures import describe_classes, describe_sample, picture_uri
+from factory.label.gallery import MOST_SAMPLES, NUM_SAMPLES, Galleries, Gallery
 from factory.label.labels_file import LabelsFile, ReviewRequest, SaveRequest
 from factory.label.local_page import answer_page, make_page_app, serve_page
 from factory.label.material import LabelMaterial
@@ -80,6 +81,7 @@ def make_app(material: LabelMaterial, labels: Path, *, token: str, reviewer: str
     routes = [
         Route("/", answers.page),
         Route("/facts", answers.facts),
+        Route("/samples", answers.samples),
         Route("/masks", answers.masks),
         Route("/classes", answers.classes),
         Route("/closer", answers.closer),
@@ -96,6 +98,7 @@ class _Answers:
     def __init__(self, material: LabelMaterial, file: LabelsFile, reviewer: str) -> None:
         self._material, self._file, self._reviewer = material, file, reviewer
         self._closer = CloserLook(material.renderer)
+        self._galleries = Galleries(material.renderer, material.gallery)
 
     async def page(self, _: Request) -> Response:
         return answer_page(live_page)
@@ -104,13 +107,25 @@ class _Answers:
         more = {"labels_file": str(self._file.path), "reviewer": self._reviewer}
         return JSONResponse({**make_facts(self._material), **more})
 
+    async def samples(self, request: Request) -> Response:
+        """Twenty samples from number `from` on."""
+        found = await self._gallery(request)
+        images = await asyncio.to_thread(lambda: [picture_uri(image) for image in found.images])
+        return JSONResponse({"images": images})
+
+    async def _gallery(self, request: Request) -> Gallery:
+        first = _read_number(request, "from", MOST_SAMPLES - NUM_SAMPLES + 1, "0")
+        return await asyncio.to_thread(self._galleries.starting_at, first)
+
     async def masks(self, request: Request) -> Response:
+        """Masks of a cut for the samples from number `from` on."""
         cut = _read_cut(request.query_params.get("cut", ""))
         try:
             self._material.tree.check_cut(cut)
         except JobError as error:
             raise HTTPException(400, str(error)) from error
-        found = await asyncio.to_thread(self._material.gallery.masks, cut)
+        gallery = await self._gallery(request)
+        found = await asyncio.to_thread(gallery.masks, cut)
         return Response(found.tobytes(), media_type="application/octet-stream")
 
     async def classes(self, request: Request) -> Response:
@@ -176,8 +191,8 @@ def _read_cut(text: str) -> list[int]:
     return [int(part) for part in text.split(",")]
 
 
-def _read_number(request: Request, name: str, below: int) -> int:
-    text = request.query_params.get(name, "")
+def _read_number(request: Request, name: str, below: int, default: str = "") -> int:
+    text = request.query_params.get(name, default)
     if not re.fullmatch(r"[0-9]{1,5}", text) or int(text) >= below:
         raise HTTPException(400, f"{name}: give a number from 0 to {below - 1}")
     return int(text)

@@ -7,6 +7,7 @@ import pytest
 from playwright.sync_api import expect
 from small_label import serving, small_material
 
+from factory.label.gallery import draw_gallery
 from factory.label.layout import place_nodes
 from factory.label.page import kept_page
 from factory.segment.tree.labels_file import check_labels, read_labels_file
@@ -464,3 +465,37 @@ def test_after_any_edits_every_cluster_has_one_class_and_saving_loses_nothing(pa
         tree.check_cut(state["cut"])
         tree.check_cut([node for label in state["labels"] for node in label["nodes"]])
         assert state["again"] == state["labels"]
+
+
+def test_other_samples_are_drawn_on_demand_and_named_like_the_first(page):
+    first = page.locator("#pictures img").first
+    before = first.get_attribute("src")
+    expect(page.locator("#range")).to_have_text("samples 0 to 19")
+    expect(page.locator("#earlier")).to_be_disabled()
+    page.locator("#later").click()
+    expect(page.locator("#range")).to_have_text("samples 20 to 39")
+    expect(first).to_have_attribute("alt", "sample 20")
+    assert first.get_attribute("src") != before
+    page.keyboard.press("]")  # a cut of these samples
+    shown(page, 4)
+    gallery = draw_gallery(small_material().renderer, 20)
+    masks = gallery.masks(small_material().tree.by_size(small_material().tree.flat_cut(4)))
+    shares = [f"{100 * (masks == at).mean():.1f} %" for at in range(4)]
+    expect(page.locator("#classes .share")).to_have_text(shares)
+    page.keyboard.press("PageUp")
+    expect(page.locator("#range")).to_have_text("samples 0 to 19")
+    assert first.get_attribute("src") == before
+    page.keyboard.press("PageUp")
+    expect(page.locator("#range")).to_have_text("samples 0 to 19")
+
+
+def test_pictures_grow_in_place(page):
+    width = lambda: page.locator("#pictures figure").first.bounding_box()["width"]  # noqa: E731
+    small = width()
+    page.keyboard.press("+")
+    page.keyboard.press("+")
+    assert width() > 2 * small
+    expect(page.locator("#enlarged")).to_have_value("3")
+    for _ in range(9):
+        page.keyboard.press("-")
+    assert abs(width() - small) < 1

@@ -28,6 +28,11 @@ export class Editor {
     Object.assign(get("slider"), { min: 2, max: this.tree.numLeaves });
     get("slider").addEventListener("input", (event) => this.slide(Number(event.target.value)));
     get("opacity").addEventListener("input", (event) => this.setOpacity(event.target.value / 100));
+    get("enlarged").addEventListener("input", (event) => this.enlarge(Number(event.target.value)));
+    get("earlier").addEventListener("click", () => this.turnTo(this.first - facts.images.length));
+    get("later").addEventListener("click", () => this.turnTo(this.first + facts.images.length));
+    Object.assign(this, { first: 0, enlarged: 1 });
+    this.showRange();
     this.update();
   }
 
@@ -128,6 +133,37 @@ export class Editor {
     this.pictures.draw();
   }
 
+  // Fewer and larger pictures in a row.
+  enlarge(by) {
+    this.enlarged = Math.min(5, Math.max(1, by));
+    get("enlarged").value = this.enlarged;
+    get("pictures").style.setProperty("--enlarged", this.enlarged);
+  }
+
+  // Show other samples of the dataset; they are drawn when they are asked for.
+  async turnTo(first) {
+    if (first < 0 || this.isTurning) return;
+    this.isTurning = true;
+    this.showRange(first);
+    try {
+      this.pictures.showSamples(await this.source.samples(first), first);
+      Object.assign(this, { first, shown: null });
+      await this.fetchMasks();
+    } catch (error) {
+      this.showMessage(error.message, "problem");
+    }
+    this.isTurning = false;
+    this.showRange();
+  }
+
+  showRange(coming = null) {
+    const first = coming ?? this.first;
+    const range = `samples ${first} to ${first + this.facts.images.length - 1}`;
+    get("range").textContent = coming === null ? range : `drawing ${range} …`;
+    get("earlier").disabled = this.isTurning || this.first === 0;
+    get("later").disabled = Boolean(this.isTurning);
+  }
+
   // The state has changed: show what is known at once, and the masks when they come.
   update() {
     this.classes = naming.classesOf(this.tree, this.state);
@@ -162,11 +198,11 @@ export class Editor {
   }
 
   async fetchMasks() {
-    const { cut } = this.state;
+    const { first, state: { cut } } = this;
     if (this.shown?.join() === cut.join()) return this.recount();
     try {
-      const masks = await this.source.masks(cut);
-      if (this.state.cut.join() !== cut.join()) return;
+      const masks = await this.source.masks(cut, first);
+      if (this.state.cut.join() !== cut.join() || this.first !== first) return;
       this.shown = cut;
       this.masks = masks;
       this.recount();

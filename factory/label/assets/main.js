@@ -46,6 +46,10 @@ const letters = {
   "]": () => editor.slide(editor.state.cut.length + 1),
   ArrowUp: () => editor.step(-1),
   ArrowDown: () => editor.step(1),
+  "+": () => editor.enlarge(editor.enlarged + 1),
+  "-": () => editor.enlarge(editor.enlarged - 1),
+  PageUp: () => source.isKept || editor.turnTo(editor.first - source.facts.images.length),
+  PageDown: () => source.isKept || editor.turnTo(editor.first + source.facts.images.length),
   Escape: () => editor.choose(null),
   "?": actions.help,
 };

@@ -6,14 +6,22 @@ export class Pictures {
   constructor(place, facts, on) {
     this.side = facts.mask_side;
     this.opacity = 0.5;
-    this.tiles = facts.images.map((image, index) => this.tile(place, image, index, on));
+    this.images = [];
+    this.tiles = facts.images.map((_, index) => this.tile(place, index, on));
+    this.showSamples(facts.images, 0);
   }
 
-  tile(place, image, index, on) {
+  // Other samples, whose masks are yet to come.
+  showSamples(images, first) {
+    this.masks = null;
+    images.forEach((image, at) => Object.assign(this.images[at], { src: image, alt: `sample ${first + at}` }));
+    for (const canvas of this.tiles) canvas.getContext("2d").clearRect(0, 0, this.side, this.side);
+  }
+
+  tile(place, index, on) {
     const figure = document.createElement("figure");
     const picture = new Image();
-    picture.src = image;
-    picture.alt = `sample ${index}`;
+    this.images.push(picture);
     const canvas = document.createElement("canvas");
     canvas.width = canvas.height = this.side;
     figure.append(picture, canvas);

@@ -56,8 +56,13 @@ class LiveSource {
     return source;
   }
 
-  async masks(cut) {
-    return new Uint8Array(await (await this.call(`masks?cut=${cut.join()}`)).arrayBuffer());
+  // Twenty samples from number `first` on.
+  async samples(first) {
+    return (await (await this.call(`samples?from=${first}`)).json()).images;
+  }
+
+  async masks(cut, first) {
+    return new Uint8Array(await (await this.call(`masks?cut=${cut.join()}&from=${first}`)).arrayBuffer());
   }
 
   // Figures of classes, each a list of nodes.

@@ -10,6 +10,7 @@ from PIL import Image
 from small_label import TOKEN, serving, small_material
 
 from factory.errors import JobError
+from factory.label.gallery import draw_gallery
 from factory.label.server import serve
 from factory.segment.tree.labels_file import read_labels_file
 from factory.segment.tree.suggest import suggest_cuts
@@ -65,6 +66,7 @@ def test_the_address_opens_the_page_and_forbids_everything_from_elsewhere(ask):
     [
         "/facts",
         "/masks?cut=20,21",
+        "/samples?from=20",
         "/classes?of=20,21",
         "/closer?of=20,21&at=0&index=0",
         "/labels",
@@ -149,6 +151,27 @@ def test_cuts_that_are_none_are_refused(ask, cut, words):
     status, body, _ = ask(f"/masks?cut={quote(cut)}")
     assert status == 400
     assert words in refused(body)
+
+
+def test_other_samples_are_drawn_when_they_are_asked_for_with_masks_of_their_own(ask):
+    renderer = small_material().renderer
+    status, body, _ = ask("/samples?from=33")
+    images = json.loads(body)["images"]
+    assert (status, len(images)) == (200, 20)
+    image = np.asarray(Image.open(io.BytesIO(base64.b64decode(images[7].partition(",")[2]))))
+    assert np.array_equal(image, renderer.render(40, 16)[0])
+    cut = small_material().tree.flat_cut(4)
+    wanted = draw_gallery(renderer, 33).masks(cut).tobytes()
+    assert ask(f"/masks?cut={','.join(map(str, cut))}&from=33")[1] == wanted
+    assert ask(f"/masks?cut={','.join(map(str, cut))}&from=0")[1] != wanted
+
+
+@pytest.mark.parametrize("first", ["-1", "99981", "1e3", "", "٣", "100000000000", "20,40"])
+def test_a_number_that_no_samples_begin_with_is_refused(ask, first):
+    for path in (f"/samples?from={quote(first)}", f"/masks?cut=20,21&from={quote(first)}"):
+        status, body, _ = ask(path)
+        assert status == 400
+        assert "from: give a number" in refused(body) or "cut" in refused(body)
 
 
 def test_saving_writes_the_file_and_says_what_it_has_seen(ask, labels):
