@@ -29,24 +29,23 @@ def serve(
 ) -> None:
     """Serve a read-only web page and API of a dataset, during a run or afterwards.
 
-    Of a folder with datasets directly inside it, it serves all of them.
+    Of a folder, or a prefix of a bucket, with datasets directly inside it, it serves all of them.
 
     An address that other machines can reach requires a secret in FACTORY_SERVE_TOKEN.
     """
-    from factory.manifest.paths import round_path
     from factory.serve.app import make_app
-    from factory.serve.folder import find_datasets, make_folder_app
+    from factory.serve.folder import make_folder_app
+    from factory.serve.roots import root_of
     from factory.serve.view import DatasetView
-    from factory.store import LocalStore
     from factory.web.guard import check_address
     from factory.web.server import bind, serve_until_stopped
 
     token = os.environ.get(TOKEN_VARIABLE, "")
     check_address(host, token, variable=TOKEN_VARIABLE)
     store = find_store(dataset)
-    inside = find_datasets(store.root) if isinstance(store, LocalStore) else {}
-    if inside and store.read(round_path(0)) is None:
-        app, what = make_folder_app(store.root, token=token), f"{len(inside):,} datasets in "
+    root = root_of(store)
+    if root is not None:
+        app, what = make_folder_app(root, token=token), f"{len(root.names()):,} datasets in "
     else:
         view = DatasetView(store)
         view.snapshot()  # fails now instead of at every request

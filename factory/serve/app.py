@@ -15,16 +15,23 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
+from starlette.responses import (
+    FileResponse,
+    HTMLResponse,
+    JSONResponse,
+    Response,
+    StreamingResponse,
+)
 from starlette.routing import BaseRoute, Route
 
 from factory.errors import FactoryError
 from factory.identity import is_key
 from factory.serve.answers import Gallery
+from factory.serve.docs_page import make_docs
 from factory.serve.facts import describe_coverage, list_rounds, list_shards, summarize
 from factory.serve.history import describe_job, describe_pace, list_failures
 from factory.serve.metrics import CONTENT_TYPE, encode_metrics
-from factory.serve.openapi import ENDPOINTS, make_openapi
+from factory.serve.openapi import ENDPOINTS, Endpoint, make_openapi
 from factory.serve.queries import FailuresQuery, GalleryQuery, PaceQuery, SearchQuery, ShardsQuery
 from factory.serve.samples import SampleReader
 from factory.serve.search import SampleSearch
@@ -61,8 +68,20 @@ def dataset_routes(view: DatasetView) -> list[Route]:
     """The endpoints of one dataset and its page."""
     service = _Service(view)
     routes = [Route(e.path, getattr(service, e.name), methods=["GET"]) for e in ENDPOINTS]
-    routes += [Route("/v1/openapi.json", service.openapi, methods=["GET"])]
-    return routes + page_routes(_PAGE_FILES)
+    return routes + api_routes(ENDPOINTS) + page_routes(_PAGE_FILES)
+
+
+def api_routes(endpoints: Sequence[Endpoint]) -> list[Route]:
+    """What describes the endpoints: to programs, and to people."""
+
+    async def openapi(request: Request) -> Response:  # noqa: ARG001 - the same for all
+        return JSONResponse(make_openapi(version("maskfactory"), endpoints))
+
+    async def docs(request: Request) -> Response:  # noqa: ARG001
+        return HTMLResponse(make_docs(version("maskfactory"), endpoints))
+
+    paths = {"/v1/openapi.json": openapi, "/docs": docs}
+    return [Route(path, answer, methods=["GET"]) for path, answer in paths.items()]
 
 
 def page_routes(files: Mapping[str, str]) -> list[Route]:
@@ -170,9 +189,6 @@ class _Service:
 
     async def health(self, request: Request) -> Response:  # noqa: ARG002
         return Response("ok\n", media_type="text/plain")
-
-    async def openapi(self, request: Request) -> Response:  # noqa: ARG002
-        return JSONResponse(make_openapi(version("maskfactory")))
 
     async def _picture(self, request: Request, what: str) -> Response:
         key = _key(request)

@@ -14,6 +14,7 @@ from factory.dataset.quarantine import ShardFailure
 from factory.derive.key_list import read_key_list
 from factory.serve.app import make_app
 from factory.serve.folder import make_folder_app
+from factory.serve.roots import FolderRoot
 from factory.serve.view import DatasetView
 from factory.store import open_store
 from factory.web.server import bind, serve_beside
@@ -303,7 +304,7 @@ def test_a_folder_of_datasets_lists_them_with_links_to_each(tmp_path, visits, sc
     (tmp_path / "bad/plan").mkdir(parents=True)
     (tmp_path / "bad/plan/round-0000.json").write_text("{}")
     opened = bind("127.0.0.1", 0)
-    serve_beside(make_folder_app(tmp_path, token=""), opened)
+    serve_beside(make_folder_app(FolderRoot(tmp_path), token=""), opened)
     page = visits.open(f"http://127.0.0.1:{opened.getsockname()[1]}/", **PHONE)
     rows = page.locator("#datasets .row")
     expect(rows).to_have_count(2)

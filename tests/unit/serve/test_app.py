@@ -39,6 +39,7 @@ CALLS = [
     ("/page.css", "text/css"),
     ("/icon.svg", "image/svg+xml"),
     ("/v1/openapi.json", "application/json"),
+    ("/docs", "text/html; charset=utf-8"),
 ]
 
 

@@ -7,7 +7,8 @@ import shutil
 import pytest
 from small_job import make_small
 
-from factory.serve.folder import find_datasets, make_folder_app
+from factory.serve.folder import make_folder_app
+from factory.serve.roots import FolderRoot
 from factory.web.server import bind, serve_beside
 
 
@@ -28,7 +29,7 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def get(folder):
     opened = bind("127.0.0.1", 0)
-    serve_beside(make_folder_app(folder, token=""), opened)
+    serve_beside(make_folder_app(FolderRoot(folder), token=""), opened)
 
     def get(path):
         connection = http.client.HTTPConnection("127.0.0.1", opened.getsockname()[1], timeout=30)
@@ -43,11 +44,11 @@ def get(folder):
 
 def test_only_direct_subfolders_that_are_datasets_are_listed(folder, get):
     names = ["one & <b>", "two"]
-    assert list(find_datasets(folder)) == names
+    assert FolderRoot(folder).names() == names
     assert json.loads(get("/v1/datasets")[2]) == {"total": 2, "names": names}
     assert json.loads(get("/v1/datasets?offset=1&limit=1")[2]) == {"total": 2, "names": ["two"]}
     assert get("/v1/datasets?limit=1000")[0] == 400
-    assert find_datasets(folder / "file") == find_datasets(folder / "missing") == {}
+    assert FolderRoot(folder / "file").names() == FolderRoot(folder / "missing").names() == []
 
 
 def test_each_dataset_has_its_page_and_its_answers(get):
@@ -62,6 +63,8 @@ def test_each_dataset_has_its_page_and_its_answers(get):
     status, headers, _ = get("/d/two")
     assert (status, headers["location"].endswith("/d/two/")) == (307, True)
     assert set(json.loads(get("/v1/openapi.json")[2])["paths"]) == {"/v1/datasets", "/healthz"}
+    assert b"GET /v1/datasets" in get("/docs")[2]
+    assert b"GET /v1/summary" in get("/d/two/docs")[2]
 
 
 @pytest.mark.parametrize(
