@@ -74,7 +74,7 @@ def main() -> None:
                 page.on("pageerror", lambda error, at=name: complaints.append(f"{at}: {error}"))
                 page.goto(address)
                 act(page)
-                page.wait_for_timeout(400)  # pictures that are on their way
+                show_all(page)
                 wide = page.evaluate("document.documentElement.scrollWidth - innerWidth")
                 if wide > 0:
                     complaints.append(f"{name} on {window}: {wide} px wider than the window")
@@ -106,7 +106,7 @@ def every_page(scratch: Path) -> Iterator[dict[str, tuple[str, Act]]]:
             "dataset": (dataset, wait_for("#gallery img")),
             "job": (dataset, click("#job-section summary")),
             "samples": (dataset, search),
-            "sample": (f"{dataset}#000000005", wait_for("#sample img")),
+            "sample": (f"{dataset}#sample/000000005", wait_for("#sample img")),
             "api": (f"{dataset}docs", wait_for("table")),
             "label": (label, wait_for("#pictures[data-cut]")),
             "label-closer": (label, look_closer),
@@ -167,6 +167,16 @@ def serve(app: Any) -> str:
     opened = bind("127.0.0.1", 0)
     serve_beside(app, opened)
     return f"http://127.0.0.1:{opened.getsockname()[1]}/"
+
+
+def show_all(page: Page) -> None:
+    """Scroll to the end and back: pictures load when they come into view."""
+    for at in range(0, page.evaluate("document.body.scrollHeight"), 600):
+        page.evaluate("at => scrollTo(0, at)", at)
+        page.wait_for_timeout(40)
+    page.evaluate("scrollTo(0, 0)")
+    page.wait_for_function("[...document.images].every((image) => image.complete)")
+    page.wait_for_timeout(200)
 
 
 def wait_for(selector: str) -> Act:
