@@ -20,7 +20,7 @@ _HEAD = """<!doctype html>
 """
 _TAKES = (
     "Everything is read with GET. Where a token is set, send it as <code>Authorization: Bearer "
-    "TOKEN</code>, or open the page once with <code>?token=TOKEN</code>, which leaves a cookie. Errors "
+    "TOKEN</code>, or open <code>/?token=TOKEN</code> once, which leaves a cookie. Errors "
     "are JSON, "
     '<code>{"error": "..."}</code>, with one of the status codes at the end. The same as a document for '
     'programs: <a href="v1/openapi.json">openapi.json</a>.'

@@ -2,7 +2,7 @@
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from factory.serve.answers import Pick, ShardState
 
@@ -10,7 +10,13 @@ Order = Literal["ascending", "descending"]
 PaceOf = Literal["latest_run", "all_runs"]
 
 
-class ShardsQuery(BaseModel):
+class _Query(BaseModel):
+    """Parameters whose docstrings are in the OpenAPI document."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+
+class ShardsQuery(_Query):
     """Selection of shards."""
 
     state: ShardState | None = None
@@ -18,7 +24,7 @@ class ShardsQuery(BaseModel):
     limit: int = Field(100, ge=1, le=1000)
 
 
-class GalleryQuery(BaseModel):
+class GalleryQuery(_Query):
     """Selection of samples."""
 
     pick: Pick = "latest"
@@ -27,7 +33,7 @@ class GalleryQuery(BaseModel):
     limit: int = Field(12, ge=1, le=48)
 
 
-class SearchQuery(BaseModel):
+class SearchQuery(_Query):
     """What samples must have to be found, and where to begin."""
 
     order: Order = "ascending"
@@ -62,21 +68,21 @@ class SearchQuery(BaseModel):
         return value
 
 
-class PaceQuery(BaseModel):
+class PaceQuery(_Query):
     """Which shards count."""
 
     of: PaceOf = "latest_run"
     """Those of the run that committed last, or all."""
 
 
-class FailuresQuery(BaseModel):
+class FailuresQuery(_Query):
     """Selection of failures."""
 
     offset: int = Field(0, ge=0, le=10**6)
     limit: int = Field(50, ge=1, le=200)
 
 
-class DatasetsQuery(BaseModel):
+class DatasetsQuery(_Query):
     """Selection of datasets."""
 
     offset: int = Field(0, ge=0, le=10**6)

@@ -18,6 +18,7 @@ export function drawChart(svg, facts, numClasses, onChoose) {
     make("polyline", { points: points("iou"), class: "iou" }),
     make("polyline", { points: points("ecos"), class: "ecos" }),
   );
+  document.getElementById("axes").textContent = `across: 2 to ${most} classes; up: 0 to 1`;
   svg.onclick = (event) => {
     const box = svg.getBoundingClientRect();
     const share = ((event.clientX - box.left) / box.width) * WIDTH - EDGE;

@@ -76,7 +76,7 @@ export class Closer {
       ...warningsOf(found, this.classes).map((text) => element("li", `⚠ ${text}`)),
     );
     get("closer-place").hidden = false;
-    paintPlace(get("closer-map"), bytesOf(found.place), grid);
+    get("closer-scale").textContent = paintPlace(get("closer-map"), bytesOf(found.place), grid);
     this.showParts(found);
   }
 

@@ -123,5 +123,5 @@ export function paintPlace(canvas, place, grid) {
     image.data.set([255 * Math.min(1, 2 * share), 255 * share ** 2, 90 * (1 - share), 255], 4 * at);
   });
   context.putImageData(image, 0, 0);
-  canvas.title = `brightest: ${(most / 2.55).toFixed(0)} % of the pictures`;
+  return `where it lies: dark in no picture, brightest in ${(most / 2.55).toFixed(0)} % of them`;
 }
