@@ -5,6 +5,7 @@ content of the file is not looked at.
 """
 
 import base64
+import fcntl
 import ssl
 import stat
 import urllib.error
@@ -117,26 +118,45 @@ def _download(spec: GeneratorSpec, opener: Opener, on_bytes: OnBytes) -> Path:
             "tells that it is the file you mean"
         )
     folder = cache_folder("downloads")
-    target, part = folder / spec.sha256, folder / f"{spec.sha256}.part"
+    target = folder / spec.sha256
     if target.is_file():
         return target
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _receive(spec.weights, opener, part, on_bytes)
-        found = digest_of_file(part)
-        if found != spec.sha256:
-            part.unlink()
-            raise WeightsError(
-                f"dataset.generator.sha256: {spec.weights} has {found}, the job demands "
-                f"{spec.sha256}; correct the address, or the digest if you trust this file"
-            )
-        part.replace(target)
+        with _alone(folder / f"{spec.sha256}.lock"):
+            if not target.is_file():  # nobody else has fetched it meanwhile
+                _fetch(spec, opener, target, on_bytes)
     except (OSError, HTTPException, ValueError, BotoCoreError, ClientError) as error:
         raise WeightsError(
             f"{_WHERE}: cannot download {spec.weights} ({_reason(error)}); what has come is kept: "
             f"{_remedy(error, spec.weights)}"
         ) from error
     return target
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Context manager in which one process of this machine is at a time; the system ends it with it.
+
+    All workers of a machine start at once, and want the same file. Two that append to one file leave
+    holes in it.
+    """
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _fetch(spec: GeneratorSpec, opener: Opener, target: Path, on_bytes: OnBytes) -> None:
+    part = target.with_name(f"{target.name}.part")
+    _receive(spec.weights, opener, part, on_bytes)
+    found = digest_of_file(part)
+    if found != spec.sha256:
+        part.unlink()
+        raise WeightsError(
+            f"dataset.generator.sha256: {spec.weights} has {found}, the job demands "
+            f"{spec.sha256}; correct the address, or the digest if you trust this file"
+        )
+    part.replace(target)
 
 
 def _receive(address: str, opener: Opener, part: Path, on_bytes: OnBytes) -> None:
@@ -233,6 +253,8 @@ def _without_login(address: str) -> tuple[str, str]:
 
 
 def _remedy(error: BaseException, address: str) -> str:
+    if isinstance(getattr(error, "reason", None), ssl.SSLCertVerificationError):
+        return "if its certificate is of an authority of your own, name that file in SSL_CERT_FILE"
     is_refused = isinstance(error, urllib.error.HTTPError) and error.code in _REFUSED
     if is_refused and address.lower().startswith("hf://"):
         return "check the address; for a closed repository `hf auth login`, or set HF_TOKEN"

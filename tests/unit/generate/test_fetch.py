@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import boto3
@@ -80,7 +81,7 @@ def test_a_part_that_is_longer_than_the_file_is_thrown_away(server: Server) -> N
 def test_another_file_than_the_one_demanded_is_refused_and_not_kept(server: Server) -> None:
     text = refusal(spec_of(server, sha256="0" * 64))
     assert f"has {DIGEST}, the job demands {'0' * 64}" in text
-    assert list(cache_folder("downloads").iterdir()) == []
+    assert [path.suffix for path in cache_folder("downloads").iterdir()] == [".lock"]
 
 
 def test_a_download_without_a_digest_is_refused_before_it_begins(server: Server) -> None:
@@ -235,3 +236,22 @@ def test_weights_come_from_s3_and_secrets_stay_out_of_errors(
         assert "a-secret" not in text
     finally:
         server.stop()
+
+
+def test_workers_of_one_machine_download_once_and_one_after_the_other(server: Server) -> None:
+    """Two that wrote into one file at different offsets would leave a hole, and refuse what came."""
+    spec = spec_of(server)
+    with ThreadPoolExecutor(4) as pool:
+        paths = set(pool.map(lambda _: fetch_weights(spec, ignore_bytes), range(4)))
+    assert [path.read_bytes() for path in paths] == [CONTENT]
+    assert server.asked == [None]
+
+
+def test_a_certificate_that_nobody_knows_tells_how_to_make_it_known(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SSL_CERT_FILE")
+    text = refusal(spec_of(server))
+    assert "certificate verify failed" in text
+    assert text.endswith("name that file in SSL_CERT_FILE")
+    assert server.asked == []
