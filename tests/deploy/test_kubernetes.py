@@ -1,7 +1,7 @@
-"""Kubernetes manifests, held to Kubernetes' own schemas, to KubeRay's fields, and to this package."""
+"""Kubernetes manifests, held to the schemas of Kubernetes and KubeRay, and to this package."""
 
+import gzip
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -11,21 +11,21 @@ from pathlib import Path
 import kubernetes_validate
 import pytest
 import yaml
-from jsonschema import Draft202012Validator
+from jsonschema import Draft202012Validator, ValidationError
 
 from factory.spec.read import check_job, load_job
 from factory.spec.yaml_text import parse_yaml
 
 sys.path.insert(0, str(Path(__file__).parent))
-from manifests import DEPLOY, KUBERNETES, read_all, render
+from manifests import DEPLOY, KUBERNETES, render
 
 sys.path.insert(0, str(KUBERNETES / "raycronjob"))
 import make as make_ray_cron_job
 
+HERE = Path(__file__).parent
 OVERLAYS = ("cpu", "gpu", "spot")
 RELEASE = "1.33"
-KUBERAY_CRDS = os.environ.get("KUBERAY_CRDS", "")
-"""A folder with KubeRay's helm-chart/kuberay-operator/crds, for the whole schemas."""
+RELEASES_OF_KUBERAY = ("v1.6.2", "v1.7.0")
 FOLDERS = [*(KUBERNETES / "overlays" / name for name in OVERLAYS), KUBERNETES / "serve"]
 
 
@@ -88,48 +88,9 @@ def test_every_pod_is_bounded_unprivileged_and_sees_volumes_that_exist(folder):
                 assert re.fullmatch(r"[^:]+/maskfactory:[0-9.]+-(cpu|cuda)", container["image"])
 
 
-def _fields(**properties):
-    return {"type": "object", "properties": properties, "additionalProperties": False}
-
-
-TEXT, NUMBER, ANY = {"type": "string"}, {"type": "integer", "minimum": 0}, {}
-START = {"type": "object", "additionalProperties": TEXT}
-RESOURCES = _fields(requests=ANY, limits=ANY)
-CLUSTER = _fields(
-    rayVersion=TEXT,
-    enableInTreeAutoscaling={"type": "boolean"},
-    autoscalerOptions=_fields(idleTimeoutSeconds=NUMBER, resources=RESOURCES),
-    headGroupSpec=_fields(rayStartParams=START, template=ANY),
-    workerGroupSpecs={
-        "type": "array",
-        "items": _fields(
-            groupName=TEXT, replicas=NUMBER, minReplicas=NUMBER, maxReplicas=NUMBER,
-            rayStartParams=START, template=ANY,
-        ) | {"required": ["groupName", "rayStartParams", "template"]},
-    },
-)  # fmt: skip
-RAYJOB = _fields(
-    suspend={"type": "boolean"}, entrypoint=TEXT, backoffLimit=NUMBER, activeDeadlineSeconds=NUMBER,
-    ttlSecondsAfterFinished=NUMBER, shutdownAfterJobFinishes={"type": "boolean"},
-    submissionMode={"enum": ["K8sJobMode", "HTTPMode", "InteractiveMode", "SidecarMode"]},
-    rayClusterSpec=CLUSTER,
-)  # fmt: skip
-"""The fields of KubeRay's v1 API that are used here, written down by hand; see KUBERAY_CRDS."""
-
-
-@pytest.mark.parametrize("overlay", OVERLAYS)
-def test_a_rayjob_has_fields_of_kuberay(overlay):
-    Draft202012Validator(RAYJOB).validate(spec_of(overlay))
-    cron = make_ray_cron_job.ray_cron_job(rayjob(overlay))
-    schema = _fields(schedule=TEXT, jobTemplate=RAYJOB)
-    Draft202012Validator(schema).validate(cron["spec"])
-    assert (cron["apiVersion"], cron["kind"]) == ("ray.io/v1", "RayCronJob")
-
-
-def _crd(kind):
-    (document,) = read_all(Path(KUBERAY_CRDS) / f"ray.io_{kind}.yaml")
-    version = next(v for v in document["spec"]["versions"] if v["name"] == "v1")
-    schema = _strict(version["schema"]["openAPIV3Schema"])
+def _schema_of_kuberay(release, kind):
+    data = gzip.decompress((HERE / "kuberay" / f"{release}.json.gz").read_bytes())
+    schema = _strict(json.loads(data)[kind])
     schema["properties"]["metadata"] = {}
     return Draft202012Validator(schema)
 
@@ -148,11 +109,17 @@ def _strict(schema):
     return schema
 
 
-@pytest.mark.skipif(not KUBERAY_CRDS, reason="set KUBERAY_CRDS to a folder with KubeRay's CRDs")
-@pytest.mark.parametrize("overlay", OVERLAYS)
-def test_rayjobs_have_the_form_of_the_whole_crds(overlay):
-    _crd("rayjobs").validate(rayjob(overlay))
-    _crd("raycronjobs").validate(make_ray_cron_job.ray_cron_job(rayjob(overlay)))
+@pytest.mark.parametrize("release", RELEASES_OF_KUBERAY)
+def test_rayjobs_have_the_form_of_kuberay(release):
+    jobs = _schema_of_kuberay(release, "rayjobs")
+    nightly = _schema_of_kuberay(release, "raycronjobs")
+    for overlay in OVERLAYS:
+        job = rayjob(overlay)
+        jobs.validate(job)
+        nightly.validate(make_ray_cron_job.ray_cron_job(job))
+    job["spec"]["rayClusterSpec"]["workerGroupSpecs"][0]["maxReplica"] = 1
+    with pytest.raises(ValidationError, match="'maxReplica' was unexpected"):
+        jobs.validate(job)
 
 
 @pytest.mark.skipif(
