@@ -19,7 +19,8 @@ SECRET = "a-secret-that-nobody-may-see"
 class Server(ThreadingHTTPServer):
     """An https server of one file, which notes what it is asked and can break off."""
 
-    def __init__(self, certificate: Path) -> None:
+    def __init__(self, certificate: Path, content: bytes = CONTENT) -> None:
+        self.content = content
         super().__init__(("127.0.0.1", 0), Handler)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(certificate)
@@ -55,15 +56,15 @@ class Handler(BaseHTTPRequestHandler):
         wanted = self.headers.get("Range")
         self.server.asked.append(wanted)
         first = int(wanted.removeprefix("bytes=").removesuffix("-")) if wanted else 0
-        if first >= len(CONTENT) and self.server.knows_ranges:
+        if first >= len(self.server.content) and self.server.knows_ranges:
             self.send_error(416)
             return
         first = first if self.server.knows_ranges else 0
         self.send_response(206 if first else 200)
-        self.send_header("Content-Length", str(len(CONTENT) - first))
+        self.send_header("Content-Length", str(len(self.server.content) - first))
         self.end_headers()
         last = self.server.break_after
-        self.wfile.write(CONTENT[first:last])
+        self.wfile.write(self.server.content[first:last])
         self.server.break_after = None
 
     def log_message(self, *words: object) -> None:
@@ -86,9 +87,9 @@ def make_certificate(folder: Path) -> Path:
 
 
 @contextmanager
-def serving(certificate: Path) -> Iterator[Server]:
+def serving(certificate: Path, content: bytes = CONTENT) -> Iterator[Server]:
     """The server, answering."""
-    with Server(certificate) as running:
+    with Server(certificate, content) as running:
         thread = threading.Thread(target=running.serve_forever, daemon=True)
         thread.start()
         yield running

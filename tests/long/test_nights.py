@@ -1,21 +1,17 @@
-"""Nights on a real Ray cluster: submitted, overlapping, killed; and a cluster that grows from nothing.
+"""Nights on a real Ray cluster: submitted, overlapping, killed.
 
 `python -m pytest tests/long/test_nights.py`; needs `pip install 'maskfactory[cluster]'`.
 """
 
 import hashlib
-import os
-import shutil
 import signal
-import socket
-import subprocess
 import sys
-import tempfile
 import time
-from pathlib import Path
 
 import psutil
 import pytest
+from local_cluster import LocalCluster, wait_for
+from ray.job_submission import JobSubmissionClient
 from small_job import Witness, small_job
 
 from factory.dataset.state import find_rounds
@@ -25,108 +21,17 @@ from factory.manifest.table import read_manifest
 from factory.spec.yaml_text import dump_yaml
 from factory.store import open_store
 
-pytest.importorskip("aiohttp", reason="needs ray[default]: pip install 'maskfactory[cluster]'")
-from ray.job_submission import JobSubmissionClient
-
 STEP = 1000  # four shards of 250
 SHARDS = {"dataset.samples_per_shard": 250, "dataset.batch_size": 4}
-LIMIT_S = 400
-ROOT = Path(__file__).parents[2]
-ENVIRONMENT = {
-    "RAY_AUTH_MODE": "disabled",
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "PYTHONPATH": f"{ROOT}:{os.environ.get('PYTHONPATH', '')}",
-}
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def ray(*arguments, check=True, **environment):
-    command = [str(Path(sys.executable).parent / "ray"), *arguments]
-    env = os.environ | ENVIRONMENT | environment
-    return subprocess.run(
-        command, env=env, capture_output=True, text=True, check=check, timeout=LIMIT_S
-    )
-
-
-class LocalCluster:
-    """One host with a dashboard, which is what `ray job submit` talks to."""
-
-    def __init__(self, *options, **environment):
-        self.folder = tempfile.mkdtemp(prefix="mfn", dir="/tmp")
-        self.port, self.dashboard = free_port(), free_port()
-        self.address = f"127.0.0.1:{self.port}"
-        command = [
-            str(Path(sys.executable).parent / "ray"), "start", "--head", "--block",
-            *(options or ["--num-cpus=2"]),
-            *(options or ["--num-cpus=2"]),
-            f"--port={self.port}", f"--dashboard-port={self.dashboard}",
-            f"--ray-client-server-port={free_port()}",
-            "--object-store-memory=134217728", f"--temp-dir={self.folder}", "--min-worker-port=0",
-            "--max-worker-port=0", f"--dashboard-agent-listen-port={free_port()}",
-            "--node-ip-address=127.0.0.1",
-        ]  # fmt: skip
-        self.process = subprocess.Popen(
-            command,
-            env=os.environ | ENVIRONMENT | environment,
-            stdout=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        wait_for(self._answers, "a dashboard")
-
-    def _answers(self):
-        assert self.process.poll() is None, "the cluster did not start"
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", self.dashboard)):
-                return False
-        return ray("job", "list", "--address", self.url, check=False).returncode == 0
-
-    @property
-    def url(self):
-        return f"http://127.0.0.1:{self.dashboard}"
-
-    def submit(self, night, folder):
-        """Start a night, and come back at once."""
-        command = [sys.executable, "-m", "factory", "run", str(folder / "job.yaml")]
-        command += ["--set", f"dataset.num_samples=+{STEP}", "--once", night]
-        name = f"{night}-{time.monotonic_ns()}"
-        ray(
-            "job",
-            "submit",
-            "--no-wait",
-            "--address",
-            self.url,
-            "--submission-id",
-            name,
-            "--",
-            *command,
-        )
-        return name
-
-    def wait(self, name):
-        client = JobSubmissionClient(self.url)
-        wait_for(lambda: client.get_job_status(name).is_terminal(), f"the end of {name}")
-        return str(client.get_job_status(name)), client.get_job_logs(name)
-
-    def end(self):
-        children = psutil.Process(self.process.pid).children(recursive=True)
-        self.process.terminate()
-        self.process.wait(60)
-        _, alive = psutil.wait_procs(children, timeout=20)
-        for process in alive:
-            process.kill()
-        shutil.rmtree(self.folder, ignore_errors=True)
-
-
-def wait_for(condition, what):
-    end = time.monotonic() + LIMIT_S
-    while not condition():
-        assert time.monotonic() < end, f"no {what} after {LIMIT_S} s"
-        time.sleep(0.2)
+def submit(cluster, night, folder):
+    """Start a night, and come back at once; gives the name of its job."""
+    command = [sys.executable, "-m", "factory", "run", str(folder / "job.yaml")]
+    command += ["--set", f"dataset.num_samples=+{STEP}", "--once", night]
+    name = f"{night}-{time.monotonic_ns()}"
+    cluster.submit(name, *command)
+    return name
 
 
 @pytest.fixture
@@ -171,20 +76,20 @@ def kill_driver(folder, night):
 @pytest.mark.timeout(1500)
 def test_three_nights_one_overlapping_and_one_killed_are_the_undisturbed_ones(cluster, tmp_path):
     folder = write_job(tmp_path / "nights")
-    first = cluster.submit("n1", folder)
+    first = submit(cluster, "n1", folder)
     wait_for((folder / "out/plan/round-0000.json").exists, "plan of the first night")
-    second = cluster.submit("n2", folder)  # while the first one is at work
+    second = submit(cluster, "n2", folder)  # while the first one is at work
     for name in (first, second):
         status, logs = cluster.wait(name)
         assert status == "SUCCEEDED", logs
     jobs = [JobSubmissionClient(cluster.url).get_job_info(name) for name in (first, second)]
     assert jobs[1].start_time < jobs[0].end_time, "the second night began after the first one"
-    third = cluster.submit("n3", folder)
+    third = submit(cluster, "n3", folder)
     wait_for(lambda: receipts(folder, 2), "shard of the third night")
     assert kill_driver(folder, "n3")
     assert cluster.wait(third)[0] == "FAILED"
     assert 0 < receipts(folder, 2) < 4
-    status, logs = cluster.wait(cluster.submit("n3", folder))
+    status, logs = cluster.wait(submit(cluster, "n3", folder))
     assert status == "SUCCEEDED", logs
     assert "planned_before step=n3" in logs
 
