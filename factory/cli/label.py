@@ -177,10 +177,10 @@ def draw_material(spec: "JobSpec", found: "FoundFit") -> "LabelMaterial":
     """Prepare the merge tree of a fitted segmenter, and samples that show its cuts."""
     from factory.label.gallery import NUM_SAMPLES
     from factory.label.material import make_material
-    from factory.run.worker import device_of
+    from factory.run.worker import device_here
 
     say(f"drawing {NUM_SAMPLES} samples", err=True)
-    return make_material(spec, found.weights, found.fitted, device=device_of(spec.run))
+    return make_material(spec, found.weights, found.fitted, device=device_here(spec.run))
 
 
 def find_or_fit(spec: "JobSpec") -> "FoundFit":

@@ -47,10 +47,10 @@ def _material_of(spec: "JobSpec", source: str) -> "PaintingMaterial":
     from factory.generate.weights.find import find_weights
     from factory.label.painting.material import make_painting_material, painting_of
     from factory.run.progress import progress_reporter
-    from factory.run.worker import configure_process, device_of
+    from factory.run.worker import configure_process, device_here
 
     configure_process()
     painting_of(spec, source)
     with progress_reporter() as observer:
         weights = find_weights(spec.dataset.generator, observer.downloading)
-    return make_painting_material(spec, weights, source=source, device=device_of(spec.run))
+    return make_painting_material(spec, weights, source=source, device=device_here(spec.run))

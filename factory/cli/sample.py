@@ -79,13 +79,15 @@ def _write(spec: "JobSpec", folder: Path, choice: "Choice") -> "PicturesFile":
     from factory.generate.weights.find import find_weights
     from factory.run.progress import progress_reporter
     from factory.run.signals import stop_on_signals
-    from factory.run.worker import configure_process, device_of
+    from factory.run.worker import configure_process, device_here
 
     configure_process()
     stop = threading.Event()
     with progress_reporter() as observer, stop_on_signals(stop):
         weights = find_weights(spec.dataset.generator, observer.downloading)
-        generator = load_generator(spec.dataset.generator, weights.path, device=device_of(spec.run))
+        generator = load_generator(
+            spec.dataset.generator, weights.path, device=device_here(spec.run)
+        )
         return sample_pictures(
             generator,
             spec.dataset,

@@ -38,11 +38,12 @@ from factory.pack.packing import encode_batch
 from factory.run.backgrounds import check_folder_of_backgrounds, given_composer
 from factory.run.edits import make_change_of, pretend_edit
 from factory.run.fitting import num_fit_threads
+from factory.run.gpu_memory import find_card, peak_bytes
 from factory.run.layouts import check_edited_masks, check_search, read_wanted, warn_of_missing
 from factory.run.opinions import check_others
 from factory.run.other_cost import OthersCost, probe_others
 from factory.run.target_costs import TargetCost, measure_targets
-from factory.run.worker import configure_process, device_of
+from factory.run.worker import claim_device, configure_process
 from factory.segment.base import (
     AnySegmenter,
     count_passes,
@@ -69,7 +70,7 @@ def calibrate(spec: JobSpec) -> dict[str, Any]:
         FactoryError: If generator or segmenter cannot be loaded on this machine.
     """
     dataset = spec.dataset
-    device = device_of(spec.run)
+    device = claim_device(spec.run)
     _check(dataset)
     weights = find_weights(dataset.generator)
     generator = load_fused(dataset, weights.path, device)
@@ -105,9 +106,18 @@ def calibrate(spec: JobSpec) -> dict[str, Any]:
         "fit_s": fit_s,
         "resolution_px": generator.facts.resolution,
         "device": device_name(device),
+        **_gpu_memory(device),
         "targets": [asdict(target) for target in measured.targets],
         "warnings": warnings,
     }
+
+
+def _gpu_memory(device: torch.device) -> dict[str, int | None]:
+    """What this process took of a GPU's memory, and how many such workers one has room for."""
+    if device.type != "cuda":
+        return {"gpu_bytes": None, "workers_per_gpu": None}
+    taken = peak_bytes()
+    return {"gpu_bytes": taken, "workers_per_gpu": find_card().workers_that_fit(taken)}
 
 
 def _check(dataset: DatasetSpec) -> None:

@@ -4,6 +4,7 @@ import os
 from importlib import import_module
 from pathlib import Path
 
+from factory.errors import PluginError
 from factory.spec import RunSpec
 
 _GPU_FILES = ("/dev/nvidia[0-9]*", "/dev/dxg", "/dev/kfd")
@@ -36,6 +37,15 @@ def gpu_share(run: RunSpec) -> float:
     if run.gpus_per_actor != "auto":
         return run.gpus_per_actor
     return 1.0 if num_gpus_here() else 0.0
+
+
+def no_gpu_here() -> PluginError:
+    """The error where a GPU of this machine is asked for, and there is none."""
+    return PluginError(
+        where="run.gpus_per_actor",
+        found="this machine has no GPU that PyTorch can compute on",
+        remedy="set it to 0, or run.address to a cluster that has some",
+    )
 
 
 def num_workers_here(run: RunSpec) -> int:

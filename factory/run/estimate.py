@@ -69,6 +69,10 @@ class Estimate:
     """Forward passes of the generator for a pair that is accepted."""
     seconds_per_pair: float | None
     """Of one actor, for a pair that is accepted."""
+    gpu_bytes: int | None
+    """GPU memory that a worker took at most; None if it was not measured on a GPU."""
+    workers_per_gpu: int | None
+    """Workers for which that GPU has memory; None without one."""
     search_bytes: int | None
     """Memory that a search for layouts takes in each worker; 0 without."""
     targets: tuple[dict[str, Any], ...]
@@ -129,6 +133,8 @@ def estimate_job(job: Job, *, add: int | None = None, once: str | None = None) -
         accepted_share=None if share is None else round(share, 3),
         passes_per_pair=round(passes / kept, 2) if passes and kept else None,
         seconds_per_pair=round(1 / (rate * kept), 5) if rate and kept else None,
+        gpu_bytes=measured["gpu_bytes"] if measured else None,
+        workers_per_gpu=measured["workers_per_gpu"] if measured else None,
         search_bytes=int(measured["search_bytes"]) if measured else None,
         targets=tuple(measured["targets"]) if measured else (),
         warnings=tuple(warnings),

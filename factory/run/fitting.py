@@ -17,7 +17,7 @@ from factory.generate.base import load_generator
 from factory.generate.weights.find import LocalWeights, find_weights
 from factory.run.base import WorkerConfig
 from factory.run.devices import gpu_share
-from factory.run.worker import device_of
+from factory.run.worker import device_here
 from factory.segment.methods import check_methods, find_method, import_part, settings_of
 from factory.spec import JobSpec
 
@@ -68,7 +68,7 @@ def fit_for(
     spec: JobSpec, weights: LocalWeights, on_progress: OnProgress, stop: threading.Event
 ) -> bytes:
     """Fit the job's segmenter where it is quickest; see `fit.fitted.fit_segmenter`."""
-    device = device_of(spec.run)
+    device = device_here(spec.run)
     if must_distribute(spec):
         ray_cluster = importlib.import_module("factory.run.ray_cluster")
         with ray_cluster.fit_on_ray(make_worker_config(spec, weights)) as pool:
@@ -92,7 +92,7 @@ def draw_report(spec: JobSpec, found: FoundFit) -> dict[str, bytes]:
     if not target:
         return {}
     draw = import_part(segmenter.kind, target)
-    settings, device = settings_of(segmenter), device_of(spec.run)
+    settings, device = settings_of(segmenter), device_here(spec.run)
     files: dict[str, bytes] = draw(spec.dataset, settings, found.weights, found.fitted, device)
     return files
 
@@ -111,7 +111,7 @@ def finish_for(
         fitted,
         spec.dataset,
         weights,
-        device=device_of(spec.run),
+        device=device_here(spec.run),
         on_progress=on_progress,
         stop=stop,
         stored=stored,
@@ -121,13 +121,15 @@ def finish_for(
 def must_distribute(spec: JobSpec) -> bool:
     """Whether to fit on the workers of the job's cluster.
 
-    That is the case if the job uses an existing cluster or GPUs, and the fit is large. On the CPUs
-    of one machine, threads of this process are as fast, and need no start.
+    That is the case if the job uses an existing cluster or GPUs, and the fit is large, or the cluster
+    alone has GPUs. On the CPUs of one machine, threads of this process are as fast, and need no start.
     """
     run, segmenter = spec.run, spec.dataset.segmenter
     if run.executor != "ray" or run.num_actors == 1 or not (run.address or gpu_share(run)):
         return False
-    return cost_of(segmenter).shared_work(settings_of(segmenter)) >= _LEAST_TO_SPREAD
+    work = cost_of(segmenter).shared_work(settings_of(segmenter))
+    only_there = gpu_share(run) > 0 and device_here(run).type == "cpu"
+    return work >= (1 if only_there else _LEAST_TO_SPREAD)
 
 
 def num_fit_threads(spec: JobSpec) -> int:

@@ -14,7 +14,7 @@ from factory.fit.progress import OnProgress
 from factory.generate.base import Generator, load_generator
 from factory.generate.weights.find import LocalWeights
 from factory.run.fitting import finish_for, fit_for
-from factory.run.worker import device_of
+from factory.run.worker import device_here
 from factory.segment.base import AnySegmenter, generate_and_segment, segment_images
 from factory.segment.methods import check_methods
 from factory.segment.opinions import (
@@ -87,7 +87,7 @@ def find_opinions(
 def _match(
     spec: JobSpec, weights: LocalWeights, fitted: bytes, fits: Sequence[bytes]
 ) -> list[Matched]:
-    dataset, device = spec.dataset, device_of(spec.run)
+    dataset, device = spec.dataset, device_here(spec.run)
     assert dataset.agreement is not None
     with one_thread(), torch.inference_mode():
         generator = load_generator(dataset.generator, weights.path, device=device)

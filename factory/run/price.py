@@ -7,7 +7,6 @@ from dataclasses import dataclass, fields
 
 from factory.errors import JobError
 from factory.run.estimate import Estimate
-from factory.run.missing import has_gpu
 from factory.spec import JobSpec
 
 _FILES_PER_SHARD = 3
@@ -83,8 +82,9 @@ def price_job(spec: JobSpec, estimate: Estimate, prices: Prices) -> Cost:
     """
     left = estimate.num_samples - estimate.num_done
     seconds, run = estimate.seconds_per_pair, spec.run
-    # `auto` computes on the GPU that was measured here, if there is one.
-    gpus = float(has_gpu()) if run.gpus_per_actor == "auto" else float(run.gpus_per_actor)
+    # `auto` is what was measured: a GPU that PyTorch cannot compute on has no part in the rate.
+    is_gpu = estimate.gpu_bytes is not None
+    gpus = float(is_gpu) if run.gpus_per_actor == "auto" else float(run.gpus_per_actor)
     per_pair = estimate.bytes_in_all / estimate.num_samples if estimate.bytes_in_all else None
     compute = requests = storage = per_million = None
     if seconds is not None:

@@ -19,7 +19,7 @@ from factory.generate.base import GeneratorFacts
 from factory.log import log_event
 from factory.run.base import WorkerConfig
 from factory.run.remote_errors import BuildResult
-from factory.run.worker import configure_process, device_of, load_configured_generator
+from factory.run.worker import claim_device, configure_process, load_configured_generator
 
 Call = tuple[str, tuple[object, ...]]
 """Name of a method of `Part`, and its arguments."""
@@ -37,7 +37,7 @@ class FitWorker:
     def __init__(self, config: WorkerConfig) -> None:
         """Load the generator. An error is raised by the first call."""
         configure_process()
-        self._dataset, self._device = config.dataset, device_of(config.run)
+        self._dataset, self._device = config.dataset, claim_device(config.run)
         self._generator = BuildResult(partial(load_configured_generator, config, self._device))
         self._parts: dict[int, Part] = {}
 

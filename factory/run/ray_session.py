@@ -114,6 +114,8 @@ def num_actors_of(run: RunSpec) -> int:
 
 def _knock(address: str | None) -> None:
     """Fail within seconds if no server listens at `address`; Ray itself retries for many minutes."""
+    if address == "auto":
+        address = os.environ.get("RAY_ADDRESS")  # which Ray asks first
     host, _, port = (address or "").removeprefix("ray://").rpartition(":")
     if host and port.isdigit():
         socket.create_connection((host, int(port)), timeout=_KNOCK_S).close()

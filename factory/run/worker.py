@@ -16,7 +16,8 @@ from factory.manifest.paths import LABELS_PATH
 from factory.pack.pieces import num_pieces
 from factory.plan.targets import find_targets
 from factory.run.base import WorkerConfig
-from factory.run.devices import gpu_share, num_encoders
+from factory.run.devices import gpu_share, no_gpu_here, num_encoders
+from factory.run.gpu_memory import limit_memory
 from factory.segment.base import (
     FittedSegmenter,
     Mergeable,
@@ -53,8 +54,41 @@ def configure_process(num_threads: int = 1) -> None:
 
 
 def device_of(run: RunSpec) -> torch.device:
-    """The device of a worker: a GPU if `run` assigns a share of one, or finds one here."""
+    """The device of workers: a GPU if `run` assigns a share of one, or finds one here."""
     return torch.device("cuda" if gpu_share(run) > 0 else "cpu")
+
+
+def claim_device(run: RunSpec) -> torch.device:
+    """The device of this process, a worker; of a GPU's memory it takes its share at most from now on.
+
+    Raises:
+        PluginError: If it is a GPU, and there is none.
+        JobError: If its share of the memory is less than CUDA itself takes.
+    """
+    device = _check_here(device_of(run))
+    if device.type == "cuda":
+        limit_memory(gpu_share(run))
+    return device
+
+
+def device_here(run: RunSpec) -> torch.device:
+    """The device of this process, which is no worker: for small fits, samples and pages.
+
+    The GPUs of a cluster are not in the driver's machine; without any, it computes on the CPU.
+
+    Raises:
+        PluginError: If `run` asks for a GPU of this machine, and there is none.
+    """
+    device = device_of(run)
+    if run.address is not None and not torch.cuda.is_available():
+        return torch.device("cpu")
+    return _check_here(device)
+
+
+def _check_here(device: torch.device) -> torch.device:
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise no_gpu_here()
+    return device
 
 
 def load_configured_generator(config: WorkerConfig, device: torch.device) -> Generator:
@@ -81,9 +115,9 @@ def build_maker(config: WorkerConfig) -> ShardMaker:
         WeightsError: If this machine has other weights than the driver.
         JobError: If the job accepts samples by a class that the segmenter does not have, or has a
             coverage target for an unknown class.
-        FactoryError: If generator or segmenter cannot be loaded here.
+        FactoryError: If generator or segmenter cannot be loaded here, or there is no GPU.
     """
-    device = device_of(config.run)
+    device = claim_device(config.run)
     generator = load_configured_generator(config, device)
     store = open_store(config.output_uri, single_writer=config.single_writer, is_known=True)
     with ExitStack() as stack:

@@ -22,6 +22,18 @@ def test_a_fit_that_needs_the_generator_is_never_spread_over_workers(tmp_path, p
     assert [must_distribute(job) for job in jobs] == [False, True]
 
 
+def test_a_small_fit_goes_to_the_cluster_if_only_the_cluster_has_gpus(tmp_path, pictures):
+    run_spec = {"executor": "ray", "address": "auto", "num_actors": 8, "gpus_per_actor": 1}
+    small = {"kind": "kmeans"}
+    jobs = [
+        small_job(tmp_path, {"dataset.segmenter": segmenter, "run": run_spec})
+        for segmenter in (painted_section(pictures), small)
+    ]
+    assert [must_distribute(job) for job in jobs] == [False, True]
+    on_cpus = {"dataset.segmenter": small, "run": run_spec | {"gpus_per_actor": 0}}
+    assert not must_distribute(small_job(tmp_path, on_cpus))
+
+
 def test_what_was_fitted_is_found_again_and_said_to_be(tmp_path):
     fit = {"num_images": 8, "seed": 77}
     spec = small_job(tmp_path, {"dataset.segmenter": {"kind": "kmeans", "fit": fit}})

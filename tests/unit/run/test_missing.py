@@ -31,11 +31,14 @@ def test_a_download_with_its_digest_is_not_missing(tmp_path):
     assert find_missing(small_job(tmp_path, far), None) == ()
 
 
-def test_the_gpus_of_a_cluster_are_not_looked_for_here(tmp_path, no_gpu):
-    spec = small_job(
-        tmp_path, {"run.gpus_per_actor": 1, "run.address": "auto", "run.executor": "ray"}
-    )
-    assert find_missing(spec, None) == ()
+def test_a_cluster_that_does_not_answer_is_told_and_its_gpus_are_not_looked_for_here(
+    tmp_path, no_gpu, monkeypatch
+):
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    wanted = {"run.gpus_per_actor": 1, "run.address": "auto", "run.executor": "ray"}
+    (found,) = find_missing(small_job(tmp_path, wanted), None)
+    assert found.exit_code == 3
+    assert found.what.startswith("run.address: cannot reach a Ray cluster at 'auto'")
 
 
 def test_nothing_is_missing_where_there_is_a_gpu(tmp_path, monkeypatch):

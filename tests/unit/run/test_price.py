@@ -13,7 +13,8 @@ ESTIMATE = Estimate(
     name="x", output_uri="out", num_samples=2000, num_shards=8, num_done=1000, num_actors=4,
     resolution_px=64, pairs_per_s=10.0, bytes_in_all=200_000_000, seconds_left=25.0, accepted_share=1.0,
     passes_per_pair=1.0, seconds_per_pair=0.1, search_bytes=0, fit_s=0.0, targets=(),
-    warnings=(), device="cpu",
+    warnings=(), device="cpu", gpu_bytes=None,
+    workers_per_gpu=None,
 )  # fmt: skip
 PRICES = Prices(gpu_hour=2.0, cpu_hour=0.1, gb_month=0.02, put_1000=0.005)
 
@@ -30,6 +31,16 @@ def test_a_core_makes_36000_pairs_an_hour_at_a_tenth_of_a_second(tmp_path):
     assert (found.pairs, found.pairs_per_gpu_hour) == (1000, None)
     assert found.pairs_per_cpu_hour == pytest.approx(36_000)
     assert found.compute == pytest.approx(1000 * 0.1 / 3600 * 0.1)
+
+
+def test_auto_is_the_device_that_was_measured(tmp_path):
+    """Whatever devices this machine has: PyTorch may not be able to compute on its GPU."""
+    spec = small_job(tmp_path, {"run.gpus_per_actor": "auto"})
+    assert price_job(spec, ESTIMATE, PRICES).pairs_per_gpu_hour is None
+    on_gpu = dataclasses.replace(ESTIMATE, device="NVIDIA H200", gpu_bytes=2**31)
+    found = price_job(spec, on_gpu, PRICES)
+    assert found.pairs_per_gpu_hour == pytest.approx(36_000)
+    assert found.compute == pytest.approx(1000 * 0.1 / 3600 * (2.0 + 0.1))
 
 
 def test_two_workers_on_a_gpu_make_twice_as_many_pairs_of_it(tmp_path):

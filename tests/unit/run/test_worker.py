@@ -10,11 +10,17 @@ from small_job import EXACT_PARTS, small_job, worker_config
 from small_label import fitted_tree
 
 from factory.dataset.state import find_labels
-from factory.errors import JobError, WeightsError
+from factory.errors import JobError, PluginError, WeightsError
 from factory.job import run_job
 from factory.run import devices
 from factory.run.calibrate import calibrate
-from factory.run.worker import build_maker, device_of, load_configured_generator
+from factory.run.worker import (
+    build_maker,
+    claim_device,
+    device_here,
+    device_of,
+    load_configured_generator,
+)
 from factory.segment.segmenter_file import decode_segmenter, encode_segmenter
 from factory.segment.tree.evidence import Evidence
 from factory.segment.tree.hierarchy import HISTORY_NAME, read_hierarchy
@@ -42,6 +48,19 @@ def test_a_worker_computes_every_operation_on_one_thread_whatever_the_machine_sa
 @pytest.mark.parametrize(("share", "kind"), [(0, "cpu"), (0.5, "cuda"), (1, "cuda")])
 def test_a_worker_with_a_share_of_a_gpu_computes_there(share, kind):
     assert device_of(RunSpec(gpus_per_actor=share)).type == kind
+
+
+@pytest.mark.parametrize("chosen", [claim_device, device_here])
+def test_a_gpu_that_this_machine_lacks_is_told_and_no_traceback(chosen):
+    with pytest.raises(PluginError, match=r"run\.gpus_per_actor: this machine has no GPU that"):
+        chosen(RunSpec(gpus_per_actor=0.5))
+
+
+def test_a_driver_without_a_gpu_computes_on_its_cpu_where_a_cluster_has_the_gpus():
+    cluster = RunSpec(gpus_per_actor=1, address="auto")
+    assert device_here(cluster).type == "cpu"
+    with pytest.raises(PluginError):
+        claim_device(cluster)  # a worker would make other bytes there
 
 
 def test_other_weights_than_the_driver_s_are_refused_with_both_digests(tmp_path):
