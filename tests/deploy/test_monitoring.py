@@ -2,11 +2,14 @@
 
 import json
 import re
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
 import promql_parser
 import pytest
+import yaml
 from cloudcoil.models.prometheus_operator.v1 import PrometheusRule, ServiceMonitor
 from small_job import make_small
 
@@ -117,3 +120,73 @@ def test_the_monitor_finds_the_service_and_knows_its_token():
     ]
     (token,) = [entry for entry in container["env"] if entry["name"] == "FACTORY_SERVE_TOKEN"]
     assert endpoint["authorization"]["credentials"] == token["valueFrom"]["secretKeyRef"]
+
+
+PROMTOOL = shutil.which("promtool")
+needs_promtool = pytest.mark.skipif(
+    PROMTOOL is None, reason="needs promtool, of Debian's prometheus"
+)
+SERIES = {  # a sample a minute
+    'factory_shards{job="f", instance="stalled", state="planned"}': "5x2400",
+    'factory_samples_total{job="f", instance="stalled"}': "0 100 200x2398",
+    'factory_shards{job="f", instance="busy", state="planned"}': "5x2400",
+    'factory_samples_total{job="f", instance="busy"}': "0+10x2400",
+    'factory_shards{job="f", instance="stalled", state="quarantined"}': "2x2400",
+    'factory_shards{job="f", instance="busy", state="quarantined"}': "0x2400",
+    'factory_target_have{job="f", instance="busy", target="hat"}': "3x2400",
+    'factory_target_wanted{job="f", instance="busy", target="hat"}': "9x2400",
+    'factory_target_have{job="f", instance="busy", target="eye"}': "9x2400",
+    'factory_target_wanted{job="f", instance="busy", target="eye"}': "9x2400",
+    'factory_budget_left_images{job="f", instance="busy"}': "0x2400",
+    'factory_run_exit_code{dataset="broken"}': "5x2400",
+    'factory_run_exit_code{dataset="stopped"}': "75x2400",
+    'factory_run_exit_code{dataset="whole"}': "0x2400",
+    'factory_run_finished_seconds{dataset="old"}': "0x2400",
+    'factory_run_finished_seconds{dataset="new"}': "0+60x2400",
+}
+STALLED, BUSY = ({"job": "f", "instance": name} for name in ("stalled", "busy"))
+EXPECTED = [
+    ("3h", "MaskfactoryStalled", [STALLED]),
+    ("3h", "MaskfactoryQuarantine", [STALLED | {"state": "quarantined"}]),
+    ("3h", "MaskfactoryTargetMissed", [BUSY | {"target": "hat"}]),
+    ("3h", "MaskfactoryRunFailed", [{"dataset": "broken"}]),
+    ("35h", "MaskfactoryNoRun", []),
+    ("37h", "MaskfactoryNoRun", [{"dataset": "old"}]),
+]
+
+
+def promtool(*arguments):
+    ran = subprocess.run([PROMTOOL, *arguments], capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    return ran.stdout
+
+
+@needs_promtool
+def test_prometheus_takes_the_rules(tmp_path):
+    rules = tmp_path / "rules.yaml"
+    rules.write_text(yaml.safe_dump(ALERTS["spec"]))
+    assert "5 rules found" in promtool("check", "rules", str(rules))
+
+
+@needs_promtool
+def test_every_alert_fires_where_it_should_and_nowhere_else(tmp_path):
+    bare = [{k: v for k, v in rule.items() if k != "annotations"} for rule in RULES]
+    rules = tmp_path / "rules.yaml"
+    rules.write_text(yaml.safe_dump({"groups": [{"name": "maskfactory", "rules": bare}]}))
+    severity = {rule["alert"]: rule["labels"]["severity"] for rule in RULES}
+    checks = [
+        {
+            "eval_time": when,
+            "alertname": alert,
+            "exp_alerts": [
+                {"exp_labels": {"severity": severity[alert]} | found} for found in wanted
+            ],
+        }
+        for when, alert, wanted in EXPECTED
+    ]
+    assert {alert for _, alert, _ in EXPECTED} == set(severity)
+    series = [{"series": name, "values": values} for name, values in SERIES.items()]
+    test = {"interval": "1m", "input_series": series, "alert_rule_test": checks}
+    path = tmp_path / "test.yaml"
+    path.write_text(yaml.safe_dump({"rule_files": [str(rules)], "tests": [test]}))
+    promtool("test", "rules", str(path))

@@ -84,6 +84,7 @@ def measured(monkeypatch):
     found = {"pairs_per_s": 0.5, "bytes_per_pair": 100.0, "fit_s": 30.0, "resolution_px": 32}
     found |= {"device": "a CPU"}
     found |= {"accepted_share": None, "rejected": {}, "passes_per_pair": 1, "search_bytes": 0}
+    found |= {"gpu_bytes": None, "workers_per_gpu": None}
     found |= {"targets": []}
     monkeypatch.setattr(estimate_module, "_calibrate", lambda *_: found)
     return found
