@@ -170,7 +170,8 @@ def joined_cluster(run: RunSpec) -> Iterator[None]:
         raise PluginError(
             where="run.address",
             found=f"cannot reach a Ray cluster at {place!r} ({describe(error)})",
-            remedy="start one with `ray start --head`, or use run.executor: inline",
+            remedy="start one with `ray start --head`, or use run.executor: inline; one that asks for "
+            "a token needs RAY_AUTH_MODE=token and RAY_AUTH_TOKEN here as well",
         ) from error
     try:
         yield

@@ -15,15 +15,18 @@ from manifests import DEPLOY
 
 SCRIPT = DEPLOY / "slurm" / "run.sbatch"
 STAND_INS = {
+    "python3": 'exit "$WITHOUT_CLIENT"',  # whether Ray's client can be imported
     # Runs the command after its options, here.
     "srun": 'while [ "${1#--}" != "$1" ]; do shift; done; exec "$@"',
     "scontrol": 'if [ "$1" = show ]; then printf "node1\\nnode2\\n"; '
     'else echo "scontrol $*" >>"$LOG"; fi',
     # Answers when all nodes are there.
-    "ray": 'echo "ray $*" >>"$LOG"; if [ "$1" = start ]; then trap "exit 0" TERM; '
+    "ray": 'echo "ray $*" >>"$LOG"; echo "token $RAY_AUTH_MODE $RAY_AUTH_TOKEN" >>"$LOG"; '
+    'if [ "$1" = start ]; then trap "exit 0" TERM; '
     "while :; do sleep 0.05; done; fi; "
     '[ "$(grep -c "ray start" "$LOG")" -ge "$SLURM_JOB_NUM_NODES" ]',
-    "factory": 'echo "factory $* at $RAY_ADDRESS" >>"$LOG"; if [ "$CODE" = wait ]; then '
+    "factory": 'echo "factory $* at $RAY_ADDRESS" >>"$LOG"; '
+    'echo "token $RAY_AUTH_MODE $RAY_AUTH_TOKEN" >>"$LOG"; if [ "$CODE" = wait ]; then '
     'trap "exit 75" TERM; echo ready >>"$LOG"; while :; do sleep 0.05; done; fi; exit "$CODE"',
 }
 
@@ -39,11 +42,12 @@ def batch(tmp_path):
     log = tmp_path / "log"
     log.touch()
 
-    def start(code, job_id=4711, nodes=2, restarts=0):
+    def start(code, job_id=4711, nodes=2, restarts=0, client=True):
         env = {
             "PATH": f"{folder}:{os.environ['PATH']}", "LOG": str(log), "CODE": str(code),
             "SLURM_JOB_ID": str(job_id), "SLURM_JOB_NODELIST": "node[1-2]", "POLL_S": "0.05",
             "SLURM_JOB_NUM_NODES": str(nodes), "SLURM_RESTART_COUNT": str(restarts), "REQUEUE_S": "0",
+            "WITHOUT_CLIENT": str(int(not client)),
         }  # fmt: skip
         command = ["bash", str(SCRIPT), "job.yaml", "--once", "d"]
         process = subprocess.Popen(
@@ -88,6 +92,27 @@ def test_every_node_starts_ray_and_the_run_finds_it(batch):
     assert f"--head --port={port}" in head
     assert f"--address=node1:{port}" in worker
     assert f"factory run job.yaml --once d at node1:{port}" in lines
+
+
+def test_the_nodes_and_the_run_of_a_job_share_a_token_that_no_other_job_has(batch):
+    """With the one of the home folder Ray would start, and its health check would fail for ever."""
+    seen = set()
+    for _ in range(2):
+        process, log = batch(0)
+        process.communicate(timeout=60)
+        (said,) = {line for line in log.read_text().splitlines() if line.startswith("token ")}
+        assert re.fullmatch("token token [0-9a-f]{64}", said)
+        seen.add(said)
+        log.write_text("")
+    assert len(seen) == 2
+
+
+def test_a_ray_without_its_client_is_not_told_of_a_port_for_it(batch):
+    """`ray start` refuses the option then, and no Ray would start."""
+    process, log = batch(0, client=False)
+    process.communicate(timeout=60)
+    assert "--head" in log.read_text()
+    assert "client" not in log.read_text()
 
 
 def test_one_node_starts_one_ray(batch):
