@@ -70,8 +70,8 @@ def calibrate(spec: JobSpec) -> dict[str, Any]:
         FactoryError: If generator or segmenter cannot be loaded on this machine.
     """
     dataset = spec.dataset
-    device = claim_device(spec.run)
     _check(dataset)
+    device = claim_device(spec.run)
     weights = find_weights(dataset.generator)
     generator = load_fused(dataset, weights.path, device)
     check_encoding(dataset, generator)

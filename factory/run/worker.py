@@ -7,7 +7,7 @@ from contextlib import ExitStack
 import torch
 
 from factory.errors import WeightsError
-from factory.generate.base import Generator, load_generator
+from factory.generate.base import Generator, GeneratorFacts, load_generator
 from factory.generate.weights.find import find_weights
 from factory.make.warm import warm_up
 from factory.manifest.coverage import Coverage
@@ -19,6 +19,7 @@ from factory.run.base import WorkerConfig
 from factory.run.devices import gpu_share, no_gpu_here, num_encoders
 from factory.run.gpu_memory import limit_memory
 from factory.segment.base import (
+    AnySegmenter,
     FittedSegmenter,
     Mergeable,
     instance_classes,
@@ -29,7 +30,7 @@ from factory.segment.methods import find_doubts
 from factory.segment.opinions import ComparedSegmenter, load_opinions
 from factory.shard import ShardMaker, ThreadCounts
 from factory.spec import RunSpec
-from factory.store import open_store
+from factory.store import Store, open_store
 
 _MALLOPT = {-1: -1, -4: 0, -8: 1}  # M_TRIM_THRESHOLD never, M_MMAP_MAX none, M_ARENA_MAX one
 
@@ -108,6 +109,23 @@ def load_configured_generator(config: WorkerConfig, device: torch.device) -> Gen
     return load_generator(config.dataset.generator, weights.path, device=device)
 
 
+def _load_segmenter(
+    config: WorkerConfig, store: Store, facts: GeneratorFacts, device: torch.device
+) -> tuple[AnySegmenter, list[str]]:
+    """The segmenter of a config, with the opinions it is compared with, and the doubts about its fit."""
+    with ExitStack() as stack:
+        fitted = None
+        if config.segmenter_path:
+            fitted = stack.enter_context(store.fetch(config.segmenter_path))
+        segmenter: AnySegmenter
+        segmenter = load_segmenter(config.dataset.segmenter, fitted, facts, device)
+        if config.dataset.agreement is not None:
+            opinions = load_opinions(store, config.dataset.agreement, facts, device)
+            segmenter = ComparedSegmenter(segmenter, opinions)
+        doubts = find_doubts(config.dataset.segmenter, fitted.read_bytes()) if fitted else []
+    return segmenter, doubts
+
+
 def build_maker(config: WorkerConfig) -> ShardMaker:
     """Load generator and segmenter, and build the shard maker.
 
@@ -120,15 +138,7 @@ def build_maker(config: WorkerConfig) -> ShardMaker:
     device = claim_device(config.run)
     generator = load_configured_generator(config, device)
     store = open_store(config.output_uri, single_writer=config.single_writer, is_known=True)
-    with ExitStack() as stack:
-        fitted = None
-        if config.segmenter_path:
-            fitted = stack.enter_context(store.fetch(config.segmenter_path))
-        segmenter = load_segmenter(config.dataset.segmenter, fitted, generator.facts, device)
-        if config.dataset.agreement is not None:
-            opinions = load_opinions(store, config.dataset.agreement, generator.facts, device)
-            segmenter = ComparedSegmenter(segmenter, opinions)
-        doubts = find_doubts(config.dataset.segmenter, fitted.read_bytes()) if fitted else []
+    segmenter, doubts = _load_segmenter(config, store, generator.facts, device)
     if store.read(LABELS_PATH) is None:  # only then are they written
         doubts += find_losses(config.dataset, generator, segmenter)
     meaning = DatasetLabels(

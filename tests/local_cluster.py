@@ -16,7 +16,7 @@ pytest.importorskip("aiohttp", reason="needs ray[default]: pip install 'maskfact
 from ray.job_submission import JobSubmissionClient
 
 LIMIT_S = 400
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 ENVIRONMENT = {
     "RAY_AUTH_MODE": "disabled",
     "RAY_USAGE_STATS_ENABLED": "0",
