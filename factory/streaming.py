@@ -39,7 +39,7 @@ from factory.run.layouts import read_masks_of
 from factory.run.opinions import find_opinions
 from factory.run.progress import progress_reporter
 from factory.run.signals import stop_on_signals
-from factory.run.worker import device_here
+from factory.run.worker import device_of
 from factory.segment.methods import check_methods
 from factory.segment.opinions import ComparedSegmenter, load_fitted, read_opinions
 from factory.spec import DatasetSpec, EncodeSpec
@@ -95,7 +95,7 @@ def stream(
             weights, fitted = find_weights(spec.dataset.generator, observer.downloading), b""
         fitted = finish_for(spec, weights, fitted, observer.fitting, stop)
         opinions = find_opinions(spec, weights, fitted, on_progress=observer.fitting, stop=stop)
-    chosen = _check_device(device, device_here(spec.run))
+    chosen = _check_device(device, device_of(spec.run))
     source = _Source(spec.dataset, weights, (fitted, opinions), chosen)
     return PairStream(source, num_samples, Part(rank, world_size), transform)
 
