@@ -15,16 +15,17 @@ from typing import Any, Protocol, runtime_checkable
 
 from factory.arguments import check_arguments
 from factory.data import ShardTask
+from factory.dataset.committed import SnapshotKeeper, find_committed
 from factory.dataset.lease import holding_lease
 from factory.dataset.planned_files import SEGMENTER, PlannedFile, other_fit
 from factory.dataset.quarantine import Attempts, find_quarantined, quarantined_indices
-from factory.dataset.receipts import SnapshotKeeper, find_committed
 from factory.dataset.state import (
     DatasetState,
     check_same_dataset,
     find_rounds,
     replace_coverage_spec,
 )
+from factory.dataset.stored_records import find_stored_state, sizes_of
 from factory.dataset.views import finish_beside_others, make_manifest, write_views
 from factory.dataset.walk import check_sizes
 from factory.errors import IncompleteError
@@ -129,7 +130,7 @@ def _run(spec: JobSpec, observer: JobObserver, growth: Growth | None) -> Manifes
             prepared.store.clean_up(run_id)
         state = find_listed(prepared.store, prepared.plan, keeper)
         manifest = finish_beside_others(prepared.store, state)
-        check_sizes(prepared.store, state.records)
+        check_sizes(prepared.store, sizes_of(state.records))
         prepared.store.clean_up(run_id)
     if outcome.failures:
         name, reason = next(iter(outcome.failures.items()))
@@ -201,7 +202,7 @@ def finish_job(store: Store, state: DatasetState | None = None) -> Manifest:
 
     `state` is what the store's plan and receipts say; it is read from the store if not given.
     """
-    manifest = make_manifest(store, state)
+    manifest = make_manifest(store, state or find_stored_state(store))
     write_views(store, manifest)
     return manifest
 
@@ -211,7 +212,7 @@ def _make_missing(
 ) -> tuple[Outcome, SnapshotKeeper]:
     """Make the missing shards; returns the failures, and the receipts known so far."""
     spec, store, plan = prepared.spec, prepared.store, prepared.plan
-    done = find_committed(store, plan)
+    done = find_committed(store, plan, mend=True)
     keeper = SnapshotKeeper(store, done)
     observer.started(plan.num_samples, done.num_samples)
     quarantined = find_quarantined(store, done.indices)
@@ -266,8 +267,7 @@ def _next_tasks(
             newest = state.plan.rounds[-1]
             goal = newest.steering.goal if newest.steering else ""
             log_event("planned", round=newest.round_index, samples=newest.num_samples, target=goal)
-            made = sum(record.num_samples for record in state.records)
-            observer.started(state.plan.num_samples, made)
+            observer.started(state.plan.num_samples, state.num_samples)
         return tasks
 
 

@@ -1,7 +1,10 @@
 """Receipts and a manifest that no run made: every fact has a value, and any can be another."""
 
+import io
+
 from factory.manifest.labels import DatasetLabels, MaskClass
 from factory.manifest.records import Manifest, ShardRecord
+from factory.manifest.table import table_of, writing_manifest
 
 
 def a_record(shard_index=0, **changes):
@@ -54,3 +57,11 @@ def a_manifest(records=(), **changes):
         "records": list(records),
     }
     return Manifest(**(facts | changes))
+
+
+def encode_manifest(manifest):
+    """The bytes of a manifest with all of its receipts in one row group."""
+    sink = io.BytesIO()
+    with writing_manifest(manifest, sink) as rows:
+        rows.add(table_of(manifest.records))
+    return sink.getvalue()

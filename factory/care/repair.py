@@ -12,6 +12,7 @@ from functools import partial
 
 from factory.care.examine import examine_shard, orphan_problem
 from factory.data import ShardTask
+from factory.dataset.committed import find_committed
 from factory.dataset.near_train import find_near_problem
 from factory.dataset.planned_files import PLANNED_FILES, PlannedFile
 from factory.dataset.quarantine import release
@@ -19,7 +20,6 @@ from factory.dataset.receipts import (
     BLOCK,
     check_snapshots,
     examine_receipts,
-    find_committed,
     find_record,
     path_of_block,
 )

@@ -133,8 +133,8 @@ def collect_garbage(
 @one_line_errors
 def list_quarantine(dataset: Where, as_json: AsJson = False) -> None:  # noqa: FBT002
     """List the shards in quarantine with the reasons."""
+    from factory.dataset.committed import find_committed
     from factory.dataset.quarantine import find_quarantined
-    from factory.dataset.receipts import find_committed
     from factory.dataset.state import find_plan
 
     store = find_store(dataset)

@@ -115,7 +115,7 @@ def _run(spec: "JobSpec", add: int | None, once: str | None, telling: Telling) -
     with progress_reporter(progress=not telling.is_quiet) as observer:
         manifest = run_job(spec, observer, add=add, once=once)
     short = manifest.num_planned - manifest.num_samples
-    is_rejected = any(record.num_rejected for record in manifest.records)
+    is_rejected = manifest.totals.is_rejected
     warnings = list(manifest.meaning.doubts)
     if short and is_rejected:
         warnings.append(
@@ -152,5 +152,5 @@ def _answer(spec: "JobSpec", manifest: "Manifest") -> dict[str, Any]:
         "samples": manifest.num_samples,
         "samples_planned": manifest.num_planned,
         "shards": len(manifest.records),
-        "bytes": sum(record.size_bytes for record in manifest.records),
+        "bytes": manifest.totals.size_bytes,
     }

@@ -1,18 +1,19 @@
 """The dataset card: `README.md` of a dataset, with the front matter that dataset hubs read."""
 
 import re
+from itertools import zip_longest
 
-from factory.dataset.compared import find_compared
+from factory.dataset.compared import compare
 from factory.dataset.near_train import NEAR_BITS, NONE_NEAR, NearTrain
 from factory.manifest.paths import (
     CARD_PICTURE,
     NEAR_TRAIN_PATH,
     ORIGINS_PATH,
     TRAIN,
-    number_of,
     tar_path,
 )
 from factory.manifest.records import Manifest
+from factory.manifest.totals import Totals
 from factory.pack.image import IMAGE_ENDING
 from factory.spec.yaml_text import dump_yaml
 
@@ -28,10 +29,11 @@ _SIZES = (
 
 def encode_card(manifest: Manifest, near: NearTrain = NONE_NEAR) -> bytes:
     """Encode the dataset card: picture, size, classes, how to read it, origin, licence."""
+    totals = manifest.totals
     return "\n".join(
         [
             "---",
-            dump_yaml(_front_matter(manifest)).strip(),
+            dump_yaml(_front_matter(manifest, totals)).strip(),
             "---",
             f"# {manifest.name}",
             "",
@@ -40,11 +42,11 @@ def encode_card(manifest: Manifest, near: NearTrain = NONE_NEAR) -> bytes:
             f"{manifest.num_samples:,} image/mask pairs in {len(manifest.records):,} shards, made by "
             f"a generator and a segmenter without annotators. Dataset id `{manifest.dataset_id}`.",
             "",
-            *_classes(manifest),
+            *_classes(manifest, totals),
             "",
-            *_splits(manifest, near),
-            *_compared(manifest),
-            *_reading(manifest),
+            *_splits(manifest, totals, near),
+            *_compared(manifest, totals),
+            *_reading(manifest, totals),
             "",
             *_origin(manifest),
             "",
@@ -52,7 +54,7 @@ def encode_card(manifest: Manifest, near: NearTrain = NONE_NEAR) -> bytes:
     ).encode()
 
 
-def _front_matter(manifest: Manifest) -> dict[str, object]:
+def _front_matter(manifest: Manifest, totals: Totals) -> dict[str, object]:
     count = manifest.num_samples
     size = next((word for limit, word in _SIZES if count < limit), "100M<n<1B")
     license_id = manifest.meaning.license.lower() or "unknown"
@@ -64,10 +66,7 @@ def _front_matter(manifest: Manifest) -> dict[str, object]:
         "tags": ["synthetic", "webdataset"],
         "dataset_info": {
             "splits": [
-                {
-                    "name": split,
-                    "num_examples": sum(r.num_samples for r in manifest.records_of(split)),
-                }
+                {"name": split, "num_examples": totals.samples_of(split)}
                 for split in manifest.splits
             ]
         },
@@ -83,15 +82,15 @@ def _front_matter(manifest: Manifest) -> dict[str, object]:
     }
 
 
-def _classes(manifest: Manifest) -> list[str]:
-    ignore_px = sum(record.ignore_px for record in manifest.records)
-    total_px = ignore_px + sum(sum(record.class_px) for record in manifest.records) or 1
+def _classes(manifest: Manifest, totals: Totals) -> list[str]:
+    total_px = totals.ignore_px + sum(totals.class_px) or 1
+    counts = zip_longest(totals.class_images, totals.class_px, fillvalue=0)
+    by_class = dict(enumerate(counts))
     lines = ["| mask value | class | samples | share of pixels |", "|---|---|---|---|"]
     for label in manifest.meaning.labels:
-        images = sum(record.class_images[label.id] for record in manifest.records)
-        px = sum(record.class_px[label.id] for record in manifest.records)
+        images, px = by_class.get(label.id, (0, 0))
         lines.append(f"| {label.id} | {label.name} | {images:,} | {px / total_px:.1%} |")
-    lines.append(f"| 255 | no class: do not score | | {ignore_px / total_px:.1%} |")
+    lines.append(f"| 255 | no class: do not score | | {totals.ignore_px / total_px:.1%} |")
     if manifest.meaning.doubts:
         told = "Doubtful, as the fit, those who named its classes and the first images told:"
         lines += ["", told, ""]
@@ -99,16 +98,16 @@ def _classes(manifest: Manifest) -> list[str]:
     return lines
 
 
-def _splits(manifest: Manifest, near: NearTrain) -> list[str]:
+def _splits(manifest: Manifest, totals: Totals, near: NearTrain) -> list[str]:
     """A row for each split; none in a dataset that is not divided."""
     if manifest.splits == (TRAIN,):
         return []
     lines = ["| split | samples | near a training sample | shards |", "|---|---|---|---|"]
     for split in manifest.splits:
-        records = manifest.records_of(split)
-        count = sum(record.num_samples for record in records)
         marked = f"{near.count(split):,}" if split != TRAIN else ""
-        lines.append(f"| {split} | {count:,} | {marked} | {len(records):,} |")
+        lines.append(
+            f"| {split} | {totals.samples_of(split):,} | {marked} | {totals.shards_of(split):,} |"
+        )
     text = (
         f"A held-out sample is near if its perceptual hash differs from that of a training sample in at "
         f"most {NEAR_BITS} of 64 bits. `{NEAR_TRAIN_PATH}` lists these samples; readers and exports of "
@@ -117,9 +116,9 @@ def _splits(manifest: Manifest, near: NearTrain) -> list[str]:
     return [*lines, "", text, ""]
 
 
-def _compared(manifest: Manifest) -> list[str]:
+def _compared(manifest: Manifest, totals: Totals) -> list[str]:
     """Two rows of figures; none in a dataset whose masks were not compared with others."""
-    found = find_compared(manifest.records)
+    found = compare(totals.agreement)
     if found is None:
         return []
     # A dataset that was copied from others does not know which methods they were compared with.
@@ -142,9 +141,8 @@ def _plain(text: str) -> str:
     return re.sub(r"([\\*_<>\[\]|#~&])", r"\\\1", " ".join(text.split()))
 
 
-def _reading(manifest: Manifest) -> list[str]:
-    last = max((number_of(record.path) for record in manifest.records_of(TRAIN)), default=0)
-    pattern = tar_path(f"{manifest.name}-{{000000..{last:06d}}}")
+def _reading(manifest: Manifest, totals: Totals) -> list[str]:
+    pattern = tar_path(f"{manifest.name}-{{000000..{totals.last_number:06d}}}")
     image = f"image.{IMAGE_ENDING[manifest.identity['encode']['image']]}"
     return [
         "```python",

@@ -3,9 +3,10 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from factory.manifest.coverage import merge_coverage
+from factory.manifest.coverage import Histogram
 from factory.manifest.records import ShardRecord
 from factory.manifest.statistics import confidence_of, quantile, share_from
+from factory.manifest.totals import sum_lists
 
 SHARES = (0.05, 0.25, 0.5, 0.75, 0.95)
 """The quantiles."""
@@ -26,9 +27,11 @@ class Compared:
 
 def find_compared(records: Iterable[ShardRecord]) -> Compared | None:
     """The distribution over the samples of some shards; None if their masks were not compared."""
-    counts = merge_coverage(
-        record.coverage for record in records if record.coverage is not None
-    ).agreement
+    return compare(sum_lists([r.coverage.agreement for r in records if r.coverage is not None]))
+
+
+def compare(counts: Histogram) -> Compared | None:
+    """The distribution that a histogram of agreement tells; None if it is empty."""
     if not counts:
         return None
     return Compared(

@@ -7,8 +7,9 @@ committed shards, and no sample is moved or removed.
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
 import numpy as np
 import pyarrow as pa
@@ -18,7 +19,7 @@ from factory.dataset.facts_table import read_facts_tables
 from factory.errors import Problem
 from factory.manifest.measure import MIN_HASHED_HEIGHT, MIN_HASHED_WIDTH
 from factory.manifest.parquet import encode_table, read_table
-from factory.manifest.paths import NEAR_TRAIN_PATH, SPLITS, TRAIN
+from factory.manifest.paths import NEAR_TRAIN_PATH, SPLITS, TRAIN, split_of
 from factory.manifest.records import Manifest, ShardRecord
 from factory.store import Store
 
@@ -27,6 +28,7 @@ NEAR_BITS = 4
 
 _BAND_BITS = 13
 _PAIRS_AT_ONCE = 2**22
+_SHARDS_AT_ONCE = 256
 _MADE_FROM = b"made_from"
 _SCHEMA = pa.schema(
     [
@@ -108,10 +110,10 @@ def compute_near_train(store: Store, manifest: Manifest) -> NearTrain:
     Raises:
         DamageError: If the table of a shard is missing or damaged.
     """
-    train_indices, train_hashes = _hashes(store, manifest.records_of(TRAIN))
+    train_indices, train_hashes = _hashes(store, _records_of(manifest, TRAIN))
     tables = []
     for split in SPLITS[1:]:
-        indices, hashes = _hashes(store, manifest.records_of(split))
+        indices, hashes = _hashes(store, _records_of(manifest, split))
         nearest, bits = find_near(hashes, train_hashes)
         is_near = bits <= NEAR_BITS
         columns = [
@@ -217,8 +219,16 @@ def _pairs(
         first += num
 
 
-def _hashes(store: Store, records: Sequence[ShardRecord]) -> tuple[np.ndarray, np.ndarray]:
+def _hashes(store: Store, records: Iterable[ShardRecord]) -> tuple[np.ndarray, np.ndarray]:
     """Indices and hashes of the samples of some shards; without those that are too small to hash."""
+    parts = [_hashes_of(store, batch) for batch in _batches(records)]
+    indices = [np.zeros(0, dtype=np.int64), *(part[0] for part in parts)]
+    return np.concatenate(indices), np.concatenate(
+        [np.zeros(0, dtype=np.uint64), *(part[1] for part in parts)]
+    )
+
+
+def _hashes_of(store: Store, records: Sequence[ShardRecord]) -> tuple[np.ndarray, np.ndarray]:
     table = read_facts_tables(store, records, ["index", "dhash", "width", "height"])
     rows = zip(*(table[name].to_pylist() for name in table.column_names), strict=True)
     known = [
@@ -230,10 +240,22 @@ def _hashes(store: Store, records: Sequence[ShardRecord]) -> tuple[np.ndarray, n
     return indices, np.array([number for _, number in known], dtype=np.uint64)
 
 
+def _records_of(manifest: Manifest, split: str) -> Iterator[ShardRecord]:
+    return (record for record in manifest.records if split_of(record.path) == split)
+
+
+def _batches(records: Iterable[ShardRecord]) -> Iterator[list[ShardRecord]]:
+    left = iter(records)
+    while batch := list(islice(left, _SHARDS_AT_ONCE)):
+        yield batch
+
+
 def _digest(manifest: Manifest) -> str:
     """Which shards a view is made from."""
-    text = "".join(f"{record.path} {record.sha256}\n" for record in manifest.records)
-    return hashlib.sha256(text.encode()).hexdigest()
+    digest = hashlib.sha256()
+    for record in manifest.records:
+        digest.update(f"{record.path} {record.sha256}\n".encode())
+    return digest.hexdigest()
 
 
 def _load(store: Store) -> pa.Table | None:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from heapq import nlargest
 
 from factory.manifest.records import ShardRecord
 
@@ -21,7 +22,7 @@ def pairs_per_s(records: Sequence[ShardRecord], now: datetime | None = None) -> 
         records: Receipts of the committed shards, in any order.
         now: The time to judge by. None = now.
     """
-    latest = sorted(records, key=lambda record: record.finished_at)[-_RATE_OVER:]
+    latest = nlargest(_RATE_OVER, records, key=lambda record: record.finished_at)[::-1]
     if len(latest) < 2:
         return 0.0
     first, last = (time_of(record) for record in (latest[0], latest[-1]))

@@ -1,7 +1,7 @@
 """The preview: a contact sheet of images and overlays, and a legend with each class's share."""
 
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -58,7 +58,7 @@ def make_preview(store: Store, manifest: Manifest) -> bytes | None:
     return sink.getvalue()
 
 
-def sample_pairs(store: Store, records: list[ShardRecord], count: int) -> list[Pair]:
+def sample_pairs(store: Store, records: Sequence[ShardRecord], count: int) -> list[Pair]:
     """Read the first pairs of up to four shards spread over the dataset, `count` in total.
 
     Of edited samples, each pair is followed by the one after its edit.
@@ -159,6 +159,6 @@ def _tile(pixels: UInt8[np.ndarray, "h w 3"]) -> Image.Image:
 
 def _class_shares(manifest: Manifest) -> list[float]:
     """Each class's share of all pixels, by class id; the last is that of pixels without a class."""
-    rows = [[*record.class_px, record.ignore_px] for record in manifest.records]
-    totals = np.sum(rows, axis=0)
-    return [float(share) for share in totals / max(1, totals.sum())]
+    totals = manifest.totals
+    px = np.array([*totals.class_px, totals.ignore_px])
+    return [float(share) for share in px / max(1, px.sum())]

@@ -6,23 +6,15 @@ exclusively by the first writer and can be deleted at any time. The listing deci
 snapshots only save reads.
 """
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from functools import partial
-
-import pyarrow as pa
 
 from factory.data import ShardTask
-from factory.dataset.listing import check_listing
 from factory.errors import DamageError, Problem, StoreError
-from factory.manifest.columns import schema_of
-from factory.manifest.makers import Maker, count_in_table, count_makers, join_makers
-from factory.manifest.parquet import read_table
 from factory.manifest.paths import RECEIPTS, SNAPSHOTS, receipt_path, snapshot_path, tar_path
 from factory.manifest.records import ShardRecord, read_record
-from factory.manifest.table import encode_snapshot, read_snapshot
+from factory.manifest.table import read_snapshot
 from factory.plan.rounds import Plan
 from factory.store import Store
 
@@ -32,23 +24,6 @@ BLOCK = 5000
 
 # Receipts are tiny: reading them from S3 is limited by round trips, not by bandwidth.
 _THREADS = 16
-_SMALL = ["dataset_id", "round_index", "shard_index", "num_samples", "device", "versions"]
-
-
-@dataclass(frozen=True, slots=True)
-class CommittedShards:
-    """The committed shards, as far as a run needs them to resume."""
-
-    indices: set[int]
-    """Shards that have a receipt."""
-    num_samples: int
-    """Total number of their samples."""
-    loose: tuple[ShardRecord, ...]
-    """Receipts that are in no snapshot."""
-    stale: tuple[str, ...]
-    """Invalid snapshots: they contain receipts that no longer exist, or cannot be read."""
-    makers: Counter[Maker] = field(default_factory=Counter)
-    """Numbers of shards by what decided their bytes."""
 
 
 def path_of_block(block: int) -> str:
@@ -64,37 +39,6 @@ def list_receipts(store: Store, plan: Plan) -> list[str]:
         for first in range(round_.first_shard, round_.first_shard + round_.num_shards, BLOCK)
     ]
     return store.names(RECEIPTS, splits[1:])
-
-
-def find_committed(store: Store, plan: Plan) -> CommittedShards:
-    """Find the committed shards without reading every receipt.
-
-    Raises:
-        StoreError: If a receipt belongs to another dataset or has another shard's name, or receipts
-            of a snapshot are there and are not listed.
-    """
-    names = set(list_receipts(store, plan))
-    indices: set[int] = set()
-    makers: Counter[Maker] = Counter()
-    num_samples = 0
-    stale = []
-    for path, table in _tables(store):
-        covered = _covered(table, plan.dataset_id)
-        counts = _makers_in(table)
-        unlisted = set(covered) - names
-        if not covered or unlisted or counts is None:
-            check_listing(store, unlisted, partial(list_receipts, store, plan))
-            stale.append(path)
-            continue
-        makers += counts
-        names.difference_update(covered)
-        indices.update(table["shard_index"].to_pylist())
-        num_samples += sum(table["num_samples"].to_pylist())
-    loose = read_receipts(store, sorted(names), plan)
-    indices.update(record.shard_index for record in loose)
-    num_samples += sum(record.num_samples for record in loose)
-    makers += count_makers(loose)
-    return CommittedShards(indices, num_samples, tuple(loose), tuple(stale), join_makers(makers))
 
 
 def find_records(
@@ -142,34 +86,6 @@ def read_receipts(store: Store, names: Sequence[str], plan: Plan) -> list[ShardR
         return list(threads.map(lambda name: _read_receipt(store, name, plan), names))
 
 
-class SnapshotKeeper:
-    """Writes the snapshot of a block as soon as all its receipts are known."""
-
-    def __init__(self, store: Store, done: CommittedShards) -> None:
-        """Start with the committed shards; complete blocks without a valid snapshot get one now."""
-        self._store = store
-        self.indices = set(done.indices)
-        """Shards that were found or added."""
-        for path in done.stale:
-            store.remove(path)
-        self._blocks: dict[int, dict[int, ShardRecord]] = defaultdict(dict)
-        for record in done.loose:
-            self.add(record)
-
-    def loose(self) -> tuple[ShardRecord, ...]:
-        """The known receipts that are in no snapshot yet."""
-        return tuple(record for block in self._blocks.values() for record in block.values())
-
-    def add(self, record: ShardRecord) -> None:
-        """Add a committed shard."""
-        self.indices.add(record.shard_index)
-        block = record.shard_index // BLOCK
-        self._blocks[block][record.shard_index] = record
-        if len(self._blocks[block]) == BLOCK:
-            records = self._blocks.pop(block)
-            self._store.create(path_of_block(block), encode_snapshot(list(records.values())))
-
-
 def check_snapshots(store: Store, records: Iterable[ShardRecord]) -> dict[str, Problem]:
     """Compare snapshots with receipts; returns the problems by path."""
     by_block: dict[str, list[ShardRecord]] = defaultdict(list)
@@ -189,27 +105,6 @@ def check_snapshots(store: Store, records: Iterable[ShardRecord]) -> dict[str, P
     return problems
 
 
-def _tables(store: Store) -> Iterator[tuple[str, pa.Table]]:
-    """Read the small columns of every snapshot; an empty table for one that cannot be read."""
-
-    def read(path: str) -> tuple[str, pa.Table]:
-        try:
-            return path, read_table(store.read(path) or b"", _SMALL)
-        except (pa.ArrowException, OSError, KeyError, ValueError):
-            return path, schema_of(ShardRecord).empty_table().select(_SMALL)
-
-    with ThreadPoolExecutor(_THREADS) as threads:
-        yield from threads.map(read, store.names(SNAPSHOTS))
-
-
-def _makers_in(table: pa.Table) -> Counter[Maker] | None:
-    """The makers in a snapshot; None if its columns are not ours."""
-    try:
-        return count_in_table(table)
-    except pa.ArrowException:
-        return None
-
-
 def _snapshots(store: Store) -> Iterator[list[ShardRecord]]:
     """Read the receipts of each snapshot; none for one that cannot be read."""
 
@@ -221,14 +116,6 @@ def _snapshots(store: Store) -> Iterator[list[ShardRecord]]:
 
     with ThreadPoolExecutor(_THREADS) as threads:
         yield from threads.map(read, store.names(SNAPSHOTS))
-
-
-def _covered(table: pa.Table, dataset_id: str) -> list[str]:
-    """Names of the receipts in a snapshot; none if it belongs to another dataset."""
-    if set(table["dataset_id"].to_pylist()) != {dataset_id}:
-        return []
-    rounds, shards = table["round_index"].to_pylist(), table["shard_index"].to_pylist()
-    return [receipt_path(*pair) for pair in zip(rounds, shards, strict=True)]
 
 
 def examine_receipts(store: Store, plan: Plan) -> tuple[list[ShardRecord], list[Problem]]:

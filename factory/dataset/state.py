@@ -22,7 +22,7 @@ from factory.manifest.paths import (
     TARGETS_PATH,
     round_path,
 )
-from factory.manifest.records import ShardRecord
+from factory.manifest.records import RecordSequence, ShardRecord
 from factory.pack.contents import Expected
 from factory.pack.packing import file_endings
 from factory.plan.identity import check_bytes_version, dataset_id_of, identity_differences
@@ -40,13 +40,22 @@ class DatasetState:
     """The state of a dataset: its plan and its committed shards."""
 
     plan: Plan
-    records: tuple[ShardRecord, ...]
+    records: Sequence[ShardRecord]
     """Receipts of the committed shards, in order."""
 
     @property
     def done(self) -> set[int]:
         """Indices of the committed shards."""
+        if isinstance(self.records, RecordSequence):
+            return self.records.indices
         return {record.shard_index for record in self.records}
+
+    @property
+    def num_samples(self) -> int:
+        """Number of samples in the committed shards."""
+        if isinstance(self.records, RecordSequence):
+            return self.records.num_samples
+        return sum(record.num_samples for record in self.records)
 
 
 def find_rounds(store: Store, known: Sequence[Round] = ()) -> list[Round]:

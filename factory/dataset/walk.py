@@ -6,7 +6,7 @@ sample is returned.
 """
 
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from operator import attrgetter
@@ -190,16 +190,19 @@ def find_change(record: ShardRecord, tar: Path | None) -> Problem | None:
 
 def find_change_of_size(record: ShardRecord, size_bytes: int | None) -> Problem | None:
     """Compare a shard's size (None = missing) with its receipt; None if it is equal."""
-    if size_bytes is None:
-        return Problem(record.path, "missing", "missing, though its receipt is there")
-    if size_bytes == record.size_bytes:
+    return _change_of_size(record.path, record.size_bytes, size_bytes)
+
+
+def _change_of_size(path: str, told: int, found: int | None) -> Problem | None:
+    if found is None:
+        return Problem(path, "missing", "missing, though its receipt is there")
+    if found == told:
         return None
-    found = f"{size_bytes} bytes, its receipt says {record.size_bytes}"
-    return Problem(record.path, "changed", found)
+    return Problem(path, "changed", f"{found} bytes, its receipt says {told}")
 
 
-def check_sizes(store: Store, records: Sequence[ShardRecord]) -> None:
-    """Hold the sizes of all shards against their receipts: what a run can afford each time.
+def check_sizes(store: Store, sizes: Iterable[tuple[str, int]]) -> None:
+    """Hold the sizes of all shards against those in receipts (`sizes`), as each run can afford.
 
     It costs one listing and opens no file, so that a changed byte is found by `factory verify` only.
 
@@ -207,10 +210,10 @@ def check_sizes(store: Store, records: Sequence[ShardRecord]) -> None:
         DamageError: If a shard is missing, or is shorter or longer.
     """
     listed = {file.path: file.size_bytes for file in store.files(SHARDS)}
-    for record in records:
-        if find_change_of_size(record, listed.get(record.path)) is None:
+    for path, told in sizes:
+        if listed.get(path) == told:
             continue
-        problem = find_change_of_size(record, store.size_of(record.path))  # listings may lag behind
+        problem = _change_of_size(path, told, store.size_of(path))  # listings may lag behind
         if problem is not None:
             raise damage(store, problem)
 

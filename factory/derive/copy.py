@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 import pyarrow as pa
 
 from factory.data import ShardTask
-from factory.dataset.receipts import find_committed
+from factory.dataset.committed import find_committed
 from factory.dataset.state import check_same_dataset, find_rounds
 from factory.dataset.views import make_manifest, write_views
 from factory.dataset.walk import (

@@ -8,11 +8,14 @@ import pyarrow.parquet as pq
 
 from factory.manifest.parquet_pages import check_footer, check_pages, text_columns, unfolded_bytes
 
+COMPRESSION = "zstd"
+"""Of all tables."""
+
 
 def encode_table(table: pa.Table) -> bytes:
     """Encode `table` as a Parquet file; equal tables give equal bytes."""
     sink = io.BytesIO()
-    pq.write_table(table, sink, compression="zstd")
+    pq.write_table(table, sink, compression=COMPRESSION)
     return sink.getvalue()
 
 

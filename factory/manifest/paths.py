@@ -76,7 +76,7 @@ def sidecar_of(tar: str) -> str:
 
 def split_of(tar: str) -> str:
     """The split in the path of a tar."""
-    return PurePosixPath(tar).parent.name
+    return tar.rpartition("/")[0].rpartition("/")[2]
 
 
 def number_of(tar: str) -> int:

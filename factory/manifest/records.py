@@ -5,17 +5,27 @@ all receipts and can be rebuilt at any time.
 """
 
 import json
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Annotated, Any
 
 import pyarrow as pa
-from pydantic import AfterValidator, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    ValidationError,
+    WrapSerializer,
+    WrapValidator,
+    model_validator,
+)
 
 from factory.data import IGNORE
 from factory.errors import DamageError
 from factory.manifest.coverage import Coverage
 from factory.manifest.labels import Count, DatasetLabels, Facts, Name
 from factory.manifest.paths import SPLITS, TRAIN, split_of
+from factory.manifest.totals import SUMMED, Totals
 from factory.manifest.versions import read_file_of
 from factory.spec.settings import Fraction
 
@@ -89,6 +99,41 @@ class ShardRecord(Facts):
         return self
 
 
+class RecordSequence(Sequence[ShardRecord]):
+    """Receipts in shard order that are read as they are asked for, because they are too many to hold."""
+
+    @property
+    @abstractmethod
+    def indices(self) -> set[int]:
+        """Their shard indices."""
+
+    @property
+    @abstractmethod
+    def num_samples(self) -> int:
+        """Number of samples in their shards."""
+
+    @property
+    @abstractmethod
+    def totals(self) -> Totals:
+        """Sums over them."""
+
+
+def total_of(records: Iterable[ShardRecord]) -> Totals:
+    """Sums over receipts."""
+    found, totals = list(records), Totals()
+    columns = {name: [getattr(record, name) for record in found] for name in SUMMED}
+    totals.add(columns, [r.coverage.agreement for r in found if r.coverage is not None])
+    return totals
+
+
+def _as_given(value: object, check: Callable[[object], Sequence[ShardRecord]]) -> object:
+    return value if isinstance(value, RecordSequence) else list(check(value))
+
+
+def _all_of(value: Sequence[ShardRecord], dump: Callable[[list[ShardRecord]], object]) -> object:
+    return dump(list(value))
+
+
 class Manifest(Facts):
     """The manifest: identity, label table and all receipts of a dataset, in shard order."""
 
@@ -107,19 +152,29 @@ class Manifest(Facts):
     single_writer: bool = False
     """Whether the output was written by one run at a time, because its store cannot create
     exclusively."""
-    records: list[ShardRecord]
-    """Receipts of the committed shards."""
+    records: Annotated[Sequence[ShardRecord], WrapValidator(_as_given), WrapSerializer(_all_of)]
+    """Receipts of the committed shards: a list, or of more than 5,000 shards a sequence that reads them
+    from the dataset as they are asked for."""
+
+    @property
+    def totals(self) -> Totals:
+        """Sums over the receipts."""
+        if isinstance(self.records, RecordSequence):
+            return self.records.totals
+        return total_of(self.records)
 
     @property
     def num_samples(self) -> int:
         """Number of committed samples."""
+        if isinstance(self.records, RecordSequence):
+            return self.records.num_samples
         return sum(record.num_samples for record in self.records)
 
     @property
     def splits(self) -> tuple[str, ...]:
         """Names of its splits: `train` alone unless it is divided."""
         shares = self.identity.get("splits") or {}
-        there = {TRAIN, *(split_of(record.path) for record in self.records)}
+        there = {TRAIN, *self.totals.splits}
         return tuple(split for split in SPLITS if shares.get(split) or split in there)
 
     def records_of(self, split: str) -> list[ShardRecord]:

@@ -1,21 +1,53 @@
 """Encode and decode the manifest and snapshots of receipts as Parquet."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from factory.errors import DamageError
 from factory.manifest.columns import facts_of, row_of, schema_of
-from factory.manifest.parquet import encode_table, read_table
+from factory.manifest.parquet import COMPRESSION, encode_table, read_table
 from factory.manifest.records import Manifest, ShardRecord
+from factory.store.base import BinaryFile
+
+RECORD_SCHEMA = schema_of(ShardRecord)
+"""The columns of manifests and snapshots."""
 
 
-def encode_manifest(manifest: Manifest) -> bytes:
-    """Encode as Parquet: one row per shard; everything else as JSON in the metadata key `factory`."""
+class ManifestWriter:
+    """Writes the rows of a manifest; see `writing_manifest`."""
+
+    def __init__(self, writer: pq.ParquetWriter) -> None:
+        """Write to `writer`."""
+        self._writer = writer
+        self.num_rows = 0
+        """Rows so far."""
+
+    def add(self, table: pa.Table) -> None:
+        """Write the rows of `table` as one row group."""
+        schema = self._writer.schema
+        self._writer.write_table(table.cast(schema), row_group_size=max(1, table.num_rows))
+        self.num_rows += table.num_rows
+
+
+@contextmanager
+def writing_manifest(manifest: Manifest, sink: BinaryFile) -> Iterator[ManifestWriter]:
+    """Context manager that writes a manifest as Parquet, of which one row group is in memory at a time.
+
+    There is one row per shard; everything but the receipts is JSON in the metadata key `factory`. The
+    caller adds the receipts, in shard order; `manifest.records` are not looked at.
+    """
     head = manifest.model_dump(mode="json", exclude={"records"})
-    return _encode_table(manifest.records, {"factory": json.dumps(head, sort_keys=True)})
+    schema = RECORD_SCHEMA.with_metadata({"factory": json.dumps(head, sort_keys=True)})
+    with pq.ParquetWriter(sink, schema, compression=COMPRESSION) as writer:
+        rows = ManifestWriter(writer)
+        yield rows
+        if not rows.num_rows:  # a table without a row group has no columns for some readers
+            rows.add(RECORD_SCHEMA.empty_table())
 
 
 def read_manifest(data: bytes, *, source: str) -> Manifest:
@@ -37,7 +69,7 @@ def read_manifest(data: bytes, *, source: str) -> Manifest:
 
 def encode_snapshot(records: Sequence[ShardRecord]) -> bytes:
     """Encode receipts as Parquet, one row each in shard order; equal receipts give equal bytes."""
-    return _encode_table(records, {})
+    return encode_table(table_of(records).replace_schema_metadata({}))
 
 
 def read_snapshot(data: bytes) -> list[ShardRecord]:
@@ -47,16 +79,25 @@ def read_snapshot(data: bytes) -> list[ShardRecord]:
         ValueError: If it is not one of this version.
     """
     try:
-        rows = _rows_of(read_table(data))
-        return [ShardRecord.model_validate(row) for row in rows]
+        return records_of(read_table(data))
     except (pa.ArrowException, OSError, KeyError) as error:
         raise ValueError(f"not a snapshot ({type(error).__name__})") from error
 
 
-def _encode_table(records: Sequence[ShardRecord], metadata: dict[str, str]) -> bytes:
+def table_of(records: Sequence[ShardRecord]) -> pa.Table:
+    """Receipts as rows, in shard order."""
     in_order = sorted(records, key=lambda record: record.shard_index)
-    schema = schema_of(ShardRecord).with_metadata(metadata)
-    return encode_table(pa.Table.from_pylist([row_of(r) for r in in_order], schema=schema))
+    return pa.Table.from_pylist([row_of(r) for r in in_order], schema=RECORD_SCHEMA)
+
+
+def records_of(table: pa.Table) -> list[ShardRecord]:
+    """The receipts in the rows of a table.
+
+    Raises:
+        KeyError: If a column is missing.
+        ValueError: If a row is no receipt.
+    """
+    return [ShardRecord.model_validate(row) for row in _rows_of(table)]
 
 
 def _rows_of(table: pa.Table) -> list[dict[str, Any]]:

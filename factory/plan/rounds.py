@@ -5,7 +5,7 @@ of sample indices, and nothing in it depends on the progress of other shards.
 """
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -80,10 +80,17 @@ class Round(BaseModel):
         tail = math.ceil(rest * self.oversample)
         return self.first_index + (self.num_shards - 1) * whole + tail
 
-    def tasks(self) -> Iterator[ShardTask]:
-        """Iterate over the tasks of this round, in order. Every index belongs to exactly one of them."""
+    def tasks(self, done: Collection[int] = frozenset()) -> Iterator[ShardTask]:
+        """Iterate over the tasks of this round, in order, without the shards that are `done`.
+
+        Every index belongs to exactly one of them.
+        """
         splits = self.splits
-        return (self._task(position, splits) for position in range(self.num_shards))
+        return (
+            self._task(position, splits)
+            for position in range(self.num_shards)
+            if self.first_shard + position not in done
+        )
 
     def task(self, position: int) -> ShardTask:
         """The task at `position` of this round, from 0. Only the last shard may be smaller."""
@@ -150,7 +157,7 @@ class Plan:
 
     def without(self, done: set[int]) -> list[ShardTask]:
         """The tasks of all shards whose index is not in `done`."""
-        return [task for task in self.tasks() if task.shard_index not in done]
+        return [task for round_ in self.rounds for task in round_.tasks(done)]
 
 
 def find_ready(plan: Plan, tasks: Iterable[ShardTask], done: set[int]) -> list[ShardTask]:

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from factory.arguments import check_arguments
+from factory.dataset.committed import find_committed
 from factory.dataset.planned_files import planned_digests
-from factory.dataset.receipts import find_committed
 from factory.dataset.state import check_same_dataset, find_rounds
 from factory.errors import (
     FactoryError,

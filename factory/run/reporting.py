@@ -6,7 +6,8 @@ from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
-from factory.dataset.state import find_state, progress_of
+from factory.dataset.state import progress_of
+from factory.dataset.stored_records import find_stored_state
 from factory.errors import FactoryError, Interrupted
 from factory.log import log_event
 from factory.manifest.records import Manifest
@@ -92,7 +93,7 @@ class RunReport:
             return []
         try:
             store = open_store(self._spec.output.uri)
-            progress = progress_of(store, find_state(store))
+            progress = progress_of(store, find_stored_state(store))
         except FactoryError:
             return []
         targets = judge_targets(progress) if progress else []

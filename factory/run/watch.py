@@ -8,9 +8,11 @@ from functools import partial
 import torch
 
 from factory.data import ShardTask
+from factory.dataset.committed import SnapshotKeeper, find_committed
 from factory.dataset.listing import check_listing
-from factory.dataset.receipts import SnapshotKeeper, list_receipts
-from factory.dataset.state import DatasetState, find_state
+from factory.dataset.receipts import list_receipts
+from factory.dataset.state import DatasetState, find_plan
+from factory.dataset.stored_records import stored_state
 from factory.log import log_event
 from factory.make.machine import device_name, find_byte_versions
 from factory.manifest.makers import Maker, maker_of
@@ -115,10 +117,11 @@ def find_listed(store: Store, plan: Plan, keeper: SnapshotKeeper) -> DatasetStat
     Raises:
         StoreError: If the listing lacks one of them, though its receipt can be read.
     """
-    state = find_state(store, DatasetState(plan, keeper.loose()))
-    unlisted = keeper.indices - state.done
+    plan = find_plan(store, plan.rounds)
+    done = find_committed(store, plan, keeper.known(), mend=True)
+    unlisted = keeper.indices - done.indices
     if unlisted:
-        tasks = (task for task in state.plan.tasks() if task.shard_index in unlisted)
+        tasks = (task for task in plan.tasks() if task.shard_index in unlisted)
         names = [receipt_path(task.round_index, task.shard_index) for task in tasks]
-        check_listing(store, names, partial(list_receipts, store, state.plan))
-    return state
+        check_listing(store, names, partial(list_receipts, store, plan))
+    return stored_state(store, plan, done)

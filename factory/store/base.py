@@ -29,6 +29,23 @@ class StoredFile:
 
 
 @runtime_checkable
+class BinaryFile(Protocol):
+    """An open file of bytes."""
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Read at most `size` bytes; all that are left by default."""
+
+    def write(self, data: bytes, /) -> int:
+        """Write bytes."""
+
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        """Go to a place; returns it."""
+
+    def tell(self) -> int:
+        """The place."""
+
+
+@runtime_checkable
 class Store(Protocol):
     """The files of one dataset. Every method raises `StoreError` if the store fails."""
 
@@ -41,8 +58,8 @@ class Store(Protocol):
     def publish(self, path: str, file: Path) -> bool:
         """Move a finished local file to `path` atomically; False (and no change) if that exists."""
 
-    def replace(self, path: str, data: bytes) -> None:
-        """Write or overwrite a file atomically."""
+    def replace(self, path: str, data: bytes | BinaryFile) -> None:
+        """Write or overwrite a file atomically with `data`, or with all of an open file."""
 
     def read(self, path: str) -> bytes | None:
         """Read a file; None if it does not exist."""

@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 
 from factory.errors import StoreError
 from factory.provenance import new_run_id, run_is_dead
-from factory.store.base import TEMPORARY, StoredFile
+from factory.store.base import TEMPORARY, BinaryFile, StoredFile
 from factory.store.failures import check_read_whole, explained, leads_nowhere
 
 
@@ -41,8 +41,8 @@ class LocalStore:
         with explained(target):
             return self._link(file, target)
 
-    def replace(self, path: str, data: bytes) -> None:
-        """Write or overwrite a file atomically."""
+    def replace(self, path: str, data: bytes | BinaryFile) -> None:
+        """Write or overwrite a file atomically with `data`, or with all of an open file."""
         target = self._inside(path)
         with explained(target):
             staged = self._stage(data)
@@ -185,13 +185,17 @@ class LocalStore:
                 "hand if it is yours"
             )
 
-    def _stage(self, data: bytes) -> Path:
+    def _stage(self, data: bytes | BinaryFile) -> Path:
         folder = self.root / TEMPORARY
         folder.mkdir(parents=True, exist_ok=True)
         staged = folder / new_run_id()
         try:
             with staged.open("xb") as file:
-                file.write(data)
+                if isinstance(data, bytes):
+                    file.write(data)
+                else:
+                    data.seek(0)
+                    shutil.copyfileobj(data, file)
                 file.flush()
                 os.fsync(file.fileno())
         except OSError:

@@ -24,7 +24,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from factory.errors import StoreError
 from factory.identity import digest_of_file
 from factory.provenance import new_run_id, run_is_dead
-from factory.store.base import StoredFile
+from factory.store.base import BinaryFile, StoredFile
 from factory.store.failures import WholeFile, explain_os_error
 from factory.store.s3_calls import S3Calls, answer_of
 from factory.store.s3_listing import list_entries, list_files, list_names, list_uploads
@@ -79,11 +79,21 @@ class S3Store:
             finally:
                 file.unlink(missing_ok=True)
 
-    def replace(self, path: str, data: bytes) -> None:
-        """Write or overwrite a file atomically."""
+    def replace(self, path: str, data: bytes | BinaryFile) -> None:
+        """Write or overwrite a file atomically with `data`, or with all of an open file, up to 5 GB."""
         self._check_conditional_writes(self.put_new)
-        request = self.calls.at(path) | _body(data)
-        self.calls.with_retries(path, lambda: self._client.put_object(**request))
+        source = BytesIO(data) if isinstance(data, bytes) else data
+
+        def attempt() -> None:
+            source.seek(0)
+            digest = hashlib.sha256()
+            while part := source.read(2**20):
+                digest.update(part)
+            source.seek(0)
+            checksum = base64.b64encode(digest.digest()).decode()
+            self._client.put_object(**self.calls.at(path), Body=source, ChecksumSHA256=checksum)
+
+        self.calls.with_retries(path, attempt)
 
     def read(self, path: str) -> bytes | None:
         """Read a file; None if it does not exist."""

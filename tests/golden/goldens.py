@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from receipts import encode_manifest
 from small_job import make_small, setting_names, small_job
 from typer.main import get_command
 from typer.testing import CliRunner
@@ -21,7 +22,7 @@ from factory.cli.app import app
 from factory.identity import counter_rng
 from factory.manifest.parquet import read_table
 from factory.manifest.records import Manifest
-from factory.manifest.table import encode_manifest, encode_snapshot
+from factory.manifest.table import encode_snapshot
 from factory.pack.facts import InstanceFacts, encode_sidecar
 from factory.pack.image import decode_image, decode_mask
 from factory.pack.tar import ShardWriter, read_members

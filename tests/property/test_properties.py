@@ -6,11 +6,11 @@ from pathlib import Path
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from receipts import a_manifest, a_record
+from receipts import a_manifest, a_record, encode_manifest
 from small_job import small_job
 
 from factory.identity import canonical_json, counter_rng, digest_of, sample_key, shard_name
-from factory.manifest.table import encode_manifest, read_manifest
+from factory.manifest.table import read_manifest
 from factory.pack.image import decode_image, decode_mask, encode_image, encode_mask
 from factory.pack.tar import ShardWriter, read_members
 from factory.plan.rounds import make_plan

@@ -4,8 +4,8 @@ import pytest
 from small_job import Witness, make_small, small_job
 
 import factory.dataset.receipts
+from factory.dataset.committed import find_committed
 from factory.dataset.listing import check_listing
-from factory.dataset.receipts import find_committed
 from factory.dataset.state import find_plan
 from factory.errors import StoreError
 from factory.job import run_job

@@ -6,10 +6,9 @@ from small_job import make_small
 
 import factory.dataset.receipts
 from factory.care.verify import verify_dataset
+from factory.dataset.committed import SnapshotKeeper, find_committed
 from factory.dataset.receipts import (
-    SnapshotKeeper,
     check_snapshots,
-    find_committed,
     find_records,
     is_planned,
     list_receipts,
@@ -100,7 +99,7 @@ def test_a_lost_snapshot_comes_back_byte_for_byte(store):
     before = {name: store.read(name) for name in store.names("snapshots")}
     for name in before:
         store.remove(name)
-    SnapshotKeeper(store, done_of(store))
+    find_committed(store, find_plan(store), mend=True)
     assert {name: store.read(name) for name in store.names("snapshots")} == before
 
 

@@ -3,14 +3,14 @@ import json
 
 import pyarrow.parquet as pq
 import pytest
-from receipts import a_manifest, a_record
+from receipts import a_manifest, a_record, encode_manifest
 
 from factory.errors import StoreError
 from factory.manifest.coverage import Coverage
 from factory.manifest.labels import encode_labels, read_labels
 from factory.manifest.paths import receipt_path
 from factory.manifest.records import ShardRecord, encode_record, read_record
-from factory.manifest.table import encode_manifest, read_manifest
+from factory.manifest.table import read_manifest
 
 
 def test_a_receipt_gives_its_record_back():

@@ -1,0 +1,217 @@
+"""Find the committed shards of a dataset without holding their receipts, and keep its snapshots.
+
+Shards are looked at in blocks of `receipts.BLOCK`. Of a block with a snapshot only a few small columns
+are read; of the others the receipts themselves, and a run that finds all of a block writes its
+snapshot. So it takes memory for two blocks of receipts, and for a number for each shard.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import groupby
+
+import pyarrow as pa
+
+from factory.dataset import receipts
+from factory.dataset.listing import check_listing
+from factory.dataset.receipts import list_receipts, path_of_block, read_receipts
+from factory.manifest.makers import Maker, count_in_table, count_makers, join_makers
+from factory.manifest.parquet import read_table
+from factory.manifest.paths import SNAPSHOTS, receipt_path, shard_index_of
+from factory.manifest.records import ShardRecord
+from factory.manifest.table import encode_snapshot
+from factory.plan.rounds import Plan
+from factory.store import Store
+
+_THREADS = 16
+_SMALL = ["dataset_id", "round_index", "shard_index", "num_samples", "device", "versions"]
+_BLOCKS_HELD = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What a run needs of a snapshot, which has the receipts of all shards of its block."""
+
+    num_samples: int
+    """Samples in these shards."""
+    makers: Counter[Maker]
+    """Numbers of shards by what decided their bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class CommittedShards:
+    """The committed shards, as far as a run needs them to resume."""
+
+    indices: set[int]
+    """Shards that have a receipt."""
+    num_samples: int
+    """Total number of their samples."""
+    loose: tuple[ShardRecord, ...]
+    """Receipts that are in no snapshot: those of two blocks at most."""
+    stale: tuple[str, ...] = ()
+    """Invalid snapshots: they contain receipts that no longer exist, or cannot be read."""
+    makers: Counter[Maker] = field(default_factory=Counter)
+    """Numbers of shards by what decided their bytes."""
+    snapshots: Mapping[int, Snapshot] = field(default_factory=dict)
+    """The valid snapshots, by number of their block."""
+
+
+NONE_COMMITTED = CommittedShards(set(), 0, ())
+"""Of a dataset without shards."""
+
+
+def find_committed(
+    store: Store, plan: Plan, known: CommittedShards = NONE_COMMITTED, *, mend: bool = False
+) -> CommittedShards:
+    """Find the committed shards without reading every receipt.
+
+    Args:
+        store: The dataset's store.
+        plan: Its plan.
+        known: What was found before: its snapshots and receipts are not read again if they still exist.
+        mend: Whether to remove invalid snapshots, and to write those of blocks that are complete.
+
+    Raises:
+        StoreError: If a receipt belongs to another dataset or has another shard's name, or receipts
+            of a snapshot are there and are not listed.
+    """
+    names = set(list_receipts(store, plan))
+    snapshots: dict[int, Snapshot] = {}
+    stale = []
+    for path, block, snapshot in _read_snapshots(store, plan, known):
+        covered = names_in_block(plan, block)
+        unlisted = set(covered) - names if snapshot else set()
+        if snapshot is None or unlisted:
+            check_listing(store, unlisted, partial(list_receipts, store, plan))
+            stale.append(path)
+            if mend:
+                store.remove(path)
+            continue
+        snapshots[block] = snapshot
+        names.difference_update(covered)
+    keeper = SnapshotKeeper(store, CommittedShards(set(), 0, (), snapshots=snapshots), mend=mend)
+    num_samples, makers = 0, Counter[Maker]()
+    for records in _read_loose(store, plan, names, known.loose):
+        num_samples += sum(record.num_samples for record in records)
+        makers += count_makers(records)
+        for record in records:
+            keeper.add(record)
+    for snapshot in snapshots.values():
+        num_samples += snapshot.num_samples
+        makers += snapshot.makers
+    return CommittedShards(
+        keeper.indices,
+        num_samples,
+        keeper.loose(),
+        tuple(stale),
+        join_makers(makers),
+        keeper.known().snapshots,
+    )
+
+
+class SnapshotKeeper:
+    """Writes the snapshot of a block as soon as all its receipts are known."""
+
+    def __init__(self, store: Store, done: CommittedShards, *, mend: bool = True) -> None:
+        """Start with the committed shards. Without `mend` nothing is written."""
+        self._store = store
+        self._mend = mend
+        self.indices = set(done.indices)
+        """Shards that were found or added."""
+        self._snapshots = dict(done.snapshots)
+        for block in self._snapshots:
+            self.indices.update(range(block * receipts.BLOCK, (block + 1) * receipts.BLOCK))
+        self._blocks: dict[int, dict[int, ShardRecord]] = defaultdict(dict)
+        self._num_held = 0
+        for record in done.loose:
+            self.add(record)
+
+    def loose(self) -> tuple[ShardRecord, ...]:
+        """The known receipts that are in no snapshot, those of two blocks at most."""
+        return tuple(record for block in self._blocks.values() for record in block.values())
+
+    def known(self) -> CommittedShards:
+        """What `find_committed` need not read again."""
+        return CommittedShards(self.indices, 0, self.loose(), snapshots=dict(self._snapshots))
+
+    def add(self, record: ShardRecord) -> None:
+        """Add a committed shard."""
+        self.indices.add(record.shard_index)
+        number = record.shard_index // receipts.BLOCK
+        if number in self._snapshots:
+            return
+        block = self._blocks[number]
+        self._num_held += record.shard_index not in block
+        block[record.shard_index] = record
+        if self._mend and len(block) == receipts.BLOCK:
+            self._store.create(path_of_block(number), encode_snapshot(list(block.values())))
+            self._snapshots[number] = Snapshot(
+                sum(one.num_samples for one in block.values()), count_makers(block.values())
+            )
+            self._forget(number)
+        elif self._num_held > _BLOCKS_HELD * receipts.BLOCK:
+            # A shard in quarantine keeps its block incomplete for good; whoever needs the receipts of
+            # such a block reads them again.
+            self._forget(min(self._blocks))
+
+    def _forget(self, number: int) -> None:
+        self._num_held -= len(self._blocks.pop(number))
+
+
+def names_in_block(plan: Plan, block: int) -> list[str]:
+    """Names of the receipts of all planned shards of a block, in order."""
+    first, last = block * receipts.BLOCK, (block + 1) * receipts.BLOCK
+    return [
+        receipt_path(round_.round_index, index)
+        for round_ in plan.rounds
+        for index in range(
+            max(first, round_.first_shard), min(last, round_.first_shard + round_.num_shards)
+        )
+    ]
+
+
+def _read_snapshots(
+    store: Store, plan: Plan, known: CommittedShards
+) -> Iterator[tuple[str, int, Snapshot | None]]:
+    """The path, the block and the facts of each snapshot; no facts of one that cannot be used."""
+
+    def read(path: str) -> tuple[str, int, Snapshot | None]:
+        block = shard_index_of(path) // receipts.BLOCK
+        if block < 0 or path != path_of_block(block):
+            return path, block, None
+        return path, block, known.snapshots.get(block) or _read_snapshot(store, path, plan, block)
+
+    with ThreadPoolExecutor(_THREADS) as threads:
+        yield from threads.map(read, store.names(SNAPSHOTS))
+
+
+def _read_snapshot(store: Store, path: str, plan: Plan, block: int) -> Snapshot | None:
+    try:
+        table = read_table(store.read(path) or b"", _SMALL)
+        makers = count_in_table(table)
+    except (pa.ArrowException, OSError, KeyError, ValueError):
+        return None
+    rounds, shards = table["round_index"].to_pylist(), table["shard_index"].to_pylist()
+    covered = [receipt_path(*pair) for pair in zip(rounds, shards, strict=True)]
+    is_ours = set(table["dataset_id"].to_pylist()) == {plan.dataset_id}
+    if not is_ours or len(covered) != receipts.BLOCK or covered != names_in_block(plan, block):
+        return None
+    return Snapshot(sum(table["num_samples"].to_pylist()), makers)
+
+
+def _read_loose(
+    store: Store, plan: Plan, names: Iterable[str], known: Iterable[ShardRecord]
+) -> Iterator[list[ShardRecord]]:
+    """Read the receipts `names` block by block; those that are `known` are not read again."""
+    held = {receipt_path(record.round_index, record.shard_index): record for record in known}
+
+    def block_of(name: str) -> int:
+        return shard_index_of(name) // receipts.BLOCK
+
+    for _, group in groupby(sorted(names, key=block_of), key=block_of):
+        block = list(group)
+        there = [held[name] for name in block if name in held]
+        unread = sorted(name for name in block if name not in held)
+        yield [*there, *read_receipts(store, unread, plan)]
