@@ -5,6 +5,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from factory.store import LocalStore
+from factory.store.base import BinaryFile
 
 
 class CountingStore(LocalStore):
@@ -34,7 +35,7 @@ class CountingStore(LocalStore):
         self.writes[path] += is_new
         return is_new
 
-    def replace(self, path: str, data: bytes) -> None:
+    def replace(self, path: str, data: bytes | BinaryFile) -> None:
         self.writes[path] += 1
         super().replace(path, data)
 

@@ -35,6 +35,12 @@ class BinaryFile(Protocol):
     def read(self, size: int = -1, /) -> bytes:
         """Read at most `size` bytes; all that are left by default."""
 
+    def readinto(self, buffer: bytearray, /) -> int:
+        """Read into a buffer; returns the number of bytes."""
+
+    def readable(self) -> bool:
+        """Whether it can be read."""
+
     def write(self, data: bytes, /) -> int:
         """Write bytes."""
 

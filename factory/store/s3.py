@@ -25,7 +25,7 @@ from factory.errors import StoreError
 from factory.identity import digest_of_file
 from factory.provenance import new_run_id, run_is_dead
 from factory.store.base import BinaryFile, StoredFile
-from factory.store.failures import WholeFile, explain_os_error
+from factory.store.failures import WholeFile, explained
 from factory.store.s3_calls import S3Calls, answer_of
 from factory.store.s3_listing import list_entries, list_files, list_names, list_uploads
 
@@ -72,7 +72,7 @@ class S3Store:
 
     def publish(self, path: str, file: Path) -> bool:
         """Upload a finished local file and delete it here; False (and no change) if `path` exists."""
-        with _explained(file):
+        with explained(file):
             try:
                 with file.open("rb") as source:
                     return self._commit(path, source)
@@ -83,17 +83,7 @@ class S3Store:
         """Write or overwrite a file atomically with `data`, or with all of an open file, up to 5 GB."""
         self._check_conditional_writes(self.put_new)
         source = BytesIO(data) if isinstance(data, bytes) else data
-
-        def attempt() -> None:
-            source.seek(0)
-            digest = hashlib.sha256()
-            while part := source.read(2**20):
-                digest.update(part)
-            source.seek(0)
-            checksum = base64.b64encode(digest.digest()).decode()
-            self._client.put_object(**self.calls.at(path), Body=source, ChecksumSHA256=checksum)
-
-        self.calls.with_retries(path, attempt)
+        self.calls.with_retries(path, lambda: self._put(path, source))
 
     def read(self, path: str) -> bytes | None:
         """Read a file; None if it does not exist."""
@@ -113,7 +103,7 @@ class S3Store:
         # is dead and removes the copy.
         target = self.work_folder(new_run_id()) / "copy"
         try:
-            with _explained(target), target.open("wb") as sink:
+            with explained(target), target.open("wb") as sink:
                 is_there = self.download(path, sink)
             yield target if is_there else None
         finally:
@@ -143,12 +133,11 @@ class S3Store:
 
         def attempt() -> int | None:
             try:
-                size_bytes: int = self._client.head_object(**self.calls.at(path))["ContentLength"]
+                return int(self._client.head_object(**self.calls.at(path))["ContentLength"])
             except ClientError as error:
                 if answer_of(error)[0] == 404:
                     return None
                 raise
-            return size_bytes
 
         return self.calls.with_retries(path, attempt)
 
@@ -173,7 +162,7 @@ class S3Store:
     def work_folder(self, run_id: str) -> Path:
         """A local folder below the system's folder for temporary files."""
         folder = Path(tempfile.gettempdir(), "maskfactory", run_id)
-        with _explained(folder):
+        with explained(folder):
             with suppress(FileExistsError):
                 folder.parent.mkdir()
                 folder.parent.chmod(0o1777)  # like its parent: all users of a machine share it
@@ -245,8 +234,13 @@ class S3Store:
 
     def put_new(self, path: str, source: BufferedIOBase) -> None:
         """Create an object in a single request, in one attempt."""
+        self._put(path, source, IfNoneMatch="*")
+
+    def _put(self, path: str, source: BinaryFile, **conditions: str) -> None:
         source.seek(0)
-        self._client.put_object(**self.calls.at(path), **_body(source.read()), IfNoneMatch="*")
+        body = _with_checksum(source, hashlib.file_digest(source, "sha256").digest())
+        source.seek(0)
+        self._client.put_object(**self.calls.at(path), **body, **conditions)
 
     def upload_new(self, path: str, source: BufferedIOBase) -> None:
         """Create an object by multipart upload, in one attempt; the last request makes it visible."""
@@ -297,13 +291,8 @@ class S3Store:
 
 
 def _body(data: bytes) -> dict[str, Any]:
-    digest = base64.b64encode(hashlib.sha256(data).digest()).decode()
-    return {"Body": data, "ChecksumSHA256": digest}
+    return _with_checksum(data, hashlib.sha256(data).digest())
 
 
-@contextmanager
-def _explained(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise explain_os_error(path, error) from error
+def _with_checksum(body: bytes | BinaryFile, digest: bytes) -> dict[str, Any]:
+    return {"Body": body, "ChecksumSHA256": base64.b64encode(digest).decode()}

@@ -4,11 +4,13 @@
 
 Plans so many shards, drives the first ones of them through `drive` and `ElasticFleet` as Ray's events
 would come, one completion at a time, and divides the processor time of this process by the time that the
-run would have taken. Snapshots are kept as in a run; the store is in memory.
+run would have taken. Receipts are as long as those of shards with 250 samples; snapshots are kept as
+in a run; the store is in memory. Resume and end: `large_run.py`.
 """
 
 import argparse
 import heapq
+import pickle
 import random
 import resource
 import sys
@@ -19,12 +21,14 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from large import LargeStore
 from small_job import small_job
-from toy_cluster import record_of
 
+from factory.dataset import receipts
+from factory.dataset.committed import NONE_COMMITTED, SnapshotKeeper
 from factory.dataset.quarantine import Attempts
-from factory.dataset.receipts import CommittedShards, SnapshotKeeper
 from factory.errors import Interrupted
+from factory.manifest.table import records_of
 from factory.plan.identity import make_identity
 from factory.plan.rounds import make_plan
 from factory.run.drive import drive
@@ -42,6 +46,8 @@ class Simulated:
         self.queue = []
         self.free_at = {}
         self.num_started = 0
+        found = records_of(LargeStore(receipts.BLOCK).table(0, 500))
+        self.records = [pickle.dumps(record) for record in found]
 
     def capacity(self):
         return self.actors
@@ -58,6 +64,11 @@ class Simulated:
         self.free_at[worker] = begin + self.mean_s * self.random.uniform(0.8, 1.2)
         heapq.heappush(self.queue, (self.free_at[worker], worker, task.shard_index))
 
+    def record_of(self, shard_index):
+        # Each receipt is an object of its own, unpacked as Ray unpacks it.
+        record = pickle.loads(self.records[shard_index % len(self.records)])
+        return record.model_copy(update={"shard_index": shard_index})
+
     def kill(self, worker):
         pass
 
@@ -72,7 +83,7 @@ class Simulated:
         if shard_index is None:
             yield WorkerReady(worker, f"node-{worker}")
         else:
-            yield CallCompleted(worker, shard_index, record_of(shard_index))
+            yield CallCompleted(worker, shard_index, self.record_of(shard_index))
 
 
 class NoStore:
@@ -132,7 +143,7 @@ def main():
         lambda: cluster.now,
     )
     stop, store = threading.Event(), NoStore()
-    keeper = SnapshotKeeper(store, CommittedShards(set(), 0, (), ()))
+    keeper = SnapshotKeeper(store, NONE_COMMITTED)
     watcher = Watcher(keeper, given.shards, stop)
     began = time.process_time()
     with suppress(Interrupted):

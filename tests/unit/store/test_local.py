@@ -4,6 +4,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from tempfile import SpooledTemporaryFile
 
 import pytest
 from racing import race
@@ -206,6 +207,13 @@ def test_a_folder_where_a_file_should_be_is_told_and_nothing_is_left(store, how)
     with pytest.raises(StoreError, match="file exists"):
         store.create("d", b"") if how == "create" else store.publish("d", file)
     assert unfinished(store) in ([], [file])
+
+
+def test_a_file_is_replaced_by_all_of_an_open_one(store):
+    with SpooledTemporaryFile(1000) as file:
+        file.write(b"x" * 3000)
+        store.replace("view", file)
+    assert store.read("view") == b"x" * 3000
 
 
 def test_a_failed_replace_leaves_nothing_unfinished(store):

@@ -5,6 +5,7 @@ import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from tempfile import SpooledTemporaryFile
 
 import boto3
 import pytest
@@ -23,6 +24,15 @@ def test_of_eight_that_create_one_name_exactly_one_wins(store):
         won = race([lambda i=i, name=name: store.create(name, b"%d" % i * 100) for i in range(8)])
         assert sorted(won) == [False] * 7 + [True]
         assert store.read(name) == b"%d" % won.index(True) * 100
+
+
+def test_a_file_is_replaced_by_all_of_an_open_one(store):
+    for size in (3, 200_000):
+        data = os.urandom(size)
+        with SpooledTemporaryFile(1000) as file:
+            file.write(data)
+            store.replace("view", file)
+        assert store.read("view") == data
 
 
 @pytest.mark.slow
