@@ -57,7 +57,10 @@ def read_table(
             f"{claimed:,} bytes in {file.metadata.num_rows:,} rows: more than a table of ours"
         )
     check_pages(data, num_rows=file.metadata.num_rows, most_bytes=most_bytes)
-    _check_texts(data, text_columns(file.schema))
+    texts = text_columns(file.schema)
+    if columns is not None:  # the others are not decoded
+        texts = [path for path in texts if path.partition(".")[0] in columns]
+    _check_texts(data, texts)
     batches = []
     for batch in file.iter_batches(_ROWS_AT_ONCE, columns=columns, use_threads=False):
         batch.validate(full=True)  # texts that are none, say, which only a later use would find
