@@ -22,7 +22,11 @@ def pairs_per_s(records: Sequence[ShardRecord], now: datetime | None = None) -> 
         records: Receipts of the committed shards, in any order.
         now: The time to judge by. None = now.
     """
-    latest = nlargest(_RATE_OVER, records, key=lambda record: record.finished_at)[::-1]
+    # Of equal times the later ones in the list, as after sorting it.
+    numbered = nlargest(
+        _RATE_OVER, enumerate(records), key=lambda pair: (pair[1].finished_at, pair[0])
+    )
+    latest = [record for _, record in numbered[::-1]]
     if len(latest) < 2:
         return 0.0
     first, last = (time_of(record) for record in (latest[0], latest[-1]))
