@@ -14,6 +14,7 @@ ON_A_SERVER = "s3.md"
 PAGES = sorted(p for p in (ROOT / "factory" / "docs").glob("*.md") if p.name != ON_A_SERVER)
 NUM_BLOCKS = {
     "alpha.md": 2,
+    "costs.md": 1,
     "direction.md": 2,
     "klish.md": 0,
     "layouts.md": 5,
