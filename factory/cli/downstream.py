@@ -54,7 +54,10 @@ def train(  # noqa: PLR0913, PLR0917 - options, each by its name
     precision: Precision = "float32",
     seed: Seed = 0,
 ) -> None:
-    """Train a segmentation network on a dataset. Run it again to resume."""
+    """Train a segmentation network on a dataset. Run it again to resume.
+
+    On several GPUs: `torchrun --nproc_per_node 8 -m factory train ...`.
+    """
     from factory.downstream.settings import NetworkSettings
     from factory.spec.check import check_settings
 
@@ -75,6 +78,7 @@ def train(  # noqa: PLR0913, PLR0917 - options, each by its name
 
 def _train(dataset: str, output: Path, settings: "NetworkSettings") -> None:
     from factory.downstream.pairs import open_pairs
+    from factory.downstream.ranks import joined_ranks
     from factory.downstream.training import NetworkTraining
     from factory.run.signals import stop_on_signals
 
@@ -86,7 +90,10 @@ def _train(dataset: str, output: Path, settings: "NetworkSettings") -> None:
         if done % _EVERY == 0 or done == total:
             say(f"step {done:,} of {total:,}, loss {loss:.4f}")
 
-    with stop_on_signals(stop):
-        trained = NetworkTraining(pairs, val, output, settings).run(stop, progress)
+    with stop_on_signals(stop), joined_ranks() as ranks:
+        training = NetworkTraining(pairs, val, output, settings, ranks)
+        trained = training.run(stop, progress if ranks.rank == 0 else lambda *_: None)
+    if ranks.rank != 0:
+        return
     score = "" if trained.best_miou is None else f", mIoU {trained.best_miou:.3f} on val"
     say(f"trained {trained.steps:,} steps{score}: {output}/model.pt, {output}/model.onnx")

@@ -6,11 +6,12 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from factory.dataset.division import order_shards
+from factory.dataset.division import order_shards, share
 from factory.dataset.reader import Dataset
 from factory.dataset.samples import ReadSample
 from factory.dataset.selection import select
 from factory.dataset.views import make_manifest
+from factory.downstream.ranks import ALONE, Ranks
 from factory.errors import JobError
 from factory.identity import counter_rng
 from factory.store import Store
@@ -32,14 +33,16 @@ def open_pairs(store: Store) -> tuple[Dataset, Dataset | None]:
 
 
 def training_batches(
-    dataset: Dataset, batch_size: int, *, seed: int, first_step: int
+    dataset: Dataset, batch_size: int, *, seed: int, first_step: int, ranks: Ranks = ALONE
 ) -> Iterator[Batch]:
     """Iterate over batches without end, from that of `first_step` on; the shuffle differs by epoch.
 
-    The last pairs of an epoch that fill no batch are left out.
+    The last pairs of an epoch that fill no batch are left out. Of the others, each rank reads a range of
+    its own, and has its share of every batch.
 
     Raises:
-        JobError: If the dataset has fewer pairs than a batch, or pictures of several sizes.
+        JobError: If the dataset has fewer pairs than a batch, the batch cannot be divided by the ranks,
+            or pictures have several sizes.
         DamageError: If a shard is missing or damaged.
     """
     per_epoch = len(dataset) // batch_size
@@ -49,12 +52,16 @@ def training_batches(
             found=f"found {batch_size}",
             allowed=f"at most the {len(dataset):,} pairs of {dataset.uri}",
         )
+    if batch_size % ranks.count:
+        allowed = f"a multiple of the {ranks.count} processes"
+        raise JobError(where="batch_size", found=f"found {batch_size}", allowed=allowed)
+    each = batch_size // ranks.count
+    first, end = share(per_epoch * batch_size, ranks.rank, ranks.count, equal=True)
     epoch, done = divmod(first_step, per_epoch)
     while True:
         order = order_shards(len(dataset.manifest.records), seed=seed, epoch=epoch)
-        end, skip = per_epoch * batch_size, done * batch_size
-        samples = dataset.read(0, end, order, seed=seed, epoch=epoch, skip=skip)
-        yield from _batches(samples, batch_size)
+        samples = dataset.read(first, end, order, seed=seed, epoch=epoch, skip=done * each)
+        yield from _batches(samples, each)
         epoch, done = epoch + 1, 0
 
 
@@ -89,9 +96,9 @@ def stack_pairs(samples: Sequence[ReadSample]) -> Batch:
     return images, torch.stack([torch.from_numpy(s.mask.astype("int64")) for s in samples])
 
 
-def step_rng(seed: int, step: int) -> torch.Generator:
-    """Random numbers of one step: a function of seed and step alone."""
-    key = int(counter_rng("training", seed, step).integers(2**62))
+def step_rng(seed: int, step: int, rank: int = 0) -> torch.Generator:
+    """Random numbers of one step of a rank: a function of these numbers alone."""
+    key = int(counter_rng("training", seed, step, rank).integers(2**62))
     return torch.Generator().manual_seed(key)
 
 

@@ -5,6 +5,7 @@ import io
 import math
 import threading
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,12 @@ from torch import Tensor, nn
 
 from factory.dataset.reader import Dataset
 from factory.downstream.augment import augment
+from factory.downstream.board import Board, open_board
 from factory.downstream.loss import segmentation_loss
 from factory.downstream.network import make_network
 from factory.downstream.package import NetworkFacts, write_network
 from factory.downstream.pairs import colour_figures, scored_batches, step_rng, training_batches
+from factory.downstream.ranks import ALONE, Ranks
 from factory.downstream.scoring import Overlaps, add_overlaps, count_overlaps
 from factory.downstream.settings import NetworkSettings
 from factory.errors import Interrupted, JobError, StoreError
@@ -46,19 +49,25 @@ class TrainedNetwork:
 
 
 class NetworkTraining:
-    """A training in a folder."""
+    """A training in a folder; with several ranks, each process has one, and all make the same steps."""
 
     def __init__(
-        self, dataset: Dataset, val: Dataset | None, folder: Path, settings: NetworkSettings
+        self,
+        dataset: Dataset,
+        val: Dataset | None,
+        folder: Path,
+        settings: NetworkSettings,
+        ranks: Ranks = ALONE,
     ) -> None:
         """Begin, or resume what the folder holds.
 
         Raises:
+            JobError: If the folder holds another training, or not all ranks see what it holds.
             PluginError: If MONAI is not installed.
-            StoreError: If the folder holds another training, or a state that cannot be read.
+            StoreError: If the folder holds a state that cannot be read.
         """
         self.dataset, self.val, self.folder, self.settings = dataset, val, folder, settings
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.ranks, self.device = ranks, ranks.device
         self.classes = tuple(label.name for label in dataset.labels)
         torch.manual_seed(settings.seed)
         self.network = make_network(len(self.classes), settings.size).to(self.device)
@@ -72,6 +81,7 @@ class NetworkTraining:
         self.rows: list[dict[str, Any]] = []
         self.mean, self.std = colour_figures(dataset)
         self._resume()
+        self.trained = ranks.wrap(self.network)
 
     @property
     def is_finished(self) -> bool:
@@ -86,38 +96,51 @@ class NetworkTraining:
             JobError: If there are fewer pairs than a batch.
             DamageError: If a shard is missing or damaged.
         """
+        if not self.is_finished:
+            is_first = self.ranks.rank == 0
+            with open_board(self.folder, self.step) if is_first else nullcontext(Board()) as board:
+                self._make_steps(board, stop, progress)
+        self.network.load_state_dict(self.best if self.val is not None else self.ema)
+        size = self.dataset[0].mask.shape[0]
+        mean, std = ((v[0], v[1], v[2]) for v in (self.mean, self.std))
+        facts = NetworkFacts(self.classes, mean, std, size, self.dataset.manifest.dataset_id)
+        if self.ranks.rank == 0:
+            write_network(self.network, facts, self.folder)
+        return TrainedNetwork(self.step, self.best_miou, self.classes)
+
+    def _make_steps(self, board: Board, stop: threading.Event, progress: Progress) -> None:
         weights = self._class_weights()
         batches = training_batches(
             self.dataset,
             self.settings.batch_size,
             seed=self.settings.seed,
             first_step=self.step,
+            ranks=self.ranks,
         )
         while not self.is_finished:
             loss = self._make_step(*next(batches), weights)
             self.step += 1
             if self.step % self.settings.every == 0 or self.step == self.settings.steps:
-                self._log(loss)
+                self._log(loss, board)
                 self._save()
             progress(self.step, self.settings.steps, loss)
-            if stop.is_set() and not self.is_finished:
+            # Signals reach processes at different steps; a rank that stops alone leaves others waiting.
+            if self.ranks.any(stop.is_set()) and not self.is_finished:
                 self._save()
+                self.ranks.any(
+                    flag=False
+                )  # torchrun ends all when one ends: not before it is saved
                 raise Interrupted(f"stopped after {self.step:,} steps; run it again to resume")
-        self.network.load_state_dict(self.best if self.val is not None else self.ema)
-        size = self.dataset[0].mask.shape[0]
-        mean, std = ((v[0], v[1], v[2]) for v in (self.mean, self.std))
-        facts = NetworkFacts(self.classes, mean, std, size, self.dataset.manifest.dataset_id)
-        write_network(self.network, facts, self.folder)
-        return TrainedNetwork(self.step, self.best_miou, self.classes)
 
     def _make_step(self, images: Tensor, masks: Tensor, weights: Tensor | None) -> float:
         images, masks = images.to(self.device), masks.to(self.device)
         self.network.train()
         if self.settings.augment:
-            images, masks = augment(images, masks, step_rng(self.settings.seed, self.step))
+            rng = step_rng(self.settings.seed, self.step, self.ranks.rank)
+            images, masks = augment(images, masks, rng)
         for group in self.optimiser.param_groups:
             group["lr"] = self.settings.learning_rate * self._rate()
-        loss = segmentation_loss(self._logits(images), masks, weights)
+        loss = segmentation_loss(self._logits(images, self.trained), masks, weights)
         self.optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimiser.step()
@@ -127,13 +150,13 @@ class NetworkTraining:
                 self.ema[name].lerp_(tensor, 1 - decay)
         return float(loss.detach())
 
-    def _logits(self, images: Tensor, network: nn.Module | None = None) -> Float[Tensor, "n k h w"]:
+    def _logits(self, images: Tensor, network: nn.Module) -> Float[Tensor, "n k h w"]:
         mean, std = (
             torch.tensor(v, device=self.device)[:, None, None] for v in (self.mean, self.std)
         )
         is_half = self.settings.precision == "bfloat16"
         with torch.autocast(self.device.type, torch.bfloat16, enabled=is_half):
-            logits: Tensor = (network or self.network)((images / 255 - mean) / std)
+            logits: Tensor = network((images / 255 - mean) / std)
         return logits.float()
 
     def _rate(self) -> float:
@@ -167,14 +190,17 @@ class NetworkTraining:
         iou = add_overlaps(rows).iou()
         return float(np.nanmean(iou)), [round(float(value), 4) for value in iou]
 
-    def _log(self, loss: float) -> None:
+    def _log(self, loss: float, board: Board) -> None:
         row: dict[str, Any] = {
             "step": self.step,
             "loss": round(loss, 5),
             "rate": self.settings.learning_rate * self._rate(),
         }
         if self.val is not None:
-            miou, by_class = self._score()
+            # One rank scores: if ranks differed in a last digit, they might not stop together.
+            miou, by_class = self.ranks.from_first(
+                self._score() if self.ranks.rank == 0 else (0.0, [])
+            )
             row |= {"val_miou": round(miou, 4)}
             row |= {f"val_iou_{name}": v for name, v in zip(self.classes, by_class, strict=True)}
             if self.best_miou is None or miou > self.best_miou:
@@ -183,17 +209,22 @@ class NetworkTraining:
             else:
                 self.since_best += 1
         self.rows.append(row)
+        if self.ranks.rank != 0:
+            return
         sink = io.StringIO()
         writer = csv.DictWriter(sink, list(row), lineterminator="\n")
         writer.writeheader()
         writer.writerows(self.rows)
         replace_file(self.folder / LOG_NAME, sink.getvalue().encode())
-        _write_board(self.folder, row)
+        board.write(row)
 
     def _save(self) -> None:
+        if self.ranks.rank != 0:
+            return
         state = {
             "settings": self.settings.model_dump(),
             "dataset": self._data_facts(),
+            "ranks": self.ranks.count,
             "network": self.network.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "ema": self.ema,
@@ -212,24 +243,18 @@ class NetworkTraining:
 
     def _resume(self) -> None:
         path = self.folder / STATE_NAME
-        if not path.exists():
+        is_there = path.exists()
+        if self.ranks.any(is_there) != is_there:
+            raise JobError(
+                where=str(self.folder),
+                found="a training that not all machines see",
+                remedy="choose a folder on a disk that they share",
+            )
+        if not is_there:
             return
         try:
             state = torch.load(path, map_location=self.device, weights_only=True)
-            if state["settings"] != self.settings.model_dump():
-                found, wanted = state["settings"], self.settings.model_dump()
-                names = [n for n in wanted if found.get(n) != wanted[n]]
-                raise JobError(
-                    where=str(self.folder),
-                    found=f"a training with another {', '.join(names)}",
-                    remedy="choose another output folder, or the same settings",
-                )
-            if state["dataset"] != self._data_facts():
-                raise JobError(
-                    where=str(self.folder),
-                    found="a training on other pairs",
-                    remedy="choose another output folder, or the same dataset and splits",
-                )
+            self._check_same(state)
             self.network.load_state_dict(state["network"])
             self.optimiser.load_state_dict(state["optimiser"])
             self.ema, self.best, self.rows = state["ema"], state["best"], state["rows"]
@@ -239,14 +264,17 @@ class NetworkTraining:
                 where=str(path), found="cannot be read", remedy="remove it, to begin anew"
             ) from error
 
-
-def _write_board(folder: Path, row: dict[str, Any]) -> None:
-    """Write the figures of a line of the log for TensorBoard, if that is installed."""
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        return
-    with SummaryWriter(str(folder / "board")) as writer:
-        for name, value in row.items():
-            if name != "step":
-                writer.add_scalar(name, value, row["step"])
+    def _check_same(self, state: dict[str, Any]) -> None:
+        """Raise a `JobError` if a state is that of another training."""
+        found, wanted = state["settings"], self.settings.model_dump()
+        names = [name for name in wanted if found.get(name) != wanted[name]]
+        problem = ""
+        if names:
+            problem, same = f"a training with another {', '.join(names)}", "settings"
+        elif state["dataset"] != self._data_facts():
+            problem, same = "a training on other pairs", "dataset and splits"
+        elif state.get("ranks", 1) != self.ranks.count:
+            problem, same = f"a training by {state.get('ranks', 1)} processes", "number of them"
+        if problem:
+            remedy = f"choose another output folder, or the same {same}"
+            raise JobError(where=str(self.folder), found=problem, remedy=remedy)
