@@ -50,6 +50,7 @@ from factory.run.before_fit import check_before_fit
 from factory.run.beside import digest_of_bytes, find_beside
 from factory.run.claim import claim_round
 from factory.run.fitting import FitObserver, finish_for, fit_for, make_worker_config
+from factory.run.job_folder import FilesHolder, find_holder_beside
 from factory.run.job_identity import identify_job
 from factory.run.progress import progress_reporter
 from factory.run.reporting import reporting
@@ -166,35 +167,37 @@ def prepare_job(
     rounds = find_rounds(store)
     weights = find_weights(spec.dataset.generator, observer.downloading)
     theirs = rounds[0].identity if rounds else {}
-    fit = theirs.get("segmenter", {})
-    files = digest_named_files(spec.dataset, fit.get("files", {}))
+    beside_job = None if rounds else find_holder_beside(spec, weights.sha256)
+    holder = beside_job or FilesHolder(store, theirs)
+    files = digest_named_files(spec.dataset, holder.named_files)
     identify: Callable[..., dict[str, Any]] = partial(
         identify_job, spec, weights_sha256=weights.sha256, files=files, theirs=theirs
     )
     grown = grow(spec, rounds, growth)
-    check_before_fit(grown, store, rounds, identify)
-    fitted = _fitted_segmenter(spec, store, weights, observer, stop)
+    check_before_fit(grown, store, rounds, identify, is_made=beside_job is not None)
+    fitted = _fitted_segmenter(spec, holder, weights, observer, stop)
     find = partial(find_beside, grown, weights, on_progress=observer.fitting, stop=stop)
-    beside = find(fitted, store=store, theirs=theirs)
+    beside = find(fitted, store=holder.store, theirs=holder.identity)
     digests = {file.argument: digest_of_bytes(data) for file, data in beside.items()}
     identity = identify(**digests)
     digest = digests[SEGMENTER.argument]
     if rounds:
-        if digest != fit.get("sha256", "") and not names_fitted_file(spec.dataset):
+        is_same = digest == theirs.get("segmenter", {}).get("sha256", "")
+        if not is_same and not names_fitted_file(spec.dataset):
             raise other_fit(store, digest)
         check_same_dataset(store, identity, theirs)
     spec, plan = claim_round(store, spec, identity, rounds, growth)
     # The round came first and fixed the identity; which driver creates the rest does not matter.
-    _write_beside(store, spec, beside)
+    _write_beside(store, beside)
+    store.create(JOB_PATH, encode_job(spec, weights_sha256=weights.sha256))
+    replace_coverage_spec(store, spec.dataset.coverage)
     return Prepared(spec, store, weights, plan)
 
 
-def _write_beside(store: Store, spec: JobSpec, beside: Mapping[PlannedFile, bytes]) -> None:
+def _write_beside(store: Store, beside: Mapping[PlannedFile, bytes]) -> None:
     for file, data in beside.items():
         if data:
             store.create(file.path, data)
-    store.create(JOB_PATH, encode_job(spec))
-    replace_coverage_spec(store, spec.dataset.coverage)
 
 
 def finish_job(store: Store, state: DatasetState | None = None) -> Manifest:
@@ -273,16 +276,16 @@ def _next_tasks(
 
 def _fitted_segmenter(
     spec: JobSpec,
-    store: Store,
+    holder: FilesHolder,
     weights: LocalWeights,
     observer: JobObserver,
     stop: threading.Event | None,
 ) -> bytes:
-    """The segmenter file: from the output, else finished from a fit; empty without one."""
+    """The segmenter file: from a dataset that has it, else finished from a fit; empty without one."""
     if not has_file(spec.dataset.segmenter):
         return b""
-    stored = store.read(SEGMENTER_PATH)
-    if stored is not None and not names_fitted_file(spec.dataset):
+    stored = holder.store.read(SEGMENTER_PATH)
+    if stored is not None and (holder.is_beside or not names_fitted_file(spec.dataset)):
         return stored
     fitted = find_fitted(spec.dataset, weights.sha256) if needs_fitting(spec.dataset) else b""
     if fitted is None:

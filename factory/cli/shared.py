@@ -3,7 +3,7 @@
 import json
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from functools import wraps
 from pathlib import Path
@@ -19,7 +19,7 @@ from factory.log import start_log
 from factory.redact import redact_values, shown
 
 if TYPE_CHECKING:
-    from factory.spec import JobSpec
+    from factory.spec import DatasetSpec, JobSpec
     from factory.spec.changes import Changes
 
 JOB_HELP = "Job file (YAML), or `shipped:NAME` for one that comes with the package."
@@ -45,6 +45,7 @@ OutputUri = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object, for scripts.")]
 
 _OUTPUT = "output.uri"
+_NUM_SAMPLES = "dataset.num_samples"
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -114,6 +115,8 @@ Settings = Annotated[
 def load(job: Path, changes: "Changes | None" = None) -> "JobSpec":
     """Load the job file at `job`, with `changes` to its settings.
 
+    A job that is stored in a dataset is about that dataset, wherever it lies now.
+
     Raises:
         JobError: If it breaks a rule, or is to grow where it cannot.
         PluginError: If it lies in a dataset and names a `module:attribute`, or a place to run at.
@@ -128,7 +131,34 @@ def load(job: Path, changes: "Changes | None" = None) -> "JobSpec":
         remedy = "inspect that code, then use a copy of the job outside of the dataset"
         check_stored_job(spec.model_dump(mode="json"), str(job), remedy=remedy)
         check_stored_places(spec.run, str(job))
+        return _where_it_lies(spec, job, changes.settings if changes else ())
     return spec
+
+
+def _where_it_lies(spec: "JobSpec", job: Path, given: Collection[str]) -> "JobSpec":
+    """A stored job, about the dataset that it lies in: neither of its paths to a dataset is believed.
+
+    Args:
+        spec: The job.
+        job: Its file.
+        given: Paths of the settings that the command line gives: they stay as they are.
+    """
+    update: dict[str, Any] = {"beside": str(job.parent)}
+    if not {"output", _OUTPUT} & set(given):
+        update["output"] = spec.output.model_copy(update={"uri": str(job.parent)})
+        if not {"dataset", _NUM_SAMPLES} & set(given):
+            update["dataset"] = _as_grown(spec.dataset, job.parent)
+    return spec.model_copy(update=update)
+
+
+def _as_grown(dataset: "DatasetSpec", folder: Path) -> "DatasetSpec":
+    """`dataset` with as many samples as are planned in `folder`, if it has grown since it began."""
+    from factory.dataset.state import find_rounds
+    from factory.plan.rounds import plain_samples
+    from factory.store import LocalStore
+
+    planned = plain_samples(find_rounds(LocalStore(str(folder))))
+    return dataset.model_copy(update={"num_samples": max(planned, dataset.num_samples)})
 
 
 def changes_with_output(changes: "Changes", output: str | None) -> "Changes":

@@ -32,6 +32,7 @@ def job_to_grow(
     is_single = isinstance(output, dict) and output.get("single_writer") is True
     # Where the dataset was made says nothing about where it lies now.
     document["output"] = {"uri": store.uri, "single_writer": is_single}
+    document.pop("beside", None)  # its files are in `store`
     return check_job(document, source=f"{store.uri}/{JOB_PATH}")
 
 

@@ -18,6 +18,8 @@ def check_before_fit(
     store: Store,
     rounds: Sequence[Round],
     identify: Callable[..., dict[str, Any]],
+    *,
+    is_made: bool = False,
 ) -> None:
     """Refuse now, and not after hours, a job for another dataset, or whose samples cannot be planned.
 
@@ -26,6 +28,7 @@ def check_before_fit(
         store: Its output.
         rounds: What is planned there; empty for a new dataset.
         identify: Makes the identity of the job's dataset from the digests of its files.
+        is_made: The same dataset lies beside the job, with its layouts and backgrounds.
 
     Raises:
         JobError: If the job cannot be planned, its layouts cannot be searched, or its
@@ -40,6 +43,6 @@ def check_before_fit(
     if rounds:
         check_same_dataset(store, before, theirs)
         check_files(store, theirs, may_be_missing=True)
-    else:
+    elif not is_made:
         check_search(spec.dataset)
         check_folder_of_backgrounds(spec.dataset)

@@ -22,8 +22,7 @@ from factory.errors import FactoryError, MissingWeightsError
 from factory.fit.annotations.classes import make_labels
 from factory.fit.confidence import NUM_IMAGES
 from factory.fit.cost import Probe, fit_seconds, load_fitted, load_stand_in
-from factory.fit.finish import find_finished
-from factory.fit.fitted import find_fitted, needs_fitting
+from factory.fit.fitted import needs_fitting
 from factory.generate.latents import LatentSampler
 from factory.generate.weights.fetch import must_download
 from factory.generate.weights.find import find_weights
@@ -39,6 +38,7 @@ from factory.run.backgrounds import check_folder_of_backgrounds, given_composer
 from factory.run.edits import make_change_of, pretend_edit
 from factory.run.fitting import num_fit_threads
 from factory.run.gpu_memory import find_card, peak_bytes
+from factory.run.job_folder import find_fit
 from factory.run.layouts import check_edited_masks, check_search, read_wanted, warn_of_missing
 from factory.run.opinions import check_others
 from factory.run.other_cost import OthersCost, probe_others
@@ -76,8 +76,7 @@ def calibrate(spec: JobSpec) -> dict[str, Any]:
     generator = load_fused(dataset, weights.path, device)
     check_encoding(dataset, generator)
     probe = Probe(dataset, generator, device, num_fit_threads(spec))
-    fitted = find_fitted(dataset, weights.sha256) if needs_fitting(dataset) else b""
-    finished = None if fitted is None else find_finished(fitted, dataset, weights.sha256)
+    fitted, finished = find_fit(spec, weights.sha256)
     warnings = list(weights.warnings)
     others = probe_others(probe, weights.sha256)
     if fitted is None:

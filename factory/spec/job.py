@@ -26,6 +26,7 @@ from factory.spec.settings import (
     DatasetName,
     Fraction,
     IdentityFields,
+    InputPath,
     Settings,
     Weight,
 )
@@ -259,6 +260,10 @@ class JobSpec(Settings, metaclass=_RaisesJobErrors):
     """How it is made."""
     output: OutputSpec
     """Where it is written."""
+    beside: InputPath | None = None
+    """Folder of a dataset, relative to the job's file. If it was made with the same settings, its
+    segmenter is used instead of a new fit, and so are its layouts and backgrounds. The job that is
+    stored in a dataset names its own folder. Empty = no dataset's."""
 
     @classmethod
     @check_arguments

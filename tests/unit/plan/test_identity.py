@@ -287,6 +287,7 @@ OF_MASKS = {
 """These settings are about masks, and have no place beside a rule."""
 REVIEWS = "dataset.segmenter[klish].labels.reviews"
 IGNORED = {
+    "beside": "elsewhere",
     "dataset.num_samples": 14,
     REVIEWS: [REVIEW | {"verdict": "confirmed", "proposed": None}],
     f"{REVIEWS}[].node": 1,

@@ -97,7 +97,7 @@ def test_all_problems_are_told_at_once_each_with_its_path_and_the_value_found(tm
 @pytest.mark.parametrize(
     ("path", "value", "line"),
     [
-        ("colour", 1, "colour: unknown key; known here: dataset, name, output, run"),
+        ("colour", 1, "colour: unknown key; known here: beside, dataset, name, output, run"),
         ("outputs", 1, "outputs: unknown key; did you mean 'output'?"),
         (
             "dataset.segmenter.num_cluster",
