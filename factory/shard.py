@@ -34,9 +34,10 @@ from factory.make.accept import find_rules, split_accepted
 from factory.make.backgrounds import load_backgrounds
 from factory.make.commit import Origin, adopt_shard, commit_shard, make_record
 from factory.make.compute import BatchMaker
-from factory.make.machine import device_name, find_byte_versions
+from factory.make.machine import ThreadCounts, device_name, find_byte_versions
 from factory.make.produced import ProducedSamples
 from factory.make.ranking import TopSamples
+from factory.make.underway import SamplesUnderway
 from factory.manifest.makers import Maker, maker_of
 from factory.manifest.records import ShardRecord
 from factory.pack.contents import Expected
@@ -53,16 +54,6 @@ from factory.segment.base import AnySegmenter, instance_classes
 from factory.spec import DatasetSpec
 from factory.store import Store
 from factory.store.failures import explain_os_error
-
-
-@dataclass(frozen=True, slots=True)
-class ThreadCounts:
-    """Numbers of threads of a maker. They never change a byte."""
-
-    compute: int
-    """Batches computed concurrently."""
-    encode: int
-    """Samples encoded concurrently by threads of their own; 0 = compute threads encode their batches."""
 
 
 class ShardMaker:
@@ -115,6 +106,7 @@ class ShardMaker:
         self._copy_threads = ThreadPoolExecutor(1, "copy") if device.type == "cuda" else None
         self._pack_threads = ThreadPoolExecutor(2, "pack")
         self._compute_lock = threading.Lock()
+        self.underway = SamplesUnderway()
         # Enough samples in the queue for every encode thread to have one, and its next one.
         batches_to_encode = -(-2 * threads.encode // dataset.batch_size)
         self._depth = max(2 * threads.compute, 1 + batches_to_encode)
@@ -136,6 +128,10 @@ class ShardMaker:
         done = find_record(self.store, task) or self._adopt(task)
         if done is not None:
             return done
+        with self.underway.until_committed(task):
+            return self._make(task)
+
+    def _make(self, task: ShardTask) -> ShardRecord:
         started = time.monotonic()
         # A random part in the name: a killed worker may have left its file.
         path = self.store.work_folder(self.run_id) / f"{task.name}-{secrets.token_hex(4)}.tar"
@@ -225,6 +221,7 @@ class ShardMaker:
         for batch in self._batches(task):
             rejected += batch.rejected
             num_accepted += batch.num_accepted
+            self.underway.update(task, min(num_accepted, task.num_samples))
             packing.put(batch.encoded)
             # Stop early: whether the shard is full follows from the samples alone, not from timing.
             if num_accepted >= task.num_samples or packing.has_failed:
@@ -236,9 +233,12 @@ class ShardMaker:
     ) -> Counter[tuple[str, int]]:
         """As `_fill`, keeping the best samples of the whole range instead of the first ones."""
         top = TopSamples(task.num_samples, class_id)
+        num_tried = 0
         rejected: Counter[tuple[str, int]] = Counter()
         for batch in self._batches(task):
             rejected += batch.rejected
+            num_tried += batch.num_accepted + batch.rejected.total()
+            self.underway.update(task, num_tried * task.num_samples // task.num_indices)
             for label, count in top.add(batch.encoded.result()).items():
                 rejected["outranked", label] += count
         chosen: Future[list[EncodedSample]] = Future()

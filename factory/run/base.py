@@ -67,6 +67,14 @@ class MakerObserver(Observer, Protocol):
         """A worker is ready, and names itself as its shards' receipts will."""
 
 
+@runtime_checkable
+class SampleObserver(Observer, Protocol):
+    """An observer that is also told of samples in shards that are not committed yet."""
+
+    def underway(self, num_samples: int) -> None:
+        """So many samples are made of such shards; fewer than before if a worker has died."""
+
+
 @dataclass(slots=True)
 class Outcome:
     """The result of an executor."""

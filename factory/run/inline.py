@@ -8,7 +8,7 @@ from factory.data import ShardTask
 from factory.dataset.quarantine import Attempts
 from factory.errors import JobError
 from factory.manifest.records import ShardRecord
-from factory.run.base import MoreTasks, Observer, Outcome, WorkerConfig, no_more
+from factory.run.base import MoreTasks, Observer, Outcome, SampleObserver, WorkerConfig, no_more
 from factory.run.drive import Waiting, drive
 from factory.run.worker import build_maker, configure_process
 from factory.shard import ShardMaker
@@ -40,7 +40,7 @@ def run_inline(
     maker.stop = stop
     with ThreadPoolExecutor(_WINDOW, "shard") as threads:
         try:
-            return drive(tasks, _Threads(maker, threads), observer, stop, attempts, more)
+            return drive(tasks, _Threads(maker, threads, observer), observer, stop, attempts, more)
         except BaseException:
             stop.set()  # otherwise the other call would keep the process alive
             raise
@@ -49,8 +49,9 @@ def run_inline(
 class _Threads:
     """A fleet of one maker, called from two threads."""
 
-    def __init__(self, maker: ShardMaker, threads: ThreadPoolExecutor) -> None:
+    def __init__(self, maker: ShardMaker, threads: ThreadPoolExecutor, observer: Observer) -> None:
         self._maker = maker
+        self._observer = observer
         self._threads = threads
         self._in_flight: dict[Future[ShardRecord], ShardTask] = {}
 
@@ -64,3 +65,5 @@ class _Threads:
         """Wait half a second for calls to complete."""
         for future in wait(self._in_flight, timeout=0.5, return_when=FIRST_COMPLETED).done:
             yield self._in_flight.pop(future), future.exception() or future.result()
+        if isinstance(self._observer, SampleObserver):
+            self._observer.underway(self._maker.underway.total)

@@ -90,7 +90,9 @@ class BarObserver:
         self._fetch: TaskID | None = None
         self._fit: dict[str, TaskID] = {}
         self._run: TaskID | None = None
+        self._done = 0
         self._made = 0
+        self._underway = 0
         self._start = time.monotonic()
 
     def downloading(self, num_bytes: int, total_bytes: int) -> None:
@@ -109,18 +111,29 @@ class BarObserver:
 
     def started(self, num_samples: int, num_done: int) -> None:
         """Add a bar for a round, starting at the samples that exist."""
-        self._made, self._start = 0, time.monotonic()
+        self._done, self._made, self._underway = num_done, 0, 0
+        self._start = time.monotonic()
         self._run = self.progress.add_task(
             "making", total=num_samples, completed=num_done, rate="pairs"
         )
 
     def committed(self, record: ShardRecord) -> None:
-        """Update the round's bar."""
+        """Count the shard's samples as committed."""
         self._made += record.num_samples
-        rate = self._made / max(time.monotonic() - self._start, 1e-9)
+        self._underway = max(0, self._underway - record.num_samples)
+        self._show()
+
+    def underway(self, num_samples: int) -> None:
+        """Move the round's bar by the samples of unfinished shards."""
+        self._underway = num_samples
+        self._show()
+
+    def _show(self) -> None:
+        made = self._made + self._underway
+        rate = made / max(time.monotonic() - self._start, 1e-9)
         if self._run is not None:
             text = f"{rate:,.0f} pairs/s"
-            self.progress.update(self._run, advance=record.num_samples, rate=text)
+            self.progress.update(self._run, completed=self._done + made, rate=text)
 
     def failed(self, task: ShardTask, reason: str, *, again: bool) -> None:
         """Print a line above the bars."""

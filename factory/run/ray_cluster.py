@@ -51,6 +51,7 @@ from factory.run.ray_session import (
 )
 from factory.run.remote_errors import BuildResult, start_error, was_told_to_go
 from factory.run.signals import stop_on_signals
+from factory.run.underway import AskedWorkers
 from factory.spec import RunSpec
 
 if TYPE_CHECKING:
@@ -73,6 +74,9 @@ class _Worker:
 
     def make(self, task: ShardTask) -> ShardRecord:
         return self._maker.get().make(task)
+
+    def num_underway(self) -> int:
+        return self._maker.get().underway.total
 
 
 def _build(config: WorkerConfig) -> "ShardMaker":
@@ -170,11 +174,13 @@ class _Actors:
     def __init__(self, config: WorkerConfig, observer: Observer) -> None:
         self._config = config
         self._observer = observer
-        self._make_actor = ray.remote(_Worker).options(**_options(config.run, calls=WINDOW))
+        # One call more than it works on: it is asked meanwhile how far it is.
+        self._make_actor = ray.remote(_Worker).options(**_options(config.run, calls=WINDOW + 1))
         self._names = count()
         self._actors: dict[int, Any] = {}
         self._nodes: dict[int, str] = {}
         self._calls: dict[Any, tuple[int, int | None]] = {}
+        self._progress = AskedWorkers(observer, _counts_of)
 
     def capacity(self) -> int:
         """Number of actors that the nodes can hold which are there, or may come."""
@@ -194,6 +200,7 @@ class _Actors:
     def kill(self, worker: int) -> None:
         """Kill an actor, and drop its calls."""
         ray.kill(self._actors.pop(worker))
+        self._nodes.pop(worker, None)
         self._calls = {call: what for call, what in self._calls.items() if what[0] != worker}
 
     def draining_nodes(self) -> dict[str, float]:
@@ -211,6 +218,7 @@ class _Actors:
         if not self._calls:
             time.sleep(timeout_s)
         ready, _ = ray.wait(list(self._calls), timeout=timeout_s) if self._calls else ([], [])
+        self._progress.ask({n: self._actors[n].num_underway.remote for n in self._nodes})
         for call in ready:
             worker, shard_index = self._calls.pop(call)
             try:
@@ -225,19 +233,34 @@ class _Actors:
                     continue
                 result = RetryableError(f"{type(error).__name__} in its worker")
             if shard_index is None:
-                self._nodes[worker], maker = result
-                if isinstance(self._observer, MakerObserver):
-                    self._observer.joined(maker)
-                yield WorkerReady(worker, self._nodes[worker])
+                yield self._joined(worker, *result)
             else:
                 yield CallCompleted(worker, shard_index, result)
+
+    def _joined(self, worker: int, node: str, maker: Maker) -> WorkerReady:
+        if worker in self._actors:
+            self._nodes[worker] = node
+        if isinstance(self._observer, MakerObserver):
+            self._observer.joined(maker)
+        return WorkerReady(worker, node)
 
     def _handle_death(self, worker: int, error: RayError) -> WorkerLost:
         if isinstance(error, ActorDiedError) and error.actor_init_failed:
             raise start_error(error)
+        node = self._nodes.get(worker, "")
         if worker in self._actors:
             self.kill(worker)
-        return loss_of(worker, self._nodes.pop(worker, ""), error)
+        return loss_of(worker, node, error)
+
+
+def _counts_of(calls: list[Any]) -> Iterator[tuple[Any, int]]:
+    """Those calls that have returned, each with the count it returned."""
+    ready, _ = ray.wait(calls, num_returns=len(calls), timeout=0)
+    for call in ready:
+        try:
+            yield call, ray.get(call)
+        except RayError:  # that its worker died is told where its shards are
+            yield call, 0
 
 
 def loss_of(worker: int, node: str, error: RayError) -> WorkerLost:

@@ -19,7 +19,7 @@ from factory.manifest.makers import Maker, maker_of
 from factory.manifest.paths import receipt_path
 from factory.manifest.records import ShardRecord
 from factory.plan.rounds import Plan
-from factory.run.base import Observer
+from factory.run.base import Observer, SampleObserver
 from factory.run.worker import device_of
 from factory.spec import EncodeSpec, RunSpec
 from factory.store import Store
@@ -95,6 +95,8 @@ class WatchedRun:
         self._keeper = keeper
         self.joined = makers.joined
         self._makers = makers
+        if isinstance(observer, SampleObserver):
+            self.underway = observer.underway
 
     def started(self, num_samples: int, num_done: int) -> None:
         """A round starts."""

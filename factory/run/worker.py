@@ -9,6 +9,7 @@ import torch
 from factory.errors import WeightsError
 from factory.generate.base import Generator, GeneratorFacts, load_generator
 from factory.generate.weights.find import find_weights
+from factory.make.machine import ThreadCounts
 from factory.make.warm import warm_up
 from factory.manifest.coverage import Coverage
 from factory.manifest.labels import DatasetLabels, encode_labels
@@ -28,7 +29,7 @@ from factory.segment.base import (
 from factory.segment.clean_losses import find_losses
 from factory.segment.methods import find_doubts
 from factory.segment.opinions import ComparedSegmenter, load_opinions
-from factory.shard import ShardMaker, ThreadCounts
+from factory.shard import ShardMaker
 from factory.spec import RunSpec
 from factory.store import Store, open_store
 

@@ -54,6 +54,29 @@ def test_padding_is_never_kept(tmp_path):
     assert (record.num_samples, record.num_members, record.num_rejected) == (5, 15, {})
 
 
+def test_samples_are_under_way_until_their_shard_is_committed(tmp_path, monkeypatch):
+    maker, tasks = a_maker(tmp_path, num_samples=15, samples_per_shard=15)
+    generate, seen = maker.generator.generate, []
+
+    def watched(*arguments):
+        seen.append(maker.underway.total)
+        return generate(*arguments)
+
+    monkeypatch.setattr(maker.generator, "generate", watched)
+    maker.make(tasks[0])
+    assert seen == sorted(seen)
+    assert seen[0] == 0
+    assert 9 <= seen[-1] < 15, "two batches are computed ahead of those that are counted"
+    assert maker.underway.total == 0
+
+
+def test_a_shard_that_fails_is_not_under_way_any_more(tmp_path):
+    maker, tasks = a_maker(tmp_path, accept={"class_share": {"square": [0.99, 1]}})
+    with pytest.raises(ShardError):
+        maker.make(tasks[0])
+    assert maker.underway.total == 0
+
+
 def test_a_sample_is_made_again_in_the_very_batch_it_was_made_in(tmp_path):
     maker, tasks = a_maker(tmp_path)
     for task in tasks:

@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 import yaml
+from receipts import a_record
 from small_job import small_document
+
+from factory.run.progress import BarObserver
 
 
 def run_small(folder: Path, stderr: int) -> None:
@@ -87,3 +90,16 @@ def test_lines_go_where_the_program_sends_them(tmp_path: Path) -> None:
     lines = text.splitlines()
     assert sum(line.startswith("MINE shard_committed") for line in lines) == 3
     assert not [line for line in lines if not line.startswith("MINE ")]
+
+
+def test_the_bar_moves_with_samples_and_a_commit_does_not_count_them_twice() -> None:
+    observer = BarObserver()
+    observer.started(13, 4)
+    assert observer.progress.tasks[0].completed == 4
+    observer.underway(2)
+    assert observer.progress.tasks[0].completed == 6
+    observer.underway(5)
+    observer.committed(a_record(num_samples=3))
+    assert observer.progress.tasks[0].completed == 9, "two of the five are of another shard"
+    observer.underway(0)
+    assert observer.progress.tasks[0].completed == 7, "a worker has died"
