@@ -155,21 +155,25 @@ def build_maker(config: WorkerConfig) -> ShardMaker:
     if config.dataset.coverage is not None:  # a misspelt class ends the run before its first shard
         find_targets(config.dataset.coverage, meaning, Coverage())
     store.create(LABELS_PATH, encode_labels(meaning))
-    is_gpu = device.type == "cuda"
-    if is_gpu:
+    if device.type == "cuda":
         warm_up(config.dataset, generator, segmenter, device)
-    encoders = num_encoders(
-        config.run,
-        is_gpu=is_gpu,
-        num_workers=config.workers_per_machine,
-        num_pieces=num_pieces(config.dataset.samples_per_batch, generator.facts.resolution),
-    )
     return ShardMaker(
         config.dataset,
         generator,
         segmenter,
         store,
         device=device,
-        threads=ThreadCounts(1 if is_gpu else config.run.threads_per_actor, encoders),
+        threads=_threads_of(config, generator, device),
         run_id=config.run_id,
     )
+
+
+def _threads_of(config: WorkerConfig, generator: Generator, device: torch.device) -> ThreadCounts:
+    is_gpu = device.type == "cuda"
+    encoders = num_encoders(
+        config.run,
+        is_gpu=is_gpu,
+        num_workers=config.workers_per_machine,
+        num_pieces=num_pieces(config.dataset.samples_per_batch, generator.facts.resolution),
+    )
+    return ThreadCounts(1 if is_gpu else config.run.threads_per_actor, encoders)
