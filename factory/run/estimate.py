@@ -6,7 +6,6 @@ itself imports neither torch nor Ray.
 
 import json
 import math
-import os
 import shutil
 import subprocess
 import sys
@@ -31,7 +30,7 @@ from factory.plan.identity import make_identity
 from factory.plan.rounds import Round, make_plan
 from factory.run.devices import num_workers_here
 from factory.run.job_identity import identify_job
-from factory.run.missing import Missing, find_missing
+from factory.run.missing import Missing, find_missing, must_fetch, nearest_folder
 from factory.spec import JobSpec
 from factory.spec.read import Job, as_job
 from factory.store import open_store
@@ -104,7 +103,7 @@ def estimate_job(job: Job, *, add: int | None = None, once: str | None = None) -
     growth = check_growth(add, once)
     warnings: list[str] = []
     spec, num_done, num_shards, unreachable = _count_shards(as_job(job), growth, warnings)
-    measured = _calibrate(spec, warnings)
+    measured, failure = _calibrate(spec, warnings)
     warnings += _reader_warnings(spec, num_shards)
     size, rate, share, passes, fit_s = (
         measured[name] if measured else None
@@ -138,7 +137,7 @@ def estimate_job(job: Job, *, add: int | None = None, once: str | None = None) -
         search_bytes=int(measured["search_bytes"]) if measured else None,
         targets=tuple(measured["targets"]) if measured else (),
         warnings=tuple(warnings),
-        missing=find_missing(spec, unreachable),
+        missing=find_missing(spec, unreachable, failure),
     )
 
 
@@ -225,10 +224,7 @@ def _room_warnings(spec: JobSpec, bytes_per_pair: float | None, num_done: int) -
     folder = local_path(spec.output.uri)
     if folder is None:
         return []
-    while not folder.exists():
-        folder = folder.parent
-    if not os.access(folder, os.W_OK) or not os.statvfs(folder).f_blocks:  # /proc has no blocks
-        return [f"output.uri: no file can be written at {folder}; choose another folder"]
+    folder = nearest_folder(folder)
     needed = (bytes_per_pair or 0) * (spec.dataset.num_samples - num_done)
     free = shutil.disk_usage(folder).free
     if needed <= free:
@@ -257,8 +253,14 @@ def _reader_warnings(spec: JobSpec, num_shards: int) -> list[str]:
     return found
 
 
-def _calibrate(spec: JobSpec, warnings: list[str]) -> dict[str, Any] | None:
-    """Measure a few batches in a child process; None, with a warning, if that cannot be done."""
+def _calibrate(
+    spec: JobSpec, warnings: list[str]
+) -> tuple[dict[str, Any] | None, FactoryError | None]:
+    """Measure a few batches in a child process; None, with a warning, if that cannot be done.
+
+    Returns:
+        The measurements, and the error with which a run on this machine would end.
+    """
     finished = subprocess.run(
         [sys.executable, "-m", "factory.run.calibrate"],
         input=spec.model_dump_json(exclude_unset=True),
@@ -274,11 +276,11 @@ def _calibrate(spec: JobSpec, warnings: list[str]) -> dict[str, Any] | None:
         raise FactoryError(f"calibration failed: {lines[-1]}") from error
     if "error" not in answer:
         warnings += answer["warnings"]
-        return answer
+        return answer, None
     failure = restore_error(answer)
     is_wrong = isinstance(failure, JobError) and not isinstance(failure, MissingWeightsError)
     # Only layouts are read from a store here.
     if is_wrong or (isinstance(failure, StoreError) and not isinstance(failure, UnreachableError)):
         raise failure
     warnings.append(f"no estimate of time and size: {failure}")
-    return None
+    return None, None if must_fetch(spec.dataset.generator) else failure

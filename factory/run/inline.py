@@ -10,6 +10,7 @@ from factory.errors import JobError
 from factory.manifest.records import ShardRecord
 from factory.run.base import MoreTasks, Observer, Outcome, SampleObserver, WorkerConfig, no_more
 from factory.run.drive import Waiting, drive
+from factory.run.missing import NO_PAGE
 from factory.run.worker import build_maker, configure_process
 from factory.shard import ShardMaker
 
@@ -31,10 +32,7 @@ def run_inline(
         JobError: If the job asks for a manifest service, which is a Ray actor.
     """
     if config.run.serve_port is not None:
-        raise JobError(
-            "run.serve_port: found with executor: inline; the live page needs executor: ray, and "
-            "`factory serve` shows a dataset beside any run"
-        )
+        raise JobError(NO_PAGE)
     configure_process()
     maker = build_maker(config)
     maker.stop = stop

@@ -1,14 +1,22 @@
 """What a job needs that is not here: each with the exit code with which a run would end for it."""
 
+import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 
-from factory.errors import FactoryError, JobError, PluginError
+from factory.errors import FactoryError, JobError, PluginError, StoreError
 from factory.run import CLUSTER_CAPACITY
 from factory.run.devices import no_gpu_here
-from factory.spec import JobSpec, RunSpec
+from factory.spec import GeneratorSpec, JobSpec, RunSpec
+from factory.store.addresses import local_path
 
+NO_PAGE = (
+    "run.serve_port: found with executor: inline; the live page needs executor: ray, and "
+    "`factory serve` shows a dataset beside any run"
+)
+"""Why an inline run with a page is refused."""
 _GPU_DEVICES = ("/dev/nvidia0", "/dev/dxg", "/dev/kfd")
 """Devices of CUDA, of CUDA below WSL, and of ROCm: torch knows better, and planning does not load it."""
 
@@ -23,30 +31,30 @@ class Missing:
     """How a run would end."""
 
 
-def find_missing(spec: JobSpec, output_error: FactoryError | None) -> tuple[Missing, ...]:
+def find_missing(
+    spec: JobSpec, output_error: FactoryError | None, failure: FactoryError | None = None
+) -> tuple[Missing, ...]:
     """What is missing for `spec`, in the order in which a run would find it.
 
     Args:
         spec: The job.
         output_error: Why the output cannot be reached; None if it can.
+        failure: Why not even a few batches could be made; None if they could.
     """
-    found: list[Missing] = []
-    if output_error is not None:
-        found.append(_missing(output_error))
+    found = [_missing(output_error)] if output_error is not None else []
     generator = spec.dataset.generator
-    if generator.weights.lower().startswith("https://") and generator.sha256 is None:
-        found.append(
-            Missing(
-                "dataset.generator.sha256: a download needs it; get the file once, and `factory inspect "
-                "FILE` prints it",
-                JobError.exit_code,
-            )
-        )
+    if must_fetch(generator) and generator.sha256 is None:
+        what = "a download needs it; get the file once, and `factory inspect FILE` prints it"
+        found.append(Missing(f"dataset.generator.sha256: {what}", JobError.exit_code))
     if (cluster := _missing_cluster(spec.run)) is not None:
         found.append(cluster)
-    wants = spec.run.gpus_per_actor not in ("auto", 0)
-    if wants and spec.run.address is None and not has_gpu():
+    wants_gpu = spec.run.gpus_per_actor not in ("auto", 0)
+    if wants_gpu and spec.run.address is None and not has_gpu():
         found.append(_missing(no_gpu_here()))
+    elif failure is not None and not (wants_gpu and spec.run.address is not None):
+        found.append(_missing(failure))
+    found += _missing_room(spec.output.uri)
+    found += _missing_workers(spec.run)
     return tuple(found)
 
 
@@ -69,3 +77,47 @@ def _missing_cluster(run: RunSpec) -> Missing | None:
 def has_gpu() -> bool:
     """Whether this machine has the device of a GPU."""
     return any(Path(device).exists() for device in _GPU_DEVICES)
+
+
+def must_fetch(generator: GeneratorSpec) -> bool:
+    """Whether the weights are at an address: a run fetches them, if they are not here yet."""
+    return "://" in generator.weights and not generator.weights.lower().startswith("file:")
+
+
+def nearest_folder(folder: Path) -> Path:
+    """`folder`, or the first one above it that exists."""
+    while not folder.exists():
+        folder = folder.parent
+    return folder
+
+
+def _missing_room(uri: str) -> Iterator[Missing]:
+    """A local folder into which nothing can be written."""
+    folder = local_path(uri)
+    if folder is None:
+        return
+    nearest = nearest_folder(folder)
+    is_writable = (
+        os.access(nearest, os.W_OK) and os.statvfs(nearest).f_blocks
+    )  # /proc has no blocks
+    if not is_writable or not nearest.is_dir():
+        what = f"output.uri: no file can be written at {nearest}; choose another folder"
+        yield Missing(what, StoreError.exit_code)
+
+
+def _missing_workers(run: RunSpec) -> Iterator[Missing]:
+    """What stands in the way of the workers, as far as it is known without asking a cluster."""
+    if run.executor == "inline":
+        if run.serve_port is not None:
+            yield Missing(NO_PAGE, JobError.exit_code)
+        return
+    if run.address is not None:
+        return
+    cores = os.cpu_count() or 1
+    if run.resources:
+        named = ", ".join(run.resources)
+        what = f"run.resources: this machine alone has no {named}; name a cluster in run.address"
+        yield Missing(what, PluginError.exit_code)
+    elif run.num_actors == "auto" and run.threads_per_actor > cores:
+        what = f"run.threads_per_actor: found {run.threads_per_actor}, and this machine has {cores} CPUs"
+        yield Missing(f"{what}; lower it", PluginError.exit_code)
