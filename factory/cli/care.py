@@ -153,7 +153,8 @@ def list_quarantine(dataset: Where, as_json: AsJson = False) -> None:  # noqa: F
 def retry_quarantine(
     dataset: Where,
     shards: Annotated[
-        list[str] | None, typer.Argument(help="Names of shards. Default: all.")
+        list[str] | None,
+        typer.Argument(help="Names of shards. Default: all.", metavar="[SHARD]..."),
     ] = None,
     as_json: AsJson = False,  # noqa: FBT002 - a command line flag
 ) -> None:

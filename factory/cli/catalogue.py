@@ -22,7 +22,9 @@ _KIND_WIDTH = 20
 
 @one_line_errors
 def schema(
-    folder: Annotated[Path, typer.Argument(help="Output folder.")] = Path("schemas"),
+    folder: Annotated[Path, typer.Argument(help="Output folder.", metavar="[FOLDER]")] = Path(
+        "schemas"
+    ),
 ) -> None:
     """Write the JSON Schemas of all files that this program reads or writes."""
     from factory.cli.schemas import write_schemas

@@ -120,6 +120,7 @@ def preview(
     output: Annotated[Path, typer.Option("-o", "--output", help="Output PNG file.")] = Path(
         "preview.png"
     ),
+    as_json: AsJson = False,  # noqa: FBT002 - a command line flag
 ) -> None:
     """Draw a contact sheet: images, overlays of masks, legend."""
     from factory.dataset.preview import make_preview
@@ -127,8 +128,12 @@ def preview(
     from factory.errors import StoreError
 
     store = find_store(dataset)
-    picture = make_preview(store, make_manifest(store))
+    manifest = make_manifest(store)
+    picture = make_preview(store, manifest)
     if picture is None:
         raise StoreError(f"{store.uri}: no shard is committed yet; run the job first")
     replace_file(output, picture)
+    if as_json:
+        print_json({"output": str(output), "samples": manifest.num_samples})
+        return
     say(f"wrote {output}")

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from factory.cli.shared import Where, find_store, one_line_errors, say
+from factory.cli.shared import AsJson, Where, find_store, one_line_errors, print_json, say
 
 if TYPE_CHECKING:
     from factory.derive.key_list import KeyList
     from factory.derive.rule import Rule
+    from factory.manifest.records import Manifest
 
 Output = Annotated[str, typer.Option("-o", "--output", help="Folder or URI of the new dataset.")]
 Name = Annotated[str, typer.Option(help="Its name; by default that of the first source.")]
@@ -61,11 +62,12 @@ def subset(  # noqa: PLR0913, PLR0917 - a setting each
     without_keys: WithoutKeys = None,
     name: Name = "",
     samples_per_shard: PerShard = 1000,
+    as_json: AsJson = False,  # noqa: FBT002 - a command line flag
 ) -> None:
     """Copy some samples of a dataset to a new one, with receipts of its own."""
     rule = _rule(classes, area, min_confidence, without_repeats=without_repeats)
     rule = replace(rule, min_agreement=min_agreement, without_keys=_keys_in(without_keys))
-    _derive([dataset], output, rule, name, samples_per_shard)
+    _tell(_derive([dataset], output, rule, name, samples_per_shard), output, as_json=as_json)
 
 
 @one_line_errors
@@ -77,10 +79,11 @@ def merge(
     without_repeats: WithoutRepeats = False,  # noqa: FBT002 - a command line flag
     name: Name = "",
     samples_per_shard: PerShard = 1000,
+    as_json: AsJson = False,  # noqa: FBT002 - a command line flag
 ) -> None:
     """Copy the samples of several datasets with the same classes to a new one."""
     rule = _rule(None, None, 0.0, without_repeats=without_repeats)
-    _derive(datasets, output, rule, name, samples_per_shard)
+    _tell(_derive(datasets, output, rule, name, samples_per_shard), output, as_json=as_json)
 
 
 def _rule(
@@ -104,15 +107,23 @@ def _keys_in(path: Path | None) -> "KeyList | None":
 
 def _derive(
     datasets: list[str], output: str, rule: "Rule", name: str, samples_per_shard: int
-) -> None:
+) -> "Manifest":
     from factory.derive.copy import derive_dataset
     from factory.store import open_store
 
-    manifest = derive_dataset(
+    return derive_dataset(
         [find_store(dataset) for dataset in datasets],
         open_store(output),
         rule,
         name=name,
         samples_per_shard=samples_per_shard,
     )
-    say(f"wrote {manifest.num_samples:,} samples in {len(manifest.records):,} shards to {output}")
+
+
+def _tell(manifest: "Manifest", output: str, *, as_json: bool) -> None:
+    num_shards = len(manifest.records)
+    if as_json:
+        facts = {"samples": manifest.num_samples, "shards": num_shards}
+        print_json({"output": output, "dataset_id": manifest.dataset_id, **facts})
+        return
+    say(f"wrote {manifest.num_samples:,} samples in {num_shards:,} shards to {output}")

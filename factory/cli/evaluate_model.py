@@ -18,7 +18,10 @@ _EVERY = 50
 _NUM_SHOWN = 6
 
 Model = Annotated[
-    Path, typer.Argument(help="model.pt or model.onnx of `factory train`, or their folder.")
+    Path,
+    typer.Argument(
+        help="model.pt or model.onnx of `factory train`, or their folder.", metavar="MODEL"
+    ),
 ]
 On = Annotated[
     str,

@@ -2,11 +2,11 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from factory.cli.shared import one_line_errors, say
+from factory.cli.shared import AsJson, one_line_errors, print_json, say
 from factory.store.single_file import writing_into
 
 
@@ -47,6 +47,7 @@ def export(
             "--near-train", help="Also held-out samples that nearly repeat a training sample."
         ),
     ] = False,
+    as_json: AsJson = False,  # noqa: FBT002 - a command line flag
 ) -> None:
     """Export a dataset to another format."""
     from factory.export.coco import export_coco
@@ -55,14 +56,21 @@ def export(
     from factory.store import open_store
 
     source = open_export(open_store(dataset), split, near_train=near_train)
+    answer: dict[str, Any] = {"format": layout.value, "output": str(output)}
     with writing_into(output):
         if layout is ExportFormat.COCO:
-            num_images, num_objects = export_coco(source, output)
-            say(f"wrote {num_images:,} images and {num_objects:,} objects to {output}")
+            answer["images"], answer["objects"] = export_coco(source, output)
         else:
-            num_images = FORMATS[layout.value].write(source, output)
-            say(f"wrote {num_images:,} images to {output}")
-    if source.is_edited and not (layout.value in FORMATS and FORMATS[layout.value].has_edits):
+            answer["images"] = FORMATS[layout.value].write(source, output)
+    has_edits = layout.value in FORMATS and FORMATS[layout.value].has_edits
+    answer["edits_left_out"] = source.is_edited and not has_edits
+    answer["repeats_left_out"] = source.num_left_out
+    if as_json:
+        print_json(answer)
+        return
+    objects = f" and {answer['objects']:,} objects" if "objects" in answer else ""
+    say(f"wrote {answer['images']:,} images{objects} to {output}")
+    if answer["edits_left_out"]:
         say(
             f"left out the edited images and masks, which {layout.value} has no place for: "
             "`factory export folders` or `factory export hf` writes both"

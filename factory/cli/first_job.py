@@ -1,11 +1,12 @@
 """The command that writes a first job: `init`."""
 
+import dataclasses
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from factory.cli.shared import duration, import_from_here, one_line_errors, say
+from factory.cli.shared import AsJson, duration, import_from_here, one_line_errors, print_json, say
 
 
 @one_line_errors
@@ -20,6 +21,7 @@ def init(
     output: Annotated[Path, typer.Option("--output", "-o", help="The job file to write.")] = Path(
         "job.yaml"
     ),
+    as_json: AsJson = False,  # noqa: FBT002 - a command line flag
 ) -> None:
     """Write a first job for a weights file, with settings that fit it and a comment on each."""
     from factory.care.first_job import write_first_job
@@ -27,6 +29,9 @@ def init(
     import_from_here()
     job = write_first_job(weights, output)
     side = job.resolution_px
+    if as_json:
+        print_json({"output": str(output), **dataclasses.asdict(job)})
+        return
     say(f"wrote {output}: {job.family}, {side} x {side} px, {job.method}")
     if job.fit_s is not None and job.pairs_s is not None:
         say(f"here: the fit takes {duration(job.fit_s)}, the pairs {duration(job.pairs_s)}")

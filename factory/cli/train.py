@@ -36,7 +36,9 @@ def train_generator(job: TrainFile) -> None:
 @one_line_errors
 def judge_generator(
     job: TrainFile,
-    weights: Annotated[str, typer.Argument(help="Weights file, or `shipped:NAME`.")],
+    weights: Annotated[
+        str, typer.Argument(help="Weights file, or `shipped:NAME`.", metavar="WEIGHTS")
+    ],
     sheet: Annotated[
         Path | None,
         typer.Option(help="Output PNG: real images beside samples of each class."),

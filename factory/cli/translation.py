@@ -67,8 +67,10 @@ def train_translation(  # noqa: PLR0913, PLR0917 - options, each by its name
         )
 
 
-Translator = Annotated[Path, typer.Argument(help="translator.safetensors, or its folder.")]
-Mask = Annotated[Path, typer.Argument(help="PNG of class ids.")]
+Translator = Annotated[
+    Path, typer.Argument(help="translator.safetensors, or its folder.", metavar="FILE")
+]
+Mask = Annotated[Path, typer.Argument(help="PNG of class ids.", metavar="PNG")]
 Image = Annotated[Path, typer.Option("-o", "--output", help="PNG to write.")]
 
 

@@ -74,6 +74,7 @@ def convert(
     file: File,
     output: Annotated[Path, typer.Option("-o", "--output", help="Output safetensors file.")],
     config: Config = None,
+    as_json: AsJson = False,  # noqa: FBT002 - a command line flag
 ) -> None:
     """Convert a checkpoint of any supported format to safetensors that includes its settings."""
     from factory.checkpoint import read_checkpoint, write_safetensors
@@ -81,6 +82,18 @@ def convert(
 
     checkpoint = read_checkpoint(file, config=config, with_discriminator=True)
     write_safetensors(checkpoint, output)
+    if as_json:
+        print_json(
+            {
+                "output": str(output),
+                "family": checkpoint.family,
+                "layout": checkpoint.layout,
+                "critic": checkpoint.discriminator is not None,
+                "assumptions": list(checkpoint.assumptions),
+                "warnings": list(checkpoint.warnings),
+            }
+        )
+        return
     say(f"wrote {output}: {checkpoint.family}, from {checkpoint.layout}")
     if checkpoint.discriminator is not None:
         say(f"{'critic':<12}{describe_discriminator(checkpoint.discriminator)}")

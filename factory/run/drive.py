@@ -10,7 +10,7 @@ from typing import Protocol, runtime_checkable
 
 from factory.data import ShardTask
 from factory.dataset.quarantine import Attempts
-from factory.errors import Interrupted
+from factory.errors import FactoryError, Interrupted
 from factory.manifest.records import ShardRecord
 from factory.redact import shown
 from factory.run.base import MoreTasks, Observer, Outcome, no_more
@@ -94,6 +94,7 @@ def _record_failure(
 
 
 def describe(error: BaseException) -> str:
-    """One line for an error of any kind."""
-    text = shown(error).strip().splitlines()
-    return f"{type(error).__name__}: {text[-1] if text else 'no message'}"
+    """One line for an error of any kind; errors of ours are sentences, others need their type."""
+    lines = shown(error).strip().splitlines()
+    text = lines[-1] if lines else "no message"
+    return text if isinstance(error, FactoryError) else f"{type(error).__name__}: {text}"

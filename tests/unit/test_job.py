@@ -244,7 +244,7 @@ def test_another_tar_in_a_shard_s_place_is_not_taken_for_it(made):
         make_small(made)
     text = str(caught.value)
     assert text.startswith(
-        f"{made}/out: 1 of 3 shards are in quarantine, the first is tiny-000001 (ShardError: {tar}: "
+        f"{made}/out: 1 of 3 shards are in quarantine, the first is tiny-000001 ({tar}: "
         "there without a receipt, and damaged (sample 000000005: not a whole image ("
     )
     assert text.endswith(
@@ -329,7 +329,7 @@ def test_a_shard_of_which_nothing_is_accepted_is_told_and_the_rest_is_kept(tmp_p
     )
     _, reason, again = next(failure for failure in witness.failures if "000002" in failure[0])
     assert reason == (
-        "ShardError: shard tiny-000002: none of 3 samples was accepted (class_0_too_large: 3); "
+        "shard tiny-000002: none of 3 samples was accepted (class_0_too_large: 3); "
         "loosen these rules of dataset.accept or the segmenter, or raise dataset.oversample"
     )
     assert not again

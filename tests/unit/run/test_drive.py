@@ -43,7 +43,7 @@ def test_a_shard_that_kills_its_workers_ends_in_quarantine_and_takes_nobody_with
     assert list(outcome.failures) == ["toy-000001"]
     deaths = [line for line in watcher.lines if line.startswith("1 ")]
     assert len(deaths) == 5
-    assert deaths[-1] == "1 RetryableError: its worker died (for a test) False"
+    assert deaths[-1] == "1 its worker died (for a test) False"
     others = [line for line in watcher.lines if "died" in line and not line.startswith("1 ")]
     assert len(others) <= 1, "its neighbour at the first death, and nobody after"
     assert len(store.names("attempts/0000")) == 5 + len(others)

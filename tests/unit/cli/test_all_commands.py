@@ -1,0 +1,93 @@
+"""What every command has in common: how its arguments are written, and JSON where it answers."""
+
+import json
+import re
+
+import pytest
+import typer
+from families import save_weights
+from small_job import make_small
+from typer.testing import CliRunner
+
+from factory.cli.app import app
+
+_ARGUMENT = re.compile(r"\[?[A-Z+][A-Z0-9_]*\]?(\.\.\.)?")
+_OPTION = re.compile(r"[A-Z][A-Z0-9_]*(=[A-Z][A-Z0-9_]*(,\.\.\.)?)?")
+
+
+def commands():
+    """Every command by its words, with its parameters."""
+    pending = [((), typer.main.get_command(app))]
+    while pending:
+        words, command = pending.pop()
+        inner = getattr(command, "commands", None)
+        if inner is None:
+            yield " ".join(words), command.params
+        else:
+            pending += [((*words, name), one) for name, one in inner.items()]
+
+
+def test_arguments_are_in_capitals_in_the_help_of_every_command():
+    found = list(commands())
+    assert len(found) > 35
+    wrong = [
+        (name, parameter.name, parameter.metavar)
+        for name, parameters in found
+        for parameter in parameters
+        if parameter.param_type_name == "argument"
+        and not _ARGUMENT.fullmatch(parameter.metavar or "")
+    ]
+    assert wrong == []
+
+
+def test_names_for_values_of_options_are_in_capitals_too():
+    wrong = [
+        (name, parameter.name, parameter.metavar)
+        for name, parameters in commands()
+        for parameter in parameters
+        if parameter.param_type_name == "option"
+        and parameter.metavar is not None
+        and not _OPTION.fullmatch(parameter.metavar)
+    ]
+    assert wrong == []
+
+
+@pytest.fixture(scope="module")
+def here(tmp_path_factory):
+    """A small dataset, and somebody's checkpoint."""
+    folder = tmp_path_factory.mktemp("here")
+    make_small(folder)
+    save_weights(folder, "pggan_genforce_64").rename(folder / "weights.pt")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("command", "told"),
+    [
+        ("export folders out -o folders", {"format": "folders", "images": 13}),
+        ("export coco-semantic out -o coco", {"format": "coco-semantic", "images": 13}),
+        ("subset out -o half --min-confidence 0", {"samples": 13, "shards": 1}),
+        ("merge out -o one", {"samples": 13, "shards": 1}),
+        ("preview out", {"output": "preview.png", "samples": 13}),
+        ("convert weights.pt -o weights.safetensors", {"family": "pggan", "critic": False}),
+    ],
+)
+def test_an_answer_is_one_object_of_json(here, monkeypatch, command, told):
+    monkeypatch.chdir(here)
+    result = CliRunner().invoke(app, [*command.split(), "--json"])
+    assert result.exit_code == 0, result.output
+    answer = json.loads(result.stdout)
+    assert told.items() <= answer.items()
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["export coco nowhere -o x", "subset nowhere -o x", "merge nowhere -o x", "convert no.pt -o x"],
+)
+def test_so_is_a_refusal(tmp_path, monkeypatch, command):
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(app, [*command.split(), "--json"])
+    assert result.exit_code in (2, 6)
+    refusal = json.loads(result.stderr)
+    assert refusal["message"]
+    assert "Error" not in refusal["message"]
