@@ -80,7 +80,7 @@ def verify(
 
 @one_line_errors
 def doctor(
-    job: Annotated[Path | None, typer.Argument(help=JOB_HELP, metavar="[JOB]")] = None,
+    job: Annotated[Path | None, typer.Argument(help=JOB_HELP, metavar="JOB")] = None,
     as_json: AsJson = False,  # noqa: FBT002
 ) -> None:
     """Check this machine, and a job's store and cluster, before a run."""
@@ -154,7 +154,7 @@ def retry_quarantine(
     dataset: Where,
     shards: Annotated[
         list[str] | None,
-        typer.Argument(help="Names of shards. Default: all.", metavar="[SHARD]..."),
+        typer.Argument(help="Names of shards. Default: all.", metavar="SHARD"),
     ] = None,
     as_json: AsJson = False,  # noqa: FBT002 - a command line flag
 ) -> None:

@@ -22,7 +22,7 @@ _KIND_WIDTH = 20
 
 @one_line_errors
 def schema(
-    folder: Annotated[Path, typer.Argument(help="Output folder.", metavar="[FOLDER]")] = Path(
+    folder: Annotated[Path, typer.Argument(help="Output folder.", metavar="FOLDER")] = Path(
         "schemas"
     ),
 ) -> None:

@@ -73,7 +73,7 @@ def subset(  # noqa: PLR0913, PLR0917 - a setting each
 @one_line_errors
 def merge(
     datasets: Annotated[
-        list[str], typer.Argument(help="Dataset folders or URIs.", metavar="DATASET...")
+        list[str], typer.Argument(help="Dataset folders or URIs.", metavar="DATASET")
     ],
     output: Output,
     without_repeats: WithoutRepeats = False,  # noqa: FBT002 - a command line flag

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from factory.cli.app import app
 
-_ARGUMENT = re.compile(r"\[?[A-Z+][A-Z0-9_]*\]?(\.\.\.)?")
+_ARGUMENT = re.compile(r"[A-Z+][A-Z0-9_]*")
 _OPTION = re.compile(r"[A-Z][A-Z0-9_]*(=[A-Z][A-Z0-9_]*(,\.\.\.)?)?")
 
 
