@@ -13,6 +13,7 @@ from functools import partial
 from factory.care.examine import examine_shard, orphan_problem
 from factory.data import ShardTask
 from factory.dataset.committed import find_committed
+from factory.dataset.expected import find_expected
 from factory.dataset.near_train import find_near_problem
 from factory.dataset.planned_files import PLANNED_FILES, PlannedFile
 from factory.dataset.quarantine import release
@@ -23,7 +24,7 @@ from factory.dataset.receipts import (
     find_record,
     path_of_block,
 )
-from factory.dataset.state import DatasetState, find_expected, find_plan
+from factory.dataset.state import DatasetState, find_plan
 from factory.dataset.views import make_manifest
 from factory.errors import Problem
 from factory.make.commit import adopt_shard, read_orphan

@@ -10,10 +10,11 @@ from pathlib import Path
 
 from factory.arguments import check_arguments
 from factory.care.examine import examine_shard, missing_tables, orphan_problem
+from factory.dataset.expected import find_expected
 from factory.dataset.near_train import find_near_problem
 from factory.dataset.planned_files import find_file_problems
 from factory.dataset.receipts import check_snapshots, examine_receipts
-from factory.dataset.state import DatasetState, find_expected, find_plan
+from factory.dataset.state import DatasetState, find_plan
 from factory.dataset.views import make_manifest
 from factory.errors import JobError, Problem
 from factory.manifest.makers import describe_makers, find_makers

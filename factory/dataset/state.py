@@ -23,12 +23,10 @@ from factory.manifest.paths import (
     round_path,
 )
 from factory.manifest.records import RecordSequence, ShardRecord
-from factory.pack.contents import Expected
-from factory.pack.packing import file_endings
 from factory.plan.identity import check_bytes_version, dataset_id_of, identity_differences
 from factory.plan.rounds import Plan, Round, read_round
 from factory.plan.targets import TargetProgress, cover_rounds, measure_progress
-from factory.spec import EncodeSpec, JobSpec
+from factory.spec import JobSpec
 from factory.spec.coverage import CoverageSpec
 from factory.spec.read import check_job
 from factory.spec.yaml_text import parse_yaml
@@ -250,23 +248,3 @@ def find_labels(store: Store) -> DatasetLabels:
             remedy="run the job again to write it",
         )
     return read_labels(data, source=f"{store.uri}/{LABELS_PATH}")
-
-
-def find_expected(store: Store, plan: Plan) -> Expected:
-    """The expected content of every sample of the dataset, for verification.
-
-    Raises:
-        StoreError: If its label table is missing or damaged.
-    """
-    try:
-        encode = EncodeSpec.model_validate(plan.rounds[0].identity["encode"])
-    except ValidationError as error:
-        raise DamageError(
-            f"{store.uri}/{round_path(0)}: its identity has an unknown encoding of samples; "
-            "restore it, or choose another output.uri"
-        ) from error
-    meaning = find_labels(store)
-    has_instances, is_edited = bool(meaning.instance_classes), "edit" in plan.rounds[0].identity
-    endings = file_endings(encode, has_instances=has_instances, is_edited=is_edited)
-    is_iou = plan.rounds[0].identity.get("segmenter", {}).get("confidence") == "agreement"
-    return Expected(len(meaning.labels), endings, len(meaning.instance_classes), is_iou)

@@ -3,7 +3,8 @@ from pathlib import Path
 from damage import TAR, change_receipt, rewrite
 
 from factory.care.examine import examine_shard, missing_tables, orphan_problem
-from factory.dataset.state import find_expected, find_state
+from factory.dataset.expected import find_expected
+from factory.dataset.state import find_state
 from factory.store import open_store
 
 
