@@ -21,7 +21,9 @@ class TargetSearch(BaseModel):
     All settings are here, so that a round makes the same bytes whatever the defaults become.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, use_attribute_docstrings=True, defer_build=True
+    )
 
     layouts: tuple[int, ...] = Field(min_length=1, max_length=10_000)
     """Samples of the dataset whose masks are the wanted layouts, by index: those in a sample's own split
@@ -52,7 +54,9 @@ class TargetSearch(BaseModel):
 class Steering(BaseModel):
     """How a round differs from the `dataset` section in order to reach a coverage target."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, use_attribute_docstrings=True, defer_build=True
+    )
 
     goal: str
     """The target it serves, as `status` names it."""

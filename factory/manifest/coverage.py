@@ -45,7 +45,9 @@ _Areas = Annotated[list[Histogram], Field(max_length=2**8)]
 class Coverage(BaseModel):
     """The coverage of some samples. Trailing zeros of lists are left out."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, use_attribute_docstrings=True, defer_build=True
+    )
 
     made: Counts = {}
     """Generated images, kept or not, by generator class; -1 = the generator has none."""

@@ -19,7 +19,9 @@ MOST_LABELS_BYTES = 2**22
 class Facts(BaseModel):
     """Base class of the content of a dataset's files: frozen, unknown keys refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, use_attribute_docstrings=True, defer_build=True
+    )
 
 
 Channel = Annotated[int, Field(ge=0, le=255)]

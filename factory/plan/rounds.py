@@ -24,7 +24,9 @@ from factory.spec.settings import DatasetName
 class Round(BaseModel):
     """One immutable round of a dataset's growth: the content of `plan/round-NNNN.json`."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, use_attribute_docstrings=True, defer_build=True
+    )
 
     schema_version: int = 2
     """Version of this layout; 1 if no step is named and nothing searched, which older versions read."""

@@ -1,9 +1,11 @@
 """Documents that can lie are held against what they describe."""
 
 import re
+import runpy
 import tomllib
 from pathlib import Path
 
+import pytest
 import yaml
 from golden.goldens import command_names
 
@@ -90,3 +92,18 @@ def test_the_citation_names_this_version_and_licence() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert (cited["title"], cited["version"]) == (project["name"], project["version"])
     assert cited["license"] == project["license"]
+
+
+@pytest.mark.parametrize("repository", ["", "https://host/owner/maskfactory"])
+def test_a_package_index_gets_no_link_that_leads_nowhere(repository: str) -> None:
+    describe = runpy.run_path(str(ROOT / "setup.py"), run_name="setup")["describe"]
+    shown = describe(README, repository)
+    prose = re.sub(r"```.*?```", "", shown, flags=re.DOTALL)
+    targets = re.findall(r"\]\(([^)\s]*)\)", prose)
+    assert [one for one in targets if not one.startswith(("https://", "#"))] == []
+    ours = [one for one in targets if repository and one.startswith(repository)]
+    assert len(ours) >= (20 if repository else 0)
+    assert "Turns a pretrained image generator" in shown
+    for one in ours:
+        path = re.sub(r".*?/(?:blob|raw)/main/", "", one).partition("#")[0]
+        assert (ROOT / path).exists(), one
