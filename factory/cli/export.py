@@ -7,6 +7,8 @@ from typing import Annotated, Any
 import typer
 
 from factory.cli.shared import AsJson, one_line_errors, print_json, say
+from factory.errors import JobError
+from factory.manifest.paths import JOB_PATH
 from factory.store.single_file import writing_into
 
 
@@ -50,11 +52,16 @@ def export(
     as_json: AsJson = False,  # noqa: FBT002 - a command line flag
 ) -> None:
     """Export a dataset to another format."""
+    from factory.dataset.trust import is_stored_job
     from factory.export.coco import export_coco
     from factory.export.examples import open_export
     from factory.export.formats import FORMATS
     from factory.store import open_store
 
+    if is_stored_job(output / JOB_PATH):
+        raise JobError(
+            where="-o", found=f"{output} holds a dataset", remedy="choose another folder"
+        )
     source = open_export(open_store(dataset), split, near_train=near_train)
     answer: dict[str, Any] = {"format": layout.value, "output": str(output)}
     with writing_into(output):

@@ -30,8 +30,10 @@ def export_coco(source: Exported, folder: Path) -> tuple[int, int]:
     """
     if not source.manifest.meaning.instance_classes:
         raise StoreError(
-            f"{source.store.uri}: has no instances to export; set dataset.segmenter.instances and make "
-            "the dataset anew in another output.uri, or export its classes with `coco-semantic`"
+            where=source.store.uri,
+            found="has masks of classes, and `coco` is for single objects",
+            remedy="export its classes with `coco-semantic`, `coco-polygons` or `coco-panoptic`; "
+            "objects come from `segmenter.kind: style_mixing` with `instances`, in another dataset",
         )
     (folder / "images").mkdir(parents=True, exist_ok=True)
     with staged_file(folder / "annotations.json") as file:

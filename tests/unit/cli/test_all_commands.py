@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 
 import pytest
 import typer
@@ -91,3 +93,24 @@ def test_so_is_a_refusal(tmp_path, monkeypatch, command):
     refusal = json.loads(result.stderr)
     assert refusal["message"]
     assert "Error" not in refusal["message"]
+
+
+def test_an_export_is_not_written_into_a_dataset(here, monkeypatch):
+    monkeypatch.chdir(here)
+    before = sorted(path.name for path in (here / "out").iterdir())
+    result = CliRunner().invoke(app, ["export", "folders", "out", "-o", "out"])
+    assert (result.exit_code, "out holds a dataset; choose another folder" in result.output) == (
+        2,
+        True,
+    )
+    assert sorted(path.name for path in (here / "out").iterdir()) == before
+
+
+def test_status_and_help_load_nothing_that_takes_long():
+    heavy = "torch", "ray", "boto3", "PIL", "starlette", "factory.pack.image"
+    code = (
+        "import sys, factory.cli.app, factory.dataset.quarantine, factory.dataset.status\n"
+        f"print([name for name in {heavy} if name in sys.modules])"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "[]"

@@ -130,6 +130,7 @@ def test_a_dataset_without_instances_says_how_to_have_them(tmp_path):
     with pytest.raises(StoreError) as caught:
         export_coco(open_export(open_store(str(tmp_path / "out"))), tmp_path / "coco")
     assert str(caught.value).endswith(
-        "has no instances to export; set dataset.segmenter.instances and make the dataset anew in "
-        "another output.uri, or export its classes with `coco-semantic`"
+        "has masks of classes, and `coco` is for single objects; export its classes with "
+        "`coco-semantic`, `coco-polygons` or `coco-panoptic`; objects come from `segmenter.kind: "
+        "style_mixing` with `instances`, in another dataset"
     )
