@@ -74,13 +74,18 @@ def export(
     answer["repeats_left_out"] = source.num_left_out
     if as_json:
         print_json(answer)
-        return
+    else:
+        _tell(answer)
+
+
+def _tell(answer: dict[str, Any]) -> None:
+    """Print in words what was written, and what was left out."""
     objects = f" and {answer['objects']:,} objects" if "objects" in answer else ""
-    say(f"wrote {answer['images']:,} images{objects} to {output}")
+    say(f"wrote {answer['images']:,} images{objects} to {answer['output']}")
     if answer["edits_left_out"]:
         say(
-            f"left out the edited images and masks, which {layout.value} has no place for: "
+            f"left out the edited images and masks, which {answer['format']} has no place for: "
             "`factory export folders` or `factory export hf` writes both"
         )
-    if source.num_left_out:
-        say(f"left out {source.num_left_out:,} held-out images that nearly repeat a training image")
+    if num_repeats := answer["repeats_left_out"]:
+        say(f"left out {num_repeats:,} held-out images that nearly repeat a training image")
