@@ -1,9 +1,15 @@
+import shutil
+
 import numpy as np
 import pytest
 
+import factory
 from factory.dataset.near_train import find_repeats
-from factory.derive.rule import Rule, check_rule, parse_area
+from factory.dataset.views import make_manifest
+from factory.derive.rule import Rule, Source, check_rule, choose, parse_area
 from factory.errors import JobError
+from factory.manifest.parquet import encode_table, read_table
+from factory.store import open_store
 
 
 @pytest.mark.parametrize("text", ["nucleus", "nucleus=", "=0..1", "nucleus=a..b", "nucleus=0.1"])
@@ -39,3 +45,36 @@ def test_of_a_chain_of_repeats_those_near_a_kept_one_are_dropped():
     chain = np.array([0, 0b1111, 0b11111111, 0, 2**63], dtype=np.uint64)
     assert find_repeats(chain) == {1, 3, 4}
     assert find_repeats(np.zeros(0, dtype=np.uint64)) == set()
+
+
+@pytest.fixture(scope="module")
+def parts(finished, tmp_path_factory):
+    """A dataset in which every third sample shows none of class 2, and what its table says."""
+    root = tmp_path_factory.mktemp("parts") / "out"
+    shutil.copytree(finished, root)
+    store = open_store(str(root))
+    for path in store.names("meta"):
+        table = read_table(store.read(path))
+        px = table["class_px"].to_pylist()
+        for index, row in zip(table["index"].to_pylist(), px, strict=True):
+            row[0], row[2] = (row[0] + row[2], 0) if index % 3 == 0 else (row[0], row[2])
+        column = table.schema.get_field_index("class_px")
+        store.replace(path, encode_table(table.set_column(column, "class_px", [px])))
+    return Source(store, make_manifest(store))
+
+
+def indices(source, rule):
+    return [chosen.index for chosen in choose([source], rule)["train"]]
+
+
+def test_a_sample_without_a_class_that_is_asked_for_is_left_out(parts):
+    assert indices(parts, Rule(("cluster_02",))) == [i for i in range(13) if i % 3]
+    assert indices(parts, Rule(("cluster_01",))) == list(range(13))
+
+
+def test_limits_of_an_area_belong_to_the_range(parts, finished):
+    areas = [sample.facts.class_px[1] / 32**2 for sample in factory.open_dataset(finished)]
+    least, most = sorted(areas)[3], sorted(areas)[9]
+    found = indices(parts, Rule(area={"cluster_01": (least, most)}))
+    assert found == [i for i, area in enumerate(areas) if least <= area <= most]
+    assert {areas.index(least), areas.index(most)} <= set(found)

@@ -21,6 +21,8 @@ def test_ignored_pixels_change_nothing_and_an_empty_mask_is_no_error():
     other = logits.detach().clone()
     other[:, :, 4:] = 7.0
     assert segmentation_loss(logits, masks) == segmentation_loss(other, masks)
+    alone = segmentation_loss(logits[:, :, :4], masks[:, :4])
+    assert segmentation_loss(logits, masks).item() == pytest.approx(alone.item(), rel=1e-5)
     loss = segmentation_loss(logits, torch.full_like(masks, 255))
     loss.backward()
     assert loss == 0

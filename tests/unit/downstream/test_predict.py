@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -22,8 +24,6 @@ class Counted:
 
 
 def asked(image, view, size_px=16):
-    from pathlib import Path
-
     network = Counted()
     odds = predict(Model(Path("net"), colour_facts(size_px=size_px), network), image, view)
     return odds, network.sizes
@@ -45,6 +45,23 @@ def test_tiles_overlap_by_a_quarter_at_least():
     assert sum(shape[0] for shape in sizes) == 3
     _, sizes = asked(image[:, :28], "tiles")
     assert sum(shape[0] for shape in sizes) == 2
+
+
+def test_where_tiles_overlap_each_counts_most_at_its_middle():
+    """The first tile says class 0, the second class 1."""
+
+    def in_turn(tiles):
+        answers = torch.full((len(tiles), 3, 16, 16), -30.0)
+        for number in range(len(tiles)):
+            answers[number, number] = 30
+        return answers
+
+    image = np.zeros((16, 28, 3), np.uint8)
+    model = Model(Path("net"), colour_facts(size_px=16), in_turn)
+    odds = predict(model, image, "tiles")[0, 8]
+    assert (odds[:12] == 1).all()
+    assert (odds[16:] < 1e-20).all()
+    assert odds[12:16].tolist() == pytest.approx([0.8, 0.6, 0.4, 0.2], abs=1e-5)
 
 
 def test_a_whole_picture_is_shrunk_to_the_side_and_answered_at_its_own_size():

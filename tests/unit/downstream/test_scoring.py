@@ -32,11 +32,11 @@ def test_ignored_pixels_and_those_outside_count_nowhere(predicted, true):
     inside[2:6] = True
     shown = true.copy()
     shown[3] = 255
-    found = count_overlaps(predicted, shown, 3, inside)
-    rows = [2, 4, 5]
-    wanted = count_overlaps(predicted[rows], true[rows], 3)
-    for name in ("both", "predicted", "true"):
-        assert (getattr(found, name) == getattr(wanted, name)).all()
+    for mask, rows in ((inside, [2, 4, 5]), (None, [0, 1, 2, 4, 5, 6, 7, 8])):
+        found = count_overlaps(predicted, shown, 3, mask)
+        wanted = count_overlaps(predicted[rows], true[rows], 3)
+        for name in ("both", "predicted", "true"):
+            assert (getattr(found, name) == getattr(wanted, name)).all()
 
 
 def test_counts_of_images_add_up():
