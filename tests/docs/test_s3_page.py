@@ -6,6 +6,7 @@ import re
 import types
 from pathlib import Path
 
+import boto3
 import pytest
 from fault.servers import Weed, find_program, s3_env
 from PIL import Image
@@ -36,6 +37,7 @@ def server(tmp_path_factory):
 def test_every_block_of_the_page_does_what_it_says(server, tmp_path, monkeypatch):
     for name, value in server.items():
         monkeypatch.setenv(name, value)
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)  # another test's has its credentials
     monkeypatch.chdir(tmp_path)
     blocks = BLOCK.findall(PAGE)
     assert [kind for kind, _, _ in blocks].count("python") == 4

@@ -86,7 +86,7 @@ def measured(monkeypatch):
     found |= {"accepted_share": None, "rejected": {}, "passes_per_pair": 1, "search_bytes": 0}
     found |= {"gpu_bytes": None, "workers_per_gpu": None}
     found |= {"targets": []}
-    monkeypatch.setattr(estimate_module, "_calibrate", lambda *_: found)
+    monkeypatch.setattr(estimate_module, "_calibrate", lambda *_: (found, None))
     return found
 
 
