@@ -95,9 +95,13 @@ def decode_image(data: bytes) -> UInt8[np.ndarray, "h w 3"]:
     """Decode an image file to RGB; one with alpha is laid on white.
 
     Raises:
-        ValueError: If `data` is not a complete image.
+        ValueError: If `data` is not a complete image, or has grey values of more than 8 bits.
     """
     picture = _opened(data)
+    if picture.mode.startswith(("I", "F")):  # Pillow would cut values above 255
+        raise ValueError(f"found mode {picture.mode}; images have 8 bits per channel")
+    if picture.mode in {"LA", "PA"} or "transparency" in picture.info:
+        picture = picture.convert("RGBA")
     if picture.mode == "RGBA":
         return flatten_on_white(np.asarray(picture))
     return np.asarray(picture.convert("RGB"))

@@ -91,6 +91,27 @@ def test_a_grey_image_is_read_as_rgb():
     assert np.array_equal(decode_image(data), np.full((3, 5, 3), 77))
 
 
+def test_grey_of_sixteen_bits_is_refused_rather_than_cut_to_white():
+    sink = io.BytesIO()
+    Image.fromarray(np.full((4, 4), 30_000, dtype=np.uint16)).save(sink, "PNG")
+    with pytest.raises(ValueError, match="mode I;16; images have 8 bits"):
+        decode_image(sink.getvalue())
+
+
+@pytest.mark.parametrize("mode", ["LA", "P"])
+def test_transparent_pixels_of_grey_and_palette_images_are_white(mode):
+    picture = Image.new("LA", (2, 1), (10, 0))
+    picture.putpixel((1, 0), (10, 255))
+    words = {}
+    if mode == "P":
+        picture, words = Image.new("P", (2, 1)), {"transparency": 0}
+        picture.putpalette([10] * 6)
+        picture.putpixel((1, 0), 1)
+    sink = io.BytesIO()
+    picture.save(sink, "PNG", **words)
+    assert decode_image(sink.getvalue()).tolist() == [[[255] * 3, [10] * 3]]
+
+
 @pytest.mark.parametrize("name", IMAGE_ENDING)
 @pytest.mark.parametrize("read", [decode_image, decode_mask])
 def test_an_image_that_ends_early_is_refused(pixels, name, read):
