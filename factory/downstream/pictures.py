@@ -1,6 +1,6 @@
 """Labelled pictures that a network is scored on: a folder, a tar, or a split of a dataset."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Protocol, runtime_checkable
@@ -144,18 +144,20 @@ def open_pictures(path: Path, under: str = "") -> FilePictures:
         under: Take only what lies in this folder of it.
 
     Raises:
-        JobError: If there are no such pictures, one has no mask, or a tar is damaged.
+        JobError: If there are no such pictures, one has no mask, two have one key, or a tar is damaged.
     """
     files = dict(in_tars([path], _PICTURES, OPTION) if path.is_file() else _in_folder(path))
     inside = f"{under.strip('/')}/" if under.strip("/") else ""
     files = {name: found for name, found in files.items() if name.startswith(inside)}
     masks = {name.removesuffix(_MASK): name for name in files if name.endswith(_MASK)}
-    if masks:
-        pictures = {_stem(name): name for name in files if not name.endswith(_MASK)}
-    else:
-        masks = {_below(name, _MASKS): name for name in files if _below(name, _MASKS)}
-        pictures = {_below(name, _IMAGES): name for name in files if _below(name, _IMAGES)}
     where = f"{OPTION}: {path}" + (f": {inside}" if inside else "")
+    if masks:
+        pictures = _by_key(
+            where, [(_stem(name), name) for name in files if not name.endswith(_MASK)]
+        )
+    else:
+        masks = _by_key(where, [(_below(name, _MASKS), name) for name in files])
+        pictures = _by_key(where, [(_below(name, _IMAGES), name) for name in files])
     if not masks:
         raise JobError(
             where=where,
@@ -208,6 +210,20 @@ def _below(name: str, folder: str) -> str:
         return ""
     place = parts.index(folder)
     return _stem("/".join((*parts[:place], *parts[place + 1 :])))
+
+
+def _by_key(where: str, named: Sequence[tuple[str, str]]) -> dict[str, str]:
+    """Names of files by their keys; those without a key are left out."""
+    found: dict[str, str] = {}
+    for key, name in named:
+        if key and key in found:
+            raise JobError(
+                where=where,
+                found=f"{found[key]} and {name} have one key",
+                remedy="remove one of them",
+            )
+        found |= {key: name} if key else {}
+    return found
 
 
 def _check_whole(where: str, keys: list[str], lack: str) -> None:

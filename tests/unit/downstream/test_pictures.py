@@ -55,6 +55,9 @@ def test_what_is_no_set_of_pairs_is_told_in_one_line(tmp_path):
     (folder / "b/2.png").unlink()
     (folder / "b/1.png").unlink()
     assert "(no picture for b/1)" in told(lambda: open_pictures(folder))
+    twice = write_pairs(tmp_path / "twice", PAIRS)
+    (twice / "b/1.jpg").write_bytes((twice / "b/1.png").read_bytes())
+    assert "b/1.jpg and b/1.png have one key" in told(lambda: open_pictures(twice))
     packed = tmp_path / "pairs.tar"
     pack(write_pairs(tmp_path / "more", PAIRS), packed)
     small = tmp_path / "small.tar"
