@@ -56,6 +56,12 @@ def find_classes(own_names: Sequence[str], settings: ScoreSettings) -> ScoredCla
     ground = names.index(_known(settings.background or names[0], names, "--background"))
     table = np.arange(IGNORE + 1, dtype=np.uint8)
     if settings.protocol in _TWO_CLASSES:
+        if settings.unions:
+            raise JobError(
+                where="--union",
+                found=f"of {settings.protocol}, which knows foreground and background alone",
+                remedy="leave one of the two out",
+            )
         table[: len(names)] = 1
         table[ground] = 0
         both = ("background", "foreground")

@@ -1,10 +1,12 @@
 import numpy as np
+import pytest
 from colour_network import cell
 
 from factory.downstream.intervals import draw_weights
 from factory.downstream.part_counts import Tally, count_picture
 from factory.downstream.score_settings import ScoreSettings
 from factory.downstream.scored_classes import find_classes
+from factory.errors import JobError
 
 SETTINGS = ScoreSettings(unions={"whole": ("rim", "core")})
 CLASSES = find_classes(("ground", "rim", "core"), SETTINGS)
@@ -51,3 +53,9 @@ def test_pixels_of_no_class_do_not_count_and_unanswered_ones_are_wrong():
     assert found.num_px == 128
     assert found.num_right == 112
     assert found.whole[0][2] == (truth == 0).sum()
+
+
+def test_unions_of_classes_that_a_protocol_does_not_know_are_refused():
+    settings = ScoreSettings(protocol="feng2023", unions={"both": ("rim", "core")})
+    with pytest.raises(JobError, match="--union: of feng2023"):
+        find_classes(("ground", "rim", "core"), settings)
