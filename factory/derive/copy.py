@@ -13,6 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pyarrow as pa
+from pydantic import TypeAdapter, ValidationError
 
 from factory.data import ShardTask
 from factory.dataset.committed import find_committed
@@ -43,6 +44,7 @@ from factory.pack.packing import PackedRows
 from factory.pack.tar import ShardWriter
 from factory.plan.rounds import encode_round
 from factory.provenance import new_run_id
+from factory.spec.settings import DatasetName
 from factory.store import Store
 
 
@@ -72,6 +74,7 @@ def derive_dataset(
         DamageError: If a shard or a table of a source is missing or damaged.
     """
     check_rule(rule)
+    _check_name(name)
     if output.uri in {store.uri for store in sources}:
         raise JobError(where="output", found=f"found {output.uri}", allowed="none of the sources")
     opened = [Source(store, make_manifest(store)) for store in sources]
@@ -92,6 +95,18 @@ def derive_dataset(
     manifest = make_manifest(output)
     write_views(output, manifest)
     return manifest
+
+
+def _check_name(name: str) -> None:
+    if name:
+        try:
+            TypeAdapter(DatasetName).validate_python(name)
+        except ValidationError as error:
+            raise JobError(
+                where="name",
+                found=f"found {name[:80]!r}",
+                allowed="a-z, 0-9, _ and -, at most 64 of them, and no _ or - first",
+            ) from error
 
 
 def _claim(output: Store, joined: Joined) -> None:

@@ -1,7 +1,8 @@
 """What a dataset that is made of others is: its identity, its plan and its label table."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,7 @@ from factory.redact import redact_values
 SEVERAL = "several"
 """In place of a kind of generator or segmenter, if the sources differ."""
 
+_UNNAMED = re.compile(r"cluster_\d+")
 _HOW_MADE, _NOT_COPIED = ("sampling", "edit"), "layouts_sha256"
 
 
@@ -154,6 +156,7 @@ def _traits(source: Source) -> dict[str, Any]:
         "mask classes": [label.name for label in meaning.labels],
         "instance classes": meaning.instance_classes,
         "image format": encode["image"],
+        "fit of classes that nobody named": _fit_of_unnamed(source),
         "confidence maps": encode.get("confidence", False),
         "alpha maps": encode.get("alpha", False),
         "meaning of confidence": segmenter.get("confidence", "margin"),
@@ -161,6 +164,25 @@ def _traits(source: Source) -> dict[str, Any]:
         "wanted layouts": _has(identity, "sampling"),
         "edited pairs": _has(identity, "edit"),
     }
+
+
+def _fit_of_unnamed(source: Source) -> list[str]:
+    """Digests of the fits that numbered a source's classes: another fit's cluster 1 differs."""
+    names = [label.name for label in source.manifest.meaning.labels]
+    if not any(_UNNAMED.fullmatch(name) for name in names):
+        return []
+    return sorted(set(_fits(source.manifest.identity)))
+
+
+def _fits(identity: Mapping[str, Any]) -> Iterator[str]:
+    """Digests of what a dataset's masks come from; of copies, those of their sources."""
+    copied = identity["derived"].get("sources") if _has(identity, "derived") else None
+    if not isinstance(copied, list):
+        yield str(identity["segmenter"].get("sha256", ""))[:16]
+        return
+    for source in copied:
+        if isinstance(source, Mapping) and _has(source, "identity"):
+            yield from _fits(source["identity"])
 
 
 def _join_labels(sources: Sequence[Source]) -> tuple[DatasetLabels, list[dict[int, int]]]:

@@ -71,7 +71,11 @@ def test_a_subset_has_the_samples_that_obey_with_new_keys_and_receipts_that_veri
 
 
 def test_merging_keeps_every_sample_in_its_split(divided, finished, tmp_path):
-    manifest = derive([divided, finished], tmp_path / "both", name="both", samples_per_shard=20)
+    sources = [shutil.copytree(f, tmp_path / str(n)) for n, f in enumerate((divided, finished))]
+    for source in sources:  # clusters of two fits are alike only if somebody says so
+        table = source / "labels.json"
+        table.write_text(table.read_text().replace("cluster_0", "part_"))
+    manifest = derive(sources, tmp_path / "both", name="both", samples_per_shard=20)
     assert manifest.splits == ("train", "val", "test")
     for split, count in (("train", 48 + 13), ("val", 6), ("test", 6)):
         assert len(everything(tmp_path / "both", split)) == count
@@ -130,3 +134,10 @@ def test_a_dataset_is_not_written_over_its_source(finished, tmp_path):
     shutil.copytree(finished, tmp_path / "out")
     with pytest.raises(JobError, match="none of the sources"):
         derive([tmp_path / "out"], tmp_path / "out")
+
+
+@pytest.mark.parametrize("name", ["../away", "Upper", "a" * 65])
+def test_a_name_that_no_dataset_has_is_told(finished, tmp_path, name):
+    with pytest.raises(JobError, match="name: found"):
+        derive([finished], tmp_path / "new", name=name)
+    assert not (tmp_path / "new").exists()

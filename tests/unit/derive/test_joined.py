@@ -79,3 +79,29 @@ def test_how_samples_were_made_is_kept_without_the_digest_of_a_file_that_is_not_
         joined([first, source(tmp_path, "c")], chosen())
     for odd in (None, "x", [1]):  # whatever wrote it
         assert "edit" not in joined([with_edit("d", odd)], chosen()).identity
+
+
+def test_numbered_clusters_of_different_fits_are_not_one_class(tmp_path):
+    def of_fit(name, digest):
+        identity = a_manifest().identity
+        return source(
+            tmp_path,
+            name,
+            identity=identity | {"segmenter": identity["segmenter"] | {"sha256": digest}},
+        )
+
+    labels = a_manifest().meaning.labels
+    numbered = [label.model_copy(update={"name": f"cluster_{label.id:02d}"}) for label in labels]
+
+    def unnamed(one):
+        meaning = one.manifest.meaning.model_copy(update={"labels": numbered})
+        return Source(one.store, one.manifest.model_copy(update={"meaning": meaning}))
+
+    named = [of_fit("a", "11"), of_fit("b", "22")]
+    assert joined(named, chosen()).labels.labels == labels
+    with pytest.raises(JobError, match=r"fit of classes that nobody named: \['22'\]"):
+        joined([unnamed(one) for one in named], chosen())
+    alike = [unnamed(of_fit("a", "11")), unnamed(of_fit("b", "11"))]
+    copied = joined(alike, chosen())
+    manifest = alike[0].manifest.model_copy(update={"identity": copied.identity})
+    joined([alike[0], Source(alike[0].store, manifest)], chosen())
