@@ -81,9 +81,10 @@ def _train(dataset: str, output: Path, settings: "NetworkSettings") -> None:
     from factory.downstream.ranks import joined_ranks
     from factory.downstream.training import NetworkTraining
     from factory.run.signals import stop_on_signals
+    from factory.store.single_file import make_folder
 
     pairs, val = open_pairs(find_store(dataset))
-    output.mkdir(parents=True, exist_ok=True)
+    make_folder(output)
     stop = threading.Event()
 
     def progress(done: int, total: int, loss: float) -> None:

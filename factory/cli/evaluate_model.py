@@ -137,10 +137,10 @@ def _tell(done: int, total: int) -> None:
 
 def _write_report(path: Path, evaluation: "Evaluation", scores: "ModelScores") -> None:
     from factory.downstream.report import make_report
-    from factory.store.single_file import replace_file
+    from factory.store.single_file import make_folder, replace_file
 
     best, worst = evaluation.extremes(scores, _NUM_SHOWN)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     replace_file(path, make_report(scores, evaluation.classes, best, worst))
 
 

@@ -58,10 +58,12 @@ def export(
     from factory.export.formats import FORMATS
     from factory.store import open_store
 
-    if is_stored_job(output / JOB_PATH):
-        raise JobError(
-            where="-o", found=f"{output} holds a dataset", remedy="choose another folder"
-        )
+    # Also a folder below: what no receipt names there is damage to `factory verify`.
+    path = output.resolve()
+    holder = next((f for f in (path, *path.parents) if is_stored_job(f / JOB_PATH)), None)
+    if holder is not None:
+        found = f"{output} {'holds' if holder == path else 'lies in'} a dataset"
+        raise JobError(where="-o", found=found, remedy="choose another folder")
     source = open_export(open_store(dataset), split, near_train=near_train)
     answer: dict[str, Any] = {"format": layout.value, "output": str(output)}
     with writing_into(output):

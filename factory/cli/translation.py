@@ -41,14 +41,14 @@ def train_translation(  # noqa: PLR0913, PLR0917 - options, each by its name
     from factory.downstream.translation_settings import TranslationSettings
     from factory.run.signals import stop_on_signals
     from factory.spec.check import check_settings
-    from factory.store.single_file import replace_file
+    from factory.store.single_file import make_folder, replace_file
 
     given = {"size": size, "steps": steps, "batch_size": batch_size, "every": every, "seed": seed}
     settings = check_settings(TranslationSettings, given, source="train-translation")
     judge = open_model(model) if model is not None else None
     pairs, val = open_pairs(find_store(dataset))
     held_out = pairs if val is None else val
-    output.mkdir(parents=True, exist_ok=True)
+    make_folder(output)
     stop = threading.Event()
 
     def progress(done: int, total: int, difference: float) -> None:
@@ -84,7 +84,7 @@ def translate(translator: Translator, mask: Mask, output: Image, seed: Seed = 0)
     from factory.errors import JobError
     from factory.pack.image import decode_mask, encode_image
     from factory.spec import EncodeSpec
-    from factory.store.single_file import replace_file
+    from factory.store.single_file import make_folder, replace_file
 
     opened = open_translator(translator)
     try:
@@ -92,6 +92,6 @@ def translate(translator: Translator, mask: Mask, output: Image, seed: Seed = 0)
     except (OSError, ValueError) as error:
         raise JobError(where=str(mask), found=str(error), allowed="a PNG of class ids") from error
     image = opened.translate(torch.from_numpy(ids.astype(np.int64))[None], seed)[0]
-    output.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(output.parent)
     replace_file(output, encode_image(image, EncodeSpec()))
     say(f"wrote {output}")

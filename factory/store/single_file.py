@@ -27,6 +27,16 @@ def replace_file(path: Path, data: bytes) -> None:
         raise JobError(f"{path}: cannot write ({error.strerror}); give another path") from error
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder of a user's, and those that it lies in, unless it is there.
+
+    Raises:
+        JobError: If it cannot be made.
+    """
+    with writing_into(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+
+
 @contextmanager
 def writing_into(folder: Path) -> Iterator[None]:
     """Context manager that turns failures to write into a user's folder into a `JobError`.

@@ -103,7 +103,23 @@ def test_an_export_is_not_written_into_a_dataset(here, monkeypatch):
         2,
         True,
     )
+    result = CliRunner().invoke(app, ["export", "folders", "out", "-o", "out/data/more"])
+    assert (result.exit_code, "out/data/more lies in a dataset" in result.output) == (2, True)
     assert sorted(path.name for path in (here / "out").iterdir()) == before
+    assert not (here / "out/data/more").exists()
+
+
+@pytest.mark.parametrize(
+    "command", ["train out -o file/net --steps 1", "train-translation out -o file --steps 1"]
+)
+def test_a_file_is_no_folder_of_a_training(here, monkeypatch, command):
+    monkeypatch.chdir(here)
+    (here / "file").write_text("mine", encoding="utf-8")
+    result = CliRunner().invoke(app, command.split())
+    assert result.exit_code == 2
+    assert result.output.count("\n") == 1
+    assert "cannot write" in result.output
+    assert (here / "file").read_text(encoding="utf-8") == "mine"
 
 
 def test_status_and_help_load_nothing_that_takes_long():

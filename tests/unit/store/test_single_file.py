@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from factory.errors import JobError
-from factory.store.single_file import replace_file
+from factory.store.single_file import make_folder, replace_file
 
 
 def test_the_new_bytes_are_there_and_nothing_else(tmp_path):
@@ -47,3 +47,13 @@ def test_a_pipe_stays_a_pipe(tmp_path):
 def test_a_folder_is_no_place_for_a_file(tmp_path):
     with pytest.raises(JobError, match=r"cannot write \(Is a directory\); give another path"):
         replace_file(tmp_path, b"data")
+
+
+def test_a_folder_that_cannot_be_made_is_told_and_one_that_is_there_stays(tmp_path):
+    make_folder(tmp_path / "a/b")
+    make_folder(tmp_path / "a/b")
+    (tmp_path / "a/file").touch()
+    for folder in (tmp_path / "a/file", tmp_path / "a/file/b"):
+        with pytest.raises(JobError, match="cannot write"):
+            make_folder(folder)
+    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == ["b", "file"]
