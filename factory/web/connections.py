@@ -100,9 +100,13 @@ class Connections:
     def on_loop_error(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """Handler of the event loop: without file descriptors, half of the idle connections are closed.
 
-        The loop tries to accept again after a second, by itself.
+        The loop tries to accept again after a second, by itself. If the server was closed meanwhile,
+        that fails, and nothing is lost.
         """
-        if not is_out_of_files(context.get("exception")):
+        error = context.get("exception")
+        if isinstance(error, ValueError) and "_start_serving" in context.get("message", ""):
+            return
+        if not is_out_of_files(error):
             loop.default_exception_handler(context)
             return
         self._log(

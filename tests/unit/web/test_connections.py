@@ -229,6 +229,26 @@ def test_without_file_descriptors_one_line_is_logged_and_callers_are_answered(fi
     assert "raise `ulimit -n` if it happens often" in lines[0]
 
 
+@pytest.mark.parametrize(
+    ("callback", "num_told"), [("BaseSelectorEventLoop._start_serving", 0), ("another", 1)]
+)
+def test_a_server_that_is_closed_before_it_accepts_again_leaves_no_word(caplog, callback, num_told):
+    """asyncio tries that a second after it was out of file descriptors."""
+
+    def fail():
+        raise ValueError("Invalid file descriptor: -1")
+
+    async def attempt():
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(connections.Connections().on_loop_error)
+        fail.__qualname__ = callback
+        loop.call_soon(fail)
+        await asyncio.sleep(0.01)
+
+    asyncio.run(attempt())
+    assert len(caplog.records) == num_told
+
+
 def test_a_file_that_cannot_be_opened_for_want_of_descriptors_is_a_503():
     def no_file(*_):
         raise OSError(errno.EMFILE, "Too many open files")
