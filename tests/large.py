@@ -15,11 +15,11 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-from receipts import a_record
+from receipts import LABELS, a_record
 
 from factory.dataset import receipts
 from factory.manifest.coverage import Coverage
-from factory.manifest.labels import DatasetLabels, MaskClass, encode_labels
+from factory.manifest.labels import encode_labels
 from factory.manifest.parquet import encode_table
 from factory.manifest.paths import LABELS_PATH, receipt_path, round_path, tar_path
 from factory.manifest.records import encode_record
@@ -157,7 +157,7 @@ class LargeStore(LocalStore):
         if path == round_path(0):
             return encode_round(self.plan.rounds[0])
         if path == LABELS_PATH:
-            return encode_labels(_LABELS)
+            return encode_labels(LABELS)
         return (self.views or {}).get(path)
 
     def read_part(self, path, offset, size_bytes):
@@ -192,17 +192,6 @@ class LargeStore(LocalStore):
 
     def remove(self, path):
         self.snapshots.discard(int(path[10:16]) // receipts.BLOCK)
-
-
-_LABELS = DatasetLabels(
-    labels=[
-        MaskClass(id=0, name="ground", colour=(1, 2, 3)),
-        MaskClass(id=1, name="disc", colour=(200, 100, 0)),
-    ],
-    generator_classes=[],
-    attribution="",
-    license="",
-)
 
 
 def _pixels():

@@ -6,6 +6,16 @@ from factory.manifest.labels import DatasetLabels, MaskClass
 from factory.manifest.records import Manifest, ShardRecord
 from factory.manifest.table import table_of, writing_manifest
 
+LABELS = DatasetLabels(
+    labels=[
+        MaskClass(id=0, name="ground", colour=(1, 2, 3)),
+        MaskClass(id=1, name="disc", colour=(200, 100, 0)),
+    ],
+    generator_classes=[],
+    attribution="",
+    license="",
+)
+
 
 def a_record(shard_index=0, **changes):
     facts = {
@@ -44,15 +54,7 @@ def a_manifest(records=(), **changes):
             "encode": {"image": "png"},
             "latents": {"classes": None, "truncation_psi": 1.0},
         },
-        "meaning": DatasetLabels(
-            labels=[
-                MaskClass(id=0, name="ground", colour=(1, 2, 3)),
-                MaskClass(id=1, name="disc", colour=(200, 100, 0)),
-            ],
-            generator_classes=[],
-            attribution="",
-            license="",
-        ),
+        "meaning": LABELS,
         "num_planned": 8,
         "records": list(records),
     }
