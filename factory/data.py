@@ -9,21 +9,21 @@ from typing import Literal
 
 import numpy as np
 from jaxtyping import Float, Int64, UInt8, UInt16
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
+
+from factory.described import Described
 
 IGNORE = 255
 """The mask value of a pixel that belongs to no class; it is never scored and never trained on."""
 
 
-class TargetSearch(BaseModel):
+class TargetSearch(Described):
     """How the samples of a round are searched, for a coverage target that few images have.
 
     All settings are here, so that a round makes the same bytes whatever the defaults become.
     """
 
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, use_attribute_docstrings=True, defer_build=True
-    )
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     layouts: tuple[int, ...] = Field(min_length=1, max_length=10_000)
     """Samples of the dataset whose masks are the wanted layouts, by index: those in a sample's own split
@@ -51,19 +51,17 @@ class TargetSearch(BaseModel):
         return self.candidates + 3 * self.steps + 2
 
 
-class Steering(BaseModel):
+class Steering(Described):
     """How a round differs from the `dataset` section in order to reach a coverage target."""
 
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, use_attribute_docstrings=True, defer_build=True
-    )
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     goal: str
     """The target it serves, as `status` names it."""
-    classes: dict[int, int] = {}
+    classes: dict[int, int] = Field({})
     """Classes of the generator to draw, and how often in each cycle; empty = as `dataset.latents`
     says."""
-    min_area: dict[int, float] = {}
+    min_area: dict[int, float] = Field({})
     """Minimum share of the mask by mask class: samples below are dropped as `coverage`."""
     best_by: int | None = None
     """Keep the samples of each shard's range with the largest share of this mask class, instead of

@@ -11,13 +11,9 @@ from itertools import zip_longest
 from typing import Annotated, Any
 
 import numpy as np
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    model_serializer,
-)
+from pydantic import ConfigDict, Field, model_serializer
 
+from factory.described import Described
 from factory.manifest.measure import NUM_CELLS, Measures
 from factory.spec.coverage import AREA_EDGES
 
@@ -42,33 +38,31 @@ _Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
 _Areas = Annotated[list[Histogram], Field(max_length=2**8)]
 
 
-class Coverage(BaseModel):
+class Coverage(Described):
     """The coverage of some samples. Trailing zeros of lists are left out."""
 
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, use_attribute_docstrings=True, defer_build=True
-    )
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
-    made: Counts = {}
+    made: Counts = Field({})
     """Generated images, kept or not, by generator class; -1 = the generator has none."""
-    kept: Counts = {}
+    kept: Counts = Field({})
     """Kept images by generator class."""
     area: dict[int, _Areas] = Field({}, max_length=MOST_GROUPS + 1)
     """Kept images that contain a mask class, by generator class (-1: none, or more than 64), then mask
     class, then the class's share of the mask. Bins begin at 0, 0.001, 0.002, 0.005, 0.01, 0.02,
     0.03, 0.04, 0.05, 0.075, 0.1, 0.125, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.6, 0.7, 0.8 and
     0.9."""
-    confidence: Histogram = []
+    confidence: Histogram = Field([])
     """Kept images by mean mask confidence, in 50 equal bins from 0 to 1."""
-    agreement: Histogram = []
+    agreement: Histogram = Field([])
     """Kept images by the agreement of their masks with those of other methods, in the same bins; none,
     and left out of receipts, where masks were not compared."""
-    sharpness: Histogram = []
+    sharpness: Histogram = Field([])
     """Kept images by the variance v of their Laplacian: bin floor(2 log2(1 + v)), at most 39."""
-    border: Histogram = []
+    border: Histogram = Field([])
     """Kept images by the share of neighbouring pixels that differ in class: bins of 0.01, at most
     49."""
-    cells: Histogram = []
+    cells: Histogram = Field([])
     """Kept images by cell of the latent space, 256 cells of equal probability."""
     hashes: list[tuple[_Hash, _Count]] = Field([], max_length=SKETCH_SIZE)
     """Perceptual hashes with the number of kept images that have each: the first 128 in a fixed

@@ -5,10 +5,11 @@ from typing import Annotated
 
 import numpy as np
 from jaxtyping import UInt8
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import ConfigDict, Field, ValidationError, model_validator
 
 from factory.arguments import check_arguments
 from factory.data import IGNORE
+from factory.described import Described
 from factory.errors import DamageError, JobError
 from factory.manifest.versions import read_file_of
 
@@ -16,12 +17,10 @@ MOST_LABELS_BYTES = 2**22
 """Of a label table that is read."""
 
 
-class Facts(BaseModel):
+class Facts(Described):
     """Base class of the content of a dataset's files: frozen, unknown keys refused."""
 
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, use_attribute_docstrings=True, defer_build=True
-    )
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
 
 Channel = Annotated[int, Field(ge=0, le=255)]

@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from itertools import combinations, pairwise
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from factory.manifest.records import ShardRecord
 
@@ -98,6 +97,8 @@ def count_in_table(table: pa.Table) -> Counter[Maker]:
     Raises:
         pyarrow.ArrowException: If the columns are of other types.
     """
+    import pyarrow.compute as pc
+
     table = table.select(_COLUMNS.names).cast(_COLUMNS)  # whoever wrote it
     maps = table["versions"].combine_chunks()
     if not len(maps):

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from factory.manifest.thrift import ThriftReader
@@ -93,6 +92,8 @@ def text_columns(schema: pq.ParquetSchema) -> list[str]:
 def unfolded_bytes(array: pa.Array) -> int:
     """What an array takes once the dictionaries in it are written out; they are not written out here."""
     if pa.types.is_dictionary(array.type):
+        import pyarrow.compute as pc
+
         lengths = pc.binary_length(array.dictionary)
         return (pc.sum(pc.take(lengths, array.indices)).as_py() or 0) + 4 * len(array)
     if pa.types.is_map(array.type):

@@ -7,7 +7,6 @@ from itertools import zip_longest
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from factory.manifest.paths import TRAIN, number_of, split_of
 
@@ -98,6 +97,8 @@ def agreements_in(table: pa.Table) -> list[list[int]]:
     Raises:
         ValueError: If one of these is no JSON of a coverage.
     """
+    import pyarrow.compute as pc
+
     texts = table["coverage"].filter(pc.match_substring(table["coverage"], '"agreement"'))
     found = [json.loads(text) for text in texts.to_pylist()]
     if not all(

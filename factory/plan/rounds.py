@@ -9,9 +9,10 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import ConfigDict, Field, ValidationError, model_validator
 
 from factory.data import ShardTask, Steering
+from factory.described import Described
 from factory.errors import DamageError, JobError
 from factory.identity import KEY_DIGITS, SHARD_DIGITS
 from factory.manifest.versions import read_file_of
@@ -21,12 +22,10 @@ from factory.spec import JobSpec
 from factory.spec.settings import DatasetName
 
 
-class Round(BaseModel):
+class Round(Described):
     """One immutable round of a dataset's growth: the content of `plan/round-NNNN.json`."""
 
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, use_attribute_docstrings=True, defer_build=True
-    )
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     schema_version: int = 2
     """Version of this layout; 1 if no step is named and nothing searched, which older versions read."""

@@ -8,11 +8,12 @@ import json
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import ConfigDict, Field
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
+from factory.described import Described
 from factory.errors import JobError
 from factory.manifest.labels import MaskClass
 from factory.manifest.versions import read_file_of
@@ -23,10 +24,10 @@ Corners = Literal["aligned", "half_pixel"]
 """Which points of maps of different sides lie on each other."""
 
 
-class SegmenterFacts(BaseModel):
+class SegmenterFacts(Described):
     """The content of a segmenter file beside its tensors."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     schema_version: int = 1
     """Version of this layout."""
@@ -40,7 +41,7 @@ class SegmenterFacts(BaseModel):
     """Feature maps it reads."""
     labels: list[MaskClass]
     """Classes of its masks."""
-    nodes: list[list[int]] = []
+    nodes: list[list[int]] = Field([])
     """Nodes of the merge tree that make up each class: the rows of weights and bias, class by class.
     Empty = one row per class."""
     margin_scale: float

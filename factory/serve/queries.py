@@ -2,18 +2,17 @@
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
+from factory.described import Described
 from factory.serve.answers import Pick, ShardState
 
 Order = Literal["ascending", "descending"]
 PaceOf = Literal["latest_run", "all_runs"]
 
 
-class _Query(BaseModel):
+class _Query(Described):
     """Parameters whose docstrings are in the OpenAPI document."""
-
-    model_config = ConfigDict(use_attribute_docstrings=True)
 
 
 class ShardsQuery(_Query):

@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from factory.described import field_docstrings
 from factory.errors import JobError
 from factory.spec.check import by_kind, model_in
 from factory.spec.generators import FAMILY_SETTINGS
@@ -71,7 +72,7 @@ def explain(name: str = "") -> Explanation:
         if field is None:
             raise _unknown(name, asked, model.model_fields)
         path = ".".join(filter(None, [path, key]))
-        text = " ".join((field.description or "").split())
+        text = " ".join(field_docstrings(model).get(key, "").split())
         inner, is_last = model_in(field.annotation), position == len(rest) - 1
         if by_kind(field):
             if not is_last:

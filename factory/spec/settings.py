@@ -13,6 +13,8 @@ from pydantic import (
     model_validator,
 )
 
+from factory.described import Described
+
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Weight = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 DatasetName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
@@ -118,13 +120,12 @@ class IdentityFields:
         return ""
 
 
-class Settings(BaseModel):
+class Settings(Described):
     """Base class of all settings: frozen; unknown keys, and `true` in place of a number, are refused."""
 
     model_config = ConfigDict(
         extra="forbid",
         frozen=True,
-        use_attribute_docstrings=True,
         allow_inf_nan=False,
         defer_build=True,
     )

@@ -123,7 +123,7 @@ def test_a_file_is_no_folder_of_a_training(here, monkeypatch, command):
 
 
 def test_status_and_help_load_nothing_that_takes_long():
-    heavy = "torch", "ray", "boto3", "PIL", "starlette", "factory.pack.image"
+    heavy = "torch", "ray", "boto3", "PIL", "starlette", "pyarrow.compute", "factory.pack.image"
     code = (
         "import sys, factory.cli.app, factory.dataset.quarantine, factory.dataset.status\n"
         f"print([name for name in {heavy} if name in sys.modules])"

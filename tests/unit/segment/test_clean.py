@@ -10,6 +10,7 @@ from small_job import make_small, small_job
 
 from factory import open_dataset
 from factory.data import IGNORE
+from factory.described import field_docstrings
 from factory.errors import JobError
 from factory.generate.base import load_generator
 from factory.generate.batch import MaskBatch
@@ -69,7 +70,7 @@ def test_a_part_that_fills_the_image_is_ignored_because_nothing_lies_around_it()
 
 def test_what_is_taken_away_among_unclaimed_pixels_is_unclaimed_too_as_the_setting_says():
     assert clean("?????? ?b?bb? ??????", keep="largest") == ["??????", "???bb?", "??????"]
-    told = CleanSpec.model_fields["keep"].description
+    told = field_docstrings(CleanSpec)["keep"]
     assert "255 if it has none" in " ".join(told.split())
 
 
