@@ -93,10 +93,9 @@ def _rule(
     *,
     without_repeats: bool,
 ) -> "Rule":
-    from factory.derive.rule import Rule, parse_area
+    from factory.derive.rule import Rule, parse_areas
 
-    limits = dict(map(parse_area, area or ()))
-    return Rule(tuple(classes or ()), min_confidence, limits, without_repeats)
+    return Rule(tuple(classes or ()), min_confidence, parse_areas(area or ()), without_repeats)
 
 
 def _keys_in(path: Path | None) -> "KeyList | None":

@@ -77,12 +77,14 @@ def train(  # noqa: PLR0913, PLR0917 - options, each by its name
 
 
 def _train(dataset: str, output: Path, settings: "NetworkSettings") -> None:
+    from factory.dataset.own_folder import check_outside
     from factory.downstream.pairs import open_pairs
     from factory.downstream.ranks import joined_ranks
     from factory.downstream.training import NetworkTraining
     from factory.run.signals import stop_on_signals
     from factory.store.single_file import make_folder
 
+    check_outside(output, "-o")
     pairs, val = open_pairs(find_store(dataset))
     make_folder(output)
     stop = threading.Event()

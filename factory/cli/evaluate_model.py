@@ -100,6 +100,7 @@ def model(  # noqa: PLR0913, PLR0917 - options, each by its name
     as_json: AsJson = False,  # noqa: FBT002
 ) -> None:
     """Score a trained network on labelled pictures: IoU, Dice and trimap IoU, with intervals."""
+    from factory.dataset.own_folder import check_outside
     from factory.downstream.evaluation import open_evaluation
     from factory.downstream.score_settings import ScoreSettings
     from factory.run.worker import configure_process
@@ -120,6 +121,8 @@ def model(  # noqa: PLR0913, PLR0917 - options, each by its name
     configure_process()
     if on.endswith((".yaml", ".yml")):
         on = load(Path(on)).output.uri
+    if report is not None:
+        check_outside(report, "--report")
     evaluation = open_evaluation(model, on, under=under, split=split, settings=settings)
     scores = evaluation.run(None if as_json else _tell)
     if report is not None:

@@ -7,8 +7,6 @@ from typing import Annotated, Any
 import typer
 
 from factory.cli.shared import AsJson, one_line_errors, print_json, say
-from factory.errors import JobError
-from factory.manifest.paths import JOB_PATH
 from factory.store.single_file import writing_into
 
 
@@ -51,22 +49,21 @@ def export(
     ] = False,
     as_json: AsJson = False,  # noqa: FBT002 - a command line flag
 ) -> None:
-    """Export a dataset to another format."""
-    from factory.dataset.trust import is_stored_job
+    """Export a dataset to another format.
+
+    Each export has a folder of its own. One that was killed is written whole when it is run again.
+    """
+    from factory.dataset.own_folder import check_outside
     from factory.export.coco import export_coco
     from factory.export.examples import open_export
     from factory.export.formats import FORMATS
+    from factory.export.mark import marked
     from factory.store import open_store
 
-    # Also a folder below: what no receipt names there is damage to `factory verify`.
-    path = output.resolve()
-    holder = next((f for f in (path, *path.parents) if is_stored_job(f / JOB_PATH)), None)
-    if holder is not None:
-        found = f"{output} {'holds' if holder == path else 'lies in'} a dataset"
-        raise JobError(where="-o", found=found, remedy="choose another folder")
+    check_outside(output, "-o")
     source = open_export(open_store(dataset), split, near_train=near_train)
     answer: dict[str, Any] = {"format": layout.value, "output": str(output)}
-    with writing_into(output):
+    with writing_into(output), marked(output, source, layout.value):
         if layout is ExportFormat.COCO:
             answer["images"], answer["objects"] = export_coco(source, output)
         else:

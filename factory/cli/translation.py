@@ -34,6 +34,7 @@ def train_translation(  # noqa: PLR0913, PLR0917 - options, each by its name
     model: Model = None,
 ) -> None:
     """Train a network that makes images from masks (SPADE) on a dataset. Run it again to resume."""
+    from factory.dataset.own_folder import check_outside
     from factory.downstream.model_file import open_model
     from factory.downstream.pairs import open_pairs
     from factory.downstream.translation import TranslationTraining, open_translator
@@ -45,6 +46,7 @@ def train_translation(  # noqa: PLR0913, PLR0917 - options, each by its name
 
     given = {"size": size, "steps": steps, "batch_size": batch_size, "every": every, "seed": seed}
     settings = check_settings(TranslationSettings, given, source="train-translation")
+    check_outside(output, "-o")
     judge = open_model(model) if model is not None else None
     pairs, val = open_pairs(find_store(dataset))
     held_out = pairs if val is None else val
@@ -80,12 +82,14 @@ def translate(translator: Translator, mask: Mask, output: Image, seed: Seed = 0)
     import numpy as np
     import torch
 
+    from factory.dataset.own_folder import check_outside
     from factory.downstream.translation import open_translator
     from factory.errors import JobError
     from factory.pack.image import decode_mask, encode_image
     from factory.spec import EncodeSpec
     from factory.store.single_file import make_folder, replace_file
 
+    check_outside(output, "-o")
     opened = open_translator(translator)
     try:
         ids = decode_mask(mask.read_bytes(), ("L", "P"))

@@ -89,7 +89,9 @@ def _classes(manifest: Manifest, totals: Totals) -> list[str]:
     lines = ["| mask value | class | samples | share of pixels |", "|---|---|---|---|"]
     for label in manifest.meaning.labels:
         images, px = by_class.get(label.id, (0, 0))
-        lines.append(f"| {label.id} | {label.name} | {images:,} | {px / total_px:.1%} |")
+        lines.append(
+            f"| {label.id} | {table_cell(label.name)} | {images:,} | {px / total_px:.1%} |"
+        )
     lines.append(f"| 255 | no class: do not score | | {totals.ignore_px / total_px:.1%} |")
     if manifest.meaning.doubts:
         told = "Doubtful, as the fit, those who named its classes and the first images told:"
@@ -134,6 +136,11 @@ def _compared(manifest: Manifest, totals: Totals) -> list[str]:
         f"| samples that it keeps | {' | '.join(f'{share:.1%}' for share in found.kept.values())} |",
         "",
     ]
+
+
+def table_cell(name: str) -> str:
+    """A class's name for a table of Markdown; anybody may have given it."""
+    return _plain(name).replace(r"\_", "_")  # the names of clusters, which nothing takes for markup
 
 
 def _plain(text: str) -> str:

@@ -27,6 +27,7 @@ from factory.dataset.walk import (
     explain_damage,
     open_shard,
 )
+from factory.derive.distinct import check_distinct, check_output
 from factory.derive.joined import Joined, join
 from factory.derive.rule import Chosen, Rule, Source, check_rule, choose
 from factory.errors import DamageError, JobError, StoreError
@@ -69,15 +70,16 @@ def derive_dataset(
         The manifest of the new dataset.
 
     Raises:
-        JobError: If a class is unknown, no sample is left, or the sources do not fit each other.
+        JobError: If a class is unknown, no sample is left, the sources do not fit each other or share
+            samples, or `output` lies in a dataset.
         StoreError: If a source has no dataset, or `output` holds another one.
         DamageError: If a shard or a table of a source is missing or damaged.
     """
     check_rule(rule)
     _check_name(name)
-    if output.uri in {store.uri for store in sources}:
-        raise JobError(where="output", found=f"found {output.uri}", allowed="none of the sources")
+    check_output(output, sources)
     opened = [Source(store, make_manifest(store)) for store in sources]
+    check_distinct(opened, rule)
     chosen = choose(opened, rule)
     name = name or opened[0].manifest.name
     joined = join(opened, chosen, rule, name=name, samples_per_shard=samples_per_shard)

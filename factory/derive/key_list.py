@@ -75,7 +75,15 @@ def _text_of(path: Path) -> str:
                 allowed=f"a list of keys has at most {_MOST_BYTES:,}",
             )
         if not path.is_file():  # opening a pipe would block
-            raise JobError(where=f"{OPTION}: {path}", found="no such file")
+            found = (
+                "a folder"
+                if path.is_dir()
+                else "no plain file"
+                if path.exists()
+                else "no such file"
+            )
+            allowed = "a file with one key per line" if path.exists() else ""
+            raise JobError(where=f"{OPTION}: {path}", found=found, allowed=allowed)
         return path.read_text("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         problem = error.strerror if isinstance(error, OSError) else "not UTF-8 text"

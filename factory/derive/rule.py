@@ -96,6 +96,13 @@ def choose(sources: Sequence[Source], rule: Rule) -> dict[str, list[Chosen]]:
     if not rule.without_repeats:
         return found
     known = [place for place, dhash in enumerate(hashes) if dhash is not None]
+    if hashes and not known:
+        raise JobError(
+            where="--without-repeats",
+            found="no sample has a perceptual hash to compare",
+            allowed=f"pictures of at least {MIN_HASHED_HEIGHT} x {MIN_HASHED_WIDTH} px",
+            remedy="leave the option out",
+        )
     numbers = np.array([hashes[place] for place in known], dtype=np.uint64)
     repeats = {known[place] for place in find_repeats(numbers)}
     flat = iter(range(len(hashes)))
@@ -124,8 +131,13 @@ def _rows_of(
     """The samples of a split that obey the rule, with their hashes; None where there is none."""
     labels = source.manifest.meaning.labels
     for record in source.manifest.records_of(split):
-        more = ("agreement",) if rule.min_agreement else ()
-        table = read_facts_tables(source.store, [record], (*_COLUMNS, *more))
+        table = read_facts_tables(source.store, [record], None if rule.min_agreement else _COLUMNS)
+        if rule.min_agreement and "agreement" not in table.column_names:
+            raise JobError(
+                where="--min-agreement",
+                found=f"{source.store.uri} has masks that were not compared with other methods'",
+                remedy="make it with `dataset.agreement` in its job, or leave the option out",
+            )
         kept = _obeys(table, labels, rule)
         rows = table.select(["index", "dhash", "width", "height"]).to_pylist()
         for position, row in enumerate(rows):
@@ -167,6 +179,20 @@ def parse_area(text: str) -> tuple[str, tuple[float, float]]:
         raise JobError(
             where="--area", found=f"found {text!r}", allowed="such as 'nucleus=0.05..0.6'"
         ) from error
+
+
+def parse_areas(texts: Sequence[str]) -> dict[str, tuple[float, float]]:
+    """Parse several of them, each about a class of its own.
+
+    Raises:
+        JobError: If one is none, or two are about one class.
+    """
+    areas: dict[str, tuple[float, float]] = {}
+    for name, limits in map(parse_area, texts):
+        if name in areas:
+            raise JobError(where="--area", found=f"found {name!r} twice", allowed="each class once")
+        areas[name] = limits
+    return areas
 
 
 def check_rule(rule: Rule) -> None:

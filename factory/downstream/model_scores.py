@@ -62,7 +62,7 @@ class ModelScores(Facts):
     fill_holes: bool
     """Whether holes were filled."""
     trimap_px: int
-    """Distance from a true border within which the trimap's pixels lie."""
+    """Rows and columns from a true border within which the trimap's pixels lie."""
     matching: dict[str, str]
     """The class that each class of the network counted as."""
     parts: tuple[PartScores, ...]

@@ -13,6 +13,7 @@ from factory.dataset.selection import select
 from factory.dataset.views import make_manifest
 from factory.errors import JobError
 from factory.evaluate.file_ranges import FileRange, in_tars, is_hidden, whole_file
+from factory.export.mark import check_finished
 from factory.manifest.paths import round_path
 from factory.pack.image import decode_image, decode_mask
 from factory.store import Store, open_store
@@ -144,8 +145,10 @@ def open_pictures(path: Path, under: str = "") -> FilePictures:
         under: Take only what lies in this folder of it.
 
     Raises:
-        JobError: If there are no such pictures, one has no mask, two have one key, or a tar is damaged.
+        JobError: If there are no such pictures, one has no mask, two have one key, a tar is damaged, or
+            an export did not finish.
     """
+    check_finished(path, OPTION)
     files = dict(in_tars([path], _PICTURES, OPTION) if path.is_file() else _in_folder(path))
     inside = f"{under.strip('/')}/" if under.strip("/") else ""
     files = {name: found for name, found in files.items() if name.startswith(inside)}

@@ -41,7 +41,7 @@ class ScoreSettings:
     fill_holes: bool = False
     """Fill holes in the objects of an answer."""
     trimap_px: int = 3
-    """Distance from a true border within which the trimap's pixels lie."""
+    """Rows and columns from a true border within which the trimap's pixels lie: a square's distance."""
     limit: int | None = None
     """Score the first pictures only."""
     seed: int = 0

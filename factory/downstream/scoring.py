@@ -60,26 +60,27 @@ def add_overlaps(rows: Sequence[Overlaps]) -> Overlaps:
 def near_borders(true: UInt8[np.ndarray, "h w"], width_px: int) -> Bool[np.ndarray, "h w"]:
     """The trimap: pixels at most `width_px` from a border between classes, on either side.
 
-    Distances are those of a square: a pixel is in if another class lies within `width_px` rows and
-    columns. Borders with pixels of value 255 do not count.
+    Distances are those of a square: a pixel is in if the square of 2 `width_px` + 1 pixels around it
+    shows two classes. Value 255 is none of them: what lies beside it alone is near no border, and
+    classes on both sides of a seam of 255 are near each other.
     """
-    differ = np.zeros(true.shape, dtype=bool)
+    highest = np.where(true == IGNORE, 0, true)
+    lowest = true
     for axis in (0, 1):
-        first = np.take(true, range(true.shape[axis] - 1), axis)
-        second = np.take(true, range(1, true.shape[axis]), axis)
-        edge = (first != second) & (first != IGNORE) & (second != IGNORE)
-        pads = [(0, 0), (0, 0)]
-        pads[axis] = (0, 1)
-        differ |= np.pad(edge, pads)
-        pads[axis] = (1, 0)
-        differ |= np.pad(edge, pads)
-    for axis in (0, 1):
-        grown = differ.copy()
-        for shift in range(1, width_px):
-            ahead = np.roll(differ, shift, axis)
-            behind = np.roll(differ, -shift, axis)
-            ahead[(slice(None),) * axis + (slice(0, shift),)] = False
-            behind[(slice(None),) * axis + (slice(-shift, None),)] = False
-            grown |= ahead | behind
-        differ = grown
-    return differ
+        highest = _spread(highest, width_px, axis, np.maximum)
+        lowest = _spread(lowest, width_px, axis, np.minimum)
+    return highest > lowest
+
+
+def _spread(
+    values: UInt8[np.ndarray, "h w"], reach: int, axis: int, pick: np.ufunc
+) -> UInt8[np.ndarray, "h w"]:
+    """The `pick` of all values at most `reach` away along an axis."""
+    found = values.copy()
+    for shift in range(1, min(reach, values.shape[axis] - 1) + 1):
+        ahead, behind = [slice(None)] * 2, [slice(None)] * 2
+        ahead[axis], behind[axis] = slice(shift, None), slice(None, -shift)
+        for here, there in ((ahead, behind), (behind, ahead)):
+            part = found[tuple(here)]
+            pick(part, values[tuple(there)], out=part)
+    return found

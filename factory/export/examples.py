@@ -79,8 +79,9 @@ class Exported:
 
     @property
     def class_names(self) -> list[str]:
-        """Names of the mask classes, by class id."""
-        return [label.name for label in self.manifest.meaning.labels]
+        """Names of the mask classes, by class id, each on one line: other tools read lists by lines."""
+        labels = self.manifest.meaning.labels
+        return [" ".join(label.name.split()) or f"class_{label.id}" for label in labels]
 
     @property
     def is_edited(self) -> bool:

@@ -3,6 +3,8 @@
 import io
 import json
 from collections import defaultdict
+from collections.abc import Sequence
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,10 @@ from factory.data import IGNORE
 from factory.export.examples import Exported, write_file, write_lines
 from factory.manifest.paths import TRAIN
 from factory.pack.image import encode_mask
+from factory.segment.palette import colour_at
 
+_NNUNET_BACKGROUND, _NNUNET_IGNORE = "background", "ignore"
+"""What nnU-Net calls label 0, and the label that it does not train on."""
 _VOID = (224, 224, 192)
 """The colour of pixels without a class in Pascal VOC."""
 
@@ -30,7 +35,7 @@ def export_folders(source: Exported, folder: Path) -> int:
         DamageError: If a shard is missing or damaged.
         OSError: If the folder cannot be written.
     """
-    count = 0
+    num_images = 0
     for example in source:
         write_file(folder, f"images/{example.split}/{example.name}", example.image)
         data = encode_mask(np.ascontiguousarray(example.mask))
@@ -40,9 +45,9 @@ def export_folders(source: Exported, folder: Path) -> int:
             write_file(folder, f"edited/{example.split}/{example.name}", example.edited)
             data = encode_mask(np.ascontiguousarray(edited_mask))
             write_file(folder, f"edited_masks/{example.split}/{example.key}.png", data)
-        count += 1
+        num_images += 1
     write_lines(folder, "classes.txt", source.class_names)
-    return count
+    return num_images
 
 
 def export_nnunet(source: Exported, folder: Path) -> int:
@@ -50,7 +55,8 @@ def export_nnunet(source: Exported, folder: Path) -> int:
 
     Held-out samples of `val` are training cases with a fold of their own in `splits_final.json`, which
     belongs into the folder of preprocessed data. Ignored pixels are the last label, as nnU-Net demands,
-    and class 0 is called background.
+    and class 0 is called background. Other classes that are called background or ignore get a longer
+    name.
 
     Returns:
         The number of images.
@@ -71,9 +77,9 @@ def export_nnunet(source: Exported, folder: Path) -> int:
         write_file(folder, f"images{part}/{case}_0000.png", example.png())
         write_file(folder, f"labels{part}/{case}.png", encode_mask(mask))
         cases[example.split].append(case)
-    labels = {name: place for place, name in enumerate(["background", *names[1:]])}
+    labels = {name: place for place, name in enumerate(_nnunet_names(names))}
     if has_ignored:
-        labels["ignore"] = len(names)
+        labels[_NNUNET_IGNORE] = len(names)
     document = {
         "channel_names": {"0": "R", "1": "G", "2": "B"},
         "labels": labels,
@@ -94,7 +100,8 @@ def export_nnunet(source: Exported, folder: Path) -> int:
 def export_voc(source: Exported, folder: Path) -> int:
     """Write the folders of Pascal VOC with `labelmap.txt`, which CVAT imports as "Segmentation mask".
 
-    Masks are palette PNG in the colours of the classes; 255 is void.
+    Masks are palette PNG in the colours of the classes; 255 is void. As readers tell classes by colour,
+    a class that has the colour of an earlier one, or of void, gets another.
 
     Returns:
         The number of images.
@@ -105,8 +112,8 @@ def export_voc(source: Exported, folder: Path) -> int:
     """
     palette = np.zeros((256, 3), dtype=np.uint8)
     palette[IGNORE] = _VOID
-    for label in source.manifest.meaning.labels:
-        palette[label.id] = label.colour
+    colours = _distinct_colours(source)
+    palette[: len(colours)] = colours
     keys: dict[str, list[str]] = {split: [] for split in source.splits}
     for example in source:
         write_file(folder, f"JPEGImages/{example.name}", example.image)
@@ -116,11 +123,35 @@ def export_voc(source: Exported, folder: Path) -> int:
     for split, inside in keys.items():
         write_lines(folder, f"ImageSets/Segmentation/{split}.txt", inside)
     rows = [
-        f"{label.name.replace(':', ' ')}:{','.join(map(str, label.colour))}::"
-        for label in source.manifest.meaning.labels
+        f"{name.replace(':', ' ')}:{','.join(map(str, colour))}::"
+        for name, colour in zip(source.class_names, colours, strict=True)
     ]
     write_lines(folder, "labelmap.txt", ["# label:color_rgb:parts:actions", *rows])
     return sum(map(len, keys.values()))
+
+
+def _nnunet_names(names: Sequence[str]) -> list[str]:
+    """Names of the labels: two are nnU-Net's own, and no two are equal."""
+    found = [_NNUNET_BACKGROUND]
+    for name in names[1:]:
+        while name in (*found, _NNUNET_IGNORE):
+            name += "_class"  # noqa: PLW2901 - until it is free
+        found.append(name)
+    return found
+
+
+def _distinct_colours(source: Exported) -> list[tuple[int, int, int]]:
+    """A colour for each class, its own if no other has it."""
+    own = [label.colour for label in source.manifest.meaning.labels]
+    taken = {_VOID, *own}
+    found: list[tuple[int, int, int]] = []
+    for colour in own:
+        if colour in (*found, _VOID):
+            found.append(next(spare for spare in map(colour_at, count()) if spare not in taken))
+            taken.add(found[-1])
+        else:
+            found.append(colour)
+    return found
 
 
 def _palette_png(mask: UInt8[np.ndarray, "h w"], palette: UInt8[np.ndarray, "k 3"]) -> bytes:

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from jaxtyping import UInt8
 
+from factory.dataset.card import table_cell
 from factory.dataset.walk import EDITED_MASK_FILE, MASK_FILE
 from factory.export.examples import Example, Exported, write_file
 from factory.pack.image import encode_mask
@@ -128,7 +129,7 @@ def _card(source: Exported, columns: _Columns, splits: Sequence[dict[str, Any]])
             }
         ],
     }
-    rows = [f"| {place} | {name} |" for place, name in enumerate(source.class_names)]
+    rows = [f"| {place} | {table_cell(name)} |" for place, name in enumerate(source.class_names)]
     text = [
         "---", dump_yaml(front).strip(), "---", f"# {source.manifest.name}", "",
         "| mask value | class |", "|---|---|", *rows, "| 255 | no class: do not score |", "",

@@ -18,6 +18,9 @@ IMAGE_ENDING = {"png": "png", "webp": "webp", "jpeg": "jpg"}
 MOST_SIDE_PX = 4096
 """Longest side of an image or mask that is read: four times that of the largest generators."""
 
+_ORIENTATION, _TURNED = 0x0112, range(2, 9)
+"""The EXIF tag of how a picture is shown, and its values if that is not as it is stored."""
+
 _FORMATS = ("PNG", "WEBP", "JPEG")
 _BROKEN = (
     *(UnidentifiedImageError, OSError, SyntaxError, struct.error, zlib.error),
@@ -189,7 +192,28 @@ def _opened(data: bytes) -> Image.Image:
         picture.load()
     except _BROKEN as error:
         raise ValueError(f"not a whole image ({_reason(error)})") from error
+    _check_upright(picture)
     return picture
+
+
+def _check_upright(picture: Image.Image) -> None:
+    """Refuse a picture that viewers turn.
+
+    Whether the mask beside it was drawn on what they show, or on what is stored, nothing says: of a
+    square picture not even its size.
+
+    Raises:
+        ValueError: If its EXIF turns it.
+    """
+    try:
+        orientation = picture.getexif().get(_ORIENTATION)
+    except (*_BROKEN, ValueError, TypeError, LookupError):  # viewers ignore EXIF that is damaged
+        return
+    if orientation in _TURNED:
+        raise ValueError(
+            f"it is stored turned (EXIF orientation {orientation}), and nothing says whether its mask "
+            "is, too; store both upright, as viewers show the picture (`mogrify -auto-orient` turns it)"
+        )
 
 
 def _reason(error: Exception) -> str:

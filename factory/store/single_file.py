@@ -1,5 +1,6 @@
 """Atomic writes of single files outside of any dataset."""
 
+import errno
 import os
 import secrets
 from collections.abc import Iterator
@@ -25,6 +26,30 @@ def replace_file(path: Path, data: bytes) -> None:
             file.write(data)
     except OSError as error:
         raise JobError(f"{path}: cannot write ({error.strerror}); give another path") from error
+
+
+def create_file(path: Path, data: bytes) -> bool:
+    """Create `path` atomically with `data`; False (and no change) if something is there.
+
+    Raises:
+        OSError: If it cannot be written.
+    """
+    staged = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        staged.write_bytes(data)
+        os.link(staged, path)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        # File systems of memory cards have no links, and nobody else writes to one.
+        if error.errno not in (errno.EPERM, errno.ENOTSUP):
+            raise
+        if path.exists():
+            return False
+        staged.replace(path)
+    finally:
+        staged.unlink(missing_ok=True)
+    return True
 
 
 def make_folder(folder: Path) -> None:

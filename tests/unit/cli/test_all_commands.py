@@ -95,16 +95,33 @@ def test_so_is_a_refusal(tmp_path, monkeypatch, command):
     assert "Error" not in refusal["message"]
 
 
-def test_an_export_is_not_written_into_a_dataset(here, monkeypatch):
+@pytest.mark.parametrize(
+    "command",
+    [
+        "export folders out -o",
+        "subset out -o",
+        "merge out -o",
+        "train out --steps 1 -o",
+        "train-translation out --steps 1 -o",
+        "translate translator.safetensors mask.png -o",
+        "eval model net --on out --report",
+    ],
+)
+def test_nothing_else_is_written_into_a_dataset(here, monkeypatch, command):
     monkeypatch.chdir(here)
     before = sorted(path.name for path in (here / "out").iterdir())
-    result = CliRunner().invoke(app, ["export", "folders", "out", "-o", "out"])
-    assert (result.exit_code, "out holds a dataset; choose another folder" in result.output) == (
-        2,
-        True,
-    )
-    result = CliRunner().invoke(app, ["export", "folders", "out", "-o", "out/data/more"])
-    assert (result.exit_code, "out/data/more lies in a dataset" in result.output) == (2, True)
+    for place, told in (("out", "-o: out holds"), ("out/data/more", "-o: out/data/more lies in")):
+        result = CliRunner().invoke(app, [*command.split(), place])
+        assert result.exit_code == 2, result.output
+        assert result.output.count("\n") == 1
+        if command.startswith(("subset", "merge")):  # these may resume a dataset of their own there
+            assert re.search("none of the sources|lies in a dataset; choose", result.output)
+        else:
+            option = command.split()[-1]
+            assert (
+                f"error: {told.replace('-o', option)} a dataset; choose a path outside of it"
+                in result.output
+            )
     assert sorted(path.name for path in (here / "out").iterdir()) == before
     assert not (here / "out/data/more").exists()
 

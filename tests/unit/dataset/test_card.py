@@ -1,8 +1,11 @@
+import re
+
 import pytest
 import yaml
 from receipts import a_manifest, a_record
 
 from factory.dataset.card import encode_card
+from factory.spec.yaml_text import parse_yaml
 
 
 def card_of(manifest):
@@ -53,6 +56,27 @@ def test_the_text_tells_size_id_and_each_class_with_its_share():
     assert "![images, and masks over images](preview.png)" in text
     assert f"segmenter `kmeans`, sha256 `{'cd' * 32}`" in text
     assert "Generator `shapes`, weights sha256 `none`" in text
+
+
+ODD = [
+    *("no", "12:30", "a: b", "'\"", "<b>|x|</b>", "Zellkern \u2603 \u00e4", "0x1f", "~", "- a"),
+    *("# b", "a\u2028b", "007", "null", "2024-01-01", "-", "a #b", " c ", ""),
+]
+
+
+@pytest.mark.parametrize("loader", [yaml.safe_load, parse_yaml])
+def test_names_that_yaml_has_other_uses_for_are_read_back_as_they_are(loader):
+    manifest = a_manifest([a_record(0)])
+    first = manifest.meaning.labels[0]
+    labels = [first.model_copy(update={"id": k, "name": name}) for k, name in enumerate(ODD)]
+    meaning = manifest.meaning.model_copy(update={"labels": labels})
+    card = encode_card(manifest.model_copy(update={"meaning": meaning})).decode()
+    _, front, text = card.split("---\n", 2)
+    assert loader(front)["id2label"] == dict(enumerate(ODD))
+    rows = [row for row in text.split("\n") if row.startswith("| ") and "%" in row]
+    assert len(rows) == len(ODD) + 1
+    assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} == {5}
+    assert r"\<b\>\|x\|\</b\>" in text
 
 
 def test_the_lines_for_reading_name_the_shards_that_are_there():

@@ -47,9 +47,15 @@ def test_a_file_that_is_no_list_of_keys_is_told_in_one_line(tmp_path, text, told
 
 def test_a_file_that_is_none_is_told(tmp_path):
     os.mkfifo(tmp_path / "pipe")
-    for name in ("missing.txt", "pipe", "."):
-        with pytest.raises(JobError, match="no such file"):
+    for name, found in (
+        ("missing.txt", "no such file"),
+        ("pipe", "no plain file"),
+        (".", "a folder"),
+    ):
+        with pytest.raises(JobError) as caught:
             read_key_list(tmp_path / name)
+        assert str(caught.value).startswith(f"--without-keys: {tmp_path / name}: {found}")
+        assert ("a file with one key per line" in str(caught.value)) == (name != "missing.txt")
 
 
 def test_the_identity_holds_a_digest_of_the_keys_and_nothing_without_them():

@@ -1,12 +1,14 @@
 import shutil
 
 import numpy as np
+import pyarrow as pa
 import pytest
+from small_job import make_small
 
 import factory
 from factory.dataset.near_train import find_repeats
 from factory.dataset.views import make_manifest
-from factory.derive.rule import Rule, Source, check_rule, choose, parse_area
+from factory.derive.rule import Rule, Source, check_rule, choose, parse_area, parse_areas
 from factory.errors import JobError
 from factory.manifest.parquet import encode_table, read_table
 from factory.store import open_store
@@ -16,6 +18,12 @@ from factory.store import open_store
 def test_a_range_that_is_none_is_told_with_an_example(text):
     with pytest.raises(JobError, match=r"such as 'nucleus=0.05..0.6'"):
         parse_area(text)
+
+
+def test_two_ranges_of_one_class_are_told():
+    assert parse_areas(["a=0.1..", "b=..1"]) == {"a": (0.1, 1.0), "b": (0.0, 1.0)}
+    with pytest.raises(JobError, match="--area: found 'a' twice; each class once"):
+        parse_areas(["a=0.1..", "b=..1", "a=..0.5"])
 
 
 def test_a_range_may_be_open_at_either_end_and_a_name_may_have_an_equals_sign():
@@ -70,6 +78,40 @@ def indices(source, rule):
 def test_a_sample_without_a_class_that_is_asked_for_is_left_out(parts):
     assert indices(parts, Rule(("cluster_02",))) == [i for i in range(13) if i % 3]
     assert indices(parts, Rule(("cluster_01",))) == list(range(13))
+
+
+def test_masks_that_were_not_compared_have_no_agreement_to_ask_for(parts):
+    with pytest.raises(JobError) as caught:
+        choose([parts], Rule(min_agreement=0.5))
+    assert str(caught.value).startswith(
+        f"--min-agreement: {parts.store.uri} has masks that were not"
+    )
+    assert "`dataset.agreement` in its job, or leave the option out" in str(caught.value)
+
+
+def test_pictures_too_small_for_a_hash_have_no_repeats_to_drop(tmp_path):
+    make_small(tmp_path)
+    store = open_store(str(tmp_path / "out"))
+    for path in store.names("meta"):
+        table = read_table(store.read(path))
+        column = table.schema.get_field_index("dhash")
+        none = pa.array([""] * len(table))
+        store.replace(path, encode_table(table.set_column(column, "dhash", none)))
+    source = Source(store, make_manifest(store))
+    with pytest.raises(JobError, match=r"--without-repeats: no sample has .*at least 8 x 9 px"):
+        choose([source], Rule(without_repeats=True))
+
+
+@pytest.mark.parametrize(
+    ("rule", "option"),
+    [(Rule(("nukleus",)), "--class"), (Rule(area={"nukleus": (0.0, 1.0)}), "--area")],
+)
+def test_a_class_that_no_mask_has_is_told_with_its_option(parts, rule, option):
+    with pytest.raises(JobError) as caught:
+        choose([parts], rule)
+    assert str(caught.value).startswith(f"{option}: ")
+    assert "nukleus" in str(caught.value)
+    assert "cluster_00" in str(caught.value)
 
 
 def test_limits_of_an_area_belong_to_the_range(parts, finished):

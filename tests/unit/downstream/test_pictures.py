@@ -3,11 +3,13 @@ import gzip
 import numpy as np
 import pytest
 from colour_network import COLOURS, cell, pack, png, write_pairs
+from PIL import Image
 from small_job import make_small
 
 import factory
 from factory.downstream.pictures import find_pictures, open_pictures, open_split
 from factory.errors import JobError
+from factory.export.mark import MARK_NAME
 from factory.store import open_store
 
 PAIRS = {"a/1": (cell(), cell()), "b/1": (cell(core=2), cell(core=1)), "b/2": (cell(), cell())}
@@ -78,6 +80,31 @@ def test_a_picture_that_cannot_be_used_is_named(tmp_path):
     assert ": 2: " in told(lambda: found.read(1))
     (folder / "2.mask.png").write_bytes(png(COLOURS[cell()]))
     assert "masks are PNG mode L or P" in told(lambda: open_pictures(folder).read(1))
+
+
+@pytest.mark.parametrize("side", [16, 20])  # of a square, the mask's size tells nothing
+def test_a_picture_that_viewers_turn_is_refused_in_a_folder_and_a_tar(tmp_path, side):
+    folder = write_pairs(tmp_path / "pairs", {"1": (cell(), cell())})
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (16, side)).save(folder / "1.png", exif=exif)
+    for where in (folder, pack(folder, tmp_path / "pairs.tar")):
+        assert ": 1: it is stored turned (EXIF orientation 6)" in told(
+            lambda where=where: open_pictures(where).read(0)
+        )
+
+
+def test_an_export_that_was_killed_is_not_scored_as_if_it_were_whole(tmp_path):
+    for part, pixels in (("images", COLOURS[cell()]), ("masks", cell())):
+        (tmp_path / part).mkdir()
+        (tmp_path / part / "7.png").write_bytes(png(pixels))
+    for text in ('{"finished":false}', "", "[]", "no"):
+        (tmp_path / MARK_NAME).write_text(text)
+        assert "an export that did not finish; run `factory export` again" in told(
+            lambda: open_pictures(tmp_path)
+        )
+    (tmp_path / MARK_NAME).write_text('{"finished":true}')
+    assert open_pictures(tmp_path).keys == ("7",)
 
 
 @pytest.mark.slow

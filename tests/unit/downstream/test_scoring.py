@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 from hypothesis.extra import numpy as stn
-from scipy import ndimage
 
 from factory.downstream.scoring import (
     add_overlaps,
@@ -46,20 +46,30 @@ def test_counts_of_images_add_up():
     assert total.iou().tolist() == one.iou().tolist()
 
 
-@given(MASKS)
-@pytest.mark.parametrize("width", [1, 3])
-def test_the_trimap_is_what_a_library_s_dilation_of_the_border_gives(width, true):
-    """A pixel is near if its square of 2 w + 1 pixels has another class, along its rows and columns."""
-    border = np.zeros(true.shape, bool)
-    border[:-1] |= true[:-1] != true[1:]
-    border[1:] |= true[:-1] != true[1:]
-    border[:, :-1] |= true[:, :-1] != true[:, 1:]
-    border[:, 1:] |= true[:, :-1] != true[:, 1:]
-    square = np.ones((2 * width - 1, 2 * width - 1), bool)
-    assert (near_borders(true, width) == ndimage.binary_dilation(border, square)).all()
+WITH_IGNORED = stn.arrays(np.uint8, (9, 8), elements=st.sampled_from([0, 1, 2, 255]))
 
 
-def test_a_border_of_ignored_pixels_is_none():
+@given(WITH_IGNORED)
+@pytest.mark.parametrize("width", [1, 3, 20])
+def test_the_trimap_is_every_pixel_whose_square_shows_two_classes(width, true):
+    wanted = np.zeros(true.shape, bool)
+    for y, x in np.ndindex(true.shape):
+        square = true[max(0, y - width) : y + width + 1, max(0, x - width) : x + width + 1]
+        wanted[y, x] = len(set(square.flatten().tolist()) - {255}) > 1
+    assert (near_borders(true, width) == wanted).all()
+
+
+def test_the_trimap_reaches_as_far_across_a_corner_as_along_a_row():
+    true = np.zeros((11, 11), np.uint8)
+    true[5, 5] = 1
+    assert np.argwhere(near_borders(true, 3)).tolist() == [
+        [y, x] for y in range(2, 9) for x in range(2, 9)
+    ]
+
+
+def test_a_border_of_ignored_pixels_is_none_and_a_seam_of_them_hides_none():
     true = np.zeros((6, 6), np.uint8)
     true[3:] = 255
     assert not near_borders(true, 3).any()
+    true[4:] = 1
+    assert near_borders(true, 2).any(axis=1).tolist() == [False, False, True, True, True, False]

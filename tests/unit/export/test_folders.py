@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from factory.downstream.pictures import open_pictures
 from factory.export.examples import Exported
 from factory.export.folders import export_folders, export_nnunet, export_voc
 
@@ -73,6 +74,49 @@ def test_ignored_pixels_are_nnunet_s_last_label(source, tmp_path):
         _, mask = read(path)
         assert (mask[:3] == 4).all()
         assert mask.max() == 4
+
+
+def with_labels(source, names, colours=None):
+    """A source whose classes have other names and colours."""
+    labels = source.manifest.meaning.labels
+    colours = colours or [label.colour for label in labels]
+    changed = [
+        label.model_copy(update={"name": name, "colour": colour})
+        for label, name, colour in zip(labels, names, colours, strict=True)
+    ]
+    meaning = source.manifest.meaning.model_copy(update={"labels": changed})
+    return replace(source, manifest=source.manifest.model_copy(update={"meaning": meaning}))
+
+
+def test_names_that_nnunet_keeps_for_itself_are_not_given_to_other_classes(source, tmp_path):
+    export_nnunet(with_labels(source, ["sky", "background", "ignore", "ignore_class"]), tmp_path)
+    assert json.loads((tmp_path / "dataset.json").read_text())["labels"] == {
+        "background": 0,
+        "background_class": 1,
+        "ignore_class": 2,
+        "ignore_class_class": 3,
+    }
+
+
+def test_names_on_several_lines_do_not_shift_the_classes(source, tmp_path):
+    odd = with_labels(source, ["a\u2028b", "", " c\n", "a\x85d"])
+    export_folders(odd, tmp_path)
+    assert (tmp_path / "classes.txt").read_text().splitlines() == ["a b", "class_1", "c", "a d"]
+    assert open_pictures(tmp_path).classes == ("a b", "class_1", "c", "a d")
+
+
+def test_classes_of_one_colour_get_several_in_voc_which_tells_them_by_it(source, tmp_path):
+    red, void, green = (255, 0, 0), (224, 224, 192), (0, 255, 0)
+    export_voc(with_labels(source, "abcd", [red, red, void, green]), tmp_path)
+    rows = (tmp_path / "labelmap.txt").read_text().splitlines()[1:]
+    colours = [tuple(map(int, row.split(":")[1].split(","))) for row in rows]
+    assert len({*colours, void}) == 5
+    assert (colours[0], colours[3]) == (red, green)
+    path = next((tmp_path / "SegmentationClass").iterdir())
+    with Image.open(path) as picture:
+        ids, shown = np.array(picture), np.array(picture.convert("RGB"))
+    for class_id in np.unique(ids[ids < 255]):
+        assert (shown[ids == class_id] == colours[class_id]).all()
 
 
 def test_voc_masks_have_a_palette_of_the_class_colours_and_lists_by_split(

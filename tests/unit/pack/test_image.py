@@ -136,3 +136,34 @@ def test_ids_of_sixteen_bits_survive_the_file(largest):
 def test_a_mask_is_no_instance_file():
     with pytest.raises(ValueError, match="found PNG mode L; instances are 16-bit grey PNG"):
         decode_instances(encode_mask(np.zeros((3, 3), np.uint8)))
+
+
+def turned(value, kind, mode="RGB"):
+    exif = Image.Exif()
+    exif[0x0112] = value
+    sink = io.BytesIO()
+    Image.new(mode, (8, 6)).save(sink, kind, exif=exif)
+    return sink.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
+@pytest.mark.parametrize("value", range(2, 9))
+def test_a_picture_that_viewers_turn_is_refused_with_what_to_do(kind, value):
+    told = rf"stored turned \(EXIF orientation {value}\), .*`mogrify -auto-orient`"
+    with pytest.raises(ValueError, match=told):
+        decode_image(turned(value, kind))
+
+
+@pytest.mark.parametrize("value", [0, 1, 9])
+def test_a_picture_that_viewers_show_as_it_is_stored_is_read(value):
+    for kind in ("PNG", "JPEG", "WEBP"):
+        assert decode_image(turned(value, kind)).shape == (6, 8, 3)
+
+
+def test_a_turned_mask_is_refused_and_damaged_exif_is_not_looked_at():
+    with pytest.raises(ValueError, match=r"EXIF orientation 6"):
+        decode_mask(turned(6, "PNG", "L"))
+    whole = turned(6, "JPEG")
+    place = whole.index(b"Exif\0\0") + 6
+    damaged = whole[:place] + b"??" + whole[place + 2 :]
+    assert decode_image(damaged).shape == (6, 8, 3)
