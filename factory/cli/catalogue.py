@@ -25,12 +25,16 @@ def schema(
     folder: Annotated[Path, typer.Argument(help="Output folder.", metavar="FOLDER")] = Path(
         "schemas"
     ),
+    as_json: AsJson = False,  # noqa: FBT002 - a command line flag
 ) -> None:
     """Write the JSON Schemas of all files that this program reads or writes."""
     from factory.cli.schemas import write_schemas
 
     with writing_into(folder):
         changed = write_schemas(folder)
+    if as_json:
+        print_json({"output": str(folder), "changed": changed})
+        return
     say(f"wrote {', '.join(changed)}" if changed else "all schemas are up to date")
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from factory.cli.shared import Where, find_store, one_line_errors, say
+from factory.cli.shared import AsJson, Where, find_store, one_line_errors, print_json, say
 
 if TYPE_CHECKING:
     from factory.downstream.settings import NetworkSettings
@@ -53,6 +53,7 @@ def train(  # noqa: PLR0913, PLR0917 - options, each by its name
     patience: Patience = 10,
     precision: Precision = "float32",
     seed: Seed = 0,
+    as_json: AsJson = False,  # noqa: FBT002 - a command line flag
 ) -> None:
     """Train a segmentation network on a dataset. Run it again to resume.
 
@@ -73,10 +74,10 @@ def train(  # noqa: PLR0913, PLR0917 - options, each by its name
         "precision": precision,
         "seed": seed,
     }
-    _train(dataset, output, check_settings(NetworkSettings, given, source="train"))
+    _train(dataset, output, check_settings(NetworkSettings, given, source="train"), as_json=as_json)
 
 
-def _train(dataset: str, output: Path, settings: "NetworkSettings") -> None:
+def _train(dataset: str, output: Path, settings: "NetworkSettings", *, as_json: bool) -> None:
     from factory.dataset.own_folder import check_outside
     from factory.downstream.pairs import open_pairs
     from factory.downstream.ranks import joined_ranks
@@ -91,12 +92,16 @@ def _train(dataset: str, output: Path, settings: "NetworkSettings") -> None:
 
     def progress(done: int, total: int, loss: float) -> None:
         if done % _EVERY == 0 or done == total:
-            say(f"step {done:,} of {total:,}, loss {loss:.4f}")
+            say(f"step {done:,} of {total:,}, loss {loss:.4f}", err=as_json)
 
     with stop_on_signals(stop), joined_ranks() as ranks:
         training = NetworkTraining(pairs, val, output, settings, ranks)
         trained = training.run(stop, progress if ranks.rank == 0 else lambda *_: None)
     if ranks.rank != 0:
+        return
+    if as_json:
+        facts = {"steps": trained.steps, "miou": trained.best_miou, "classes": trained.classes}
+        print_json({"output": f"{output}/model.pt", "onnx": f"{output}/model.onnx", **facts})
         return
     score = "" if trained.best_miou is None else f", mIoU {trained.best_miou:.3f} on val"
     say(f"trained {trained.steps:,} steps{score}: {output}/model.pt, {output}/model.onnx")

@@ -6,11 +6,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from factory.cli.shared import (
+    AsJson,
     TrustPlugins,
     Where,
     find_store,
     import_from_here,
     one_line_errors,
+    print_json,
+    refuse_json_of_page,
     say,
 )
 from factory.errors import JobError
@@ -43,16 +46,13 @@ def edit(  # noqa: PLR0913, PLR0917 - options, each by its name
     port: Annotated[int, typer.Option(min=0, max=65535, help="Of the page; 0 = any free one.")] = 0,
     no_open: Annotated[bool, typer.Option("--no-open", help="Do not open a browser.")] = False,  # noqa: FBT002
     trust_plugins: TrustPlugins = False,  # noqa: FBT002
+    as_json: AsJson = False,  # noqa: FBT002
 ) -> None:
     """Edit one sample so that its mask has what was painted; write it before and after."""
     from factory.care.edit import EditSettings, edit_sample, write_pair
     from factory.run.worker import configure_process
 
-    if (mask is None) != page:
-        found = "found both" if page else "found neither"
-        raise JobError(
-            where="--mask and --page", found=found, remedy="give a mask, or --page to paint one"
-        )
+    _check_options(mask, page=page, as_json=as_json)
     store = find_store(dataset)
     if trust_plugins:
         import_from_here()
@@ -63,7 +63,11 @@ def edit(  # noqa: PLR0913, PLR0917 - options, each by its name
         _open_page(store, key, settings, folder, (port, no_open), trust_plugins=trust_plugins)
         return
     pair = edit_sample(store, key, mask, settings=settings, trust_plugins=trust_plugins)
-    for path in write_pair(pair, folder):
+    written = [str(path) for path in write_pair(pair, folder)]
+    if as_json:
+        print_json({"output": str(folder), "files": written, **pair.facts()})
+        return
+    for path in written:
         say(f"wrote {path}")
     figures = pair.figures
     say(
@@ -71,6 +75,16 @@ def edit(  # noqa: PLR0913, PLR0917 - options, each by its name
         f"{figures.painted_before:.0%} had it before; "
         f"elsewhere colours changed by {figures.outside_change:.1f} of 255"
     )
+
+
+def _check_options(mask: Path | None, *, page: bool, as_json: bool) -> None:
+    if (mask is None) != page:
+        found = "found both" if page else "found neither"
+        raise JobError(
+            where="--mask and --page", found=found, remedy="give a mask, or --page to paint one"
+        )
+    if page and as_json:
+        refuse_json_of_page("an edit by --mask")
 
 
 def _open_page(

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from factory.cli.evaluate import Mean, Size, Std
-from factory.cli.shared import import_from_here, one_line_errors, say
+from factory.cli.shared import (
+    AsJson,
+    import_from_here,
+    one_line_errors,
+    print_json,
+    refuse_json_of_page,
+    say,
+)
 from factory.errors import JobError
 from factory.store.single_file import replace_file, writing_into
 
@@ -76,11 +83,17 @@ def label(  # noqa: PLR0913, PLR0917 - options, each by its name
     mean: Mean = (0.0, 0.0, 0.0),
     std: Std = (1.0, 1.0, 1.0),
     size: Size = None,
+    as_json: AsJson = False,  # noqa: FBT002
 ) -> None:
     """Name clusters in a local web page: choose a cut, name, merge, colour, save. Ctrl+C ends it."""
     import webbrowser
 
-    from factory.cli.review import check_options, check_reviewer, review_with_model
+    from factory.cli.review import (
+        check_options,
+        check_reviewer,
+        review_with_model,
+        tell_review,
+    )
     from factory.evaluate.reference import ImageInput
     from factory.label.server import serve
 
@@ -88,12 +101,15 @@ def label(  # noqa: PLR0913, PLR0917 - options, each by its name
     images = ImageInput(mean, std, size)
     about = {"--model-names": model_names, "--mean/--std/--size": images != ImageInput()}
     check_options(review, model, [option for option, given in about.items() if given])
+    if as_json and model is None:
+        refuse_json_of_page("a review by a --model")
     spec, labels = _load(segmenter, job, output)
     if review:
         check_reviewer(review, labels)
     if model is not None:
         material = partial(_material_of, spec)
-        review_with_model(material, labels, review, model, model_names, images)
+        answer = review_with_model(material, labels, review, model, model_names, images)
+        (print_json if as_json else tell_review)(answer)
         return
 
     def show(address: str) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -159,8 +159,8 @@ def review_with_model(
     model: Path,
     model_names: str,
     images: "ImageInput",
-) -> None:
-    """Let a model go over all named nodes, print what it says, and add its verdicts to the file.
+) -> dict[str, Any]:
+    """Let a model go over all named nodes, and add its verdicts to the file; returns what it says.
 
     `draw` is called once the model and the names are known to be good.
 
@@ -182,29 +182,47 @@ def review_with_model(
     labels = read_labels_file(file.path)
     check_labels(labels, material.tree, source=str(file.path))
     reviews = review_nodes(material.renderer, labels, predict, names, NUM_SURVEYED)
-    _print(reviews)
     known = {name for part in names for name in part}
-    unknown = [label.name for label in labels.labels if label.name not in known]
-    if unknown:
-        say(
-            f"the model has no class for {', '.join(unknown)}: it cannot confirm nodes of that name"
-        )
     verdicts = [verdict for review in reviews if (verdict := review.verdict()) is not None]
-    if not verdicts:
-        say(f"the model says nothing about these nodes; {file.path} is unchanged")
-        return
-    _save(file, verdicts, who=who, seen=seen)
-    disputed = sum(verdict.verdict == "disputed" for verdict in verdicts)
-    say(f"{disputed} of {len(reviews)} nodes disputed; the verdicts of {who} are in {file.path}")
+    if verdicts:
+        _save(file, verdicts, who=who, seen=seen)
+    return {
+        "labels": str(file.path),
+        "reviewer": who,
+        "nodes": [_facts(review) for review in reviews],
+        "disputed": sum(verdict.verdict == "disputed" for verdict in verdicts),
+        "verdicts": len(verdicts),
+        "unknown": [label.name for label in labels.labels if label.name not in known],
+    }
 
 
-def _print(reviews: Sequence["NodeReview"]) -> None:
-    width = max(len("named"), *(len(review.given) for review in reviews)) + 2
+def _facts(review: "NodeReview") -> dict[str, Any]:
+    return {
+        "node": review.node,
+        "named": review.given,
+        "sees": review.seen,
+        "share": round(review.share, 4),
+        "is_disputed": review.seen not in {"", review.given},
+    }
+
+
+def tell_review(answer: dict[str, Any]) -> None:
+    """Print what a model says of the nodes."""
+    nodes = answer["nodes"]
+    width = max(len("named"), *(len(node["named"]) for node in nodes)) + 2
     say(f"{'node':>5}  {'named':<{width}}the model sees")
-    for review in reviews:
-        mark = "" if review.seen in {"", review.given} else "  disputed"
-        what = f"{review.seen} at {review.share:.0%}" if review.seen else "too few pixels"
-        say(f"{review.node:>5}  {review.given:<{width}}{what}{mark}")
+    for node in nodes:
+        mark = "  disputed" if node["is_disputed"] else ""
+        what = f"{node['sees']} at {node['share']:.0%}" if node["sees"] else "too few pixels"
+        say(f"{node['node']:>5}  {node['named']:<{width}}{what}{mark}")
+    if answer["unknown"]:
+        unknown = ", ".join(answer["unknown"])
+        say(f"the model has no class for {unknown}: it cannot confirm nodes of that name")
+    if not answer["verdicts"]:
+        say(f"the model says nothing about these nodes; {answer['labels']} is unchanged")
+        return
+    told = f"{answer['disputed']} of {len(nodes)} nodes disputed"
+    say(f"{told}; the verdicts of {answer['reviewer']} are in {answer['labels']}")
 
 
 def _save(file: "LabelsFile", verdicts: Sequence["Verdict"], *, who: str, seen: str) -> None:

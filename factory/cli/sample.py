@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from factory.cli.shared import JOB_HELP, import_from_here, load, one_line_errors, say
+from factory.cli.shared import (
+    JOB_HELP,
+    AsJson,
+    import_from_here,
+    load,
+    one_line_errors,
+    print_json,
+    say,
+)
 
 if TYPE_CHECKING:
     from factory.fit.annotations.pictures_file import PicturesFile
@@ -49,6 +57,7 @@ def sample(
             "-o", "--output", help="Folder. Default: `annotations` of the job's linear segmenter."
         ),
     ] = None,
+    as_json: AsJson = False,  # noqa: FBT002 - a command line flag
 ) -> None:
     """Write pictures of the job's generator to paint, for few-shot segmentation (kind: linear)."""
     from factory.fit.pick import Choice
@@ -62,6 +71,10 @@ def sample(
     folder = output or Path(named or f"{spec.name}-painted")
     choice = Choice(pick=pick.value, count=num_pictures, pool_size=pool, seed=seed)
     content = _write(spec, folder, choice)
+    if as_json:
+        names = [picture.name for picture in content.pictures]
+        print_json({"output": str(folder), "pick": pick.value, "pool": pool, "pictures": names})
+        return
     say(
         f"wrote {len(content.pictures)} pictures to {folder}/pictures: {pick.value} of {pool} images"
     )

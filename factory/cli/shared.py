@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection
 from dataclasses import replace
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, ParamSpec, TypeVar
 
 import click
 import typer
@@ -204,6 +204,19 @@ def duration(seconds: float) -> str:
 def print_json(value: object, *, err: bool = False, indent: int | None = 1) -> None:
     """Print `value` as JSON, without secrets."""
     typer.echo(json.dumps(redact_values(value), indent=indent), err=err)
+
+
+def refuse_json_of_page(answers: str) -> NoReturn:
+    """Refuse `--json` for a page, which answers on itself; `answers` = what would print JSON.
+
+    Raises:
+        JobError: In every case.
+    """
+    raise JobError(
+        where="--json",
+        found="found without anything to answer: the page opens in a browser",
+        remedy=f"leave it out; {answers} prints JSON",
+    )
 
 
 def import_from_here() -> None:

@@ -14,7 +14,7 @@ TrainFile = Annotated[Path, typer.Argument(help="Training file (YAML).", metavar
 
 
 @one_line_errors
-def train_generator(job: TrainFile) -> None:
+def train_generator(job: TrainFile, as_json: AsJson = False) -> None:  # noqa: FBT002
     """Train a generator on labelled images. Run it again to resume."""
     from factory.run.signals import stop_on_signals
     from factory.run.worker import configure_process
@@ -27,6 +27,9 @@ def train_generator(job: TrainFile) -> None:
     stop = threading.Event()
     with stop_on_signals(stop):
         scores = Training(spec).run(stop)
+    if as_json:
+        print_json({"name": spec.name, "output": f"{spec.output}/{BEST_NAME}", **asdict(scores)})
+        return
     say(
         f"trained {spec.name}: KID {scores.kid:.3f}, precision {scores.precision:.3f}, recall "
         f"{scores.recall:.3f}, classes right {scores.fidelity:.3f}: {spec.output}/{BEST_NAME}"
@@ -77,6 +80,7 @@ def judge_generator(
 def pack_training(
     job: TrainFile,
     output: Annotated[Path, typer.Option("-o", "--output", help="Output file.")],
+    as_json: AsJson = False,  # noqa: FBT002 - a command line flag
 ) -> None:
     """Write a training's checkpoint in half its size; training can be resumed from it."""
     from factory.train_generator.spec import load_training
@@ -86,4 +90,7 @@ def pack_training(
 
     num_images, data = pack_state(spec)
     replace_file(output, data)
+    if as_json:
+        print_json({"output": str(output), "images": num_images, "bytes": len(data)})
+        return
     say(f"wrote {output}: {num_images:,} images shown, {len(data) / 2**20:.1f} MiB")

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from factory.cli.shared import Where, find_store, one_line_errors, say
+from factory.cli.shared import AsJson, Where, find_store, one_line_errors, print_json, say
 
 _EVERY = 50
 
@@ -32,6 +32,7 @@ def train_translation(  # noqa: PLR0913, PLR0917 - options, each by its name
     every: Every = 200,
     seed: Seed = 0,
     model: Model = None,
+    as_json: AsJson = False,  # noqa: FBT002 - a command line flag
 ) -> None:
     """Train a network that makes images from masks (SPADE) on a dataset. Run it again to resume."""
     from factory.dataset.own_folder import check_outside
@@ -55,15 +56,19 @@ def train_translation(  # noqa: PLR0913, PLR0917 - options, each by its name
 
     def progress(done: int, total: int, difference: float) -> None:
         if done % _EVERY == 0 or done == total:
-            say(f"step {done:,} of {total:,}, pixels differ by {difference:.4f}")
+            say(f"step {done:,} of {total:,}, pixels differ by {difference:.4f}", err=as_json)
 
     with stop_on_signals(stop):
         path = TranslationTraining(pairs, output, settings).run(stop, progress)
     translator = open_translator(path)
     replace_file(output / "sheet.png", draw_translations(translator, held_out))
+    made, real = score_translations(translator, judge, held_out) if judge else (None, None)
+    if as_json:
+        files = {"output": str(path), "sheet": f"{output}/sheet.png"}
+        print_json(files | {"steps": steps, "miou": made, "miou_of_images": real})
+        return
     say(f"trained {steps:,} steps: {path}, {output}/sheet.png")
     if judge is not None:
-        made, real = score_translations(translator, judge, held_out)
         say(
             f"mIoU of {judge.path.name} with the masks: {made:.3f}; of their own images: {real:.3f}"
         )
@@ -77,7 +82,13 @@ Image = Annotated[Path, typer.Option("-o", "--output", help="PNG to write.")]
 
 
 @one_line_errors
-def translate(translator: Translator, mask: Mask, output: Image, seed: Seed = 0) -> None:
+def translate(
+    translator: Translator,
+    mask: Mask,
+    output: Image,
+    seed: Seed = 0,
+    as_json: AsJson = False,  # noqa: FBT002 - a command line flag
+) -> None:
     """Make an image from a mask with a network of `train-translation`."""
     import numpy as np
     import torch
@@ -98,4 +109,7 @@ def translate(translator: Translator, mask: Mask, output: Image, seed: Seed = 0)
     image = opened.translate(torch.from_numpy(ids.astype(np.int64))[None], seed)[0]
     make_folder(output.parent)
     replace_file(output, encode_image(image, EncodeSpec()))
-    say(f"wrote {output}")
+    if as_json:
+        print_json({"output": str(output), "seed": seed})
+    else:
+        say(f"wrote {output}")

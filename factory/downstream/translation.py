@@ -229,9 +229,12 @@ def open_translator(path: Path) -> OpenTranslator:
     """Open a translator's file, or the folder of its training. Nothing in it is run.
 
     Raises:
+        JobError: If there is no such file.
         PluginError: If it is no whole translator.
     """
     path = path / FILE_NAME if path.is_dir() else path
+    if not path.exists():
+        raise JobError(where=str(path), found="no such file", remedy=f"give a {FILE_NAME}")
     try:
         with safe_open(path, framework="pt") as file:
             document = json.loads((file.metadata() or {})[_FACTS])

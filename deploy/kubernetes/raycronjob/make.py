@@ -12,7 +12,9 @@ import sys
 
 import yaml
 
-SCHEDULE = {"schedule": "0 2 * * *"}  # in the operator's time zone; KubeRay 1.7 also takes `timeZone`
+SCHEDULE = {
+    "schedule": "0 2 * * *"
+}  # in the operator's time zone; KubeRay 1.7 also takes `timeZone`
 
 
 def ray_cron_job(template: dict) -> dict:

@@ -33,7 +33,9 @@ def key_of(job_name: str) -> str:
     """
     found = re.search(r"-(\d{7,9})$", job_name)
     if found is None:
-        raise SystemExit(f"{job_name!r} does not end with the minute it was scheduled for; give --key")
+        raise SystemExit(
+            f"{job_name!r} does not end with the minute it was scheduled for; give --key"
+        )
     minute = datetime.datetime.fromtimestamp(int(found[1]) * 60, datetime.timezone.utc)
     return minute.date().isoformat()
 
@@ -42,7 +44,9 @@ def copy_of(template: dict, key: str) -> dict:
     """The RayJob of a step: the template's spec, awake, with the step's key."""
     spec = dict(template["spec"], suspend=False)
     if PLACEHOLDER not in spec["entrypoint"]:
-        raise SystemExit(f"the entrypoint of {TEMPLATE} has no {PLACEHOLDER}: each step needs its key")
+        raise SystemExit(
+            f"the entrypoint of {TEMPLATE} has no {PLACEHOLDER}: each step needs its key"
+        )
     spec["entrypoint"] = spec["entrypoint"].replace(PLACEHOLDER, key)
     spec.pop("jobId", None)
     return {
@@ -72,9 +76,13 @@ def ask(url: str, token: str, context: "ssl.SSLContext | None", body: "dict | No
 def main() -> int:
     """Start the step."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--key", help="the step; default: the date that $JOB_NAME was scheduled for")
+    parser.add_argument(
+        "--key", help="the step; default: the date that $JOB_NAME was scheduled for"
+    )
     parser.add_argument("--server", default="https://kubernetes.default.svc")
-    parser.add_argument("--account", type=Path, default=ACCOUNT, help="folder with token and ca.crt")
+    parser.add_argument(
+        "--account", type=Path, default=ACCOUNT, help="folder with token and ca.crt"
+    )
     given = parser.parse_args()
     key = given.key or key_of(os.environ.get("JOB_NAME", ""))
     token = (given.account / "token").read_text().strip()
@@ -88,7 +96,9 @@ def main() -> int:
         if error.code == 409:
             print(f"step {key} is started already")
             return 0
-        print(f"step {key}: {error.code} {error.reason}: {error.read(500).decode()}", file=sys.stderr)
+        print(
+            f"step {key}: {error.code} {error.reason}: {error.read(500).decode()}", file=sys.stderr
+        )
         return 1 if error.code == 429 or error.code >= 500 else 2
     except OSError as error:
         print(f"step {key}: no answer from {given.server}: {error}", file=sys.stderr)

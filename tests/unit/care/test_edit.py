@@ -93,6 +93,14 @@ def test_the_command_writes_the_pair_and_tells_what_changed(dataset, tmp_path):
     assert np.array_equal(decode_mask((folder / f"{KEY}.mask.png").read_bytes()), before.mask)
     facts = json.loads((folder / f"{KEY}.json").read_text())
     assert (facts["key"], facts["forwards"]) == (KEY, 5)
+    said = CliRunner().invoke(app, [*words, "--steps", "3", "--trust-plugins", "--json"])
+    assert json.loads(said.stdout) == facts | {
+        "output": str(folder),
+        "files": [f"{folder}/{KEY}.{ending}" for ending in FILES],
+    }
+
+
+FILES = ("image.png", "edited.png", "mask.png", "edited_mask.png", "json")
 
 
 WRONG = {

@@ -54,6 +54,22 @@ def test_names_for_values_of_options_are_in_capitals_too():
     assert wrong == []
 
 
+WITHOUT_JSON = {
+    "serve": "a service, which answers over HTTP until it is stopped",
+    "paint": "a page, until it is stopped",
+}
+"""Commands without `--json`, each with the reason."""
+
+
+def test_every_other_command_answers_in_json():
+    without = {name for name, parameters in commands() if not _takes_json(parameters)}
+    assert without == set(WITHOUT_JSON)
+
+
+def _takes_json(parameters):
+    return any("--json" in parameter.opts for parameter in parameters)
+
+
 @pytest.fixture(scope="module")
 def here(tmp_path_factory):
     """A small dataset, and somebody's checkpoint."""
@@ -72,6 +88,7 @@ def here(tmp_path_factory):
         ("merge out -o one", {"samples": 13, "shards": 1}),
         ("preview out", {"output": "preview.png", "samples": 13}),
         ("convert weights.pt -o weights.safetensors", {"family": "pggan", "critic": False}),
+        ("schema files", {"output": "files"}),
     ],
 )
 def test_an_answer_is_one_object_of_json(here, monkeypatch, command, told):
@@ -84,7 +101,21 @@ def test_an_answer_is_one_object_of_json(here, monkeypatch, command, told):
 
 @pytest.mark.parametrize(
     "command",
-    ["export coco nowhere -o x", "subset nowhere -o x", "merge nowhere -o x", "convert no.pt -o x"],
+    [
+        "export coco nowhere -o x",
+        "subset nowhere -o x",
+        "merge nowhere -o x",
+        "convert no.pt -o x",
+        "train nowhere -o x",
+        "train-translation nowhere -o x",
+        "translate no.safetensors no.png -o x",
+        "train-generator no.yaml",
+        "pack-training no.yaml -o x",
+        "sample no.yaml",
+        "edit nowhere 000000001 --mask x.png",
+        "edit nowhere 000000001 --page",
+        "label no.yaml",
+    ],
 )
 def test_so_is_a_refusal(tmp_path, monkeypatch, command):
     monkeypatch.chdir(tmp_path)

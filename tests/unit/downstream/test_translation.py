@@ -1,4 +1,5 @@
 import csv
+import json
 import threading
 
 import numpy as np
@@ -137,15 +138,24 @@ def call(*words):
 
 def test_the_commands_train_draw_a_sheet_ask_a_network_and_translate(made, tmp_path):
     net, out = tmp_path / "net", tmp_path / "translator"
-    assert call("train", made, "-o", net, "--steps", 2, "--batch-size", 4).exit_code == 0
+    result = call("train", made, "-o", net, "--steps", 2, "--batch-size", 4, "--json")
+    assert result.exit_code == 0, result.output
+    facts = json.loads(result.stdout)
+    assert (facts["output"], facts["steps"], facts["miou"]) == (f"{net}/model.pt", 2, None)
+    assert facts["classes"][0] == "cluster_00"
+    assert "step 2 of 2" in result.stderr
     words = ("train-translation", made, "-o", out, "--steps", 2, "--batch-size", 4)
     result = call(*words, "--model", net)
     assert result.exit_code == 0, result.output
     assert "mIoU of model.pt with the masks: 0." in result.output
     assert size_of(out / "sheet.png") == (8 * 128, 5 * 128)
+    facts = json.loads(call(*words, "--model", net, "--json").stdout)
+    assert facts["sheet"] == f"{out}/sheet.png"
+    assert 0 <= facts["miou"] <= 1 >= facts["miou_of_images"] >= 0
     mask = tmp_path / "mask.png"
     Image.fromarray(np.eye(32, dtype=np.uint8)).save(mask)
-    assert call("translate", out, mask, "-o", tmp_path / "new/image.png").exit_code == 0
+    result = call("translate", out, mask, "-o", tmp_path / "new/image.png", "--json")
+    assert json.loads(result.stdout) == {"output": f"{tmp_path}/new/image.png", "seed": 0}
     assert size_of(tmp_path / "new/image.png") == (32, 32)
 
 

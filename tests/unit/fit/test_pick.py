@@ -119,6 +119,11 @@ def test_pictures_are_sampled_painted_and_become_a_dataset(tmp_path):
     assert lines[0] == "wrote 4 pictures to painted/pictures: diverse of 24 images"
     assert "  #000000 = ignore" in lines
     assert "factory paint" in done.stdout
+    words = ("sample", "job.yaml", "--n", "4", "--pool", "24", "-o", "others", "--json")
+    found = json.loads(factory(tmp_path, *words).stdout)
+    names = sorted(path.stem for path in (tmp_path / "others/pictures").iterdir())
+    assert sorted(found.pop("pictures")) == names
+    assert found == {"output": "others", "pick": "diverse", "pool": 24}
     early = factory(tmp_path, "run", "job.yaml")
     assert early.returncode == 2
     assert early.stderr.splitlines()[-1].startswith(

@@ -351,10 +351,17 @@ def test_weights_of_another_size_are_not_judged(tar, tmp_path):
 
 @pytest.mark.slow
 def test_any_weights_are_scored_as_the_training_scores_its_own(tar, tmp_path):
-    training = small_training(tar, tmp_path)
-    training.run(NEVER)
     job = tmp_path / "job.yaml"
     job.write_text(json.dumps(small_document(tar, tmp_path)))
+    result = CliRunner().invoke(app, ["train-generator", str(job), "--json"])
+    assert result.exit_code == 0, result.output
+    trained = json.loads(result.stdout)
+    assert trained["output"] == f"{tmp_path}/{BEST_NAME}"
+    assert trained["kid"] == rows(tmp_path)[-1]["kid"]
+    packed = tmp_path / "packed.safetensors"
+    result = CliRunner().invoke(app, ["pack-training", str(job), "-o", str(packed), "--json"])
+    facts = {"images": rows(tmp_path)[-1]["images"], "bytes": packed.stat().st_size}
+    assert json.loads(result.stdout) == {"output": str(packed), **facts}
     sheet = tmp_path / "sheet.png"
     command = ["judge-generator", str(job), str(tmp_path / WEIGHTS_NAME), "--sheet", str(sheet)]
     command += ["--repeats", "1"]
