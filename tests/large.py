@@ -134,12 +134,14 @@ class LargeStore(LocalStore):
         return []
 
     def files(self, folder):
+        if folder != "data":  # a listing is no read
+            sizes = {
+                path: len(LargeStore.read(self, path)) for path in LargeStore.names(self, folder)
+            }
+            return [StoredFile(path, sizes.get(path, 1), 0.0) for path in self.names(folder)]
         size = self._template["size_bytes"][0].as_py()
-        return [
-            StoredFile(tar_path(f"large-{index:06d}"), size, 0.0)
-            for index in range(self.num_shards)
-            if folder == "data"
-        ]
+        tars = (tar_path(f"large-{index:06d}") for index in range(self.num_shards))
+        return [StoredFile(tar, size, 0.0) for tar in tars]
 
     def read(self, path):
         first = int(match[1]) if (match := re.search(r"(\d{6})[^/]*$", path)) else 0

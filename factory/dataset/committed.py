@@ -18,15 +18,15 @@ from factory.dataset import receipts
 from factory.dataset.listing import check_listing
 from factory.dataset.receipts import list_receipts, path_of_block, read_receipts
 from factory.manifest.makers import Maker, count_in_table, count_makers, join_makers
-from factory.manifest.parquet import read_table
+from factory.manifest.parquet import read_columns
 from factory.manifest.paths import SNAPSHOTS, receipt_path, shard_index_of
 from factory.manifest.records import ShardRecord
 from factory.manifest.table import encode_snapshot
 from factory.plan.rounds import Plan
 from factory.store import Store
+from factory.store.base import StoredFile
 
-_THREADS = 4
-"""Snapshots that are read at once: each takes 50 MiB meanwhile."""
+_THREADS = 16
 _SMALL = ["dataset_id", "round_index", "shard_index", "num_samples", "device", "versions"]
 _BLOCKS_HELD = 2
 
@@ -163,9 +163,14 @@ class SnapshotKeeper:
 
 def names_in_block(plan: Plan, block: int) -> list[str]:
     """Names of the receipts of all planned shards of a block, in order."""
+    return [receipt_path(*shard) for shard in _shards_in_block(plan, block)]
+
+
+def _shards_in_block(plan: Plan, block: int) -> list[tuple[int, int]]:
+    """Round and index of all planned shards of a block, in order."""
     first, last = block * receipts.BLOCK, (block + 1) * receipts.BLOCK
     return [
-        receipt_path(round_.round_index, index)
+        (round_.round_index, index)
         for round_ in plan.rounds
         for index in range(
             max(first, round_.first_shard), min(last, round_.first_shard + round_.num_shards)
@@ -178,26 +183,35 @@ def _read_snapshots(
 ) -> Iterator[tuple[str, int, Snapshot | None]]:
     """The path, the block and the facts of each snapshot; no facts of one that cannot be used."""
 
-    def read(path: str) -> tuple[str, int, Snapshot | None]:
-        block = shard_index_of(path) // receipts.BLOCK
-        if block < 0 or path != path_of_block(block):
-            return path, block, None
-        return path, block, known.snapshots.get(block) or _read_snapshot(store, path, plan, block)
+    def read(file: StoredFile) -> tuple[str, int, Snapshot | None]:
+        block = shard_index_of(file.path) // receipts.BLOCK
+        if block < 0 or file.path != path_of_block(block):
+            return file.path, block, None
+        return (
+            file.path,
+            block,
+            known.snapshots.get(block) or _read_snapshot(store, file, plan, block),
+        )
 
     with ThreadPoolExecutor(_THREADS) as threads:
-        yield from threads.map(read, store.names(SNAPSHOTS))
+        yield from threads.map(read, store.files(SNAPSHOTS))
 
 
-def _read_snapshot(store: Store, path: str, plan: Plan, block: int) -> Snapshot | None:
+def _read_snapshot(store: Store, file: StoredFile, plan: Plan, block: int) -> Snapshot | None:
+    """The facts of a snapshot, of which a hundredth is read; None if it cannot be used."""
+
+    def read_part(offset: int, size_bytes: int) -> bytes:
+        return store.read_part(file.path, offset, size_bytes) or b""
+
     try:
-        table = read_table(store.read(path) or b"", _SMALL)
+        table = read_columns(read_part, file.size_bytes, _SMALL)
         makers = count_in_table(table)
     except (pa.ArrowException, OSError, KeyError, ValueError):
         return None
     rounds, shards = table["round_index"].to_pylist(), table["shard_index"].to_pylist()
-    covered = [receipt_path(*pair) for pair in zip(rounds, shards, strict=True)]
     is_ours = set(table["dataset_id"].to_pylist()) == {plan.dataset_id}
-    if not is_ours or len(covered) != receipts.BLOCK or covered != names_in_block(plan, block):
+    covered = list(zip(rounds, shards, strict=True))
+    if not is_ours or len(covered) != receipts.BLOCK or covered != _shards_in_block(plan, block):
         return None
     return Snapshot(sum(table["num_samples"].to_pylist()), makers)
 

@@ -1,12 +1,21 @@
 """Encode and decode Parquet tables, with limits on what is decoded."""
 
 import io
-from collections.abc import Sequence
+import mmap
+from collections.abc import Callable, Sequence
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from factory.manifest.parquet_pages import check_footer, check_pages, text_columns, unfolded_bytes
+from factory.manifest.parquet_pages import (
+    TAIL_BYTES,
+    Table,
+    check_footer,
+    check_pages,
+    places_of,
+    text_columns,
+    unfolded_bytes,
+)
 
 COMPRESSION = "zstd"
 """Of all tables."""
@@ -28,7 +37,7 @@ _MOST_AT_LEAST, _MOST_OF_A_ROW = 2**26, 2**18
 
 
 def read_table(
-    data: bytes, columns: Sequence[str] | None = None, *, most_rows: int = 10**6
+    data: Table, columns: Sequence[str] | None = None, *, most_rows: int = 10**6
 ) -> pa.Table:
     """Decode the table in `data`, or just its `columns`; at most `most_rows` rows.
 
@@ -56,9 +65,10 @@ def read_table(
         raise ValueError(
             f"{claimed:,} bytes in {file.metadata.num_rows:,} rows: more than a table of ours"
         )
-    check_pages(data, num_rows=file.metadata.num_rows, most_bytes=most_bytes)
+    leaves = None if columns is None else _leaves_of(file, columns)  # the others are not decoded
+    check_pages(data, num_rows=file.metadata.num_rows, most_bytes=most_bytes, leaves=leaves)
     texts = text_columns(file.schema)
-    if columns is not None:  # the others are not decoded
+    if columns is not None:
         texts = [path for path in texts if path.partition(".")[0] in columns]
     _check_texts(data, texts)
     batches = []
@@ -71,13 +81,51 @@ def read_table(
     return pa.Table.from_batches(batches, schema)
 
 
-def _opened(data: bytes, as_dictionary: Sequence[str] = ()) -> pq.ParquetFile:
+def read_columns(
+    read_part: Callable[[int, int], bytes], size_bytes: int, columns: Sequence[str]
+) -> pa.Table:
+    """Decode just the `columns` of a table that lies elsewhere, and read nothing else of it.
+
+    Args:
+        read_part: Returns the bytes at an offset, less where the table ends.
+        size_bytes: Its size.
+        columns: Names of the columns.
+
+    Raises:
+        As `read_table`; also ValueError: If the table has another size.
+    """
+    # As long as the table, but what is not written takes no memory.
+    data = mmap.mmap(-1, max(size_bytes, 1))
+
+    def fill(first: int, end: int) -> None:
+        part = read_part(first, end - first)
+        if len(part) != end - first:
+            raise ValueError(f"{len(part):,} bytes at {first:,}; there should be {end - first:,}")
+        data[first:end] = part
+
+    tail = max(0, size_bytes - TAIL_BYTES)
+    fill(tail, size_bytes)
+    footer = max(0, size_bytes - check_footer(data))
+    if footer < tail:
+        fill(footer, tail)
+    for place in places_of(data, _leaves_of(_opened(data), columns)):
+        fill(*place)
+    return read_table(data, columns)
+
+
+def _leaves_of(file: pq.ParquetFile, columns: Sequence[str]) -> set[int]:
+    """Numbers of the columns in the file that make up `columns`: a map, say, has one for its keys."""
+    paths = (file.schema.column(number).path for number in range(len(file.schema)))
+    return {number for number, path in enumerate(paths) if path.partition(".")[0] in columns}
+
+
+def _opened(data: Table, as_dictionary: Sequence[str] = ()) -> pq.ParquetFile:
     check_footer(data)
     reader = pa.BufferReader(data)
     return pq.ParquetFile(reader, pre_buffer=False, read_dictionary=list(as_dictionary))
 
 
-def _check_texts(data: bytes, paths: Sequence[str]) -> None:
+def _check_texts(data: Table, paths: Sequence[str]) -> None:
     """Count the bytes of all texts, which stay in their dictionaries while they are counted.
 
     Raises:

@@ -5,8 +5,9 @@ header asks for, and as many values are made as its header says. So every page's
 dictionary is a bomb of another kind: an entry that is stored once can be the value of every row.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from mmap import mmap
 from typing import Any
 
 import pyarrow as pa
@@ -14,12 +15,17 @@ import pyarrow.parquet as pq
 
 from factory.manifest.thrift import ThriftReader
 
+Table = bytes | mmap
+"""A table as it lies in a file, or those parts of it that were read."""
+
 _MOST_OF_A_PAGE = 2**26
 _MOST_VALUES_AT_LEAST, _MOST_VALUES_OF_A_ROW, _MOST_VALUES = 2**24, 2**6, 2**26
 """Values of all columns together, those of lists included: the first, and for each row; never more than
 the last."""
 
 _END, _MOST_OF_A_FOOTER = 8, 2**24
+TAIL_BYTES = 2**16
+"""The end of a table that is read first: a snapshot's footer takes a third of it."""
 _DATA, _DICTIONARY, _DATA_V2 = 0, 2, 3
 _HEADER_OF = {_DATA: 5, _DICTIONARY: 7, _DATA_V2: 8}
 """Kind of a page to the field that has the number of its values."""
@@ -41,8 +47,11 @@ class _Page:
     num_values: int
 
 
-def check_footer(data: bytes) -> None:
+def check_footer(data: Table) -> int:
     """Check the length of a table's footer: a long one becomes a multiple of itself in memory.
+
+    Returns:
+        The bytes that it takes, with what follows it.
 
     Raises:
         ValueError: If it is longer than one of ours.
@@ -50,10 +59,33 @@ def check_footer(data: bytes) -> None:
     length = _length_of_footer(data)
     if _MOST_OF_A_FOOTER < length < len(data):
         raise ValueError(f"a footer of {length:,} bytes; at most {_MOST_OF_A_FOOTER:,} are read")
+    return length + _END
 
 
-def check_pages(data: bytes, *, num_rows: int, most_bytes: int) -> None:
+def places_of(data: Table, leaves: Collection[int]) -> list[tuple[int, int]]:
+    """First byte and end of the columns with these numbers, in order; those that touch are one.
+
+    Raises:
+        ValueError: If the footer is damaged.
+    """
+    places: list[tuple[int, int]] = []
+    for first, end in sorted(_place_of(data, chunk) for chunk in _chunks_of(data, leaves)):
+        if places and first <= places[-1][1]:
+            first, end = places[-1][0], max(end, places.pop()[1])  # noqa: PLW2901
+        places.append((first, end))
+    return places
+
+
+def check_pages(
+    data: Table, *, num_rows: int, most_bytes: int, leaves: Collection[int] | None = None
+) -> None:
     """Check the header of every page of the table in `data`, whose footer claims `num_rows`.
+
+    Args:
+        data: The table.
+        num_rows: Its rows by its own account.
+        most_bytes: Limit of what its pages unfold into.
+        leaves: Numbers of the columns that will be read; all by default.
 
     Raises:
         ValueError: If a page is damaged or of a kind that we do not write, or all of them have more
@@ -61,7 +93,7 @@ def check_pages(data: bytes, *, num_rows: int, most_bytes: int) -> None:
     """
     most_values = min(_MOST_VALUES_AT_LEAST + num_rows * _MOST_VALUES_OF_A_ROW, _MOST_VALUES)
     num_bytes = num_values = 0
-    for chunk in _chunks_of(data):
+    for chunk in _chunks_of(data, leaves):
         for page in _pages_of(data, chunk):
             num_bytes += page.uncompressed_bytes
             num_values += page.num_values
@@ -105,16 +137,18 @@ def unfolded_bytes(array: pa.Array) -> int:
     return int(array.nbytes)
 
 
-def _length_of_footer(data: bytes) -> int:
+def _length_of_footer(data: Table) -> int:
     return int.from_bytes(data[-_END:-4], "little") if len(data) >= _END else 0
 
 
-def _chunks_of(data: bytes) -> Iterator[dict[int, Any]]:
-    """The facts of every column of every row group."""
+def _chunks_of(data: Table, leaves: Collection[int] | None = None) -> Iterator[dict[int, Any]]:
+    """The facts of every column of every row group, or of those with these numbers."""
     end = len(data) - _END
     footer = ThriftReader(data, max(0, end - _length_of_footer(data)), end).read_struct()
     for group in _structs(footer, _ROW_GROUPS):
-        for column in _structs(group, _COLUMNS):
+        for number, column in enumerate(_structs(group, _COLUMNS)):
+            if leaves is not None and number not in leaves:
+                continue
             facts = column.get(_FACTS)
             if not isinstance(facts, dict):
                 raise ValueError("a column without facts")
@@ -128,12 +162,12 @@ def _structs(fields: dict[int, Any], number: int) -> list[dict[int, Any]]:
     return found
 
 
-def _pages_of(data: bytes, chunk: dict[int, Any]) -> Iterator[_Page]:
-    """The pages of a column; they fill its place without a gap, as a decoder reads them."""
+def _place_of(data: Table, chunk: dict[int, Any]) -> tuple[int, int]:
+    """First byte and end of a column."""
     place, size = chunk.get(_DATA_PLACE), chunk.get(_COMPRESSED_BYTES)
     first = chunk.get(_DICTIONARY_PLACE)
     if chunk.get(_NUM_VALUES) == 0:
-        return  # of a table without rows, which has no place for its data; nothing is read
+        return 0, 0  # of a table without rows, which has no place for its data; nothing is read
     if not isinstance(place, int) or not isinstance(size, int) or size < 0:
         raise ValueError("a column without a place")
     if isinstance(first, int) and 0 < first < place:
@@ -141,6 +175,12 @@ def _pages_of(data: bytes, chunk: dict[int, Any]) -> Iterator[_Page]:
     end = place + size
     if not 0 <= place <= end <= len(data):
         raise ValueError("a column lies outside of the file")
+    return place, end
+
+
+def _pages_of(data: Table, chunk: dict[int, Any]) -> Iterator[_Page]:
+    """The pages of a column; they fill its place without a gap, as a decoder reads them."""
+    place, end = _place_of(data, chunk)
     while place < end:
         reader = ThriftReader(data, place, end)
         header = reader.read_struct()

@@ -3,6 +3,7 @@
 Arrow shows most of a footer, but asked for the facts of a damaged column it ends the process.
 """
 
+from mmap import mmap
 from typing import Any
 
 _TRUE, _FALSE, _BYTE, _DOUBLE, _BINARY, _STRUCT = 1, 2, 3, 7, 8, 12
@@ -19,7 +20,7 @@ _MOST_VALUES = 2**17
 class ThriftReader:
     """Reads structs from a part of a file."""
 
-    def __init__(self, data: bytes, place: int, end: int) -> None:
+    def __init__(self, data: bytes | mmap, place: int, end: int) -> None:
         """Read `data` from byte `place` on, and nothing from byte `end` on."""
         self._data = data
         self.place = place

@@ -8,6 +8,7 @@ import torch
 
 from factory.errors import WeightsError
 from factory.generate.base import Generator, GeneratorFacts, load_generator
+from factory.generate.traced import trace_synthesis
 from factory.generate.weights.find import find_weights
 from factory.make.machine import ThreadCounts
 from factory.make.warm import warm_up
@@ -157,6 +158,7 @@ def build_maker(config: WorkerConfig) -> ShardMaker:
     store.create(LABELS_PATH, encode_labels(meaning))
     if device.type == "cuda":
         warm_up(config.dataset, generator, segmenter, device)
+    trace_synthesis(generator, config.dataset.batch_size, device)
     return ShardMaker(
         config.dataset,
         generator,

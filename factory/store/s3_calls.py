@@ -17,7 +17,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from factory.errors import StoreError, UnreachableError
 from factory.log import log_event
-from factory.store.s3_pages import parse_page
+from factory.store.s3_pages import LISTED, parse_page
 
 THREADS = 16
 """Maximum number of concurrent requests."""
@@ -71,7 +71,7 @@ class S3Calls:
             )
         try:
             self.client = boto3.Session().client("s3", config=_CONFIG)
-            self.client.meta.events.register("before-parse.s3.ListObjectsV2", parse_page)
+            self.client.meta.events.register(LISTED, parse_page)
         except (BotoCoreError, ValueError) as error:
             raise StoreError(
                 where=self.uri,

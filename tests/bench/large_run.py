@@ -107,6 +107,9 @@ class Bucket:
             return file.read_bytes() if file.exists() else None
         return self.dataset.read(path)
 
+    def _size_of(self, path):
+        return Path(self.folder, path.replace("/", "-")).stat().st_size
+
     def _list(self, query):
         folder = query["prefix"][0].removeprefix("ds/")
         after = (query.get("continuation-token") or query.get("start-after") or [""])[0]
@@ -120,8 +123,8 @@ class Bucket:
             names = [form % index for index in range(first, last)]
             is_cut = last < self.dataset.num_shards
         else:
-            names, size, is_cut = self.dataset.names(folder.strip("/")), 1, False
-        entries = "".join([_ENTRY % (name, size) for name in names])
+            names, size, is_cut = self.dataset.names(folder.strip("/")), 0, False
+        entries = "".join([_ENTRY % (name, size or self._size_of(name)) for name in names])
         token = f"<NextContinuationToken>ds/{names[-1]}</NextContinuationToken>" if is_cut else ""
         return (
             '<?xml version="1.0" encoding="UTF-8"?>'

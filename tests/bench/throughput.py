@@ -3,10 +3,10 @@
     python tests/bench/throughput.py [--samples 12000] [--skip-ray-data]
 
 All contenders make the same pairs of the shipped generator (float32, batch 8, one thread per
-process, tuned allocator), one after the other in one run. "steady" leaves out start and end: for the
+process, tuned allocator) in one run. "steady" leaves out start and end: for the
 factory it is the rate from its first commit to the last one behind which it still computes. The bare
-loop is the generator alone: no masks, no files. It runs before and after each run of the factory,
-because a machine's clock drifts by several per cent, and the mean of both counts.
+loop is the generator alone: no masks, no files. It and the factory's actors take turns of two seconds,
+one stopped while the others run: the clock of a machine drifts by tens of per cent within minutes.
 """
 
 import argparse
@@ -25,6 +25,7 @@ import psutil
 import yaml
 
 BATCH = 8
+TURN_S = 2.0
 JOB: dict[str, Any] = {
     "name": "bench",
     "dataset": {
@@ -87,29 +88,76 @@ class Kit:
         return [{"__key__": e.facts.key, **dict(e.files)} for e in encoded]
 
 
-def bare_loop(folder: Path, seconds: float, results: "multiprocessing.Queue[float]") -> None:
+def bare_loop(folder: Path, done: Any) -> None:
+    """Count images in `done` until this process is killed."""
     kit = Kit(folder)
-    for step in range(3):
-        kit.forward(step * BATCH)
-    done, started = 0, time.monotonic()
-    while time.monotonic() - started < seconds:
-        kit.forward(done)
-        done += BATCH
-    results.put(done / (time.monotonic() - started))
+    while True:
+        kit.forward(done.value)
+        done.value += BATCH
 
 
-def bare(folder: Path, processes: int, seconds: float = 12) -> float:
-    context = multiprocessing.get_context("spawn")
-    results: multiprocessing.Queue[float] = context.Queue()
-    team = [
-        context.Process(target=bare_loop, args=(folder, seconds, results)) for _ in range(processes)
-    ]
-    for process in team:
-        process.start()
-    rates = [results.get() for _ in team]
-    for process in team:
-        process.join()
-    return sum(rates)
+class Turns(threading.Thread):
+    """Lets bare loops and the factory's actors run in turns, and keeps when each of them ran."""
+
+    def __init__(self, folder: Path, processes: int) -> None:
+        super().__init__()
+        context = multiprocessing.get_context("spawn")
+        self._counts = [context.Value("q", 0, lock=False) for _ in range(processes)]
+        self._team = [
+            context.Process(target=bare_loop, args=(folder, count), daemon=True)
+            for count in self._counts
+        ]
+        for process in self._team:
+            process.start()
+        while any(count.value < 10 * BATCH for count in self._counts):
+            time.sleep(0.1)
+        self._bare = [psutil.Process(process.pid) for process in self._team]
+        self._actors: list[psutil.Process] = []
+        self.bare_s = self.bare_images = 0.0
+        self.factory_turns: list[tuple[float, float]] = []
+        self._done = threading.Event()
+        for process in self._bare:
+            process.suspend()
+
+    def begin(self, actors: list[psutil.Process]) -> None:
+        self._actors = actors
+        self.start()
+
+    def run(self) -> None:
+        while not self._done.is_set():
+            begun = time.monotonic()
+            self._done.wait(TURN_S)
+            for process in self._actors:
+                process.suspend()
+            self.factory_turns.append((begun, time.monotonic()))
+            self._let_bare_run()
+            for process in self._actors:
+                process.resume()
+
+    def _let_bare_run(self) -> None:
+        before, begun = sum(count.value for count in self._counts), time.monotonic()
+        for process in self._bare:
+            process.resume()
+        time.sleep(TURN_S)
+        for process in self._bare:
+            process.suspend()
+        self.bare_s += time.monotonic() - begun
+        self.bare_images += sum(count.value for count in self._counts) - before
+
+    def finish(self) -> None:
+        self._done.set()
+        self.join()
+        for process in self._team:
+            process.kill()
+
+    def factory_s(self, first: float, last: float) -> float:
+        """Seconds in which the actors ran between two times."""
+        return sum(max(0, min(end, last) - max(begun, first)) for begun, end in self.factory_turns)
+
+
+def find_actors(process: psutil.Process) -> list[psutil.Process]:
+    children = process.children(recursive=True)
+    return [child for child in children if "ray::_Worker" in " ".join(child.cmdline())]
 
 
 def watch_memory(process: psutil.Process, peaks: dict[str, float], done: threading.Event) -> None:
@@ -125,7 +173,7 @@ def watch_memory(process: psutil.Process, peaks: dict[str, float], done: threadi
             continue
 
 
-def factory(folder: Path, samples: int, actors: int) -> dict[str, float]:
+def factory(folder: Path, samples: int, actors: int, turns: Turns) -> dict[str, float]:
     output = folder / f"factory-{actors}"
     document = {
         **JOB,
@@ -135,24 +183,30 @@ def factory(folder: Path, samples: int, actors: int) -> dict[str, float]:
     }
     job = folder / "job.yaml"
     job.write_text(yaml.safe_dump(document))
-    started = time.monotonic()
     process = subprocess.Popen(
         [sys.executable, "-m", "factory", "run", str(job)], stderr=subprocess.PIPE, text=True
     )
     peaks, done = {"driver": 0.0, "actor": 0.0}, threading.Event()
     watcher = threading.Thread(target=watch_memory, args=(psutil.Process(process.pid), peaks, done))
     watcher.start()
-    lines = [(time.monotonic(), line) for line in process.stderr or ()]
+    lines, commits, size = [], [], JOB["dataset"]["samples_per_shard"]
+    for line in process.stderr or ():
+        lines.append(line)
+        if "shard_committed" not in line:
+            continue
+        commits.append(time.monotonic())
+        if len(commits) == actors:
+            turns.begin(find_actors(psutil.Process(process.pid)))
+        if len(commits) == samples // size - actors:
+            turns.finish()
     if process.wait() != 0:
-        raise SystemExit("".join(line for _, line in lines))
-    wall = time.monotonic() - started
+        raise SystemExit("".join(lines))
     done.set()
     watcher.join()
-    commits = [at for at, line in lines if "shard_committed" in line]
     full = commits[actors - 1 : len(commits) - actors]
-    steady = (len(full) - 1) * JOB["dataset"]["samples_per_shard"] / (full[-1] - full[0])
+    steady = (len(full) - 1) * size / turns.factory_s(full[0], full[-1])
     shutil.rmtree(output)
-    return {"steady": steady, "wall": samples / wall, **peaks}
+    return {"steady": steady, **peaks}
 
 
 def shard_writer(folder: Path, samples: int) -> float:
@@ -209,13 +263,13 @@ def main() -> None:
         folder = Path(name)
         Kit(folder)
         for actors in (1, 2):
-            before = bare(folder, actors)
-            made = factory(folder, options.samples, actors)
-            loop = (before + bare(folder, actors)) / 2
+            turns = Turns(folder, actors)
+            made = factory(folder, options.samples, actors, turns)
+            loop = turns.bare_images / turns.bare_s
             print(f"bare loop, {actors} x 1 thread     {loop:8.1f} images/s")
             print(
-                f"factory run, {actors} actor(s)       {made['steady']:8.1f} pairs/s steady, "
-                f"{made['wall']:.1f} with start-up; {made['steady'] / loop:.2f} of the bare loop; "
+                f"factory run, {actors} actor(s)       {made['steady']:8.1f} pairs/s steady; "
+                f"{made['steady'] / loop:.3f} of the bare loop; "
                 f"peak driver {made['driver']:.0f} MiB, actor {made['actor']:.0f} MiB"
             )
         print(

@@ -1,10 +1,14 @@
 from datetime import UTC, datetime
+from io import BytesIO
 
 import boto3
 import pytest
+from botocore.awsrequest import AWSResponse
 from botocore.config import Config
 from botocore.parsers import create_parser
+from urllib3 import HTTPResponse
 
+from factory.store.s3_calls import S3Calls
 from factory.store.s3_pages import parse_page
 
 ENTRY = (
@@ -70,3 +74,29 @@ def test_an_error_is_left_to_botocore():
     extra, response = {}, {"body": WHOLE.encode(), "headers": {}, "status_code": 503}
     parse_page(response_dict=response, customized_response_dict=extra)
     assert (extra, response["body"]) == ({}, WHOLE.encode())
+
+
+def test_botocore_never_sees_the_objects_of_a_page(monkeypatch):
+    """Its look for errors in a page parses all of it, which takes longer than all the rest."""
+    for name, value in {
+        "ACCESS_KEY_ID": "x",
+        "SECRET_ACCESS_KEY": "x",
+        "DEFAULT_REGION": "x",
+    }.items():
+        monkeypatch.setenv(f"AWS_{name}", value)
+    client = S3Calls("s3://bucket", first_wait_s=0.0, is_known=True).client
+    seen = []
+
+    def answer(request, **_):
+        raw = HTTPResponse(body=BytesIO(WHOLE.encode()), preload_content=False, status=200)
+        return AWSResponse(request.url, 200, {}, raw)
+
+    def look(response_dict, **_):
+        seen.append(response_dict["body"])
+
+    client.meta.events.register("before-send.s3", answer)
+    client.meta.events.register_first("before-parse.s3.*", look)
+    assert len(client.list_objects_v2(Bucket="bucket")["Contents"]) == len(KEYS)
+    assert len(seen) == 1
+    assert b"Contents" not in seen[0]
+    assert b"CommonPrefixes" in seen[0]
