@@ -19,6 +19,7 @@ from factory.dataset.committed import SnapshotKeeper, find_committed
 from factory.dataset.lease import holding_lease
 from factory.dataset.planned_files import SEGMENTER, PlannedFile, other_fit
 from factory.dataset.quarantine import Attempts, find_quarantined, quarantined_indices
+from factory.dataset.sizes import check_sizes
 from factory.dataset.state import (
     DatasetState,
     check_same_dataset,
@@ -27,7 +28,6 @@ from factory.dataset.state import (
 )
 from factory.dataset.stored_records import find_stored_state, sizes_of
 from factory.dataset.views import finish_beside_others, make_manifest, write_views
-from factory.dataset.walk import check_sizes
 from factory.errors import IncompleteError
 from factory.fit.fitted import find_fitted, names_fitted_file, needs_fitting
 from factory.fit.named_files import digest_named_files

@@ -6,7 +6,7 @@ snapshot. So it takes memory for two blocks of receipts, and for a number for ea
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -39,6 +39,8 @@ class Snapshot:
     """Samples in these shards."""
     makers: Counter[Maker]
     """Numbers of shards by what decided their bytes."""
+    size_bytes: int
+    """Its size."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,9 +149,12 @@ class SnapshotKeeper:
         self._num_held += record.shard_index not in block
         block[record.shard_index] = record
         if self._mend and len(block) == receipts.BLOCK:
-            self._store.create(path_of_block(number), encode_snapshot(list(block.values())))
+            data = encode_snapshot(list(block.values()))
+            self._store.create(path_of_block(number), data)
             self._snapshots[number] = Snapshot(
-                sum(one.num_samples for one in block.values()), count_makers(block.values())
+                sum(one.num_samples for one in block.values()),
+                count_makers(block.values()),
+                len(data),
             )
             self._forget(number)
         elif self._num_held > _BLOCKS_HELD * receipts.BLOCK:
@@ -199,12 +204,8 @@ def _read_snapshots(
 
 def _read_snapshot(store: Store, file: StoredFile, plan: Plan, block: int) -> Snapshot | None:
     """The facts of a snapshot, of which a hundredth is read; None if it cannot be used."""
-
-    def read_part(offset: int, size_bytes: int) -> bytes:
-        return store.read_part(file.path, offset, size_bytes) or b""
-
     try:
-        table = read_columns(read_part, file.size_bytes, _SMALL)
+        table = read_columns_of(store, file.path, file.size_bytes, _SMALL)
         makers = count_in_table(table)
     except (pa.ArrowException, OSError, KeyError, ValueError):
         return None
@@ -213,7 +214,20 @@ def _read_snapshot(store: Store, file: StoredFile, plan: Plan, block: int) -> Sn
     covered = list(zip(rounds, shards, strict=True))
     if not is_ours or len(covered) != receipts.BLOCK or covered != _shards_in_block(plan, block):
         return None
-    return Snapshot(sum(table["num_samples"].to_pylist()), makers)
+    return Snapshot(sum(table["num_samples"].to_pylist()), makers, file.size_bytes)
+
+
+def read_columns_of(store: Store, path: str, size_bytes: int, columns: Sequence[str]) -> pa.Table:
+    """Decode just these `columns` of a table in `store`, and read nothing else of it.
+
+    Raises:
+        As `read_columns`.
+    """
+
+    def read_part(offset: int, part_bytes: int) -> bytes:
+        return store.read_part(path, offset, part_bytes) or b""
+
+    return read_columns(read_part, size_bytes, columns)
 
 
 def _read_loose(

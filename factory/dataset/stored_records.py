@@ -1,12 +1,18 @@
 """The receipts of a large dataset in shard order, read block by block as they are asked for."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import overload
 
 import pyarrow as pa
 
 from factory.dataset import receipts
-from factory.dataset.committed import CommittedShards, find_committed, names_in_block
+from factory.dataset.committed import (
+    CommittedShards,
+    find_committed,
+    names_in_block,
+    read_columns_of,
+)
 from factory.dataset.receipts import path_of_block, read_receipts
 from factory.dataset.state import DatasetState, find_plan
 from factory.manifest.columns import facts_of
@@ -73,6 +79,22 @@ class StoredRecords(RecordSequence):
             totals.add_table(table)
             yield table
         self._totals = totals
+
+    def columns(self, names: Sequence[str]) -> Iterator[pa.Table]:
+        """These columns of `tables`; of a snapshot that was checked before, nothing else is read.
+
+        Raises:
+            StoreError: If a receipt was removed meanwhile.
+        """
+        for block in self._counts:
+            yield self._columns_of(block, names)
+
+    def _columns_of(self, block: int, names: Sequence[str]) -> pa.Table:
+        if block in self._checked:
+            size_bytes = self.committed.snapshots[block].size_bytes
+            with suppress(pa.ArrowException, OSError, KeyError, ValueError):
+                return read_columns_of(self._store, path_of_block(block), size_bytes, names)
+        return self._table(block).select(names)
 
     def __len__(self) -> int:
         """Number of receipts."""
@@ -151,7 +173,7 @@ def sizes_of(records: Sequence[ShardRecord]) -> Iterator[tuple[str, int]]:
     if not isinstance(records, StoredRecords):
         yield from ((record.path, record.size_bytes) for record in records)
         return
-    for table in records.tables():
+    for table in records.columns(["path", "size_bytes"]):
         yield from zip(table["path"].to_pylist(), table["size_bytes"].to_pylist(), strict=True)
 
 

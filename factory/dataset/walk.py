@@ -6,7 +6,7 @@ sample is returned.
 """
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from operator import attrgetter
@@ -16,7 +16,6 @@ from typing import BinaryIO
 from factory.dataset.shard_cache import ShardCache
 from factory.errors import DamageError, Problem
 from factory.identity import digest_of_file, sample_key
-from factory.manifest.paths import SHARDS
 from factory.manifest.records import ShardRecord
 from factory.pack.image import IMAGE_ENDING
 from factory.pack.tar import Member, list_members, read_member
@@ -190,32 +189,16 @@ def find_change(record: ShardRecord, tar: Path | None) -> Problem | None:
 
 def find_change_of_size(record: ShardRecord, size_bytes: int | None) -> Problem | None:
     """Compare a shard's size (None = missing) with its receipt; None if it is equal."""
-    return _change_of_size(record.path, record.size_bytes, size_bytes)
+    return change_of_size(record.path, record.size_bytes, size_bytes)
 
 
-def _change_of_size(path: str, told: int, found: int | None) -> Problem | None:
+def change_of_size(path: str, told: int, found: int | None) -> Problem | None:
+    """The problem of a shard whose receipt tells one size and whose file has another, or is missing."""
     if found is None:
         return Problem(path, "missing", "missing, though its receipt is there")
     if found == told:
         return None
     return Problem(path, "changed", f"{found} bytes, its receipt says {told}")
-
-
-def check_sizes(store: Store, sizes: Iterable[tuple[str, int]]) -> None:
-    """Hold the sizes of all shards against those in receipts (`sizes`), as each run can afford.
-
-    It costs one listing and opens no file, so that a changed byte is found by `factory verify` only.
-
-    Raises:
-        DamageError: If a shard is missing, or is shorter or longer.
-    """
-    listed = {file.path: file.size_bytes for file in store.files(SHARDS)}
-    for path, told in sizes:
-        if listed.get(path) == told:
-            continue
-        problem = _change_of_size(path, told, store.size_of(path))  # listings may lag behind
-        if problem is not None:
-            raise damage(store, problem)
 
 
 def damage(store: Store, problem: Problem) -> DamageError:

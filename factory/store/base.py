@@ -4,7 +4,7 @@
 views that can be rebuilt. All paths are relative to the dataset's root and use `/`.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,8 +89,8 @@ class Store(Protocol):
         parts are fetched concurrently.
         """
 
-    def files(self, folder: str) -> list[StoredFile]:
-        """All files below `folder` with size and time, sorted by path."""
+    def files(self, folder: str) -> Iterator[StoredFile]:
+        """All files below `folder` with size and time, sorted by path, as they are listed."""
 
     def find_foreign_entry(self, known: Collection[str]) -> str | None:
         """The name of an entry at the root that is not in `known`; None if there is none."""

@@ -109,14 +109,12 @@ class LocalStore:
                 entry.path[start:] for entry in _walk(f"{self.root}/{folder}".rstrip("/"))
             )
 
-    def files(self, folder: str) -> list[StoredFile]:
+    def files(self, folder: str) -> Iterator[StoredFile]:
         """All files below `folder` with size and time, sorted by path."""
-        found = []
         for name in self.names(folder):
             with suppress(FileNotFoundError):  # deleted since the listing
                 facts = (self.root / name).stat()
-                found.append(StoredFile(name, facts.st_size, facts.st_mtime))
-        return found
+                yield StoredFile(name, facts.st_size, facts.st_mtime)
 
     def find_foreign_entry(self, known: Collection[str]) -> str | None:
         """The name of an entry at the root that is not in `known`; None if there is none."""
@@ -151,7 +149,7 @@ class LocalStore:
 
     def leftovers(self) -> list[StoredFile]:
         """Every file below `tmp/`."""
-        return self.files(TEMPORARY)
+        return list(self.files(TEMPORARY))
 
     def discard(self, leftover: StoredFile) -> None:
         """Remove one of `leftovers`, and folders that become empty."""

@@ -149,7 +149,7 @@ class S3Store:
         """Paths of all files below `folder`, sorted; ranges between `splits` are listed concurrently."""
         return list_names(self.calls, f"{folder}/".lstrip("/"), splits)
 
-    def files(self, folder: str) -> list[StoredFile]:
+    def files(self, folder: str) -> Iterator[StoredFile]:
         """All files below `folder` with size and time, sorted by path."""
         return list_files(self.calls, f"{folder}/".lstrip("/"))
 

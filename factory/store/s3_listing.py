@@ -48,13 +48,11 @@ def list_names(calls: S3Calls, below: str, splits: Sequence[str]) -> list[str]:
     return sorted(key for key in keys if not key.endswith("/"))
 
 
-def list_files(calls: S3Calls, below: str) -> list[StoredFile]:
-    """All objects with size and time."""
-    return [
-        StoredFile(key, entry["Size"], entry["LastModified"].timestamp())
-        for key, entry in list_entries(calls, below)
-        if not key.endswith("/")
-    ]
+def list_files(calls: S3Calls, below: str) -> Iterator[StoredFile]:
+    """All objects with size and time, page by page."""
+    for key, entry in list_entries(calls, below):
+        if not key.endswith("/"):
+            yield StoredFile(key, entry["Size"], entry["LastModified"].timestamp())
 
 
 def list_uploads(calls: S3Calls) -> Iterator[StoredFile]:

@@ -29,10 +29,10 @@ from urllib3 import HTTPResponse
 from factory.dataset import receipts
 from factory.dataset.committed import SnapshotKeeper, find_committed
 from factory.dataset.quarantine import Attempts, find_quarantined
+from factory.dataset.sizes import check_sizes
 from factory.dataset.state import find_plan
 from factory.dataset.stored_records import sizes_of
 from factory.dataset.views import finish_beside_others
-from factory.dataset.walk import check_sizes
 from factory.run.watch import find_listed
 from factory.store.s3 import S3Store
 

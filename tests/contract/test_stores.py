@@ -162,10 +162,10 @@ def test_files_are_told_with_size_and_time(store):
     before = time.time()
     store.create("d/b", b"12")
     store.create("d/a", b"1")
-    found = store.files("d")
+    found = list(store.files("d"))
     assert [(file.path, file.size_bytes) for file in found] == [("d/a", 1), ("d/b", 2)]
     assert all(before - 5 < file.changed_at < time.time() + 5 for file in found)
-    assert store.files("none") == []
+    assert list(store.files("none")) == []
 
 
 def test_a_promised_single_writer_still_never_replaces(store):

@@ -174,6 +174,23 @@ def test_sizes_are_told_of_both_kinds_alike():
     ]
 
 
+def test_sizes_are_read_alone_of_snapshots_that_were_checked():
+    store, state = stored(11)
+    list(tables_of(state.records))
+    read, whole, parts = store.read, [], []
+    store.read = lambda path: (whole.append(path), read(path))[1]
+    store.read_part = lambda path, offset, size: (
+        parts.append(path),
+        read(path)[offset : offset + size],
+    )[1]
+    assert list(sizes_of(state.records)) == list(sizes_of(held(11).records))
+    assert not whole
+    assert {Path(path).parent.name for path in parts} == {"snapshots"}
+    store.snapshots.clear()  # removed meanwhile
+    store.read_part = lambda *_: None
+    assert list(sizes_of(state.records)) == list(sizes_of(held(11).records))
+
+
 PROGRAM = """
 import resource, sys
 from factory.dataset import receipts
@@ -181,7 +198,7 @@ receipts.BLOCK = 500
 from large import LargeStore
 from factory.dataset.stored_records import find_stored_state, sizes_of
 from factory.dataset.views import finish_beside_others
-from factory.dataset.walk import check_sizes
+from factory.dataset.sizes import check_sizes
 
 for num_shards in (4000, 12000):
     store = LargeStore(num_shards)
