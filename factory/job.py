@@ -64,6 +64,7 @@ from factory.spec import JobSpec
 from factory.spec.read import Job, as_job
 from factory.spec.stored_job import encode_job
 from factory.store import Store, open_store
+from factory.store.addresses import local_path
 
 
 @runtime_checkable
@@ -189,7 +190,9 @@ def prepare_job(
     spec, plan = claim_round(store, spec, identity, rounds, growth)
     # The round came first and fixed the identity; which driver creates the rest does not matter.
     _write_beside(store, beside)
-    store.create(JOB_PATH, encode_job(spec, weights_sha256=weights.sha256))
+    store.create(
+        JOB_PATH, encode_job(spec, root=local_path(store.uri), weights_sha256=weights.sha256)
+    )
     replace_coverage_spec(store, spec.dataset.coverage)
     return Prepared(spec, store, weights, plan)
 

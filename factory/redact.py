@@ -4,6 +4,7 @@ Applied to errors and log lines when they are created, to files that are stored 
 every line that a command prints.
 """
 
+import os
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -22,6 +23,7 @@ _HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]*\]|[^:@\[\]]*)(?::(?:[0-9]*|port|PORT))?
 """A host and its number, or the word for it in our own advice; what else follows a colon is hidden."""
 _CLOSING = re.compile(r"""["'`;,.:)\]}>]*$""")
 """What stands behind an address in a sentence and does not belong to it."""
+_HOME = re.compile(r"(?<![\w/])/(?:home|Users)/[^/\s'\"]+")
 _OBEYED = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
 )
@@ -36,6 +38,18 @@ def redact(text: str) -> str:
     """
     plain = _ADDRESS.sub(_plain_address, _SPACED_LOGIN.sub("", text))
     return _LOGIN.sub("", _QUERY.sub(_keep_closing, plain))
+
+
+def without_folders(text: str, *roots: str) -> str:
+    """Remove the folders of people from text that is published: paths below `roots` are relative.
+
+    >>> without_folders("no file /data/out/a.tar, nor /home/anna/b.pt", "/data/out")
+    'no file a.tar, nor ~/b.pt'
+    """
+    for root in roots:
+        text = text.replace(root.rstrip("/") + "/", "") if root.startswith("/") else text
+    home = os.path.expanduser("~")  # noqa: PTH111 - a text, and `Path` raises where there is none
+    return _HOME.sub("~", text.replace(home, "~") if len(home) > 1 else text)
 
 
 def printable(text: str) -> str:

@@ -7,6 +7,7 @@ quarantined shard is skipped until `factory quarantine retry` releases it.
 from collections import Counter
 from collections.abc import Collection
 from datetime import UTC, datetime
+from pathlib import Path
 
 from pydantic import ValidationError
 
@@ -21,6 +22,7 @@ from factory.manifest.paths import (
     shard_index_of,
 )
 from factory.manifest.versions import read_file_of
+from factory.redact import without_folders
 from factory.store import Store
 
 MOST_ATTEMPTS = 3
@@ -87,7 +89,7 @@ class Attempts:
             round_index=task.round_index,
             shard_index=task.shard_index,
             attempt=self._failed[task.shard_index],
-            reason=reason,
+            reason=without_folders(reason, self._store.uri, str(Path.cwd())),
             run_id=self._run_id,
             failed_at=datetime.now(UTC).isoformat(timespec="seconds"),
         )

@@ -27,10 +27,12 @@ from factory.plan.identity import check_bytes_version, dataset_id_of, identity_d
 from factory.plan.rounds import Plan, Round, read_round
 from factory.plan.targets import TargetProgress, cover_rounds, measure_progress
 from factory.spec import JobSpec
+from factory.spec.anchor import anchor_paths
 from factory.spec.coverage import CoverageSpec
 from factory.spec.read import check_job
 from factory.spec.yaml_text import parse_yaml
 from factory.store import Store
+from factory.store.addresses import local_path
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +154,7 @@ def load_stored_job(store: Store, *, trust_plugins: bool = False) -> JobSpec:
 
 
 def read_stored_job(store: Store, *, trust_plugins: bool = False) -> dict[str, Any]:
-    """Read that file as plain values, which are not validated yet.
+    """Read that file as plain values, not validated yet; its paths lead to what lies there.
 
     Raises:
         PluginError: If it names a `module:attribute` and is not trusted; see `trust.py`.
@@ -182,6 +184,9 @@ def read_stored_job(store: Store, *, trust_plugins: bool = False) -> dict[str, A
     if not trust_plugins:
         remedy = f"inspect that code, then repeat the command with {TRUST_OPTION}"
         check_stored_job(document, source, remedy=remedy)
+    root = local_path(store.uri)
+    if root is not None:
+        anchor_paths(document, JobSpec, root)
     return document
 
 

@@ -15,6 +15,7 @@ from factory.fit.pixels.pool import ThreadedPixelPool
 from factory.fit.progress import OnProgress
 from factory.generate.base import load_generator
 from factory.generate.weights.find import LocalWeights, find_weights
+from factory.generate.weights.known import known_weights
 from factory.run.base import WorkerConfig
 from factory.run.devices import gpu_share
 from factory.run.worker import device_here
@@ -143,8 +144,9 @@ def num_fit_threads(spec: JobSpec) -> int:
 
 def make_worker_config(spec: JobSpec, weights: LocalWeights) -> WorkerConfig:
     """The configuration of a worker that only fits: it has no output."""
+    generator = known_weights(spec.dataset.generator)  # another machine has seen them nowhere
     return WorkerConfig(
-        dataset=spec.dataset,
+        dataset=spec.dataset.model_copy(update={"generator": generator}),
         run=spec.run,
         output_uri="",
         single_writer=False,

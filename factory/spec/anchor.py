@@ -4,7 +4,9 @@ A job is often run from another folder than its own, so a relative path in it me
 first. Jobs written before that mean the folder the command runs in, which is looked at second.
 """
 
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
@@ -23,17 +25,55 @@ def anchor_paths(document: dict[Any, Any], model: type[BaseModel], folder: Path)
         model: Its settings class, which marks what is a path.
         folder: The folder of the job's file, as the user wrote it.
     """
+    _change_paths(document, model, partial(_anchored, folder=folder))
+
+
+def unname_folders(document: dict[Any, Any], model: type[BaseModel], root: Path | None) -> None:
+    """Replace paths of files by such that tell no folder of whoever wrote them, in place.
+
+    They are relative to a dataset, whose folder they are read from: a file that lies with the dataset
+    below the folder where this runs, or beside the dataset, is found there; of another one only the name
+    is left, as if it lay beside the dataset.
+
+    Args:
+        document: A job, or a section of it.
+        model: Its settings class.
+        root: The dataset's folder; None if it lies on a server.
+    """
+    _change_paths(document, model, partial(_unnamed, root=root.absolute() if root else None))
+
+
+def _unnamed(value: Any, root: Path | None) -> Any:  # noqa: ANN401 - any plain value
+    if isinstance(value, list):
+        return [_unnamed(one, root) for one in value]
+    if not isinstance(value, str) or not value:
+        return value
+    written = value.removeprefix("file://")
+    if ":" in written:  # it leads somewhere by itself
+        return value
+    path = Path(os.path.normpath(Path(written).expanduser().absolute()))
+    top = Path(path.anchor), Path("~").expanduser()
+    for shared in (Path.cwd(), root.parent) if root else ():
+        is_below = root.is_relative_to(shared) and path.is_relative_to(shared) if root else False
+        if is_below and shared not in top:
+            return os.path.relpath(path, root)
+    return f"../{path.name}"
+
+
+def _change_paths(
+    document: dict[Any, Any], model: type[BaseModel], change: Callable[[Any], Any]
+) -> None:
     for name, field in model.model_fields.items():
         value = document.get(name)
         if value is None:
             continue
         if _is_path(field):
-            document[name] = _anchored(value, folder)
+            document[name] = change(value)
             continue
         for section in value if isinstance(value, list) else [value]:
             if isinstance(section, dict):
                 for inner in _models_of(field, section):
-                    anchor_paths(section, inner, folder)
+                    _change_paths(section, inner, change)
 
 
 def _models_of(field: FieldInfo, value: dict[Any, Any]) -> Iterator[type[BaseModel]]:

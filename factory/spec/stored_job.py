@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from pydantic_core import to_jsonable_python
 
 from factory.redact import redact_values
-from factory.spec.anchor import anchor_paths
+from factory.spec.anchor import unname_folders
 from factory.spec.job import JobSpec
 from factory.spec.settings import Settings
 from factory.spec.yaml_text import dump_yaml
@@ -21,14 +21,16 @@ _LEFT_OUT = (
 )
 
 
-def encode_job(spec: JobSpec, *, weights_sha256: str = "") -> bytes:
+def encode_job(spec: JobSpec, *, root: Path | None = None, weights_sha256: str = "") -> bytes:
     """Encode `spec` as YAML, to be stored in the dataset that it makes.
 
-    Defaults of `dataset` are written out, so that a version with other defaults makes the same. Paths
-    of what is read are absolute: the file is copied with its dataset, which it names as `beside`.
+    Defaults of `dataset` are written out, so that a version with other defaults makes the same. The file
+    is copied with its dataset, which it names as `beside`, and published: paths are relative to the
+    dataset and tell no folder of its maker. Weights are known by their content.
 
     Args:
         spec: The job.
+        root: The dataset's folder; None if it lies on a server.
         weights_sha256: SHA-256 of the generator's weights; empty for a generator without.
     """
     document = spec.model_dump(mode="json", exclude_unset=True)
@@ -36,7 +38,9 @@ def encode_job(spec: JobSpec, *, weights_sha256: str = "") -> bytes:
     if weights_sha256:
         dataset["generator"]["sha256"] = weights_sha256
     document |= {"dataset": dataset, "beside": "."}
-    anchor_paths(dataset, type(spec.dataset), Path.cwd())
+    unname_folders(dataset, type(spec.dataset), root)
+    if root is not None:  # a copy of the job makes a folder of this name where it is run
+        document["output"]["uri"] = root.name
     for name in TELLS:
         document.get("run", {}).pop(name, None)
     kept = redact_values(document)

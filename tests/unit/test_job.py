@@ -145,7 +145,7 @@ def test_the_manifest_is_the_plan_and_the_receipts(finished):
 
 def test_the_stored_job_makes_the_same_dataset(finished, tmp_path):
     stored = load_job(finished / "out/job.yaml")
-    assert stored == small_job(finished, {"beside": str(finished / "out")})
+    assert stored == small_job(finished, {"beside": str(finished / "out"), "output.uri": "out"})
     document = yaml.safe_load((finished / "out/job.yaml").read_text())
     document["output"]["uri"] = str(tmp_path / "again")
     (tmp_path / "job.yaml").write_text(yaml.safe_dump(document))

@@ -145,9 +145,17 @@ def test_it_is_verified_and_made_again_byte_for_byte(made, fitted, tmp_path):
     assert digests(tmp_path / "out") == digests(made)
 
 
-def test_a_map_that_does_not_belong_to_its_facts_is_found(made, tmp_path):
-    other = tmp_path / "out"
+def copied_job(made, fitted):
+    """The stored job as plain values, with the path that it does not tell."""
     document = yaml.safe_load((made / "job.yaml").read_text())
+    assert document["dataset"]["segmenter"]["fitted"] == "../tree.safetensors"
+    document["dataset"]["segmenter"]["fitted"] = str(fitted / "tree.safetensors")
+    return document
+
+
+def test_a_map_that_does_not_belong_to_its_facts_is_found(made, fitted, tmp_path):
+    other = tmp_path / "out"
+    document = copied_job(made, fitted)
     run(document | {"output": {"uri": str(other)}}, tmp_path)
     path = other / "data/train/tiny-000000.tar"
     data = bytearray(path.read_bytes())
@@ -168,7 +176,7 @@ def test_a_map_that_does_not_belong_to_its_facts_is_found(made, tmp_path):
 def test_the_job_beside_the_dataset_stands_alone(made, fitted, tmp_path, monkeypatch):
     stored = load_stored_job(open_store(str(made)))
     assert stored.dataset.segmenter.labels == read_labels_file(fitted / "labels.yaml")
-    document = yaml.safe_load((made / "job.yaml").read_text())
+    document = copied_job(made, fitted)
     assert document["dataset"]["segmenter"]["labels"]["labels"][1]["name"] == "left square"
     monkeypatch.chdir(tmp_path)
     document["output"]["uri"] = str(tmp_path / "out")

@@ -24,6 +24,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from factory.errors import MissingWeightsError, WeightsError
 from factory.generate import SHIPPED
 from factory.generate.weights.hub import locate_on_hub
+from factory.generate.weights.known import known_weights
 from factory.identity import digest_of_file
 from factory.spec import GeneratorSpec
 from factory.store.addresses import local_path, split_address
@@ -56,6 +57,7 @@ def fetch_weights(spec: GeneratorSpec, on_bytes: OnBytes) -> Path:
         MissingWeightsError: If there are none on this machine.
         WeightsError: If they cannot be fetched, or the job gives no SHA-256 for a download.
     """
+    spec = known_weights(spec)
     if spec.weights.startswith("shipped:"):
         return _shipped(spec.weights.removeprefix("shipped:"))
     try:
@@ -64,7 +66,7 @@ def fetch_weights(spec: GeneratorSpec, on_bytes: OnBytes) -> Path:
     except ValueError as error:
         raise WeightsError(f"{_WHERE}: {error}") from error
     if path is not None:
-        _check_ordinary(path)
+        _check_ordinary(path, spec.sha256)
         return path
     if scheme not in _OPENERS:
         raise WeightsError(
@@ -74,7 +76,7 @@ def fetch_weights(spec: GeneratorSpec, on_bytes: OnBytes) -> Path:
     return _download(spec, _OPENERS[scheme], on_bytes)
 
 
-def _check_ordinary(path: Path) -> None:
+def _check_ordinary(path: Path, sha256: str | None) -> None:
     """Make sure that reading `path` comes to an end: it is a file with something in it, or a folder.
 
     Raises:
@@ -91,6 +93,10 @@ def _check_ordinary(path: Path) -> None:
         is_missing = isinstance(error, (FileNotFoundError, NotADirectoryError))
         places = "" if path.is_absolute() else f" in the job's folder, or else in {Path.cwd()}"
         found = f"no file {str(path)!r}{places}" if is_missing else f"{path}: {reason}"
+        if is_missing and sha256:  # as in a job that a dataset holds
+            remedy = (
+                f"put the file with sha256 {sha256[:12]}... there, or name it: --set {_WHERE}=PATH"
+            )
         kind = MissingWeightsError if is_missing else WeightsError
         raise kind(f"{_WHERE}: {found}; {remedy}") from error
     if stat.S_ISDIR(facts.st_mode):

@@ -24,6 +24,7 @@ from factory.identity import digest_of, digest_of_file
 from factory.log import log_event
 from factory.spec import GeneratorSpec
 from factory.store.cache import cache_folder
+from factory.store.seen import note_place
 
 _CONVERSION = 2
 """Version of the conversion: increase it when the same file would give other tensors than before."""
@@ -120,6 +121,8 @@ def find_weights(spec: GeneratorSpec, on_bytes: OnBytes = ignore_bytes) -> Local
             f"dataset.generator.sha256: {path} has {found}, the job demands {spec.sha256}; get the "
             "right file, or correct the job if you trust this one"
         )
+    if "://" not in spec.weights and not spec.weights.startswith("shipped:"):
+        note_place(found, path)
     if spec.kind not in FAMILIES:
         return LocalWeights(path, found)
     is_complete = is_converted(path) and not spec.settings

@@ -39,7 +39,8 @@ def spec(request, tmp_path):
 def test_it_is_the_same_dataset(spec):
     document = parse_yaml(encode_job(spec).decode())
     assert document["beside"] == "."
-    assert check_job(document, source="stored").dataset == spec.dataset
+    stored = check_job(document, source="stored").dataset
+    assert stored.model_dump_json().replace('"../', '"') == spec.dataset.model_dump_json()
 
 
 def test_every_setting_is_written_out_that_could_make_a_difference(spec):
@@ -67,12 +68,42 @@ SEGMENTERS_BY_FILE = {
 """By the setting that names a fitted file: settings of the fit, which that file has fixed."""
 
 
-def test_paths_lead_to_the_same_files_from_anywhere(tmp_path, monkeypatch):
-    (tmp_path / "painted").mkdir()
-    monkeypatch.chdir(tmp_path)
-    spec = small_job(tmp_path, {"dataset.segmenter": SEGMENTERS["linear"]})
-    stored = parse_yaml(encode_job(spec).decode())
-    assert stored["dataset"]["segmenter"]["annotations"] == str(tmp_path / "painted")
+@pytest.mark.parametrize(
+    ("written", "stored"),
+    [
+        ("painted", "../../painted"),
+        ("{here}/deep/painted", "../../deep/painted"),
+        ("{here}/out/painted", "../painted"),
+        ("../private/painted", "../painted"),
+        ("/home/anna/painted", "../painted"),
+        ("~/painted", "../painted"),
+        ("file:///home/anna/painted", "../painted"),
+    ],
+)
+def test_paths_are_relative_to_the_dataset_and_tell_no_folder_of_its_maker(
+    tmp_path, monkeypatch, written, stored
+):
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    section = SEGMENTERS["linear"] | {"annotations": written.format(here=here)}
+    spec = small_job(here / "out", {"dataset.segmenter": section})
+    document = parse_yaml(encode_job(spec, root=here / "out/cells").decode())
+    assert document["dataset"]["segmenter"]["annotations"] == stored
+    assert document["output"]["uri"] == "cells"
+
+
+def test_in_a_bucket_only_names_are_left_and_addresses_stay(tmp_path):
+    section = {"kind": "layout", "dataset": "s3://bucket/other"}
+    changes = {"dataset.sampling": section, "output.uri": "s3://bucket/cells"}
+    changes["dataset.generator"] = {"kind": "dcgan", "weights": str(tmp_path / "w.pt")}
+    document = parse_yaml(encode_job(small_job(tmp_path, changes)).decode())
+    assert document["dataset"]["sampling"]["dataset"] == "s3://bucket/other"
+    assert document["dataset"]["generator"]["weights"] == "../w.pt"
+    assert document["output"]["uri"] == "s3://bucket/cells"
+    shipped = {"dataset.generator": {"kind": "stylegan2", "weights": "shipped:blood_cells"}}
+    document = parse_yaml(encode_job(small_job(tmp_path, shipped), root=tmp_path).decode())
+    assert document["dataset"]["generator"]["weights"] == "shipped:blood_cells"
 
 
 def test_the_weights_are_named_by_their_content(tmp_path):
