@@ -35,11 +35,6 @@ def encode_in_pieces(
     return PiecewiseBatch(tuple(threads.submit(encode, piece) for piece in _pieces(samples)))
 
 
-def num_pieces(num_samples: int, side: int) -> int:
-    """The pieces that a batch of images of `side` x `side` px is encoded in."""
-    return -(-num_samples // _samples_per_piece(side * side))
-
-
 def _pieces(samples: Sequence[Sample]) -> Iterator[Sequence[Sample]]:
     size = _samples_per_piece(samples[0].mask.size) if samples else 1
     for first in range(0, len(samples), size):

@@ -57,17 +57,15 @@ def num_workers_here(run: RunSpec) -> int:
     return max(1, min(by_cpu, int(num_gpus_here() / share)) if share else by_cpu)
 
 
-def num_encoders(run: RunSpec, *, is_gpu: bool, num_workers: int, num_pieces: int) -> int:
+def num_encoders(run: RunSpec, *, is_gpu: bool, num_workers: int) -> int:
     """The encode threads of a worker that shares this machine with `num_workers` - 1 others.
 
     With a GPU, all cores that fall to the worker encode. On the CPU the cores that its compute threads
-    leave idle do, if a batch is encoded in several pieces. Else compute threads encode their own
-    batches: what another thread takes off them for small images is lost again by handing Python's lock
-    to and fro.
+    leave idle do; without any, compute threads encode their own batches.
     """
     if run.encode_threads != "auto":
         return run.encode_threads
     share = num_cores_here() // max(1, num_workers)
     if is_gpu:
         return max(1, share)
-    return max(0, share - run.threads_per_actor) if num_pieces > 1 else 0
+    return max(0, share - run.threads_per_actor)

@@ -15,7 +15,6 @@ from factory.make.warm import warm_up
 from factory.manifest.coverage import Coverage
 from factory.manifest.labels import DatasetLabels, encode_labels
 from factory.manifest.paths import LABELS_PATH
-from factory.pack.pieces import num_pieces
 from factory.plan.targets import find_targets
 from factory.run.base import WorkerConfig
 from factory.run.devices import gpu_share, no_gpu_here, num_encoders
@@ -165,17 +164,16 @@ def build_maker(config: WorkerConfig) -> ShardMaker:
         segmenter,
         store,
         device=device,
-        threads=_threads_of(config, generator, device),
+        threads=_threads_of(config, device),
         run_id=config.run_id,
     )
 
 
-def _threads_of(config: WorkerConfig, generator: Generator, device: torch.device) -> ThreadCounts:
+def _threads_of(config: WorkerConfig, device: torch.device) -> ThreadCounts:
     is_gpu = device.type == "cuda"
     encoders = num_encoders(
         config.run,
         is_gpu=is_gpu,
         num_workers=config.workers_per_machine,
-        num_pieces=num_pieces(config.dataset.samples_per_batch, generator.facts.resolution),
     )
     return ThreadCounts(1 if is_gpu else config.run.threads_per_actor, encoders)

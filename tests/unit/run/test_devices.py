@@ -51,26 +51,25 @@ def test_workers_are_as_many_as_cores_and_gpus_allow(machine, run, gpus, workers
 
 
 @pytest.mark.parametrize(
-    ("run", "is_gpu", "workers", "pieces", "encoders"),
+    ("run", "is_gpu", "workers", "encoders"),
     [
-        ({}, True, 1, 1, 16),
-        ({}, True, 4, 1, 4),
-        ({}, True, 64, 1, 1),
-        ({}, False, 1, 2, 15),
-        ({}, False, 1, 1, 0),
-        ({}, False, 16, 2, 0),
-        ({"threads_per_actor": 4}, False, 2, 2, 4),
-        ({"threads_per_actor": 4}, False, 4, 2, 0),
-        ({"encode_threads": 3}, True, 1, 1, 3),
-        ({"encode_threads": 3}, False, 1, 1, 3),
-        ({"encode_threads": 0}, True, 1, 1, 0),
+        ({}, True, 1, 16),
+        ({}, True, 4, 4),
+        ({}, True, 64, 1),
+        ({}, False, 1, 15),
+        ({}, False, 16, 0),
+        ({"threads_per_actor": 4}, False, 2, 4),
+        ({"threads_per_actor": 4}, False, 4, 0),
+        ({"encode_threads": 3}, True, 1, 3),
+        ({"encode_threads": 3}, False, 1, 3),
+        ({"encode_threads": 0}, True, 1, 0),
     ],
 )
 def test_the_cores_of_a_machine_are_divided_among_its_workers(
-    machine, run, is_gpu, workers, pieces, encoders
+    machine, run, is_gpu, workers, encoders
 ):
     machine(16, 1)
-    found = num_encoders(RunSpec(**run), is_gpu=is_gpu, num_workers=workers, num_pieces=pieces)
+    found = num_encoders(RunSpec(**run), is_gpu=is_gpu, num_workers=workers)
     assert found == encoders
 
 
