@@ -180,6 +180,8 @@ def _print(scores: "ModelScores", report: Path | None) -> None:
             f"{part.name:<{width}}{_with_interval(part.iou)}"
             + "".join(f"{_number(figure):>8}" for figure in others)
         )
+    if absent := [part.name for part in scores.parts if not part.num_true]:
+        say(f"in no mask, so that any answer of them is wrong: {', '.join(absent)}")
     say(f"{'mIoU':<{width}}{_with_interval(scores.miou)}{_number(scores.miou_global):>8}")
     say(
         f"{'  foreground':<{width}}{_with_interval(scores.miou_foreground)}"

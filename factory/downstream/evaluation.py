@@ -85,7 +85,8 @@ class Evaluation:
         """Score all pictures.
 
         Raises:
-            JobError: If a picture cannot be read, or its mask has classes without a name.
+            JobError: If a picture cannot be read, its mask has classes without a name, or no mask has a
+                class.
             PluginError: If the network fails.
         """
         rows: list[PictureCounts] = []
@@ -99,6 +100,12 @@ class Evaluation:
                 curves.append(make_curve(one.foreground, truth))
             if on_picture is not None:
                 on_picture(done, len(self._scored))
+        if not any(row.num_px for row in rows):
+            raise JobError(
+                where=f"{OPTION}: {self._pictures.name}",
+                found="no pixel of any mask has a class",
+                allowed="values other than 255, which is left out",
+            )
         return self._report(rows, curves)
 
     def answer(self, place: int) -> Answered:

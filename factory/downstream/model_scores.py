@@ -15,6 +15,8 @@ class PartScores(Facts):
     """The classes that it is made of."""
     num_pictures: int = Field(ge=0)
     """Pictures that show it, in the mask or in the answer."""
+    num_true: int = Field(ge=0)
+    """Pictures whose mask shows it; 0 = its scores tell of wrong answers alone."""
     iou: Figure
     """Intersection over union, mean over the pictures that show it."""
     iou_global: Figure

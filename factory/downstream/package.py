@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from factory.errors import PluginError
+from factory.evaluate.reference_network import FATAL
 from factory.store.single_file import replace_file
 
 _FACTS = "maskfactory.json"
@@ -86,16 +87,22 @@ def read_facts_of(path: Path) -> NetworkFacts | None:
     try:
         document: dict[str, Any] = json.loads(text)
         return NetworkFacts(
-            classes=tuple(str(name) for name in document["classes"]),
+            classes=_names(document["classes"]),
             mean=_three(document["mean"]),
             std=_three(document["std"]),
             size_px=int(document["size_px"]),
             dataset_id=str(document["dataset_id"]),
         )
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise PluginError(
             where=str(path), found="its facts are damaged", remedy="train or export it again"
         ) from error
+
+
+def _names(values: Any) -> tuple[str, ...]:  # noqa: ANN401 - any JSON
+    if not isinstance(values, list) or not all(isinstance(name, str) for name in values):
+        raise TypeError("classes")
+    return tuple(values)
 
 
 def _three(values: Any) -> tuple[float, float, float]:  # noqa: ANN401 - any JSON
@@ -103,7 +110,7 @@ def _three(values: Any) -> tuple[float, float, float]:  # noqa: ANN401 - any JSO
     return red, green, blue
 
 
-def _script_text(path: Path) -> str:
+def _script_text(path: Path) -> str | bytes:
     found = {_FACTS: ""}
     try:
         with warnings.catch_warnings():
@@ -114,7 +121,7 @@ def _script_text(path: Path) -> str:
             where=str(path), found="not TorchScript", allowed="model.pt or model.onnx"
         ) from error
     text: str | bytes = found[_FACTS]
-    return text.decode() if isinstance(text, bytes) else text
+    return text
 
 
 def _onnx_text(path: Path) -> str:
@@ -127,7 +134,9 @@ def _onnx_text(path: Path) -> str:
             remedy="pip install 'maskfactory[onnx]'",
         ) from error
     try:
-        session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = FATAL  # the error says it
+        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     except Exception as error:
         raise PluginError(where=str(path), found="cannot be loaded as ONNX") from error
     facts: dict[str, str] = session.get_modelmeta().custom_metadata_map

@@ -1,6 +1,7 @@
 """Batches of a dataset's pairs, as a function of the step: a resumed training goes on in mid-epoch."""
 
 from collections.abc import Iterator, Sequence
+from logging import WARNING
 
 import torch
 from jaxtyping import Float, Int64
@@ -14,6 +15,7 @@ from factory.dataset.views import make_manifest
 from factory.downstream.ranks import ALONE, Ranks
 from factory.errors import JobError
 from factory.identity import counter_rng
+from factory.log import log_event
 from factory.store import Store
 
 Batch = tuple[Float[Tensor, "n 3 h w"], Int64[Tensor, "n h w"]]
@@ -21,7 +23,9 @@ Batch = tuple[Float[Tensor, "n 3 h w"], Int64[Tensor, "n h w"]]
 
 
 def open_pairs(store: Store) -> tuple[Dataset, Dataset | None]:
-    """The samples to train on, and those of the split `val` if the dataset has one.
+    """The samples to train on, and those of the split `val` if the dataset has some there.
+
+    A split whose samples all nearly repeat training samples tells nothing: a line of the log says so.
 
     Raises:
         StoreError: If there is no dataset.
@@ -29,7 +33,16 @@ def open_pairs(store: Store) -> tuple[Dataset, Dataset | None]:
     """
     manifest = make_manifest(store)
     pairs = Dataset(store, select(store, manifest, "train", near_train=False))
-    return pairs, pairs.of_split("val") if "val" in manifest.splits else None
+    val = pairs.of_split("val") if "val" in manifest.splits else None
+    if val is not None and not len(val):
+        log_event(
+            "val_left_out",
+            level=WARNING,
+            why="all its samples nearly repeat training samples",
+            remedy="make more samples; until then it is trained without val",
+        )
+        val = None
+    return pairs, val
 
 
 def training_batches(

@@ -79,6 +79,7 @@ class Tally:
     def parts(self) -> tuple[PartScores, ...]:
         """The scores of every part."""
         shown = (self._whole[..., 1] + self._whole[..., 2] > 0).sum(axis=0)
+        true = (self._whole[..., 2] > 0).sum(axis=0)
         columns = {
             "iou": self._mean(_ious(self._whole)),
             "iou_global": self._ratio(self._whole, is_dice=False),
@@ -92,6 +93,7 @@ class Tally:
                 name=name,
                 classes=tuple(self._classes.names[k] for k in self._classes.parts[name]),
                 num_pictures=int(shown[place]),
+                num_true=int(true[place]),
                 **{figure: figure_of(rounds[:, place]) for figure, rounds in columns.items()},
             )
             for place, name in enumerate(self._names)

@@ -184,7 +184,12 @@ def open_split(store: Store, split: str = "") -> DatasetPictures:
     chosen = split or next((n for n in ("test", "val") if n in manifest.splits), "train")
     dataset = Dataset(store, select(store, manifest, chosen, near_train=False))
     if not len(dataset):
-        raise JobError(where=f"{OPTION}: {store.uri}", found=f"no samples in {chosen}")
+        why = ": all of them nearly repeat training samples" if dataset.num_left_out else ""
+        raise JobError(
+            where=f"{OPTION}: {store.uri}",
+            found=f"no samples in {chosen}{why}",
+            remedy="choose another --split, or other pictures",
+        )
     return DatasetPictures(dataset)
 
 

@@ -188,6 +188,12 @@ class NetworkTraining:
                     for one, true in zip(ids.numpy(), masks.byte().numpy(), strict=True)
                 ]
         iou = add_overlaps(rows).iou()
+        if np.isnan(iou).all():
+            raise JobError(
+                where=f"{self.val.uri}: val",
+                found="no pixel has a class",
+                remedy="use a dataset without this split, or whose masks are not all 255",
+            )
         return float(np.nanmean(iou)), [round(float(value), 4) for value in iou]
 
     def _log(self, loss: float, board: Board) -> None:

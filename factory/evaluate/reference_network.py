@@ -17,6 +17,9 @@ from factory.data import IGNORE
 from factory.errors import PluginError
 from factory.evaluate.reference import ImageInput, ScoredSample
 
+FATAL = 4
+"""What ONNX Runtime prints by itself: nothing that an error of ours says."""
+
 _MOST_SHOWN = 160
 
 Network = Callable[[Float[Tensor, "n 3 h w"]], Shaped[Tensor, "..."]]
@@ -173,6 +176,7 @@ def _load_onnx(path: Path, option: str) -> Network:
     broken = (*failures, problems.InvalidProtobuf, problems.NotImplemented, problems.NoSuchFile)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
+    options.log_severity_level = FATAL
     try:
         session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     except broken as error:

@@ -10,6 +10,7 @@ import numpy as np
 from factory.data import IGNORE
 from factory.export.examples import Example, Exported, write_file, write_lines
 from factory.export.polygons import Loop, bridged, outline
+from factory.manifest.paths import TRAIN
 from factory.spec.yaml_text import dump_yaml
 
 
@@ -27,7 +28,9 @@ def export_yolo(source: Exported, folder: Path) -> int:
         OSError: If the folder cannot be written.
     """
     count = 0
+    found = set()
     for example in source:
+        found.add(example.split)
         height, width = example.mask.shape
         lines = []
         for class_id, loop in _regions(example):
@@ -36,11 +39,12 @@ def export_yolo(source: Exported, folder: Path) -> int:
         write_file(folder, f"images/{example.split}/{example.name}", example.image)
         write_lines(folder, f"labels/{example.split}/{example.key}.txt", lines)
         count += 1
-    document: dict[str, Any] = {split: f"images/{split}" for split in source.splits}
-    if "val" not in document:
-        document["val"] = document.get("test", f"images/{source.splits[0]}")  # YOLO demands one
+    document: dict[str, Any] = {s: f"images/{s}" for s in source.splits if s in found}
+    if "val" not in document:  # YOLO demands one
+        document["val"] = document.get("test", document.get(TRAIN, f"images/{source.splits[0]}"))
     document["names"] = dict(enumerate(source.class_names[1:]))
-    write_file(folder, "data.yaml", dump_yaml({"path": ".", **document}).encode())
+    # Without `path` YOLO looks beside the file; "." would be the folder that it is started in.
+    write_file(folder, "data.yaml", dump_yaml(document).encode())
     return count
 
 

@@ -18,6 +18,9 @@ from factory.pack.image import encode_image
 from factory.spec import EncodeSpec
 from factory.store.single_file import staged_file
 
+ANNOTATIONS = "annotations"
+"""The folder of the files of annotations."""
+
 
 class AnnotationFile:
     """A COCO file that is written as it grows: all masks of a dataset may not fit in memory."""
@@ -108,10 +111,10 @@ def _open_files(
         "licenses": [{"id": 1, "name": meaning.license, "url": ""}],
         "categories": categories,
     }
-    (folder / "annotations").mkdir(parents=True, exist_ok=True)
+    (folder / ANNOTATIONS).mkdir(parents=True, exist_ok=True)
     return {
         split: AnnotationFile(
-            stack.enter_context(staged_file(folder / f"annotations/{split}.json")), head
+            stack.enter_context(staged_file(folder / f"{ANNOTATIONS}/{split}.json")), head
         )
         for split in source.splits
     }

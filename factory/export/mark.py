@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from factory.errors import JobError
+from factory.export.coco_classes import ANNOTATIONS
 from factory.export.examples import Exported
 from factory.identity import canonical_json
-from factory.store.single_file import create_file, replace_file
+from factory.store.single_file import create_file, remove_staged, replace_file
 
 MARK_NAME = ".maskfactory-export.json"
 """Hidden, so that no tool takes it for a part of the dataset."""
@@ -39,6 +40,8 @@ def marked(folder: Path, source: Exported, layout: str) -> Iterator[None]:
     if not create_file(path, begun):
         _check_same(folder, _read(path), mark)
         replace_file(path, begun)
+        remove_staged(folder)
+        remove_staged(folder / ANNOTATIONS)
     yield
     replace_file(path, finished)
 

@@ -218,6 +218,8 @@ def _check_upright(picture: Image.Image) -> None:
 
 def _reason(error: Exception) -> str:
     """What is wrong with a file, for those errors whose text is about Python."""
+    if isinstance(error, Image.DecompressionBombError):
+        return f"far too many pixels; no side has more than {MOST_SIDE_PX}"
     if isinstance(error, UnidentifiedImageError):
         return "no PNG, WebP or JPEG"
     return "cut short" if isinstance(error, struct.error) else str(error)

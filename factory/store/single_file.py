@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,6 +10,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from factory.errors import JobError
+
+_STAGED = re.compile(r"\..+\.[0-9a-f]{8}")
+"""Names of temporary files: see `_staged_name`."""
 
 
 def replace_file(path: Path, data: bytes) -> None:
@@ -34,7 +38,7 @@ def create_file(path: Path, data: bytes) -> bool:
     Raises:
         OSError: If it cannot be written.
     """
-    staged = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    staged = _staged_name(path)
     try:
         staged.write_bytes(data)
         os.link(staged, path)
@@ -82,7 +86,7 @@ def staged_file(target: Path) -> Iterator[BinaryIO]:
     Raises:
         OSError: If it cannot be written.
     """
-    staged = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
+    staged = _staged_name(target)
     try:
         with staged.open("xb") as file:
             yield file
@@ -91,3 +95,18 @@ def staged_file(target: Path) -> Iterator[BinaryIO]:
         staged.replace(target)
     finally:
         staged.unlink(missing_ok=True)
+
+
+def remove_staged(folder: Path) -> None:
+    """Remove the temporary files that a killed process left in a folder; nobody else may write there.
+
+    Raises:
+        OSError: If one cannot be removed.
+    """
+    for path in folder.glob(".*") if folder.is_dir() else ():
+        if _STAGED.fullmatch(path.name):
+            path.unlink(missing_ok=True)
+
+
+def _staged_name(target: Path) -> Path:
+    return target.with_name(f".{target.name}.{secrets.token_hex(4)}")

@@ -2,15 +2,19 @@
 
 A tool that is missing is named in the reason of a skip; `pip install --no-deps` keeps torch as it is.
 The unit tests of `export/` read the same files with the standard library, and COCO by pycocotools.
-YOLO's own reader brings a torch of its choice along and is not run.
+YOLO's reader needs OpenCV and the torchvision of the installed torch; panopticapi is on no index; DALI
+has 400 MB and reads on a CPU too. mmseg needs an mmcv that is compiled for the installed torch: it was
+not run.
 """
 
+import io
 import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from outlines import painted
 from PIL import Image
 from small_job import make_small
 
@@ -71,6 +75,60 @@ def test_pycocotools_reads_run_lengths_and_polygons(source, expected, tmp_path):
                 read = coco.annToMask(annotation).astype(bool)
                 assert not (inside & ~read).any()
                 assert holes or (inside == read).all()
+
+
+def test_yolo_s_own_reader_finds_every_part_from_any_folder(
+    source, expected, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("YOLO_CONFIG_DIR", str(tmp_path))
+    reader = tool("ultralytics.data.dataset", "ultralytics").YOLODataset
+    check = tool("ultralytics.data.utils", "ultralytics").check_det_dataset
+    FORMATS["yolo"].write(source, tmp_path / "yolo")
+    monkeypatch.chdir(tmp_path)
+    document = check(str(tmp_path / "yolo/data.yaml"), autodownload=False)
+    assert document["names"] == dict(enumerate(source.class_names[1:]))
+    found = 0
+    for split in source.splits:
+        read = reader(img_path=document[split], data=document, task="segment", augment=False)
+        for label in read.labels:
+            example = expected[Path(label["im_file"]).stem]
+            height, width = label["shape"]
+            classes = label["cls"][:, 0].astype(int) + 1
+            corners = [part * [width, height] for part in label["segments"]]
+            regions = [(k, part.tolist()) for k, part in zip(classes, corners, strict=True)]
+            assert (painted((height, width), regions) == example.mask).all()
+            found += 1
+    assert found == len(expected)
+
+
+def test_dali_reads_the_samples_of_its_index_files_and_no_others(source, expected, tmp_path):
+    dali = tool("nvidia.dali", "nvidia-dali-cuda120")
+    fn = tool("nvidia.dali.fn", "nvidia-dali-cuda120")
+    count = FORMATS["dali"].write(source, tmp_path)
+    found = {}
+    for split in source.splits:
+        paths = [record.path for record in source.manifest.records_of(split)]
+
+        @dali.pipeline_def(batch_size=1, num_threads=1, device_id=None)
+        def pipeline(split=split, paths=paths):
+            json_and_mask = fn.readers.webdataset(
+                paths=[f"{source.store.uri}/{path}" for path in paths],
+                index_paths=[str(tmp_path / split / f"{Path(path).stem}.idx") for path in paths],
+                ext=["json", "mask.png"],
+                missing_component_behavior="error",
+                name="reader",
+            )
+            return tuple(json_and_mask)
+
+        read = pipeline()
+        read.build()
+        for _ in range(read.epoch_size("reader")):
+            facts, mask = (np.asarray(part.as_array()[0]).tobytes() for part in read.run())
+            with Image.open(io.BytesIO(mask)) as picture:
+                found[json.loads(facts)["key"]] = np.asarray(picture)
+    assert len(found) == count == len(expected)
+    for key, mask in found.items():
+        assert (mask == expected[key].mask).all()
 
 
 def test_panopticapi_converts_panoptic_masks(source, expected, tmp_path):

@@ -198,6 +198,22 @@ def test_options_that_cannot_be_read_are_told(words, code, said, net, pairs):
     assert "Traceback" not in result.output
 
 
+def test_a_class_in_no_mask_is_named_and_masks_without_classes_are_refused(net, tmp_path):
+    rims = np.minimum(cell(), 1)
+    folder = write_pairs(tmp_path / "rims", {"1": (cell(), rims)})
+    result = run(net, "--on", folder, "--reference-names", NAMES)
+    assert result.exit_code == 0
+    assert "in no mask, so that any answer of them is wrong: core\n" in result.output
+    found = score(net, folder)
+    assert [one.num_true for one in found.parts] == [1, 1, 0]
+    assert part(found, "core").iou.value == 0
+    void = np.full((16, 16), 255, np.uint8)
+    folder = write_pairs(tmp_path / "void", {"1": (cell(), void), "2": (cell(), void)})
+    for protocol in ("none", "feng2023", "melas2022"):
+        with pytest.raises(JobError, match="void: no pixel of any mask has a class; values other"):
+            score(net, folder, protocol=protocol)
+
+
 def test_exit_codes_tell_a_bad_network_from_bad_pictures(net, pairs, tmp_path):
     (tmp_path / "model.pt").write_bytes(b"no network")
     assert run(tmp_path / "model.pt", "--on", pairs).exit_code == PluginError.exit_code

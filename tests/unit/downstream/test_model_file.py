@@ -1,5 +1,9 @@
+import json
+import pickle
 import shutil
 import warnings
+from dataclasses import asdict
+from zipfile import ZipFile
 
 import onnx
 import pytest
@@ -96,16 +100,77 @@ def test_an_onnx_file_reads_no_other_file(tmp_path):
     ],
 )
 def test_facts_that_no_training_writes_are_refused(changes, trained, tmp_path):
-    from dataclasses import asdict
-
     shutil.copy(trained / "model.onnx", tmp_path)
     model = onnx.load(tmp_path / "model.onnx")
-    import json
-
     facts = asdict(NetworkFacts(**{**asdict(colour_facts()), **changes}))
     onnx.helper.set_model_props(model, {"maskfactory.json": json.dumps(facts)})
     onnx.save(model, tmp_path / "model.onnx")
     assert "its facts are damaged" in refusal(tmp_path / "model.onnx")
+
+
+FACTS = '{"classes": %s, "mean": [0, 0, 0], "std": [1, 1, 1], "size_px": %s, "dataset_id": "d"}'
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(b"\xff", b"[]", b"{}", b"[" * 100_000, b"no JSON"),
+        *(
+            (FACTS % case).encode()
+            for case in (('"abc"', "16"), ('["a", 1]', "16"), ('["a"]', "1e400"))
+        ),
+    ],
+)
+def test_facts_that_are_none_are_one_line(text, trained, tmp_path):
+    path = tmp_path / "model.pt"
+    with ZipFile(trained / "model.pt") as whole, ZipFile(path, "w") as changed:
+        for entry in whole.infolist():
+            is_facts = entry.filename.endswith("maskfactory.json")
+            changed.writestr(entry.filename, text if is_facts else whole.read(entry))
+    assert "its facts are damaged; train or export it again" in refusal(path)
+
+
+class Runs:
+    """A pickle that writes a file when it is read."""
+
+    def __init__(self, path):
+        self.path = str(path)
+
+    def __reduce__(self):
+        return open, (self.path, "w")
+
+
+@pytest.mark.parametrize("name", ["data.pkl", "constants.pkl"])
+def test_no_pickle_in_a_file_is_run(name, trained, tmp_path):
+    code, path = pickle.dumps(Runs(tmp_path / "ran")), tmp_path / "model.pt"
+    with ZipFile(trained / "model.pt") as whole, ZipFile(path, "w") as changed:
+        for entry in whole.infolist():
+            is_changed = entry.filename.endswith(f"/{name}")
+            changed.writestr(entry.filename, code if is_changed else whole.read(entry))
+    assert "not TorchScript" in refusal(path)
+    path.write_bytes(code)
+    assert "not TorchScript" in refusal(path)
+    for is_zip in (True, False):
+        torch.save({"a": Runs(tmp_path / "ran")}, path, _use_new_zipfile_serialization=is_zip)
+        refusal(path)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_an_onnx_network_that_fails_says_so_in_one_line_and_the_runtime_nothing(tmp_path, capfd):
+    ends = [
+        helper.make_tensor_value_info("images", 1, ["n", 3, "h", "w"]),
+        helper.make_tensor_value_info("logits", 1, None),
+    ]
+    shape = helper.make_tensor("s", TensorProto.INT64, [2], [7, -1])
+    node = helper.make_node("Reshape", ["images", "s"], ["logits"])
+    graph = helper.make_graph([node], "g", ends[:1], ends[1:], [shape])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    onnx.helper.set_model_props(model, {"maskfactory.json": json.dumps(asdict(colour_facts()))})
+    onnx.save(model, tmp_path / "model.onnx")
+    with pytest.raises(PluginError) as caught:
+        open_model(tmp_path / "model.onnx").probabilities(torch.ones(1, 3, 16, 16))
+    assert "\n" not in str(caught.value)
+    assert capfd.readouterr().err == ""
 
 
 class TwoClasses(torch.nn.Module):

@@ -26,6 +26,7 @@ def test_figures_are_those_of_the_squares_that_were_drawn():
     assert (ground.iou.value, ground.num_pictures) == (1, 2)
     assert (whole.iou.value, whole.num_pictures) == (1, 1)
     assert whole.classes == ("rim", "core")
+    assert [part.num_true for part in (ground, rim, core, whole)] == [2, 1, 1, 1]
     assert core.iou.value == round(16 / 36, 6) == core.iou_global.value
     assert core.dice.value == round(32 / 52, 6)
     assert rim.iou.value == round(108 / 128, 6)

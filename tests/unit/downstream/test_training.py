@@ -1,4 +1,5 @@
 import csv
+import logging
 import subprocess
 import sys
 import threading
@@ -8,6 +9,7 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
+import yaml
 from small_job import make_small
 from typer.testing import CliRunner
 
@@ -15,11 +17,15 @@ import factory
 from factory.cli.app import app
 from factory.downstream.network import make_network
 from factory.downstream.package import read_facts_of
-from factory.downstream.pairs import training_batches
+from factory.downstream.pairs import open_pairs, scored_batches, training_batches
+from factory.downstream.pictures import find_pictures
 from factory.downstream.settings import NetworkSettings
 from factory.downstream.training import LOG_NAME, STATE_NAME, NetworkTraining
 from factory.errors import Interrupted, JobError, PluginError, StoreError
 from factory.evaluate.reference_network import load_network
+from factory.export.examples import open_export
+from factory.export.formats import FORMATS
+from factory.store import open_store
 
 pytestmark = pytest.mark.slow
 
@@ -138,6 +144,44 @@ def test_it_stops_when_val_gets_no_better_and_keeps_the_best(divided, tmp_path):
     assert one.since_best == 1
     scores = [row["val_miou"] for row in one.rows]
     assert trained.best_miou == pytest.approx(max(scores), abs=1e-4)
+
+
+def test_a_val_split_that_repeats_the_training_samples_is_left_out_and_told(
+    tmp_path, monkeypatch, caplog
+):
+    monkeypatch.setattr("plugins.repeating.NUM_PICTURES", 4)
+    changes = {
+        "dataset.num_samples": 40,
+        "dataset.generator.kind": "plugins.repeating:Repeating",
+        "dataset.splits": {"train": 0.8, "val": 0.1, "test": 0.1},
+    }
+    make_small(tmp_path, changes)
+    logger = logging.getLogger("factory")  # a command of another test may have set it up
+    monkeypatch.setattr(logger, "handlers", [])
+    monkeypatch.setattr(logger, "propagate", True)
+    with caplog.at_level("WARNING", "factory"):
+        train, val = open_pairs(open_store(str(tmp_path / "out")))
+    assert val is None
+    assert len(train) > 0
+    assert "val_left_out why='all its samples nearly repeat training samples'" in caplog.text
+    with pytest.raises(JobError, match="no samples in test: all of them nearly repeat training"):
+        find_pictures(str(tmp_path / "out"), "", "")
+    (tmp_path / "yolo").mkdir()
+    FORMATS["yolo"].write(open_export(open_store(str(tmp_path / "out"))), tmp_path / "yolo")
+    document = yaml.safe_load((tmp_path / "yolo/data.yaml").read_text())
+    assert {name: document.get(name) for name in ("train", "val", "test")} == {
+        "train": "images/train",
+        "val": "images/train",
+        "test": None,
+    }
+
+
+def test_a_val_split_without_any_class_is_told(divided, tmp_path, monkeypatch):
+    one = training(divided, tmp_path)
+    none = [(images, torch.full_like(masks, 255)) for images, masks in scored_batches(one.val, 4)]
+    monkeypatch.setattr("factory.downstream.training.scored_batches", lambda *_: iter(none))
+    with pytest.raises(JobError, match="val: no pixel has a class; use a dataset"):
+        run(one)
 
 
 def test_a_folder_of_another_training_and_a_damaged_state_are_refused(divided, tmp_path):

@@ -104,8 +104,12 @@ def test_an_export_that_stops_in_the_middle_is_told_until_it_is_run_again(other,
         die()
     with pytest.raises(JobError, match="an export that did not finish; run `factory export`"):
         check_finished(tmp_path, "--on")
+    (tmp_path / "annotations").mkdir()
+    for left in (".annotations.json.0123abcd", "annotations/.train.json.0123abcd"):
+        (tmp_path / left).write_text("half of a file")
     with pytest.raises(JobError, match="another format"), marked(tmp_path, source, "voc"):
         pass
     assert export("folders", other, tmp_path).exit_code == 0
     check_finished(tmp_path, "--on")
+    assert [path.name for path in tmp_path.rglob(".*")] == [MARK_NAME]
     assert len(list((tmp_path / "masks").rglob("*.png"))) == len(factory.open_dataset(other))
