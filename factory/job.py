@@ -49,6 +49,7 @@ from factory.run.base import Observer, Outcome, load_executor, no_more
 from factory.run.before_fit import check_before_fit
 from factory.run.beside import digest_of_bytes, find_beside
 from factory.run.claim import claim_round
+from factory.run.figures import drawing
 from factory.run.fitting import FitObserver, finish_for, fit_for, make_worker_config
 from factory.run.job_folder import FilesHolder, find_holder_beside
 from factory.run.job_identity import identify_job
@@ -114,8 +115,8 @@ def run_job(
         if observer is None:
             observer = stack.enter_context(progress_reporter(progress=progress))
         report = stack.enter_context(reporting(spec))
-        with noting_attempts(spec, growth):
-            manifest = _run(spec, observer, growth)
+        with noting_attempts(spec, growth), drawing(spec, observer) as watched:
+            manifest = _run(spec, watched, growth)
         report.completed(manifest)
         return manifest
 

@@ -4,11 +4,13 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 
 from factory.errors import FactoryError, JobError, PluginError, StoreError
 from factory.run import CLUSTER_CAPACITY
 from factory.run.devices import no_gpu_here
+from factory.run.notify import resolve_address
 from factory.spec import GeneratorSpec, JobSpec, RunSpec
 from factory.store.addresses import local_path
 
@@ -19,6 +21,10 @@ NO_PAGE = (
 """Why an inline run with a page is refused."""
 _GPU_DEVICES = ("/dev/nvidia0", "/dev/dxg", "/dev/kfd")
 """Devices of CUDA, of CUDA below WSL, and of ROCm: torch knows better, and planning does not load it."""
+
+
+_SINKS = ("tensorboard", "mlflow")
+"""Settings of `run` that need the library of that name, which is an extra too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +59,10 @@ def find_missing(
         found.append(_missing(no_gpu_here()))
     elif failure is not None and not (wants_gpu and spec.run.address is not None):
         found.append(_missing(failure))
+    try:
+        check_sinks(spec.run)
+    except FactoryError as error:
+        found.append(_missing(error))
     found += _missing_room(spec.output.uri)
     found += _missing_workers(spec.run)
     return tuple(found)
@@ -121,3 +131,20 @@ def _missing_workers(run: RunSpec) -> Iterator[Missing]:
     elif run.num_actors == "auto" and run.threads_per_actor > cores:
         what = f"run.threads_per_actor: found {run.threads_per_actor}, and this machine has {cores} CPUs"
         yield Missing(f"{what}; lower it", PluginError.exit_code)
+
+
+def check_sinks(run: RunSpec) -> None:
+    """Require the libraries of the sinks that a job names, and the address of one in the environment.
+
+    Raises:
+        PluginError: If a library is not installed.
+        JobError: If the variable is not set.
+    """
+    resolve_address(run.mlflow, "run.mlflow")
+    for setting in _SINKS:
+        if getattr(run, setting) is not None and find_spec(setting) is None:
+            raise PluginError(
+                where=f"run.{setting}",
+                found=f"needs {setting}, which is not installed here",
+                remedy=f"pip install 'maskfactory[{setting}]', or leave the setting out",
+            )

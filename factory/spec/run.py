@@ -67,6 +67,14 @@ class RunSpec(Settings):
     """Address of a Prometheus Pushgateway, or `env:NAME`: metrics are pushed once a minute and at the
     end."""
 
+    tensorboard: str | None = Field(None, min_length=1)
+    """Folder for figures of the run over time (rate, rejects, stages, workers) as event files of
+    TensorBoard, relative to the folder the command runs in. Needs `maskfactory[tensorboard]`. Empty =
+    none."""
+    mlflow: str | None = Field(None, min_length=1)
+    """The same for MLflow: its tracking URI (a folder, or an address), or `env:NAME`; the experiment is
+    called as the dataset. Needs `maskfactory[mlflow]`. Empty = none."""
+
     @field_validator("resources")
     @classmethod
     def _are_custom(cls, value: dict[str, float]) -> dict[str, float]:

@@ -13,7 +13,7 @@ from factory.spec.job import JobSpec
 from factory.spec.settings import Settings
 from factory.spec.yaml_text import dump_yaml
 
-TELLS = ("notify", "push_metrics")
+TELLS = ("notify", "push_metrics", "tensorboard", "mlflow")
 """Settings of `run` that name whom a run tells: often secrets, and of no use to others."""
 _LEFT_OUT = (
     "# Users, passwords and queries of addresses were left out: they may be secrets. To fetch from\n"

@@ -24,9 +24,10 @@ NUM_BLOCKS = {
     "reading.md": 8,
     "training.md": 0,
     "trust.md": 4,
+    "watching.md": 0,
 }
 """How many blocks of code a page has at least: a pattern that finds none would test nothing.
-Two pages are tables of what benches measured, one is answers to questions, one is about commands: they
+Two pages are tables of what benches measured, one is answers to questions, two are about commands: they
 have none."""
 BLOCK = re.compile(r"^```python\n(.*?)^```\n(?:\n```text\n(.*?)^```\n)?", re.MULTILINE | re.DOTALL)
 

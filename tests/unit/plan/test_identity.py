@@ -323,6 +323,8 @@ IGNORED = {
     "run.resources": {"a100": 1.0},
     "run.notify": "https://127.0.0.1/hook",
     "run.push_metrics": "http://127.0.0.1:9091",
+    "run.tensorboard": "board",
+    "run.mlflow": "runs",
     "run.shards_per_actor": 7,
     "run.shard_deadline_s": 60.0,
     "output.uri": "/elsewhere",
