@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import groupby
 
+import numpy as np
 import pyarrow as pa
 
 from factory.dataset import receipts
@@ -168,19 +169,26 @@ class SnapshotKeeper:
 
 def names_in_block(plan: Plan, block: int) -> list[str]:
     """Names of the receipts of all planned shards of a block, in order."""
-    return [receipt_path(*shard) for shard in _shards_in_block(plan, block)]
-
-
-def _shards_in_block(plan: Plan, block: int) -> list[tuple[int, int]]:
-    """Round and index of all planned shards of a block, in order."""
-    first, last = block * receipts.BLOCK, (block + 1) * receipts.BLOCK
     return [
-        (round_.round_index, index)
-        for round_ in plan.rounds
-        for index in range(
-            max(first, round_.first_shard), min(last, round_.first_shard + round_.num_shards)
-        )
+        receipt_path(number, shard)
+        for number, shards in _parts_of_block(plan, block)
+        for shard in shards
     ]
+
+
+def _parts_of_block(plan: Plan, block: int) -> list[tuple[int, range]]:
+    """The planned shards of a block by round: its number, and which."""
+    first, last = block * receipts.BLOCK, (block + 1) * receipts.BLOCK
+    parts = (
+        (
+            round_.round_index,
+            range(
+                max(first, round_.first_shard), min(last, round_.first_shard + round_.num_shards)
+            ),
+        )
+        for round_ in plan.rounds
+    )
+    return [(number, shards) for number, shards in parts if shards]
 
 
 def _read_snapshots(
@@ -209,12 +217,16 @@ def _read_snapshot(store: Store, file: StoredFile, plan: Plan, block: int) -> Sn
         makers = count_in_table(table)
     except (pa.ArrowException, OSError, KeyError, ValueError):
         return None
-    rounds, shards = table["round_index"].to_pylist(), table["shard_index"].to_pylist()
-    is_ours = set(table["dataset_id"].to_pylist()) == {plan.dataset_id}
-    covered = list(zip(rounds, shards, strict=True))
-    if not is_ours or len(covered) != receipts.BLOCK or covered != _shards_in_block(plan, block):
+    parts = _parts_of_block(plan, block)
+    if not parts:
         return None
-    return Snapshot(sum(table["num_samples"].to_pylist()), makers, file.size_bytes)
+    numbers = np.concatenate([np.full(len(shards), number) for number, shards in parts])
+    shards = np.concatenate([np.array(shards) for _, shards in parts])
+    is_ours = table["dataset_id"].unique().to_pylist() == [plan.dataset_id]
+    is_whole = len(shards) == receipts.BLOCK and np.array_equal(table["shard_index"], shards)
+    if not is_ours or not is_whole or not np.array_equal(table["round_index"], numbers):
+        return None
+    return Snapshot(int(table["num_samples"].to_numpy().sum()), makers, file.size_bytes)
 
 
 def read_columns_of(store: Store, path: str, size_bytes: int, columns: Sequence[str]) -> pa.Table:

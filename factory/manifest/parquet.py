@@ -9,9 +9,11 @@ import pyarrow.parquet as pq
 
 from factory.manifest.parquet_pages import (
     TAIL_BYTES,
+    Chunk,
     Table,
     check_footer,
     check_pages,
+    chunks_of,
     places_of,
     text_columns,
     unfolded_bytes,
@@ -28,7 +30,7 @@ def encode_table(table: pa.Table) -> bytes:
     return sink.getvalue()
 
 
-_ROWS_AT_ONCE = 4096
+_ROWS_AT_ONCE, _MOST_ROWS = 4096, 10**6
 _MOST_BYTES = 2**30
 """Limit of a table in memory: with dictionary encoding, a few bytes can decode to gigabytes."""
 
@@ -37,7 +39,7 @@ _MOST_AT_LEAST, _MOST_OF_A_ROW = 2**26, 2**18
 
 
 def read_table(
-    data: Table, columns: Sequence[str] | None = None, *, most_rows: int = 10**6
+    data: Table, columns: Sequence[str] | None = None, *, most_rows: int = _MOST_ROWS
 ) -> pa.Table:
     """Decode the table in `data`, or just its `columns`; at most `most_rows` rows.
 
@@ -53,6 +55,17 @@ def read_table(
             kind that we do not write.
     """
     file = _opened(data)
+    leaves = None if columns is None else _leaves_of(file, columns)  # the others are not decoded
+    return _read(data, file, chunks_of(data, leaves), columns, most_rows)
+
+
+def _read(
+    data: Table,
+    file: pq.ParquetFile,
+    chunks: list[Chunk],
+    columns: Sequence[str] | None,
+    most_rows: int = _MOST_ROWS,
+) -> pa.Table:
     names = file.schema_arrow.names
     missing = set(columns or ()) - set(names)
     if missing:
@@ -65,8 +78,7 @@ def read_table(
         raise ValueError(
             f"{claimed:,} bytes in {file.metadata.num_rows:,} rows: more than a table of ours"
         )
-    leaves = None if columns is None else _leaves_of(file, columns)  # the others are not decoded
-    check_pages(data, num_rows=file.metadata.num_rows, most_bytes=most_bytes, leaves=leaves)
+    check_pages(data, chunks, num_rows=file.metadata.num_rows, most_bytes=most_bytes)
     texts = text_columns(file.schema)
     if columns is not None:
         texts = [path for path in texts if path.partition(".")[0] in columns]
@@ -108,9 +120,11 @@ def read_columns(
     footer = max(0, size_bytes - check_footer(data))
     if footer < tail:
         fill(footer, tail)
-    for place in places_of(data, _leaves_of(_opened(data), columns)):
+    file = _opened(data)
+    chunks = chunks_of(data, _leaves_of(file, columns))
+    for place in places_of(data, chunks):
         fill(*place)
-    return read_table(data, columns)
+    return _read(data, file, chunks, columns)
 
 
 def _leaves_of(file: pq.ParquetFile, columns: Sequence[str]) -> set[int]:

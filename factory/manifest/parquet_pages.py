@@ -5,7 +5,7 @@ header asks for, and as many values are made as its header says. So every page's
 dictionary is a bomb of another kind: an entry that is stored once can be the value of every row.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from mmap import mmap
 from typing import Any
@@ -15,8 +15,14 @@ import pyarrow.parquet as pq
 
 from factory.manifest.thrift import ThriftReader
 
+_NEAR_BYTES = 2**18
+"""Between two columns that are read at once: asking a store twice takes longer than these bytes."""
+
 Table = bytes | mmap
 """A table as it lies in a file, or those parts of it that were read."""
+
+Chunk = dict[int, Any]
+"""A column of a row group, as the footer describes it."""
 
 _MOST_OF_A_PAGE = 2**26
 _MOST_VALUES_AT_LEAST, _MOST_VALUES_OF_A_ROW, _MOST_VALUES = 2**24, 2**6, 2**26
@@ -62,30 +68,44 @@ def check_footer(data: Table) -> int:
     return length + _END
 
 
-def places_of(data: Table, leaves: Collection[int]) -> list[tuple[int, int]]:
-    """First byte and end of the columns with these numbers, in order; those that touch are one.
+def chunks_of(data: Table, leaves: Collection[int] | None = None) -> list[Chunk]:
+    """What the footer says of each column in each row group, or of those with these numbers.
 
     Raises:
         ValueError: If the footer is damaged.
     """
+    end = len(data) - _END
+    footer = ThriftReader(data, max(0, end - _length_of_footer(data)), end).read_struct()
+    chunks = []
+    for group in _structs(footer, _ROW_GROUPS):
+        for number, column in enumerate(_structs(group, _COLUMNS)):
+            if leaves is not None and number not in leaves:
+                continue
+            facts = column.get(_FACTS)
+            if not isinstance(facts, dict):
+                raise ValueError("a column without facts")
+            chunks.append(facts)
+    return chunks
+
+
+def places_of(data: Table, chunks: Iterable[Chunk]) -> list[tuple[int, int]]:
+    """First byte and end of `chunks`, in order; near ones are one place.
+
+    Raises:
+        ValueError: If one of them lies nowhere in the table.
+    """
     places: list[tuple[int, int]] = []
-    for first, end in sorted(_place_of(data, chunk) for chunk in _chunks_of(data, leaves)):
-        if places and first <= places[-1][1]:
-            first, end = places[-1][0], max(end, places.pop()[1])  # noqa: PLW2901
-        places.append((first, end))
+    for first, end in sorted(_place_of(data, chunk) for chunk in chunks):
+        if places and first <= places[-1][1] + _NEAR_BYTES:
+            begun, last_end = places.pop()
+            places.append((begun, max(end, last_end)))
+        else:
+            places.append((first, end))
     return places
 
 
-def check_pages(
-    data: Table, *, num_rows: int, most_bytes: int, leaves: Collection[int] | None = None
-) -> None:
-    """Check the header of every page of the table in `data`, whose footer claims `num_rows`.
-
-    Args:
-        data: The table.
-        num_rows: Its rows by its own account.
-        most_bytes: Limit of what its pages unfold into.
-        leaves: Numbers of the columns that will be read; all by default.
+def check_pages(data: Table, chunks: Iterable[Chunk], *, num_rows: int, most_bytes: int) -> None:
+    """Check the header of every page of `chunks`, of a table whose footer claims `num_rows`.
 
     Raises:
         ValueError: If a page is damaged or of a kind that we do not write, or all of them have more
@@ -93,7 +113,7 @@ def check_pages(
     """
     most_values = min(_MOST_VALUES_AT_LEAST + num_rows * _MOST_VALUES_OF_A_ROW, _MOST_VALUES)
     num_bytes = num_values = 0
-    for chunk in _chunks_of(data, leaves):
+    for chunk in chunks:
         for page in _pages_of(data, chunk):
             num_bytes += page.uncompressed_bytes
             num_values += page.num_values
@@ -141,20 +161,6 @@ def _length_of_footer(data: Table) -> int:
     return int.from_bytes(data[-_END:-4], "little") if len(data) >= _END else 0
 
 
-def _chunks_of(data: Table, leaves: Collection[int] | None = None) -> Iterator[dict[int, Any]]:
-    """The facts of every column of every row group, or of those with these numbers."""
-    end = len(data) - _END
-    footer = ThriftReader(data, max(0, end - _length_of_footer(data)), end).read_struct()
-    for group in _structs(footer, _ROW_GROUPS):
-        for number, column in enumerate(_structs(group, _COLUMNS)):
-            if leaves is not None and number not in leaves:
-                continue
-            facts = column.get(_FACTS)
-            if not isinstance(facts, dict):
-                raise ValueError("a column without facts")
-            yield facts
-
-
 def _structs(fields: dict[int, Any], number: int) -> list[dict[int, Any]]:
     found = fields.get(number, [])
     if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
@@ -162,7 +168,7 @@ def _structs(fields: dict[int, Any], number: int) -> list[dict[int, Any]]:
     return found
 
 
-def _place_of(data: Table, chunk: dict[int, Any]) -> tuple[int, int]:
+def _place_of(data: Table, chunk: Chunk) -> tuple[int, int]:
     """First byte and end of a column."""
     place, size = chunk.get(_DATA_PLACE), chunk.get(_COMPRESSED_BYTES)
     first = chunk.get(_DICTIONARY_PLACE)
@@ -178,7 +184,7 @@ def _place_of(data: Table, chunk: dict[int, Any]) -> tuple[int, int]:
     return place, end
 
 
-def _pages_of(data: Table, chunk: dict[int, Any]) -> Iterator[_Page]:
+def _pages_of(data: Table, chunk: Chunk) -> Iterator[_Page]:
     """The pages of a column; they fill its place without a gap, as a decoder reads them."""
     place, end = _place_of(data, chunk)
     while place < end:

@@ -14,7 +14,7 @@ from pathlib import Path
 from factory.manifest.paths import round_path
 from factory.store import LocalStore, Store
 from factory.store.s3 import S3Store
-from factory.store.s3_listing import list_entries
+from factory.store.s3_listing import list_prefixes
 
 _MOST_ENTRIES = 10_000
 """Entries of a root that are looked at."""
@@ -84,8 +84,8 @@ class BucketRoot:
         return S3Store(f"{self.uri}/{name}")
 
     def _folders(self) -> Iterator[str]:
-        entries = list_entries(self._store.calls, "", Delimiter="/")
-        return (key.rstrip("/") for key, entry in entries if "Prefix" in entry)
+        names = list_prefixes(self._store.calls)
+        return (name.rstrip("/") for name in names if name.endswith("/"))
 
     def _has_plan(self, name: str) -> bool:
         return self._store.size_of(f"{name}/{round_path(0)}") is not None

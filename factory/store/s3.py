@@ -27,7 +27,7 @@ from factory.provenance import new_run_id, run_is_dead
 from factory.store.base import BinaryFile, StoredFile
 from factory.store.failures import WholeFile, explained
 from factory.store.s3_calls import S3Calls, answer_of
-from factory.store.s3_listing import list_entries, list_files, list_names, list_uploads
+from factory.store.s3_listing import list_files, list_names, list_prefixes, list_uploads
 
 PROBES = "_probe"
 """Folder of the files that test a server's behaviour; they are removed at once."""
@@ -155,7 +155,7 @@ class S3Store:
 
     def find_foreign_entry(self, known: Collection[str]) -> str | None:
         """The name of an entry at the root that is not in `known`; None if there is none."""
-        names = (key.rstrip("/") for key, _ in list_entries(self.calls, "", Delimiter="/"))
+        names = (name.rstrip("/") for name in list_prefixes(self.calls))
         ours = ("", PROBES, *known)  # another run may be probing at this moment
         return next((name for name in names if name not in ours), None)
 

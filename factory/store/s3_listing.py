@@ -7,22 +7,16 @@ from typing import Any
 
 from factory.store.base import StoredFile
 from factory.store.s3_calls import THREADS, S3Calls
+from factory.store.s3_pages import objects_of
 
 
-def list_entries(
-    calls: S3Calls, below: str, **options: str
-) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Iterate over paths (and common prefixes, if requested by `options`) with S3's attributes."""
-    query = {"Bucket": calls.bucket, "Prefix": f"{calls.root}{below}", **options}
-    while True:
-        page = calls.with_retries(below, lambda: calls.client.list_objects_v2(**query))
-        entries = [*page.get("CommonPrefixes", ()), *page.get("Contents", ())]
-        found = [(entry.get("Prefix") or entry["Key"], entry) for entry in entries]
-        found.sort(key=lambda item: item[0])
-        yield from ((key.removeprefix(calls.root), entry) for key, entry in found)
-        if not page.get("IsTruncated"):
-            return
-        query["ContinuationToken"] = page["NextContinuationToken"]
+def list_prefixes(calls: S3Calls) -> list[str]:
+    """The names at the root: of objects, and of what others share a beginning up to a slash."""
+    found = []
+    for page in _pages(calls, "", Delimiter="/"):
+        found += [entry["Prefix"] for entry in page.get("CommonPrefixes", ())]
+        found += objects_of(page).keys
+    return [key.removeprefix(calls.root) for key in sorted(found)]
 
 
 def list_names(calls: S3Calls, below: str, splits: Sequence[str]) -> list[str]:
@@ -34,25 +28,42 @@ def list_names(calls: S3Calls, below: str, splits: Sequence[str]) -> list[str]:
     def list_piece(piece: tuple[str, str]) -> list[str]:
         after, last = piece
         options = {"StartAfter": f"{calls.root}{after}"} if after else {}
-        found = []
-        for key, _ in list_entries(calls, below, **options):
-            if last and key > last:
-                break
-            found.append(key)
+        found: list[str] = []
+        for page in _pages(calls, below, **options):
+            names = [key.removeprefix(calls.root) for key in objects_of(page).keys]
+            found += names
+            if last and max(names, default="") > last:
+                return [name for name in found if name <= last]
         return found
 
     pieces = list(zip(["", *splits], [*splits, ""], strict=True))
     with ThreadPoolExecutor(min(THREADS, len(pieces))) as threads:
-        keys = [key for piece in threads.map(list_piece, pieces) for key in piece]
+        names = [name for piece in threads.map(list_piece, pieces) for name in piece]
     # Keys that end in "/" are placeholders for folders, which web consoles create.
-    return sorted(key for key in keys if not key.endswith("/"))
+    return sorted(name for name in names if not name.endswith("/"))
 
 
 def list_files(calls: S3Calls, below: str) -> Iterator[StoredFile]:
     """All objects with size and time, page by page."""
-    for key, entry in list_entries(calls, below):
-        if not key.endswith("/"):
-            yield StoredFile(key, entry["Size"], entry["LastModified"].timestamp())
+    for page in _pages(calls, below):
+        found = objects_of(page)
+        for key, size_bytes, changed_at in sorted(
+            zip(found.keys, found.sizes, found.times, strict=True)
+        ):
+            if not key.endswith("/"):
+                name = key.removeprefix(calls.root)
+                yield StoredFile(name, size_bytes, changed_at.timestamp())
+
+
+def _pages(calls: S3Calls, below: str, **options: str) -> Iterator[dict[str, Any]]:
+    query = {"Bucket": calls.bucket, "Prefix": f"{calls.root}{below}", **options}
+    while True:
+        page: dict[str, Any]
+        page = calls.with_retries(below, lambda: calls.client.list_objects_v2(**query))
+        yield page
+        if not page.get("IsTruncated"):
+            return
+        query["ContinuationToken"] = page["NextContinuationToken"]
 
 
 def list_uploads(calls: S3Calls) -> Iterator[StoredFile]:

@@ -3,7 +3,8 @@
 import html
 import re
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
+from urllib.parse import unquote_plus
 
 LISTED = "before-parse.*.ListObjectsV2"
 """The event of botocore at which `parse_page` is to be called.
@@ -13,10 +14,36 @@ at `before-parse.s3.*` parses the whole page to see whether it is an error, and 
 """
 
 _FIRST, _LAST = b"<Contents>", b"</Contents>"
-_FIELDS = {
-    name: re.compile(rb"<%b>([^<]*)</%b>" % (name.encode(), name.encode()))
-    for name in ("Key", "Size", "LastModified")
-}
+_FIELDS = [
+    re.compile(f"<{name}>({value})</{name}>")
+    for name, value in (("Key", "[^<]*"), ("Size", r"\d{1,15}"), ("LastModified", "[^<]*"))
+]
+_PARSED = "ParsedObjects"
+
+
+class Objects(NamedTuple):
+    """The objects of a page: a list for each attribute, because a million small objects take long."""
+
+    keys: list[str]
+    """Their keys."""
+    sizes: list[int]
+    """Their bytes."""
+    times: list[datetime]
+    """When they were written."""
+
+
+def objects_of(page: dict[str, Any]) -> Objects:
+    """The objects of a page of a listing, whoever parsed it."""
+    parsed = page.get(_PARSED)
+    if parsed is None:
+        entries = page.get("Contents", ())
+        return Objects(
+            *([entry[name] for entry in entries] for name in ("Key", "Size", "LastModified"))
+        )
+    found: Objects = parsed
+    if page.get("EncodingType") == "url":  # botocore asks for it, and undoes it where it parses
+        found = found._replace(keys=[unquote_plus(key) for key in found.keys])
+    return found
 
 
 def parse_page(
@@ -33,22 +60,17 @@ def parse_page(
         return
     first, end = body.find(_FIRST), body.rfind(_LAST) + len(_LAST)
     entries = body[first:end] if first >= 0 else b""
-    columns = [pattern.findall(entries) for pattern in _FIELDS.values()]
     pieces = entries.split(_LAST)[:-1]
     # Between two objects may be other elements, which would be lost with what is cut out.
     if not pieces or not all(piece.lstrip().startswith(_FIRST) for piece in pieces):
         return
-    if any(len(column) != len(pieces) for column in columns):
-        return
     try:
-        customized_response_dict["Contents"] = [
-            {
-                "Key": html.unescape(key.decode()),
-                "Size": int(size),
-                "LastModified": datetime.fromisoformat(time.decode()),
-            }
-            for key, size, time in zip(*columns, strict=True)
-        ]
+        keys, sizes, times = (pattern.findall(entries.decode()) for pattern in _FIELDS)
+        written = [datetime.fromisoformat(time) for time in times]
     except ValueError:
         return
+    if not len(keys) == len(sizes) == len(written) == len(pieces):
+        return
+    found = Objects([html.unescape(key) for key in keys], [int(size) for size in sizes], written)
+    customized_response_dict[_PARSED] = found
     response_dict["body"] = body[:first] + body[end:]

@@ -174,21 +174,22 @@ def test_sizes_are_told_of_both_kinds_alike():
     ]
 
 
-def test_sizes_are_read_alone_of_snapshots_that_were_checked():
+def test_columns_are_read_alone_of_snapshots_that_were_checked():
+    names = ["path", "size_bytes"]
     store, state = stored(11)
-    list(tables_of(state.records))
+    expected = [table.select(names) for table in tables_of(state.records)]
     read, whole, parts = store.read, [], []
     store.read = lambda path: (whole.append(path), read(path))[1]
     store.read_part = lambda path, offset, size: (
         parts.append(path),
         read(path)[offset : offset + size],
     )[1]
-    assert list(sizes_of(state.records)) == list(sizes_of(held(11).records))
-    assert not whole
+    assert list(state.records.columns(names)) == expected
+    assert not [path for path in whole if path.startswith("snapshots/")]
     assert {Path(path).parent.name for path in parts} == {"snapshots"}
     store.snapshots.clear()  # removed meanwhile
     store.read_part = lambda *_: None
-    assert list(sizes_of(state.records)) == list(sizes_of(held(11).records))
+    assert list(state.records.columns(names)) == expected
 
 
 PROGRAM = """

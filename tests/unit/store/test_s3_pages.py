@@ -9,7 +9,7 @@ from botocore.parsers import create_parser
 from urllib3 import HTTPResponse
 
 from factory.store.s3_calls import S3Calls
-from factory.store.s3_pages import parse_page
+from factory.store.s3_pages import objects_of, parse_page
 
 ENTRY = (
     "<Contents><Key>{key}</Key><LastModified>2026-01-02T03:04:05.000Z</LastModified>"
@@ -38,18 +38,16 @@ def parsed(page, *, ours):
     extra = {}
     if ours:
         parse_page(response_dict=response, customized_response_dict=extra, operation_model=None)
-    answer = create_parser("rest-xml").parse(response, shape) | extra
-    fields = ("Key", "Size", "LastModified")
-    answer["Contents"] = [{f: e.get(f) for f in fields} for e in answer.get("Contents", ())]
-    return answer, bool(extra)
+    return create_parser("rest-xml").parse(response, shape) | extra, bool(extra)
 
 
 def test_a_page_is_parsed_as_botocore_parses_it():
     found, is_ours = parsed(WHOLE, ours=True)
     assert is_ours
-    assert found == parsed(WHOLE, ours=False)[0]
-    assert [entry["Key"] for entry in found["Contents"]] == ["a.json", "a & b%20c", "odd's/"]
-    assert found["Contents"][2]["LastModified"] == datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+    assert objects_of(found) == objects_of(parsed(WHOLE, ours=False)[0])
+    assert objects_of(found).keys == ["a.json", "a & b%20c", "odd's/"]
+    assert objects_of(found).sizes == [0, 1, 2]
+    assert objects_of(found).times[2] == datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
     assert found["NextContinuationToken"] == "t"
     assert found["CommonPrefixes"] == [{"Prefix": "data/"}]
 
@@ -61,6 +59,7 @@ def test_a_page_is_parsed_as_botocore_parses_it():
         WHOLE.replace("<Size>1</Size>", ""),
         WHOLE.replace("<Size>1</Size>", "<Size>many</Size>"),
         WHOLE.replace("2026-01-02T", "yesterday, "),
+        WHOLE.replace("</Contents><Contents>", "</Contents><Delimiter>/</Delimiter><Contents>", 1),
         WHOLE.replace("Contents>", "s3:Contents>").replace("xmlns=", "xmlns:s3='x' xmlns="),
     ],
 )
@@ -76,27 +75,44 @@ def test_an_error_is_left_to_botocore():
     assert (extra, response["body"]) == ({}, WHOLE.encode())
 
 
-def test_botocore_never_sees_the_objects_of_a_page(monkeypatch):
+@pytest.fixture
+def client_of(monkeypatch):
+    """Makes a client whose listings are answered with a page."""
+    for name in ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY", "DEFAULT_REGION"):
+        monkeypatch.setenv(f"AWS_{name}", "x")
+
+    def make(page, *, ours=True):
+        def answer(request, **_):
+            raw = HTTPResponse(body=BytesIO(page.encode()), preload_content=False, status=200)
+            return AWSResponse(request.url, 200, {}, raw)
+
+        client = boto3.Session().client("s3")
+        if ours:
+            client = S3Calls("s3://bucket", first_wait_s=0.0, is_known=True).client
+        client.meta.events.register("before-send.s3", answer)
+        return client
+
+    return make
+
+
+def test_botocore_never_sees_the_objects_of_a_page(client_of):
     """Its look for errors in a page parses all of it, which takes longer than all the rest."""
-    for name, value in {
-        "ACCESS_KEY_ID": "x",
-        "SECRET_ACCESS_KEY": "x",
-        "DEFAULT_REGION": "x",
-    }.items():
-        monkeypatch.setenv(f"AWS_{name}", value)
-    client = S3Calls("s3://bucket", first_wait_s=0.0, is_known=True).client
-    seen = []
-
-    def answer(request, **_):
-        raw = HTTPResponse(body=BytesIO(WHOLE.encode()), preload_content=False, status=200)
-        return AWSResponse(request.url, 200, {}, raw)
-
-    def look(response_dict, **_):
-        seen.append(response_dict["body"])
-
-    client.meta.events.register("before-send.s3", answer)
-    client.meta.events.register_first("before-parse.s3.*", look)
-    assert len(client.list_objects_v2(Bucket="bucket")["Contents"]) == len(KEYS)
+    client, seen = client_of(WHOLE), []
+    client.meta.events.register_first(
+        "before-parse.s3.*", lambda response_dict, **_: seen.append(response_dict["body"])
+    )
+    assert len(objects_of(client.list_objects_v2(Bucket="bucket")).keys) == len(KEYS)
     assert len(seen) == 1
     assert b"Contents" not in seen[0]
     assert b"CommonPrefixes" in seen[0]
+
+
+@pytest.mark.parametrize("encoding", ["", "<EncodingType>url</EncodingType>"])
+def test_keys_are_decoded_as_botocore_decodes_them(client_of, encoding):
+    page = WHOLE.replace("<IsTruncated>", f"{encoding}<IsTruncated>").replace("odd", "o+%C3%A9%2Bd")
+    found, expected = (
+        objects_of(client_of(page, ours=ours).list_objects_v2(Bucket="bucket"))
+        for ours in (True, False)
+    )
+    assert found == expected
+    assert (found.keys[1] == "a & b c") == bool(encoding)
