@@ -110,9 +110,11 @@ def _rows(estimate: "Estimate") -> dict[str, str]:
     if estimate.seconds_per_pair is not None and estimate.passes_per_pair not in (None, 1):
         passes = f"{estimate.passes_per_pair:.3g} forward passes"
         rows["a pair"] = f"{passes}, {estimate.seconds_per_pair:.3g} s of a worker"
+    if estimate.worker_bytes is not None:
+        rows["memory"] = f"{estimate.worker_bytes / 1e6:,.0f} MB in each worker"
     if estimate.gpu_bytes is not None:
         fit = f"{estimate.workers_per_gpu:,} of them have room on this GPU"
-        rows["memory"] = f"{estimate.gpu_bytes / 1e9:,.1f} GB of a GPU in each worker: {fit}"
+        rows["GPU"] = f"{estimate.gpu_bytes / 1e9:,.1f} GB of its memory in each worker: {fit}"
     if estimate.search_bytes:
         rows["search"] = f"{estimate.search_bytes / 1e6:,.1f} MB in each worker"
     return rows

@@ -5,6 +5,7 @@ segmenter it measures a random one of the expected shape (`fit.cost`).
 """
 
 import json
+import resource
 import sys
 import time
 from collections import Counter
@@ -56,7 +57,7 @@ from factory.segment.segmenter_file import decode_segmenter
 from factory.spec import DatasetSpec, JobSpec
 
 _BATCHES = 3
-_TAR_BYTES_PER_FILE = 512 + 256
+_TAR_BLOCK = 512
 
 
 def calibrate(spec: JobSpec) -> dict[str, Any]:
@@ -105,6 +106,7 @@ def calibrate(spec: JobSpec) -> dict[str, Any]:
         "fit_s": fit_s,
         "resolution_px": generator.facts.resolution,
         "device": device_name(device),
+        "worker_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         **_gpu_memory(device),
         "targets": [asdict(target) for target in measured.targets],
         "warnings": warnings,
@@ -239,7 +241,7 @@ def _measure(
         encoded = encode_batch(samples, dataset.encode, dataset_id="0" * 16, class_names=names)
         times.append(time.perf_counter() - started)
         files = [data for sample in encoded for _, data in sample.files]
-        num_bytes = sum(len(data) + _TAR_BYTES_PER_FILE for data in files)
+        num_bytes = sum((1 + -(-len(data) // _TAR_BLOCK)) * _TAR_BLOCK for data in files)
         if rules is not None:
             reasons.update(reason_to_drop(sample, rules) or "" for sample in samples)
     accepted = reasons.pop("", 0)

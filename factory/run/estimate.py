@@ -29,6 +29,7 @@ from factory.plan.growth import Growth, check_growth, grow
 from factory.plan.identity import make_identity
 from factory.plan.rounds import Round, make_plan
 from factory.run.devices import num_workers_here
+from factory.run.fit_warnings import find_fit_warnings
 from factory.run.job_identity import identify_job
 from factory.run.missing import Missing, find_missing, must_fetch, nearest_folder
 from factory.spec import JobSpec
@@ -38,6 +39,10 @@ from factory.store.addresses import local_path
 
 _FEW_SHARDS = 8
 _CALIBRATION_LIMIT_S = 900
+_RAY_BYTES = 75_000_000
+"""What a worker process of Ray takes more than one that measures, for Ray itself."""
+_TAR_END_BYTES = 6144
+"""Of each tar, on average: two blocks, and what fills its last record of 10,240 bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +73,8 @@ class Estimate:
     """Forward passes of the generator for a pair that is accepted."""
     seconds_per_pair: float | None
     """Of one actor, for a pair that is accepted."""
+    worker_bytes: int | None
+    """Memory of a worker, by what the process which measured took at most: right to about a fifth."""
     gpu_bytes: int | None
     """GPU memory that a worker took at most; None if it was not measured on a GPU."""
     workers_per_gpu: int | None
@@ -124,7 +131,7 @@ def estimate_job(job: Job, *, add: int | None = None, once: str | None = None) -
         device=measured["device"] if measured else None,
         resolution_px=int(measured["resolution_px"]) if measured else None,
         pairs_per_s=round(rate, 2) if rate else None,
-        bytes_in_all=int(size * spec.dataset.num_samples) if size is not None else None,
+        bytes_in_all=_bytes_in_all(size, spec.dataset.num_samples, num_shards),
         seconds_left=(
             round(left / (rate * kept * num_actors) + (fit_s or 0), 1) if rate and kept else None
         ),
@@ -132,6 +139,7 @@ def estimate_job(job: Job, *, add: int | None = None, once: str | None = None) -
         accepted_share=None if share is None else round(share, 3),
         passes_per_pair=round(passes / kept, 2) if passes and kept else None,
         seconds_per_pair=round(1 / (rate * kept), 5) if rate and kept else None,
+        worker_bytes=_worker_bytes(spec, measured) if measured else None,
         gpu_bytes=measured["gpu_bytes"] if measured else None,
         workers_per_gpu=measured["workers_per_gpu"] if measured else None,
         search_bytes=int(measured["search_bytes"]) if measured else None,
@@ -141,18 +149,19 @@ def estimate_job(job: Job, *, add: int | None = None, once: str | None = None) -
     )
 
 
+def _bytes_in_all(bytes_per_pair: float | None, num_samples: int, num_shards: int) -> int | None:
+    if bytes_per_pair is None:
+        return None
+    return int(bytes_per_pair * num_samples) + num_shards * _TAR_END_BYTES
+
+
+def _worker_bytes(spec: JobSpec, measured: dict[str, Any]) -> int:
+    return int(measured["worker_bytes"]) + (_RAY_BYTES if spec.run.executor == "ray" else 0)
+
+
 def _measured_warnings(spec: JobSpec, measured: dict[str, Any]) -> list[str]:
-    finders = (_rejection_warnings, _fit_warnings, _budget_warnings)
-    return [line for find in finders for line in find(spec, measured)]
-
-
-def _fit_warnings(spec: JobSpec, measured: dict[str, Any]) -> list[str]:
-    if measured["fit_s"] is not None:
-        return []
-    return [
-        f"time left is without the fit: segmenter {spec.dataset.segmenter.kind!r} does not say "
-        "what its fit takes"
-    ]
+    found = _rejection_warnings(spec, measured) + find_fit_warnings(spec, measured["fit_s"])
+    return found + _budget_warnings(spec, measured)
 
 
 def _count_shards(

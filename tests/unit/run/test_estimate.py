@@ -37,6 +37,7 @@ def test_time_and_size_come_from_real_batches(estimate):
     found, folder = estimate
     assert found.resolution_px == 32
     assert found.pairs_per_s > 1
+    assert 1e8 < found.worker_bytes < 4e9, "torch alone takes more, the toy far less"
     assert found.seconds_left == pytest.approx(57 / (2 * found.pairs_per_s), abs=2)
     real = sum(path.stat().st_size for path in (folder / "out/data/train").iterdir())
     assert found.bytes_in_all == pytest.approx(70 / 13 * real, rel=0.5)
@@ -84,7 +85,7 @@ def measured(monkeypatch):
     found = {"pairs_per_s": 0.5, "bytes_per_pair": 100.0, "fit_s": 30.0, "resolution_px": 32}
     found |= {"device": "a CPU"}
     found |= {"accepted_share": None, "rejected": {}, "passes_per_pair": 1, "search_bytes": 0}
-    found |= {"gpu_bytes": None, "workers_per_gpu": None}
+    found |= {"worker_bytes": 4e8, "gpu_bytes": None, "workers_per_gpu": None}
     found |= {"targets": []}
     monkeypatch.setattr(estimate_module, "_calibrate", lambda *_: (found, None))
     return found
@@ -95,7 +96,8 @@ def test_time_left_is_that_of_the_missing_pairs_and_of_the_fit(tmp_path, measure
     job = small_job(tmp_path, {"dataset.num_samples": 70, "run": {"num_actors": 2}})
     found = estimate_job(job)
     assert found.seconds_left == 57 / (2 * 0.5) + 30
-    assert found.bytes_in_all == 7000
+    assert found.bytes_in_all == 7000 + 15 * 6144, "pairs, and the ends of 15 tars"
+    assert found.worker_bytes == 475_000_000, "what was measured, and Ray"
     measured["fit_s"] = None
     unknown = estimate_job(job)
     assert unknown.seconds_left == 57

@@ -13,7 +13,7 @@ ESTIMATE = Estimate(
     name="x", output_uri="out", num_samples=2000, num_shards=8, num_done=1000, num_actors=4,
     resolution_px=64, pairs_per_s=10.0, bytes_in_all=200_000_000, seconds_left=25.0, accepted_share=1.0,
     passes_per_pair=1.0, seconds_per_pair=0.1, search_bytes=0, fit_s=0.0, targets=(),
-    warnings=(), device="cpu", gpu_bytes=None,
+    warnings=(), device="cpu", worker_bytes=None, gpu_bytes=None,
     workers_per_gpu=None,
 )  # fmt: skip
 PRICES = Prices(gpu_hour=2.0, cpu_hour=0.1, gb_month=0.02, put_1000=0.005)
