@@ -117,10 +117,9 @@ def estimate_job(job: Job, *, add: int | None = None, once: str | None = None) -
         for name in ("bytes_per_pair", "pairs_per_s", "accepted_share", "passes_per_pair", "fit_s")
     )
     warnings += _room_warnings(spec, size, num_done)
-    num_actors = num_workers_here(spec.run)
-    kept = 1.0 if share is None else share
     warnings += _measured_warnings(spec, measured) if measured else []
-    left = spec.dataset.num_samples - num_done
+    num_actors = num_workers_here(spec.run)
+    kept, left = 1.0 if share is None else share, spec.dataset.num_samples - num_done
     return Estimate(
         name=spec.name,
         output_uri=spec.output.uri,
