@@ -10,6 +10,15 @@ from factory.spec.yaml_text import parse_yaml
 _MOST_BYTES = 2**20
 _ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/+")
 
+_WORDS = {
+    type(None): "nothing",
+    list: "a list",
+    str: "text",
+    bool: "true or false",
+    int: "a number",
+}
+"""What a document is that is no mapping."""
+
 
 def load_yaml(path: Path, *, noun: str, keys: str) -> dict[str, Any]:
     """Read the mapping in a YAML file; errors call it a `noun` with `keys`.
@@ -26,7 +35,9 @@ def load_yaml(path: Path, *, noun: str, keys: str) -> dict[str, Any]:
     except ValueError as error:
         raise JobError(where=str(path), found=str(error)) from error
     if not isinstance(document, dict):
-        found = "nothing" if document is None else type(document).__name__
+        found = next(
+            (word for kind, word in _WORDS.items() if isinstance(document, kind)), "a value"
+        )
         raise JobError(
             where=str(path), found=f"found {found}", allowed=f"a {noun} is a mapping with {keys}"
         )

@@ -141,5 +141,5 @@ def test_two_classes_of_one_name_are_refused(tmp_path):
 
 def test_a_file_that_is_no_mapping_is_refused(tmp_path):
     assert refused_file(tmp_path, "- a\n") == [
-        "/labels.yaml: found list; a labels file is a mapping with tree, labels"
+        "/labels.yaml: found a list; a labels file is a mapping with tree, labels"
     ]

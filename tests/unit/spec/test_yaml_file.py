@@ -22,7 +22,7 @@ def test_a_mapping_is_read_as_utf_8(tmp_path):
     ("data", "found"),
     [
         (b"", "found nothing; a shopping list is a mapping with `fruit`"),
-        (b"- fruit", "found list; a shopping list is a mapping with `fruit`"),
+        (b"- fruit", "found a list; a shopping list is a mapping with `fruit`"),
         (b"fruit: \xff", "cannot read the shopping list (not UTF-8 text)"),
         (b"#" * (2**20 + 1), "found more than 1,048,576 bytes; give a YAML file"),
     ],
