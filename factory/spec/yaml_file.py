@@ -10,7 +10,7 @@ from factory.spec.yaml_text import parse_yaml
 _MOST_BYTES = 2**20
 _ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/+")
 
-_WORDS = {
+_WORDS: dict[type, str] = {
     type(None): "nothing",
     list: "a list",
     str: "text",
