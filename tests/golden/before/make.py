@@ -1,8 +1,9 @@
-"""Make a dataset of before with the code that made datasets then: `make.py CHECKOUT NAME...`.
+"""Make a dataset of before with the code that made datasets then: `make.py [--grow] CHECKOUT NAME...`.
 
 CHECKOUT is a folder with the code that `jobs.yaml` names. Each dataset is packed into `NAME.tar.gz`
 without its preview, and `grown.json` is told what that code makes when the dataset grows: the digest of
-every shard.
+every shard. With `--grow` the datasets stay as they are, and `grown.json` is told what that code makes
+of them on this processor where it is something else.
 """
 
 import gzip
@@ -59,12 +60,30 @@ def pack(root: Path, target: Path) -> None:
     target.write_bytes(gzip.compress(sink.getvalue(), 9, mtime=0))
 
 
+def grow(code: Path, name: str, job: dict, known: dict) -> None:
+    """Let `code` grow the packed dataset here, and note the digests that differ."""
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        shutil.copy(HERE / "labels.yaml", folder)
+        with tarfile.open(HERE / f"{name}.tar.gz") as archive:
+            archive.extractall(folder / "out", filter="data")
+        run(code, folder, name, job["dataset"] | {"num_samples": job["grows_to"]})
+        found = digests(folder / "out")
+        device = json.loads(max((folder / "out/receipts").rglob("*.json")).read_text())["device"]
+    others = {path: digest for path, digest in found.items() if known["grown"][path] != digest}
+    if others:
+        known.setdefault("grown_on", {})[device] = others
+
+
 def main() -> None:
-    code, *names = sys.argv[1:]
+    code, *names = (argument for argument in sys.argv[1:] if argument != "--grow")
     jobs = yaml.safe_load((HERE / "jobs.yaml").read_text())
     record = HERE / "grown.json"
     known = json.loads(record.read_text()) if record.exists() else {}
     for name in names:
+        if "--grow" in sys.argv:
+            grow(Path(code).resolve(), name, jobs[name], known[name])
+            continue
         with tempfile.TemporaryDirectory() as scratch:
             folder = Path(scratch)
             shutil.copy(TREE, folder / "tree.safetensors")
