@@ -23,10 +23,21 @@ _REASON_LENGTH = 200
 
 
 @runtime_checkable
-class _Synthesising(Protocol):
+class Synthesising(Protocol):
     """A network of one of our families."""
 
     synthesise: Callable[..., Any]
+
+
+def synthesising_network(generator: object) -> Synthesising | None:
+    """The network of `generator`, if it is of one of our families.
+
+    A plugin's may have a method of this name too, which takes other arguments, or depends on more than
+    these, such as what was set before the call: it is always called as it was written.
+    """
+    network = getattr(generator, "network", None)
+    is_ours = type(network).__module__.partition(".")[0] == __name__.partition(".")[0]
+    return network if is_ours and isinstance(network, Synthesising) else None
 
 
 class FusedSynthesis:
@@ -80,8 +91,8 @@ def fuse_synthesis(generator: object, batch_size: int, device: torch.device) -> 
 
     What was compiled is kept in the cache folder: the next worker loads it.
     """
-    network = getattr(generator, "network", None)
-    if device.type != "cuda" or not isinstance(network, _Synthesising):
+    network = synthesising_network(generator)
+    if device.type != "cuda" or network is None:
         return
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_folder("compiled")))
     if not isinstance(network.synthesise, FusedSynthesis):

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from factory.generate.base import GeneratorFacts
+from factory.generate.fused import synthesising_network
 from factory.log import log_event
 
 _jit: Any = torch.jit
@@ -33,17 +34,9 @@ Synthesis = tuple[Tensor, Mapping[str, Tensor]]
 
 
 @runtime_checkable
-class _Synthesising(Protocol):
-    """A network of one of our families."""
-
-    synthesise: Callable[..., Synthesis]
-
-
-@runtime_checkable
 class _OfOurs(Protocol):
-    """A generator of one of our families; a plugin's may have no network."""
+    """A generator of one of our families, as far as it is looked at."""
 
-    network: object
     facts: GeneratorFacts
 
 
@@ -127,10 +120,10 @@ class _Program:
 
 def trace_synthesis(generator: object, batch_size: int, device: torch.device) -> None:
     """Let `generator` record its synthesis of batches of `batch_size`, if that pays; else nothing."""
-    if device.type != "cpu" or not isinstance(generator, _OfOurs):
+    network = synthesising_network(generator)
+    if device.type != "cpu" or network is None or not isinstance(generator, _OfOurs):
         return
-    network = generator.network
-    if generator.facts.resolution > MOST_SIDE_PX or not isinstance(network, _Synthesising):
+    if generator.facts.resolution > MOST_SIDE_PX:
         return
     if not isinstance(network.synthesise, TracedSynthesis):
         network.synthesise = TracedSynthesis(network.synthesise, batch_size)

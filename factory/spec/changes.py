@@ -13,6 +13,7 @@ from factory.spec.yaml_text import parse_yaml
 _GROWS = "dataset.num_samples"
 _BY_KIND = ("dataset.segmenter", "dataset.segmenter.teacher")
 """Sections that may be the name of a method alone."""
+_ALLOWED_STEP = "a step is a plus sign and digits, such as +1000"
 _STEP = re.compile(r"\+([0-9]{1,12})")
 
 
@@ -49,6 +50,10 @@ def read_changes(texts: Sequence[str]) -> Changes:
         if step is not None:
             add = int(step[1])
             continue
+        if path == _GROWS and value.lstrip(" '\"").startswith("+"):  # YAML reads a total
+            raise JobError(
+                where=f"--set {path}", found=f"found {value.strip()!r}", allowed=_ALLOWED_STEP
+            )
         try:
             settings[path] = parse_yaml(value)
         except ValueError as error:

@@ -99,6 +99,8 @@ def test_a_gpu_without_room_is_no_failure_of_the_compiler():
 class Network:
     """What a generator of ours has."""
 
+    __module__ = "factory.generate"
+
     def synthesise(self, *_):
         """Nothing."""
 

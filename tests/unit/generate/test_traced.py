@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from factory.generate.fused import fuse_synthesis
 from factory.generate.traced import MOST_SIDE_PX, TracedSynthesis, trace_synthesis
 
 TESTS = Path(__file__).parents[2]
@@ -91,6 +92,8 @@ def test_a_program_that_computes_something_else_is_never_used(caplog):
 class Network:
     """What a generator of ours has."""
 
+    __module__ = "factory.generate"
+
     def synthesise(self, *_):
         """Nothing."""
 
@@ -113,3 +116,20 @@ def test_small_generators_on_a_cpu_are_recorded():
     assert isinstance(once, TracedSynthesis)
     trace_synthesis(small, 2, CPU)
     assert small.network.synthesise is once
+
+
+class Keyed:
+    """A plugin's network: its method is called by name, and returns what it likes."""
+
+    def synthesise(self, *, z):
+        """Twice `z`."""
+        return 2 * z
+
+
+def test_a_plugin_s_network_is_called_as_it_was_written():
+    plugin = Whole(MOST_SIDE_PX)
+    plugin.network = Keyed()
+    for device in (CPU, torch.device("cuda")):
+        trace_synthesis(plugin, 2, device)
+        fuse_synthesis(plugin, 2, device)
+    assert plugin.network.synthesise(z=3) == 6

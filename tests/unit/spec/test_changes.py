@@ -31,6 +31,16 @@ def test_a_plus_before_the_number_of_samples_is_a_step():
     assert read_changes(["dataset.batch_size=+8"]).settings == {"dataset.batch_size": 8}
 
 
+@pytest.mark.parametrize("value", ["+1e3", "+1_000", "+0x10", " +1k", "'+5'", "+"])
+def test_a_step_in_another_form_is_not_taken_for_a_total(value):
+    with pytest.raises(JobError) as caught:
+        read_changes([f"dataset.num_samples={value}"])
+    assert str(caught.value) == (
+        f"--set dataset.num_samples: found {value.strip()!r}; a step is a plus sign and digits, "
+        "such as +1000"
+    )
+
+
 @pytest.mark.parametrize("text", ["", "x", "=1", "a..b=1", ".a=1", "a.=1"])
 def test_what_is_no_setting_is_refused(text):
     with pytest.raises(JobError, match=r"--set: found .*; path=value, such as"):
