@@ -37,6 +37,8 @@ def split_address(address: str) -> tuple[str, str]:
         return "", address
     scheme, slashes = match[1].lower(), match[2]
     if slashes and re.search(r"\s", address):
+        if scheme == "s3":  # where %20 would be three characters of a key
+            raise ValueError("found an address of S3 with a space in it; choose a prefix without")
         raise ValueError("found an address with a space in it; write %20 for it")
     if not slashes.startswith("//"):
         if slashes or scheme in _KNOWN:

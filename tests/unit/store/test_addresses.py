@@ -58,7 +58,8 @@ def test_places_of_servers(address, scheme, rest):
         ("file://", "where 'nothing' is the name of a machine"),
         ("file:///x?y=1", "with a query or a fragment"),
         ("file:///a%00b", "holds a zero character"),
-        ("s3://bucket/a b", "found an address with a space in it; write %20 for it"),
+        ("s3://bucket/a b", "found an address of S3 with a space in it; choose a prefix without"),
+        ("file:///out/a b", "found an address with a space in it; write %20 for it"),
         (
             "s3://me:pw@bucket/a",
             "with a user, a query or a fragment; give s3://bucket/prefix alone",
