@@ -20,6 +20,7 @@ parts as fields, so that no program parses the sentence. The fields survive a pr
 redacted: they contain no credentials of an address and no control characters.
 """
 
+import re
 from dataclasses import asdict, dataclass, fields
 from typing import Any, ClassVar, Literal
 
@@ -102,6 +103,23 @@ class SettingProblem:
 
 
 Problems = tuple[Problem | SettingProblem, ...]
+
+
+def kind_in_words(error: BaseException) -> str:
+    """The kind of an error of another library, for whoever knows no class of Python.
+
+    Its text is not repeated: it may hold a secret.
+
+    >>> kind_in_words(ConnectionRefusedError())
+    'connection refused'
+    """
+    name = type(error).__name__.removesuffix("Error").removesuffix("Exception")
+    return re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", " ", name).lower() or "failed"
+
+
+def count_problems(number: int) -> str:
+    """`1 problem`, or `2 problems`."""
+    return "1 problem" if number == 1 else f"{number} problems"
 
 
 class FactoryError(Exception):

@@ -60,8 +60,8 @@ def read_checkpoint(
         raise WeightsError(f"{path}: its parts are nested too deep; {DISTRUST}") from error
     except _UNFIT as error:
         raise WeightsError(
-            f"{path}: its parts do not fit together ({type(error).__name__}); a checkpoint holds one "
-            "whole network; get the file again, or ask for support of this layout"
+            f"{path}: its parts do not fit together; a checkpoint holds one whole network; get the file "
+            "again, or ask for support of this layout"
         ) from error
     check_channels(str(path), channels_of(checkpoint))
     check_finite(str(path), checkpoint.tensors)

@@ -18,7 +18,7 @@ from factory.cli.shared import (
     print_json,
     say,
 )
-from factory.errors import DamageError, JobError, PluginError, StoreError
+from factory.errors import DamageError, JobError, PluginError, StoreError, count_problems
 
 if TYPE_CHECKING:
     from factory.care.repair import Step
@@ -68,7 +68,7 @@ def verify(
     if findings.problems:
         raise DamageError(
             where=store.uri,
-            found=f"{len(findings.problems)} problems",
+            found=count_problems(len(findings.problems)),
             remedy=f"`factory repair {store.uri}` says what to do about each",
             problems=findings.problems,
         )

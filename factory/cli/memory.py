@@ -37,8 +37,8 @@ def explain_address_space(error: Exception) -> str:
         return ""
     last = (str(error).strip().splitlines() or ["there is no more"])[-1]
     return (
-        f"out of memory: this process may use {limit_mib:,} MiB of addresses (ulimit -v), and "
-        f"{type(error).__name__} says: {last}; {_REMEDY}"
+        f"out of memory: this process may use {limit_mib:,} MiB of addresses (ulimit -v): "
+        f"{last}; {_REMEDY}"
     )
 
 

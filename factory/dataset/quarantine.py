@@ -12,7 +12,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from factory.data import ShardTask
-from factory.errors import DamageError
+from factory.errors import DamageError, count_problems
 from factory.manifest.labels import Facts
 from factory.manifest.paths import (
     ATTEMPTS,
@@ -109,7 +109,7 @@ def find_quarantined(store: Store, done: Collection[int] = ()) -> list[ShardFail
             )
         except ValidationError as error:
             raise DamageError(
-                f"{store.uri}/{name}: not a quarantine entry ({error.error_count()} problems); "
+                f"{store.uri}/{name}: not a quarantine entry ({count_problems(error.error_count())}); "
                 "delete it and run the job again"
             ) from error
         if failure.shard_index not in done:

@@ -16,7 +16,7 @@ from logging import WARNING
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from factory.errors import JobError
+from factory.errors import JobError, kind_in_words
 from factory.log import log_event
 from factory.manifest.records import ShardRecord
 from factory.store import Store
@@ -72,7 +72,7 @@ class ShardCache:
             folder.mkdir(parents=True, exist_ok=True)
             return self._open_in(folder, store, record)
         except OSError as error:
-            reason = error.strerror or type(error).__name__
+            reason = error.strerror or kind_in_words(error)
             log_event("shard_cache_not_used", level=WARNING, folder=folder, reason=reason)
             return None
 

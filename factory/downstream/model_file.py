@@ -89,7 +89,9 @@ def _find(path: Path) -> Path:
         raise JobError(where=str(path), found="no such file", allowed="model.pt or model.onnx")
     if path.suffix not in (*_SCRIPTS, ".onnx"):
         raise PluginError(
-            where=str(path), found=f"the ending {path.suffix!r}", allowed="model.pt or model.onnx"
+            where=str(path),
+            found=f"found the ending {path.suffix!r}",
+            allowed="model.pt or model.onnx",
         )
     return path
 

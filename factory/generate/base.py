@@ -211,7 +211,7 @@ def load_generator(spec: GeneratorSpec, weights: Path | None, *, device: torch.d
         # The settings of a converted file are its writer's: whatever they are, the fault is the file's.
         raise WeightsError(
             f"{weights}: no {spec.kind} can be built from its settings and tensors "
-            f"({type(error).__name__}: {' '.join(str(error).split())[:160]}); "
+            f"({'no ' if isinstance(error, KeyError) else ''}{' '.join(str(error).split())[:160]}); "
             "convert the original checkpoint again"
         ) from error
     if not isinstance(generator, Generator):

@@ -10,7 +10,7 @@ from pydantic import ConfigDict, Field, ValidationError, model_validator
 from factory.arguments import check_arguments
 from factory.data import IGNORE
 from factory.described import Described
-from factory.errors import DamageError, JobError
+from factory.errors import DamageError, JobError, count_problems
 from factory.manifest.versions import read_file_of
 
 MOST_LABELS_BYTES = 2**22
@@ -161,6 +161,6 @@ def read_labels(data: bytes, *, source: str) -> DatasetLabels:
         return read_file_of(DatasetLabels, data, source=source)
     except ValidationError as error:
         raise DamageError(
-            f"{source}: not a label table ({error.error_count()} problems); delete it and run the "
-            "job again: it is written anew"
+            f"{source}: not a label table ({count_problems(error.error_count())}); delete it and run "
+            "the job again: it is written anew"
         ) from error

@@ -21,7 +21,7 @@ from pydantic import (
 )
 
 from factory.data import IGNORE
-from factory.errors import DamageError
+from factory.errors import DamageError, count_problems
 from factory.manifest.coverage import Coverage
 from factory.manifest.labels import Count, DatasetLabels, Facts, Name
 from factory.manifest.paths import SPLITS, TRAIN, split_of
@@ -210,7 +210,7 @@ def read_record(data: bytes, *, source: str) -> ShardRecord:
     except ValidationError as error:
         raise DamageError(
             where=source,
-            found=f"not a receipt ({error.error_count()} problems)",
+            found=f"not a receipt ({count_problems(error.error_count())})",
             remedy="`factory repair` removes it; then run the job again: its shard is checked and the "
             "receipt written anew",
         ) from error

@@ -62,8 +62,7 @@ def read_manifest(data: bytes, *, source: str) -> Manifest:
         return Manifest.model_validate(head | {"records": _rows_of(table)})
     except (pa.ArrowException, OSError, KeyError, ValueError) as error:
         raise DamageError(
-            f"{source}: not a manifest ({type(error).__name__}); delete it and run the job again: it"
-            " is rebuilt from the receipts"
+            f"{source}: not a manifest; delete it and run the job again: it is rebuilt from the receipts"
         ) from error
 
 
@@ -81,7 +80,7 @@ def read_snapshot(data: bytes) -> list[ShardRecord]:
     try:
         return records_of(read_table(data))
     except (pa.ArrowException, OSError, KeyError) as error:
-        raise ValueError(f"not a snapshot ({type(error).__name__})") from error
+        raise ValueError("not a snapshot") from error
 
 
 def table_of(records: Sequence[ShardRecord]) -> pa.Table:

@@ -19,6 +19,8 @@ from io import BufferedIOBase
 from pathlib import Path
 from typing import IO, Any
 
+from factory.errors import kind_in_words
+
 MOST_BYTES = 2**28
 """Of one member: no picture of a size that is read takes more."""
 
@@ -71,7 +73,7 @@ def read_archive(path: Path) -> Iterator[Member]:
 
 
 def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), "") or type(error).__name__
+    return next(iter(str(error).splitlines()), "") or kind_in_words(error)
 
 
 def _of_zip(path: Path) -> Iterator[Member]:

@@ -14,6 +14,7 @@ import pyarrow as pa
 from pydantic import ValidationError
 
 from factory.data import Sample, SampleEdit
+from factory.errors import count_problems
 from factory.identity import sample_key
 from factory.manifest.columns import row_of, schema_of
 from factory.manifest.measure import UNKNOWN, Measures
@@ -171,7 +172,7 @@ def read_facts(data: bytes, kind: type[AnyFacts]) -> AnyFacts:
     try:
         return kind.model_validate_json(data)
     except ValidationError as error:
-        raise ValueError(f"its facts have {error.error_count()} problems") from error
+        raise ValueError(f"its facts have {count_problems(error.error_count())}") from error
 
 
 def encode_sidecar(rows: Sequence[SampleFacts], measures: Sequence[Measures] = ()) -> bytes:
@@ -199,7 +200,7 @@ def read_sidecar(data: bytes, *, most_rows: int = 10**6) -> list[tuple[SampleFac
         odd = find_odd_column(table.schema)
         lines = [] if odd else table.to_pylist()
     except (pa.ArrowException, OSError) as error:
-        raise ValueError(f"not a table of samples ({type(error).__name__})") from error
+        raise ValueError("not a table of samples") from error
     if odd:
         raise ValueError(f"not a table of samples (column {odd!r})")
     rows = []

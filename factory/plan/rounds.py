@@ -13,7 +13,7 @@ from pydantic import ConfigDict, Field, ValidationError, model_validator
 
 from factory.data import ShardTask, Steering
 from factory.described import Described
-from factory.errors import DamageError, JobError
+from factory.errors import DamageError, JobError, count_problems
 from factory.identity import KEY_DIGITS, SHARD_DIGITS
 from factory.manifest.versions import read_file_of
 from factory.plan.identity import dataset_id_of
@@ -289,6 +289,6 @@ def read_round(data: bytes, *, source: str) -> Round:
     except (ValidationError, JobError) as error:
         count = error.error_count() if isinstance(error, ValidationError) else 1
         raise DamageError(
-            f"{source}: not a round of a plan ({count} problems); it was changed by hand: restore it, "
-            "or choose another output.uri"
+            f"{source}: not a round of a plan ({count_problems(count)}); it was changed by hand: "
+            "restore it, or choose another output.uri"
         ) from error

@@ -11,6 +11,7 @@ from typing import Protocol, runtime_checkable
 
 from factory.data import ShardTask
 from factory.dataset.pace import pairs_per_s
+from factory.errors import kind_in_words
 from factory.log import log_event
 from factory.manifest.records import ShardRecord
 from factory.redact import shown
@@ -155,7 +156,7 @@ def _write_all(spec: JobSpec, rows: "queue.Queue[Row | None]", failed: threading
         for sink in sinks:
             sink.close(has_failed=failed.is_set())
     except Exception as error:  # noqa: BLE001 - of any library, for reasons of its own
-        reason = shown(error).strip().splitlines() or [type(error).__name__]
+        reason = shown(error).strip().splitlines() or [kind_in_words(error)]
         log_event("figures_failed", level=logging.WARNING, reason=reason[0])
 
 

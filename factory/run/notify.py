@@ -11,7 +11,7 @@ import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
-from factory.errors import JobError
+from factory.errors import JobError, kind_in_words
 from factory.redact import redact_values
 
 Event = Literal["complete", "failed", "stopped", "target_missed"]
@@ -116,4 +116,4 @@ def _try(request: urllib.request.Request) -> tuple[str, bool]:
     except (OSError, http.client.HTTPException, ValueError) as error:
         # The text of such an error can hold the address, which may be a secret.
         reason = getattr(error, "reason", None) or error
-        return getattr(reason, "strerror", None) or type(reason).__name__, False
+        return getattr(reason, "strerror", None) or kind_in_words(reason), False

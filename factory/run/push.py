@@ -38,10 +38,10 @@ class MetricsPusher:
         """
         try:
             text = encode_metrics(self._view.snapshot())
-        except FactoryError as error:  # no round is planned yet, or the store does not answer
+        except FactoryError:
             text = ""
             if exit_code is None:
-                return f"no metrics yet ({type(error).__name__})"
+                return "no metrics yet: no round is planned, or the store does not answer"
         if exit_code is not None:
             text += (
                 "# HELP factory_run_exit_code Exit code of the latest run.\n"

@@ -24,7 +24,7 @@ from ray.exceptions import (
 
 from factory.data import ShardTask
 from factory.dataset.quarantine import Attempts
-from factory.errors import RetryableError
+from factory.errors import RetryableError, kind_in_words
 from factory.fit.pixels.sampling import NUM_PARTS
 from factory.generate.base import GeneratorFacts
 from factory.manifest.makers import Maker
@@ -231,7 +231,7 @@ class _Actors:
                 if shard_index is None or isinstance(error, (RayActorError, OutOfMemoryError)):
                     yield self._handle_death(worker, error)
                     continue
-                result = RetryableError(f"{type(error).__name__} in its worker")
+                result = RetryableError(f"{kind_in_words(error)} in its worker")
             if shard_index is None:
                 yield self._joined(worker, *result)
             else:
@@ -280,7 +280,7 @@ def reason_of_death(error: RayError) -> str:
         return "ended by Ray, because its node was running out of memory"
     if isinstance(error, ActorDiedError):
         return "killed, crashed, or out of memory"
-    return type(error).__name__
+    return kind_in_words(error)
 
 
 def _options(run: RunSpec, *, calls: int) -> dict[str, Any]:

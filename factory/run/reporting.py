@@ -8,7 +8,7 @@ from typing import Any
 
 from factory.dataset.state import progress_of
 from factory.dataset.stored_records import find_stored_state
-from factory.errors import FactoryError, Interrupted
+from factory.errors import FactoryError, Interrupted, kind_in_words
 from factory.log import log_event
 from factory.manifest.records import Manifest
 from factory.plan.targets import judge_targets
@@ -66,7 +66,7 @@ class RunReport:
         code = error.exit_code if isinstance(error, FactoryError) else 1
         code = Interrupted.exit_code if is_stopped else code
         if self._address:
-            text = str(error) if isinstance(error, FactoryError) else type(error).__name__
+            text = str(error) if isinstance(error, FactoryError) else kind_in_words(error)
             facts = {"exit_code": code, "message": text}
             # Who is told to stop has seconds left, and not a minute.
             self._tell("stopped" if is_stopped else "failed", facts, is_urgent=is_stopped)

@@ -184,7 +184,7 @@ def read_opinions(
     except (ValueError, LookupError, TypeError, OverflowError, RecursionError) as error:
         raise DamageError(
             where=source,
-            found=f"not the other methods of this dataset ({type(error).__name__})",
+            found="not the other methods of this dataset",
             remedy="`factory repair` removes it, then run the job again",
         ) from error
     return [

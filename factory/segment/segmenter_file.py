@@ -100,9 +100,7 @@ def decode_segmenter(data: bytes, *, source: str) -> tuple[dict[str, Tensor], Se
         text = header["__metadata__"][_KEY].encode()
         return tensors, read_file_of(SegmenterFacts, text, source=source, error=JobError)
     except (SafetensorError, KeyError, ValueError) as error:
-        raise JobError(
-            f"{source}: not a segmenter file ({type(error).__name__}); make one with `factory fit`"
-        ) from error
+        raise JobError(f"{source}: not a segmenter file; make one with `factory fit`") from error
 
 
 def weight_name(layer: str) -> str:

@@ -11,7 +11,7 @@ from typing import Any, TypeVar, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-from factory.errors import JobError, SettingProblem
+from factory.errors import JobError, SettingProblem, count_problems
 from factory.spec.methods import METHODS
 from factory.spec.segmenters import PLUGIN_TAG, ByKind, PluginSegmenterSpec
 from factory.spec.settings import Settings
@@ -91,7 +91,7 @@ def copy_values(document: Mapping[str, Any], *, source: str) -> dict[str, Any]:
 
 def error_of_settings(source: str, problems: Sequence[SettingProblem]) -> JobError:
     """Make one error of all `problems` in `source`, with a line for each."""
-    found = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+    found = count_problems(len(problems))
     message = "\n".join([f"{source}: {found}", *(f"  {problem}" for problem in problems)])
     return JobError(message, where=source, found=found, problems=tuple(problems))
 

@@ -15,7 +15,7 @@ from botocore import exceptions as failures
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from factory.errors import StoreError, UnreachableError
+from factory.errors import StoreError, UnreachableError, kind_in_words
 from factory.log import log_event
 from factory.store.s3_pages import LISTED, parse_page
 
@@ -73,9 +73,12 @@ class S3Calls:
             self.client = boto3.Session().client("s3", config=_CONFIG)
             self.client.meta.events.register(LISTED, parse_page)
         except (BotoCoreError, ValueError) as error:
+            # boto3 raises a plain ValueError for an endpoint, and only for that.
+            is_odd = isinstance(error, ValueError)
+            reason = "the endpoint is no address" if is_odd else kind_in_words(error)
             raise StoreError(
                 where=self.uri,
-                found=f"S3 is set up wrongly here ({type(error).__name__})",
+                found=f"S3 is set up wrongly here ({reason})",
                 remedy="look at AWS_ENDPOINT_URL (http://host:port), AWS_PROFILE and "
                 "AWS_DEFAULT_REGION",
             ) from error
@@ -102,7 +105,7 @@ class S3Calls:
                 most = _TRIES if self._is_known else _FIRST_TRIES
                 if num_tries >= most or not may_pass:
                     raise _explain(where, error, num_tries if may_pass else 0) from error
-                log_event("s3_retry", level=WARNING, path=where, reason=answer_of(error)[1])
+                log_event("s3_retry", level=WARNING, path=where, reason=_reason(error))
             else:
                 self._is_known = True
                 return value
@@ -117,9 +120,13 @@ def answer_of(error: Exception) -> tuple[int, str]:
     return error.response["ResponseMetadata"]["HTTPStatusCode"], error.response["Error"]["Code"]
 
 
+def _reason(error: Exception) -> str:
+    return answer_of(error)[1] if isinstance(error, ClientError) else kind_in_words(error)
+
+
 def _explain(where: str, error: Exception, num_tries: int) -> UnreachableError:
     status, code = answer_of(error)
-    found = f"the server answers {status} {code}" if status else f"no answer ({code})"
+    found = f"the server answers {status} {code}" if status else f"no answer ({_reason(error)})"
     if num_tries:
         found = f"{found}, {num_tries} times"
         return UnreachableError(where=where, found=found, remedy=_LATER)

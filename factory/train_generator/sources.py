@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from factory.errors import JobError
+from factory.errors import JobError, kind_in_words
 from factory.pack.archives import MOST_BYTES, Member, read_archive
 from factory.store.addresses import local_path
 
@@ -102,7 +102,7 @@ def _read_file(path: Path) -> bytes:
 
 
 def _unreadable(path: Path, error: OSError) -> JobError:
-    reason = (error.strerror or type(error).__name__).lower()
+    reason = (error.strerror or kind_in_words(error)).lower()
     return JobError(f"{WHERE}: {path}: {reason}; make it readable or take it out")
 
 

@@ -336,7 +336,7 @@ def test_damage_has_an_exit_code_of_its_own(tmp_path):
     assert result.exit_code == 7
     assert result.stdout == ("data/train/tiny-000000.tar: missing, though its receipt is there\n")
     assert result.stderr == (
-        f"error: {tmp_path}/out: 1 problems; `factory repair {tmp_path}/out` says what to do about "
+        f"error: {tmp_path}/out: 1 problem; `factory repair {tmp_path}/out` says what to do about "
         "each\n"
     )
     as_json = call("verify", tmp_path / "out", "--json")
@@ -349,7 +349,7 @@ def test_damage_has_an_exit_code_of_its_own(tmp_path):
     error = json.loads(as_json.stderr)
     assert error["message"] == result.stderr.removeprefix("error: ").rstrip()
     assert (error["error"], error["where"]) == ("DamageError", f"{tmp_path}/out")
-    assert (error["found"], error["problems"]) == ("1 problems", [missing])
+    assert (error["found"], error["problems"]) == ("1 problem", [missing])
 
 
 def test_a_refused_job_is_told_as_fields_to_a_script(tmp_path):

@@ -6,7 +6,15 @@ import sys
 import pytest
 
 from factory import errors
-from factory.errors import FactoryError, JobError, Problem, SettingProblem, restore_error
+from factory.errors import (
+    FactoryError,
+    JobError,
+    Problem,
+    SettingProblem,
+    count_problems,
+    kind_in_words,
+    restore_error,
+)
 
 TREE = {
     "FactoryError": ("Exception", 1),
@@ -103,3 +111,21 @@ def test_a_problem_s_line_is_made_of_its_parts():
     assert str(PROBLEMS[1]) == "data/a: b.tar: sample 000000001: no mask; mend it"
     value = SettingProblem("num", "value", "0", "must be at least 1")
     assert str(value) == "num: must be at least 1 (got 0)"
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (BrokenPipeError(), "broken pipe"),
+        (KeyError("secret"), "key"),
+        (type("SSLError", (OSError,), {})("secret"), "ssl"),
+        (type("ProfileNotFound", (Exception,), {})(), "profile not found"),
+        (Exception("secret"), "failed"),
+    ],
+)
+def test_an_error_s_kind_is_told_in_words_and_without_its_text(error, words):
+    assert kind_in_words(error) == words
+
+
+def test_one_problem_is_no_plural():
+    assert [count_problems(number) for number in (1, 2)] == ["1 problem", "2 problems"]

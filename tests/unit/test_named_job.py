@@ -284,8 +284,7 @@ def test_a_file_fitted_for_something_else_is_refused(fitted, tmp_path):
         )
     path.write_bytes(b"not it")
     assert refused(document, tmp_path) == (
-        f"dataset.segmenter.fitted: {path}: not a segmenter file (SafetensorError); make one with "
-        "`factory fit`"
+        f"dataset.segmenter.fitted: {path}: not a segmenter file; make one with `factory fit`"
     )
     assert not (tmp_path / "out").exists() or not list((tmp_path / "out").iterdir())
 

@@ -9,7 +9,7 @@ from typing import Annotated
 
 from pydantic import Field, ValidationError, model_validator
 
-from factory.errors import JobError
+from factory.errors import JobError, count_problems
 from factory.identity import digest_of
 from factory.manifest.labels import Count, Facts, Name
 from factory.manifest.versions import read_file_of
@@ -135,6 +135,6 @@ def read_pictures_file(folder: Path) -> PicturesFile:
         return read_file_of(PicturesFile, data, source=str(path), error=JobError)
     except ValidationError as error:
         raise JobError(
-            f"{path}: not a list of pictures ({error.error_count()} problems, first: "
+            f"{path}: not a list of pictures ({count_problems(error.error_count())}, first: "
             f"{error.errors()[0]['msg']}); {remedy}"
         ) from error

@@ -21,7 +21,7 @@ from urllib.parse import unquote, urlsplit
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
-from factory.errors import MissingWeightsError, WeightsError
+from factory.errors import MissingWeightsError, WeightsError, kind_in_words
 from factory.generate import SHIPPED
 from factory.generate.weights.hub import locate_on_hub
 from factory.generate.weights.known import known_weights
@@ -274,10 +274,10 @@ def _remedy(error: BaseException, address: str) -> str:
 
 def _reason(error: BaseException) -> str:
     if isinstance(error, (HTTPException, ValueError)) and not isinstance(error, OSError):
-        return f"not an answer or no address: {type(error).__name__}"  # its text may hold a secret
+        return "not an answer or no address"  # its text may hold a secret
     if isinstance(error, urllib.error.HTTPError):
         reason = str(error.reason).partition("\n")[0]  # of redirects without end it is a paragraph
         return f"the server answers {error.code} {reason}"
     if isinstance(error, urllib.error.URLError):
-        return str(error.reason)
-    return str(error) or type(error).__name__
+        return _reason(error.reason) if isinstance(error.reason, OSError) else str(error.reason)
+    return getattr(error, "strerror", "") or str(error) or kind_in_words(error)

@@ -146,7 +146,7 @@ def test_a_server_that_is_not_there_fails_soon_and_says_no_secret(aws):
     aws(1)
     (check,) = probe_s3(S3Store("s3://bucket/x", first_wait_s=0.01), single_writer=False)
     assert check.state == "fails"
-    assert "no answer (EndpointConnectionError), 3 times" in check.found
+    assert "no answer (endpoint connection), 3 times" in check.found
     assert check.remedy.startswith("look at server and network")
     assert SECRET not in f"{check}"
 

@@ -111,8 +111,8 @@ def change_facts(root, **changes):
         ({"index": 6}, f"its facts name it {KEY} with index 6"),
         ({"key": "000000006"}, "its facts name it 000000006 with index 5"),
         ({"class_px": [1, 2, 3, 4]}, "its facts count other pixels per class than its mask holds"),
-        ({"colour": 1}, "its facts have 1 problems"),
-        ({"confidence": None}, "its facts have 1 problems"),
+        ({"colour": 1}, "its facts have 1 problem"),
+        ({"confidence": None}, "its facts have 1 problem"),
     ],
 )
 def test_facts_that_do_not_fit_are_found(root, changes, text):
@@ -207,7 +207,7 @@ def test_what_verify_says_to_do_about_damage_mends_it(root):
 def test_an_unreadable_receipt_is_told_with_its_name(root):
     (root / "receipts/0000/000001.json").write_text("{")
     assert problems_of(root) == [
-        "receipts/0000/000001.json: not a receipt (1 problems); `factory repair` removes it, and the "
+        "receipts/0000/000001.json: not a receipt (1 problem); `factory repair` removes it, and the "
         "next run writes it anew"
     ]
 

@@ -35,7 +35,7 @@ def test_what_the_installed_python_says_when_no_thread_can_start_is_known():
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout == (
-        "out of memory: this process may use 256 MiB of addresses (ulimit -v), and RuntimeError says: "
+        "out of memory: this process may use 256 MiB of addresses (ulimit -v): "
         "can't start new thread; raise the limit, or lift it with `ulimit -v unlimited`\n"
     )
 

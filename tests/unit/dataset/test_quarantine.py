@@ -89,5 +89,5 @@ def test_giving_up_twice_is_giving_up(store):
 
 def test_an_entry_that_cannot_be_read_is_told(store):
     store.create("quarantine/0000/000003.json", b"{")
-    with pytest.raises(StoreError, match=r"000003.json: not a quarantine entry \(1 problems\)"):
+    with pytest.raises(StoreError, match=r"000003.json: not a quarantine entry \(1 problem\)"):
         find_quarantined(store)

@@ -85,8 +85,7 @@ def test_receipts_are_filed_by_round_and_shard():
         (
             read_manifest,
             b"PAR1 and then nothing",
-            "f: not a manifest (ArrowInvalid); delete it and run the job again: it is rebuilt from "
-            "the receipts",
+            "f: not a manifest; delete it and run the job again: it is rebuilt from the receipts",
         ),
     ],
 )
@@ -106,7 +105,7 @@ def test_a_parquet_file_that_is_no_manifest_is_refused():
     table = pq.read_table(io.BytesIO(encode_manifest(a_manifest()))).replace_schema_metadata({})
     sink = io.BytesIO()
     pq.write_table(table, sink)
-    with pytest.raises(StoreError, match=r"^f: not a manifest \(KeyError\)"):
+    with pytest.raises(StoreError, match=r"^f: not a manifest;"):
         read_manifest(sink.getvalue(), source="f")
 
 

@@ -45,7 +45,7 @@ def test_the_last_push_says_how_the_run_ended(root):
 
 def test_how_a_run_ended_is_told_without_a_dataset_too(tmp_path):
     pusher = MetricsPusher("http://127.0.0.1:1", open_store(str(tmp_path / "none")), "tiny")
-    assert pusher.push() == "no metrics yet (StoreError)"
+    assert pusher.push() == "no metrics yet: no round is planned, or the store does not answer"
     with listening() as web:
         assert MetricsPusher(web.url, open_store(str(tmp_path / "none")), "tiny").push(2) == ""
     assert metrics(web.requests[0])["factory_run_exit_code",] == 2

@@ -62,7 +62,7 @@ def test_a_bug_is_told_by_its_kind_alone(tmp_path):
         spec = small_job(tmp_path, {"run.notify": web.url})
         with pytest.raises(ZeroDivisionError), reporting(spec):
             1 / 0  # noqa: B018 - that is the bug
-    assert (told(web)[0]["exit_code"], told(web)[0]["message"]) == (1, "ZeroDivisionError")
+    assert (told(web)[0]["exit_code"], told(web)[0]["message"]) == (1, "zero division")
 
 
 def test_a_run_does_not_fail_because_nobody_listens(tmp_path, caplog):

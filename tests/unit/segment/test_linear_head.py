@@ -161,9 +161,7 @@ def test_a_damaged_segmenter_file_says_so(tmp_path):
     path.write_bytes(b"hello")
     with pytest.raises(JobError) as caught:
         load_segmenter(SPEC, path, FACTS, CPU)
-    assert str(caught.value) == (
-        f"{path}: not a segmenter file (SafetensorError); make one with `factory fit`"
-    )
+    assert str(caught.value) == (f"{path}: not a segmenter file; make one with `factory fit`")
 
 
 def test_a_head_of_another_generator_is_refused_before_any_image(tmp_path):

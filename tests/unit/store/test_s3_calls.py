@@ -68,26 +68,29 @@ def test_missing_credentials_are_told(middle, monkeypatch):
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nowhere")
     monkeypatch.setenv("AWS_CONFIG_FILE", "/nowhere")
     assert refusal(lambda: S3Store("s3://bucket/x").read("a")) == (
-        "s3://bucket/x/a: no answer (NoCredentialsError); give valid credentials (AWS_PROFILE, or "
+        "s3://bucket/x/a: no answer (no credentials); give valid credentials (AWS_PROFILE, or "
         "AWS_ACCESS_KEY_ID and its secret)"
     )
 
 
 @pytest.mark.parametrize(
-    ("name", "value"),
-    [("AWS_PROFILE", "nobody"), ("AWS_ENDPOINT_URL", f"user:{SECRET}@127.0.0.1:1")],
+    ("name", "value", "reason"),
+    [
+        ("AWS_PROFILE", "nobody", "profile not found"),
+        ("AWS_ENDPOINT_URL", f"user:{SECRET}@127.0.0.1:1", "the endpoint is no address"),
+    ],
 )
-def test_wrong_settings_of_this_machine_are_told(middle, monkeypatch, name, value):
+def test_wrong_settings_of_this_machine_are_told(middle, monkeypatch, name, value, reason):
     monkeypatch.setenv(name, value)
     text = refusal(lambda: S3Store("s3://bucket/x"))
-    assert text.startswith("s3://bucket/x: S3 is set up wrongly here (")
+    assert text.startswith(f"s3://bucket/x: S3 is set up wrongly here ({reason});")
     assert text.endswith("AWS_ENDPOINT_URL (http://host:port), AWS_PROFILE and AWS_DEFAULT_REGION")
 
 
 def test_secrets_in_an_address_stay_out_of_errors(middle, monkeypatch):
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://an-id:{SECRET}@127.0.0.1:1")
     store = S3Store("s3://bucket/x", first_wait_s=0.01)
-    assert "no answer (EndpointConnectionError), 3 times" in refusal(lambda: store.read("a"))
+    assert "no answer (endpoint connection), 3 times" in refusal(lambda: store.read("a"))
 
 
 @pytest.mark.parametrize("uri", ["s3://", "s3:///prefix"])
