@@ -84,7 +84,7 @@ class FiguresObserver:
         self._observer = observer
         self._rows, self._every_s = rows, every_s
         self._figures, self._waiting = RunFigures(), dict[str, float]()
-        self._samples, self._put_at = 0, -1e9
+        self._samples, self._step, self._put_at = 0, 0, -1e9
         self.downloading, self.fitting = observer.downloading, observer.fitting
         if isinstance(observer, SampleObserver):
             self.underway = observer.underway
@@ -110,7 +110,10 @@ class FiguresObserver:
     def put(self) -> None:
         """Hand over what was not yet; a sink that is too slow for it gets gaps."""
         if self._waiting and not self._rows.full():
-            self._rows.put((self._samples, self._waiting))
+            # A round's receipts may hold a shard whose commit is told later, and is then counted twice
+            # until the next round starts: a step must not be less than the one before.
+            self._step = max(self._step, self._samples)
+            self._rows.put((self._step, self._waiting))
             self._waiting, self._put_at = {}, time.monotonic()
 
 

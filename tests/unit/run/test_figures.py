@@ -60,6 +60,17 @@ def test_many_commits_are_one_row_and_a_slow_sink_gets_gaps(records):
     assert rows.get()[0] == 5 + sum(record.num_samples for record in records)
 
 
+def test_steps_never_go_back_when_a_round_counts_anew(records):
+    rows = queue.Queue()
+    observer = FiguresObserver(Witness(), rows, every_s=0.0)
+    observer.started(13, 5)
+    observer.committed(records[0])
+    observer.started(13, 0)
+    observer.committed(records[1])
+    assert records[1].num_samples < 5 + records[0].num_samples
+    assert [rows.get()[0] for _ in range(2)] == [5 + records[0].num_samples] * 2
+
+
 def test_the_figures_of_a_run_are_read_back_by_tensorboard(tmp_path, monkeypatch, recwarn):
     pytest.importorskip("tensorboard", reason="pip install 'maskfactory[tensorboard]'")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
