@@ -123,10 +123,12 @@ def preview(
     as_json: AsJson = False,  # noqa: FBT002 - a command line flag
 ) -> None:
     """Draw a contact sheet: images, overlays of masks, legend."""
+    from factory.dataset.own_folder import check_outside
     from factory.dataset.preview import make_preview
     from factory.dataset.views import make_manifest
     from factory.errors import StoreError
 
+    check_outside(output, "-o")
     store = find_store(dataset)
     manifest = make_manifest(store)
     picture = make_preview(store, manifest)

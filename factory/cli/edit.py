@@ -20,6 +20,7 @@ from factory.errors import JobError
 
 if TYPE_CHECKING:
     from factory.care.edit import EditSettings
+    from factory.data import EditFigures
     from factory.store import Store
 
 
@@ -50,15 +51,17 @@ def edit(  # noqa: PLR0913, PLR0917 - options, each by its name
 ) -> None:
     """Edit one sample so that its mask has what was painted; write it before and after."""
     from factory.care.edit import EditSettings, edit_sample, write_pair
+    from factory.dataset.own_folder import check_outside
     from factory.run.worker import configure_process
 
     _check_options(mask, page=page, as_json=as_json)
+    folder = output or Path(f"{key}-edited")
+    check_outside(folder, "-o")
     store = find_store(dataset)
     if trust_plugins:
         import_from_here()
     configure_process()
     settings = EditSettings(steps=steps, learning_rate=learning_rate)
-    folder = output or Path(f"{key}-edited")
     if mask is None:
         _open_page(store, key, settings, folder, (port, no_open), trust_plugins=trust_plugins)
         return
@@ -67,9 +70,12 @@ def edit(  # noqa: PLR0913, PLR0917 - options, each by its name
     if as_json:
         print_json({"output": str(folder), "files": written, **pair.facts()})
         return
+    _tell(written, pair.figures)
+
+
+def _tell(written: list[str], figures: "EditFigures") -> None:
     for path in written:
         say(f"wrote {path}")
-    figures = pair.figures
     say(
         f"{figures.painted_after:.0%} of what was painted has its class now, "
         f"{figures.painted_before:.0%} had it before; "

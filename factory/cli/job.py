@@ -176,12 +176,16 @@ def fit(
     as_json: AsJson = False,  # noqa: FBT002 - a command line flag
 ) -> None:
     """Fit the job's segmenter and cache it for `run`."""
+    from factory.dataset.own_folder import check_outside
     from factory.segment.methods import find_doubts
     from factory.spec.changes import read_changes
 
     changes = read_changes(settings)
     if changes.add is not None:
         raise JobError("--set dataset.num_samples: a fit makes no samples; use `factory run`")
+    for path, option in ((output, "-o"), (report, "--report")):
+        if path is not None:
+            check_outside(path, option)
     spec = load(job, changes)
     import_from_here()
     if report is not None:

@@ -60,6 +60,7 @@ def sample(
     as_json: AsJson = False,  # noqa: FBT002 - a command line flag
 ) -> None:
     """Write pictures of the job's generator to paint, for few-shot segmentation (kind: linear)."""
+    from factory.dataset.own_folder import check_outside
     from factory.fit.pick import Choice
     from factory.spec.linear import LinearSpec
 
@@ -69,6 +70,7 @@ def sample(
     linear = method if isinstance(method, LinearSpec) else None
     named = linear.annotations if linear else None
     folder = output or Path(named or f"{spec.name}-painted")
+    check_outside(folder, "-o")
     choice = Choice(pick=pick.value, count=num_pictures, pool_size=pool, seed=seed)
     content = _write(spec, folder, choice)
     if as_json:

@@ -69,9 +69,12 @@ def replay(
     """Regenerate one sample and compare it with the stored one, byte for byte."""
     from factory.care.replay import replay_sample
     from factory.cli.shared import import_from_here
+    from factory.dataset.own_folder import check_outside
     from factory.errors import DamageError
     from factory.run.worker import configure_process
 
+    if output is not None:
+        check_outside(output, "-o")
     store = find_store(dataset)
     if trust_plugins:
         import_from_here()

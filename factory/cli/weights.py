@@ -78,8 +78,10 @@ def convert(
 ) -> None:
     """Convert a checkpoint of any supported format to safetensors that includes its settings."""
     from factory.checkpoint import read_checkpoint, write_safetensors
+    from factory.dataset.own_folder import check_outside
     from factory.generate.inspect import describe_discriminator
 
+    check_outside(output, "-o")
     checkpoint = read_checkpoint(file, config=config, with_discriminator=True)
     write_safetensors(checkpoint, output)
     if as_json:

@@ -17,6 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from factory.data import ShardTask
 from factory.dataset.committed import find_committed
+from factory.dataset.incomplete import tell_incomplete
 from factory.dataset.state import check_same_dataset, find_rounds
 from factory.dataset.views import make_manifest, write_views
 from factory.dataset.walk import (
@@ -80,6 +81,8 @@ def derive_dataset(
     check_output(output, sources)
     opened = [Source(store, make_manifest(store)) for store in sources]
     check_distinct(opened, rule)
+    for source in opened:
+        tell_incomplete(source.store, source.manifest)
     chosen = choose(opened, rule)
     name = name or opened[0].manifest.name
     joined = join(opened, chosen, rule, name=name, samples_per_shard=samples_per_shard)

@@ -8,6 +8,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from factory.dataset.division import order_shards, share
+from factory.dataset.incomplete import tell_incomplete
 from factory.dataset.reader import Dataset
 from factory.dataset.samples import ReadSample
 from factory.dataset.selection import select
@@ -25,7 +26,8 @@ Batch = tuple[Float[Tensor, "n 3 h w"], Int64[Tensor, "n h w"]]
 def open_pairs(store: Store) -> tuple[Dataset, Dataset | None]:
     """The samples to train on, and those of the split `val` if the dataset has some there.
 
-    A split whose samples all nearly repeat training samples tells nothing: a line of the log says so.
+    A split whose samples all nearly repeat training samples tells nothing: a line of the log says so, as
+    of a dataset whose run has not made all of it.
 
     Raises:
         StoreError: If there is no dataset.
@@ -33,6 +35,7 @@ def open_pairs(store: Store) -> tuple[Dataset, Dataset | None]:
     """
     manifest = make_manifest(store)
     pairs = Dataset(store, select(store, manifest, "train", near_train=False))
+    tell_incomplete(store, manifest)
     val = pairs.of_split("val") if "val" in manifest.splits else None
     if val is not None and not len(val):
         log_event(

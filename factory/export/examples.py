@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import UInt8, UInt16
 
 from factory.dataset.division import ALL_SPLITS, check_split
+from factory.dataset.incomplete import tell_incomplete
 from factory.dataset.near_train import NOTHING, LeftOut, find_near_train, left_out_of
 from factory.dataset.samples import ReadSample, decode_sample
 from factory.dataset.views import make_manifest
@@ -115,6 +116,7 @@ def open_export(store: Store, split: str = ALL_SPLITS, *, near_train: bool = Fal
         raise StoreError(
             where=store.uri, found="no shard is committed yet", remedy="run the job first"
         )
+    tell_incomplete(store, manifest)
     left_out = NOTHING
     if split != TRAIN and not near_train:
         left_out = left_out_of(find_near_train(store, manifest), manifest.records)

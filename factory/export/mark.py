@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from factory.errors import JobError
+from factory.errors import FactoryError, JobError
 from factory.export.coco_classes import ANNOTATIONS
 from factory.export.examples import Exported
 from factory.identity import canonical_json
@@ -25,7 +25,8 @@ _FINISHED = "finished"
 def marked(folder: Path, source: Exported, layout: str) -> Iterator[None]:
     """Context manager that claims `folder` for an export, and marks it finished if the block succeeds.
 
-    The same export may be written again, and goes on where it was killed, by writing all of it.
+    The same export may be written again, and goes on where it was killed, by writing all of it. One that
+    is refused before it wrote anything leaves no mark.
 
     Raises:
         JobError: If the folder holds anything else: another export, or files that none wrote.
@@ -42,7 +43,12 @@ def marked(folder: Path, source: Exported, layout: str) -> Iterator[None]:
         replace_file(path, begun)
         remove_staged(folder)
         remove_staged(folder / ANNOTATIONS)
-    yield
+    try:
+        yield
+    except FactoryError:
+        if [*folder.iterdir()] == [path]:  # refused before anything was written: nothing to mark
+            path.unlink()
+        raise
     replace_file(path, finished)
 
 

@@ -136,6 +136,14 @@ def test_so_is_a_refusal(tmp_path, monkeypatch, command):
         "train-translation out --steps 1 -o",
         "translate translator.safetensors mask.png -o",
         "eval model net --on out --report",
+        "preview out -o",
+        "sample shipped:blood_cells -o",
+        "edit out 000000000 --mask mask.png -o",
+        "edit out 000000000 --page --no-open -o",
+        "replay out 000000000 -o",
+        "convert cells.safetensors -o",
+        "fit shipped:blood_cells -o",
+        "fit shipped:blood_cells --report",
     ],
 )
 def test_nothing_else_is_written_into_a_dataset(here, monkeypatch, command):

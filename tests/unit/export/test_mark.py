@@ -113,3 +113,12 @@ def test_an_export_that_stops_in_the_middle_is_told_until_it_is_run_again(other,
     check_finished(tmp_path, "--on")
     assert [path.name for path in tmp_path.rglob(".*")] == [MARK_NAME]
     assert len(list((tmp_path / "masks").rglob("*.png"))) == len(factory.open_dataset(other))
+
+
+def test_a_refused_format_leaves_the_folder_to_the_one_that_the_refusal_names(other, tmp_path):
+    folder = tmp_path / "made"
+    refusal = export("coco", other, folder)
+    assert refusal.exit_code == 6
+    assert "`coco-semantic`" in refusal.output
+    assert files_in(folder) == {}
+    assert export("coco-semantic", other, folder).exit_code == 0
