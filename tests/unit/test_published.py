@@ -71,6 +71,7 @@ def test_elsewhere_it_says_what_it_lacks_and_how_to_name_it(made, tmp_path, monk
     assert ran.exit_code == 0, ran.output
     tars = [sorted((tmp_path / "bob" / name).glob("data/*/*.tar")) for name in ("copy", "new")]
     assert [one.read_bytes() for one in tars[0]] == [one.read_bytes() for one in tars[1]]
+    replay_sample(open_store(str(tmp_path / "bob/copy")), "000000003")  # as the error said
 
 
 def test_a_failure_that_is_kept_tells_no_folder(tmp_path, monkeypatch):

@@ -95,7 +95,8 @@ def _check_ordinary(path: Path, sha256: str | None) -> None:
         found = f"no file {str(path)!r}{places}" if is_missing else f"{path}: {reason}"
         if is_missing and sha256:  # as in a job that a dataset holds
             remedy = (
-                f"put the file with sha256 {sha256[:12]}... there, or name it: --set {_WHERE}=PATH"
+                f"put the file with sha256 {sha256[:12]}... there, or name it: --set {_WHERE}=PATH "
+                "(`plan`, `run` and `grow` take that, and this machine knows the file from then on)"
             )
         kind = MissingWeightsError if is_missing else WeightsError
         raise kind(f"{_WHERE}: {found}; {remedy}") from error
