@@ -226,7 +226,10 @@ def _read_snapshot(store: Store, file: StoredFile, plan: Plan, block: int) -> Sn
     is_whole = len(shards) == receipts.BLOCK and np.array_equal(table["shard_index"], shards)
     if not is_ours or not is_whole or not np.array_equal(table["round_index"], numbers):
         return None
-    return Snapshot(int(table["num_samples"].to_numpy().sum()), makers, file.size_bytes)
+    num_samples = table["num_samples"].to_numpy()
+    if num_samples.min() < 0:  # no receipt says so, and the sum would pass for a run's progress
+        return None
+    return Snapshot(int(num_samples.sum()), makers, file.size_bytes)
 
 
 def read_columns_of(store: Store, path: str, size_bytes: int, columns: Sequence[str]) -> pa.Table:

@@ -1,6 +1,7 @@
 import shutil
 import threading
 
+import pyarrow as pa
 import pytest
 from small_job import make_small
 
@@ -16,6 +17,7 @@ from factory.dataset.receipts import (
 )
 from factory.dataset.state import find_plan, find_state
 from factory.errors import Problem
+from factory.manifest.parquet import encode_table, read_table
 from factory.manifest.paths import receipt_path
 from factory.manifest.records import encode_record
 from factory.store import open_store
@@ -127,6 +129,16 @@ def test_a_damaged_snapshot_is_left_out_and_told(store):
     assert verify_dataset(store).problems == (
         Problem(path_of_block(0), "snapshot", "not a snapshot", again),
     )
+
+
+def test_a_snapshot_with_less_than_no_samples_is_left_out(store):
+    path = path_of_block(1)
+    table = read_table(store.read(path))
+    place = table.schema.get_field_index("num_samples")
+    counts = pa.array([-5] * len(table), table.schema.field(place).type)
+    store.replace(path, encode_table(table.set_column(place, table.schema.field(place), counts)))
+    found = find_committed(store, find_plan(store))
+    assert (found.num_samples, found.stale) == (22, (path,))
 
 
 def test_a_snapshot_that_lies_is_told(store):
