@@ -82,9 +82,10 @@ def test_a_job_without_secrets_is_kept_as_it_is(tmp_path):
 
 @pytest.mark.slow
 def test_the_kept_job_goes_on_while_the_weights_are_here_and_else_says_what_is_missing(
-    tmp_path, server
+    tmp_path, server, monkeypatch
 ):
     before = make_small(tmp_path, {"dataset.generator": signed(server)})
+    monkeypatch.chdir(tmp_path)
     kept = load_job(tmp_path / "out/job.yaml")
     assert run_job(kept, Witness()) == before
     shutil.rmtree(cache_folder("downloads"))

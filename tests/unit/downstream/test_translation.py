@@ -123,7 +123,7 @@ def test_files_that_are_no_translator_are_told(trained, tmp_path):
         write(path)
         with pytest.raises(PluginError, match="is no translator"):
             open_translator(path)
-    with pytest.raises(PluginError, match="is no translator"):
+    with pytest.raises(JobError, match="no such file; give a translator"):
         open_translator(tmp_path)
 
 

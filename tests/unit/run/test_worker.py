@@ -84,7 +84,7 @@ def test_the_folders_where_the_driver_finds_plugins_are_searched_once(tmp_path, 
 
 @pytest.mark.parametrize(
     ("encode_threads", "lanes", "workers", "found"),
-    [("auto", 1, 1, (1, 0)), ("auto", 2, 3, (2, 0)), ("auto", 1, 9, (1, 0)), (0, 3, 1, (3, 0)),
+    [("auto", 1, 1, (1, 5)), ("auto", 2, 3, (2, 0)), ("auto", 1, 9, (1, 0)), (0, 3, 1, (3, 0)),
      (5, 2, 4, (2, 5))],
 )  # fmt: skip
 def test_threads_are_those_the_job_asks_for(

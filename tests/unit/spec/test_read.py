@@ -220,7 +220,8 @@ def test_a_nested_key_written_twice_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "found"), [("", "nothing"), ("- a\n", "list"), ("hello\n", "str"), ("3\n", "int")]
+    ("text", "found"),
+    [("", "nothing"), ("- a\n", "a list"), ("hello\n", "text"), ("3\n", "a number")],
 )
 def test_a_file_that_is_no_mapping_is_refused(tmp_path, text, found):
     assert refused_text(tmp_path, text) == (
