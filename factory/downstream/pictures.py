@@ -202,7 +202,7 @@ def _in_folder(folder: Path) -> dict[str, FileRange]:
     found = {}
     for file in sorted(folder.rglob("*")):
         name = file.relative_to(folder).as_posix()
-        if name.endswith(_PICTURES) and not is_hidden(name) and file.is_file():
+        if name.lower().endswith(_PICTURES) and not is_hidden(name) and file.is_file():
             found[name] = whole_file(file)
     return found
 

@@ -37,6 +37,14 @@ def test_images_and_masks_in_folders_of_their_own_have_the_names_of_their_file(t
     assert (found.read(0).mask == cell()).all()
 
 
+def test_a_picture_may_end_in_capitals_as_cameras_write_them(tmp_path):
+    (tmp_path / "a.PNG").write_bytes(png(COLOURS[cell()]))
+    (tmp_path / "a.mask.png").write_bytes(png(cell()))
+    found = open_pictures(tmp_path)
+    assert found.keys == ("a",)
+    assert (found.read(0).mask == cell()).all()
+
+
 def told(call):
     with pytest.raises(JobError) as caught:
         call()
