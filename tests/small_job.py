@@ -136,3 +136,10 @@ def _sections_in(annotation: Any) -> Iterator[tuple[str, type[BaseModel]]]:
     ending = {list: "[]", tuple: "[]", dict: ".*"}.get(get_origin(annotation), "")
     for part in get_args(annotation):
         yield from ((ending + below, section) for below, section in _sections_in(part))
+
+
+def make_divided(folder: Path) -> Path:
+    """A dataset of 60 samples in three splits; its folder."""
+    splits = {"train": 0.8, "val": 0.1, "test": 0.1}
+    make_small(folder, {"dataset.num_samples": 60, "dataset.splits": splits})
+    return folder / "out"

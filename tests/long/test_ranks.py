@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 import torch
-from small_job import make_small
+from small_job import make_divided
 
 ONE_OF_TWO = """
 import json, os, signal, sys
@@ -54,13 +54,7 @@ finally:
 
 @pytest.fixture(scope="module")
 def divided(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("trained_on")
-    changes = {
-        "dataset.num_samples": 60,
-        "dataset.splits": {"train": 0.8, "val": 0.1, "test": 0.1},
-    }
-    make_small(folder, changes)
-    return folder / "out"
+    return make_divided(tmp_path_factory.mktemp("trained_on"))
 
 
 def by_two(folder, divided, name, stopped_at, *more):

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from small_job import make_small
+from small_job import make_divided
 
 import factory
 from factory.downstream.pairs import step_rng, training_batches
@@ -12,13 +12,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def divided(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("trained_on")
-    changes = {
-        "dataset.num_samples": 60,
-        "dataset.splits": {"train": 0.8, "val": 0.1, "test": 0.1},
-    }
-    make_small(folder, changes)
-    return folder / "out"
+    return make_divided(tmp_path_factory.mktemp("trained_on"))
 
 
 def test_ranks_divide_every_batch_and_draw_numbers_of_their_own(divided):
