@@ -1,9 +1,9 @@
 """STORY 2: a task becomes a record.
 
-Three stages run concurrently: compute threads make batches, encode threads turn them into files (on
-the CPU the compute threads encode too: no core is idle), and one thread packs the tar. Queues
-between them are bounded. Two calls of `make` may overlap: the second computes while the first is
-still encoding, packing and committing, so that the device does not wait at a shard's border.
+Three stages run concurrently, with bounded queues between them: compute threads make batches, encode
+threads turn them into files (without any, compute threads do), and one thread packs the tar. Where one
+thread computes on a CPU and encodes, it packs too. Two calls of `make` may overlap: the second computes
+while the first is packing and committing, so that the device does not wait at a shard's border.
 
 `make/commit.py` then writes the tar, its table and the receipt, which is the commit point.
 """
@@ -14,7 +14,7 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -34,9 +34,10 @@ from factory.make.accept import find_rules, split_accepted
 from factory.make.backgrounds import load_backgrounds
 from factory.make.commit import Origin, adopt_shard, commit_shard, make_record
 from factory.make.compute import BatchMaker
-from factory.make.machine import ThreadCounts, device_name, find_byte_versions
+from factory.make.machine import device_name, find_byte_versions
 from factory.make.produced import ProducedSamples
 from factory.make.ranking import TopSamples
+from factory.make.threads import ThisThread, ThreadCounts, pool
 from factory.make.underway import SamplesUnderway
 from factory.manifest.makers import Maker, maker_of
 from factory.manifest.records import ShardRecord
@@ -99,17 +100,17 @@ class ShardMaker:
         self._batch_maker = BatchMaker(dataset, generator, segmenter, *beside)
         self._rules = find_rules(dataset.accept, segmenter.labels)
         self._threads = threads
-        self._compute_threads = ThreadPoolExecutor(threads.compute, "compute")
-        self._encode_threads = (
-            ThreadPoolExecutor(threads.encode, "encode") if threads.encode else None
-        )
-        self._copy_threads = ThreadPoolExecutor(1, "copy") if device.type == "cuda" else None
-        self._pack_threads = ThreadPoolExecutor(2, "pack")
+        # Small batches: a hand-over to another thread takes longer than what would be handed over.
+        is_alone = device.type == "cpu" and threads.are_one
+        self._num_ahead = 0 if is_alone else threads.compute
+        self._compute_threads = ThisThread() if is_alone else pool(threads.compute, "compute")
+        self._encode_threads = pool(threads.encode, "encode") if threads.encode else None
+        self._copy_threads = pool(1, "copy") if device.type == "cuda" else None
+        self._pack_threads = None if is_alone else pool(2, "pack")
         self._compute_lock = threading.Lock()
         self.underway = SamplesUnderway()
         # Enough samples in the queue for every encode thread to have one, and its next one.
-        batches_to_encode = -(-2 * threads.encode // dataset.batch_size)
-        self._depth = max(2 * threads.compute, 1 + batches_to_encode)
+        self._depth = max(2 * threads.compute, 1 - (-2 * threads.encode // dataset.batch_size))
 
     @property
     def maker(self) -> Maker:
@@ -257,7 +258,7 @@ class ShardMaker:
         window: deque[Future[_Batch]] = deque()
         try:
             while True:
-                for first in islice(firsts, 1 + self._threads.compute - len(window)):
+                for first in islice(firsts, 1 + self._num_ahead - len(window)):
                     count = min(size, task.first_index + task.num_indices - first)
                     window.append(self._submit(task, first, count))
                 if not window:

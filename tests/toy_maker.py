@@ -7,7 +7,7 @@ from small_job import small_job
 
 from factory.data import Steering
 from factory.generate.base import load_generator
-from factory.make.machine import ThreadCounts
+from factory.make.threads import ThreadCounts
 from factory.pack.tar import read_members
 from factory.plan.rounds import make_plan
 from factory.segment.base import load_segmenter

@@ -1,6 +1,4 @@
-"""What decides bytes on this machine, as receipts state it; and the threads that work here."""
-
-from dataclasses import dataclass
+"""What decides bytes on this machine, as receipts state it."""
 
 import torch
 
@@ -8,16 +6,6 @@ from factory.pack.deflate import deflate_version
 from factory.pack.encoder import encoder_digest
 from factory.provenance import cpu_name, find_versions
 from factory.spec import EncodeSpec
-
-
-@dataclass(frozen=True, slots=True)
-class ThreadCounts:
-    """Numbers of threads of a maker. They never change a byte."""
-
-    compute: int
-    """Batches computed concurrently."""
-    encode: int
-    """Samples encoded concurrently by threads of their own; 0 = compute threads encode their batches."""
 
 
 def device_name(device: torch.device) -> str:

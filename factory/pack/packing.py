@@ -1,4 +1,4 @@
-"""The last pipeline stage: encode samples and write them to a tar in order, on its own thread."""
+"""The last pipeline stage: encode samples and write them to a tar in order."""
 
 import threading
 from collections.abc import Sequence
@@ -98,26 +98,34 @@ class Packing:
     """Writes batches to `writer` in the order they are queued, as soon as they are encoded."""
 
     def __init__(
-        self, writer: ShardWriter, threads: ThreadPoolExecutor, *, limit: int, depth: int
+        self, writer: ShardWriter, threads: ThreadPoolExecutor | None, *, limit: int, depth: int
     ) -> None:
-        """Start on a thread of `threads`.
+        """Start on a thread of `threads`; without any, `put` writes.
 
         The first `limit` samples are written. At most `depth` batches are queued; then `put` blocks.
         """
         self._writer = writer
         self._limit = limit
+        self._rows = PackedRows()
         self._queue: Queue[EncodedBatch | None] = Queue(depth)
         self._failed = threading.Event()
-        self._rows = threads.submit(self._write)
+        self._done = threads.submit(self._write_queued) if threads is not None else None
 
     @property
     def has_failed(self) -> bool:
-        """Whether writing has failed; `close` raises the reason."""
+        """Whether writing on a thread has failed; `close` raises the reason."""
         return self._failed.is_set()
 
     def put(self, batch: EncodedBatch) -> None:
-        """Queue a batch that is being encoded."""
-        self._queue.put(batch)
+        """Queue a batch that is being encoded, or write it.
+
+        Raises:
+            Exception: Whatever stopped an encoder or the writer, if this thread writes.
+        """
+        if self._done is None:
+            self._write(batch)
+        else:
+            self._queue.put(batch)
 
     def close(self) -> PackedRows:
         """Wait for the remaining batches; returns facts and measures of all samples, in order.
@@ -125,18 +133,22 @@ class Packing:
         Raises:
             Exception: Whatever stopped an encoder or the writer.
         """
-        self._queue.put(None)
-        return self._rows.result()
+        if self._done is not None:
+            self._queue.put(None)
+            self._done.result()
+        return self._rows
 
-    def _write(self) -> PackedRows:
-        rows = PackedRows()
+    def _write(self, batch: EncodedBatch) -> None:
+        for sample in batch.result()[: self._limit - len(self._rows.facts)]:
+            key = sample.facts.key
+            self._writer.add([(f"{key}.{ending}", data) for ending, data in sample.files])
+            self._rows.facts.append(sample.facts)
+            self._rows.measures.append(sample.measures)
+
+    def _write_queued(self) -> None:
         try:
             while (batch := self._queue.get()) is not None:
-                for sample in batch.result()[: self._limit - len(rows.facts)]:
-                    key = sample.facts.key
-                    self._writer.add([(f"{key}.{ending}", data) for ending, data in sample.files])
-                    rows.facts.append(sample.facts)
-                    rows.measures.append(sample.measures)
+                self._write(batch)
         except BaseException:
             self._failed.set()
             # Drain the queue up to `close`: a producer blocked in `put` would never notice the
@@ -144,4 +156,3 @@ class Packing:
             while self._queue.get() is not None:
                 pass
             raise
-        return rows

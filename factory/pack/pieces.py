@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from factory.data import Sample
 from factory.pack.packing import EncodedSample
 
-_LEAST_PX = 2**17
+LEAST_PX = 2**17
 """Pixels of a piece: less takes less time than handing Python's lock to another thread is worth."""
 
 Encode = Callable[[Sequence[Sample]], list[EncodedSample]]
@@ -42,4 +42,4 @@ def _pieces(samples: Sequence[Sample]) -> Iterator[Sequence[Sample]]:
 
 
 def _samples_per_piece(num_px: int) -> int:
-    return max(1, _LEAST_PX // num_px)
+    return max(1, LEAST_PX // num_px)

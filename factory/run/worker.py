@@ -10,11 +10,12 @@ from factory.errors import WeightsError
 from factory.generate.base import Generator, GeneratorFacts, load_generator
 from factory.generate.traced import trace_synthesis
 from factory.generate.weights.find import find_weights
-from factory.make.machine import ThreadCounts
+from factory.make.threads import ThreadCounts
 from factory.make.warm import warm_up
 from factory.manifest.coverage import Coverage
 from factory.manifest.labels import DatasetLabels, encode_labels
 from factory.manifest.paths import LABELS_PATH
+from factory.pack.pieces import LEAST_PX
 from factory.plan.targets import find_targets
 from factory.run.base import WorkerConfig
 from factory.run.devices import gpu_share, no_gpu_here, num_encoders
@@ -164,16 +165,16 @@ def build_maker(config: WorkerConfig) -> ShardMaker:
         segmenter,
         store,
         device=device,
-        threads=_threads_of(config, device),
+        threads=_threads_of(config, device, generator.facts.resolution),
         run_id=config.run_id,
     )
 
 
-def _threads_of(config: WorkerConfig, device: torch.device) -> ThreadCounts:
-    is_gpu = device.type == "cuda"
-    encoders = num_encoders(
-        config.run,
-        is_gpu=is_gpu,
-        num_workers=config.workers_per_machine,
-    )
-    return ThreadCounts(1 if is_gpu else config.run.threads_per_actor, encoders)
+def _threads_of(config: WorkerConfig, device: torch.device, side: int) -> ThreadCounts:
+    run, is_gpu = config.run, device.type == "cuda"
+    encoders = num_encoders(run, is_gpu=is_gpu, num_workers=config.workers_per_machine)
+    # What a CPU computes in no time is no work for two: the hand-over would take longer.
+    is_small = config.dataset.batch_size * side**2 < LEAST_PX
+    if run.encode_threads == "auto" and not is_gpu and is_small:
+        encoders = 0
+    return ThreadCounts(1 if is_gpu else run.threads_per_actor, encoders)

@@ -14,7 +14,7 @@ from factory.care.replay import regenerate_samples
 from factory.care.verify import verify_dataset
 from factory.dataset.state import find_rounds, find_state
 from factory.dataset.status import make_status
-from factory.errors import Interrupted, ShardError
+from factory.errors import Interrupted, ShardError, StoreError
 from factory.pack.facts import SampleFacts
 from factory.pack.tar import read_members
 from factory.run.base import WorkerConfig
@@ -109,7 +109,10 @@ def test_threads_change_neither_bytes_nor_counts(tmp_path, compute, encode):
 def test_the_next_batch_is_begun_while_the_copies_of_one_are_waited_for_and_no_byte_changes(
     tmp_path,
 ):
-    (plain, tasks), (copying, _) = a_maker(tmp_path / "plain"), a_maker(tmp_path / "copying")
+    (plain, tasks), (copying, _) = (
+        a_maker(tmp_path / "plain"),
+        a_maker(tmp_path / "copying", encode=1),
+    )
     copying._copy_threads = ThreadPoolExecutor(1)  # as with a GPU
     start, begun = copying._batch_maker.start, [threading.Event() for _ in range(3)]
 
@@ -155,12 +158,47 @@ def test_no_batch_is_computed_far_behind_the_last_sample_that_is_kept(tmp_path):
 
 
 def test_batches_wait_for_whoever_takes_them(tmp_path):
-    maker, tasks = a_maker(tmp_path, num_samples=300, samples_per_shard=300)
+    maker, tasks = a_maker(tmp_path, encode=1, num_samples=300, samples_per_shard=300)
     batches = maker._batches(tasks[0])
     next(batches)
     maker._compute_threads.submit(int).result()  # the only thread has done all that it was given
     assert len(maker.generator.batches) == 2, "the one that was taken, and one more"
     batches.close()
+
+
+def test_one_thread_for_everything_is_that_of_the_caller_and_no_batch_ahead(tmp_path):
+    (alone, tasks), (many, _) = a_maker(tmp_path / "one"), a_maker(tmp_path / "many", compute=2)
+    before, seen = set(threading.enumerate()), []
+    compute = alone._batch_maker.start
+    alone._batch_maker.start = lambda *given: (
+        seen.append(threading.current_thread()) or compute(*given)
+    )
+    made = alone.make(tasks[0])
+    assert made.sha256 == many.make(tasks[0]).sha256
+    assert set(seen) == {threading.current_thread()}
+    assert not [one for one in set(threading.enumerate()) - before if "encode" in one.name]
+    batches = alone._batches(tasks[1])
+    next(batches)
+    assert len(alone.generator.batches) == len(seen) == 3, (
+        "two of the first shard, and the one taken"
+    )
+    batches.close()
+
+
+@pytest.mark.parametrize(("compute", "encode"), [(1, 0), (2, 0), (1, 2)])
+def test_a_tar_that_cannot_be_written_is_told_and_no_file_is_left(tmp_path, compute, encode):
+    maker, tasks = a_maker(tmp_path, compute=compute, encode=encode)
+    failing = OSError(28, "No space left on device")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("factory.pack.tar.ShardWriter.add", lambda *_: raised(failing))
+        with pytest.raises(StoreError, match="no space left"):
+            maker.make(tasks[0])
+    assert not list(tmp_path.rglob("*.tar"))
+    assert maker.make(tasks[0]).num_samples == 5
+
+
+def raised(error):
+    raise error
 
 
 def test_rejected_samples_are_counted_by_reason_and_by_the_generator_s_class(tmp_path):

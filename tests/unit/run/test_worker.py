@@ -12,7 +12,7 @@ from small_label import fitted_tree
 from factory.dataset.state import find_labels
 from factory.errors import JobError, PluginError, WeightsError
 from factory.job import run_job
-from factory.run import devices
+from factory.run import devices, worker
 from factory.run.calibrate import calibrate
 from factory.run.worker import (
     build_maker,
@@ -91,10 +91,20 @@ def test_threads_are_those_the_job_asks_for(
     tmp_path, monkeypatch, encode_threads, lanes, workers, found
 ):
     monkeypatch.setattr(devices, "num_cores_here", lambda: 6)
+    monkeypatch.setattr(worker, "LEAST_PX", 1)
     run = RunSpec(executor="inline", threads_per_actor=lanes, encode_threads=encode_threads)
     config = config_of(tmp_path, run=run, workers_per_machine=workers)
     threads = build_maker(config)._threads
     assert (threads.compute, threads.encode) == found
+
+
+@pytest.mark.parametrize(("encode_threads", "found"), [("auto", 0), (2, 2)])
+def test_a_small_batch_is_encoded_by_the_thread_that_computed_it(
+    tmp_path, monkeypatch, encode_threads, found
+):
+    monkeypatch.setattr(devices, "num_cores_here", lambda: 6)
+    run = RunSpec(executor="inline", encode_threads=encode_threads)
+    assert build_maker(config_of(tmp_path, run=run))._threads.encode == found
 
 
 def test_the_label_table_is_written_before_the_first_shard(tmp_path):
