@@ -135,7 +135,26 @@ def _best_rows(logits: Float[Tensor, "r n h w"], groups: Sequence[int]) -> Float
 def _best_class(
     logits: Float[Tensor, "k n h w"],
 ) -> tuple[Float[Tensor, "n h w"], UInt8[Tensor, "n h w"], Float[Tensor, "n h w"]]:
-    """The highest logit, its class, and its lead over the second. Overwrites `logits` in place."""
+    """The highest logit, its class, and its lead over the second. Overwrites `logits` in place.
+
+    Of equal logits the first class wins, on every device.
+    """
+    if logits.device.type == "cpu":
+        return _best_by_turns(logits)
     best, ids = logits.max(dim=0, keepdim=True)
     second = logits.scatter_(0, ids, -torch.inf).amax(dim=0)
     return best[0], ids[0].to(torch.uint8), best[0] - second
+
+
+def _best_by_turns(
+    logits: Float[Tensor, "k n h w"],
+) -> tuple[Float[Tensor, "n h w"], UInt8[Tensor, "n h w"], Float[Tensor, "n h w"]]:
+    """The same, class after class: on a CPU a maximum with its place takes four times as long."""
+    best, second = logits[0].clone(), torch.full_like(logits[0], -torch.inf)
+    ids = torch.zeros_like(best, dtype=torch.uint8)
+    for label, row in enumerate(logits[1:], start=1):
+        # Labels grow, so the largest one whose row beat all before it is the best: no need to select.
+        ids = torch.maximum(ids, (row > best).view(torch.uint8).mul_(label))
+        torch.maximum(second, torch.minimum(best, row), out=second)
+        torch.maximum(best, row, out=best)
+    return best, ids, best - second

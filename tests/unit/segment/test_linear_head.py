@@ -5,6 +5,7 @@ import torch
 from factory.errors import JobError, PluginError
 from factory.generate.base import GeneratorFacts, LayerShape
 from factory.generate.batch import ImageBatch
+from factory.segment import linear_head
 from factory.segment.base import load_segmenter
 from factory.segment.linear_head import LinearHead
 from factory.segment.palette import unnamed_labels
@@ -180,3 +181,18 @@ def test_names_and_colours_of_unnamed_classes_are_all_different():
     assert labels[7].name == "cluster_07"
     assert len({label.name for label in labels}) == 255
     assert len({label.colour for label in labels}) == 255
+
+
+@pytest.mark.parametrize("num_classes", [2, 3, 17, 254])
+@pytest.mark.parametrize("ties", [False, True])
+def test_the_best_class_and_its_lead_are_those_of_sorted_scores(num_classes, ties):
+    scores = torch.randn(num_classes, 2, 9, 11, generator=torch.Generator().manual_seed(1))
+    scores = scores.round() if ties else scores
+    # A stable sort of what is negated: of equal scores the first class comes first.
+    ordered, places = (-scores).sort(dim=0, stable=True)
+    best, ids, lead = linear_head._best_class(scores.clone())
+    assert ids.dtype == torch.uint8
+    assert torch.equal(ids.long(), places[0])
+    assert torch.equal(best, -ordered[0])
+    assert torch.equal(lead, ordered[1] - ordered[0])
+    assert not ties or (lead == 0).any()
