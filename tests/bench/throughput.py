@@ -3,10 +3,11 @@
     python tests/bench/throughput.py [--samples 12000] [--skip-ray-data]
 
 All contenders make the same pairs of the shipped generator (float32, batch 8, one thread per
-process, tuned allocator) in one run. "steady" leaves out start and end: for the
-factory it is the rate from its first commit to the last one behind which it still computes. The bare
-loop is the generator alone: no masks, no files. It and the factory's actors take turns of two seconds,
-one stopped while the others run: the clock of a machine drifts by tens of per cent within minutes.
+process, tuned allocator) in one run, in shards of the default size. "steady" leaves out start and end:
+for the factory it is the rate from its first commit to the last one behind which it still computes. The
+bare loop is the generator alone: no masks, no files. It and the factory's actors take turns of two
+seconds, one stopped while the others run: the clock of a machine drifts by tens of per cent within
+minutes.
 """
 
 import argparse
@@ -29,7 +30,7 @@ TURN_S = 2.0
 JOB: dict[str, Any] = {
     "name": "bench",
     "dataset": {
-        "samples_per_shard": 500,
+        "samples_per_shard": 1000,
         "batch_size": BATCH,
         "generator": {"kind": "stylegan2", "weights": "shipped:blood_cells"},
         "latents": {"truncation_psi": 0.8},
