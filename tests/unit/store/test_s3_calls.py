@@ -34,7 +34,7 @@ def test_a_server_that_stays_broken_is_told_after_eight_tries(store, middle):
     )
     assert middle.faults[0].seen == 8
     middle.faults = [Fault("GET", "", "refuse", times=100)]
-    assert f"{store.uri}/a: no answer (ConnectionClosedError), 8 times; look at" in refusal(
+    assert f"{store.uri}/a: no answer (connection closed), 8 times; look at" in refusal(
         lambda: store.read("a")
     )
 
