@@ -27,8 +27,8 @@ from typing import Any, ClassVar, Literal
 from factory.redact import shown
 
 ProblemKind = Literal[
-    "missing", "changed", "contents", "table", "no_receipt", "receipt", "snapshot", "unfinished",
-    "outdated", "different",
+    "missing", "changed", "contents", "table", "no_receipt", "receipt", "snapshot", "manifest",
+    "unfinished", "outdated", "different",
 ]  # fmt: skip
 """Kinds of problems of a file of a dataset, for `factory verify`, `repair` and `gc`."""
 

@@ -2,15 +2,23 @@
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from itertools import accumulate
 
 from factory.data import ShardTask
+from factory.dataset.near_train import find_near_problem
+from factory.dataset.receipts import is_planned
+from factory.dataset.state import DatasetState, find_plan
+from factory.dataset.views import holds_manifest, make_manifest
 from factory.dataset.walk import find_change
-from factory.errors import Problem
+from factory.errors import DamageError, Problem
 from factory.make.commit import count_classes
-from factory.manifest.paths import receipt_path, sidecar_of, sidecar_path
-from factory.manifest.records import ShardRecord
+from factory.manifest.makers import UNKNOWN
+from factory.manifest.paths import MANIFEST_PATH, receipt_path, sidecar_of, sidecar_path
+from factory.manifest.records import Manifest, ShardRecord
+from factory.manifest.table import read_manifest
 from factory.pack.contents import Contents, Expected, read_contents
 from factory.pack.facts import SampleFacts, read_sidecar
+from factory.plan.rounds import Plan
 from factory.store import Store
 
 
@@ -55,6 +63,56 @@ def missing_tables(records: Collection[ShardRecord], names: Collection[str]) -> 
         name = sidecar_of(record.path)
         if name not in names:
             yield _table_problem(name, "missing")
+
+
+def find_view_problem(store: Store, state: DatasetState, *, deep: bool = True) -> Problem | None:
+    """Hold the manifest against the receipts of `state`, and `deep` also the list of near samples.
+
+    None if both may stay, or are not there. A manifest that lists other shards than have receipts may
+    stay if they are planned: it is of before a run or a repair, and the end of each run writes it again.
+
+    Raises:
+        StoreError: If the label table is missing or damaged.
+    """
+    manifest = make_manifest(store, state)
+    found = _find_wrong_manifest(store, state, manifest)
+    if found:
+        remedy = "`factory repair` removes it, and the next run writes it anew"
+        return Problem(MANIFEST_PATH, "manifest", found, remedy)
+    return find_near_problem(store, manifest) if deep else None
+
+
+def _find_wrong_manifest(store: Store, state: DatasetState, manifest: Manifest) -> str:
+    """What is wrong with the manifest in `store`; empty if it may stay, or there is none."""
+    if holds_manifest(store, manifest):  # of a large dataset it would take long to decode
+        return ""
+    try:
+        data = store.read(MANIFEST_PATH)
+        held = None if data is None else read_manifest(data, source=MANIFEST_PATH)
+    except DamageError:
+        return "not a manifest"
+    # A run may have extended the plan since `state`, and written this manifest.
+    if held is None or _may_stay(held, manifest, find_plan(store, state.plan.rounds)):
+        return ""
+    return "differs from plan, labels or receipts"
+
+
+def _may_stay(held: Manifest, manifest: Manifest, plan: Plan) -> bool:
+    """Whether a run on the way to `manifest` could have written `held`."""
+    if any(
+        getattr(held, name) != getattr(manifest, name)
+        for name in ("name", "dataset_id", "identity", "meaning")
+    ):
+        return False
+    if held.num_planned not in accumulate(round_.num_samples for round_ in plan.rounds):
+        return False
+    listed = [record.shard_index for record in held.records]
+    if listed == [record.shard_index for record in manifest.records]:
+        # What `repair` adopts gets a receipt of its own, and the end of the next run lists it.
+        pairs = zip(held.records, manifest.records, strict=True)
+        return all(row == receipt or receipt.device == UNKNOWN for row, receipt in pairs)
+    in_order = listed == sorted(set(listed))
+    return in_order and all(is_planned(record, plan) for record in held.records)
 
 
 def _compare(

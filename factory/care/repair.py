@@ -10,11 +10,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 
-from factory.care.examine import examine_shard, orphan_problem
+from factory.care.examine import examine_shard, find_view_problem, orphan_problem
 from factory.data import ShardTask
 from factory.dataset.committed import find_committed
 from factory.dataset.expected import find_expected
-from factory.dataset.near_train import find_near_problem
 from factory.dataset.planned_files import PLANNED_FILES, PlannedFile
 from factory.dataset.quarantine import release
 from factory.dataset.receipts import (
@@ -25,7 +24,6 @@ from factory.dataset.receipts import (
     path_of_block,
 )
 from factory.dataset.state import DatasetState, find_plan
-from factory.dataset.views import make_manifest
 from factory.errors import Problem
 from factory.make.commit import adopt_shard, read_orphan
 from factory.manifest.paths import (
@@ -93,8 +91,8 @@ def find_repairs(store: Store) -> list[Step]:
 
 
 def _plan_view_repair(store: Store, state: DatasetState) -> list[Step]:
-    """Plan to remove a list of near training samples that is wrong, of a dataset that is good."""
-    problem = find_near_problem(store, make_manifest(store, state)) if state.records else None
+    """Plan to remove a view that is wrong, of a dataset whose shards are good."""
+    problem = find_view_problem(store, state) if state.records else None
     if problem is None:
         return []
     will = replace(problem, remedy="remove it: the next run makes it again")

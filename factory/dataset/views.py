@@ -90,6 +90,19 @@ def write_views(store: Store, manifest: Manifest) -> None:
         store.replace(MANIFEST_PATH, table)
 
 
+def holds_manifest(store: Store, manifest: Manifest) -> bool:
+    """Whether the manifest in `store` has the bytes that this one gives.
+
+    Raises:
+        StoreError: If the store cannot be read.
+    """
+    with explained(Path(gettempdir())), SpooledTemporaryFile(_SPOOLED_IN_MEMORY) as table:
+        with writing_manifest(manifest, table) as rows:
+            for part in tables_of(manifest.records):
+                rows.add(part)
+        return _holds(store, MANIFEST_PATH, table)
+
+
 def finish_beside_others(store: Store, state: DatasetState) -> Manifest:
     """Write the views of `state`; once more if other drivers have committed the last shards meanwhile.
 

@@ -46,12 +46,15 @@ def facts_of(row: dict[str, Any], kind: type[BaseModel]) -> dict[str, Any]:
 
     Raises:
         KeyError: If a map is missing.
-        ValueError: If a column does not hold the JSON that it should.
+        ValueError: If a column does not hold the JSON or the map that it should.
     """
     as_json, as_map = _converted(kind)
     facts = dict(row)
-    facts |= {name: json.loads(row.get(name) or "null") for name in as_json}
-    facts |= {name: dict(row[name]) for name in as_map}
+    try:
+        facts |= {name: json.loads(row.get(name) or "null") for name in as_json}
+        facts |= {name: dict(row[name]) for name in as_map}
+    except (TypeError, RecursionError) as error:  # a table of anybody's: null, numbers, deep JSON
+        raise ValueError("a column of another type") from error
     return facts
 
 

@@ -60,7 +60,7 @@ def read_manifest(data: bytes, *, source: str) -> Manifest:
         table = read_table(data)
         head = json.loads((table.schema.metadata or {})[b"factory"])
         return Manifest.model_validate(head | {"records": _rows_of(table)})
-    except (pa.ArrowException, OSError, KeyError, ValueError) as error:
+    except (pa.ArrowException, OSError, KeyError, ValueError, RecursionError) as error:
         raise DamageError(
             f"{source}: not a manifest; delete it and run the job again: it is rebuilt from the receipts"
         ) from error
