@@ -22,13 +22,16 @@ from factory.manifest.makers import Maker, count_in_table, count_makers, join_ma
 from factory.manifest.parquet import read_columns
 from factory.manifest.paths import SNAPSHOTS, receipt_path, shard_index_of
 from factory.manifest.records import ShardRecord
-from factory.manifest.table import encode_snapshot
+from factory.manifest.table import RECORD_SCHEMA, encode_snapshot
 from factory.plan.rounds import Plan
 from factory.store import Store
 from factory.store.base import StoredFile
 
 _THREADS = 16
-_SMALL = ["dataset_id", "round_index", "shard_index", "num_samples", "device", "versions"]
+_COUNTED = pa.schema(
+    [RECORD_SCHEMA.field(n) for n in ("dataset_id", "round_index", "shard_index", "num_samples")]
+)
+_SMALL = [*_COUNTED.names, "device", "versions"]
 _BLOCKS_HELD = 2
 
 
@@ -215,21 +218,23 @@ def _read_snapshot(store: Store, file: StoredFile, plan: Plan, block: int) -> Sn
     try:
         table = read_columns_of(store, file.path, file.size_bytes, _SMALL)
         makers = count_in_table(table)
+        numbers = table.select(_COUNTED.names).cast(_COUNTED)  # whoever wrote it
     except (pa.ArrowException, OSError, KeyError, ValueError):
         return None
     parts = _parts_of_block(plan, block)
     if not parts:
         return None
-    numbers = np.concatenate([np.full(len(shards), number) for number, shards in parts])
+    rounds = np.concatenate([np.full(len(shards), number) for number, shards in parts])
     shards = np.concatenate([np.array(shards) for _, shards in parts])
-    is_ours = table["dataset_id"].unique().to_pylist() == [plan.dataset_id]
-    is_whole = len(shards) == receipts.BLOCK and np.array_equal(table["shard_index"], shards)
-    if not is_ours or not is_whole or not np.array_equal(table["round_index"], numbers):
+    is_ours = numbers["dataset_id"].unique().to_pylist() == [plan.dataset_id]
+    is_whole = len(shards) == receipts.BLOCK and np.array_equal(numbers["shard_index"], shards)
+    if not is_ours or not is_whole or not np.array_equal(numbers["round_index"], rounds):
         return None
-    num_samples = table["num_samples"].to_numpy()
-    if num_samples.min() < 0:  # no receipt says so, and the sum would pass for a run's progress
+    num_samples = numbers["num_samples"]
+    # No receipt says none or less, and the sum would pass for a run's progress.
+    if num_samples.null_count or num_samples.to_numpy().min() < 0:
         return None
-    return Snapshot(int(num_samples.sum()), makers, file.size_bytes)
+    return Snapshot(int(num_samples.to_numpy().sum()), makers, file.size_bytes)
 
 
 def read_columns_of(store: Store, path: str, size_bytes: int, columns: Sequence[str]) -> pa.Table:

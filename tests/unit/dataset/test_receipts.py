@@ -131,12 +131,26 @@ def test_a_damaged_snapshot_is_left_out_and_told(store):
     )
 
 
-def test_a_snapshot_with_less_than_no_samples_is_left_out(store):
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("num_samples", -5),
+        ("num_samples", None),
+        ("num_samples", "two"),
+        ("num_samples", [2]),
+        ("num_samples", 2.5),
+        ("shard_index", "two"),
+        ("round_index", None),
+        ("dataset_id", ["x"]),
+        ("dataset_id", None),
+    ],
+)
+def test_a_snapshot_with_odd_figures_is_left_out(store, name, value):
     path = path_of_block(1)
     table = read_table(store.read(path))
-    place = table.schema.get_field_index("num_samples")
-    counts = pa.array([-5] * len(table), table.schema.field(place).type)
-    store.replace(path, encode_table(table.set_column(place, table.schema.field(place), counts)))
+    place = table.schema.get_field_index(name)
+    values = pa.array([value] * len(table))
+    store.replace(path, encode_table(table.set_column(place, name, values)))
     found = find_committed(store, find_plan(store))
     assert (found.num_samples, found.stale) == (22, (path,))
 
