@@ -10,7 +10,7 @@ from jaxtyping import UInt16
 
 from factory.dataset.samples import decode_sample
 from factory.dataset.walk import StoredSample, explain_damage, walk_shard
-from factory.errors import StoreError
+from factory.errors import JobError
 from factory.export.examples import Exported, without_alpha
 from factory.pack.facts import InstanceFacts
 from factory.pack.instances import check_instances
@@ -24,12 +24,12 @@ def export_coco(source: Exported, folder: Path) -> tuple[int, int]:
     COCO's do; image ids are sample indices.
 
     Raises:
-        StoreError: If the dataset has no instances.
+        JobError: If the dataset has no instances.
         DamageError: If a shard is missing or damaged.
         OSError: If the folder cannot be written.
     """
     if not source.manifest.meaning.instance_classes:
-        raise StoreError(
+        raise JobError(
             where=source.store.uri,
             found="has masks of classes, and `coco` is for single objects",
             remedy="export its classes with `coco-semantic`, `coco-polygons` or `coco-panoptic`; "

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from factory.care.verify import verify_dataset
 from factory.cli.app import app
-from factory.errors import StoreError
+from factory.errors import JobError
 from factory.export.coco import export_coco, run_lengths
 from factory.export.examples import open_export
 from factory.pack.image import decode_instances
@@ -127,7 +127,7 @@ def test_an_image_full_of_instances_takes_the_time_of_its_pixels():
 
 def test_a_dataset_without_instances_says_how_to_have_them(tmp_path):
     make_small(tmp_path)
-    with pytest.raises(StoreError) as caught:
+    with pytest.raises(JobError) as caught:
         export_coco(open_export(open_store(str(tmp_path / "out"))), tmp_path / "coco")
     assert str(caught.value).endswith(
         "has masks of classes, and `coco` is for single objects; export its classes with "
