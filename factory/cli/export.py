@@ -1,35 +1,21 @@
 """The command that writes a dataset in other formats: `export`."""
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from factory.cli.shared import AsJson, one_line_errors, print_json, say
+from factory.cli.shared import AsJson, check_choice, one_line_errors, print_json, say
 from factory.store.single_file import writing_into
 
-
-class ExportFormat(StrEnum):
-    """Export formats."""
-
-    COCO = "coco"
-    FOLDERS = "folders"
-    NNUNET = "nnunet"
-    VOC = "voc"
-    HF = "hf"
-    YOLO = "yolo"
-    COCO_SEMANTIC = "coco-semantic"
-    COCO_POLYGONS = "coco-polygons"
-    COCO_PANOPTIC = "coco-panoptic"
-    LABEL_STUDIO = "label-studio"
-    DALI = "dali"
+_OBJECTS = "coco"
+"""The format of single objects; those of classes are in `formats.py`."""
 
 
 @one_line_errors
 def export(
     layout: Annotated[
-        ExportFormat,
+        str,
         typer.Argument(
             help="`coco`: objects; `coco-semantic`, `coco-polygons`: classes; `coco-panoptic`; "
             "`folders`: images/, masks/, classes.txt (mmseg, FiftyOne, fastai, MONAI); `nnunet`; `voc`: "
@@ -60,15 +46,16 @@ def export(
     from factory.export.mark import marked
     from factory.store import open_store
 
+    check_choice(layout, (_OBJECTS, *FORMATS), "FORMAT")
     check_outside(output, "-o")
     source = open_export(open_store(dataset), split, near_train=near_train)
-    answer: dict[str, Any] = {"format": layout.value, "output": str(output)}
-    with writing_into(output), marked(output, source, layout.value):
-        if layout is ExportFormat.COCO:
+    answer: dict[str, Any] = {"format": layout, "output": str(output)}
+    with writing_into(output), marked(output, source, layout):
+        if layout == _OBJECTS:
             answer["images"], answer["objects"] = export_coco(source, output)
         else:
-            answer["images"] = FORMATS[layout.value].write(source, output)
-    has_edits = layout.value in FORMATS and FORMATS[layout.value].has_edits
+            answer["images"] = FORMATS[layout].write(source, output)
+    has_edits = layout in FORMATS and FORMATS[layout].has_edits
     answer["edits_left_out"] = source.is_edited and not has_edits
     answer["repeats_left_out"] = source.num_left_out
     if as_json:

@@ -1,15 +1,15 @@
 """The command that writes pictures to paint, `sample`."""
 
 import threading
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast, get_args
 
 import typer
 
 from factory.cli.shared import (
     JOB_HELP,
     AsJson,
+    check_choice,
     import_from_here,
     load,
     one_line_errors,
@@ -26,14 +26,6 @@ if TYPE_CHECKING:
 _MOST_PICTURES = 1000
 
 
-class PickOption(StrEnum):
-    """The choices of `--pick`."""
-
-    DIVERSE = "diverse"
-    RANDOM = "random"
-    BY_CLASS = "by-class"
-
-
 @one_line_errors
 def sample(
     job: Annotated[Path, typer.Argument(help=JOB_HELP, metavar="JOB")],
@@ -41,12 +33,12 @@ def sample(
         int, typer.Option("--n", min=1, max=_MOST_PICTURES, help="Number of pictures.")
     ] = 8,
     pick: Annotated[
-        PickOption,
+        str,
         typer.Option(
-            help="diverse = those that cover what the generator makes; by-class = as many of each class "
-            "of the generator."
+            help="`diverse`: those that cover what the generator makes; `random`; `by-class`: as many "
+            "of each class of the generator."
         ),
-    ] = PickOption.DIVERSE,
+    ] = "diverse",
     pool: Annotated[
         int, typer.Option(min=1, max=10**6, help="Number of images that they are chosen from.")
     ] = 256,
@@ -61,9 +53,10 @@ def sample(
 ) -> None:
     """Write pictures of the job's generator to paint, for few-shot segmentation (kind: linear)."""
     from factory.dataset.own_folder import check_outside
-    from factory.fit.pick import Choice
+    from factory.fit.pick import Choice, Pick
     from factory.spec.linear import LinearSpec
 
+    check_choice(pick, get_args(Pick), "--pick")
     spec = load(job)
     import_from_here()
     method = spec.dataset.segmenter
@@ -71,15 +64,13 @@ def sample(
     named = linear.annotations if linear else None
     folder = output or Path(named or f"{spec.name}-painted")
     check_outside(folder, "-o")
-    choice = Choice(pick=pick.value, count=num_pictures, pool_size=pool, seed=seed)
+    choice = Choice(pick=cast("Pick", pick), count=num_pictures, pool_size=pool, seed=seed)
     content = _write(spec, folder, choice)
     if as_json:
         names = [picture.name for picture in content.pictures]
-        print_json({"output": str(folder), "pick": pick.value, "pool": pool, "pictures": names})
+        print_json({"output": str(folder), "pick": pick, "pool": pool, "pictures": names})
         return
-    say(
-        f"wrote {len(content.pictures)} pictures to {folder}/pictures: {pick.value} of {pool} images"
-    )
+    say(f"wrote {len(content.pictures)} pictures to {folder}/pictures: {pick} of {pool} images")
     if linear and named and folder == Path(named):
         say(f"paint them in a browser: factory paint {job}")
     say(f"masks of other tools: {folder}/masks/NAME.png, or the tool's files in {folder}")

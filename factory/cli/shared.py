@@ -1,5 +1,6 @@
 """Shared by all commands: options, one-line errors, JSON output, and loading jobs and datasets."""
 
+import difflib
 import json
 import sys
 import traceback
@@ -204,6 +205,22 @@ def duration(seconds: float) -> str:
 def print_json(value: object, *, err: bool = False, indent: int | None = 1) -> None:
     """Print `value` as JSON, without secrets."""
     typer.echo(json.dumps(redact_values(value), indent=indent), err=err)
+
+
+def check_choice(value: str, choices: Collection[str], where: str) -> None:
+    """Require that an argument is one of `choices`; `where` names it on the command line.
+
+    Raises:
+        JobError: If it is not.
+    """
+    if value not in choices:
+        close = difflib.get_close_matches(value, choices, n=1)
+        raise JobError(
+            where=where,
+            found=f"found {value!r}",
+            allowed=f"one of {', '.join(choices)}",
+            remedy=f"did you mean {close[0]!r}?" if close else "",
+        )
 
 
 def refuse_json_of_page(answers: str) -> NoReturn:

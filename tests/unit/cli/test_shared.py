@@ -60,3 +60,22 @@ def test_commands_print_through_the_one_function_that_makes_text_fit():
         "edit.py: typer.echo(address)  # unredacted: its token opens this run's page",
         "paint.py: typer.echo(address)  # unredacted: its token opens this run's page",
     }
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (
+            ("export", "vok", "nowhere", "-o", "x"),
+            "FORMAT: found 'vok'; one of coco, folders, nnunet, voc, hf, yolo, coco-semantic, "
+            "coco-polygons, coco-panoptic, label-studio, dali; did you mean 'voc'?",
+        ),
+        (
+            ("sample", "nowhere.yaml", "--pick", "nix"),
+            "--pick: found 'nix'; one of diverse, random, by-class",
+        ),
+    ],
+)
+def test_a_choice_that_is_none_is_one_line_with_all_that_may_stand_there(words, line):
+    refused = CliRunner().invoke(app, list(words))
+    assert (refused.exit_code, refused.stderr) == (2, f"error: {line}\n")
