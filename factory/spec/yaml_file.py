@@ -64,8 +64,8 @@ def refuse_address(path: Path, *, noun: str) -> None:
         allowed=f"a {noun} is a local file",
         remedy="write its path without file://"
         if is_here
-        else "download it first (commands that read a dataset, such as `factory status`, take the "
-        "dataset's address)",
+        else "download it first (`factory grow`, and commands that read a dataset, such as "
+        "`factory status`, take the dataset's address)",
     )
 
 

@@ -390,7 +390,7 @@ def test_an_address_in_place_of_a_job_file_is_refused_with_what_to_do(tmp_path, 
     refused = call(*words.replace("JOB", "s3://bucket/job.yaml").split())
     assert refused.exit_code == 2
     assert refused.stderr.startswith("error: s3://bucket/job.yaml: found an address; a ")
-    assert "is a local file; download it first (commands that read a dataset," in refused.stderr
+    assert "is a local file; download it first (`factory grow`, and commands" in refused.stderr
 
 
 @pytest.mark.parametrize(
@@ -545,6 +545,11 @@ def test_doctor_tells_in_words_and_as_json_and_fails_when_something_would(tmp_pa
             "https://a.test/g.pt",
             "https://a.test/g.pt: an address; files on this machine; download it, and give the "
             "file's path",
+        ),
+        (
+            "shipped:blood_cells",
+            "shipped:blood_cells: a name of weights in this package; files and folders of weights; jobs "
+            "and `factory init` take the name as it is, and they are safetensors already",
         ),
     ],
 )

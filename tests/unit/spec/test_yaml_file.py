@@ -74,13 +74,14 @@ def test_a_named_pipe_is_not_waited_for_and_a_shell_s_pipe_is_read(tmp_path):
         (
             "https://me:pw@example.org/list.yaml?key=secret",
             "https://example.org/list.yaml: found an address; a shopping list is a local file; download "
-            "it first (commands that read a dataset, such as `factory status`, take the dataset's "
-            "address)",
+            "it first (`factory grow`, and commands that read a dataset, such as `factory status`, take "
+            "the dataset's address)",
         ),
         (
             "s3://bucket/out",
             "s3://bucket/out: found an address; a shopping list is a local file; download it first "
-            "(commands that read a dataset, such as `factory status`, take the dataset's address)",
+            "(`factory grow`, and commands that read a dataset, such as `factory status`, take the "
+            "dataset's address)",
         ),
         (
             "file:///home/me/list.yaml",
