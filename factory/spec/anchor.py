@@ -52,12 +52,14 @@ def _unnamed(value: Any, root: Path | None) -> Any:  # noqa: ANN401 - any plain 
     if ":" in written:  # it leads somewhere by itself
         return value
     path = Path(os.path.normpath(Path(written).expanduser().absolute()))
+    beside = f"../{path.name}"
+    if root is None:
+        return beside
     top = Path(path.anchor), Path("~").expanduser()
-    for shared in (Path.cwd(), root.parent) if root else ():
-        is_below = root.is_relative_to(shared) and path.is_relative_to(shared) if root else False
-        if is_below and shared not in top:
+    for shared in (Path.cwd(), root.parent):
+        if shared not in top and root.is_relative_to(shared) and path.is_relative_to(shared):
             return os.path.relpath(path, root)
-    return f"../{path.name}"
+    return beside
 
 
 def _change_paths(
