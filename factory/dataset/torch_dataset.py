@@ -152,7 +152,9 @@ class PairDataset(IterableDataset[Any]):
         """Begin `epoch` behind the batches that a DataLoader has made of it, on this rank.
 
         Call it before the loader is iterated over, with the same number of workers: each takes its turn
-        with a batch, so that the number of batches says how far every worker is. Other epochs are whole.
+        with a batch, so that the number of batches says how far every worker is. The batches that are
+        left come in their order, and other epochs are whole. A loader with `drop_last` needs `equal`:
+        otherwise workers near the end of an epoch drop different numbers of batches.
 
         Raises:
             JobError: If a number is negative, or no batch is that large.
@@ -186,20 +188,26 @@ class PairDataset(IterableDataset[Any]):
         # As so many batches of one pair, of which every worker has its share.
         self.resume_after(state["epoch"], state["pairs"] * count, 1)
 
-    def _skip(self, sizes: Sequence[int]) -> int:
-        """Pairs of this worker that were made before; `sizes` has the pairs of every worker."""
+    def _place(self, sizes: Sequence[int]) -> tuple[int, int]:
+        """The range that this worker reads, and its pairs that were made before.
+
+        `sizes` has the pairs of every range: as many as there are workers.
+        """
+        number, count = self._part.worker()
         epoch, num_batches, size = (int(number) for number in self._resumed)
         if epoch != int(self._epoch):
-            return 0
-        number, count = self._part.worker()
+            return number, 0
         each = [-(-pairs // size) for pairs in sizes]
         rounds, rest = divmod(num_batches, count)
-        turns = rounds + (number < rest)
-        if rounds >= min(each):
+        if rounds < min(each):
+            # A loader begins with its first worker, which therefore reads the range whose turn it is.
+            number = (number + rest) % count
+            turns = rounds + (number < rest)
+        else:
             # The loader passes over workers that have no more; the others have one more batch at most.
             longer = [worker for worker in range(count) if each[worker] > min(each)]
             turns = min(each) + (number in longer[: num_batches - min(each) * count])
-        return min(sizes[number], turns * size)
+        return number, min(sizes[number], turns * size)
 
     def __len__(self) -> int:
         """Number of samples of this rank, over all its workers."""
@@ -209,8 +217,9 @@ class PairDataset(IterableDataset[Any]):
     def __iter__(self) -> Iterator[Any]:
         """Iterate over the pairs of this worker."""
         first, end = share(len(self.dataset), *self._part.rank(), equal=self._equal)
-        number, count = self._part.worker()
+        _, count = self._part.worker()
         spans = [share(end - first, one, count, equal=self._equal) for one in range(count)]
+        number, self._done = self._place([last - start for start, last in spans])
         mine = spans[number]
         epoch = int(self._epoch)
         shards = len(self.dataset.manifest.records)
@@ -218,7 +227,6 @@ class PairDataset(IterableDataset[Any]):
             order_shards(shards, seed=self._seed, epoch=epoch) if self._shuffle else range(shards)
         )
         seed = self._seed if self._shuffle else None
-        self._done = self._skip([last - start for start, last in spans])
         span = (first + mine[0], first + mine[1])
         samples = self.dataset.read(*span, order, seed=seed, epoch=epoch, skip=self._done)
         for sample in samples:

@@ -126,6 +126,7 @@ def test_a_part_that_is_not_there_is_told(finished, words, text):
         open_dataset(finished).to_torch(**words)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shuffle", [False, True])
 @pytest.mark.parametrize("num_workers", [0, 1, 3])
 def test_a_stopped_epoch_goes_on_with_the_batch_after_the_last(finished, shuffle, num_workers):
@@ -135,14 +136,11 @@ def test_a_stopped_epoch_goes_on_with_the_batch_after_the_last(finished, shuffle
     pairs = open_dataset(finished).to_torch(shuffle=shuffle)
     pairs.set_epoch(3)
     whole = [batch["key"] for batch in loader(pairs)]
-    for done in (0, 1, 3, len(whole)):
+    for done in range(len(whole) + 1):
         again = open_dataset(finished).to_torch(shuffle=shuffle)
         again.resume_after(3, done, 2)
         rest = [batch["key"] for batch in loader(again)]
-        # With several workers the rest begins with another worker's turn.
-        assert sorted(rest) == sorted(whole[done:])
-        if num_workers < 2:
-            assert rest == whole[done:]
+        assert rest == whole[done:]
         again.set_epoch(4)
         assert sum(len(batch["key"]) for batch in loader(again)) == 13
 
