@@ -25,7 +25,9 @@ def init(
 ) -> None:
     """Write a first job for a weights file, with settings that fit it and a comment on each."""
     from factory.care.first_job import write_first_job
+    from factory.dataset.own_folder import check_outside
 
+    check_outside(output, "-o")
     import_from_here()
     job = write_first_job(weights, output)
     side = job.resolution_px

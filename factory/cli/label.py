@@ -124,6 +124,7 @@ def label(  # noqa: PLR0913, PLR0917 - options, each by its name
 
 def _load(segmenter: Path, job: Path | None, output: Path | None) -> tuple["JobSpec", Path]:
     """The job without its labels, and the path of the labels file."""
+    from factory.dataset.own_folder import check_outside
     from factory.label.material import load_without_labels
     from factory.spec.yaml_file import refuse_address
 
@@ -138,7 +139,9 @@ def _load(segmenter: Path, job: Path | None, output: Path | None) -> tuple["JobS
             f"factory label {segmenter} JOB"
         )
     spec, named = load_without_labels(job_file, None if is_job else segmenter)
-    return spec, output or named or Path("labels.yaml")
+    labels = output or named or Path("labels.yaml")
+    check_outside(labels, "-o")
+    return spec, labels
 
 
 def _material_of(spec: "JobSpec") -> "LabelMaterial":

@@ -53,9 +53,12 @@ def judge_generator(
     as_json: AsJson = False,  # noqa: FBT002 - a command line flag
 ) -> None:
     """Score a generator with the same classes, as a training scores its own."""
+    from factory.dataset.own_folder import check_outside
     from factory.run.worker import configure_process
     from factory.train_generator.spec import load_training
 
+    if sheet is not None:
+        check_outside(sheet, "--sheet")
     spec = load_training(job)
     configure_process(spec.run.num_threads)
     from factory.train_generator.spread import spread_of
@@ -83,8 +86,10 @@ def pack_training(
     as_json: AsJson = False,  # noqa: FBT002 - a command line flag
 ) -> None:
     """Write a training's checkpoint in half its size; training can be resumed from it."""
+    from factory.dataset.own_folder import check_outside
     from factory.train_generator.spec import load_training
 
+    check_outside(output, "-o")
     spec = load_training(job)
     from factory.train_generator.trainer import pack_state
 

@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import typer
@@ -13,6 +14,7 @@ from typer.testing import CliRunner
 
 from factory.cli.app import app
 
+JOB = Path(__file__).parents[3] / "jobs/blood_cells.yaml"
 _ARGUMENT = re.compile(r"[A-Z+][A-Z0-9_]*")
 _OPTION = re.compile(r"[A-Z][A-Z0-9_]*(=[A-Z][A-Z0-9_]*(,\.\.\.)?)?")
 
@@ -144,6 +146,10 @@ def test_so_is_a_refusal(tmp_path, monkeypatch, command):
         "convert cells.safetensors -o",
         "fit shipped:blood_cells -o",
         "fit shipped:blood_cells --report",
+        "init -o",
+        f"label {JOB} --no-open -o",
+        "judge-generator training.yaml weights.pt --sheet",
+        "pack-training training.yaml -o",
     ],
 )
 def test_nothing_else_is_written_into_a_dataset(here, monkeypatch, command):
