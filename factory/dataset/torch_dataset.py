@@ -171,7 +171,8 @@ class PairDataset(IterableDataset[Any]):
         """Epoch and number of pairs that this process has yielded of it.
 
         For loaders that ask each worker, such as torchdata's `StatefulDataLoader`. With a plain
-        DataLoader, which reads ahead in its workers, count the batches and use `resume_after`.
+        DataLoader, which reads ahead in its workers, count the batches and use `resume_after`; in the
+        epoch that this began, the numbers of several workers are no state.
         """
         return {"epoch": int(self._epoch), "pairs": self._done}
 
