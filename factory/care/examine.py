@@ -65,6 +65,11 @@ def missing_tables(records: Collection[ShardRecord], names: Collection[str]) -> 
             yield _table_problem(name, "missing")
 
 
+_MOST_DECODED = 100_000
+"""Receipts of a dataset whose manifest is decoded if it is not the one that they give: that of more of
+them may be larger than what is read of any table, and a run that is going on writes it again."""
+
+
 def find_view_problem(store: Store, state: DatasetState, *, deep: bool = True) -> Problem | None:
     """Hold the manifest against the receipts of `state`, and `deep` also the list of near samples.
 
@@ -84,7 +89,7 @@ def find_view_problem(store: Store, state: DatasetState, *, deep: bool = True) -
 
 def _find_wrong_manifest(store: Store, state: DatasetState, manifest: Manifest) -> str:
     """What is wrong with the manifest in `store`; empty if it may stay, or there is none."""
-    if holds_manifest(store, manifest):  # of a large dataset it would take long to decode
+    if holds_manifest(store, manifest) or len(state.records) > _MOST_DECODED:
         return ""
     try:
         data = store.read(MANIFEST_PATH)
