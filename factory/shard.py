@@ -37,7 +37,7 @@ from factory.make.compute import BatchMaker
 from factory.make.machine import device_name, find_byte_versions
 from factory.make.produced import ProducedSamples
 from factory.make.ranking import TopSamples
-from factory.make.threads import ThisThread, ThreadCounts, pool
+from factory.make.threads import ThreadCounts, open_pools
 from factory.make.underway import SamplesUnderway
 from factory.manifest.makers import Maker, maker_of
 from factory.manifest.records import ShardRecord
@@ -100,13 +100,10 @@ class ShardMaker:
         self._batch_maker = BatchMaker(dataset, generator, segmenter, *beside)
         self._rules = find_rules(dataset.accept, segmenter.labels)
         self._threads = threads
-        # Small batches: a hand-over to another thread takes longer than what would be handed over.
-        is_alone = device.type == "cpu" and threads.are_one
-        self._num_ahead = 0 if is_alone else threads.compute
-        self._compute_threads = ThisThread() if is_alone else pool(threads.compute, "compute")
-        self._encode_threads = pool(threads.encode, "encode") if threads.encode else None
-        self._copy_threads = pool(1, "copy") if device.type == "cuda" else None
-        self._pack_threads = None if is_alone else pool(2, "pack")
+        pools = open_pools(threads, is_gpu=device.type == "cuda")
+        self._compute_threads, self._encode_threads = pools.compute, pools.encode
+        self._copy_threads, self._pack_threads = pools.copy, pools.pack
+        self._num_ahead = pools.num_ahead
         self._compute_lock = threading.Lock()
         self.underway = SamplesUnderway()
         # Enough samples in the queue for every encode thread to have one, and its next one.

@@ -43,6 +43,29 @@ class ThisThread(Executor):
         return done
 
 
-def pool(num_threads: int, name: str) -> ThreadPoolExecutor:
-    """Threads of a stage, whose names begin with `name`."""
-    return ThreadPoolExecutor(num_threads, name)
+@dataclass(frozen=True, slots=True)
+class Pools:
+    """The threads of a maker's stages; None where another stage's do the work."""
+
+    compute: Executor
+    encode: ThreadPoolExecutor | None
+    copy: ThreadPoolExecutor | None
+    """Waits for copies from a GPU."""
+    pack: ThreadPoolExecutor | None
+    num_ahead: int
+    """Batches that are computed ahead of the one that is taken."""
+
+
+def open_pools(threads: ThreadCounts, *, is_gpu: bool) -> Pools:
+    """The pools for so many threads; on a CPU, one for everything is the thread of the caller.
+
+    A hand-over takes longer there than packing what would be handed over.
+    """
+    is_alone = threads.are_one and not is_gpu
+    return Pools(
+        compute=ThisThread() if is_alone else ThreadPoolExecutor(threads.compute, "compute"),
+        encode=ThreadPoolExecutor(threads.encode, "encode") if threads.encode else None,
+        copy=ThreadPoolExecutor(1, "copy") if is_gpu else None,
+        pack=None if is_alone else ThreadPoolExecutor(2, "pack"),
+        num_ahead=0 if is_alone else threads.compute,
+    )

@@ -112,17 +112,6 @@ def test_other_layouts_are_another_dataset(tmp_path):
         run(job)
 
 
-def test_ray_makes_the_same_bytes(tmp_path):
-    run(layout_job(tmp_path))
-    job = layout_job(tmp_path, overrides={"run": {"executor": "ray", "num_actors": 2}})
-    job["output"]["uri"] = str(tmp_path / "ray")
-    run(job)
-    tars = [sorted((tmp_path / place).rglob("*.tar")) for place in ("out", "ray")]
-    assert len(tars[0]) == 4  # three shards and the layouts
-    for one, other in zip(*tars, strict=True):
-        assert one.read_bytes() == other.read_bytes()
-
-
 def test_damaged_layouts_are_found_removed_and_written_again(tmp_path):
     job = layout_job(tmp_path)
     run(job)

@@ -7,7 +7,7 @@ import shutil
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
-from small_job import Witness, make_small, small_job
+from small_job import make_small
 
 import factory
 from factory.care.repair import find_repairs
@@ -17,7 +17,6 @@ from factory.dataset.state import find_plan, find_state
 from factory.dataset.status import make_status
 from factory.dataset.views import make_manifest
 from factory.errors import DamageError, JobError, StoreError
-from factory.job import run_job
 from factory.pack.tar import read_members
 from factory.store import open_store
 
@@ -187,14 +186,6 @@ def test_a_run_that_was_cut_short_is_resumed_to_the_same_bytes(copy):
     tars = [name for name in whole if name.endswith(".tar")]
     assert all(found[name] == whole[name] for name in tars)
     assert not verify_dataset(str(copy), deep=True).problems
-
-
-def test_workers_on_ray_make_the_same_splits(made, tmp_path):
-    settings = SETTINGS | {"run.executor": "ray", "run.num_actors": 2}
-    run_job(small_job(tmp_path, settings), Witness())
-    found, whole = bytes_below(tmp_path / "out"), bytes_below(made)
-    assert found.keys() == whole.keys()
-    assert all(found[name] == whole[name] for name in whole if name.endswith(".tar"))
 
 
 def test_verification_and_repair_go_by_the_split_s_own_folder(copy):
