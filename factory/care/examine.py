@@ -82,7 +82,7 @@ def find_view_problem(store: Store, state: DatasetState, *, deep: bool = True) -
     manifest = make_manifest(store, state)
     found = _find_wrong_manifest(store, state, manifest)
     if found:
-        remedy = "`factory repair` removes it, and the next run writes it anew"
+        remedy = "`factory repair` removes it; the next `run`, `merge` or `subset` writes it anew"
         return Problem(MANIFEST_PATH, "manifest", found, remedy)
     return find_near_problem(store, manifest) if deep else None
 
@@ -111,13 +111,15 @@ def _may_stay(held: Manifest, manifest: Manifest, plan: Plan) -> bool:
         return False
     if held.num_planned not in accumulate(round_.num_samples for round_ in plan.rounds):
         return False
-    listed = [record.shard_index for record in held.records]
-    if listed == [record.shard_index for record in manifest.records]:
-        # What `repair` adopts gets a receipt of its own, and the end of the next run lists it.
-        pairs = zip(held.records, manifest.records, strict=True)
-        return all(row == receipt or receipt.device == UNKNOWN for row, receipt in pairs)
-    in_order = listed == sorted(set(listed))
-    return in_order and all(is_planned(record, plan) for record in held.records)
+    listed = [row.shard_index for row in held.records]
+    if listed != sorted(set(listed)) or not all(is_planned(row, plan) for row in held.records):
+        return False
+    rows = {row.shard_index: row for row in held.records}
+    # What `repair` adopts gets a receipt of its own, and the end of the next run lists it.
+    return all(
+        receipt.device == UNKNOWN or rows.get(receipt.shard_index, receipt) == receipt
+        for receipt in manifest.records
+    )
 
 
 def _compare(
@@ -146,7 +148,7 @@ def _compare_counts(
     if wrong:
         path = receipt_path(task.round_index, task.shard_index)
         found = f"its {', '.join(wrong)} are not those of the samples in {record.path}"
-        remedy = "`factory repair` removes it, and the next run writes it anew"
+        remedy = "`factory repair` removes it; the next `run`, `merge` or `subset` writes it anew"
         yield Problem(path, "receipt", found, remedy)
 
 

@@ -2,6 +2,7 @@
 
 import difflib
 import json
+import select
 import sys
 import traceback
 from collections.abc import Callable, Collection
@@ -76,12 +77,21 @@ def one_line_errors(command: Callable[_P, _R]) -> Callable[_P, _R]:
         except (typer.Exit, typer.Abort, click.ClickException):
             raise
         except Exception as error:
+            if isinstance(error, BrokenPipeError) and _is_unread():
+                raise  # whoever read, `head` say, has enough: it ends without a word
             explained = explain_address_space(error)
             trace = "".join(traceback.format_exception(error)).rstrip()
             say(f"error: {explained}" if explained else trace, err=True)
             raise typer.Exit(1) from error
 
     return wrapped
+
+
+def _is_unread() -> bool:
+    """Whether standard output is a pipe that nobody reads any more."""
+    watched = select.poll()
+    watched.register(sys.stdout, 0)
+    return any(event & select.POLLERR for _, event in watched.poll(0))
 
 
 Where = Annotated[

@@ -75,7 +75,7 @@ def test_junk_in_place_of_the_manifest_is_told_and_repaired(root, data):
             MANIFEST_PATH,
             "manifest",
             "not a manifest",
-            "`factory repair` removes it, and the next run writes it anew",
+            "`factory repair` removes it; the next `run`, `merge` or `subset` writes it anew",
         ),
     )
     (step,) = find_repairs(open_store(str(root)))
@@ -125,6 +125,9 @@ def test_a_manifest_in_other_bytes_or_of_before_a_run_or_repair_is_no_problem(ro
     make_small(root.parent, {"dataset.num_samples": 19})
     (root / MANIFEST_PATH).write_bytes(encode_manifest(held))
     assert told_of_manifest(root) == []
+    (root / MANIFEST_PATH).write_bytes(encode_manifest(with_figures(held, size_bytes=7)))
+    assert told_of_manifest(root) == ["differs from plan, labels or receipts"]
+    (root / MANIFEST_PATH).write_bytes(encode_manifest(held))
     for path in (TAR, "receipts/0000/000001.json", "meta/train/tiny-000001.parquet"):
         (root / path).unlink()
     assert told_of_manifest(root) == []

@@ -1,7 +1,10 @@
 """Every line that a command prints is fit for a terminal, whoever made the names in it."""
 
 import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -79,3 +82,13 @@ def test_commands_print_through_the_one_function_that_makes_text_fit():
 def test_a_choice_that_is_none_is_one_line_with_all_that_may_stand_there(words, line):
     refused = CliRunner().invoke(app, list(words))
     assert (refused.exit_code, refused.stderr) == (2, f"error: {line}\n")
+
+
+@pytest.mark.slow
+def test_whoever_reads_a_line_and_closes_the_pipe_sees_no_traceback():
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "wb") as nobody:
+        command = [sys.executable, "-m", "factory", "explain", "dataset"]
+        ended = subprocess.run(command, stdout=nobody, stderr=subprocess.PIPE, check=False)
+    assert (ended.returncode, ended.stderr) == (1, b"")

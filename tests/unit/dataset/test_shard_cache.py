@@ -161,8 +161,9 @@ def test_a_part_that_is_written_is_waited_for(made, store, folder):
         other.write((made[0] / record.path).read_bytes())
         other.flush()
         assert not waits.done()
-        part.replace(folder / f"{record.sha256}.tar")
-        fcntl.flock(other, fcntl.LOCK_UN)
+        with shard_cache._locked(folder):  # as whoever downloads
+            part.replace(folder / f"{record.sha256}.tar")
+            fcntl.flock(other, fcntl.LOCK_UN)
         waits.result(60).close()
     assert store.downloads() == []
 
