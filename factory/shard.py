@@ -99,11 +99,7 @@ class ShardMaker:
         beside = layouts, device, backgrounds, read
         self._batch_maker = BatchMaker(dataset, generator, segmenter, *beside)
         self._rules = find_rules(dataset.accept, segmenter.labels)
-        self._threads = threads
-        pools = open_pools(threads, is_gpu=device.type == "cuda")
-        self._compute_threads, self._encode_threads = pools.compute, pools.encode
-        self._copy_threads, self._pack_threads = pools.copy, pools.pack
-        self._num_ahead = pools.num_ahead
+        self._pools = open_pools(threads, is_gpu=device.type == "cuda")
         self._compute_lock = threading.Lock()
         self.underway = SamplesUnderway()
         # Enough samples in the queue for every encode thread to have one, and its next one.
@@ -192,7 +188,7 @@ class ShardMaker:
         # and twice the memory would be needed.
         with self._compute_lock:
             started = time.monotonic()
-            packing = Packing(writer, self._pack_threads, limit=task.num_samples, depth=self._depth)
+            packing = Packing(writer, self._pools.pack, limit=task.num_samples, depth=self._depth)
             try:
                 rejected = self._fill(task, packing)
             except BaseException:
@@ -255,7 +251,7 @@ class ShardMaker:
         window: deque[Future[_Batch]] = deque()
         try:
             while True:
-                for first in islice(firsts, 1 + self._num_ahead - len(window)):
+                for first in islice(firsts, 1 + self._pools.num_ahead - len(window)):
                     count = min(size, task.first_index + task.num_indices - first)
                     window.append(self._submit(task, first, count))
                 if not window:
@@ -270,17 +266,17 @@ class ShardMaker:
     def _submit(self, task: ShardTask, first: int, count: int) -> "Future[_Batch]":
         """Compute a batch and filter it; encode it too unless there are encode threads."""
         start = partial(self._batch_maker.start, first, count, task)
-        if self._copy_threads is None:
-            return self._compute_threads.submit(lambda: self._filter(task, start()()))
+        if self._pools.copy is None:
+            return self._pools.compute.submit(lambda: self._filter(task, start()()))
         # The next batch is computed while the host waits for the copies of this one.
-        begun = self._compute_threads.submit(start)
-        return self._copy_threads.submit(lambda: self._filter(task, begun.result()()))
+        begun = self._pools.compute.submit(start)
+        return self._pools.copy.submit(lambda: self._filter(task, begun.result()()))
 
     def _filter(self, task: ShardTask, samples: Sequence[Sample]) -> "_Batch":
         accepted, rejected = split_accepted(samples, self._rules, task.steering)
         encode = partial(self._encode, task.dataset_id)
-        if self._encode_threads is not None:
-            pieces = encode_in_pieces(accepted, encode, self._encode_threads)
+        if self._pools.encode is not None:
+            pieces = encode_in_pieces(accepted, encode, self._pools.encode)
             return _Batch(pieces, len(accepted), rejected)
         encoded: Future[list[EncodedSample]] = Future()
         encoded.set_result(encode(accepted))

@@ -66,8 +66,8 @@ def missing_tables(records: Collection[ShardRecord], names: Collection[str]) -> 
 
 
 _MOST_DECODED = 100_000
-"""Receipts of a dataset whose manifest is decoded if it is not the one that they give: that of more of
-them may be larger than what is read of any table, and a run that is going on writes it again."""
+"""Receipts of a dataset whose manifest is looked at: one of more may be larger than what is read of any
+table, and the end of each run writes it again."""
 
 
 def find_view_problem(store: Store, state: DatasetState, *, deep: bool = True) -> Problem | None:
@@ -89,7 +89,7 @@ def find_view_problem(store: Store, state: DatasetState, *, deep: bool = True) -
 
 def _find_wrong_manifest(store: Store, state: DatasetState, manifest: Manifest) -> str:
     """What is wrong with the manifest in `store`; empty if it may stay, or there is none."""
-    if holds_manifest(store, manifest) or len(state.records) > _MOST_DECODED:
+    if len(state.records) > _MOST_DECODED or holds_manifest(store, manifest):
         return ""
     try:
         data = store.read(MANIFEST_PATH)

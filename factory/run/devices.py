@@ -57,15 +57,16 @@ def num_workers_here(run: RunSpec) -> int:
     return max(1, min(by_cpu, int(num_gpus_here() / share)) if share else by_cpu)
 
 
-def num_encoders(run: RunSpec, *, is_gpu: bool, num_workers: int) -> int:
+def num_encoders(run: RunSpec, *, is_gpu: bool, num_workers: int, is_small: bool = False) -> int:
     """The encode threads of a worker that shares this machine with `num_workers` - 1 others.
 
     With a GPU, all cores that fall to the worker encode. On the CPU the cores that its compute threads
-    leave idle do; without any, compute threads encode their own batches.
+    leave idle do; without any, or if batches are so small that handing them over takes longer
+    (`is_small`), compute threads encode their own.
     """
     if run.encode_threads != "auto":
         return run.encode_threads
     share = num_cores_here() // max(1, num_workers)
     if is_gpu:
         return max(1, share)
-    return max(0, share - run.threads_per_actor)
+    return 0 if is_small else max(0, share - run.threads_per_actor)

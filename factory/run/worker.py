@@ -171,10 +171,11 @@ def build_maker(config: WorkerConfig) -> ShardMaker:
 
 
 def _threads_of(config: WorkerConfig, device: torch.device, side: int) -> ThreadCounts:
-    run, is_gpu = config.run, device.type == "cuda"
-    encoders = num_encoders(run, is_gpu=is_gpu, num_workers=config.workers_per_machine)
-    # What a CPU computes in no time is no work for two: the hand-over would take longer.
-    is_small = config.dataset.batch_size * side**2 < LEAST_PX
-    if run.encode_threads == "auto" and not is_gpu and is_small:
-        encoders = 0
-    return ThreadCounts(1 if is_gpu else run.threads_per_actor, encoders)
+    is_gpu = device.type == "cuda"
+    encoders = num_encoders(
+        config.run,
+        is_gpu=is_gpu,
+        num_workers=config.workers_per_machine,
+        is_small=config.dataset.batch_size * side**2 < LEAST_PX,
+    )
+    return ThreadCounts(1 if is_gpu else config.run.threads_per_actor, encoders)

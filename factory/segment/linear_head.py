@@ -150,7 +150,7 @@ def _best_by_turns(
     logits: Float[Tensor, "k n h w"],
 ) -> tuple[Float[Tensor, "n h w"], UInt8[Tensor, "n h w"], Float[Tensor, "n h w"]]:
     """The same, class after class: on a CPU a maximum with its place takes four times as long."""
-    best, second = logits[0].clone(), torch.full_like(logits[0], -torch.inf)
+    best, second = logits[0], torch.full_like(logits[0], -torch.inf)
     ids = torch.zeros_like(best, dtype=torch.uint8)
     for label, row in enumerate(logits[1:], start=1):
         # Labels grow, so the largest one whose row beat all before it is the best: no need to select.

@@ -4,6 +4,7 @@ import shutil
 import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 from plugins.batches import Sick
@@ -113,7 +114,7 @@ def test_the_next_batch_is_begun_while_the_copies_of_one_are_waited_for_and_no_b
         a_maker(tmp_path / "plain"),
         a_maker(tmp_path / "copying", encode=1),
     )
-    copying._copy_threads = ThreadPoolExecutor(1)  # as with a GPU
+    copying._pools = replace(copying._pools, copy=ThreadPoolExecutor(1))  # as with a GPU
     start, begun = copying._batch_maker.start, [threading.Event() for _ in range(3)]
 
     def slow(first, count, task):
@@ -161,7 +162,7 @@ def test_batches_wait_for_whoever_takes_them(tmp_path):
     maker, tasks = a_maker(tmp_path, encode=1, num_samples=300, samples_per_shard=300)
     batches = maker._batches(tasks[0])
     next(batches)
-    maker._compute_threads.submit(int).result()  # the only thread has done all that it was given
+    maker._pools.compute.submit(int).result()  # the only thread has done all that it was given
     assert len(maker.generator.batches) == 2, "the one that was taken, and one more"
     batches.close()
 
