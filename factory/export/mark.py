@@ -26,7 +26,7 @@ def marked(folder: Path, source: Exported, layout: str) -> Iterator[None]:
     """Context manager that claims `folder` for an export, and marks it finished if the block succeeds.
 
     The same export may be written again, and goes on where it was killed, by writing all of it. One that
-    is refused before it wrote anything leaves no mark.
+    is refused before it wrote anything leaves no mark, and no folder that it made.
 
     Raises:
         JobError: If the folder holds anything else: another export, or files that none wrote.
@@ -34,6 +34,7 @@ def marked(folder: Path, source: Exported, layout: str) -> Iterator[None]:
     """
     mark = _mark_of(source, layout)
     path = folder / MARK_NAME
+    is_new = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     if not path.exists() and (odd := _any_entry(folder)) is not None:
         raise _refusal(folder, f"holds {odd}, which no export wrote")
@@ -48,6 +49,8 @@ def marked(folder: Path, source: Exported, layout: str) -> Iterator[None]:
     except FactoryError:
         if [*folder.iterdir()] == [path]:  # refused before anything was written: nothing to mark
             path.unlink()
+            if is_new:
+                folder.rmdir()
         raise
     replace_file(path, finished)
 

@@ -118,7 +118,10 @@ def test_an_export_that_stops_in_the_middle_is_told_until_it_is_run_again(other,
 def test_a_refused_format_leaves_the_folder_to_the_one_that_the_refusal_names(other, tmp_path):
     folder = tmp_path / "made"
     refusal = export("coco", other, folder)
-    assert refusal.exit_code == 6
+    assert refusal.exit_code == 2
     assert "`coco-semantic`" in refusal.output
-    assert files_in(folder) == {}
+    assert not folder.exists()
+    folder.mkdir()
+    assert export("coco", other, folder).exit_code == 2
+    assert [*folder.iterdir()] == []
     assert export("coco-semantic", other, folder).exit_code == 0
