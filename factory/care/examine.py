@@ -6,7 +6,7 @@ from itertools import accumulate
 
 from factory.data import ShardTask
 from factory.dataset.near_train import find_near_problem
-from factory.dataset.receipts import is_planned
+from factory.dataset.receipts import find_record, is_planned
 from factory.dataset.state import DatasetState, find_plan
 from factory.dataset.views import holds_manifest, make_manifest
 from factory.dataset.walk import find_change
@@ -73,8 +73,8 @@ table, and the end of each run writes it again."""
 def find_view_problem(store: Store, state: DatasetState, *, deep: bool = True) -> Problem | None:
     """Hold the manifest against the receipts of `state`, and `deep` also the list of near samples.
 
-    None if both may stay, or are not there. A manifest that lists other shards than have receipts may
-    stay if they are planned: it is of before a run or a repair, and the end of each run writes it again.
+    None if both may stay, or are not there. A manifest that lists fewer shards than have receipts may
+    stay: it is of before a run, and the end of each run writes it again.
 
     Raises:
         StoreError: If the label table is missing or damaged.
@@ -96,13 +96,29 @@ def _find_wrong_manifest(store: Store, state: DatasetState, manifest: Manifest) 
         held = None if data is None else read_manifest(data, source=MANIFEST_PATH)
     except DamageError:
         return "not a manifest"
-    # A run may have extended the plan since `state`, and written this manifest.
-    if held is None or _may_stay(held, manifest, find_plan(store, state.plan.rounds)):
+    if held is None:
         return ""
-    return "differs from plan, labels or receipts"
+    # A run may have extended the plan since `state`, and written this manifest.
+    plan = find_plan(store, state.plan.rounds)
+    if not _could_be_written(held, manifest, plan):
+        return "differs from plan, labels or receipts"
+    lost = _find_unreceipted(store, held, state, plan)
+    return "" if lost is None else f"lists {lost.path}, which has no receipt"
 
 
-def _may_stay(held: Manifest, manifest: Manifest, plan: Plan) -> bool:
+def _find_unreceipted(
+    store: Store, held: Manifest, state: DatasetState, plan: Plan
+) -> ShardRecord | None:
+    """The first shard that `held` lists and that has no receipt, not even one of after `state`."""
+    done = state.done
+    for row in held.records:
+        task = plan.task(row.round_index, row.shard_index)
+        if row.shard_index not in done and task and find_record(store, task) is None:
+            return row
+    return None
+
+
+def _could_be_written(held: Manifest, manifest: Manifest, plan: Plan) -> bool:
     """Whether a run on the way to `manifest` could have written `held`."""
     if any(
         getattr(held, name) != getattr(manifest, name)

@@ -28,6 +28,7 @@ from factory.errors import Problem
 from factory.make.commit import adopt_shard, read_orphan
 from factory.manifest.paths import (
     ATTEMPTS,
+    MANIFEST_PATH,
     QUARANTINE,
     SHARDS,
     SIDECARS,
@@ -127,9 +128,13 @@ def _plan_file_repair(store: Store, file: PlannedFile, problem: Problem) -> Step
 
 
 def _plan_receipt_removal(store: Store, problem: Problem) -> Step:
-    """Plan to remove an invalid receipt; its tar becomes an orphan, which the next run handles."""
+    """Plan to remove an invalid receipt; its tar becomes an orphan, which the next run handles.
+
+    The manifest goes too, because it may list the shard; the end of the next run writes it.
+    """
 
     def forget() -> None:
+        store.remove(MANIFEST_PATH)
         block = shard_index_of(problem.path) // BLOCK
         store.remove(path_of_block(block))
         store.remove(problem.path)
@@ -138,9 +143,10 @@ def _plan_receipt_removal(store: Store, problem: Problem) -> Step:
 
 
 def _plan_removal(store: Store, task: ShardTask, problem: Problem) -> Step:
-    """Plan to remove a shard, receipt first, so that the next run makes it again."""
+    """Plan to remove a shard, receipt first, so that the next run makes it again, and the manifest."""
 
     def forget() -> None:
+        store.remove(MANIFEST_PATH)
         store.remove(path_of_block(task.shard_index // BLOCK))
         store.remove(receipt_path(task.round_index, task.shard_index))
         store.remove(problem.path)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from factory.errors import JobError
 from factory.manifest.paths import round_path
+from factory.store import LocalStore, Store
 
 
 def enclosing_dataset(path: Path) -> Path | None:
@@ -28,6 +29,16 @@ def check_outside(path: Path, option: str) -> None:
     raise JobError(
         where=option, found=f"{path} {kind} a dataset", remedy="choose a path outside of it"
     )
+
+
+def check_new_dataset(store: Store) -> None:
+    """Require that a dataset that is to be begun in `store` does not lie in the folder of another one.
+
+    Raises:
+        JobError: If it does.
+    """
+    if isinstance(store, LocalStore):
+        check_outside(store.root, "output.uri")
 
 
 def _holds_plan(folder: Path) -> bool:

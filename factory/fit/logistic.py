@@ -10,6 +10,8 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn import functional
 
+from factory.errors import JobError
+
 _PENALTY = 1e-4
 _MOST_ROUNDS = 200
 
@@ -17,7 +19,18 @@ _MOST_ROUNDS = 200
 def fit_logistic(
     vectors: Float[Tensor, "p c"], ids: Int64[Tensor, " p"], num_classes: int
 ) -> tuple[Float[Tensor, "k c"], Float[Tensor, " k"]]:
-    """Fit weights and biases. A class without pixels is never predicted."""
+    """Fit weights and biases. A class without pixels is never predicted.
+
+    Raises:
+        JobError: If a vector holds NaN or an infinite number.
+    """
+    bad = int((~vectors.isfinite()).any(dim=1).sum())
+    if bad:
+        raise JobError(
+            where="dataset.segmenter",
+            found=f"NaN or infinite numbers in the features of {bad} of {len(vectors)} fitting pixels",
+            remedy="fit on other layers, or check the generator's weights with `factory inspect`",
+        )
     # Workers compute under inference_mode, in which no gradient exists: hence the copies as well.
     with torch.inference_mode(mode=False), torch.enable_grad():
         rows, wanted = vectors.detach().clone(), ids.detach().clone()

@@ -1,6 +1,7 @@
 """A batch on the device becomes samples on the host."""
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -8,7 +9,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from factory.data import LatentBatch, Sample
-from factory.errors import JobError
+from factory.errors import JobError, ShardError
 from factory.generate.batch import ImageBatch, MaskBatch
 from factory.make.device_counts import count_on_device, to_pixel_counts
 from factory.make.host_copy import start_copies
@@ -32,6 +33,7 @@ def to_samples(
 
     Raises:
         JobError: If `encode` asks for confidence or alpha by pixel, and the segmenter has none.
+        ShardError: If the confidence of a mask is NaN or infinite.
     """
     return start_samples(batch, labelled, latents, count, encode)()
 
@@ -67,6 +69,7 @@ def _samples_of(
     found: Mapping[str, np.ndarray], labelled: MaskBatch, latents: LatentBatch, count: int
 ) -> list[Sample]:
     confidence, class_px = found["confidence"].tolist(), found["class_px"].tolist()
+    _check_finite(confidence[:count], latents)
     cleaned_px, agreement = (
         found[name].tolist() if name in found else None for name in ("cleaned_px", "agreement")
     )
@@ -93,6 +96,19 @@ def _samples_of(
         )
         for i in range(count)
     ]
+
+
+def _check_finite(confidence: Sequence[float], latents: LatentBatch) -> None:
+    """Refuse masks of feature maps with NaN in them: of such scores some class is always the best."""
+    for place, share in enumerate(confidence):
+        if not math.isfinite(share):
+            raise ShardError(
+                where=f"sample {int(latents.indices[place]):09d}",
+                found=f"its mask has the confidence {share}: there are numbers in its feature maps that "
+                "are NaN, infinite, or too large",
+                remedy="with dataset.generator.precision: float16, try bfloat16 or float32; otherwise "
+                "choose other layers for the segmenter",
+            )
 
 
 def _confidence_by_px(labelled: MaskBatch) -> UInt8[Tensor, "n h w"]:

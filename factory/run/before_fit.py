@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from factory.dataset.own_folder import check_new_dataset
 from factory.dataset.planned_files import check_files, planned_digests
 from factory.dataset.state import check_same_dataset
 from factory.plan.rounds import Round, make_plan
@@ -31,12 +32,14 @@ def check_before_fit(
         is_made: The same dataset lies beside the job, with its layouts and backgrounds.
 
     Raises:
-        JobError: If the job cannot be planned, its layouts cannot be searched, or its
-            backgrounds are not there.
+        JobError: If the job cannot be planned, its layouts cannot be searched, its backgrounds are
+            not there, or its output lies in another dataset.
         StoreError: If the output holds another dataset.
         DamageError: If the dataset's segmenter, layouts or backgrounds are damaged.
     """
     theirs = rounds[0].identity if rounds else {}
+    if not rounds:
+        check_new_dataset(store)
     check_others(spec.dataset)
     before = identify(**planned_digests(theirs))
     make_plan(spec, before, rounds)

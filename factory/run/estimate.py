@@ -14,6 +14,7 @@ from typing import Any
 
 from factory.arguments import check_arguments
 from factory.dataset.committed import find_committed
+from factory.dataset.own_folder import check_new_dataset
 from factory.dataset.planned_files import planned_digests
 from factory.dataset.state import check_same_dataset, find_rounds
 from factory.errors import (
@@ -172,6 +173,8 @@ def _count_shards(
     try:
         store = open_store(spec.output.uri)
         rounds = find_rounds(store)
+        if not rounds:
+            check_new_dataset(store)
     except UnreachableError as error:
         unreachable = error
         warnings.append("nothing is known of what the output holds")

@@ -77,7 +77,7 @@ class LinearHead:
             return MaskBatch(
                 masks, by_px.mean(dim=(1, 2)), count_px(masks, len(self.labels)), by_px
             )
-        claimed = best >= 0
+        claimed = ~(best < 0)  # NaN is no class's absence: it goes into the mean, which is refused
         masks = torch.where(claimed, masks, IGNORE)
         mean, by_px = mean_of_claimed(by_px, claimed)
         return MaskBatch(masks, mean, count_px(masks, len(self.labels)), by_px)

@@ -117,7 +117,7 @@ def test_a_manifest_whose_columns_are_of_other_types_is_told(root, held):
 
 
 @pytest.mark.slow
-def test_a_manifest_in_other_bytes_or_of_before_a_run_or_repair_is_no_problem(root, held):
+def test_a_manifest_in_other_bytes_or_of_before_a_run_is_no_problem(root, held):
     table = pq.read_table(io.BytesIO(encode_manifest(held)))
     pq.write_table(table, root / MANIFEST_PATH, compression="none")
     assert told_of_manifest(root) == []
@@ -130,4 +130,11 @@ def test_a_manifest_in_other_bytes_or_of_before_a_run_or_repair_is_no_problem(ro
     (root / MANIFEST_PATH).write_bytes(encode_manifest(held))
     for path in (TAR, "receipts/0000/000001.json", "meta/train/tiny-000001.parquet"):
         (root / path).unlink()
+    assert told_of_manifest(root) == [f"lists {TAR}, which has no receipt"]
+    (step,) = find_repairs(open_store(str(root)))
+    step.do()
     assert told_of_manifest(root) == []
+    make_small(root.parent, {"dataset.num_samples": 19})
+    assert told_of_manifest(root) == []
+    again = read_manifest((root / MANIFEST_PATH).read_bytes(), source="x")
+    assert TAR in {record.path for record in again.records}

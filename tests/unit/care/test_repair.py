@@ -146,6 +146,7 @@ def test_a_shard_that_is_not_what_its_receipt_says_is_taken_out_and_made_again(s
     assert [step.problem for step in steps] == [replace(told, remedy=remedy)]
     do(steps)
     assert not (root / RECEIPT).exists()
+    assert problems_of(store) == []  # no manifest lists the shard any more
     make_small(root.parent)
     assert (root / TAR).read_bytes() == whole
     assert problems_of(store) == []

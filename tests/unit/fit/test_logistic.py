@@ -1,5 +1,9 @@
+import math
+
+import pytest
 import torch
 
+from factory.errors import JobError
 from factory.fit.logistic import fit_logistic
 
 
@@ -21,3 +25,11 @@ def test_a_class_without_pixels_never_wins():
     vectors = torch.cat([torch.randn(50, 3) - 4, torch.randn(50, 3) + 4])
     weights, bias = fit_logistic(vectors, torch.arange(2).repeat_interleave(50), 3)
     assert set((vectors @ weights.T + bias).argmax(dim=1).tolist()) == {0, 1}
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_what_is_no_number_is_refused_before_it_spreads_over_all_weights(bad):
+    vectors = torch.randn(10, 3)
+    vectors[[4, 7], 1] = bad
+    with pytest.raises(JobError, match="infinite numbers in the features of 2 of 10 fitting pixels"):
+        fit_logistic(vectors, torch.arange(10) % 2, 2)

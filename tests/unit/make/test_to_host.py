@@ -1,9 +1,12 @@
+import math
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from factory.data import LatentBatch
-from factory.errors import JobError
+from factory.errors import JobError, ShardError
 from factory.generate.batch import ImageBatch, MaskBatch
 from factory.make.to_host import start_samples, to_samples
 from factory.spec import EncodeSpec
@@ -63,3 +66,12 @@ def test_what_a_method_does_not_have_stays_missing_and_encoders_count_for_a_cpu(
 def test_what_is_asked_for_and_missing_is_told_before_anything_is_waited_for(wanted):
     with pytest.raises(JobError, match=f"dataset.encode.{wanted}: found true, but this segmenter"):
         start_samples(*batch_of(2), 2, EncodeSpec(**{wanted: True}))
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_a_confidence_that_is_no_number_is_told_with_its_sample_and_padding_may_have_it(bad):
+    batch, labelled, latents = batch_of(3)
+    sick = replace(labelled, confidence=torch.tensor([0.5, bad, bad]))
+    assert len(to_samples(batch, sick, latents, 1)) == 1
+    with pytest.raises(ShardError, match="sample 000000011: its mask has the confidence (nan|inf): "):
+        to_samples(batch, sick, latents, 2)

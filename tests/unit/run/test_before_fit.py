@@ -6,6 +6,7 @@ from factory.errors import JobError, StoreError
 from factory.plan.identity import make_identity
 from factory.plan.rounds import make_plan
 from factory.run.before_fit import check_before_fit
+from factory.run.estimate import estimate_job
 from factory.store import open_store
 
 
@@ -33,3 +34,13 @@ def test_a_job_for_another_dataset_is_told_what_differs(tmp_path):
     check(spec, rounds)
     with pytest.raises(StoreError, match=r"latents\.seed: 0 there, 1 in the job"):
         check(small_job(tmp_path, {"dataset.latents.seed": 1}), rounds)
+
+
+def test_no_dataset_is_begun_in_the_folder_of_another_one(tmp_path):
+    (tmp_path / "cells/plan").mkdir(parents=True)
+    (tmp_path / "cells/plan/round-0000.json").write_text("{}")
+    spec = small_job(tmp_path, {"output.uri": str(tmp_path / "cells/data/more")})
+    for refuse in (check, estimate_job):
+        with pytest.raises(JobError, match=r"output\.uri: .*more lies in a dataset; choose a path out"):
+            refuse(spec)
+    check(small_job(tmp_path, {"output.uri": str(tmp_path / "more")}))

@@ -120,6 +120,18 @@ def test_confidence_is_the_mean_of_margin_over_margin_and_scale(tmp_path, batch)
     assert ((found >= 0) & (found <= 1)).all()
 
 
+@pytest.mark.parametrize("ignores", [False, True])
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf])
+def test_features_that_are_no_numbers_give_their_mask_no_confidence(tmp_path, batch, bad, ignores):
+    head = LinearHead(SPEC, head_file(tmp_path), FACTS, CPU, ignore_unclaimed=ignores)
+    good = head.segment(batch).confidence
+    for maps in batch.features.values():
+        maps[1, :, 2, 3] = bad
+    found = head.segment(batch).confidence
+    assert found[0] == good[0]
+    assert not found[1].isfinite()
+
+
 def test_pixels_are_counted_for_each_class_of_each_mask(tmp_path, batch):
     found = LinearHead(SPEC, head_file(tmp_path), FACTS, CPU).segment(batch)
     for mask, counts in zip(found.masks, found.class_px, strict=True):
