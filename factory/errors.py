@@ -20,7 +20,9 @@ parts as fields, so that no program parses the sentence. The fields survive a pr
 redacted: they contain no credentials of an address and no control characters.
 """
 
+import difflib
 import re
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from typing import Any, ClassVar, Literal
 
@@ -37,6 +39,19 @@ def sentence(where: str, found: str, allowed: str = "", remedy: str = "") -> str
     """`where: found; allowed; remedy`, without the parts that are empty."""
     text = "; ".join(part for part in (found, allowed, remedy) if part)
     return f"{where}: {text}" if where else text
+
+
+def closest(name: str, known: Iterable[str]) -> str:
+    """The known name that `name` may be a misspelling of, in whatever case; empty if none is near."""
+    by_folded = {each.casefold(): each for each in known}
+    near = difflib.get_close_matches(name.casefold(), by_folded, n=1)
+    return by_folded[near[0]] if near else ""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """The question for a misspelt name; empty if no known one is near."""
+    near = closest(name, known)
+    return f"did you mean {near!r}?" if near else ""
 
 
 def _keep_shown(problem: Any, but: str = "") -> None:  # noqa: ANN401 - one of the dataclasses below

@@ -4,7 +4,6 @@ A name is looked up in a package's literal table, in an entry point group, or as
 which is the quickest way to try a plugin of one's own.
 """
 
-import difflib
 import importlib
 import inspect
 from collections.abc import Mapping
@@ -12,7 +11,7 @@ from dataclasses import dataclass
 from importlib.metadata import entry_points
 from typing import NoReturn
 
-from factory.errors import JobError, PluginError
+from factory.errors import JobError, PluginError, did_you_mean
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +41,10 @@ class Registry:
             return name
         for point in entry_points(group=self.group, name=name):
             return point.value
-        close = difflib.get_close_matches(name, self.names(), n=1)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
-        known = ", ".join(self.names())
         raise PluginError(
-            f"no {self.noun} named {name!r}; known: {known}, or module:attribute{hint}"
+            found=f"no {self.noun} named {name!r}",
+            allowed=f"known: {', '.join(self.names())}, or module:attribute",
+            remedy=did_you_mean(name, self.names()),
         )
 
     def load(self, name: str) -> object:

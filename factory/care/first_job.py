@@ -17,6 +17,7 @@ from factory.spec.anchor import anchor_paths
 from factory.spec.fit import FitSpec
 from factory.spec.methods import METHODS
 from factory.spec.segmenters import settings_class, summarise
+from factory.spec.shipped import SHIPPED_PREFIX
 from factory.spec.yaml_text import parse_yaml
 from factory.store.single_file import replace_file
 
@@ -26,7 +27,6 @@ LONGEST_FIT_S = 600
 _FEWEST_IMAGES = 32
 _MOST_NAMED = 6
 _LONGEST_NAME = 40
-_SHIPPED = "shipped:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +60,8 @@ def write_first_job(weights: str, output: Path) -> FirstJob:
     folder, path = output.parent, _local_file(weights)
     found, facts = inspect_with_facts(path)
     method = _choose_method(facts)
-    is_shipped = weights.startswith(_SHIPPED)
-    name = weights.removeprefix(_SHIPPED) if is_shipped else path.stem
+    is_shipped = weights.startswith(SHIPPED_PREFIX)
+    name = weights.removeprefix(SHIPPED_PREFIX) if is_shipped else path.stem
     written = weights if is_shipped else _relative(path, folder)
     outline = _Outline(_name_of(name), written, method, found, facts)
     text = outline.text(fit=None)

@@ -46,8 +46,8 @@ Names = Annotated[
 Segmenter = Annotated[
     Path,
     typer.Argument(
-        help="Segmenter file of `factory fit -o`, or a job file, whose segmenter is then fitted if "
-        "necessary.",
+        help="Segmenter file of `factory fit -o`, or a job (file, or `shipped:NAME`), whose segmenter "
+        "is then fitted if necessary.",
         metavar="SEGMENTER",
     ),
 ]
@@ -103,7 +103,7 @@ def label(  # noqa: PLR0913, PLR0917 - options, each by its name
     check_options(review, model, [option for option, given in about.items() if given])
     if as_json and model is None:
         refuse_json_of_page("a review by a --model")
-    spec, labels = _load(segmenter, job, output)
+    spec, labels = load_to_name(segmenter, job, output)
     if review:
         check_reviewer(review, labels)
     if model is not None:
@@ -122,12 +122,20 @@ def label(  # noqa: PLR0913, PLR0917 - options, each by its name
     serve(_material_of(spec), labels, port=port, on_address=show, reviewer=review)
 
 
-def _load(segmenter: Path, job: Path | None, output: Path | None) -> tuple["JobSpec", Path]:
-    """The job without its labels, and the path of the labels file."""
+def load_to_name(segmenter: Path, job: Path | None, output: Path | None) -> tuple["JobSpec", Path]:
+    """The job without its labels, and the path of the labels file that a person will write.
+
+    Raises:
+        JobError: If there is no such file or shipped job, it has a mistake, or `output` lies in a
+            dataset.
+    """
     from factory.dataset.own_folder import check_outside
     from factory.label.material import load_without_labels
+    from factory.spec.shipped import SHIPPED_PREFIX, find_job_file
     from factory.spec.yaml_file import refuse_address
 
+    is_shipped = str(segmenter).startswith(SHIPPED_PREFIX)
+    segmenter = find_job_file(segmenter)
     if not segmenter.exists():
         refuse_address(segmenter, noun="segmenter file or job file")
         raise JobError(f"{segmenter}: no such file; give a segmenter file or a job file")
@@ -139,7 +147,8 @@ def _load(segmenter: Path, job: Path | None, output: Path | None) -> tuple["JobS
             f"factory label {segmenter} JOB"
         )
     spec, named = load_without_labels(job_file, None if is_job else segmenter)
-    labels = output or named or Path("labels.yaml")
+    # Names of a shipped job would be written where the package is installed.
+    labels = output or (None if is_shipped else named) or Path("labels.yaml")
     check_outside(labels, "-o")
     return spec, labels
 

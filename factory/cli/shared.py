@@ -1,6 +1,5 @@
 """Shared by all commands: options, one-line errors, JSON output, and loading jobs and datasets."""
 
-import difflib
 import json
 import select
 import sys
@@ -16,7 +15,7 @@ import typer
 
 from factory.cli.memory import explain_address_space
 from factory.dataset.options import TRUST_OPTION
-from factory.errors import FactoryError, Interrupted, JobError
+from factory.errors import FactoryError, Interrupted, JobError, did_you_mean
 from factory.log import start_log
 from factory.redact import redact_values, shown
 
@@ -224,12 +223,11 @@ def check_choice(value: str, choices: Collection[str], where: str) -> None:
         JobError: If it is not.
     """
     if value not in choices:
-        close = difflib.get_close_matches(value, choices, n=1)
         raise JobError(
             where=where,
             found=f"found {value!r}",
             allowed=f"one of {', '.join(choices)}",
-            remedy=f"did you mean {close[0]!r}?" if close else "",
+            remedy=did_you_mean(value, choices),
         )
 
 

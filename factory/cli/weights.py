@@ -11,7 +11,10 @@ from factory.errors import UnknownGeneratorError
 
 File = Annotated[
     Path,
-    typer.Argument(help="Checkpoint of any supported format, or a model folder.", metavar="FILE"),
+    typer.Argument(
+        help="Checkpoint of any supported format, a model folder, or `shipped:NAME`.",
+        metavar="FILE",
+    ),
 ]
 Config = Annotated[
     Path | None,
@@ -25,6 +28,7 @@ def inspect(file: File, config: Config = None, as_json: AsJson = False) -> None:
     from factory.checkpoint import CHANNELS
     from factory.generate.inspect import inspect_weights
 
+    file = _on_this_machine(file)
     try:
         found = inspect_weights(file, config=config)
     except UnknownGeneratorError:
@@ -56,6 +60,12 @@ def inspect(file: File, config: Config = None, as_json: AsJson = False) -> None:
         say(f"{'warning':<12}{warning}")
 
 
+def _on_this_machine(file: Path) -> Path:
+    from factory.generate.weights.shipped import find_shipped_weights
+
+    return find_shipped_weights(str(file), "FILE") or file
+
+
 def _show_template(file: Path, *, as_json: bool) -> None:
     from factory.checkpoint import list_tensors, weights_file
     from factory.generate.template import MOST_LISTED, plugin_template
@@ -82,7 +92,7 @@ def convert(
     from factory.generate.inspect import describe_discriminator
 
     check_outside(output, "-o")
-    checkpoint = read_checkpoint(file, config=config, with_discriminator=True)
+    checkpoint = read_checkpoint(_on_this_machine(file), config=config, with_discriminator=True)
     write_safetensors(checkpoint, output)
     if as_json:
         print_json(

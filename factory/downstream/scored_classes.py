@@ -1,6 +1,5 @@
 """Which classes are scored, and what the network's classes are among them."""
 
-import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,7 +9,7 @@ from jaxtyping import UInt8
 from factory.data import IGNORE
 from factory.downstream.pictures import OPTION
 from factory.downstream.score_settings import ScoreSettings
-from factory.errors import JobError
+from factory.errors import JobError, did_you_mean
 
 _TWO_CLASSES = ("feng2023", "melas2022")
 
@@ -118,10 +117,9 @@ def match_classes(
 def _known(name: str, names: Sequence[str], where: str, whose: str = "the classes") -> str:
     if name in names:
         return name
-    close = difflib.get_close_matches(name, names, n=1)
     raise JobError(
         where=where,
         found=f"found {name[:80]!r}",
         allowed=f"{whose} are {', '.join(names)}",
-        remedy=f"did you mean {close[0]!r}?" if close else "",
+        remedy=did_you_mean(name, names),
     )

@@ -1,6 +1,5 @@
 """Validate plain values as settings; report every problem at once, each with its dotted path."""
 
-import difflib
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,7 +10,7 @@ from typing import Any, TypeVar, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-from factory.errors import JobError, SettingProblem, count_problems
+from factory.errors import JobError, SettingProblem, closest, count_problems
 from factory.spec.methods import METHODS
 from factory.spec.segmenters import PLUGIN_TAG, ByKind, PluginSegmenterSpec
 from factory.spec.settings import Settings
@@ -145,14 +144,14 @@ class _Place:
 def _unknown_key(where: _Place, model: type[BaseModel] | None, path: list[str]) -> SettingProblem:
     names = set(model.model_fields) if model else set()
     known = sorted(names - where.given) if model is where.root else sorted(names)
-    close = difflib.get_close_matches(path[-1], known, n=1)
+    near = closest(path[-1], known)
     allowed = f"known here: {', '.join(known)}"
     if model is PluginSegmenterSpec:
-        close = []
+        near = ""
         only = " and ".join(known)
         allowed = f"a segmenter from outside has only {only}; ours: {', '.join(METHODS)}"
     dotted = ".".join([*where.under, *path])
-    return SettingProblem(dotted, "unknown_key", "unknown key", allowed, "".join(close))
+    return SettingProblem(dotted, "unknown_key", "unknown key", allowed, near)
 
 
 def _gone_setting(

@@ -3,7 +3,6 @@
 Everything is taken from the settings classes, as the JSON Schema of job files is.
 """
 
-import difflib
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from factory.described import field_docstrings
-from factory.errors import JobError
+from factory.errors import JobError, did_you_mean
 from factory.spec.check import by_kind, model_in
 from factory.spec.generators import FAMILY_SETTINGS
 from factory.spec.job import JobSpec
@@ -106,12 +105,11 @@ def _root_of(name: str) -> tuple[type[BaseModel], str, list[str]]:
 
 def _unknown(name: str, asked: list[str], known: Iterable[str]) -> JobError:
     paths = [".".join([*asked, key]) for key in known]
-    close = difflib.get_close_matches(name, paths, n=1)
     return JobError(
         where="explain",
         found=f"nothing in a job is called {name!r}",
         allowed=f"known here: {', '.join(paths)}",
-        remedy=f"did you mean {close[0]!r}?" if close else "",
+        remedy=did_you_mean(name, paths),
     )
 
 

@@ -4,12 +4,12 @@
 such as sizes, depths and most families' classes, is not a setting.
 """
 
-import difflib
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, field_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
+from factory.errors import did_you_mean
 from factory.spec.settings import IdentityFields, IsInputPath, Settings, Sha256
 
 _Count = Annotated[int, Field(ge=0, le=2**16, strict=True)]
@@ -158,8 +158,7 @@ def check_family_settings(kind: str, settings: dict[str, Any]) -> dict[str, Any]
 
 def _unknown(kind: str, model: type[Settings], key: str, value: object) -> InitErrorDetails:
     known = sorted(model.model_fields)
-    close = difflib.get_close_matches(key, known, n=1)
-    hint = f"did you mean {close[0]}?" if close else f"it has {', '.join(known)}"
+    hint = did_you_mean(key, known) or f"it has {', '.join(known)}"
     problem = PydanticCustomError("unknown_setting", f"is no setting of {kind}; {hint}")
     return InitErrorDetails(type=problem, loc=(key,), input=value)
 

@@ -3,7 +3,6 @@
 Each method's settings have a file of their own, listed in `methods.py`; nothing here names a method.
 """
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -25,6 +24,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 from pydantic_core.core_schema import no_info_before_validator_function
 
+from factory.errors import did_you_mean, sentence
 from factory.spec.clean import CleanSpec
 from factory.spec.methods import METHODS, Method
 from factory.spec.settings import IdentityFields, Settings
@@ -120,11 +120,9 @@ class PluginSegmenterSpec(MethodSettings):
         """Refuse a misspelt name before anything is planned; a plugin is not imported for it."""
         if ":" in kind or entry_points(group=PLUGIN_GROUP, name=kind):
             return kind
-        close = difflib.get_close_matches(kind, METHODS, n=1)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
-        raise ValueError(
-            f"no segmenter has that name; known: {', '.join(METHODS)}, or module:attribute{hint}"
-        )
+        known = f"known: {', '.join(METHODS)}, or module:attribute"
+        hint = did_you_mean(kind, METHODS)
+        raise ValueError(sentence("", "no segmenter has that name", known, hint))
 
 
 @cache

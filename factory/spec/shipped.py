@@ -7,6 +7,8 @@ from pathlib import Path
 from factory.errors import JobError
 
 SHIPPED_PREFIX = "shipped:"
+"""What the names of shipped jobs and weights begin with."""
+
 _DISTRIBUTION = "maskfactory"
 
 

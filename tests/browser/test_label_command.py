@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import yaml
@@ -15,6 +16,7 @@ from small_label import KLISH, fitted_tree
 from typer.testing import CliRunner
 
 from factory.cli.app import app
+from factory.cli.label import load_to_name
 from factory.label.material import load_without_labels
 from factory.segment.tree.labels_file import read_labels_file
 
@@ -77,6 +79,13 @@ def test_a_file_that_is_not_there_is_told(here):
     assert result.stderr == (
         "error: cell.safetensors: no such file; give a segmenter file or a job file\n"
     )
+
+
+def test_names_of_a_shipped_job_are_saved_here_and_not_where_it_is_installed(here):
+    spec, labels = load_to_name(Path("shipped:blood_cells"), None, None)
+    assert (spec.name, labels) == ("blood_cells", Path("labels.yaml"))
+    assert load_to_name(Path("shipped:blood_cells"), None, Path("own.yaml"))[1] == Path("own.yaml")
+    assert "no job of that name is shipped" in label("shipped:cats").stderr
 
 
 def test_a_segmenter_file_alone_is_not_enough(here):

@@ -546,14 +546,20 @@ def test_doctor_tells_in_words_and_as_json_and_fails_when_something_would(tmp_pa
             "https://a.test/g.pt: an address; files on this machine; download it, and give the "
             "file's path",
         ),
-        (
-            "shipped:blood_cells",
-            "shipped:blood_cells: a name of weights in this package; files and folders of weights; jobs "
-            "and `factory init` take the name as it is, and they are safetensors already",
-        ),
+        ("shipped:cats", "FILE: nothing shipped as 'cats'; shipped: blood_cells"),
     ],
 )
 def test_a_checkpoint_that_is_no_file_here_is_told_with_what_to_do(file, told):
     for command in (["inspect", file], ["convert", file, "-o", "x.safetensors"]):
         refused = call(*command)
         assert (refused.exit_code, refused.stderr) == (2, f"error: {told}\n")
+
+
+def test_shipped_weights_are_shown_and_copied_by_their_name(tmp_path):
+    shown = call("inspect", "shipped:blood_cells", "--json")
+    found = json.loads(shown.stdout)
+    assert (found["family"], found["resolution"], found["num_classes"]) == ("stylegan2", 64, 5)
+    copied = call("convert", "shipped:blood_cells", "-o", str(tmp_path / "g.safetensors"))
+    assert copied.exit_code == 0
+    again = json.loads(call("inspect", str(tmp_path / "g.safetensors"), "--json").stdout)
+    assert again["layers"] == found["layers"]

@@ -11,7 +11,9 @@ from factory.errors import (
     JobError,
     Problem,
     SettingProblem,
+    closest,
     count_problems,
+    did_you_mean,
     kind_in_words,
     restore_error,
 )
@@ -129,3 +131,10 @@ def test_an_error_s_kind_is_told_in_words_and_without_its_text(error, words):
 
 def test_one_problem_is_no_plural():
     assert [count_problems(number) for number in (1, 2)] == ["1 problem", "2 problems"]
+
+
+def test_a_misspelt_name_is_asked_about_in_whatever_case():
+    known = ("coco", "coco-semantic", "Folders")
+    assert did_you_mean("COCO", known) == "did you mean 'coco'?"
+    assert (closest("folder", known), closest("zzz", known)) == ("Folders", "")
+    assert did_you_mean("zzz", known) == ""

@@ -70,13 +70,6 @@ def unreadable(path: Path, error: OSError | ValueError) -> WeightsError:
             allowed="files on this machine",
             remedy="download it, and give the file's path",
         )
-    if named.startswith("shipped:"):
-        return WeightsError(
-            where=named,
-            found="a name of weights in this package",
-            allowed="files and folders of weights",
-            remedy="jobs and `factory init` take the name as it is, and they are safetensors already",
-        )
     reason = getattr(error, "strerror", None) or str(error)
     return WeightsError(
         where=named,

@@ -1,11 +1,11 @@
 """Names and colours under which classes are painted."""
 
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 
 from factory.data import IGNORE
+from factory.errors import did_you_mean, sentence
 from factory.manifest.labels import MaskClass
 from factory.segment.palette import colour_at
 from factory.spec.linear import IGNORE_NAME, PaintedClass
@@ -36,9 +36,9 @@ class PaintedClasses:
         if isinstance(name, str) and name in self.ids:
             return self.ids[name]
         written = str(name)[:_MOST_SHOWN]
-        close = difflib.get_close_matches(written, self.ids, n=1)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
-        raise ValueError(f"paints {written!r}; the job's classes are {self.named()}{hint}")
+        known = f"the job's classes are {self.named()}"
+        hint = did_you_mean(written, self.ids)
+        raise ValueError(sentence("", f"paints {written!r}", known, hint))
 
     def named(self) -> str:
         """All names, for errors."""

@@ -13,7 +13,6 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from http.client import HTTPException
-from importlib.resources import files
 from pathlib import Path
 from typing import IO, Any
 from urllib.parse import unquote, urlsplit
@@ -25,6 +24,7 @@ from factory.errors import MissingWeightsError, WeightsError, kind_in_words
 from factory.generate import SHIPPED
 from factory.generate.weights.hub import locate_on_hub
 from factory.generate.weights.known import known_weights
+from factory.generate.weights.shipped import find_shipped_weights
 from factory.identity import digest_of_file
 from factory.spec import GeneratorSpec
 from factory.store.addresses import local_path, split_address
@@ -58,8 +58,9 @@ def fetch_weights(spec: GeneratorSpec, on_bytes: OnBytes) -> Path:
         WeightsError: If they cannot be fetched, or the job gives no SHA-256 for a download.
     """
     spec = known_weights(spec)
-    if spec.weights.startswith("shipped:"):
-        return _shipped(spec.weights.removeprefix("shipped:"))
+    shipped = find_shipped_weights(spec.weights, _WHERE)
+    if shipped is not None:
+        return shipped
     try:
         scheme, _ = split_address(spec.weights)
         path = local_path(spec.weights)
@@ -106,12 +107,6 @@ def _check_ordinary(path: Path, sha256: str | None) -> None:
         raise WeightsError(f"{_WHERE}: {path} is a device or a pipe, no ordinary file; {remedy}")
     if not facts.st_size:  # the files of /proc say so too, and some of them never end
         raise WeightsError(f"{_WHERE}: {path} is empty; get it again, or {remedy}")
-
-
-def _shipped(name: str) -> Path:
-    if name not in SHIPPED:
-        raise WeightsError(f"{_WHERE}: nothing shipped as {name!r}; shipped: {', '.join(SHIPPED)}")
-    return Path(str(files("factory.generate") / SHIPPED[name]))
 
 
 Opener = Callable[[str, int], Any]

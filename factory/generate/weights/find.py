@@ -23,6 +23,7 @@ from factory.generate.weights.fetch import OnBytes, fetch_weights, ignore_bytes
 from factory.identity import digest_of, digest_of_file
 from factory.log import log_event
 from factory.spec import GeneratorSpec
+from factory.spec.shipped import SHIPPED_PREFIX
 from factory.store.cache import cache_folder
 from factory.store.seen import note_place
 
@@ -121,7 +122,7 @@ def find_weights(spec: GeneratorSpec, on_bytes: OnBytes = ignore_bytes) -> Local
             f"dataset.generator.sha256: {path} has {found}, the job demands {spec.sha256}; get the "
             "right file, or correct the job if you trust this one"
         )
-    if "://" not in spec.weights and not spec.weights.startswith("shipped:"):
+    if "://" not in spec.weights and not spec.weights.startswith(SHIPPED_PREFIX):
         note_place(found, path)
     if spec.kind not in FAMILIES:
         return LocalWeights(path, found)

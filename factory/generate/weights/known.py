@@ -2,13 +2,14 @@
 
 from factory.log import log_event
 from factory.spec import GeneratorSpec
+from factory.spec.shipped import SHIPPED_PREFIX
 from factory.store.addresses import local_path
 from factory.store.seen import find_place
 
 
 def known_weights(spec: GeneratorSpec) -> GeneratorSpec:
     """`spec` with the path at which this machine saw its weights last, if its own leads nowhere."""
-    if not spec.sha256 or spec.weights.startswith("shipped:"):
+    if not spec.sha256 or spec.weights.startswith(SHIPPED_PREFIX):
         return spec
     try:
         path = local_path(spec.weights)

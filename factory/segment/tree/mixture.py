@@ -47,8 +47,8 @@ class PartFigures:
             what = f"{self.node}, a part of node {self.under},"
         return (
             f"mixes: {what} has {self.share:.0%} of its pixels and is nearer to {other}, where "
-            f"{self.to_other:.0%} of them would go if it were not split off: look at it with `factory "
-            "label`, and split it off if it is something else"
+            f"{self.to_other:.0%} of them would go if it were not split off: see its pictures on the "
+            "page of `factory label`, and split it off if it is something else"
         )
 
 

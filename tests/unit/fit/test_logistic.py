@@ -31,5 +31,7 @@ def test_a_class_without_pixels_never_wins():
 def test_what_is_no_number_is_refused_before_it_spreads_over_all_weights(bad):
     vectors = torch.randn(10, 3)
     vectors[[4, 7], 1] = bad
-    with pytest.raises(JobError, match="infinite numbers in the features of 2 of 10 fitting pixels"):
+    with pytest.raises(
+        JobError, match="infinite numbers in the features of 2 of 10 fitting pixels"
+    ):
         fit_logistic(vectors, torch.arange(10) % 2, 2)

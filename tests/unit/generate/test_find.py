@@ -6,6 +6,7 @@ from factory.errors import WeightsError
 from factory.generate import SHIPPED
 from factory.generate.base import load_generator
 from factory.generate.weights.find import TensorBag, find_weights, read_weights
+from factory.generate.weights.shipped import find_shipped_weights
 from factory.identity import digest_of_file
 from factory.spec import GeneratorSpec
 
@@ -135,3 +136,11 @@ def test_tensors_of_another_network_are_refused(tmp_path):
 def test_weights_somewhere_else_are_not_taken_for_a_path():
     text = refusal(lambda: find_weights(spec("https://127.0.0.1:9/none.safetensors")))
     assert text.startswith("dataset.generator")
+
+
+def test_what_is_not_shipped_is_left_to_whoever_asked(tmp_path):
+    assert find_shipped_weights(str(tmp_path / "own.pt"), "FILE") is None
+    found = find_shipped_weights("shipped:blood_cells", "FILE")
+    assert found == find_weights(spec("shipped:blood_cells")).path
+    refused = refusal(lambda: find_shipped_weights("shipped:cats", "FILE"))
+    assert refused.startswith("FILE: nothing shipped as 'cats'")

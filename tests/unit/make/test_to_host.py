@@ -73,5 +73,7 @@ def test_a_confidence_that_is_no_number_is_told_with_its_sample_and_padding_may_
     batch, labelled, latents = batch_of(3)
     sick = replace(labelled, confidence=torch.tensor([0.5, bad, bad]))
     assert len(to_samples(batch, sick, latents, 1)) == 1
-    with pytest.raises(ShardError, match="sample 000000011: its mask has the confidence (nan|inf): "):
+    with pytest.raises(
+        ShardError, match=r"sample 000000011: its mask has the confidence (nan|inf): "
+    ):
         to_samples(batch, sick, latents, 2)

@@ -41,6 +41,8 @@ def test_no_dataset_is_begun_in_the_folder_of_another_one(tmp_path):
     (tmp_path / "cells/plan/round-0000.json").write_text("{}")
     spec = small_job(tmp_path, {"output.uri": str(tmp_path / "cells/data/more")})
     for refuse in (check, estimate_job):
-        with pytest.raises(JobError, match=r"output\.uri: .*more lies in a dataset; choose a path out"):
+        with pytest.raises(
+            JobError, match=r"output\.uri: .*more lies in a dataset; choose a path out"
+        ):
             refuse(spec)
     check(small_job(tmp_path, {"output.uri": str(tmp_path / "more")}))

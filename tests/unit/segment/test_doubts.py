@@ -70,8 +70,8 @@ def test_a_class_that_mixes_what_its_parts_separate_is_said_with_what_to_do():
     tree = mixed(foreign=100, own=150, to_other=80)
     assert doubts_of_cut(tree, 3)[-1] == (
         "of 3 classes, cluster_5 (node 5) mixes: 4, a part of node 5, has 40% of its pixels and is "
-        "nearer to cluster_0, where 80% of them would go if it were not split off: look at it with "
-        "`factory label`, and split it off if it is something else"
+        "nearer to cluster_0, where 80% of them would go if it were not split off: see its pictures "
+        "on the page of `factory label`, and split it off if it is something else"
     )
     assert not [line for line in doubts_of_cut(tree, 5) if "mixes" in line], "there it is split off"
     again = read_hierarchy(decode_segmenter(with_evidence(tree), source="t")[0])

@@ -22,8 +22,8 @@ def test_where_a_part_would_go_is_who_is_next_at_its_pixels():
     assert found[2] == [], "a leaf has no parts"
     assert second.describe("rim") == (
         "mixes: 1, a part of node 6, has 67% of its pixels and is nearer to rim, where 70% of them "
-        "would go if it were not split off: look at it with `factory label`, and split it off if it is "
-        "something else"
+        "would go if it were not split off: see its pictures on the page of `factory label`, and split "
+        "it off if it is something else"
     )
 
 
