@@ -12,7 +12,8 @@ os.environ["XDG_CACHE_HOME"] = _CACHE.name
 
 from jaxtyping import install_import_hook  # noqa: E402 - the cache's place is decided first
 
-install_import_hook(["factory"], "beartype.beartype")
+if "FACTORY_TEST_ALONE" not in os.environ:  # processes of single tests, which it would start slowly
+    install_import_hook(["factory"], "beartype.beartype")
 
 import pytest  # noqa: E402 - nothing may import factory before the hook
 import torch  # noqa: E402

@@ -67,15 +67,14 @@ def check(chaos: Chaos, uri: str) -> None:
     assert found == chaos.expected
 
 
-@pytest.mark.parametrize("one_in", [12, 5])
 def test_a_network_that_lies_cuts_and_dawdles_costs_time_and_nothing_else(
-    chaos: Chaos, one_in: int, monkeypatch: pytest.MonkeyPatch
+    chaos: Chaos, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert chaos.weed is not None
-    uri = f"s3://bucket/proxy-{one_in}"
-    job = chaos.job(f"proxy-{one_in}", uri, {"executor": "inline"})
+    uri = "s3://bucket/proxy"
+    job = chaos.job("proxy", uri, {"executor": "inline"})
     calm = chaos.weed.endpoint
-    with Proxy(calm, one_in=one_in, seed=one_in) as proxy:
+    with Proxy(calm, one_in=8, seed=8) as proxy:
         monkeypatch.setattr(type(chaos.weed), "endpoint", proxy.endpoint)
         run_until_whole(chaos, job)
         monkeypatch.undo()
@@ -116,7 +115,7 @@ def job_on_nodes(lab: Lab, chaos: Chaos) -> Any:
     chaos.run_settings("raylet")
     assert chaos.nodes is not None
     document = yaml.safe_load(lab.job("nodes", "mortal:Slow").read_text())
-    document["dataset"]["num_samples"] = 960  # there must be work left when the notice comes
+    document["dataset"]["num_samples"] = 480  # there must be work left when the notice comes
     document["run"] = {"executor": "ray", "address": chaos.nodes.address}
     return document
 
@@ -139,5 +138,5 @@ def test_a_node_that_is_told_to_leave_hands_its_shards_back(
     assert driver.returncode == 0, text
     assert "node_draining" in text
     assert "worker_died" not in text
-    assert len(lab.digests("nodes")) == 60
+    assert len(lab.digests("nodes")) == 30
     chaos.nodes.replace(chaos.nodes.nodes[0])

@@ -99,7 +99,7 @@ def slow_job(lab: Lab, segmenter: dict[str, Any]) -> Path:
     )
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_a_fit_that_was_ended_goes_on_and_gives_the_same_file(
     lab: Lab, number: signal.Signals
 ) -> None:

@@ -6,12 +6,9 @@ import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from lab import Lab
-from painted import generated_pictures, linear_section, painted_folder
-from small_job import small_job
 
 
 def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
@@ -135,61 +132,6 @@ def test_threads_and_actors_change_no_byte_of_a_real_generators_shards(lab: Lab)
     assert len(lab.digests("one")) == 4
     assert lab.digests("two") == lab.digests("one")
     assert lab.digests("three") == lab.digests("one")
-
-
-def test_a_head_of_painted_pictures_is_the_same_inline_and_on_ray(lab: Lab) -> None:
-    section = linear_section(painted_folder(lab.folder / "painted"))
-    for executor in ("inline", "ray"):
-        job = {
-            "name": "toy",
-            "dataset": {
-                "num_samples": 32,
-                "samples_per_shard": 16,
-                "batch_size": 4,
-                "generator": {"kind": "shapes"},
-                "segmenter": section,
-            },
-            "run": {"executor": executor, "num_actors": 2},
-            "output": {"uri": str(lab.folder / executor)},
-        }
-        # A cache of its own: the second fit must not be the first one's file.
-        cache = str(lab.folder / f"cache-{executor}")
-        lab.must_run("run", str(lab.write_job(job)), XDG_CACHE_HOME=cache)
-    heads = [lab.folder / run / "segmenter.safetensors" for run in ("inline", "ray")]
-    assert heads[0].read_bytes() == heads[1].read_bytes()
-    assert len(lab.digests("inline")) == 2
-    assert lab.digests("ray") == lab.digests("inline")
-
-
-@pytest.mark.parametrize("kind", ["direction", "alpha"])
-def test_masks_of_directions_and_alpha_are_the_same_inline_and_on_ray(lab: Lab, kind: str) -> None:
-    section: dict[str, Any] = {"kind": "direction", "steps": 20, "images_per_step": 4}
-    if kind == "alpha":
-        pictures = generated_pictures(lab.folder / "pictures", small_job(lab.folder).dataset)
-        section = {"kind": "alpha", "images": str(pictures), "steps": 4, "images_per_step": 4}
-        section["threshold"] = 0.5
-    for executor in ("inline", "ray"):
-        job = {
-            "name": "toy",
-            "dataset": {
-                "num_samples": 24,
-                "samples_per_shard": 8,
-                "batch_size": 3,
-                "generator": {"kind": "shapes"},
-                "segmenter": section,
-                "encode": {"alpha": kind == "alpha", "confidence": True},
-            },
-            "run": {"executor": executor, "num_actors": 2},
-            "output": {"uri": str(lab.folder / executor)},
-        }
-        if kind == "direction":  # an early search: nothing is rejected for how its masks look
-            section |= {"foreground_share": [0, 1], "two_modes": "off"}
-        cache = str(lab.folder / f"cache-{executor}")
-        lab.must_run("run", str(lab.write_job(job)), XDG_CACHE_HOME=cache)
-    fits = [lab.folder / run / "segmenter.safetensors" for run in ("inline", "ray")]
-    assert fits[0].read_bytes() == fits[1].read_bytes()
-    assert len(lab.digests("inline")) == 3
-    assert lab.digests("ray") == lab.digests("inline")
 
 
 def test_refitting_gives_the_same_segmenter_file(lab: Lab) -> None:

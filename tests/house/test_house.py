@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import factory
 from factory.train_generator.spec import load_training
 
 ROOT = Path(__file__).parents[2]
@@ -33,6 +34,18 @@ def test_the_tools_have_nothing_to_say(command: tuple[str, ...]) -> None:
     tool = str(Path(sys.executable).with_name(command[0]))
     result = run(tool, *command[1:])
     assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_a_type_checker_knows_every_public_name(tmp_path: Path) -> None:
+    """Behind the check of the whole package, whose results it finds in the cache."""
+    code = "import factory\n" + "".join(f"reveal_type(factory.{n})\n" for n in factory.__all__)
+    (tmp_path / "uses.py").write_text(code)
+    tool = str(Path(sys.executable).with_name("mypy"))
+    result = run(tool, "--config-file", str(ROOT / "pyproject.toml"), str(tmp_path / "uses.py"))
+    told = [line for line in result.stdout.splitlines() if "Revealed type is" in line]
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert len(told) == len(factory.__all__)
+    assert not [line for line in told if line.endswith('"Any"')]
 
 
 def test_no_file_is_longer_than_300_lines() -> None:

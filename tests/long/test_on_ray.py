@@ -1,12 +1,22 @@
-"""Layouts, edits, composites and splits on Ray give the bytes of `inline`: two minutes.
+"""Layouts, edits, composites, splits, agreement and each method on Ray: the bytes of `inline`.
 
-`python -m pytest tests/long/test_on_ray.py`. That Ray changes no byte of any method is in CI
-(`tests/fault/test_same_bytes.py`): what these makings add to a worker's configuration is here.
+`python -m pytest tests/long/test_on_ray.py`: three minutes. That Ray changes no byte of a dataset is in
+CI (`tests/fault/test_same_bytes.py`): what these makings add to a worker's configuration is here.
 """
 
+from typing import Any
+
 import pytest
+from fault.lab import Lab
+from painted import generated_pictures, linear_section, painted_folder
 from small_job import small_job
-from unit import test_compose_job, test_edit_job, test_layout_job, test_split_job
+from unit import (
+    test_agreement_job,
+    test_compose_job,
+    test_edit_job,
+    test_layout_job,
+    test_split_job,
+)
 from unit.test_edit_job import plain  # noqa: F401 - a fixture
 
 import factory
@@ -65,3 +75,72 @@ def test_splits(tmp_path):
     on_ray |= {"run.executor": "ray", "run.num_actors": 2}
     run_job(small_job(tmp_path, on_ray), progress=False)
     assert_same(tmp_path, 20)  # shards of the three splits
+
+
+def test_agreement(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    methods = (test_agreement_job.DIRECTION, test_agreement_job.FINER)
+    test_agreement_job.run(test_agreement_job.job(tmp_path, *methods))
+    on_ray = test_agreement_job.job(tmp_path, *methods, overrides=ON_RAY)
+    test_agreement_job.run(elsewhere(on_ray, tmp_path))
+    facts = [
+        [(sample.key, sample.facts.agreement) for sample in factory.open_dataset(tmp_path / one)]
+        for one in ("out", "ray")
+    ]
+    assert len(facts[0]) == 13
+    assert facts[0] == facts[1]
+
+
+def test_heads_of_painted_pictures(lab: Lab) -> None:
+    section = linear_section(painted_folder(lab.folder / "painted"))
+    for executor in ("inline", "ray"):
+        job = {
+            "name": "toy",
+            "dataset": {
+                "num_samples": 32,
+                "samples_per_shard": 16,
+                "batch_size": 4,
+                "generator": {"kind": "shapes"},
+                "segmenter": section,
+            },
+            "run": {"executor": executor, "num_actors": 2},
+            "output": {"uri": str(lab.folder / executor)},
+        }
+        # A cache of its own: the second fit must not be the first one's file.
+        cache = str(lab.folder / f"cache-{executor}")
+        lab.must_run("run", str(lab.write_job(job)), XDG_CACHE_HOME=cache)
+    heads = [lab.folder / run / "segmenter.safetensors" for run in ("inline", "ray")]
+    assert heads[0].read_bytes() == heads[1].read_bytes()
+    assert len(lab.digests("inline")) == 2
+    assert lab.digests("ray") == lab.digests("inline")
+
+
+@pytest.mark.parametrize("kind", ["direction", "alpha"])
+def test_directions_and_alpha(lab: Lab, kind: str) -> None:
+    section: dict[str, Any] = {"kind": "direction", "steps": 20, "images_per_step": 4}
+    if kind == "alpha":
+        pictures = generated_pictures(lab.folder / "pictures", small_job(lab.folder).dataset)
+        section = {"kind": "alpha", "images": str(pictures), "steps": 4, "images_per_step": 4}
+        section["threshold"] = 0.5
+    for executor in ("inline", "ray"):
+        job = {
+            "name": "toy",
+            "dataset": {
+                "num_samples": 24,
+                "samples_per_shard": 8,
+                "batch_size": 3,
+                "generator": {"kind": "shapes"},
+                "segmenter": section,
+                "encode": {"alpha": kind == "alpha", "confidence": True},
+            },
+            "run": {"executor": executor, "num_actors": 2},
+            "output": {"uri": str(lab.folder / executor)},
+        }
+        if kind == "direction":  # an early search: nothing is rejected for how its masks look
+            section |= {"foreground_share": [0, 1], "two_modes": "off"}
+        cache = str(lab.folder / f"cache-{executor}")
+        lab.must_run("run", str(lab.write_job(job)), XDG_CACHE_HOME=cache)
+    fits = [lab.folder / run / "segmenter.safetensors" for run in ("inline", "ray")]
+    assert fits[0].read_bytes() == fits[1].read_bytes()
+    assert len(lab.digests("inline")) == 3
+    assert lab.digests("ray") == lab.digests("inline")

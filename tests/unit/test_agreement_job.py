@@ -152,17 +152,13 @@ def test_a_subset_is_taken_by_agreement_and_only_of_compared_masks(tmp_path):
         )
 
 
-def test_agreement_is_the_same_on_ray_after_growth_and_made_again(tmp_path):
+def test_agreement_is_the_same_after_growth_and_made_again(tmp_path):
     run(job(tmp_path, DIRECTION, FINER, overrides={"dataset.num_samples": 5}))
     run(job(tmp_path, DIRECTION, FINER))
-    on_ray = job(
-        tmp_path, DIRECTION, FINER, overrides={"run": {"executor": "ray", "num_actors": 2}}
-    )
-    on_ray["output"]["uri"] = str(tmp_path / "ray")
-    run(on_ray)
+    run(job(tmp_path / "at once", DIRECTION, FINER))
     facts = [
-        [(sample.key, sample.facts.agreement) for sample in factory.open_dataset(tmp_path / one)]
-        for one in ("out", "ray")
+        [(sample.key, sample.facts.agreement) for sample in factory.open_dataset(one / "out")]
+        for one in (tmp_path, tmp_path / "at once")
     ]
     assert facts[0] == facts[1]
     again = factory.verify_dataset(tmp_path / "out", deep=True, regenerate=13)

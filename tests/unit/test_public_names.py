@@ -77,24 +77,6 @@ def test_a_name_that_is_not_there_is_an_attribute_error():
 
 
 @pytest.mark.slow
-def test_a_type_checker_knows_every_name(tmp_path):
-    code = "import factory\n" + "".join(f"reveal_type(factory.{n})\n" for n in factory.__all__)
-    (tmp_path / "uses.py").write_text(code)
-    tool = str(Path(sys.executable).with_name("mypy"))
-    command = [
-        tool,
-        "--config-file",
-        str(PACKAGE.parent / "pyproject.toml"),
-        str(tmp_path / "uses.py"),
-    ]
-    ran = subprocess.run(command, capture_output=True, text=True, check=False, cwd=PACKAGE.parent)
-    told = [line for line in ran.stdout.splitlines() if "Revealed type is" in line]
-    assert ran.returncode == 0, ran.stdout + ran.stderr
-    assert len(told) == len(factory.__all__)
-    assert not [line for line in told if line.endswith('"Any"')]
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize("form", ["path", "text", "mapping", "spec"])
 def test_a_job_can_be_given_in_four_forms(tmp_path, form):
     document = small_document(tmp_path)

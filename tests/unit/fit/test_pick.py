@@ -1,7 +1,5 @@
+import contextlib
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +7,9 @@ import pytest
 import torch
 from painted import exact_masks, linear_section
 from small_job import small_document, small_job
+from typer.testing import CliRunner
 
+from factory.cli.app import app
 from factory.errors import JobError
 from factory.fit.annotations.pictures_file import read_pictures_file
 from factory.fit.annotations.sample import sample_pictures
@@ -21,7 +21,6 @@ from factory.generate.weights.find import find_weights
 from factory.pack.image import decode_image, encode_mask
 
 CPU = torch.device("cpu")
-ROOT = Path(__file__).parents[3]
 CELLS = {"kind": "stylegan2", "weights": "shipped:blood_cells"}
 
 
@@ -101,11 +100,9 @@ def test_pictures_are_fitting_images_and_the_manifest_says_which(tmp_path):
 
 
 def factory(folder, *arguments):
-    places = {"PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": str(folder / "cache")}
-    return subprocess.run(
-        [sys.executable, "-m", "factory", *arguments],
-        cwd=folder, env=os.environ | places, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    """The command line in that folder, with a cache of its own."""
+    with contextlib.chdir(folder):
+        return CliRunner().invoke(app, arguments, env={"XDG_CACHE_HOME": str(folder / "cache")})
 
 
 @pytest.mark.slow
@@ -114,7 +111,7 @@ def test_pictures_are_sampled_painted_and_become_a_dataset(tmp_path):
     document = small_document(tmp_path, {"dataset.segmenter": section})
     (tmp_path / "job.yaml").write_text(json.dumps(document))
     done = factory(tmp_path, "sample", "job.yaml", "--n", "4", "--pool", "24")
-    assert done.returncode == 0, done.stderr
+    assert done.exit_code == 0, done.stderr
     lines = done.stdout.splitlines()
     assert lines[0] == "wrote 4 pictures to painted/pictures: diverse of 24 images"
     assert "  #000000 = ignore" in lines
@@ -125,7 +122,7 @@ def test_pictures_are_sampled_painted_and_become_a_dataset(tmp_path):
     assert sorted(found.pop("pictures")) == names
     assert found == {"output": "others", "pick": "diverse", "pool": 24}
     early = factory(tmp_path, "run", "job.yaml")
-    assert early.returncode == 2
+    assert early.exit_code == 2
     assert early.stderr.splitlines()[-1].startswith(
         "error: painted: none of its 4 pictures is painted"
     )
@@ -136,10 +133,10 @@ def test_pictures_are_sampled_painted_and_become_a_dataset(tmp_path):
     for one, mask in zip(content.pictures, masks, strict=True):
         (tmp_path / "painted" / "masks" / f"{one.name}.png").write_bytes(encode_mask(mask))
     plan = factory(tmp_path, "plan", "--json", "job.yaml")
-    assert plan.returncode == 0, plan.stderr
+    assert plan.exit_code == 0, plan.stderr
     assert json.loads(plan.stdout)["warnings"] == []
     done = factory(tmp_path, "run", "job.yaml")
-    assert done.returncode == 0, done.stderr
+    assert done.exit_code == 0, done.stderr
     labels = json.loads((tmp_path / "out" / "labels.json").read_text())
     assert [label["name"] for label in labels["labels"]] == ["ground", "square", "disc", "core"]
-    assert factory(tmp_path, "verify", "--deep", "--regenerate", "2", "out").returncode == 0
+    assert factory(tmp_path, "verify", "--deep", "--regenerate", "2", "out").exit_code == 0
