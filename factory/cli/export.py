@@ -57,6 +57,8 @@ def export(
             answer["images"] = FORMATS[layout].write(source, output)
     has_edits = layout in FORMATS and FORMATS[layout].has_edits
     answer["edits_left_out"] = source.is_edited and not has_edits
+    has_ground = layout not in FORMATS or FORMATS[layout].has_ground
+    answer["class_left_out"] = "" if has_ground else source.class_names[source.ground]
     answer["repeats_left_out"] = source.num_left_out
     if as_json:
         print_json(answer)
@@ -73,5 +75,7 @@ def _tell(answer: dict[str, Any]) -> None:
             f"left out the edited images and masks, which {answer['format']} has no place for: "
             "`factory export folders` or `factory export hf` writes both"
         )
+    if ground := answer["class_left_out"]:
+        say(f"left out the polygons of class {ground}, which counts as background")
     if num_repeats := answer["repeats_left_out"]:
         say(f"left out {num_repeats:,} held-out images that nearly repeat a training image")

@@ -1,13 +1,13 @@
 """Masks as polygons and objects: for YOLO and Label Studio."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import quoteattr
 
 import numpy as np
 
-from factory.data import IGNORE
 from factory.export.examples import Example, Exported, write_file, write_lines
 from factory.export.polygons import Loop, bridged, outline
 from factory.manifest.paths import TRAIN
@@ -18,7 +18,7 @@ def export_yolo(source: Exported, folder: Path) -> int:
     """Write `images/SPLIT/`, `labels/SPLIT/KEY.txt` and `data.yaml` for YOLO's segmentation.
 
     A line per 4-connected component of a class: the class, then corners as shares of width and height.
-    Class 0 is what is left over, and has no lines; the others count from 0.
+    The ground has no lines; the other classes count from 0, in their order.
 
     Returns:
         The number of images.
@@ -29,20 +29,21 @@ def export_yolo(source: Exported, folder: Path) -> int:
     """
     count = 0
     found = set()
+    drawn = _drawn_classes(source)
     for example in source:
         found.add(example.split)
         height, width = example.mask.shape
         lines = []
-        for class_id, loop in _regions(example):
+        for class_id, loop in _regions(example, drawn):
             corners = [f"{x / width:.6f} {y / height:.6f}" for x, y in loop]
-            lines.append(f"{class_id - 1} {' '.join(corners)}")
+            lines.append(f"{drawn.index(class_id)} {' '.join(corners)}")
         write_file(folder, f"images/{example.split}/{example.name}", example.image)
         write_lines(folder, f"labels/{example.split}/{example.key}.txt", lines)
         count += 1
     document: dict[str, Any] = {s: f"images/{s}" for s in source.splits if s in found}
     if "val" not in document:  # YOLO demands one
         document["val"] = document.get("test", document.get(TRAIN, f"images/{source.splits[0]}"))
-    document["names"] = dict(enumerate(source.class_names[1:]))
+    document["names"] = dict(enumerate(source.class_names[class_id] for class_id in drawn))
     # Without `path` YOLO looks beside the file; "." would be the folder that it is started in.
     write_file(folder, "data.yaml", dump_yaml(document).encode())
     return count
@@ -62,12 +63,13 @@ def export_label_studio(source: Exported, folder: Path) -> int:
     """
     tasks = []
     names = source.class_names
+    drawn = _drawn_classes(source)
     for example in source:
         path = f"images/{example.split}/{example.name}"
         write_file(folder, path, example.image)
         result = [
             _polygon(example, number, names[class_id], loop)
-            for number, (class_id, loop) in enumerate(_regions(example))
+            for number, (class_id, loop) in enumerate(_regions(example, drawn))
         ]
         tasks.append(
             {
@@ -83,7 +85,7 @@ def export_label_studio(source: Exported, folder: Path) -> int:
         )
     labels = "".join(
         f'<Label value={quoteattr(label.name)} background="#{bytes(label.colour).hex()}"/>'
-        for label in source.manifest.meaning.labels[1:]
+        for label in (source.manifest.meaning.labels[class_id] for class_id in drawn)
     )
     config = (
         f'<View><Image name="image" value="$image"/><PolygonLabels name="label" toName="image">{labels}'
@@ -94,11 +96,16 @@ def export_label_studio(source: Exported, folder: Path) -> int:
     return len(tasks)
 
 
-def _regions(example: Example) -> list[tuple[int, Loop]]:
-    """The components of each class but the first, as one loop each."""
+def _drawn_classes(source: Exported) -> list[int]:
+    """All classes but the ground."""
+    return [label.id for label in source.manifest.meaning.labels if label.id != source.ground]
+
+
+def _regions(example: Example, drawn: Sequence[int]) -> list[tuple[int, Loop]]:
+    """The components of each class that is drawn, as one loop each."""
     found = []
     for class_id in np.unique(example.mask).tolist():
-        if class_id in (0, IGNORE):
+        if class_id not in drawn:
             continue
         found += [(class_id, bridged(loops)) for loops in outline(example.mask == class_id)]
     return found

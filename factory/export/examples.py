@@ -21,6 +21,9 @@ from factory.pack.image import IMAGE_ENDING, decode_rgba, encode_image, flatten_
 from factory.spec import EncodeSpec
 from factory.store import Store
 
+BACKGROUND = "background"
+"""The name of a class that counts as ground, wherever it stands among the classes."""
+
 
 @dataclass(frozen=True, slots=True)
 class Example:
@@ -83,6 +86,12 @@ class Exported:
         """Names of the mask classes, by class id, each on one line: other tools read lists by lines."""
         labels = self.manifest.meaning.labels
         return [" ".join(label.name.split()) or f"class_{label.id}" for label in labels]
+
+    @property
+    def ground(self) -> int:
+        """The class of what is left over: the one that is called background, else class 0."""
+        names = [label.name for label in self.manifest.meaning.labels]
+        return names.index(BACKGROUND) if BACKGROUND in names else 0
 
     @property
     def is_edited(self) -> bool:

@@ -12,13 +12,13 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from factory.data import IGNORE
-from factory.export.examples import Exported, write_file, write_lines
+from factory.export.examples import BACKGROUND, Exported, write_file, write_lines
 from factory.manifest.paths import TRAIN
 from factory.pack.image import encode_mask
 from factory.segment.palette import colour_at
 
-_NNUNET_BACKGROUND, _NNUNET_IGNORE = "background", "ignore"
-"""What nnU-Net calls label 0, and the label that it does not train on."""
+_NNUNET_IGNORE = "ignore"
+"""What nnU-Net calls the label that it does not train on; label 0 is background."""
 _VOID = (224, 224, 192)
 """The colour of pixels without a class in Pascal VOC."""
 
@@ -54,9 +54,9 @@ def export_nnunet(source: Exported, folder: Path) -> int:
     """Write `imagesTr`, `labelsTr`, `imagesTs`, `labelsTs` and `dataset.json` of an nnU-Net raw dataset.
 
     Held-out samples of `val` are training cases with a fold of their own in `splits_final.json`, which
-    belongs into the folder of preprocessed data. Ignored pixels are the last label, as nnU-Net demands,
-    and class 0 is called background. Other classes that are called background or ignore get a longer
-    name.
+    belongs into the folder of preprocessed data. As nnU-Net demands, ignored pixels are the last label,
+    and the ground is label 0, called background; the other classes follow in their order. One of them
+    that is called background or ignore gets a longer name.
 
     Returns:
         The number of images.
@@ -65,17 +65,18 @@ def export_nnunet(source: Exported, folder: Path) -> int:
         DamageError: If a shard is missing or damaged.
         OSError: If the folder cannot be written.
     """
-    names = source.class_names
+    order = sorted(range(len(source.class_names)), key=lambda class_id: class_id != source.ground)
+    names = [source.class_names[class_id] for class_id in order]
+    places = np.full(256, len(names), dtype=np.uint8)
+    places[order] = range(len(names))
     cases: dict[str, list[str]] = defaultdict(list)
     has_ignored = False
     for example in source:
         case = f"{source.manifest.name}_{example.key}"
         part = "Ts" if example.split == "test" else "Tr"
-        mask = np.array(example.mask)
-        has_ignored |= bool((mask == IGNORE).any())
-        mask[mask == IGNORE] = len(names)
+        has_ignored |= bool((example.mask == IGNORE).any())
         write_file(folder, f"images{part}/{case}_0000.png", example.png())
-        write_file(folder, f"labels{part}/{case}.png", encode_mask(mask))
+        write_file(folder, f"labels{part}/{case}.png", encode_mask(places[example.mask]))
         cases[example.split].append(case)
     labels = {name: place for place, name in enumerate(_nnunet_names(names))}
     if has_ignored:
@@ -87,7 +88,7 @@ def export_nnunet(source: Exported, folder: Path) -> int:
         "file_ending": ".png",
         "overwrite_image_reader_writer": "NaturalImage2DIO",
         "name": source.manifest.name,
-        "description": f"class 0 is {names[0]}; dataset {source.manifest.dataset_id}",
+        "description": f"label 0 is {names[0]}; dataset {source.manifest.dataset_id}",
         "license": source.manifest.meaning.license,
     }
     write_file(folder, "dataset.json", _json(document))
@@ -132,7 +133,7 @@ def export_voc(source: Exported, folder: Path) -> int:
 
 def _nnunet_names(names: Sequence[str]) -> list[str]:
     """Names of the labels: two are nnU-Net's own, and no two are equal."""
-    found = [_NNUNET_BACKGROUND]
+    found = [BACKGROUND]
     for name in names[1:]:
         while name in (*found, _NNUNET_IGNORE):
             name += "_class"  # noqa: PLW2901 - until it is free

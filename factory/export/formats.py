@@ -26,6 +26,8 @@ class Format:
     """What it writes, and who reads it."""
     has_edits: bool = False
     """Whether it writes what edited samples are after their edit, too."""
+    has_ground: bool = True
+    """Whether it also writes the class that counts as ground."""
 
 
 FORMATS = {
@@ -39,11 +41,13 @@ FORMATS = {
     "hf": Format(
         export_hub, "Parquet with images and id2label: Hugging Face datasets", has_edits=True
     ),
-    "yolo": Format(export_yolo, "polygons: YOLO"),
+    "yolo": Format(export_yolo, "polygons: YOLO", has_ground=False),
     "coco-semantic": Format(export_coco_semantic, "a run-length mask per class: pycocotools"),
     "coco-polygons": Format(export_coco_polygons, "polygons per class, without holes"),
     "coco-panoptic": Format(export_coco_panoptic, "COCO panoptic"),
-    "label-studio": Format(export_label_studio, "polygons to correct: Label Studio"),
+    "label-studio": Format(
+        export_label_studio, "polygons to correct: Label Studio", has_ground=False
+    ),
     "dali": Format(export_dali, "index files for the tars: NVIDIA DALI", has_edits=True),
 }
 """All formats but `coco`, which is about objects."""

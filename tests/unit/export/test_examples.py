@@ -50,6 +50,11 @@ def test_the_command_tells_how_many_were_left_out(divided, source, tmp_path):
     assert "cannot write" in result.output
 
 
+def test_the_command_names_the_class_that_a_format_leaves_out(divided, tmp_path):
+    result = CliRunner().invoke(app, ["export", "yolo", str(divided), "-o", str(tmp_path / "a")])
+    assert "left out the polygons of class cluster_00, which counts as background" in result.output
+
+
 def test_an_image_of_another_format_is_written_as_png_where_png_is_needed(tmp_path):
     from small_job import make_small
 

@@ -89,13 +89,27 @@ def with_labels(source, names, colours=None):
 
 
 def test_names_that_nnunet_keeps_for_itself_are_not_given_to_other_classes(source, tmp_path):
-    export_nnunet(with_labels(source, ["sky", "background", "ignore", "ignore_class"]), tmp_path)
+    export_nnunet(
+        with_labels(source, ["background", "background", "ignore", "ignore_class"]), tmp_path
+    )
     assert json.loads((tmp_path / "dataset.json").read_text())["labels"] == {
         "background": 0,
         "background_class": 1,
         "ignore_class": 2,
         "ignore_class_class": 3,
     }
+
+
+def test_nnunet_s_background_is_the_class_of_that_name(source, expected, tmp_path):
+    export_nnunet(with_labels(source, ["disc", "core", "background", "square"]), tmp_path)
+    facts = json.loads((tmp_path / "dataset.json").read_text())
+    assert facts["labels"] == {"background": 0, "disc": 1, "core": 2, "square": 3}
+    for path in (tmp_path / "labelsTr").iterdir():
+        _, mask = read(path)
+        own = expected[path.stem[-9:]].mask
+        assert ((own == 2) == (mask == 0)).all()
+        assert ((own == 0) == (mask == 1)).all()
+        assert ((own == 3) == (mask == 3)).all()
 
 
 def test_names_on_several_lines_do_not_shift_the_classes(source, tmp_path):
