@@ -14,6 +14,7 @@ import click
 import typer
 
 from factory.cli.memory import explain_address_space
+from factory.cli.streams import open_closed_streams, printing
 from factory.dataset.options import TRUST_OPTION
 from factory.errors import FactoryError, Interrupted, JobError, did_you_mean
 from factory.log import start_log
@@ -60,6 +61,7 @@ def one_line_errors(command: Callable[_P, _R]) -> Callable[_P, _R]:
 
     @wraps(command)
     def wrapped(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+        open_closed_streams()
         start_log()
         try:
             return command(*args, **kwargs)
@@ -198,7 +200,8 @@ def find_store(dataset: str) -> Any:  # noqa: ANN401 - Store, without importing 
 
 def say(text: str, *, err: bool = False) -> None:
     """Print `text`, with control characters escaped: names in it may come from untrusted files."""
-    typer.echo(shown(text), err=err)
+    with printing(err=err):
+        typer.echo(shown(text), err=err)
 
 
 def duration(seconds: float) -> str:
@@ -213,7 +216,8 @@ def duration(seconds: float) -> str:
 
 def print_json(value: object, *, err: bool = False, indent: int | None = 1) -> None:
     """Print `value` as JSON, without secrets."""
-    typer.echo(json.dumps(redact_values(value), indent=indent), err=err)
+    with printing(err=err):
+        typer.echo(json.dumps(redact_values(value), indent=indent), err=err)
 
 
 def check_choice(value: str, choices: Collection[str], where: str) -> None:

@@ -174,7 +174,10 @@ def progress_reporter(
     if not progress:
         yield SilentObserver()
         return
-    if not (sys.stderr.isatty() or _in_notebook()):
+    is_terminal = (
+        sys.stderr is not None and sys.stderr.isatty()
+    )  # None in a program without streams
+    if not (is_terminal or _in_notebook()):
         with logging_to_stderr():
             yield LogObserver()
         return
