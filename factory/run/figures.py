@@ -147,6 +147,9 @@ def drawing(spec: JobSpec, observer: WholeObserver) -> Iterator[WholeObserver]:
         if not rows.full():
             rows.put(None)
         thread.join(_LAST_S)
+        if thread.is_alive():  # its library may go on trying for minutes
+            reason = f"no answer within {_LAST_S} s of the end"
+            log_event("figures_failed", level=logging.WARNING, reason=reason)
 
 
 def _write_all(spec: JobSpec, rows: "queue.Queue[Row | None]", failed: threading.Event) -> None:

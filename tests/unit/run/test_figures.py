@@ -2,6 +2,7 @@
 
 import queue
 import sys
+import threading
 
 import pytest
 from small_job import Witness, make_small, small_job
@@ -98,6 +99,20 @@ def test_a_sink_that_fails_is_told_once_and_costs_no_pair(tmp_path, caplog):
         assert run_job(small_job(tmp_path, board), Witness()).num_samples == 13
     told = [r.getMessage() for r in caplog.records if r.getMessage().startswith("figures_failed")]
     assert len(told) == 1
+
+
+def test_a_sink_that_never_answers_is_told_at_the_end(tmp_path, monkeypatch, caplog):
+    over = threading.Event()
+    monkeypatch.setattr("factory.run.missing.find_spec", lambda _: True)
+    monkeypatch.setattr("factory.run.figures._LAST_S", 0.1)
+    monkeypatch.setattr("factory.run.figures.open_sinks", lambda _: over.wait() and [])
+    with caplog.at_level("WARNING"):
+        spec = small_job(tmp_path, {"run.mlflow": "http://host"})
+        assert run_job(spec, Witness()).num_samples == 13
+    over.set()
+    told = [r.getMessage() for r in caplog.records if r.getMessage().startswith("figures_failed")]
+    assert len(told) == 1
+    assert "no answer within 0.1 s of the end" in told[0]
 
 
 @pytest.mark.parametrize("setting", ["tensorboard", "mlflow"])
