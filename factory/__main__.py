@@ -1,5 +1,6 @@
 """The command `factory`, and `python -m factory`: the command line, and its end after a signal."""
 
+import contextlib
 import os
 import signal
 import sys
@@ -29,8 +30,9 @@ def _end_in_peace() -> None:
     if threading.active_count() > 1:
         # The second Ctrl+C did not wait for threads that compute. The interpreter's end would take their
         # libraries from under them, and the process would abort.
-        sys.stdout.flush()
-        sys.stderr.flush()
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError):  # nobody reads it any more
+                stream.flush()
         os._exit(Interrupted.exit_code)
 
 
