@@ -175,7 +175,9 @@ def show_all(page: Page) -> None:
         page.evaluate("at => scrollTo(0, at)", at)
         page.wait_for_timeout(40)
     page.evaluate("scrollTo(0, 0)")
-    page.wait_for_function("[...document.images].every((image) => image.complete)")
+    # Not `wait_for_function`: the page itself would have to evaluate the text, which its policy forbids.
+    while not page.evaluate("[...document.images].every((image) => image.complete)"):
+        page.wait_for_timeout(50)
     page.wait_for_timeout(200)
 
 
