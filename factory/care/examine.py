@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from itertools import accumulate
 
+from factory.care.shard_lists import find_list_problem
 from factory.data import ShardTask
 from factory.dataset.near_train import find_near_problem
 from factory.dataset.receipts import find_record, is_planned
@@ -71,9 +72,9 @@ table, and the end of each run writes it again."""
 
 
 def find_view_problem(store: Store, state: DatasetState, *, deep: bool = True) -> Problem | None:
-    """Hold the manifest against the receipts of `state`, and `deep` also the list of near samples.
+    """Hold manifest and lists of shards against the receipts of `state`; `deep`, near samples too.
 
-    None if both may stay, or are not there. A manifest that lists fewer shards than have receipts may
+    None if all may stay, or are not there. A manifest that lists fewer shards than have receipts may
     stay: it is of before a run, and the end of each run writes it again.
 
     Raises:
@@ -84,6 +85,8 @@ def find_view_problem(store: Store, state: DatasetState, *, deep: bool = True) -
     if found:
         remedy = "`factory repair` removes it; the next `run`, `merge` or `subset` writes it anew"
         return Problem(MANIFEST_PATH, "manifest", found, remedy)
+    if len(state.records) <= _MOST_DECODED and (wrong := find_list_problem(store, state, manifest)):
+        return wrong
     return find_near_problem(store, manifest) if deep else None
 
 

@@ -2,8 +2,19 @@
 
 import json
 from textwrap import indent
+from typing import Any
 
+from factory.manifest.records import ShardRecord
 from factory.store.base import BinaryFile
+
+
+def entry_of(record: ShardRecord) -> dict[str, Any]:
+    """What an index says of a shard; it names the shard relative to itself."""
+    return _entry(record.path, record.num_samples, record.size_bytes)
+
+
+def _entry(path: str, num_samples: int, size_bytes: int) -> dict[str, Any]:
+    return {"url": f"../{path}", "nsamples": num_samples, "filesize": size_bytes}
 
 
 class IndexWriter:
@@ -18,9 +29,8 @@ class IndexWriter:
         sink.write(head.encode())
 
     def add(self, path: str, num_samples: int, size_bytes: int) -> None:
-        """Add the shard at `path`; the index names it relative to itself."""
-        entry = {"url": f"../{path}", "nsamples": num_samples, "filesize": size_bytes}
-        text = indent(json.dumps(entry, indent=1), "  ")
+        """Add the shard at `path`."""
+        text = indent(json.dumps(_entry(path, num_samples, size_bytes), indent=1), "  ")
         self._sink.write(f"{'' if self._is_empty else ','}\n{text}".encode())
         self._is_empty = False
 
