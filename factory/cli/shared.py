@@ -158,8 +158,8 @@ def _where_it_lies(spec: "JobSpec", job: Path, given: Collection[str]) -> "JobSp
     update: dict[str, Any] = {"beside": str(job.parent)}
     if not {"output", _OUTPUT} & set(given):
         update["output"] = spec.output.model_copy(update={"uri": str(job.parent)})
-        if not {"dataset", _NUM_SAMPLES} & set(given):
-            update["dataset"] = _as_grown(spec.dataset, job.parent)
+    if not {"dataset", _NUM_SAMPLES} & set(given):
+        update["dataset"] = _as_grown(spec.dataset, job.parent)
     return spec.model_copy(update=update)
 
 

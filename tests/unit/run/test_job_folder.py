@@ -70,6 +70,7 @@ def test_the_copy_itself_grows_and_nothing_else_is_written(copied):
     assert before.items() <= shards(copied).items()
     assert run(copied / "job.yaml")[0].num_samples == 18, "the job is of the time before"
     assert list(Path.cwd().iterdir()) == []
+    assert run(copied / "job.yaml", "output.uri=again")[0].num_samples == 18
 
 
 def test_planning_it_forecasts_no_fit(copied, monkeypatch):
