@@ -5,6 +5,7 @@ never repeat the text of an exception or a server, which may contain any of them
 """
 
 import random
+import re
 import time
 from collections.abc import Callable
 from logging import WARNING
@@ -21,6 +22,8 @@ from factory.store.s3_pages import LISTED, parse_page
 
 THREADS = 16
 """Maximum number of concurrent requests."""
+
+_BUCKET = re.compile(r"[a-zA-Z0-9._-]{1,255}|arn:.+")
 
 _Value = TypeVar("_Value")
 
@@ -44,7 +47,10 @@ _CREDENTIALS = "give valid credentials (AWS_PROFILE, or AWS_ACCESS_KEY_ID and it
 _LATER = "look at server and network, then run the command again: everything committed is kept"
 _REMEDY = {
     "NoSuchBucket": "make the bucket, or correct output.uri",
-    "AccessDenied": "allow this identity to list, get, put and delete objects there",
+    **dict.fromkeys(
+        ["AccessDenied", "403"], "allow this identity to list, get, put and delete objects there"
+    ),
+    "404": "look at AWS_ENDPOINT_URL: S3 would say what is missing",
     "RequestTimeTooSkewed": "set this machine's clock",
     **dict.fromkeys(["NoCredentialsError", "PartialCredentialsError"], _CREDENTIALS),
     **dict.fromkeys(["InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken"], _CREDENTIALS),
@@ -68,6 +74,13 @@ class S3Calls:
         if not self.bucket:
             raise StoreError(
                 where="output.uri", found=f"found {uri!r}", remedy="give s3://bucket/prefix"
+            )
+        if not _BUCKET.fullmatch(self.bucket):
+            raise StoreError(
+                where="output.uri",
+                found=f"found {uri!r}",
+                allowed="a bucket's name has letters, digits, dots, dashes and underscores",
+                remedy="give s3://bucket/prefix",
             )
         try:
             self.client = boto3.Session().client("s3", config=_CONFIG)
@@ -126,7 +139,8 @@ def _reason(error: Exception) -> str:
 
 def _explain(where: str, error: Exception, num_tries: int) -> UnreachableError:
     status, code = answer_of(error)
-    found = f"the server answers {status} {code}" if status else f"no answer ({_reason(error)})"
+    answer = f"{status}" if code == str(status) else f"{status} {code}"  # without a word of S3's
+    found = f"the server answers {answer}" if status else f"no answer ({_reason(error)})"
     if num_tries:
         found = f"{found}, {num_tries} times"
         return UnreachableError(where=where, found=found, remedy=_LATER)

@@ -100,6 +100,24 @@ def test_an_address_without_a_bucket_is_refused(uri):
     )
 
 
+@pytest.mark.parametrize(
+    "uri", ["s3://my bucket/x", "s3://Eimer!/x", "s3://eimer:1/x", "s3://übel"]
+)
+def test_what_is_no_bucket_s_name_is_refused_before_a_request(uri):
+    assert refusal(lambda: S3Calls(uri, first_wait_s=1.0, is_known=False)) == (
+        f"output.uri: found {uri!r}; a bucket's name has letters, digits, dots, dashes and underscores; "
+        "give s3://bucket/prefix"
+    )
+
+
+def test_an_answer_of_another_kind_of_server_points_at_the_endpoint():
+    calls = S3Calls("s3://bucket/x", first_wait_s=1.0, is_known=True)
+    assert refusal(lambda: calls.with_retries("a", failing(404, "404"))) == (
+        "s3://bucket/x/a: the server answers 404; look at AWS_ENDPOINT_URL: S3 would say what is missing"
+    )
+    assert "allow this identity" in refusal(lambda: calls.with_retries("a", failing(403, "403")))
+
+
 def failing(status, code):
     """An attempt that the server refuses."""
 
