@@ -21,7 +21,7 @@ def check_channels(where: str, count: object) -> None:
             where=where,
             found=f"its images have {count!s:.40} channels",
             allowed=f"{allowed} are allowed",
-            remedy="make one of these of them in a generator plugin of your own, `module:attribute`",
+            remedy="make them into one of these in a generator plugin of your own, `module:attribute`",
         )
 
 

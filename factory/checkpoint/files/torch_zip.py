@@ -189,6 +189,11 @@ def _check_entry(stream: Stream, entry: _Entry) -> None:
     ):
         stream.refuse(f"the zip entry {shown(entry.name)}", entry.at,
                       "names are relative paths without '..'", DISTRUST)  # fmt: skip
+    if parts[1:2] == ["code"] and len(parts) > 2 and parts[2].startswith("__torch__"):
+        stream.refuse(f"a program of TorchScript, {shown(entry.name)},", entry.at,
+                      "tensors are allowed: no program in a file is run",
+                      "save its weights alone: torch.save(torch.jit.load(FILE).state_dict(), "
+                      "'generator.pt')")  # fmt: skip
     if entry.method != _STORED or entry.packed != entry.size:
         stream.refuse(
             f"the zip entry {shown(entry.name)} compressed with method {entry.method} "

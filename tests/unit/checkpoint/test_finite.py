@@ -39,6 +39,21 @@ def test_one_number_that_is_none_is_enough(value, word, dtype):
     )
 
 
+def test_a_negative_variance_is_refused_and_one_that_was_rounded_is_not():
+    tensors = {
+        "main.1.running_var": torch.tensor([1.0, -1e-6]),
+        "main.1.bias": torch.tensor([-3.0]),
+    }
+    check_finite("f", tensors)
+    tensors["main.1.running_var"][1] = -1
+    with pytest.raises(WeightsError) as caught:
+        check_finite("f", tensors)
+    assert str(caught.value) == (
+        "f: tensor 'main.1.running_var' holds a negative variance (1 of 2 numbers); variances are 0 or "
+        "more; the file is damaged: get it again"
+    )
+
+
 def test_empty_tensors_and_those_of_integers_are_finite():
     check_finite(
         "f", {"empty": torch.zeros(0, 3), "flags": torch.tensor([True]), "n": torch.arange(3)}

@@ -38,6 +38,12 @@ def test_what_torch_writes_is_read_to_the_last_element():
     assert all(torch.equal(torch_tensor(found[name], budget), state[name]) for name in state)
 
 
+def test_a_program_of_torchscript_is_told_as_one():
+    program = {"code/__torch__/torch/nn.py": b"class Linear(Module):"}
+    with pytest.raises(WeightsError, match=r"a program of TorchScript.*save its weights alone"):
+        read(a.zip_file(entries(**program)))
+
+
 def test_a_comment_behind_the_directory_is_no_obstacle():
     data = a.zip_file(entries())
     commented = data[:-2] + struct.pack("<H", 5) + b"hello"
