@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from factory.errors import JobError, kind_in_words
 from factory.redact import redact_values
+from factory.spec.run import find_web_problem
 
 Event = Literal["complete", "failed", "stopped", "target_missed"]
 
@@ -46,10 +47,11 @@ def resolve_address(value: str | None, setting: str) -> str:
         return value or ""
     name = value.removeprefix("env:")
     found = os.environ.get(name, "").strip()
-    if not found.startswith(("http://", "https://")):
+    problem = find_web_problem(found) if found else ""
+    if problem or not found:
         raise JobError(
             where=setting,
-            found=f"{name} {'holds no web address' if found else 'is no environment variable'}",
+            found=f"{name} holds {problem}" if found else f"{name} is no environment variable",
             remedy=f"set {name} where the run starts, or leave the setting out",
         )
     return found

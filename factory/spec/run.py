@@ -2,6 +2,7 @@
 
 import re
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
@@ -13,10 +14,25 @@ _VARIABLE = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]*")
 _WEB_ADDRESS = re.compile(r"https?://[^\s/?#]+\S*")
 
 
+def find_web_problem(address: str) -> str:
+    """What is wrong with a web address, without repeating it: often it is a secret. Empty = nothing."""
+    if not _WEB_ADDRESS.fullmatch(address):
+        return "no address with http:// or https://"
+    try:
+        parts = urlsplit(address)
+        known = parts.hostname and (parts.port is None or parts.port > 0)
+    except ValueError:
+        known = None
+    if not known:
+        return "an address without a host, or with an odd port"
+    return "an address with a user or password, which are not sent" if "@" in parts.netloc else ""
+
+
 def _check_web_address(value: str) -> str:
-    # The value is left out: such an address often is a secret.
-    if not _VARIABLE.fullmatch(value) and not _WEB_ADDRESS.fullmatch(value):
-        raise ValueError("must be an address with http:// or https://, or env:NAME")
+    problem = "" if _VARIABLE.fullmatch(value) else find_web_problem(value)
+    if problem:
+        allowed = "must be an address with http:// or https://, or env:NAME"
+        raise ValueError(allowed if problem.startswith("no") else f"{allowed}; found {problem}")
     return value
 
 

@@ -102,6 +102,10 @@ def test_a_variable_that_is_missing_or_no_address_is_refused_without_its_value(m
     ):
         resolve_address("env:HOOK", "run.notify")
     monkeypatch.setenv("HOOK", "hunter2")
-    with pytest.raises(JobError, match="HOOK holds no web address") as raised:
+    with pytest.raises(JobError, match="HOOK holds no address with http") as raised:
+        resolve_address("env:HOOK", "run.notify")
+    assert "hunter2" not in str(raised.value)
+    monkeypatch.setenv("HOOK", "https://anna:hunter2@h/x")
+    with pytest.raises(JobError, match="HOOK holds an address with a user or password") as raised:
         resolve_address("env:HOOK", "run.notify")
     assert "hunter2" not in str(raised.value)
