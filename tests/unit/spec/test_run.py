@@ -28,17 +28,15 @@ def test_max_actors_goes_with_auto_alone(tmp_path):
 @pytest.mark.parametrize(
     "value",
     [
-        "",
-        "hook",
-        "ftp://x/y",
-        "env:",
-        "env:A B",
-        "https://",
-        "file:///x",
-        "http://[::1/x",
-        "http://h:x/",
-    ]
-    + ["http://h:99999/", "http://:80/", "https://anna:hunter2@h/x"],
+        *("", "hook", "ftp://x/y", "env:", "env:A B", "https://", "file:///x"),
+        *(
+            "http://[::1/x",
+            "http://h:x/",
+            "http://h:99999/",
+            "http://:80/",
+            "https://anna:hunter2@h/x",
+        ),
+    ],
 )
 def test_an_address_is_of_the_web_or_in_the_environment(tmp_path, setting, value):
     with pytest.raises(JobError, match=f"{setting}: .*http:// or https://, or env:NAME") as raised:
