@@ -10,7 +10,7 @@ from pathlib import Path
 from factory.errors import FactoryError, JobError, PluginError, StoreError
 from factory.run import CLUSTER_CAPACITY
 from factory.run.devices import no_gpu_here
-from factory.run.notify import resolve_address
+from factory.run.notify import resolve_variable
 from factory.spec import GeneratorSpec, JobSpec, RunSpec
 from factory.store.addresses import local_path
 
@@ -140,7 +140,7 @@ def check_sinks(run: RunSpec) -> None:
         PluginError: If a library is not installed.
         JobError: If the variable is not set.
     """
-    resolve_address(run.mlflow, "run.mlflow")
+    resolve_variable(run.mlflow, "run.mlflow")
     for setting in _SINKS:
         if getattr(run, setting) is not None and find_spec(setting) is None:
             raise PluginError(

@@ -37,24 +37,39 @@ class _NoRedirects(urllib.request.HTTPRedirectHandler):
 _OPENER = urllib.request.build_opener(_NoRedirects)
 
 
-def resolve_address(value: str | None, setting: str) -> str:
-    """The web address of a setting, from the environment if it says so; empty if there is none.
+def resolve_variable(value: str | None, setting: str) -> str:
+    """The value of a setting, from the environment if it says `env:NAME`; empty if there is none.
 
     Raises:
-        JobError: If the variable is not set, or holds no address.
+        JobError: If the variable is not set.
     """
     if value is None or not value.startswith("env:"):
         return value or ""
     name = value.removeprefix("env:")
     found = os.environ.get(name, "").strip()
-    problem = find_web_problem(found) if found else ""
-    if problem or not found:
-        raise JobError(
-            where=setting,
-            found=f"{name} holds {problem}" if found else f"{name} is no environment variable",
-            remedy=f"set {name} where the run starts, or leave the setting out",
-        )
+    if not found:
+        raise _unusable(setting, name, "is no environment variable")
     return found
+
+
+def resolve_address(value: str | None, setting: str) -> str:
+    """As `resolve_variable`, for a web address that is called.
+
+    Raises:
+        JobError: If the variable is not set, or holds no address that can be called.
+    """
+    found = resolve_variable(value, setting)
+    problem = find_web_problem(found) if found != value and found else ""
+    if problem:
+        assert value is not None  # an address was found in a variable
+        raise _unusable(setting, value.removeprefix("env:"), f"holds {problem}")
+    return found
+
+
+def _unusable(setting: str, name: str, why: str) -> JobError:
+    """The error for a variable, which is told without its value: often it is a secret."""
+    remedy = f"set {name} where the run starts, or leave the setting out"
+    return JobError(where=setting, found=f"{name} {why}", remedy=remedy)
 
 
 def encode_event(event: Event, facts: Mapping[str, Any]) -> bytes:

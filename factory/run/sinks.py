@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from factory.run.notify import resolve_address
+from factory.run.notify import resolve_variable
 from factory.spec import JobSpec
 
 
@@ -26,7 +26,7 @@ def open_sinks(spec: JobSpec) -> list[Sink]:
     if spec.run.tensorboard is not None:
         found.append(_TensorBoard(Path(spec.run.tensorboard).expanduser()))
     if spec.run.mlflow is not None:
-        found.append(_MLflow(resolve_address(spec.run.mlflow, "run.mlflow"), spec))
+        found.append(_MLflow(resolve_variable(spec.run.mlflow, "run.mlflow"), spec))
     return found
 
 

@@ -8,7 +8,13 @@ import pytest
 from web_listener import listening
 
 from factory.errors import JobError
-from factory.run.notify import SECRET_VARIABLE, encode_event, post_event, resolve_address
+from factory.run.notify import (
+    SECRET_VARIABLE,
+    encode_event,
+    post_event,
+    resolve_address,
+    resolve_variable,
+)
 
 SECRET = "hooks-secret"
 
@@ -109,3 +115,12 @@ def test_a_variable_that_is_missing_or_no_address_is_refused_without_its_value(m
     with pytest.raises(JobError, match="HOOK holds an address with a user or password") as raised:
         resolve_address("env:HOOK", "run.notify")
     assert "hunter2" not in str(raised.value)
+
+
+def test_a_tracking_server_may_be_a_place_or_have_a_user(monkeypatch):
+    for uri in ("sqlite:///runs.db", "https://anna:hunter2@h"):
+        monkeypatch.setenv("TRACKING", uri)
+        assert resolve_variable("env:TRACKING", "run.mlflow") == uri
+    monkeypatch.delenv("TRACKING")
+    with pytest.raises(JobError, match=r"run\.mlflow: TRACKING is no environment variable"):
+        resolve_variable("env:TRACKING", "run.mlflow")
