@@ -1,6 +1,7 @@
 """The command that writes a first job: `init`."""
 
 import dataclasses
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -37,4 +38,4 @@ def init(
     say(f"wrote {output}: {job.family}, {side} x {side} px, {job.method}")
     if job.fit_s is not None and job.pairs_s is not None:
         say(f"here: the fit takes {duration(job.fit_s)}, the pairs {duration(job.pairs_s)}")
-    say(f"next: factory run {output}")
+    say(f"next: factory run {shlex.quote(str(output))}")

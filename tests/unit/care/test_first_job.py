@@ -49,6 +49,9 @@ def test_a_job_in_another_folder_finds_the_weights_from_anywhere(here, monkeypat
         first_job, "_seconds", lambda text, folder: measured.append(text) or (5.0, 2.0)
     )
     weights = save_weights(here, "pggan_genforce_64")
+    said = CliRunner().invoke(app, ["init", str(weights), "-o", "my first.yaml"])
+    assert said.output.splitlines()[-1] == "next: factory run 'my first.yaml'"
+    measured.clear()
     write_first_job(str(weights), here / "job.yaml")
     assert (
         yaml.safe_load((here / "job.yaml").read_text())["dataset"]["generator"]["weights"]
