@@ -36,6 +36,7 @@ from factory.make.memory import Room
 from factory.make.warm import load_fused
 from factory.pack.packing import encode_batch
 from factory.run.backgrounds import check_folder_of_backgrounds, given_composer
+from factory.run.blank import warn_of_blank
 from factory.run.edits import make_change_of, pretend_edit
 from factory.run.fitting import num_fit_threads
 from factory.run.gpu_memory import find_card, peak_bytes
@@ -45,11 +46,7 @@ from factory.run.opinions import check_others
 from factory.run.other_cost import OthersCost, probe_others
 from factory.run.target_costs import TargetCost, measure_targets
 from factory.run.worker import claim_device, configure_process
-from factory.segment.base import (
-    AnySegmenter,
-    count_passes,
-    generate_and_segment,
-)
+from factory.segment.base import AnySegmenter, count_passes, generate_and_segment
 from factory.segment.clean_losses import find_losses
 from factory.segment.methods import check_methods, find_doubts, find_method
 from factory.segment.opinions import ComparedSegmenter
@@ -86,7 +83,7 @@ def calibrate(spec: JobSpec) -> dict[str, Any]:
         segmenter, rules = _load(probe, fitted, finished, weights.sha256)
         measured = _measure(probe, segmenter, others, rules)
         warnings += find_losses(dataset, generator, segmenter)
-    warnings += [*measured.search.warnings, *others.warnings]
+    warnings += [*measured.warnings, *measured.search.warnings, *others.warnings]
     if fitted:
         warnings += find_doubts(dataset.segmenter, fitted)
     fit_s = fit_seconds(probe, measured.batch_s) if fitted is None else 0.0
@@ -174,6 +171,8 @@ class _Measured:
     """Share of the pairs that are accepted; None if that is not known."""
     rejected: dict[str, int] = field(default_factory=dict)
     """The others by reason."""
+    warnings: Sequence[str] = ()
+    """About the last images."""
     search: _Search = _Search()
     """What a search adds."""
     targets: Sequence[TargetCost] = ()
@@ -259,6 +258,7 @@ def _measure(
         search=search,
         targets=measure_targets(probe, segmenter, rules) if rules is not None else (),
         rejected=dict(reasons.most_common()),
+        warnings=warn_of_blank(samples),
     )
 
 

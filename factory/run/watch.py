@@ -20,6 +20,7 @@ from factory.manifest.paths import receipt_path
 from factory.manifest.records import ShardRecord
 from factory.plan.rounds import Plan
 from factory.run.base import Observer, SampleObserver
+from factory.run.blank import BlankWatch
 from factory.run.worker import device_of
 from factory.spec import EncodeSpec, RunSpec
 from factory.store import Store
@@ -87,7 +88,7 @@ class MakerWatch:
 
 
 class WatchedRun:
-    """An observer that keeps snapshots and watches makers, and passes on what it is told."""
+    """An observer that keeps snapshots, watches makers and images, and passes on what it is told."""
 
     def __init__(self, observer: Observer, keeper: SnapshotKeeper, makers: MakerWatch) -> None:
         """Tell `observer` too."""
@@ -95,6 +96,7 @@ class WatchedRun:
         self._keeper = keeper
         self.joined = makers.joined
         self._makers = makers
+        self._blank = BlankWatch()
         if isinstance(observer, SampleObserver):
             self.underway = observer.underway
 
@@ -106,6 +108,7 @@ class WatchedRun:
         """A shard was committed."""
         self._keeper.add(record)
         self._makers.committed(record)
+        self._blank.committed(record)
         self._observer.committed(record)
 
     def failed(self, task: ShardTask, reason: str, *, again: bool) -> None:

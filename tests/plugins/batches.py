@@ -50,3 +50,11 @@ class Sick(ShapesGenerator):
             Sick.num_failed += 1
             raise ZeroDivisionError("at sample 5")
         return super().generate(latents, layers)
+
+
+class Blank(ShapesGenerator):
+    """`shapes` with saturated colours: all images are white, all features are good."""
+
+    def generate(self, latents: LatentBatch, layers: Sequence[str]) -> ImageBatch:
+        batch = super().generate(latents, layers)
+        return replace(batch, images=torch.full_like(batch.images, 255))
