@@ -19,7 +19,7 @@ import torch
 from factory.edit.cost import measure_edits, measure_search
 from factory.edit.pairs import PairEditor
 from factory.edit.search import LayoutSampler
-from factory.errors import FactoryError, MissingWeightsError
+from factory.errors import FactoryError, JobError, MissingWeightsError, ShardError
 from factory.fit.annotations.classes import make_labels
 from factory.fit.confidence import NUM_IMAGES
 from factory.fit.cost import Probe, fit_seconds, load_fitted, load_stand_in
@@ -53,8 +53,7 @@ from factory.segment.opinions import ComparedSegmenter
 from factory.segment.segmenter_file import decode_segmenter
 from factory.spec import DatasetSpec, JobSpec
 
-_BATCHES = 3
-_TAR_BLOCK = 512
+_BATCHES, _TAR_BLOCK = 3, 512
 
 
 def calibrate(spec: JobSpec) -> dict[str, Any]:
@@ -91,10 +90,9 @@ def calibrate(spec: JobSpec) -> dict[str, Any]:
         fit_s += probe.batches_s(NUM_IMAGES, measured.batch_s)
     others_s = others.fit_s(probe, measured.batch_s)
     fit_s = None if fit_s is None or others_s is None else fit_s + others_s
+    rate = dataset.samples_per_batch * spec.run.threads_per_actor / measured.pair_batch_s
     return {
-        "pairs_per_s": dataset.samples_per_batch
-        * spec.run.threads_per_actor
-        / measured.pair_batch_s,
+        "pairs_per_s": rate,
         "search_bytes": measured.search.memory_bytes * spec.run.threads_per_actor,
         "bytes_per_pair": measured.num_bytes / dataset.samples_per_batch,
         "accepted_share": measured.accepted_share,
@@ -271,6 +269,8 @@ def _measure_unfitted(probe: Probe, others: OthersCost) -> _Measured:
     kind = probe.dataset.segmenter.kind
     try:
         return _measure(probe, load_stand_in(probe), others)
+    except ShardError as error:  # NaN in features, say: a run would end in its fit
+        raise JobError(str(error)) from error
     except FactoryError:
         raise
     except Exception as error:

@@ -52,6 +52,17 @@ class Sick(ShapesGenerator):
         return super().generate(latents, layers)
 
 
+class Overflowing(ShapesGenerator):
+    """`shapes` whose features hold a NaN in each image."""
+
+    def generate(self, latents: LatentBatch, layers: Sequence[str]) -> ImageBatch:
+        batch = super().generate(latents, layers)
+        features = {name: maps.clone() for name, maps in batch.features.items()}
+        for maps in features.values():
+            maps[:, 0, 1, 2] = torch.nan
+        return replace(batch, features=features)
+
+
 class Blank(ShapesGenerator):
     """`shapes` with saturated colours: all images are white, all features are good."""
 

@@ -6,7 +6,8 @@ import torch
 from painting import paint, painted_section
 from small_job import small_job
 
-from factory.errors import FactoryError
+from factory.errors import FactoryError, JobError
+from factory.job import run_job
 from factory.run.calibrate import calibrate
 from factory.segment.segmenter_file import read_segmenter
 from factory.spec import Method
@@ -39,3 +40,10 @@ def test_a_method_whose_file_nobody_can_guess_is_timed_after_its_fit(tmp_path, m
         "segmenter 'odd_method:METHOD': cannot be timed before it is fitted, for its method names no "
         "cost (KeyError: 'a tensor of its own'); run `factory fit` first"
     )
+
+
+def test_features_that_are_no_numbers_end_a_plan_as_they_end_a_run(tmp_path):
+    spec = small_job(tmp_path, {"dataset.generator": {"kind": "plugins.batches:Overflowing"}})
+    for refuse in (calibrate, run_job):
+        with pytest.raises(JobError, match=r"NaN"):
+            refuse(spec)
