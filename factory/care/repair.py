@@ -32,6 +32,8 @@ from factory.manifest.paths import (
     QUARANTINE,
     SHARDS,
     SIDECARS,
+    SPLITS,
+    index_path,
     receipt_path,
     shard_index_of,
     sidecar_path,
@@ -44,6 +46,7 @@ from factory.provenance import new_run_id
 from factory.store import Store, StoredFile
 
 _THREADS = 8
+_LISTS = (MANIFEST_PATH, *map(index_path, SPLITS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +100,8 @@ def _plan_view_repair(store: Store, state: DatasetState) -> list[Step]:
     if problem is None:
         return []
     will = replace(problem, remedy="remove it: the next run makes it again")
+    if problem.path in _LISTS:  # what is wrong with one may be with others
+        return [Step(will, partial(_remove_lists, store))]
     return [Step(will, partial(store.remove, problem.path))]
 
 
@@ -130,11 +135,11 @@ def _plan_file_repair(store: Store, file: PlannedFile, problem: Problem) -> Step
 def _plan_receipt_removal(store: Store, problem: Problem) -> Step:
     """Plan to remove an invalid receipt; its tar becomes an orphan, which the next run handles.
 
-    The manifest goes too, because it may list the shard; the end of the next run writes it.
+    Lists of shards go too, because the shard may be in them; the end of the next run writes them.
     """
 
     def forget() -> None:
-        store.remove(MANIFEST_PATH)
+        _remove_lists(store)
         block = shard_index_of(problem.path) // BLOCK
         store.remove(path_of_block(block))
         store.remove(problem.path)
@@ -143,16 +148,22 @@ def _plan_receipt_removal(store: Store, problem: Problem) -> Step:
 
 
 def _plan_removal(store: Store, task: ShardTask, problem: Problem) -> Step:
-    """Plan to remove a shard, receipt first, so that the next run makes it again, and the manifest."""
+    """Plan to remove a shard, receipt first, and lists of shards; the next run makes them again."""
 
     def forget() -> None:
-        store.remove(MANIFEST_PATH)
+        _remove_lists(store)
         store.remove(path_of_block(task.shard_index // BLOCK))
         store.remove(receipt_path(task.round_index, task.shard_index))
         store.remove(problem.path)
 
     remedy = "remove its receipt and itself, then run the job again"
     return Step(replace(problem, remedy=remedy), forget)
+
+
+def _remove_lists(store: Store) -> None:
+    """Remove manifest and lists of shards: they may name a shard that is no more."""
+    for path in _LISTS:
+        store.remove(path)
 
 
 def _plan_orphan_repair(store: Store, task: ShardTask, expected: Expected) -> Step:

@@ -1,9 +1,12 @@
 """The dashboard in a real browser: what a person sees, on a desk and on a phone."""
 
+import json
 import re
 import signal
+import time
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 from fault.lab import Lab
@@ -212,6 +215,9 @@ def test_the_job_and_what_failed_are_shown_as_text_never_as_markup(site, visits,
     )  # fmt: skip
     view.store.create(path, failure.model_dump_json().encode())
     try:
+        # An answer stands for a second, and the page of a finished dataset asks once.
+        while not json.load(urlopen(f"{address}v1/failures"))["total"]:
+            time.sleep(0.1)
         page = visits.open(address)
         expect(page.locator("#failures")).to_contain_text("<img src=x onerror=alert(1)> no memory")
         expect(page.locator("#failures")).not_to_contain_text("secret")
