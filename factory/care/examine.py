@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from itertools import accumulate
 
-from factory.care.shard_lists import find_list_problem
+from factory.care.shard_lists import WRITTEN_ANEW, find_list_problem
 from factory.data import ShardTask
 from factory.dataset.near_train import find_near_problem
 from factory.dataset.receipts import find_record, is_planned
@@ -83,8 +83,7 @@ def find_view_problem(store: Store, state: DatasetState, *, deep: bool = True) -
     manifest = make_manifest(store, state)
     found = _find_wrong_manifest(store, state, manifest)
     if found:
-        remedy = "`factory repair` removes it; the next `run`, `merge` or `subset` writes it anew"
-        return Problem(MANIFEST_PATH, "manifest", found, remedy)
+        return Problem(MANIFEST_PATH, "manifest", found, WRITTEN_ANEW)
     if len(state.records) <= _MOST_DECODED and (wrong := find_list_problem(store, state, manifest)):
         return wrong
     return find_near_problem(store, manifest) if deep else None
@@ -167,8 +166,7 @@ def _compare_counts(
     if wrong:
         path = receipt_path(task.round_index, task.shard_index)
         found = f"its {', '.join(wrong)} are not those of the samples in {record.path}"
-        remedy = "`factory repair` removes it; the next `run`, `merge` or `subset` writes it anew"
-        yield Problem(path, "receipt", found, remedy)
+        yield Problem(path, "receipt", found, WRITTEN_ANEW)
 
 
 def _check_table(

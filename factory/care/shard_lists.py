@@ -3,14 +3,18 @@
 import json
 from typing import Any
 
+from factory.data import ShardTask
 from factory.dataset.receipts import find_record
 from factory.dataset.state import DatasetState, find_plan
 from factory.dataset.views import holds_manifest
-from factory.dataset.wids_index import entry_of
+from factory.dataset.wids_index import entry_of, url_of
 from factory.errors import Problem
 from factory.manifest.paths import index_path, tar_path
-from factory.manifest.records import Manifest, ShardRecord
+from factory.manifest.records import Manifest
 from factory.store import Store
+
+WRITTEN_ANEW = "`factory repair` removes it; the next `run`, `merge` or `subset` writes it anew"
+"""The remedy for what is derived from shards and wrong."""
 
 _ENTRY_BYTES = 1024
 """More than an entry takes. A list of more bytes is not read."""
@@ -25,10 +29,7 @@ def find_list_problem(store: Store, state: DatasetState, manifest: Manifest) -> 
     for split in manifest.splits:
         found = _find_wrong(store, state, manifest, split)
         if found:
-            remedy = (
-                "`factory repair` removes it; the next `run`, `merge` or `subset` writes it anew"
-            )
-            return Problem(index_path(split), "outdated", found, remedy)
+            return Problem(index_path(split), "outdated", found, WRITTEN_ANEW)
     return None
 
 
@@ -45,8 +46,12 @@ def _find_wrong(store: Store, state: DatasetState, manifest: Manifest, split: st
     if held is None:
         return "not a list of shards"
     receipts = {entry_of(r)["url"]: r for r in manifest.records_of(split)}
+    has_others = any(entry["url"] not in receipts for entry in held)
+    tasks = _find_newer(store, state, split) if has_others else {}
     for entry in held:
-        record = receipts.pop(entry["url"], None) or _find_newer(store, state, entry["url"], split)
+        record, task = receipts.pop(entry["url"], None), tasks.get(entry["url"])
+        if task is not None:
+            record = find_record(store, task)
         if record is None:
             return f"lists {entry['url']}, which has no receipt"
         if entry != entry_of(record):
@@ -66,9 +71,7 @@ def _read_list(store: Store, split: str) -> list[dict[str, Any]] | None:
     return held if isinstance(held, list) and len(urls) == len(held) else None
 
 
-def _find_newer(store: Store, state: DatasetState, url: object, split: str) -> ShardRecord | None:
-    """The receipt of a shard that was committed after `state`."""
-    for task in find_plan(store, state.plan.rounds).without(state.done):
-        if task.split == split and url == f"../{tar_path(task.name, split)}":
-            return find_record(store, task)
-    return None
+def _find_newer(store: Store, state: DatasetState, split: str) -> dict[str, ShardTask]:
+    """The shards that may have been committed after `state`, as a list names them."""
+    tasks = find_plan(store, state.plan.rounds).without(state.done)
+    return {url_of(tar_path(task.name, split)): task for task in tasks if task.split == split}

@@ -9,12 +9,17 @@ from factory.store.base import BinaryFile
 
 
 def entry_of(record: ShardRecord) -> dict[str, Any]:
-    """What an index says of a shard; it names the shard relative to itself."""
+    """What an index says of a shard."""
     return _entry(record.path, record.num_samples, record.size_bytes)
 
 
+def url_of(path: str) -> str:
+    """How an index names the shard at `path`: relative to itself."""
+    return f"../{path}"
+
+
 def _entry(path: str, num_samples: int, size_bytes: int) -> dict[str, Any]:
-    return {"url": f"../{path}", "nsamples": num_samples, "filesize": size_bytes}
+    return {"url": url_of(path), "nsamples": num_samples, "filesize": size_bytes}
 
 
 class IndexWriter:

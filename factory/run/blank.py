@@ -3,9 +3,8 @@
 import logging
 from collections.abc import Sequence
 
-from factory.data import Sample
 from factory.log import log_event
-from factory.manifest.measure import measure_samples
+from factory.manifest.measure import Measures
 from factory.manifest.records import ShardRecord
 
 _MOST_SHARPNESS = 0.4
@@ -14,12 +13,11 @@ within the first bin of a receipt's histogram."""
 _ADVICE = "look at the preview, and check the weights with `factory inspect` and truncation psi"
 
 
-def warn_of_blank(samples: Sequence[Sample]) -> list[str]:
-    """A warning if every image of `samples` is (nearly) of one colour."""
-    measures = measure_samples(samples)
+def warn_of_blank(measures: Sequence[Measures]) -> list[str]:
+    """A warning if every image that was measured is (nearly) of one colour."""
     if not measures or any(m.sharpness < 0 or m.sharpness > _MOST_SHARPNESS for m in measures):
         return []
-    return [f"the {len(samples)} images that were looked at are of one colour each: {_ADVICE}"]
+    return [f"the {len(measures)} images that were looked at are of one colour each: {_ADVICE}"]
 
 
 class BlankWatch:

@@ -256,7 +256,7 @@ def _measure(
         search=search,
         targets=measure_targets(probe, segmenter, rules) if rules is not None else (),
         rejected=dict(reasons.most_common()),
-        warnings=warn_of_blank(samples),
+        warnings=warn_of_blank([sample.measures for sample in encoded]),
     )
 
 

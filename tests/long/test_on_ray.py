@@ -91,56 +91,39 @@ def test_agreement(tmp_path, monkeypatch):
     assert facts[0] == facts[1]
 
 
-def test_heads_of_painted_pictures(lab: Lab) -> None:
-    section = linear_section(painted_folder(lab.folder / "painted"))
-    for executor in ("inline", "ray"):
+def assert_same_everywhere(lab: Lab, dataset: dict[str, Any], num_shards: int) -> None:
+    """Fit and make a dataset of `shapes` here and on Ray: the segmenter's bytes, and all archives."""
+    places = ("inline", "ray")
+    for executor in places:
         job = {
             "name": "toy",
-            "dataset": {
-                "num_samples": 32,
-                "samples_per_shard": 16,
-                "batch_size": 4,
-                "generator": {"kind": "shapes"},
-                "segmenter": section,
-            },
+            "dataset": {"generator": {"kind": "shapes"}, **dataset},
             "run": {"executor": executor, "num_actors": 2},
             "output": {"uri": str(lab.folder / executor)},
         }
         # A cache of its own: the second fit must not be the first one's file.
         cache = str(lab.folder / f"cache-{executor}")
         lab.must_run("run", str(lab.write_job(job)), XDG_CACHE_HOME=cache)
-    heads = [lab.folder / run / "segmenter.safetensors" for run in ("inline", "ray")]
-    assert heads[0].read_bytes() == heads[1].read_bytes()
-    assert len(lab.digests("inline")) == 2
+    fits = [lab.folder / place / "segmenter.safetensors" for place in places]
+    assert fits[0].read_bytes() == fits[1].read_bytes()
+    assert len(lab.digests("inline")) == num_shards
     assert lab.digests("ray") == lab.digests("inline")
+
+
+def test_heads_of_painted_pictures(lab: Lab) -> None:
+    section = linear_section(painted_folder(lab.folder / "painted"))
+    sizes = {"num_samples": 32, "samples_per_shard": 16, "batch_size": 4}
+    assert_same_everywhere(lab, sizes | {"segmenter": section}, 2)
 
 
 @pytest.mark.parametrize("kind", ["direction", "alpha"])
 def test_directions_and_alpha(lab: Lab, kind: str) -> None:
-    section: dict[str, Any] = {"kind": "direction", "steps": 20, "images_per_step": 4}
+    section: dict[str, Any] = {"kind": kind, "images_per_step": 4}
     if kind == "alpha":
         pictures = generated_pictures(lab.folder / "pictures", small_job(lab.folder).dataset)
-        section = {"kind": "alpha", "images": str(pictures), "steps": 4, "images_per_step": 4}
-        section["threshold"] = 0.5
-    for executor in ("inline", "ray"):
-        job = {
-            "name": "toy",
-            "dataset": {
-                "num_samples": 24,
-                "samples_per_shard": 8,
-                "batch_size": 3,
-                "generator": {"kind": "shapes"},
-                "segmenter": section,
-                "encode": {"alpha": kind == "alpha", "confidence": True},
-            },
-            "run": {"executor": executor, "num_actors": 2},
-            "output": {"uri": str(lab.folder / executor)},
-        }
-        if kind == "direction":  # an early search: nothing is rejected for how its masks look
-            section |= {"foreground_share": [0, 1], "two_modes": "off"}
-        cache = str(lab.folder / f"cache-{executor}")
-        lab.must_run("run", str(lab.write_job(job)), XDG_CACHE_HOME=cache)
-    fits = [lab.folder / run / "segmenter.safetensors" for run in ("inline", "ray")]
-    assert fits[0].read_bytes() == fits[1].read_bytes()
-    assert len(lab.digests("inline")) == 3
-    assert lab.digests("ray") == lab.digests("inline")
+        section |= {"images": str(pictures), "steps": 4, "threshold": 0.5}
+    else:  # an early search: nothing is rejected for how its masks look
+        section |= {"steps": 20, "foreground_share": [0, 1], "two_modes": "off"}
+    sizes = {"num_samples": 24, "samples_per_shard": 8, "batch_size": 3}
+    encode = {"alpha": kind == "alpha", "confidence": True}
+    assert_same_everywhere(lab, sizes | {"segmenter": section, "encode": encode}, 3)

@@ -4,6 +4,7 @@ from small_job import Witness, small_job
 
 from factory.data import Sample
 from factory.job import run_job
+from factory.manifest.measure import measure_samples
 from factory.run.blank import warn_of_blank
 from factory.run.calibrate import calibrate
 
@@ -23,8 +24,8 @@ def test_images_of_one_colour_are_told_unless_one_of_them_shows_something():
     shows = blank.copy()
     shows[8:16, 8:16] = 0
     assert warn_of_blank([]) == []
-    assert warn_of_blank([sample(blank), sample(shows)]) == []
-    (told,) = warn_of_blank([sample(blank), sample(blank // 2)])
+    assert warn_of_blank(measure_samples([sample(blank), sample(shows)])) == []
+    (told,) = warn_of_blank(measure_samples([sample(blank), sample(blank // 2)]))
     assert told.startswith("the 2 images that were looked at are of one colour each: look at")
 
 
